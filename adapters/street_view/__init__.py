@@ -1,0 +1,1 @@
+"""Providers of street-level images behind one protocol."""

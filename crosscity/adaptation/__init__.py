@@ -1,0 +1,1 @@
+"""Adversarial adaptation of a segmenter (paper Sec. 4): losses, discriminators, training."""

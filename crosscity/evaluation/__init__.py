@@ -1,0 +1,1 @@
+"""Confusion matrices, scoring protocols and per-class IoU."""

@@ -1,0 +1,1 @@
+"""Segmentation networks that offer features and a classifier."""

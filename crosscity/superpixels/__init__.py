@@ -1,0 +1,1 @@
+"""Entropy Rate Superpixels (Liu et al., CVPR 2011)."""

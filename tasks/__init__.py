@@ -1,0 +1,1 @@
+"""Cached, resumable steps: inputs by digest in, exactly one artifact out."""
