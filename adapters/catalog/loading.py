@@ -1,0 +1,232 @@
+"""Reading the catalog: YAML with line numbers, references between entries, the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from adapters.catalog.model import Catalog
+
+MAX_CATALOG_BYTES = 4 * 1024 * 1024
+"""A catalog is written by hand; anything larger is a mistaken path."""
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class CatalogError(ValueError):
+    """The catalog, or something asked of it, is wrong; the message names file, line and key."""
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Reads and validates a catalog.
+
+    Args:
+        path: The YAML file.
+
+    Returns:
+        The catalog. `${NAME}` references are kept as written: they are resolved where they are
+        used (`resolve_environment`), so a missing secret hurts only who needs it.
+
+    Raises:
+        CatalogError: The file is missing, is no YAML, or an entry is wrong. One line for each
+            fault, with file, line number and key.
+    """
+    text = _read(path)
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise CatalogError(f"{path}{line}: {problem}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise CatalogError(f"{path}: the catalog must be a mapping that starts with `version: 1`")
+    faults = list(_duplicate_keys(root, ()))
+    if not faults:
+        try:
+            catalog = Catalog.model_validate(yaml.safe_load(text))
+        except ValidationError as error:
+            faults = [(_location(e["loc"]), _sentence(e)) for e in error.errors()]
+        else:
+            faults = list(_dangling_references(catalog))
+            if not faults:
+                return catalog
+    raise CatalogError("\n".join(_fault_line(path, root, *fault) for fault in faults))
+
+
+def catalog_json_schema() -> str:
+    """The catalog's JSON Schema, for editors that check YAML while it is written."""
+    schema = Catalog.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "CrossCity data catalog"
+    return json.dumps(schema, indent=2, sort_keys=True)
+
+
+def resolve_environment(value: str, *, key: str) -> str:
+    """Replaces every `${NAME}` in a catalog value by the environment variable of that name.
+
+    Args:
+        value: A string of the catalog.
+        key: The dotted key it stands under, for the error.
+
+    Raises:
+        CatalogError: A variable is not set. Its name is told, never its value.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if not found:
+            raise CatalogError(
+                f"{key} needs the environment variable {match[1]}, which is not set: export it "
+                "and run again"
+            )
+        return found
+
+    return _REFERENCE.sub(replace, value)
+
+
+def resolve_options(options: Mapping[str, Any], *, key: str) -> dict[str, Any]:
+    """`resolve_environment` over every string of a nested mapping."""
+    resolved: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, str):
+            resolved[name] = resolve_environment(value, key=f"{key}.{name}")
+        elif isinstance(value, Mapping):
+            resolved[name] = resolve_options(value, key=f"{key}.{name}")
+        else:
+            resolved[name] = value
+    return resolved
+
+
+def environment_references(catalog: Catalog) -> dict[str, list[str]]:
+    """Environment variables that the catalog refers to, each with the keys that need it."""
+    found: dict[str, list[str]] = {}
+
+    def walk(value: object, key: str) -> None:
+        if isinstance(value, str):
+            for name in _REFERENCE.findall(value):
+                found.setdefault(name, []).append(key)
+        elif isinstance(value, BaseModel):
+            for field in type(value).model_fields:
+                walk(getattr(value, field), f"{key}.{field}" if key else field)
+        elif isinstance(value, Mapping):
+            for name, item in value.items():
+                walk(item, f"{key}.{name}" if key else str(name))
+
+    walk(catalog, "")
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_CATALOG_BYTES:
+            raise CatalogError(f"{path} is larger than 4 MiB: this is no catalog")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CatalogError(
+            f"there is no catalog at {path}: name one with --catalog or CROSSCITY_CATALOG"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(f"the catalog {path} cannot be read: {error}") from None
+
+
+Key = tuple[str | int, ...]
+
+
+def _location(loc: Iterable[str | int]) -> Key:
+    """Drops the parts that pydantic adds for unions and for keys of mappings."""
+    union_tags = {"simulated", "folder", "cross_city", "[key]"}
+    parts = list(loc)
+    # A tag stands right behind the field that holds the union; a city may carry such a name.
+    return tuple(
+        part
+        for index, part in enumerate(parts)
+        if not (
+            part in union_tags
+            and index > 0
+            and (parts[index - 1] in {"provider", "labels"} or part == "[key]")
+        )
+    )
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return "no such setting; see `crosscity catalog schema`"
+    if error["type"] == "missing":
+        return "is missing"
+    shown = repr(error["input"])
+    if isinstance(error["input"], str | int | float | bool | None) and len(shown) <= 60:
+        return f"{message} (it is {shown})"
+    return message
+
+
+def _fault_line(path: Path, root: yaml.MappingNode, location: Key, sentence: str) -> str:
+    dotted = ".".join(str(part) for part in location)
+    return (
+        f"{path}:{_line_of(root, location)}: {dotted}: {sentence}"
+        if dotted
+        else (f"{path}: {sentence}")
+    )
+
+
+def _line_of(node: yaml.Node, location: Key) -> int:
+    """Line (from 1) of the deepest part of the key that the file has."""
+    line = int(node.start_mark.line) + 1
+    for part in location:
+        child: yaml.Node | None = None
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(part):
+                    line, child = int(key.start_mark.line) + 1, value
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            child = node.value[part] if part < len(node.value) else None
+            line = int(child.start_mark.line) + 1 if child is not None else line
+        if child is None:
+            break
+        node = child
+    return line
+
+
+def _duplicate_keys(node: yaml.Node, location: Key) -> Iterable[tuple[Key, str]]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            here = (*location, str(key.value))
+            if key.value in seen and key.value != "<<":
+                yield here, "stands here twice; YAML would silently keep the last"
+            seen.add(key.value)
+            yield from _duplicate_keys(value, here)
+
+
+def _dangling_references(catalog: Catalog) -> Iterable[tuple[Key, str]]:
+    """Names that point to an entry which is not there."""
+
+    def unknown(key: Key, name: str, section: str, known: Iterable[str]) -> tuple[Key, str] | None:
+        known = sorted(known)
+        if name in known:
+            return None
+        listed = ", ".join(known) if known else "nothing"
+        return key, f"`{section}` has no entry {name!r}; it has {listed}"
+
+    checks = [
+        unknown(("store",), catalog.store, "stores", catalog.stores),
+        unknown(("compute",), catalog.compute, "computes", catalog.computes),
+    ]
+    for name, entry in catalog.segmenters.items():
+        key = ("segmenters", name, "source")
+        checks.append(unknown(key, entry.source, "datasets", catalog.datasets))
+    for name, city in catalog.cities.items():
+        here = ("cities", name)
+        checks += [
+            unknown((*here, "segmenter"), city.segmenter, "segmenters", catalog.segmenters),
+            unknown((*here, "training"), city.training, "trainings", catalog.trainings),
+        ]
+    yield from (check for check in checks if check is not None)

@@ -1,0 +1,137 @@
+"""The catalog: what it accepts, and that every error names file, line and key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from adapters.catalog import CatalogError, catalog_json_schema, load_catalog
+from adapters.catalog.loading import environment_references, resolve_environment, resolve_options
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SHIPPED = REPOSITORY / "data_catalog.yaml"
+
+SMALL = """\
+version: 1
+store: local
+stores:
+  local: {url: store}
+datasets:
+  frankfurt: {kind: simulated, style: frankfurt, image_size: [64, 128], train: 4, val: 1, test: 2}
+segmenters:
+  compact: {architecture: compact, source: frankfurt, steps: 2}
+trainings:
+  demo: {preset: demo}
+cities:
+  tokyo:
+    provider: {kind: simulated, style: tokyo}
+    area: {bbox: [139.7, 35.6, 139.8, 35.7]}
+    places: 4
+    test_places: 1
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def _write(text: str) -> Path:
+        path = tmp_path / "catalog.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return _write
+
+
+def test_shipped_catalog_has_the_papers_cities() -> None:
+    catalog = load_catalog(SHIPPED)
+    assert {"rome", "rio", "tokyo", "taipei"} <= set(catalog.cities)
+    assert "frankfurt" in catalog.datasets
+
+
+def test_yaml_merge_keys_share_settings_between_cities() -> None:
+    catalog = load_catalog(SHIPPED)
+    assert catalog.cities["rio"].places == catalog.cities["rome"].places
+    assert catalog.cities["rio"].seed != catalog.cities["rome"].seed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "words"),
+    [
+        ("[139.7, 35.6, 139.8, 35.7]", "[139.8, 35.6, 139.7, 35.7]", 14, "cities.tokyo.area",
+         "[west, south, east, north]"),
+        ("[139.7, 35.6, 139.8, 35.7]", "[139.7, 35.7, 139.8, 35.6]", 14, "cities.tokyo.area",
+         "south 35.7 not below north 35.6"),
+        ("[139.7, 35.6, 139.8, 35.7]", "[139.7, 95, 139.8, 96]", 14, "cities.tokyo.area.bbox", ""),
+        ("places: 4", "places: four", 15, "cities.tokyo.places", "'four'"),
+        ("places: 4", "plcaes: 4", 15, "cities.tokyo.plcaes", "no such setting"),
+        ("test_places: 1", "test_places: 4", 12, "cities.tokyo", "must be below places"),
+        ("kind: simulated, style: tokyo", "kind: telepathy", 13, "cities.tokyo.provider",
+         "telepathy"),
+        ("source: frankfurt", "source: berlin", 8, "segmenters.compact.source", "'berlin'"),
+        ("store: local", "store: attic", 2, "store", "'attic'"),
+        ("    places: 4", "    places: 4\n    places: 5", 16, "cities.tokyo.places", "twice"),
+    ],
+)  # fmt: skip
+def test_faults_name_file_line_and_key(write, old, new, line, key, words) -> None:
+    path = write(SMALL.replace(old, new))
+    with pytest.raises(CatalogError) as caught:
+        load_catalog(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}:{line}: {key}: ")
+    assert words in message
+
+
+def test_all_faults_are_told_at_once(write) -> None:
+    path = write(SMALL.replace("places: 4", "places: 0").replace("steps: 2", "steps: 0"))
+    with pytest.raises(CatalogError) as caught:
+        load_catalog(path)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "store: [", "\tversion: 1"])
+def test_what_is_no_catalog_is_said_in_one_line(write, text) -> None:
+    with pytest.raises(CatalogError) as caught:
+        load_catalog(write(text))
+    assert "catalog.yaml" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_missing_file_says_how_to_name_one(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="--catalog"):
+        load_catalog(tmp_path / "none.yaml")
+
+
+def test_area_takes_a_polygon(write) -> None:
+    polygon = (
+        "{geojson: {type: Polygon, coordinates: "
+        "[[[139.7, 35.6], [139.8, 35.6], [139.8, 35.7], [139.7, 35.6]]]}}"
+    )
+    catalog = load_catalog(write(SMALL.replace("{bbox: [139.7, 35.6, 139.8, 35.7]}", polygon)))
+    area = catalog.cities["tokyo"].area
+    assert area is not None
+    assert area.bounds() == (139.7, 35.6, 139.8, 35.7)
+    open_ring = polygon.replace(", [139.7, 35.6]]]", "]]")
+    with pytest.raises(CatalogError, match="end where it starts"):
+        load_catalog(write(SMALL.replace("{bbox: [139.7, 35.6, 139.8, 35.7]}", open_ring)))
+
+
+def test_environment_is_read_where_used_and_its_value_never_told(monkeypatch, write) -> None:
+    catalog = load_catalog(write(SMALL.replace("{url: store}", '{url: "${STORE_ROOT}/x"}')))
+    assert environment_references(catalog) == {"STORE_ROOT": ["stores.local.url"]}
+    monkeypatch.delenv("STORE_ROOT", raising=False)
+    with pytest.raises(CatalogError, match=r"stores\.local\.url needs .* STORE_ROOT"):
+        resolve_environment(catalog.stores["local"].url, key="stores.local.url")
+    monkeypatch.setenv("STORE_ROOT", "/data")
+    assert resolve_environment(catalog.stores["local"].url, key="k") == "/data/x"
+    assert "/data" not in repr(catalog)
+    assert resolve_options({"a": {"b": "${STORE_ROOT}"}, "n": 3}, key="k") == {
+        "a": {"b": "/data"},
+        "n": 3,
+    }
+
+
+def test_published_schema_is_the_schema() -> None:
+    published = (REPOSITORY / "docs" / "data_catalog.schema.json").read_text(encoding="utf-8")
+    assert published.strip() == catalog_json_schema().strip()
+    assert json.loads(published)["title"] == "CrossCity data catalog"
