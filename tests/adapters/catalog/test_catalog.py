@@ -62,7 +62,7 @@ def test_yaml_merge_keys_share_settings_between_cities() -> None:
          "[west, south, east, north]"),
         ("[139.7, 35.6, 139.8, 35.7]", "[139.7, 35.7, 139.8, 35.6]", 14, "cities.tokyo.area",
          "south 35.7 not below north 35.6"),
-        ("[139.7, 35.6, 139.8, 35.7]", "[139.7, 95, 139.8, 96]", 14, "cities.tokyo.area.bbox", ""),
+        ("[139.7, 35.6, 139.8, 35.7]", "[139.7, 95, 139.8, 96]", 14, "cities.tokyo.area.bbox.1", ""),
         ("places: 4", "places: four", 15, "cities.tokyo.places", "'four'"),
         ("places: 4", "plcaes: 4", 15, "cities.tokyo.plcaes", "no such setting"),
         ("test_places: 1", "test_places: 4", 12, "cities.tokyo", "must be below places"),
