@@ -1,0 +1,55 @@
+"""What every labelled data set offers: named splits of samples, and each sample's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class DatasetError(ValueError):
+    """A data set cannot give what was asked; the message is one sentence naming file and fault."""
+
+
+@dataclass(frozen=True)
+class LabelledSample:
+    """One image with the class of every pixel.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        train_ids: (H, W) uint8 Cityscapes trainIds, 255 where a pixel belongs to no class.
+    """
+
+    image: npt.NDArray[np.uint8]
+    train_ids: npt.NDArray[np.uint8]
+
+
+class LabelledDataset(Protocol):
+    """A data set, whatever its files look like and its label ids mean.
+
+    Sizes are the source's own and may differ from sample to sample; resizing is for the caller.
+    Methods may be called from several threads at once, and an instance survives pickling.
+    ``tests/adapters/datasets/test_contract.py`` is what every data set passes.
+    """
+
+    @property
+    def name(self) -> str:
+        """The kind of data set, as the catalog calls it."""
+
+    def samples(self, split: str) -> Sequence[str]:
+        """Ids of the samples of a split, the same order every time, in no other split.
+
+        Raises:
+            DatasetError: There is no such split.
+        """
+
+    def read(self, sample: str) -> LabelledSample:
+        """Reads one of `samples`.
+
+        Raises:
+            DatasetError: There is no such sample, or its label is missing or wrong.
+            ImageError: A file of it cannot be decoded.
+        """

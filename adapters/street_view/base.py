@@ -1,0 +1,129 @@
+"""What every provider of street imagery offers: a list of captures, and the image of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from crosscity.pairing import CaptureTable
+
+Split = Literal["train", "test"]
+
+
+class StreetViewError(Exception):
+    """A provider cannot give what was asked; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One view of one place at one time, as the provider knows it before the image is fetched.
+
+    Attributes:
+        image_id: Unique within the city; safe as a file name (letters, digits, ``_``, ``-``).
+        provider: Name of the provider.
+        place_id: What captures of one place share; safe as a file name.
+        lat: Latitude of the camera in WGS84 degrees, ``None`` if unknown.
+        lon: Longitude of the camera in WGS84 degrees, ``None`` if unknown.
+        heading: Direction of view in degrees clockwise from north, in [0, 360); of a provider
+            without positions, whatever angle it states.
+        pitch: Degrees above the horizon.
+        fov: Horizontal field of view in degrees.
+        captured_at: When the picture was taken, in UTC, ``None`` if unknown.
+        licence: SPDX identifier or name of the licence.
+        attribution: Whom to credit.
+        page_url: Where a person can look at the picture, ``None`` if nowhere.
+        split: The side on which the provider itself puts the place, ``None`` where it leaves
+            that to the pairing.
+    """
+
+    image_id: str
+    provider: str
+    place_id: str
+    lat: float | None
+    lon: float | None
+    heading: float
+    pitch: float
+    fov: float
+    captured_at: datetime | None
+    licence: str
+    attribution: str
+    page_url: str | None = None
+    split: Split | None = None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Something the provider found and cannot use.
+
+    Attributes:
+        name: What it is called at the provider (for display only, never a path).
+        reason: Why it is left out, one sentence without the name.
+    """
+
+    name: str
+    reason: str
+
+
+class StreetView(Protocol):
+    """A provider, configured for one city.
+
+    Both methods may be called from several threads at once, and an instance survives pickling, so
+    that a process pool can fetch. ``tests/adapters/street_view/test_contract.py`` is what every
+    provider passes.
+    """
+
+    @property
+    def name(self) -> str:
+        """The kind of provider, as the catalog calls it."""
+
+    def captures(self) -> Sequence[Capture]:
+        """All captures of the sampled places, grouped by place, in the same order every time.
+
+        Raises:
+            StreetViewError: The provider cannot be asked, or has nothing for this city.
+        """
+
+    def fetch(self, capture: Capture) -> bytes:
+        """The encoded image of one of `captures`, as the provider gives it.
+
+        The bytes are untrusted: `adapters.images.decode_image` is the way to read them.
+
+        Raises:
+            StreetViewError: The provider has no such image, or it is over a limit.
+        """
+
+
+@runtime_checkable
+class ReportsRejected(Protocol):
+    """A provider that can meet things it cannot use and tells what they were."""
+
+    def rejected(self) -> Sequence[Rejected]:
+        """What `StreetView.captures` left out, in the same order every time."""
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = timedelta(days=1)
+
+
+def capture_table(captures: Sequence[Capture]) -> CaptureTable:
+    """The columns that pairing needs, row i of which is capture i."""
+
+    def number(value: float | None) -> float:
+        return float("nan") if value is None else value
+
+    def days(moment: datetime | None) -> float:
+        return number(None if moment is None else (moment - _EPOCH) / _DAY)
+
+    return CaptureTable(
+        image_id=tuple(c.image_id for c in captures),
+        place_id=tuple(c.place_id for c in captures),
+        lat=np.array([number(c.lat) for c in captures], dtype=np.float64),
+        lon=np.array([number(c.lon) for c in captures], dtype=np.float64),
+        heading=np.array([c.heading for c in captures], dtype=np.float64),
+        days=np.array([days(c.captured_at) for c in captures], dtype=np.float64),
+        split=tuple(c.split for c in captures),
+    )

@@ -1,0 +1,256 @@
+"""Street views of the embedded procedural cities (`crosscity.simulation`)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+
+from adapters.images import encode_jpeg
+from adapters.street_view.base import Capture, StreetViewError
+from crosscity.pairing import EARTH_RADIUS_METRES
+from crosscity.simulation import STYLES, CityStyle, Rendering, capture_pose, render
+
+TIMES: Final = (0, 1)
+"""Every place is captured twice."""
+MAX_PLACES: Final = 1_000_000
+"""Places 0 to 999 999 of a simulated city are for street views; higher ones for labelled sets."""
+
+_FIRST_DAY: Final = datetime(2010, 1, 1, tzinfo=UTC)
+_DAYS_OF_FIRST_CAPTURE: Final = 5 * 365
+_DAYS_BEYOND_MINIMUM: Final = 3 * 365
+_LAYOUT_KEY: Final = 0x57EE7
+"""Sets this module's random numbers apart from the renderer's, which have the same seed."""
+
+
+@dataclass(frozen=True)
+class SimulatedCity:
+    """What fixes every pixel of a simulated city; views and labelled sets are made from it.
+
+    Attributes:
+        style: The look of the city.
+        seed: Which city of that look.
+        height: Height of the views in pixels.
+        width: Width of the views in pixels.
+    """
+
+    style: CityStyle
+    seed: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"The seed of a simulated city cannot be negative ({self.seed}).")
+        if min(self.height, self.width) < 1:
+            raise ValueError(
+                f"Views of {self.height}×{self.width} pixels (height × width) cannot be rendered."
+            )
+
+    def place_id(self, place: int) -> str:
+        """The id of a place: the same for the same style, seed and number."""
+        return f"{self.style.name}_{self.seed}_{place:06d}"
+
+    def image_id(self, place: int, time: int) -> str:
+        """The id of one view of a place."""
+        return f"{self.place_id(place)}_{time}"
+
+    def place_number(self, place_id: str) -> int:
+        """The number of a place of this city.
+
+        Raises:
+            ValueError: The id is of another city, or no id.
+        """
+        number = re.fullmatch(r"[0-9]{6,}", place_id.rpartition("_")[2])
+        place = int(number[0]) if number else 0
+        if self.place_id(place) != place_id:
+            raise ValueError(
+                f"{place_id!r} is no place of the simulated city {self.style.name!r} with seed "
+                f"{self.seed}."
+            )
+        return place
+
+    def render(self, place: int, time: int) -> Rendering:
+        """The scene before it is encoded, with its exact labels."""
+        return render(
+            self.style,
+            seed=self.seed,
+            place=place,
+            time=time,
+            height=self.height,
+            width=self.width,
+        )
+
+    def encode(self, rendering: Rendering) -> bytes:
+        """The JPEG that a camera of this city stores."""
+        return encode_jpeg(rendering.image, self.style.jpeg_quality)
+
+
+class SimulatedStreetView:
+    """Two captures of each of a number of places, spread evenly over an area.
+
+    Every place has its own random numbers: with more places, the first ones stay as they are.
+    """
+
+    name = "simulated"
+
+    def __init__(
+        self,
+        style: CityStyle | str,
+        *,
+        bbox: tuple[float, float, float, float],
+        places: int,
+        seed: int,
+        height: int,
+        width: int,
+        min_days_apart: float = 30.0,
+    ) -> None:
+        """Lays out the places; nothing is rendered yet.
+
+        Args:
+            style: A style, or the name of one in `crosscity.simulation.STYLES`.
+            bbox: (west, south, east, north) in WGS84 degrees.
+            places: Number of places.
+            seed: Fixes the city and the layout.
+            height: Height of the views in pixels.
+            width: Width of the views in pixels.
+            min_days_apart: Least time between the two captures of a place, days.
+
+        Raises:
+            StreetViewError: An argument is out of range; the sentence says which.
+        """
+        _check_bbox(bbox)
+        if not 1 <= places <= MAX_PLACES:
+            raise StreetViewError(
+                f"A simulated city has 1 to {MAX_PLACES} places, not {places}: change its places."
+            )
+        if not (math.isfinite(min_days_apart) and 0 <= min_days_apart <= 100_000):
+            raise StreetViewError(
+                f"Days apart lie between 0 and 100000, not {min_days_apart}: change min_days_apart."
+            )
+        try:
+            self.city = SimulatedCity(find_style(style), seed, height, width)
+        except ValueError as error:
+            raise StreetViewError(str(error)) from error
+        self._bbox = bbox
+        self._min_days_apart = min_days_apart
+        self._captures: list[Capture] = []
+        self._view: dict[str, tuple[int, int]] = {}
+        for place in range(places):
+            for capture, time in zip(self._capture_place(place), TIMES, strict=True):
+                self._captures.append(capture)
+                self._view[capture.image_id] = (place, time)
+
+    def captures(self) -> Sequence[Capture]:
+        """Two captures a place, by place number and time."""
+        return tuple(self._captures)
+
+    def fetch(self, capture: Capture) -> bytes:
+        """Renders a capture and encodes it as the JPEG that the city's camera would store.
+
+        Raises:
+            StreetViewError: The capture is not of this city.
+        """
+        return self.city.encode(self.ground_truth(capture))
+
+    def ground_truth(self, capture: Capture) -> Rendering:
+        """The exact labels and static mask of a capture, for evaluation only.
+
+        No real provider has this, so it is no part of the `StreetView` protocol, and nothing that
+        adapts may call it.
+
+        Raises:
+            StreetViewError: The capture is not of this city.
+        """
+        view = self._view.get(capture.image_id)
+        if view is None:
+            raise StreetViewError(
+                f"The simulated city {self.city.style.name!r} has no image {capture.image_id!r}."
+            )
+        return self.city.render(*view)
+
+    def _capture_place(self, place: int) -> list[Capture]:
+        city, style = self.city, self.city.style
+        rng = np.random.default_rng([_LAYOUT_KEY, city.seed, place])
+        lat, lon = _uniform_position(rng, self._bbox)
+        street = float(rng.uniform(0.0, 360.0))
+        moments = _moments(rng, self._min_days_apart)
+        poses = [capture_pose(style, seed=city.seed, place=place, time=time) for time in TIMES]
+        captures = []
+        for time, moment, pose in zip(TIMES, moments, poses, strict=True):
+            across, along = pose.across - poses[0].across, pose.along - poses[0].along
+            there = _displaced(lat, lon, street, across, along)
+            captures.append(
+                Capture(
+                    image_id=city.image_id(place, time),
+                    provider=self.name,
+                    place_id=city.place_id(place),
+                    lat=there[0],
+                    lon=there[1],
+                    heading=(street + pose.heading_degrees) % 360.0,
+                    pitch=pose.pitch_degrees,
+                    fov=style.fov_degrees,
+                    captured_at=moment,
+                    licence="CC0-1.0",
+                    attribution=f"Simulated city in the style of {style.name}",
+                )
+            )
+        return captures
+
+
+def find_style(style: CityStyle | str) -> CityStyle:
+    """The style of a name; a style is returned as it is.
+
+    Raises:
+        StreetViewError: There is no style of that name.
+    """
+    if not isinstance(style, str):
+        return style
+    if style not in STYLES:
+        raise StreetViewError(
+            f"There is no simulated style {style!r}; styles: {', '.join(sorted(STYLES))}."
+        )
+    return STYLES[style]
+
+
+def _check_bbox(bbox: tuple[float, float, float, float]) -> None:
+    west, south, east, north = bbox
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise StreetViewError(
+            f"A bbox is west, south, east, north in degrees with west below east and south below "
+            f"north, not {west}, {south}, {east}, {north}: swap its corners."
+        )
+
+
+def _uniform_position(
+    rng: np.random.Generator, bbox: tuple[float, float, float, float]
+) -> tuple[float, float]:
+    """A point (lat, lon) uniform over the box's area, which shrinks with cos(latitude)."""
+    west, south, east, north = bbox
+    sine = rng.uniform(math.sin(math.radians(south)), math.sin(math.radians(north)))
+    lat = math.degrees(math.asin(sine))
+    return min(max(lat, south), north), float(rng.uniform(west, east))
+
+
+def _displaced(
+    lat: float, lon: float, street: float, across: float, along: float
+) -> tuple[float, float]:
+    """Moves a point by metres along a street of that bearing and to its right."""
+    bearing = math.radians(street)
+    north = along * math.cos(bearing) - across * math.sin(bearing)
+    east = along * math.sin(bearing) + across * math.cos(bearing)
+    moved_lat = lat + math.degrees(north / EARTH_RADIUS_METRES)
+    moved_lon = lon + math.degrees(east / (EARTH_RADIUS_METRES * math.cos(math.radians(lat))))
+    return moved_lat, (moved_lon + 180.0) % 360.0 - 180.0
+
+
+def _moments(rng: np.random.Generator, min_days_apart: float) -> list[datetime]:
+    """Two moments in whole seconds, at least so many days apart."""
+    first = _FIRST_DAY + timedelta(seconds=int(rng.integers(_DAYS_OF_FIRST_CAPTURE * 86_400)))
+    apart = math.ceil(min_days_apart * 86_400) + int(rng.integers(_DAYS_BEYOND_MINIMUM * 86_400))
+    return [first, first + timedelta(seconds=apart)]

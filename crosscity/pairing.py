@@ -1,0 +1,318 @@
+"""From single captures to pairs: one place and heading, two times, and which places are held out.
+
+The paper (Sec. 4.1) takes places with at least two captures at different times and keeps 100 of
+them for the test. Here a pair is chosen within a place by heading, distance and days apart, and
+the split is by place, so that no view of a test place is ever trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+EARTH_RADIUS_METRES: Final = 6_371_008.8
+"""Mean radius of the WGS84 ellipsoid (IUGG R1)."""
+ALGORITHM_VERSION: Final = "1"
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CaptureTable:
+    """Captures of a city as columns of equal length.
+
+    Attributes:
+        image_id: Unique ids; they break ties, so the result does not depend on the row order.
+        place_id: Place of each capture.
+        lat: WGS84 degrees, NaN where unknown.
+        lon: WGS84 degrees, NaN where unknown.
+        heading: Degrees, any winding; NaN where unknown.
+        days: Time of capture in days since a common origin, NaN where unknown.
+        split: "train" or "test" where the provider says it, else ``None``; empty for all ``None``.
+    """
+
+    image_id: Sequence[str]
+    place_id: Sequence[str]
+    lat: Float
+    lon: Float
+    heading: Float
+    days: Float
+    split: Sequence[str | None] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.image_id)
+        columns = (self.place_id, self.lat, self.lon, self.heading, self.days)
+        if any(len(column) != n for column in columns) or len(self.split) not in (0, n):
+            raise ValueError("The columns of a capture table must have the same length.")
+        if len(set(self.image_id)) != n:
+            raise ValueError("The image ids of a capture table must be unique.")
+        wrong = set(self.split) - {None, "train", "test"}
+        if wrong:
+            raise ValueError(f"A split is 'train', 'test' or None, not {min(map(str, wrong))!r}.")
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Captures of one place that became no pair.
+
+    Attributes:
+        place_id: The place.
+        captures: Their rows in the capture table, ascending.
+        reason: Why, in words that are the same for every place with the same fault.
+    """
+
+    place_id: str
+    captures: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of a city, by place id and heading; arrays of equal length.
+
+    Attributes:
+        a: int64 row of the earlier capture (of the smaller image id where times are unknown).
+        b: int64 row of the later capture.
+        metres_apart: float64, NaN where a position is unknown.
+        days_apart: float64, not negative, NaN where a time is unknown.
+        test: bool, whether the pair's place is held out.
+        test_places: All held-out places, also those that have no pair.
+        dropped: What became no pair, and why.
+    """
+
+    a: npt.NDArray[np.int64]
+    b: npt.NDArray[np.int64]
+    metres_apart: Float
+    days_apart: Float
+    test: npt.NDArray[np.bool_]
+    test_places: frozenset[str]
+    dropped: tuple[Dropped, ...]
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+
+def haversine_metres(
+    lat_a: npt.ArrayLike, lon_a: npt.ArrayLike, lat_b: npt.ArrayLike, lon_b: npt.ArrayLike
+) -> Float:
+    """Great-circle distance on a sphere, within 0.6 % of the ellipsoid's.
+
+    Args:
+        lat_a: Latitudes in WGS84 degrees; the four arguments broadcast.
+        lon_a: Longitudes in WGS84 degrees.
+        lat_b: Latitudes of the other points.
+        lon_b: Longitudes of the other points.
+
+    Returns:
+        float64 metres; NaN where a coordinate is NaN.
+    """
+    phi_a, lambda_a, phi_b, lambda_b = (
+        np.radians(np.asarray(v, dtype=np.float64)) for v in (lat_a, lon_a, lat_b, lon_b)
+    )
+    half_chord = (
+        np.sin((phi_b - phi_a) / 2) ** 2
+        + np.cos(phi_a) * np.cos(phi_b) * np.sin((lambda_b - lambda_a) / 2) ** 2
+    )
+    metres: Float = 2 * EARTH_RADIUS_METRES * np.arcsin(np.sqrt(np.clip(half_chord, 0, 1)))
+    return metres
+
+
+def heading_difference(a: npt.ArrayLike, b: npt.ArrayLike) -> Float:
+    """The smaller angle between two headings: float64 degrees in [0, 180], NaN for NaN."""
+    turn = np.abs(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)) % 360.0
+    difference: Float = np.minimum(turn, 360.0 - turn)
+    return difference
+
+
+def make_pairs(
+    captures: CaptureTable,
+    *,
+    max_metres_apart: float,
+    min_days_apart: float,
+    test_places: int,
+    seed: int,
+    max_degrees_apart: float = 15.0,
+) -> Pairs:
+    """Chooses one pair for each place and heading, and holds places out for the test.
+
+    Within a place, two captures may pair if their headings, positions and times are as close or
+    as far as demanded; what is unknown (NaN) is not checked. The admissible pair that is farthest
+    apart in days is taken (unknown counts as zero; ties go to the smaller image ids), then all
+    captures that look the way of either of its two are set aside, and so on. Two pairs of a place
+    therefore look more than ``max_degrees_apart`` away from each other.
+
+    Where the provider gives a split for any capture, that split is used: a place is held out if
+    any of its captures is "test". Otherwise `held_out_places` chooses among the paired places.
+
+    Args:
+        captures: The captures of one city.
+        max_metres_apart: Largest distance between the two positions, metres.
+        min_days_apart: Smallest time between the two captures, days.
+        test_places: How many places to hold out where the provider gives no split.
+        seed: Fixes which.
+        max_degrees_apart: Largest difference of heading; the default leaves room for a compass
+            and is far below the 180 degrees between the two views of the cross-city data set.
+
+    Returns:
+        The pairs, their split, and what was dropped.
+
+    Raises:
+        ValueError: ``test_places`` leaves no place to train on.
+    """
+    limits = _Limits(max_metres_apart, min_days_apart, max_degrees_apart)
+    chosen: list[tuple[int, int]] = []
+    dropped: list[Dropped] = []
+    for place, rows in _rows_by_place(captures):
+        pairs, rest = _pair_place(captures, rows, limits)
+        chosen += pairs
+        if rest:
+            reason = _why_unpaired(captures, rest, limits)
+            dropped.append(Dropped(place, tuple(sorted(rest)), reason))
+    a = np.array([pair[0] for pair in chosen], dtype=np.int64)
+    b = np.array([pair[1] for pair in chosen], dtype=np.int64)
+    places = [captures.place_id[row] for row in a]
+    if any(captures.split):
+        given = zip(captures.place_id, captures.split, strict=True)
+        held_out = frozenset(place for place, side in given if side == "test")
+    else:
+        held_out = held_out_places(places, test_places, seed)
+    return Pairs(
+        a=a,
+        b=b,
+        metres_apart=_metres(captures, a, b),
+        days_apart=np.abs(captures.days[b] - captures.days[a]),
+        test=np.array([place in held_out for place in places], dtype=np.bool_),
+        test_places=held_out,
+        dropped=tuple(dropped),
+    )
+
+
+def held_out_places(place_ids: Iterable[str], test_places: int, seed: int) -> frozenset[str]:
+    """Chooses the places of the test set.
+
+    Each place is ranked by a digest of the seed and its own id rather than by its rank in a
+    shuffled list: where a place is added or lost, the other places keep their side (but for the
+    one that moves across the border).
+
+    Args:
+        place_ids: Places to choose among; repetitions count once.
+        test_places: How many to hold out, fewer than there are.
+        seed: Fixes which.
+
+    Returns:
+        The chosen place ids.
+
+    Raises:
+        ValueError: As many places are asked for as there are, or more.
+    """
+    distinct = set(place_ids)
+    if test_places < 0:
+        raise ValueError(f"The number of test places cannot be {test_places}.")
+    if test_places and test_places >= len(distinct):
+        raise ValueError(
+            f"Of {len(distinct)} paired places {test_places} are to be held out for the test, "
+            "which leaves none to train on: lower test_places or harvest more places."
+        )
+
+    def rank(place: str) -> tuple[bytes, str]:
+        return hashlib.sha256(f"{seed}:{place}".encode()).digest(), place
+
+    return frozenset(sorted(distinct, key=rank)[:test_places])
+
+
+@dataclass(frozen=True)
+class _Limits:
+    metres: float
+    days: float
+    degrees: float
+
+
+def _rows_by_place(captures: CaptureTable) -> list[tuple[str, list[int]]]:
+    """Rows of each place by image id, places in order of their ids."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row in sorted(range(len(captures)), key=lambda row: captures.image_id[row]):
+        rows[captures.place_id[row]].append(row)
+    return sorted(rows.items())
+
+
+def _pair_place(
+    captures: CaptureTable, rows: list[int], limits: _Limits
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """The pairs of a place in order of heading, and the rows that look no pair's way."""
+    candidates = _admissible(captures, rows, limits)
+    days = np.nan_to_num(_days(captures, candidates))
+    pairs: list[tuple[int, int]] = []
+    free = set(rows)
+    for index in np.argsort(-days, kind="stable"):  # stable: candidates come by image id
+        i, j = (int(row) for row in candidates[index])
+        if i in free and j in free:
+            pairs.append(_earlier_first(captures, i, j))
+            free -= {row for row in free if _looks_like(captures, row, (i, j), limits.degrees)}
+    pairs.sort(key=lambda pair: (captures.heading[pair[0]] % 360.0, captures.image_id[pair[0]]))
+    return pairs, [row for row in rows if row in free]
+
+
+def _admissible(captures: CaptureTable, rows: list[int], limits: _Limits) -> npt.NDArray[np.int64]:
+    """All admissible pairs of rows, (n, 2), in lexical order of their image ids."""
+    pairs = np.array(list(combinations(rows, 2)), dtype=np.int64).reshape(-1, 2)
+    turned, far, soon = _faults(captures, pairs, limits)
+    admissible: npt.NDArray[np.int64] = pairs[~(turned | far | soon)]
+    return admissible
+
+
+def _faults(
+    captures: CaptureTable, pairs: npt.NDArray[np.int64], limits: _Limits
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which pairs look different ways, stand too far apart, lie too close in time; NaN passes."""
+    heading = captures.heading[pairs]
+    turned = heading_difference(heading[:, 0], heading[:, 1]) > limits.degrees
+    far = _metres(captures, pairs[:, 0], pairs[:, 1]) > limits.metres
+    soon = _days(captures, pairs) < limits.days
+    return turned, far, soon
+
+
+def _why_unpaired(captures: CaptureTable, rows: list[int], limits: _Limits) -> str:
+    """The first demand that no two of the rows meet together with those before it."""
+    if len(rows) == 1:
+        return "only one capture at this place and heading"
+    pairs = np.array(list(combinations(rows, 2)), dtype=np.int64)
+    turned, far, soon = _faults(captures, pairs, limits)
+    if turned.all():
+        return f"no two captures within {limits.degrees:g} degrees of heading"
+    if (turned | far).all():
+        return f"no two captures within {limits.metres:g} metres"
+    if not (turned | far | soon).all():  # impossible: such a pair would have been taken
+        raise AssertionError("an admissible pair was left over")
+    return f"no two captures {limits.days:g} days apart"
+
+
+def _looks_like(
+    captures: CaptureTable, row: int, pair: tuple[int, int], max_degrees: float
+) -> bool:
+    """Whether a row is of the pair or looks its way; an unknown heading looks every way."""
+    apart = heading_difference(captures.heading[row], captures.heading[list(pair)])
+    return row in pair or not bool((apart > max_degrees).all())
+
+
+def _earlier_first(captures: CaptureTable, i: int, j: int) -> tuple[int, int]:
+    later = captures.days[i] > captures.days[j]  # False where a time is unknown
+    return (j, i) if later else (i, j)
+
+
+def _metres(captures: CaptureTable, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> Float:
+    return haversine_metres(captures.lat[a], captures.lon[a], captures.lat[b], captures.lon[b])
+
+
+def _days(captures: CaptureTable, pairs: npt.NDArray[np.int64]) -> Float:
+    apart: Float = np.abs(captures.days[pairs[:, 0]] - captures.days[pairs[:, 1]])
+    return apart
