@@ -16,12 +16,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from adapters.jpeg_metadata import without_metadata
+
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 """The formats that are tried; Pillow's many others are attack surface without use here."""
 MAX_PIXELS: Final = 1 << 26
 """Default limit: 67 million pixels, an 11 584 × 5 792 panorama, 200 MB as an array."""
 MAX_BYTES: Final = 1 << 26
 """Default limit on the encoded size: 64 MiB."""
+
+STORED_QUALITY: Final = 95
+"""JPEG quality of a stored view that cannot keep the bytes it came with."""
 
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY: Final = 0
@@ -98,6 +103,34 @@ def encode_jpeg(image: npt.NDArray[np.uint8], quality: int) -> bytes:
     picture = Image.fromarray(np.ascontiguousarray(image))
     picture.save(buffer, "JPEG", quality=quality, subsampling="4:2:0", optimize=False)
     return buffer.getvalue()
+
+
+def sanitised_image(data: bytes, image: npt.NDArray[np.uint8]) -> bytes:
+    """A JPEG of a decoded image with no metadata, and with no second loss where it can be helped.
+
+    A JPEG keeps its compressed picture and loses the rest (EXIF, comments, profiles, what follows
+    the picture). Anything else, and a JPEG that decodes to other pixels without its metadata (a
+    rotation), is encoded anew at `STORED_QUALITY`.
+
+    Args:
+        data: The encoded image.
+        image: What `decode_image` made of it.
+
+    Returns:
+        The JPEG file.
+
+    Raises:
+        ImageError: The array is no image.
+    """
+    stripped = without_metadata(data)
+    if stripped is not None:
+        try:
+            same = np.array_equal(decode_image(stripped, "the image"), image)
+        except ImageError:
+            same = False
+        if same:
+            return stripped
+    return encode_jpeg(image, STORED_QUALITY)
 
 
 def encode_label_png(labels: npt.NDArray[np.uint8]) -> bytes:

@@ -53,3 +53,6 @@ class LabelledDataset(Protocol):
             DatasetError: There is no such sample, or its label is missing or wrong.
             ImageError: A file of it cannot be decoded.
         """
+
+    def revision(self) -> str:
+        """What changes when `read` would give other pixels for the same samples."""

@@ -18,6 +18,7 @@ from adapters.datasets.base import DatasetError, LabelledSample
 from adapters.images import MAX_BYTES, decode_image, decode_label_png
 from adapters.street_view.cross_city_layout import (
     city_names,
+    files_digest,
     find_city,
     listed,
     parse_image_name,
@@ -101,6 +102,10 @@ class CrossCityDataset:
             self._bytes(label_path), str(label_path), size=(image.shape[0], image.shape[1])
         )
         return LabelledSample(image=image, train_ids=_train_ids(label_ids, label_path))
+
+    def revision(self) -> str:
+        """A digest of all the files; every file is read once."""
+        return files_digest(self._images) + files_digest(self._labels)
 
     def _bytes(self, path: Path) -> bytes:
         try:

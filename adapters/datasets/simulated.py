@@ -31,8 +31,7 @@ class SimulatedDataset:
         style: CityStyle | str,
         *,
         seed: int,
-        height: int,
-        width: int,
+        image_size: tuple[int, int],
         splits: Mapping[str, int | Sequence[str]],
     ) -> None:
         """Lists the samples; nothing is rendered yet.
@@ -40,8 +39,7 @@ class SimulatedDataset:
         Args:
             style: A style, or the name of one in `crosscity.simulation.STYLES`.
             seed: Fixes the city; that of the street views for a target city.
-            height: Height of the images in pixels.
-            width: Width of the images in pixels.
+            image_size: (height, width) of the images in pixels.
             splits: For "train", "val" and "test": how many places, or which place ids.
 
         Raises:
@@ -49,7 +47,7 @@ class SimulatedDataset:
                 is in two splits.
         """
         try:
-            self.city = SimulatedCity(find_style(style), seed, height, width)
+            self.city = SimulatedCity(find_style(style), seed, image_size)
             places = {split: self._places(split, wanted) for split, wanted in splits.items()}
         except (StreetViewError, ValueError) as error:
             raise DatasetError(str(error)) from error
@@ -87,6 +85,10 @@ class SimulatedDataset:
         rendering = self.city.render(self._place[sample], _TIME)
         image = decode_image(self.city.encode(rendering), sample)
         return LabelledSample(image=image, train_ids=rendering.train_ids)
+
+    def revision(self) -> str:
+        """Changes with the renderer, the style, the seed and the image size."""
+        return self.city.revision()
 
     def _places(self, split: str, wanted: int | Sequence[str]) -> list[int]:
         if split not in _FIRST_PLACE:

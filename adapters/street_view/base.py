@@ -71,7 +71,7 @@ class Rejected:
 class StreetView(Protocol):
     """A provider, configured for one city.
 
-    Both methods may be called from several threads at once, and an instance survives pickling, so
+    The methods may be called from several threads at once, and an instance survives pickling, so
     that a process pool can fetch. ``tests/adapters/street_view/test_contract.py`` is what every
     provider passes.
     """
@@ -94,6 +94,12 @@ class StreetView(Protocol):
 
         Raises:
             StreetViewError: The provider has no such image, or it is over a limit.
+        """
+
+    def revision(self) -> str:
+        """What changes when `fetch` would give other bytes for the same captures.
+
+        A part of the key under which a harvest is kept; empty where the provider cannot tell.
         """
 
 

@@ -7,8 +7,10 @@ matched against listings, never joined into paths.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -73,6 +75,22 @@ def listed(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     return {path.name: path for path in sorted(folder.iterdir()) if not path.name.startswith(".")}
+
+
+def files_digest(files: Mapping[str, Path]) -> str:
+    """SHA-256 of the names and contents of files; one that cannot be read counts as such.
+
+    Contents rather than times of change: a fresh copy of the same data is the same data.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        try:
+            with files[name].open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            content = "unreadable"
+        digest.update(f"{name}\n{content}\n".encode())
+    return digest.hexdigest()
 
 
 def _holds_a_city(folder: Path) -> bool:

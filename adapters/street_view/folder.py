@@ -8,7 +8,13 @@ from typing import Final
 
 from adapters.images import MAX_BYTES
 from adapters.street_view.base import Capture, Rejected, Split, StreetViewError
-from adapters.street_view.cross_city_layout import city_names, find_city, listed, parse_image_name
+from adapters.street_view.cross_city_layout import (
+    city_names,
+    files_digest,
+    find_city,
+    listed,
+    parse_image_name,
+)
 
 _SIDES: Final[tuple[tuple[str, Split], ...]] = (("Test", "test"), ("Train", "train"))
 """Test first: an image that lies in both folders must stay out of training."""
@@ -93,6 +99,10 @@ class FolderStreetView:
         if len(data) > self._max_bytes:
             raise StreetViewError(f"{path} has more than the {self._max_bytes} bytes allowed.")
         return data
+
+    def revision(self) -> str:
+        """A digest of all the files; every file is read once."""
+        return files_digest(self._files)
 
     def _take(self, label: str, path: Path, split: Split) -> None:
         known = parse_image_name(path.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -14,7 +15,14 @@ import numpy as np
 from adapters.images import encode_jpeg
 from adapters.street_view.base import Capture, StreetViewError
 from crosscity.pairing import EARTH_RADIUS_METRES
-from crosscity.simulation import STYLES, CityStyle, Rendering, capture_pose, render
+from crosscity.simulation import (
+    ALGORITHM_VERSION,
+    STYLES,
+    CityStyle,
+    Rendering,
+    capture_pose,
+    render,
+)
 
 TIMES: Final = (0, 1)
 """Every place is captured twice."""
@@ -35,21 +43,20 @@ class SimulatedCity:
     Attributes:
         style: The look of the city.
         seed: Which city of that look.
-        height: Height of the views in pixels.
-        width: Width of the views in pixels.
+        image_size: (height, width) of the views in pixels.
     """
 
     style: CityStyle
     seed: int
-    height: int
-    width: int
+    image_size: tuple[int, int]
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"The seed of a simulated city cannot be negative ({self.seed}).")
-        if min(self.height, self.width) < 1:
+        if min(self.image_size) < 1:
+            height, width = self.image_size
             raise ValueError(
-                f"Views of {self.height}×{self.width} pixels (height × width) cannot be rendered."
+                f"Views of {height}×{width} pixels (height × width) cannot be rendered."
             )
 
     def place_id(self, place: int) -> str:
@@ -82,13 +89,18 @@ class SimulatedCity:
             seed=self.seed,
             place=place,
             time=time,
-            height=self.height,
-            width=self.width,
+            height=self.image_size[0],
+            width=self.image_size[1],
         )
 
     def encode(self, rendering: Rendering) -> bytes:
         """The JPEG that a camera of this city stores."""
         return encode_jpeg(rendering.image, self.style.jpeg_quality)
+
+    def revision(self) -> str:
+        """A digest of what fixes the pixels: the renderer's version, the style, seed and size."""
+        fixed = repr((ALGORITHM_VERSION, self.style, self.seed, tuple(self.image_size)))
+        return hashlib.sha256(fixed.encode()).hexdigest()
 
 
 class SimulatedStreetView:
@@ -106,8 +118,7 @@ class SimulatedStreetView:
         bbox: tuple[float, float, float, float],
         places: int,
         seed: int,
-        height: int,
-        width: int,
+        image_size: tuple[int, int],
         min_days_apart: float = 30.0,
     ) -> None:
         """Lays out the places; nothing is rendered yet.
@@ -117,8 +128,7 @@ class SimulatedStreetView:
             bbox: (west, south, east, north) in WGS84 degrees.
             places: Number of places.
             seed: Fixes the city and the layout.
-            height: Height of the views in pixels.
-            width: Width of the views in pixels.
+            image_size: (height, width) of the views in pixels.
             min_days_apart: Least time between the two captures of a place, days.
 
         Raises:
@@ -134,7 +144,7 @@ class SimulatedStreetView:
                 f"Days apart lie between 0 and 100000, not {min_days_apart}: change min_days_apart."
             )
         try:
-            self.city = SimulatedCity(find_style(style), seed, height, width)
+            self.city = SimulatedCity(find_style(style), seed, image_size)
         except ValueError as error:
             raise StreetViewError(str(error)) from error
         self._bbox = bbox
@@ -157,6 +167,10 @@ class SimulatedStreetView:
             StreetViewError: The capture is not of this city.
         """
         return self.city.encode(self.ground_truth(capture))
+
+    def revision(self) -> str:
+        """Changes with the renderer, the style, the seed and the image size."""
+        return self.city.revision()
 
     def ground_truth(self, capture: Capture) -> Rendering:
         """The exact labels and static mask of a capture, for evaluation only.
