@@ -1,0 +1,16 @@
+"""Artifacts: made in a temporary place, checked, published whole, never changed afterwards."""
+
+from adapters.store.draft import Draft
+from adapters.store.errors import StoreError
+from adapters.store.records import ArtifactRef, FileEntry, Manifest, artifact_key
+from adapters.store.store import Store
+
+__all__ = [
+    "ArtifactRef",
+    "Draft",
+    "FileEntry",
+    "Manifest",
+    "Store",
+    "StoreError",
+    "artifact_key",
+]

@@ -1,0 +1,72 @@
+"""What the store says when something is wrong: one sentence with the place and the way out."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+# Libraries written in C++ or Rust (safetensors, Arrow) report a full disk as their own exception.
+_FULL_WORDS = ("No space left on device", "Disk quota exceeded", "StorageFull")
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked; the message is one sentence for the operator."""
+
+
+class DamagedFileError(Exception):
+    """A stored file is missing, cut short or altered; the message says which and how."""
+
+
+def means_full(error: BaseException) -> bool:
+    """Whether an exception of any library says that the disk is full."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    return any(word in str(error) for word in _FULL_WORDS)
+
+
+def full_store(place: str) -> StoreError:
+    """The error for a full disk or quota at `place`."""
+    return StoreError(
+        f"the store at {place} is full: free some space there, or point the catalog's store to "
+        "another place, and run again"
+    )
+
+
+def from_os_error(error: OSError, place: str) -> StoreError:
+    """The error for an operating-system failure at `place`, with what to do about it."""
+    if error.errno in FULL:
+        return full_store(place)
+    if error.errno == errno.EROFS:
+        return StoreError(
+            f"the store at {place} lies on a read-only file system: mount it writable, or point "
+            "the catalog's store to another place, and run again"
+        )
+    if error.errno in _FORBIDDEN:
+        return StoreError(
+            f"the store at {place} does not admit this user: grant read and write permission on "
+            f"{error.filename or place}, or point the catalog's store to another place, and run "
+            "again"
+        )
+    if error.errno in {errno.ENOTDIR, errno.EEXIST}:
+        return StoreError(
+            f"the store at {place} cannot be a folder because {error.filename or place} is a "
+            "file: move that file away, or point the catalog's store to another place, and run "
+            "again"
+        )
+    reason = error.strerror or type(error).__name__
+    return StoreError(
+        f"the store at {place} failed ({reason} at {error.filename or place}): check the disk or "
+        "mount behind it and run again"
+    )
+
+
+@contextmanager
+def explained(place: str) -> Iterator[None]:
+    """Turn operating-system failures inside the block into a `StoreError` about `place`."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(error, place) from error

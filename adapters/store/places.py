@@ -1,0 +1,94 @@
+"""Where a store lies: the few operations that folders and object stores do differently."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from adapters.store.errors import DamagedFileError
+from adapters.store.records import FileEntry, Manifest
+
+
+class Place(Protocol):
+    """Root of a store. Paths are relative to it, with `/`, and made of checked names."""
+
+    label: str
+    publishes_by_rename: bool  # so that files without `artifact.json` cannot be by its doing
+
+    def describe(self, path: str) -> str:
+        """The full place of `path`, as people write it."""
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a small file, or None where there is none."""
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a file so that every reader sees the old or the new bytes, also after a crash."""
+
+    def replace_from(self, path: str, source: Path) -> None:
+        """As `replace`, from a local file in a scratch folder, which may be moved away."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file or folder with all that is in it; none there is no error."""
+
+    def children(self, path: str) -> list[str]:
+        """Sorted names directly below `path`; empty where there is nothing."""
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A local folder that is gone after the block, or after the next sweep."""
+
+    def sweep(self) -> None:
+        """Remove what dead processes left in the scratch folders."""
+
+    def check_writable(self) -> None:
+        """Write something and remove it again; raise `StoreError` if that is refused."""
+
+    def publish(self, source: Path, manifest: Manifest) -> bool:
+        """Make the files in `source` the artifact `manifest`; False if there is one already."""
+
+    def files_folder(self, manifest: Manifest) -> str:
+        """The folder that holds the artifact's files."""
+
+    def local_path(self, path: str, entry: FileEntry, *, afresh: bool = False) -> Path:
+        """Path of a local file with the content of `path`.
+
+        The size is checked each time, the SHA-256 once per process, or now if `afresh`.
+
+        Raises:
+            DamagedFileError: if the file is missing, cut short or altered.
+        """
+
+
+class FileChecks:
+    """Checks files against their entries, hashing each only once per process."""
+
+    def __init__(self) -> None:
+        self._hashed: set[tuple[Path, str]] = set()
+        self._lock = threading.Lock()
+
+    def check(self, path: Path, entry: FileEntry, *, afresh: bool = False) -> None:
+        """Raise `DamagedFileError` unless the file at `path` has the entry's size and SHA-256."""
+        try:
+            size = path.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            raise DamagedFileError("is missing") from None
+        if size != entry.bytes:
+            raise DamagedFileError(f"has {size} bytes instead of {entry.bytes}")
+        mark = (path, entry.sha256)
+        with self._lock:
+            known = mark in self._hashed
+        if known and not afresh:
+            return
+        found = file_sha256(path)
+        if found != entry.sha256:
+            raise DamagedFileError(f"has SHA-256 {found} instead of {entry.sha256}")
+        with self._lock:
+            self._hashed.add(mark)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hexadecimal) of a local file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

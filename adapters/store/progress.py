@@ -1,0 +1,72 @@
+"""Checkpoints of work in flight: replaced as it goes on, removed when its artifact is published.
+
+A checkpoint `name` lies in `.progress/<kind>/<city>/<key>/<name>/` as `<hash>-<name>` beside
+`record.json`, which says which hash counts. The data goes first and the record is replaced last, so
+a crash in between leaves the previous checkpoint in force; the record's SHA-256 finds torn files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from adapters.store.errors import DamagedFileError, StoreError
+from adapters.store.names import PROGRESS_FOLDER, check_name
+from adapters.store.places import Place, file_sha256
+from adapters.store.records import FileEntry, artifact_folder
+
+_RECORD = "record.json"
+
+
+class Progress:
+    """The checkpoints of one artifact in the making."""
+
+    def __init__(self, place: Place, kind: str, city: str, key: str) -> None:
+        self._place = place
+        self._folder = f"{PROGRESS_FOLDER}/{artifact_folder(kind, city, key)}"
+
+    def save(self, name: str, write: Callable[[Path], object] | bytes) -> None:
+        """Replace the checkpoint `name` by what `write` writes."""
+        folder = f"{self._folder}/{check_name(name)}"
+        with self._place.scratch() as scratch:
+            temporary = scratch / name
+            if isinstance(write, bytes):
+                temporary.write_bytes(write)
+            else:
+                write(temporary)
+            if not temporary.is_file():
+                raise StoreError(f"nothing was written for the checkpoint {name!r}")
+            entry = FileEntry(bytes=temporary.stat().st_size, sha256=file_sha256(temporary))
+            data = _data_name(name, entry)
+            self._place.replace_from(f"{folder}/{data}", temporary)
+        self._place.replace(f"{folder}/{_RECORD}", entry.model_dump_json().encode())
+        for old in self._place.children(folder):
+            if old not in {data, _RECORD}:
+                self._place.remove(f"{folder}/{old}")
+
+    def load(self, name: str) -> Path | None:
+        """Local path of the checkpoint `name`; None if there is none or it is damaged."""
+        folder = f"{self._folder}/{check_name(name)}"
+        record = self._place.read(f"{folder}/{_RECORD}")
+        if record is None:
+            return None
+        try:
+            entry = FileEntry.model_validate(json.loads(record))
+            return self._place.local_path(f"{folder}/{_data_name(name, entry)}", entry)
+        except (ValueError, ValidationError, DamagedFileError):
+            return None
+
+    def names(self) -> list[str]:
+        """Sorted names of the checkpoints that can be loaded."""
+        return [name for name in self._place.children(self._folder) if self.load(name) is not None]
+
+    def clear(self) -> None:
+        """Remove all checkpoints."""
+        self._place.remove(self._folder)
+
+
+def _data_name(name: str, entry: FileEntry) -> str:
+    return f"{entry.sha256[:16]}-{name}"

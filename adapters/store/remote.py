@@ -1,0 +1,228 @@
+"""A store in anything that fsspec opens: S3 and other object stores, memory.
+
+An object store has no rename, but puts each object at once or not at all. So the files go first,
+into a folder named by the artifact's digest, and `artifact.json` last: it is the commit. Two
+writers of different content do not mix, because they write to different folders, and the one whose
+`artifact.json` came first is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from adapters.store.errors import DamagedFileError, StoreError, explained
+from adapters.store.local import explained_scratch, make_folders, sync, write_probe
+from adapters.store.names import MANIFEST_NAME, SCRATCH_FOLDER
+from adapters.store.places import FileChecks
+from adapters.store.records import FileEntry, Manifest
+from adapters.store.scratch import sweep
+
+_SHORTEST_SECRET = 4
+_BLOCK = 2**20
+
+
+class RemotePlace:
+    """`Place` behind an fsspec URL, with local copies in a cache folder by content."""
+
+    publishes_by_rename = False
+
+    def __init__(self, url: str, options: Mapping[str, Any], cache: Path) -> None:
+        self._secrets = sorted(_texts(options), key=len, reverse=True)
+        self.label = self._redacted(re.sub(r"//[^/@]*@", "//***@", url)).rstrip("/")
+        self._cache = cache
+        self._checks = FileChecks()
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url, **options)
+        except ImportError as error:
+            raise StoreError(
+                f"the store at {self.label} needs a package that is not installed "
+                f"({self._redacted(str(error))}): for s3:// install 'crosscity[s3]'"
+            ) from None
+        except Exception as error:
+            raise self._error("opened", error) from None
+        self._root = self._root.rstrip("/")
+
+    def describe(self, path: str) -> str:
+        """See `Place`."""
+        return f"{self.label}/{path}"
+
+    def read(self, path: str) -> bytes | None:
+        """See `Place`."""
+        with self._explained("read"):
+            try:
+                return bytes(self._files.cat_file(self._full(path)))
+            except FileNotFoundError:
+                return None
+
+    def replace(self, path: str, data: bytes) -> None:
+        """See `Place`."""
+        self._write(path, lambda full: self._files.pipe_file(full, data))
+
+    def replace_from(self, path: str, source: Path) -> None:
+        """See `Place`."""
+        self._write(path, lambda full: self._files.put_file(str(source), full))
+
+    def remove(self, path: str) -> None:
+        """See `Place`."""
+        with self._explained("written"):
+            self._files.invalidate_cache()
+            try:
+                self._files.rm(self._full(path), recursive=True)
+            except FileNotFoundError:
+                return
+
+    def children(self, path: str) -> list[str]:
+        """See `Place`."""
+        with self._explained("read"):
+            self._files.invalidate_cache()
+            try:
+                found = self._files.ls(self._full(path), detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        names = {str(name).rstrip("/").rpartition("/")[2] for name in found}
+        return sorted(names - {path.rpartition("/")[2], ""})
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """See `Place`."""
+        return explained_scratch(self._cache / SCRATCH_FOLDER, str(self._cache))
+
+    def sweep(self) -> None:
+        """See `Place`."""
+        sweep(self._cache / SCRATCH_FOLDER)
+
+    def check_writable(self) -> None:
+        """See `Place`."""
+        with explained(str(self._cache)), self.scratch() as folder:
+            write_probe(folder)
+        probe = f"{SCRATCH_FOLDER}/probe-{secrets.token_hex(8)}"
+        self.replace(probe, b"probe")
+        self.remove(probe)
+
+    def publish(self, source: Path, manifest: Manifest) -> bool:
+        """See `Place`."""
+        commit = f"{manifest.folder}/{MANIFEST_NAME}"
+        if self.read(commit) is not None:
+            return False
+        folder = self.files_folder(manifest)
+        for name in sorted(manifest.files):
+            self.replace_from(f"{folder}/{name}", source / name)
+        return self._create(commit, manifest.to_json())
+
+    def files_folder(self, manifest: Manifest) -> str:
+        """See `Place`."""
+        return f"{manifest.folder}/{manifest.digest[:16]}"
+
+    def local_path(self, path: str, entry: FileEntry, *, afresh: bool = False) -> Path:
+        """See `Place`."""
+        if afresh:
+            self._check_far(path, entry)
+        copy = self._cache / entry.sha256[:2] / entry.sha256 / path.rpartition("/")[2]
+        try:
+            self._checks.check(copy, entry)
+        except DamagedFileError:  # absent, or the cache's own fault: the store has the last word
+            self._download(path, entry, copy)
+        return copy
+
+    def _download(self, path: str, entry: FileEntry, copy: Path) -> None:
+        with explained(str(self._cache)), self.scratch() as folder:
+            temporary = folder / "data"
+            with self._explained("read"):
+                try:
+                    self._files.get_file(self._full(path), str(temporary))
+                except FileNotFoundError:
+                    raise DamagedFileError("is missing") from None
+            FileChecks().check(temporary, entry)
+            sync(temporary)
+            make_folders(copy.parent, self._cache)
+            temporary.replace(copy)
+
+    def _check_far(self, path: str, entry: FileEntry) -> None:
+        digest, size = hashlib.sha256(), 0
+        with self._explained("read"):
+            try:
+                with self._files.open(self._full(path), "rb") as stream:
+                    while block := stream.read(_BLOCK):
+                        digest.update(block)
+                        size += len(block)
+            except FileNotFoundError:
+                raise DamagedFileError("is missing") from None
+        if size != entry.bytes:
+            raise DamagedFileError(f"has {size} bytes instead of {entry.bytes}")
+        if digest.hexdigest() != entry.sha256:
+            raise DamagedFileError(f"has SHA-256 {digest.hexdigest()} instead of {entry.sha256}")
+
+    def _create(self, path: str, data: bytes) -> bool:
+        """Write an object unless it exists; False if it does.
+
+        Where the protocol has no conditional write, a look before takes its place: then the last of
+        two racing writers may win, still with whole content.
+        """
+        try:
+            self._write(path, lambda full: self._files.pipe_file(full, data, mode="create"))
+        except FileExistsError:
+            return False
+        except (TypeError, NotImplementedError):
+            if self.read(path) is not None:
+                return False
+            self.replace(path, data)
+        return True
+
+    def _write(self, path: str, write: Callable[[str], object]) -> None:
+        full = f"{self._root}/{path}"
+        with self._explained("written", (FileExistsError, TypeError, NotImplementedError)):
+            try:
+                write(full)
+            except FileNotFoundError:  # protocols with real folders; object stores have none
+                self._files.makedirs(full.rpartition("/")[0], exist_ok=True)
+                write(full)
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    @contextmanager
+    def _explained(self, done: str, told: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+        try:
+            yield
+        except (StoreError, DamagedFileError):
+            raise
+        except told:
+            raise
+        except Exception as error:
+            # No `from error`: its text and traceback may hold a secret option.
+            raise self._error(done, error) from None
+
+    def _error(self, done: str, error: Exception) -> StoreError:
+        if isinstance(error, PermissionError):
+            return StoreError(
+                f"the store at {self.label} does not admit these credentials: check the options "
+                "and environment variables of the catalog's store, and its permissions"
+            )
+        reason = self._redacted(f"{type(error).__name__}: {error}")
+        return StoreError(
+            f"the store at {self.label} could not be {done} ({reason}): check its url, its options "
+            "and the network, and run again"
+        )
+
+    def _redacted(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+def _texts(options: object) -> set[str]:
+    """All texts in nested options that are long enough to be a secret."""
+    if isinstance(options, str):
+        return {options} if len(options) >= _SHORTEST_SECRET else set()
+    if isinstance(options, Mapping):
+        return {text for value in options.values() for text in _texts(value)}
+    if isinstance(options, list | tuple):
+        return {text for value in options for text in _texts(value)}
+    return set()

@@ -1,0 +1,125 @@
+"""Temporary folders that a killed process cannot leave behind for ever.
+
+Each folder `<token>/` has a lock file `<token>.lock` that its owner holds with flock(2). The kernel
+frees it when the owner ends in whatever way, so a sweep tells live from dead without process ids,
+which are used again and differ between containers. flock says nothing about other machines on a
+network file system: what they left is swept by age alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+STALE_HOURS = 24.0
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
+
+
+@cache
+def host_token() -> str:
+    """Twelve hexadecimal digits that fix the running kernel (its boot id) or else the host name."""
+    try:
+        name = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        name = socket.gethostname()
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Make an empty folder below `parent` for the block, and remove it afterwards.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    lock, descriptor = _new_lock(parent)
+    folder = lock.with_suffix("")
+    owner = os.getpid()
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        # A forked child that leaves the block must not take its parent's folder away.
+        if os.getpid() == owner:
+            _remove(folder, lock)
+        os.close(descriptor)
+
+
+def sweep(parent: Path) -> None:
+    """Remove the scratch folders whose owners are dead; whatever cannot be removed stays."""
+    try:
+        entries = sorted(parent.iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        with suppress(OSError):
+            if entry.suffix == ".lock":
+                _sweep_one(entry)
+            elif not entry.with_suffix(".lock").exists() and _is_old(entry):
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _new_lock(parent: Path) -> tuple[Path, int]:
+    while True:
+        lock = parent / f"{host_token()}-{secrets.token_hex(8)}.lock"
+        descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        held = _try_lock(descriptor)
+        # A sweep can come between the creation and the lock; then it has the file, and we another.
+        if held is None or (held and os.fstat(descriptor).st_nlink > 0):
+            return lock, descriptor
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool | None:
+    """True if the lock is ours now, False if someone holds it, None where there are no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+def _sweep_one(lock: Path) -> None:
+    folder = lock.with_suffix("")
+    if lock.name.split("-")[0] != host_token():
+        if _is_old(lock) and (not folder.exists() or _is_old(folder)):
+            _remove(folder, lock)
+        return
+    descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        held = _try_lock(descriptor)
+        if held or (held is None and _is_old(folder)):
+            _remove(folder, lock)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(folder: Path, lock: Path) -> None:
+    """The lock goes last: a folder without one would look like nobody's."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        lock.unlink()
+
+
+def _is_old(path: Path) -> bool:
+    """Whether nothing at or below `path` changed within the last `STALE_HOURS`."""
+    newest = path.lstat().st_mtime
+    for parent, folders, files in os.walk(path):
+        for name in folders + files:
+            newest = max(newest, (Path(parent) / name).lstat().st_mtime)
+    return time.time() - newest > STALE_HOURS * 3600
