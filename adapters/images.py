@@ -269,6 +269,8 @@ def _load_grey_png(
             f"{size[0]}×{size[1]} is needed."
         )
     try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as whole:
+            whole.verify()  # every checksum, up to the last chunk; the file must be opened again
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
             picture.load()
     except Exception as error:  # as in decode_image

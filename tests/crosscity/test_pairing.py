@@ -1,0 +1,350 @@
+"""Pairs and the split by place, against brute force and as invariants."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crosscity.pairing import (
+    EARTH_RADIUS_METRES,
+    CaptureTable,
+    Pairs,
+    haversine_metres,
+    heading_difference,
+    held_out_places,
+    make_pairs,
+)
+
+NAN = math.nan
+METRE_OF_LATITUDE = 180.0 / (math.pi * EARTH_RADIUS_METRES)
+
+
+def table(*rows: dict[str, Any]) -> CaptureTable:
+    """A capture table of rows like {"place": "p", "days": 3}; image ids follow the order."""
+
+    def column(name: str, default: float) -> np.ndarray:
+        return np.array([row.get(name, default) for row in rows], dtype=np.float64)
+
+    return CaptureTable(
+        image_id=tuple(row.get("id", f"i{n:03d}") for n, row in enumerate(rows)),
+        place_id=tuple(row.get("place", "p") for row in rows),
+        lat=column("lat", NAN),
+        lon=column("lon", NAN),
+        heading=column("heading", 0.0),
+        days=column("days", NAN),
+        split=tuple(row.get("split") for row in rows),
+    )
+
+
+def paired(captures: CaptureTable, **changes: Any) -> Pairs:
+    settings: dict[str, Any] = {
+        "max_metres_apart": 10.0,
+        "min_days_apart": 30.0,
+        "test_places": 0,
+        "seed": 0,
+        "max_degrees_apart": 15.0,
+    }
+    return make_pairs(captures, **(settings | changes))
+
+
+def rows(pairs: Pairs) -> list[tuple[int, int]]:
+    return list(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))
+
+
+# Distances
+
+
+def test_known_distances() -> None:
+    # A quarter of a meridian, by the sphere's definition; half a turn along the equator.
+    quarter = math.pi / 2 * EARTH_RADIUS_METRES
+    assert haversine_metres(0, 0, 90, 0) == pytest.approx(quarter, rel=1e-12)
+    assert haversine_metres(0, 0, 0, 180) == pytest.approx(2 * quarter, rel=1e-12)
+    # Rome to Tokyo: 9 875 km on the ellipsoid (Vincenty 1975); the sphere is within 0.6 %.
+    assert haversine_metres(41.9028, 12.4964, 35.6762, 139.6503) == pytest.approx(
+        9.8751e6, rel=6e-3
+    )
+
+
+coordinates = st.tuples(st.floats(-90, 90), st.floats(-180, 180))
+
+
+@given(coordinates, coordinates)
+def test_haversine_agrees_with_the_angle_between_unit_vectors(
+    p: tuple[float, float], q: tuple[float, float]
+) -> None:
+    def unit(point: tuple[float, float]) -> np.ndarray:
+        lat, lon = np.radians(point)
+        return np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+    u, v = unit(p), unit(q)
+    angle = math.atan2(float(np.linalg.norm(np.cross(u, v))), float(u @ v))
+    found = float(haversine_metres(*p, *q))
+    assert found == pytest.approx(angle * EARTH_RADIUS_METRES, abs=0.2)
+    assert found == float(haversine_metres(*q, *p))
+
+
+def test_distances_broadcast_and_keep_nan() -> None:
+    metres = haversine_metres(np.zeros((3, 1)), 0.0, np.array([0.0, NAN]), 1.0)
+    assert metres.shape == (3, 2)
+    assert np.isnan(metres[:, 1]).all()
+    assert not np.isnan(metres[:, 0]).any()
+
+
+def test_a_metre_is_a_metre() -> None:
+    assert haversine_metres(60.0, 5.0, 60.0 + METRE_OF_LATITUDE, 5.0) == pytest.approx(1, rel=1e-6)
+
+
+@given(st.floats(-720, 720), st.floats(-720, 720), st.integers(-3, 3))
+def test_heading_difference_is_the_smaller_angle(a: float, b: float, turns: int) -> None:
+    expected = math.degrees(math.acos(max(-1.0, min(1.0, math.cos(math.radians(a - b))))))
+    assert float(heading_difference(a, b + 360 * turns)) == pytest.approx(expected, abs=1e-4)
+
+
+# Which captures pair
+
+
+def test_public_layout_pairs_by_place_and_heading() -> None:
+    captures = table(
+        {"place": "00001", "heading": 0, "id": "pano_00001_0_0"},
+        {"place": "00001", "heading": 0, "id": "pano_00001_1_0"},
+        {"place": "00001", "heading": 180, "id": "pano_00001_0_180"},
+        {"place": "00001", "heading": 180, "id": "pano_00001_1_180"},
+        {"place": "00002", "heading": 0, "id": "pano_00002_0_0"},
+        {"place": "00002", "heading": 180, "id": "pano_00002_1_180"},
+    )
+    pairs = paired(captures)
+    assert rows(pairs) == [(0, 1), (2, 3)]
+    assert np.isnan(pairs.metres_apart).all()
+    assert np.isnan(pairs.days_apart).all()
+    assert [(d.place_id, d.captures, d.reason) for d in pairs.dropped] == [
+        ("00002", (4, 5), "no two captures within 15 degrees of heading")
+    ]
+
+
+def test_farthest_apart_in_days_earlier_first() -> None:
+    pairs = paired(table({"days": 500}, {"days": 90}, {"days": 0}, {"days": 400}))
+    assert rows(pairs) == [(2, 0)]
+    assert pairs.days_apart.tolist() == [500.0]
+    assert pairs.dropped == ()
+
+
+def test_known_times_go_before_unknown_ones() -> None:
+    assert rows(paired(table({}, {"days": 0}, {"days": 31}))) == [(1, 2)]
+
+
+def test_headings_meet_across_north() -> None:
+    captures = table({"heading": 355, "days": 0}, {"heading": 5, "days": 99})
+    assert rows(paired(captures)) == [(0, 1)]
+    assert rows(paired(captures, max_degrees_apart=9.9)) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        (None, "only one capture at this place and heading"),
+        ({"heading": 40, "days": 99}, "no two captures within 15 degrees of heading"),
+        ({"lat": 11 * METRE_OF_LATITUDE, "days": 99}, "no two captures within 10 metres"),
+        ({"lat": 9 * METRE_OF_LATITUDE, "days": 29.9}, "no two captures 30 days apart"),
+        ({"lat": NAN, "days": 29.9}, "no two captures 30 days apart"),
+    ],
+)
+def test_reasons(second: dict[str, Any] | None, reason: str) -> None:
+    first = {"lat": 0.0, "lon": 0.0, "days": 0.0}
+    captures = table(first) if second is None else table(first, {"lat": 0.0, "lon": 0.0} | second)
+    pairs = paired(captures)
+    assert len(pairs) == 0
+    assert [(d.place_id, d.reason) for d in pairs.dropped] == [("p", reason)]
+    assert pairs.dropped[0].captures == tuple(range(len(captures)))
+
+
+def test_limits_are_inclusive() -> None:
+    captures = table({"days": 0, "heading": 0}, {"days": 30, "heading": 15})
+    assert len(paired(captures)) == 1
+
+
+def test_one_heading_pairs_and_the_lone_one_is_told() -> None:
+    captures = table({"days": 0}, {"days": 50}, {"days": 0, "heading": 180})
+    pairs = paired(captures)
+    assert rows(pairs) == [(0, 1)]
+    assert [(d.captures, d.reason) for d in pairs.dropped] == [
+        ((2,), "only one capture at this place and heading")
+    ]
+
+
+def test_nothing_in_nothing_out() -> None:
+    pairs = paired(table())
+    assert len(pairs) == 0
+    assert pairs.dropped == ()
+    assert pairs.test_places == frozenset()
+
+
+some_number = st.one_of(st.just(NAN), st.integers(0, 8).map(lambda n: 20.0 * n))
+capture_rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "place": st.sampled_from("abc"),
+            "heading": st.one_of(st.just(NAN), st.sampled_from([0.0, 10.0, 20.0, 180.0, 355.0])),
+            "lat": st.one_of(st.just(NAN), st.integers(0, 20).map(lambda n: n * METRE_OF_LATITUDE)),
+            "lon": st.just(0.0),
+            "days": some_number,
+        }
+    ),
+    max_size=12,
+)
+
+
+def admissible(captures: CaptureTable, i: int, j: int) -> bool:
+    """Written from the description, one capture at a time."""
+    turn = abs(captures.heading[i] - captures.heading[j]) % 360
+    metres = abs(captures.lat[i] - captures.lat[j]) / METRE_OF_LATITUDE
+    days = abs(captures.days[i] - captures.days[j])
+    return (
+        captures.place_id[i] == captures.place_id[j]
+        and not min(turn, 360 - turn) > 15
+        and not metres > 10.0001
+        and not days < 30
+    )
+
+
+def brute_force(captures: CaptureTable) -> set[frozenset[int]]:
+    free = set(range(len(captures)))
+    found: set[frozenset[int]] = set()
+    while True:
+        ranked = []
+        for i, j in itertools.combinations(sorted(free, key=lambda r: captures.image_id[r]), 2):
+            if admissible(captures, i, j):
+                days = abs(captures.days[i] - captures.days[j])
+                names = (captures.image_id[i], captures.image_id[j])
+                ranked.append((0.0 if math.isnan(days) else -days, names, i, j))
+        if not ranked:
+            return found
+        _, _, i, j = min(ranked)
+        found.add(frozenset((i, j)))
+        for row in list(free):
+            if captures.place_id[row] != captures.place_id[i]:
+                continue
+            turns = [abs(captures.heading[row] - captures.heading[end]) % 360 for end in (i, j)]
+            if row in (i, j) or any(not min(turn, 360 - turn) > 15 for turn in turns):
+                free.discard(row)
+
+
+@settings(max_examples=200, deadline=None)
+@given(capture_rows)
+def test_against_brute_force(raw: list[dict[str, Any]]) -> None:
+    captures = table(*raw)
+    # The reference measures flat metres; 1e-4 of slack keeps both on the same side of the limit.
+    pairs = paired(captures, max_metres_apart=10.0001)
+    assert {frozenset(pair) for pair in rows(pairs)} == brute_force(captures)
+
+
+@settings(max_examples=150, deadline=None)
+@given(capture_rows, st.integers(0, 3), st.randoms(use_true_random=False))
+def test_invariants(raw: list[dict[str, Any]], test_places: int, order: Any) -> None:
+    captures = table(*raw)
+    n_places = len({captures.place_id[a] for a in paired(captures).a})
+    if test_places and test_places >= n_places:
+        with pytest.raises(ValueError, match="test_places"):
+            paired(captures, test_places=test_places)
+        return
+    pairs = paired(captures, test_places=test_places)
+    used = [row for pair in rows(pairs) for row in pair]
+    assert len(used) == len(set(used))
+    lost = [row for item in pairs.dropped for row in item.captures]
+    assert not set(used) & set(lost)
+    for a, b, days, metres in zip(
+        pairs.a, pairs.b, pairs.days_apart, pairs.metres_apart, strict=True
+    ):
+        assert captures.place_id[a] == captures.place_id[b]
+        assert not days < 30
+        assert not metres > 10
+        assert not captures.days[b] < captures.days[a]
+    train = {captures.place_id[row] for row in pairs.a[~pairs.test]}
+    test = {captures.place_id[row] for row in pairs.a[pairs.test]}
+    assert not train & test
+    assert test == pairs.test_places
+    assert len(test) == test_places
+
+    shuffled = list(range(len(raw)))
+    order.shuffle(shuffled)
+    names = [captures.image_id[row] for row in shuffled]
+    again_table = table(*({**raw[row], "id": captures.image_id[row]} for row in shuffled))
+    again = paired(again_table, test_places=test_places)
+    assert [(names[a], names[b]) for a, b in rows(again)] == [
+        (captures.image_id[a], captures.image_id[b]) for a, b in rows(pairs)
+    ]
+    assert again.test.tolist() == pairs.test.tolist()
+    assert [d.reason for d in again.dropped] == [d.reason for d in pairs.dropped]
+
+
+# The split
+
+
+def test_provider_split_wins_and_test_takes_the_whole_place() -> None:
+    captures = table(
+        {"place": "a", "split": "train"},
+        {"place": "a", "split": "train"},
+        {"place": "b", "split": "train"},
+        {"place": "b", "split": "test"},
+        {"place": "c", "split": "test"},
+        {"place": "d", "split": None},
+        {"place": "d", "split": None},
+    )
+    pairs = paired(captures, test_places=100)
+    assert rows(pairs) == [(0, 1), (2, 3), (5, 6)]
+    assert pairs.test.tolist() == [False, True, False]
+    assert pairs.test_places == {"b", "c"}
+
+
+def test_held_out_places_are_seeded_and_stay_when_places_come_and_go() -> None:
+    places = [f"tokyo_3_{n:06d}" for n in range(400)]
+    chosen = held_out_places(places, 100, seed=3)
+    assert len(chosen) == 100
+    assert chosen == held_out_places(reversed(places * 2), 100, seed=3)
+    assert chosen != held_out_places(places, 100, seed=4)
+    without = held_out_places([p for p in places if p != min(chosen)], 100, seed=3)
+    assert len(chosen - without) == 1
+    assert held_out_places(places, 40, seed=3) < chosen
+
+
+def test_held_out_places_are_spread_evenly() -> None:
+    places = [f"p{n:04d}" for n in range(2000)]
+    first_half = sum(p < "p1000" for p in held_out_places(places, 1000, seed=0))
+    assert abs(first_half - 500) < 80  # seven standard deviations of a fair draw
+
+
+@pytest.mark.parametrize("count", [-1, 2, 3])
+def test_impossible_numbers_of_test_places(count: int) -> None:
+    with pytest.raises(ValueError, match="test"):
+        held_out_places(["a", "b"], count, seed=0)
+
+
+# The table
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lat": np.zeros(3)}, "same length"),
+        ({"split": ("train",)}, "same length"),
+        ({"image_id": ("a", "a")}, "unique"),
+        ({"split": ("train", "val")}, "val"),
+    ],
+)
+def test_wrong_tables(change: dict[str, Any], message: str) -> None:
+    right: dict[str, Any] = {
+        "image_id": ("a", "b"),
+        "place_id": ("p", "p"),
+        "lat": np.zeros(2),
+        "lon": np.zeros(2),
+        "heading": np.zeros(2),
+        "days": np.zeros(2),
+    }
+    assert len(CaptureTable(**right)) == 2
+    with pytest.raises(ValueError, match=message):
+        CaptureTable(**(right | change))
