@@ -30,8 +30,7 @@ def means_full(error: BaseException) -> bool:
 def full_store(place: str) -> StoreError:
     """The error for a full disk or quota at `place`."""
     return StoreError(
-        f"the store at {place} is full: free some space there, or point the catalog's store to "
-        "another place, and run again"
+        f"{place} is full: free some space there, or choose another place for it, and run again"
     )
 
 
@@ -41,24 +40,22 @@ def from_os_error(error: OSError, place: str) -> StoreError:
         return full_store(place)
     if error.errno == errno.EROFS:
         return StoreError(
-            f"the store at {place} lies on a read-only file system: mount it writable, or point "
-            "the catalog's store to another place, and run again"
+            f"{place} lies on a read-only file system: mount it writable, or choose "
+            "another place for it, and run again"
         )
     if error.errno in _FORBIDDEN:
         return StoreError(
-            f"the store at {place} does not admit this user: grant read and write permission on "
-            f"{error.filename or place}, or point the catalog's store to another place, and run "
-            "again"
+            f"{place} does not admit this user: grant read and write permission on "
+            f"{error.filename or place}, or choose another place for it, and run again"
         )
     if error.errno in {errno.ENOTDIR, errno.EEXIST}:
         return StoreError(
-            f"the store at {place} cannot be a folder because {error.filename or place} is a "
-            "file: move that file away, or point the catalog's store to another place, and run "
-            "again"
+            f"{place} cannot be made because {error.filename or place}, or a folder above, "
+            "is a file: move that file away, or choose another place for it, and run again"
         )
     reason = error.strerror or type(error).__name__
     return StoreError(
-        f"the store at {place} failed ({reason} at {error.filename or place}): check the disk or "
+        f"{place} failed ({reason} at {error.filename or place}): check the disk or "
         "mount behind it and run again"
     )
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from adapters.store.durable import make_folders, sync, write_probe
 from adapters.store.errors import explained
 from adapters.store.names import MANIFEST_NAME, SCRATCH_FOLDER
 from adapters.store.places import FileChecks
 from adapters.store.records import FileEntry, Manifest
-from adapters.store.scratch import scratch_folder, sweep
+from adapters.store.scratch import ScratchArea
 
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
-_PROBE_BYTES = 2**20
 
 
 class LocalPlace:
@@ -32,6 +32,8 @@ class LocalPlace:
         self._root = root
         self._checks = FileChecks()
         self.label = str(root)
+        self._named = f"the store at {root}"
+        self._area = ScratchArea(root / SCRATCH_FOLDER, self._named)
 
     def describe(self, path: str) -> str:
         """See `Place`."""
@@ -39,7 +41,7 @@ class LocalPlace:
 
     def read(self, path: str) -> bytes | None:
         """See `Place`."""
-        with explained(self.label):
+        with explained(self._named):
             try:
                 return (self._root / path).read_bytes()
             except FileNotFoundError:
@@ -47,7 +49,7 @@ class LocalPlace:
 
     def replace(self, path: str, data: bytes) -> None:
         """See `Place`."""
-        with explained(self.label), self.scratch() as folder:
+        with explained(self._named), self.scratch() as folder:
             temporary = folder / "data"
             temporary.write_bytes(data)
             self.replace_from(path, temporary)
@@ -55,28 +57,32 @@ class LocalPlace:
     def replace_from(self, path: str, source: Path) -> None:
         """See `Place`."""
         target = self._root / path
-        with explained(self.label):
+        with explained(self._named):
             sync(source)
-            make_folders(target.parent, self._root)
-            source.replace(target)
+            make_folders(target.parent)
+            try:
+                source.replace(target)
+            except FileNotFoundError:  # another process has just removed the empty folder
+                make_folders(target.parent)
+                source.replace(target)
             sync(target.parent)
 
     def remove(self, path: str) -> None:
         """See `Place`."""
         target = self._root / path
-        with explained(self.label):
+        with explained(self._named):
             try:
                 if target.is_dir():
                     shutil.rmtree(target)
                 else:
                     target.unlink()
+                sync(target.parent)
             except FileNotFoundError:  # also where another process removes the same
                 return
-            sync(target.parent)
 
     def children(self, path: str) -> list[str]:
         """See `Place`."""
-        with explained(self.label):
+        with explained(self._named):
             try:
                 return sorted(os.listdir(self._root / path))  # noqa: PTH208 - names, not paths
             except (FileNotFoundError, NotADirectoryError):
@@ -84,27 +90,23 @@ class LocalPlace:
 
     def scratch(self) -> AbstractContextManager[Path]:
         """See `Place`."""
-        return explained_scratch(self._root / SCRATCH_FOLDER, self.label)
-
-    def sweep(self) -> None:
-        """See `Place`."""
-        sweep(self._root / SCRATCH_FOLDER)
+        return self._area.folder()
 
     def check_writable(self) -> None:
         """See `Place`."""
-        with explained(self.label), self.scratch() as folder:
+        with explained(self._named), self.scratch() as folder:
             write_probe(folder)
 
     def publish(self, source: Path, manifest: Manifest) -> bool:
         """See `Place`."""
         target = self._root / manifest.folder
-        with explained(self.label):
+        with explained(self._named):
             (source / MANIFEST_NAME).write_bytes(manifest.to_json())
             for folder, _, names in os.walk(source, topdown=False):
                 for name in names:
                     sync(Path(folder) / name)
                 sync(Path(folder))
-            make_folders(target.parent, self._root)
+            make_folders(target.parent)
             try:
                 source.rename(target)
             except OSError as error:
@@ -114,55 +116,12 @@ class LocalPlace:
             sync(target.parent)
         return True
 
-    def files_folder(self, manifest: Manifest) -> str:
+    def file_folders(self, manifest: Manifest) -> Sequence[str]:
         """See `Place`."""
-        return manifest.folder
+        return manifest.folder, manifest.digest_folder
 
     def local_path(self, path: str, entry: FileEntry, *, afresh: bool = False) -> Path:
         """See `Place`."""
-        with explained(self.label):
+        with explained(self._named):
             self._checks.check(self._root / path, entry, afresh=afresh)
         return self._root / path
-
-
-def sync(path: Path) -> None:
-    """Have the content of a file, or the names in a folder, on disk before going on."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync a folder; their own protocol orders the names.
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP} or not path.is_dir():
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def make_folders(folder: Path, root: Path) -> None:
-    """Make `folder` and its parents down from `root`, each name on disk."""
-    if folder.is_dir():
-        return
-    if folder != root:
-        make_folders(folder.parent, root)
-    folder.mkdir(parents=folder == root, exist_ok=True)
-    sync(folder.parent)
-
-
-@contextmanager
-def explained_scratch(parent: Path, label: str) -> Iterator[Path]:
-    """`scratch_folder` whose own failures are explained; those of the block have their words."""
-    with ExitStack() as stack:
-        with explained(label):
-            folder = stack.enter_context(scratch_folder(parent))
-        yield folder
-
-
-def write_probe(folder: Path) -> None:
-    """Write a mebibyte to disk: what a store that is full or read-only refuses.
-
-    Raises:
-        OSError: if it is refused.
-    """
-    probe = folder / "probe"
-    probe.write_bytes(b"\0" * _PROBE_BYTES)
-    sync(probe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -39,17 +40,17 @@ class Place(Protocol):
     def scratch(self) -> AbstractContextManager[Path]:
         """A local folder that is gone after the block, or after the next sweep."""
 
-    def sweep(self) -> None:
-        """Remove what dead processes left in the scratch folders."""
-
     def check_writable(self) -> None:
         """Write something and remove it again; raise `StoreError` if that is refused."""
 
     def publish(self, source: Path, manifest: Manifest) -> bool:
         """Make the files in `source` the artifact `manifest`; False if there is one already."""
 
-    def files_folder(self, manifest: Manifest) -> str:
-        """The folder that holds the artifact's files."""
+    def file_folders(self, manifest: Manifest) -> Sequence[str]:
+        """Folders to look for the artifact's files in, the one it is published to first.
+
+        The second is that of the other kind of place: a store may be copied to a bucket and back.
+        """
 
     def local_path(self, path: str, entry: FileEntry, *, afresh: bool = False) -> Path:
         """Path of a local file with the content of `path`.

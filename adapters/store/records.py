@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -55,9 +56,9 @@ def plain_json(value: object, *, nan_as_null: bool = False) -> JsonValue:
         return [plain_json(item, nan_as_null=nan_as_null) for item in value]
     if value is None or isinstance(value, str | bool):
         return value
-    if isinstance(value, int):
+    if isinstance(value, Integral):  # numpy's too
         return int(value)
-    if isinstance(value, float):
+    if isinstance(value, Real):
         if math.isfinite(value):
             return float(value)
         if nan_as_null:
@@ -217,6 +218,11 @@ class Manifest(BaseModel):
     def folder(self) -> str:
         """Place of the artifact relative to the store's root."""
         return artifact_folder(self.kind, self.city, self.key)
+
+    @property
+    def digest_folder(self) -> str:
+        """Where the files lie in places without rename: each content has a folder of its own."""
+        return f"{self.folder}/{self.digest[:16]}"
 
     def to_json(self) -> bytes:
         """The bytes of `artifact.json`; its digest is written with it and checked on reading."""

@@ -11,19 +11,19 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
+from adapters.store.durable import make_folders, sync, write_probe
 from adapters.store.errors import DamagedFileError, StoreError, explained
-from adapters.store.local import explained_scratch, make_folders, sync, write_probe
 from adapters.store.names import MANIFEST_NAME, SCRATCH_FOLDER
 from adapters.store.places import FileChecks
 from adapters.store.records import FileEntry, Manifest
-from adapters.store.scratch import sweep
+from adapters.store.scratch import ScratchArea
 
 _SHORTEST_SECRET = 4
 _BLOCK = 2**20
@@ -38,6 +38,8 @@ class RemotePlace:
         self._secrets = sorted(_texts(options), key=len, reverse=True)
         self.label = self._redacted(re.sub(r"//[^/@]*@", "//***@", url)).rstrip("/")
         self._cache = cache
+        self._cache_named = f"the cache folder {cache} of {self.label}"
+        self._area = ScratchArea(cache / SCRATCH_FOLDER, self._cache_named)
         self._checks = FileChecks()
         try:
             self._files, self._root = fsspec.core.url_to_fs(url, **options)
@@ -92,15 +94,11 @@ class RemotePlace:
 
     def scratch(self) -> AbstractContextManager[Path]:
         """See `Place`."""
-        return explained_scratch(self._cache / SCRATCH_FOLDER, str(self._cache))
-
-    def sweep(self) -> None:
-        """See `Place`."""
-        sweep(self._cache / SCRATCH_FOLDER)
+        return self._area.folder()
 
     def check_writable(self) -> None:
         """See `Place`."""
-        with explained(str(self._cache)), self.scratch() as folder:
+        with explained(self._cache_named), self.scratch() as folder:
             write_probe(folder)
         probe = f"{SCRATCH_FOLDER}/probe-{secrets.token_hex(8)}"
         self.replace(probe, b"probe")
@@ -111,14 +109,14 @@ class RemotePlace:
         commit = f"{manifest.folder}/{MANIFEST_NAME}"
         if self.read(commit) is not None:
             return False
-        folder = self.files_folder(manifest)
+        folder = self.file_folders(manifest)[0]
         for name in sorted(manifest.files):
             self.replace_from(f"{folder}/{name}", source / name)
         return self._create(commit, manifest.to_json())
 
-    def files_folder(self, manifest: Manifest) -> str:
+    def file_folders(self, manifest: Manifest) -> Sequence[str]:
         """See `Place`."""
-        return f"{manifest.folder}/{manifest.digest[:16]}"
+        return manifest.digest_folder, manifest.folder
 
     def local_path(self, path: str, entry: FileEntry, *, afresh: bool = False) -> Path:
         """See `Place`."""
@@ -132,7 +130,7 @@ class RemotePlace:
         return copy
 
     def _download(self, path: str, entry: FileEntry, copy: Path) -> None:
-        with explained(str(self._cache)), self.scratch() as folder:
+        with explained(self._cache_named), self.scratch() as folder:
             temporary = folder / "data"
             with self._explained("read"):
                 try:
@@ -141,7 +139,7 @@ class RemotePlace:
                     raise DamagedFileError("is missing") from None
             FileChecks().check(temporary, entry)
             sync(temporary)
-            make_folders(copy.parent, self._cache)
+            make_folders(copy.parent)
             temporary.replace(copy)
 
     def _check_far(self, path: str, entry: FileEntry) -> None:

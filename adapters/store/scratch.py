@@ -17,9 +17,12 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
+
+from adapters.store.durable import make_folders
+from adapters.store.errors import explained
 
 STALE_HOURS = 24.0
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
@@ -35,6 +38,35 @@ def host_token() -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
+class ScratchArea:
+    """The scratch folders of one store or cache; the first use sweeps what dead processes left.
+
+    Args:
+        parent: where the folders are made.
+        named: what messages call the place, such as "the store at /data".
+    """
+
+    def __init__(self, parent: Path, named: str) -> None:
+        self._parent = parent
+        self._named = named
+        self._swept = False
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """An empty folder for the block; failures to make it are explained.
+
+        Raises:
+            StoreError: if it cannot be made. Errors of the block keep their own words.
+        """
+        if not self._swept:
+            self._swept = True
+            sweep(self._parent)
+        with ExitStack() as stack:
+            with explained(self._named):
+                folder = stack.enter_context(scratch_folder(self._parent))
+            yield folder
+
+
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """Make an empty folder below `parent` for the block, and remove it afterwards.
@@ -42,7 +74,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     Raises:
         OSError: if it cannot be made.
     """
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folders(parent)
     lock, descriptor = _new_lock(parent)
     folder = lock.with_suffix("")
     owner = os.getpid()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import threading
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -41,6 +41,8 @@ from adapters.store.records import (
 )
 from adapters.store.remote import RemotePlace
 
+_ONE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:", re.ASCII)
+
 
 class Store:
     """Immutable artifacts in `<kind>/<city>/<key>/`, each published whole or not at all.
@@ -66,8 +68,6 @@ class Store:
     ) -> None:
         self._arguments = (url, dict(options or {}), cache_dir)
         self._place = _place(url, dict(options or {}), cache_dir)
-        self._swept = False
-        self._sweep_lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Store({self._place.label!r})"
@@ -134,7 +134,6 @@ class Store:
         """
         folder = artifact_folder(kind, city, key)
         inputs, parameters = plain_inputs(inputs), plain_object(parameters)
-        self._sweep_once()
         with self._place.scratch() as scratch:
             draft = Draft(scratch, self._locate)
             with self._full_explained(scratch):
@@ -148,7 +147,7 @@ class Store:
                     version=version,
                     code_version=code_version(),
                     made_at=datetime.now(UTC),
-                    rows=draft.rows,
+                    rows=None if draft.rows is None else int(draft.rows),
                     files=file_entries(draft),
                     summary=plain_object(draft.summary, nan_as_null=True),
                 )
@@ -214,7 +213,6 @@ class Store:
             StoreError: for bad names, and if the store is read-only or full.
         """
         progress = Progress(self._place, kind, city, key)
-        self._sweep_once()
         with self._full_explained(None):
             progress.save(name, write)
 
@@ -252,7 +250,6 @@ class Store:
             StoreError: one sentence, if the store is read-only, forbidden, full or unreachable.
         """
         self._place.check_writable()
-        self._sweep_once()
 
     def _read_manifest(self, kind: str, city: str, key: str) -> Manifest | None:
         folder = artifact_folder(kind, city, key)
@@ -282,11 +279,15 @@ class Store:
         return self._checked_path(manifest, name), manifest.files[name]
 
     def _checked_path(self, manifest: Manifest, name: str, *, afresh: bool = False) -> Path:
-        path = f"{self._place.files_folder(manifest)}/{name}"
-        try:
-            return self._place.local_path(path, manifest.files[name], afresh=afresh)
-        except DamagedFileError as error:
-            raise self._damaged(manifest.folder, f"{name} {error}") from None
+        faults = []
+        for folder in self._place.file_folders(manifest):
+            try:
+                entry = manifest.files[name]
+                return self._place.local_path(f"{folder}/{name}", entry, afresh=afresh)
+            except DamagedFileError as error:
+                faults.append(str(error))
+        # "is missing", the shortest, says least: it also holds for the folder not in use.
+        raise self._damaged(manifest.folder, f"{name} {max(faults, key=len)}")
 
     def _damaged(self, folder: str, what: str) -> StoreError:
         place = self._place.describe(folder)
@@ -299,12 +300,6 @@ class Store:
                 yield check(name)
             except StoreError:
                 continue
-
-    def _sweep_once(self) -> None:
-        with self._sweep_lock:
-            if not self._swept:
-                self._place.sweep()
-                self._swept = True
 
     @contextmanager
     def _full_explained(self, scratch: Path | None) -> Iterator[None]:
@@ -321,7 +316,7 @@ class Store:
                 and not Path(named).is_relative_to(scratch)
             )
             if means_full(error) and not elsewhere:
-                raise full_store(self._place.label) from error
+                raise full_store(f"the store at {self._place.label}") from error
             raise
 
 
@@ -333,6 +328,10 @@ def _place(url: str | Path, options: Mapping[str, Any], cache_dir: Path | None) 
     if not str(url):
         raise StoreError("the store's url is empty: give a folder or an fsspec URL")
     scheme, separator, rest = str(url).partition("://")
+    if isinstance(url, str) and not separator and _ONE_SLASH.match(url):
+        raise StoreError(
+            f"the store's url {url!r} lacks slashes: write {scheme.split(':')[0]}://..."
+        )
     if isinstance(url, Path) or not separator:
         return LocalPlace(Path(url).expanduser().absolute())
     if scheme in {"file", "local"}:
