@@ -289,7 +289,7 @@ def _check_png_header(data: bytes, name: str, bits: int, max_pixels: int) -> tup
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
     if (depth, colour) != (bits, _PNG_GREY):
         raise ImageError(
-            f"{name} is not a {bits}-bit greyscale PNG "
+            f"{name} is no {bits}-bit greyscale PNG "
             f"(it has {depth} bits a sample and PNG colour type {colour})."
         )
     _check_pixel_count((height, width), name, max_pixels)

@@ -32,7 +32,7 @@ class LabelledDataset(Protocol):
 
     Sizes are the source's own and may differ from sample to sample; resizing is for the caller.
     Methods may be called from several threads at once, and an instance survives pickling.
-    ``tests/adapters/datasets/test_contract.py`` is what every data set passes.
+    Every data set passes ``tests/adapters/datasets/test_dataset_contract.py``.
     """
 
     @property

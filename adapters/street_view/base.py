@@ -72,8 +72,8 @@ class StreetView(Protocol):
     """A provider, configured for one city.
 
     The methods may be called from several threads at once, and an instance survives pickling, so
-    that a process pool can fetch. ``tests/adapters/street_view/test_contract.py`` is what every
-    provider passes.
+    that a process pool can fetch. Every provider passes
+    ``tests/adapters/street_view/test_street_view_contract.py``.
     """
 
     @property
