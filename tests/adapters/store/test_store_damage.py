@@ -1,0 +1,203 @@
+"""Files that were altered, cut short or removed behind the store's back; stores that moved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+
+import fsspec
+import pytest
+
+from adapters.store import Store, StoreError
+
+
+@pytest.fixture
+def two_views(tmp_path, publish):
+    """A published artifact, its folder, and a fresh store that has hashed nothing yet."""
+    ref = publish(Store(tmp_path / "store"), {"images/x.jpg": b"pixels", "t": b"rows"})
+    return ref, tmp_path / "store" / ref.uri, Store(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"pix", "3 bytes instead of 6"), (b"pixelS", "SHA-256"), (None, "is missing")],
+)
+def test_a_damaged_file_is_named_with_what_to_do(two_views, content, said) -> None:
+    ref, folder, store = two_views
+    file = folder / "images" / "x.jpg"
+    file.unlink() if content is None else file.write_bytes(content)
+    for look in (lambda: store.path(ref, "images/x.jpg"), lambda: store.verify(ref)):
+        with pytest.raises(StoreError) as caught:
+            look()
+        message = str(caught.value)
+        assert "images/x.jpg" in message
+        assert said in message
+        assert f"delete {folder} and run again" in message
+    assert store.path(ref, "t").read_bytes() == b"rows"
+
+
+def test_a_file_that_was_hashed_once_is_still_checked_on_demand(two_views) -> None:
+    ref, folder, store = two_views
+    store.path(ref, "t")
+    (folder / "t").write_bytes(b"ROWS")
+    with pytest.raises(StoreError, match="SHA-256"):
+        store.verify(ref)
+    (folder / "t").write_bytes(b"row")
+    with pytest.raises(StoreError, match="3 bytes instead of 4"):
+        store.path(ref, "t")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda _: b"",
+        lambda _: b"\xff\xfe not json",
+        lambda _: b"[]",
+        lambda text: text.replace(b'"version"', b'"verzion"'),
+        lambda text: text.replace(b'"images/x.jpg"', b'"../../x.jpg"'),
+        lambda text: text.replace(b'"city": "rome"', b'"city": "rio"'),
+        lambda text: text.replace(b'"sha256": "', b'"sha256": "0')[:-1],
+        lambda text: json.dumps(
+            {**json.loads(text), "files": {"t": {"bytes": 4, "sha256": "0" * 64}}}
+        ).encode(),
+    ],
+)
+def test_a_damaged_manifest_is_an_error_that_names_it(two_views, damage) -> None:
+    ref, folder, store = two_views
+    manifest = folder / "artifact.json"
+    manifest.write_bytes(damage(manifest.read_bytes()))
+    for look in (
+        lambda: store.find(ref.kind, ref.city, ref.key),
+        lambda: store.manifest(ref),
+        lambda: list(store.artifacts()),
+    ):
+        with pytest.raises(StoreError, match=r"artifact\.json .*delete .* and run again"):
+            look()
+
+
+def test_a_folder_without_a_manifest_is_damage(two_views) -> None:
+    ref, folder, store = two_views
+    (folder / "artifact.json").unlink()
+    with pytest.raises(StoreError, match=r"artifact\.json is missing.*delete"):
+        store.find(ref.kind, ref.city, ref.key)
+    shutil.rmtree(folder)
+    assert store.find(ref.kind, ref.city, ref.key) is None
+    with pytest.raises(StoreError, match="not there any more"):
+        store.manifest(ref)
+
+
+def test_files_that_are_not_the_stores_own_are_not_listed(two_views) -> None:
+    ref, folder, store = two_views
+    root = folder.parents[2]
+    (root / "Read me.txt").write_text("notes")
+    (root / "imagery" / "rome" / ".DS_Store").write_text("x")
+    (root / "imagery" / "rio.txt").write_text("x")
+    assert list(store.artifacts()) == [ref]
+
+
+def test_torn_progress_is_ignored(tmp_path) -> None:
+    store = Store(tmp_path / "store")
+    where = ("adaptation", "rome", "k1")
+    store.save_progress(*where, "whole", b"1234")
+    for name, damage in (("short", b"12"), ("altered", b"1235")):
+        store.save_progress(*where, name, b"1234")
+        store.load_progress(*where, name).write_bytes(damage)
+    store.save_progress(*where, "no-record", b"1234")
+    record = store.load_progress(*where, "no-record").with_name("record.json")
+    record.write_bytes(record.read_bytes()[:9])
+    fresh = Store(tmp_path / "store")
+    assert fresh.list_progress(*where) == ["whole"]
+    assert fresh.load_progress(*where, "altered") is None
+    fresh.save_progress(*where, "altered", b"1234")
+    assert fresh.load_progress(*where, "altered").read_bytes() == b"1234"
+
+
+def test_a_damaged_pointer_is_an_error_that_names_it(two_views) -> None:
+    ref, folder, store = two_views
+    store.set_current("segmenter", "rome", ref)
+    pointer = folder.parents[2] / "current" / "rome" / "segmenter.json"
+    for text in ("", "{}", "[1]", '{"kind": 3}'):
+        pointer.write_text(text)
+        with pytest.raises(StoreError, match=r"segmenter\.json is damaged: delete it"):
+            store.current("segmenter", "rome")
+
+
+def test_a_pointer_to_what_was_deleted_is_none(two_views) -> None:
+    ref, folder, store = two_views
+    store.set_current("segmenter", "rome", ref)
+    shutil.rmtree(folder)
+    assert store.current("segmenter", "rome") is None
+
+
+def test_a_moved_store_keeps_references_pointers_and_progress(two_views, tmp_path) -> None:
+    ref, _, store = two_views
+    store.set_current("segmenter", "rome", ref)
+    store.save_progress("adaptation", "rome", "k1", "step", b"1")
+    (tmp_path / "store").rename(tmp_path / "elsewhere")
+    moved = Store(tmp_path / "elsewhere")
+    moved.verify(ref)
+    assert moved.current("segmenter", "rome") == ref
+    assert moved.load_progress("adaptation", "rome", "k1", "step").read_bytes() == b"1"
+    assert list(moved.artifacts()) == [ref]
+
+
+def test_a_store_may_be_copied_to_a_bucket_and_back(two_views, tmp_path) -> None:
+    ref, folder, _ = two_views
+    bucket = uuid.uuid4().hex
+    files = fsspec.filesystem("memory")
+    files.put(f"{folder.parents[2]}/", f"/{bucket}/", recursive=True)
+    far = Store(f"memory://{bucket}", cache_dir=tmp_path / "cache")
+    far.verify(ref)
+    assert far.path(ref, "images/x.jpg").read_bytes() == b"pixels"
+    with far.draft("pairs", "rome", "k", inputs=[], parameters={}, version="1") as draft:
+        draft.file("a/b").write_bytes(b"1")
+    files.get(f"/{bucket}/", f"{tmp_path}/back/", recursive=True)
+    back = Store(tmp_path / "back")
+    back.verify(ref)
+    back.verify(draft.ref)
+
+
+def test_remote_damage_is_found_behind_the_cache(tmp_path, publish) -> None:
+    bucket = uuid.uuid4().hex
+    files = fsspec.filesystem("memory")
+    store = Store(f"memory://{bucket}", cache_dir=tmp_path / "cache")
+    ref = publish(store, {"t": b"rows"})
+    (place,) = [name for name in files.find(f"/{bucket}") if name.endswith("/t")]
+    files.pipe_file(place, b"ROWS")
+    with pytest.raises(StoreError, match=r"t has SHA-256 .* delete memory://"):
+        store.path(ref, "t")
+    files.pipe_file(place, b"rows")
+    copy = store.path(ref, "t")
+    for damage, said in ((b"ROWS", "SHA-256"), (b"row", "3 bytes instead of 4")):
+        files.pipe_file(place, damage)
+        assert store.path(ref, "t") == copy
+        with pytest.raises(StoreError, match=said):
+            store.verify(ref)
+    files.rm(place)
+    with pytest.raises(StoreError, match="is missing"):
+        store.verify(ref)
+
+
+def test_a_damaged_cache_heals_itself(tmp_path, publish) -> None:
+    url = f"memory://{uuid.uuid4().hex}"
+    store = Store(url, cache_dir=tmp_path / "cache")
+    ref = publish(store, {"t": b"rows"})
+    copy = store.path(ref, "t")
+    for damage in (b"row", b"ROWS"):
+        copy.write_bytes(damage)
+        assert Store(url, cache_dir=tmp_path / "cache").path(ref, "t").read_bytes() == b"rows"
+    shutil.rmtree(tmp_path / "cache")
+    assert store.path(ref, "t").read_bytes() == b"rows"
+
+
+def test_an_unfinished_upload_is_no_artifact(tmp_path, publish) -> None:
+    bucket = uuid.uuid4().hex
+    files = fsspec.filesystem("memory")
+    store = Store(f"memory://{bucket}", cache_dir=tmp_path / "cache")
+    ref = publish(store, {"t": b"rows"})
+    files.rm(f"/{bucket}/{ref.uri}/artifact.json")
+    assert store.find(ref.kind, ref.city, ref.key) is None
+    assert list(store.artifacts()) == []
+    assert publish(store, {"t": b"rows"}) == ref
