@@ -44,8 +44,8 @@ def decode_image(
     """Decodes a JPEG, PNG or WebP of any colour mode into upright RGB.
 
     Grey, palette and CMYK images are converted, 16-bit samples keep their high byte, transparent
-    pixels are laid over black, the EXIF orientation is applied, and of an animation the first
-    frame is taken.
+    pixels are laid over black, the EXIF orientation is applied, colour profiles are ignored, and
+    of several pictures in a file (an animation, a stereo pair) the first is taken.
 
     Args:
         data: The encoded image.

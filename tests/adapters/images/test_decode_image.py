@@ -149,6 +149,14 @@ def test_first_frame_of_an_animation() -> None:
     np.testing.assert_array_equal(decode_image(data, "a"), scene(seed=1))
 
 
+def test_first_picture_of_a_stereo_jpeg() -> None:
+    """Phones and stereo cameras append pictures to a JPEG; Pillow then opens it as MPO."""
+    pictures = [Image.fromarray(scene(seed=seed)) for seed in (1, 2)]
+    data = saved(pictures[0], "MPO", save_all=True, append_images=pictures[1:], quality=97)
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    assert np.abs(decode_image(data, "a").astype(int) - scene(seed=1)).mean() < 3
+
+
 @pytest.mark.parametrize(
     "data",
     [
