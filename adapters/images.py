@@ -3,7 +3,7 @@
 Whatever a service or a folder hands over is untrusted: the size in the header is checked before
 a pixel is decoded, only three formats are tried, and everything that goes wrong is one
 `ImageError` whose sentence names the image. Pictures leave as JPEG (views) or PNG (labels and
-masks) made from the array alone, so EXIF, comments and colour profiles never survive.
+masks), and nothing but the picture leaves: no EXIF, no comments, no colour profiles.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY: Final = 0
 _EXIF_ORIENTATION: Final = 0x0112
 _PNG_COMPRESSION: Final = 6
+_JPEG_MAX_SIDE: Final = 65_500
+"""libjpeg's own limit, a little below the format's."""
 
 
 class ImageError(ValueError):
@@ -54,7 +56,7 @@ def decode_image(
         max_bytes: Largest encoded size that is looked at.
 
     Returns:
-        (H, W, 3) uint8 RGB, C-contiguous.
+        (H, W, 3) uint8 RGB, C-contiguous and writable.
 
     Raises:
         ImageError: The bytes are no such image, are cut short or corrupt, or exceed a limit.
@@ -75,14 +77,14 @@ def decode_image(
             raise ImageError(
                 f"{name} is cut short or corrupt and cannot be decoded ({_reason(error)})."
             ) from error
-    return np.ascontiguousarray(upright)
+    return np.array(upright, order="C")  # a copy: Pillow's own buffer is read-only
 
 
 def encode_jpeg(image: npt.NDArray[np.uint8], quality: int) -> bytes:
     """Encodes an RGB image as a JPEG without metadata; the same array gives the same bytes.
 
     Args:
-        image: (H, W, 3) uint8 RGB, each side 1 to 65 535.
+        image: (H, W, 3) uint8 RGB, each side 1 to 65 500.
         quality: 1 (worst) to 100; colour is subsampled 4:2:0.
 
     Returns:
@@ -95,8 +97,10 @@ def encode_jpeg(image: npt.NDArray[np.uint8], quality: int) -> bytes:
         raise ImageError(
             f"A JPEG is made from a uint8 array of shape (H, W, 3), not from {_described(image)}."
         )
-    if max(image.shape) > 0xFFFF:
-        raise ImageError(f"A JPEG has sides up to 65535 pixels, not {_described(image)}.")
+    if max(image.shape) > _JPEG_MAX_SIDE:
+        raise ImageError(
+            f"A JPEG has sides up to {_JPEG_MAX_SIDE} pixels, not {_described(image)}."
+        )
     if not 1 <= quality <= 100:
         raise ImageError(f"JPEG quality lies between 1 and 100, not {quality}.")
     buffer = io.BytesIO()
@@ -180,7 +184,7 @@ def decode_label_png(
         ImageError: Not an 8-bit greyscale PNG, of another size, cut short, or over a limit.
     """
     _check_byte_count(data, name, max_bytes)
-    return np.asarray(_load_grey_png(data, name, 8, size, max_pixels), dtype=np.uint8)
+    return np.array(_load_grey_png(data, name, 8, size, max_pixels), dtype=np.uint8)
 
 
 def encode_mask_png(mask: npt.NDArray[np.bool_]) -> bytes:
@@ -226,7 +230,7 @@ def decode_mask_png(
         ImageError: Not a 1-bit greyscale PNG, of another size, cut short, or over a limit.
     """
     _check_byte_count(data, name, max_bytes)
-    return np.asarray(_load_grey_png(data, name, 1, size, max_pixels), dtype=np.bool_)
+    return np.array(_load_grey_png(data, name, 1, size, max_pixels), dtype=np.bool_)
 
 
 def _as_rgb(picture: Image.Image) -> npt.NDArray[np.uint8]:

@@ -69,6 +69,7 @@ def test_lossless_rgb_comes_back_exactly(kind: str) -> None:
     decoded = decode_image(data, "a")
     assert decoded.dtype == np.uint8
     assert decoded.flags.c_contiguous
+    assert decoded.flags.writeable
     np.testing.assert_array_equal(decoded, image)
 
 
@@ -281,6 +282,10 @@ def test_jpeg_is_deterministic_and_bare(quality: int) -> None:
     np.testing.assert_array_equal(decode_image(data, "a"), np.asarray(picture))
 
 
+def test_longest_jpeg() -> None:
+    assert decode_image(encode_jpeg(np.zeros((65_500, 1, 3), np.uint8), 90), "a").shape[0] == 65_500
+
+
 def test_jpeg_at_high_quality_is_close() -> None:
     assert np.abs(decode_image(encode_jpeg(scene(), 97), "a").astype(int) - scene()).mean() < 3
 
@@ -292,7 +297,7 @@ def test_jpeg_at_high_quality_is_close() -> None:
         (np.zeros((4, 4, 4), dtype=np.uint8), 90),
         (np.zeros((4, 4, 3), dtype=np.float32), 90),
         (np.zeros((0, 4, 3), dtype=np.uint8), 90),
-        (np.zeros((70_000, 1, 3), dtype=np.uint8), 90),
+        (np.zeros((65_501, 1, 3), dtype=np.uint8), 90),
         (np.zeros((4, 4, 3), dtype=np.uint8), 0),
         (np.zeros((4, 4, 3), dtype=np.uint8), 101),
     ],

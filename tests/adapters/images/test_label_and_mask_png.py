@@ -52,9 +52,14 @@ def test_masks_survive_in_one_bit(mask: npt.NDArray[np.bool_]) -> None:
     np.testing.assert_array_equal(decoded, mask)
 
 
-def test_decoded_arrays_are_plain_and_do_not_change() -> None:
+def test_decoded_arrays_are_plain() -> None:
     labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    assert decode_label_png(encode_label_png(labels), "a").flags.c_contiguous
+    for decoded in (
+        decode_label_png(encode_label_png(labels), "a"),
+        decode_mask_png(encode_mask_png(labels > 4), "a"),
+    ):
+        assert decoded.flags.c_contiguous
+        assert decoded.flags.writeable
 
 
 @pytest.mark.parametrize(
