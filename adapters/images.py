@@ -93,10 +93,7 @@ def encode_jpeg(image: npt.NDArray[np.uint8], quality: int) -> bytes:
     Raises:
         ImageError: The array is no such image, or the quality is out of range.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ImageError(
-            f"A JPEG is made from a uint8 array of shape (H, W, 3), not from {_described(image)}."
-        )
+    _check_rgb(image, "A JPEG")
     if max(image.shape) > _JPEG_MAX_SIDE:
         raise ImageError(
             f"A JPEG has sides up to {_JPEG_MAX_SIDE} pixels, not {_described(image)}."
@@ -107,6 +104,22 @@ def encode_jpeg(image: npt.NDArray[np.uint8], quality: int) -> bytes:
     picture = Image.fromarray(np.ascontiguousarray(image))
     picture.save(buffer, "JPEG", quality=quality, subsampling="4:2:0", optimize=False)
     return buffer.getvalue()
+
+
+def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
+    """Encodes an RGB image as a PNG, without loss.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        The PNG file; `decode_image` gives the same array back.
+
+    Raises:
+        ImageError: The array is no such image.
+    """
+    _check_rgb(image, "A PNG view")
+    return _png(Image.fromarray(np.ascontiguousarray(image)))
 
 
 def sanitised_image(data: bytes, image: npt.NDArray[np.uint8]) -> bytes:
@@ -298,6 +311,13 @@ def _check_png_header(data: bytes, name: str, bits: int, max_pixels: int) -> tup
         )
     _check_pixel_count((height, width), name, max_pixels)
     return height, width
+
+
+def _check_rgb(image: npt.NDArray[np.uint8], what: str) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ImageError(
+            f"{what} is made from a uint8 array of shape (H, W, 3), not from {_described(image)}."
+        )
 
 
 def _check_byte_count(data: bytes, name: str, max_bytes: int) -> None:

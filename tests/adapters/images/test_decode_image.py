@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from adapters.images import ImageError, decode_image, encode_jpeg
+from adapters.images import ImageError, decode_image, encode_jpeg, encode_png
 
 ORIENTATION = 0x0112
 
@@ -280,6 +280,15 @@ def test_jpeg_is_deterministic_and_bare(quality: int) -> None:
     assert picture.size == (40, 24)
     assert not picture.getexif()
     np.testing.assert_array_equal(decode_image(data, "a"), np.asarray(picture))
+
+
+def test_png_is_lossless_deterministic_and_checked() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (17, 23, 3), dtype=np.uint8)
+    data = encode_png(image)
+    assert data == encode_png(np.asfortranarray(image))
+    np.testing.assert_array_equal(decode_image(data, "a"), image)
+    with pytest.raises(ImageError, match="A PNG view"):
+        encode_png(image[..., 0])
 
 
 def test_longest_jpeg() -> None:
