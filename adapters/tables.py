@@ -75,6 +75,11 @@ def read_table(
             another schema.
     """
     path = Path(path)
+    unknown = sorted(set(columns or ()) - set(schema.names))
+    if unknown:
+        raise TableError(
+            f"there is no column {unknown[0]!r} to read in {path}: ask for {schema.names}"
+        )
     try:
         size = path.stat().st_size
     except FileNotFoundError:
@@ -137,11 +142,10 @@ def _fitted(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
             f"the table for {path} has columns {table.column_names} instead of {schema.names}: "
             "give exactly these"
         )
+    for field in schema:
+        if not field.nullable and table[field.name].null_count:
+            raise TableError(f"{path} has empty cells in column {field.name}, which needs values")
     try:
-        fitted = table.select(schema.names).cast(schema).combine_chunks()
+        return table.select(schema.names).cast(schema).combine_chunks()
     except (pa.ArrowException, ValueError) as error:
         raise TableError(f"the table for {path} does not fit its schema ({error})") from None
-    for field in schema:
-        if not field.nullable and fitted[field.name].null_count:
-            raise TableError(f"{path} has empty cells in column {field.name}, which needs values")
-    return fitted

@@ -234,9 +234,9 @@ class Store:
         Raises:
             StoreError: at an artifact that is damaged.
         """
-        kinds = [check_kind(kind)] if kind else self._names("", check_kind)
+        kinds = [check_kind(kind)] if kind is not None else self._names("", check_kind)
         for one_kind in kinds:
-            cities = [check_city(city)] if city else self._names(one_kind, check_city)
+            cities = [check_city(city)] if city is not None else self._names(one_kind, check_city)
             for one_city in cities:
                 for key in self._names(f"{one_kind}/{one_city}", check_key):
                     ref = self.find(one_kind, one_city, key)

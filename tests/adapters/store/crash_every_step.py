@@ -1,0 +1,167 @@
+"""Script: run an operation once for each of its steps, killed by SIGKILL just before that step.
+
+Usage: crash_every_step.py PLACE OPERATION FOLDER. A step is any opening, making, renaming, linking,
+removing or syncing of a file or folder. After each kill a new store must find the old or the new
+state whole, must be able to repeat the operation, and must have swept what the dead process left.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from object_files import url_of
+
+from adapters.store import Store
+
+FACTS = {"inputs": ["a"], "parameters": {"k": 3}, "version": "1"}
+WHERE = ("static_prior", "rome", "k1")
+STEPS = {
+    "open",
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.link",
+    "os.truncate",
+    "test.fsync",
+}
+
+
+def make(store, key, content):
+    with store.draft("static_prior", "rome", key, **FACTS) as draft:
+        for name in ("part-0", "images/x"):
+            with draft.file(name).open("wb") as stream:
+                for piece in content:
+                    stream.write(bytes([piece]))
+                    stream.flush()
+                    sys.audit("test.fsync", str(draft.path))
+    return draft.ref
+
+
+class Publish:
+    def before(self, store):
+        pass
+
+    def run(self, store):
+        make(store, "k1", b"new")
+
+    def check(self, store):
+        ref = store.find(*WHERE)
+        if ref is not None:
+            store.verify(ref)
+            assert store.path(ref, "images/x").read_bytes() == b"new"
+        assert list(store.artifacts()) == ([ref] if ref else [])
+        return ref is not None
+
+
+class Point:
+    def before(self, store):
+        store.set_current("segmenter", "rome", make(store, "k0", b"old"))
+        make(store, "k1", b"new")
+
+    def run(self, store):
+        store.set_current("segmenter", "rome", store.find(*WHERE))
+
+    def check(self, store):
+        key = store.current("segmenter", "rome").key
+        assert key in {"k0", "k1"}
+        return key == "k1"
+
+
+class Save:
+    def before(self, store):
+        store.save_progress(*WHERE, "step", b"old")
+
+    def run(self, store):
+        store.save_progress(*WHERE, "step", lambda path: path.write_bytes(b"new"))
+
+    def check(self, store):
+        content = store.load_progress(*WHERE, "step").read_bytes()
+        assert content in {b"old", b"new"}
+        assert store.list_progress(*WHERE) == ["step"]
+        return content == b"new"
+
+
+class Clear:
+    def before(self, store):
+        store.save_progress(*WHERE, "one", b"1")
+        store.save_progress(*WHERE, "two", b"2")
+
+    def run(self, store):
+        store.clear_progress(*WHERE)
+
+    def check(self, store):
+        names = store.list_progress(*WHERE)
+        assert set(names) <= {"one", "two"}
+        for name in names:
+            assert store.load_progress(*WHERE, name).read_bytes() in {b"1", b"2"}
+        return not names
+
+
+def killed_before_step(step, folder, work):
+    """Run `work` in a child that dies before its step number `step`; True if it got that far."""
+    child = os.fork()
+    if child == 0:
+        seen = 0
+
+        def watch(event, args):
+            nonlocal seen
+            # Removals of whole trees name their parts relative to an open folder.
+            relative = event in {"os.remove", "os.rmdir"}
+            if event in STEPS and (relative or str(args[0]).startswith(str(folder))):
+                seen += 1
+                if seen == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        fsync = os.fsync
+
+        def watched_fsync(descriptor):
+            sys.audit("test.fsync", str(folder))
+            fsync(descriptor)
+
+        os.fsync = watched_fsync
+        sys.addaudithook(watch)
+        work()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0
+    return False
+
+
+def open_store(kind, folder):
+    return Store(url_of(kind, folder), cache_dir=folder / "cache")
+
+
+def main():
+    kind, name, parent = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    operation = {"publish": Publish, "point": Point, "save": Save, "clear": Clear}[name]()
+    step, dead, states = 0, True, []
+    while dead:
+        step += 1
+        folder = parent / str(step)
+        folder.mkdir()
+        operation.before(open_store(kind, folder))
+        # The child opens its own store: a forked one of a remote place would share its session.
+        dead = killed_before_step(
+            step, folder, lambda at=folder: operation.run(open_store(kind, at))
+        )
+        states.append(operation.check(open_store(kind, folder)))
+        store = open_store(kind, folder)
+        operation.run(store)
+        assert operation.check(store) is True
+        store.check_writable()
+        for drafts in folder.rglob(".drafts"):
+            assert list(drafts.iterdir()) == [], f"debris after a kill before step {step}"
+    assert states == sorted(states), "a later step never undoes what an earlier one did"
+    assert states[0] is False
+    assert states[-1] is True
+    print(step - 1)
+
+
+main()
