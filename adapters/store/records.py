@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from numbers import Integral, Real
 from typing import Annotated, Any, Self
 
@@ -199,7 +200,7 @@ class Manifest(BaseModel):
                 raise ValueError(str(error)) from None
         return files
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hexadecimal) over kind, key and the files' SHA-256."""
         identity = {

@@ -27,6 +27,7 @@ from adapters.store.scratch import ScratchArea
 
 _SHORTEST_SECRET = 4
 _BLOCK = 2**20
+_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oci", "oss"})
 
 
 class RemotePlace:
@@ -51,6 +52,7 @@ class RemotePlace:
         except Exception as error:
             raise self._error("opened", error) from None
         self._root = self._root.rstrip("/")
+        self._in_bucket = url.partition("://")[0] in _BUCKETS
 
     def describe(self, path: str) -> str:
         """See `Place`."""
@@ -178,7 +180,9 @@ class RemotePlace:
         with self._explained("written", (FileExistsError, TypeError, NotImplementedError)):
             try:
                 write(full)
-            except FileNotFoundError:  # protocols with real folders; object stores have none
+            except FileNotFoundError:
+                if self._in_bucket:  # makedirs would make a bucket of a misspelt name
+                    raise
                 self._files.makedirs(full.rpartition("/")[0], exist_ok=True)
                 write(full)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +17,6 @@ from adapters.store.errors import (
     full_store,
     means_full,
 )
-from adapters.store.local import LocalPlace
 from adapters.store.names import (
     CURRENT_FOLDER,
     MANIFEST_NAME,
@@ -29,7 +26,7 @@ from adapters.store.names import (
     check_kind,
     check_name,
 )
-from adapters.store.places import Place
+from adapters.store.opening import open_place
 from adapters.store.progress import Progress
 from adapters.store.records import (
     ArtifactRef,
@@ -39,9 +36,8 @@ from adapters.store.records import (
     plain_inputs,
     plain_object,
 )
-from adapters.store.remote import RemotePlace
 
-_ONE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:", re.ASCII)
+_MANIFESTS_KEPT = 64
 
 
 class Store:
@@ -67,7 +63,8 @@ class Store:
         cache_dir: Path | None = None,
     ) -> None:
         self._arguments = (url, dict(options or {}), cache_dir)
-        self._place = _place(url, dict(options or {}), cache_dir)
+        self._place = open_place(url, dict(options or {}), cache_dir)
+        self._manifests: dict[ArtifactRef, Manifest] = {}
 
     def __repr__(self) -> str:
         return f"Store({self._place.label!r})"
@@ -268,9 +265,19 @@ class Store:
             raise self._damaged(folder, f"{MANIFEST_NAME} belongs to {manifest.folder}")
         return manifest
 
+    def _known_manifest(self, ref: ArtifactRef) -> Manifest:
+        """The manifest as it was read last: one of thousands of files is not parsed for each."""
+        manifest = self._manifests.get(ref)
+        if manifest is None:
+            manifest = self.manifest(ref)
+            if len(self._manifests) >= _MANIFESTS_KEPT:
+                self._manifests.clear()
+            self._manifests[ref] = manifest
+        return manifest
+
     def _locate(self, ref: ArtifactRef, name: str) -> tuple[Path, FileEntry]:
         check_file_name(name)
-        manifest = self.manifest(ref)
+        manifest = self._known_manifest(ref)
         if name not in manifest.files:
             some = ", ".join(sorted(manifest.files)[:5]) or "none"
             raise StoreError(
@@ -322,26 +329,6 @@ class Store:
 
 def _pointer(name: str, city: str) -> str:
     return f"{CURRENT_FOLDER}/{check_city(city)}/{check_name(name)}.json"
-
-
-def _place(url: str | Path, options: Mapping[str, Any], cache_dir: Path | None) -> Place:
-    if not str(url):
-        raise StoreError("the store's url is empty: give a folder or an fsspec URL")
-    scheme, separator, rest = str(url).partition("://")
-    if isinstance(url, str) and not separator and _ONE_SLASH.match(url):
-        raise StoreError(
-            f"the store's url {url!r} lacks slashes: write {scheme.split(':')[0]}://..."
-        )
-    if isinstance(url, Path) or not separator:
-        return LocalPlace(Path(url).expanduser().absolute())
-    if scheme in {"file", "local"}:
-        return LocalPlace(Path(rest).absolute())
-    return RemotePlace(url, options, cache_dir or _default_cache())
-
-
-def _default_cache() -> Path:
-    configured = os.environ.get("XDG_CACHE_HOME")
-    return (Path(configured) if configured else Path.home() / ".cache") / "crosscity" / "store"
 
 
 def _restored(url: str | Path, options: dict[str, Any], cache_dir: Path | None) -> Store:

@@ -1,0 +1,41 @@
+"""From a store's URL to the place behind it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adapters.store.errors import StoreError
+from adapters.store.local import LocalPlace
+from adapters.store.places import Place
+from adapters.store.remote import RemotePlace
+
+_ONE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:", re.ASCII)
+
+
+def open_place(url: str | Path, options: Mapping[str, Any], cache_dir: Path | None) -> Place:
+    """The place behind a folder or an fsspec URL.
+
+    Raises:
+        StoreError: if the URL is empty or misspelt, or its protocol or package is not there.
+    """
+    if not str(url):
+        raise StoreError("the store's url is empty: give a folder or an fsspec URL")
+    scheme, separator, rest = str(url).partition("://")
+    if isinstance(url, str) and not separator and _ONE_SLASH.match(url):
+        raise StoreError(
+            f"the store's url {url!r} lacks slashes: write {scheme.split(':')[0]}://..."
+        )
+    if isinstance(url, Path) or not separator:
+        return LocalPlace(Path(url).expanduser().absolute())
+    if scheme in {"file", "local"}:
+        return LocalPlace(Path(rest).absolute())
+    return RemotePlace(url, options, cache_dir or _default_cache())
+
+
+def _default_cache() -> Path:
+    configured = os.environ.get("XDG_CACHE_HOME")
+    return (Path(configured) if configured else Path.home() / ".cache") / "crosscity" / "store"
