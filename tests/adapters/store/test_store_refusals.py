@@ -146,7 +146,7 @@ told(store.check_writable)
 (root / "ballast").unlink()
 store.verify(ref)
 publish(1000, "large")
-subprocess.run(["mount", "-o", "remount,ro", root], check=True)
+subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
 store = Store(root / "store")
 store.verify(ref)
 assert len(list(store.artifacts())) == 2
