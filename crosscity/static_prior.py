@@ -1,0 +1,87 @@
+"""The static prior: which regions of a picture are there at another time too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from crosscity.matching import Matches
+
+ALGORITHM_VERSION: Final = "1"
+"""Raised by hand whenever the mask of some input changes."""
+
+
+def static_prior(
+    matches: Matches,
+    superpixels: npt.NDArray[np.int32],
+    *,
+    k: int = 3,
+    side: Literal["a", "b"] = "a",
+) -> npt.NDArray[np.bool_]:
+    """Marks the superpixels with more than `k` matched pixels as static.
+
+    Chen et al. (ICCV 2017), Sec. 4.3. A match counts for the pixel whose centre is nearest (of two
+    equally near, the right or lower one). Several matches of one pixel count once: the paper
+    counts matched pixels, not matches. A match whose pixel lies outside the picture, as the
+    half-pixel rim of a matching grid may, counts for no superpixel.
+
+    False means "nothing known", not "moving": half of what stands still finds no match.
+
+    Args:
+        matches: Matches between the pictures a and b, in pixels of the pictures as given, the
+            centre of the first pixel at 0.
+        superpixels: (H, W) int32 labels of the picture on `side`, zero or more.
+        k: A static superpixel has at least k + 1 matched pixels.
+        side: Whether `superpixels` divide picture a or picture b.
+
+    Returns:
+        (H, W) bool, True where static.
+
+    Raises:
+        ValueError: If the superpixels are not an int32 map of labels from zero, a coordinate is
+            not finite, or `k` or `side` is out of range.
+    """
+    _check_superpixels(superpixels)
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
+        raise ValueError(f"k must be a whole number, zero or more, not {k!r}")
+    if side not in ("a", "b"):
+        raise ValueError(f"side must be 'a' or 'b', not {side!r}")
+    x, y = (matches.x_a, matches.y_a) if side == "a" else (matches.x_b, matches.y_b)
+    matched = _matched_pixels(x, y, superpixels.shape)
+    counts = np.bincount(superpixels[matched], minlength=int(superpixels.max()) + 1)
+    static: npt.NDArray[np.bool_] = (counts > k)[superpixels]
+    return static
+
+
+def _matched_pixels(
+    x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], shape: tuple[int, ...]
+) -> npt.NDArray[np.bool_]:
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ValueError(
+            f"the coordinates of the matches must be two equally long rows of numbers, "
+            f"not of shapes {x.shape} and {y.shape}"
+        )
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("the matches hold coordinates that are not finite; drop those matches")
+    height, width = shape
+    column = np.floor(x.astype(np.float64) + 0.5)
+    row = np.floor(y.astype(np.float64) + 0.5)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    matched = np.zeros(shape, dtype=np.bool_)
+    matched[row[inside].astype(np.int64), column[inside].astype(np.int64)] = True
+    return matched
+
+
+def _check_superpixels(superpixels: npt.NDArray[Any]) -> None:
+    if superpixels.dtype != np.int32 or superpixels.ndim != 2:
+        raise ValueError(
+            "the superpixels must be an (H, W) int32 map of labels, "
+            f"not {superpixels.dtype} of shape {tuple(superpixels.shape)}"
+        )
+    if superpixels.size == 0:
+        raise ValueError(f"the superpixels are empty: their shape is {tuple(superpixels.shape)}")
+    if superpixels.min() < 0:
+        raise ValueError(f"superpixel labels start at 0, but {superpixels.min()} is among them")
