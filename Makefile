@@ -1,0 +1,70 @@
+# Everything here sets itself up: Python >= 3.11 and make are all it takes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The versions that were tested together; see docs/dependencies.md on why a lock is needed.
+LOCK := constraints.txt
+CATALOG ?= data_catalog.yaml
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+
+.PHONY: help demo test test-slow test-browser lint format types imports check lock dashboard server worker deploy clean
+
+help:  ## What can be made.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(READY): pyproject.toml $(LOCK)
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## Harvest, match, adapt and evaluate an embedded city; writes a report.
+	@$(BIN)/crosscity demo --catalog $(CATALOG)
+
+test: $(READY)  ## The default tests, under ten minutes on two cores.
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## The long tests.
+	$(BIN)/python -m pytest -m slow
+
+test-browser: $(READY)  ## The dashboard in a real browser; installs Chromium where it is missing.
+	@command -v chromedriver >/dev/null || (apt-get update && apt-get install -y chromium chromium-driver)
+	$(BIN)/python -m pytest -m browser
+
+lint: $(READY)  ## Style and formatting.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)  ## Format the code.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(READY)  ## Static types.
+	$(BIN)/mypy
+
+imports: $(READY)  ## Imports run downwards only.
+	$(BIN)/lint-imports
+
+check: lint types imports  ## All static checks.
+
+lock: $(READY)  ## Write the versions that are installed now to the lock.
+	$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu$$//' > $(LOCK)
+
+dashboard: $(READY)  ## The dashboard of the runs so far, on http://127.0.0.1:4200.
+	@$(BIN)/crosscity dashboard --catalog $(CATALOG)
+
+server: $(READY)  ## A Prefect server for deployments (docs/operate.md).
+	$(BIN)/prefect server start
+
+worker: $(READY)  ## A worker that runs deployments on this machine.
+	$(BIN)/prefect work-pool create crosscity --type process --overwrite
+	$(BIN)/prefect worker start --pool crosscity
+
+deploy: $(READY)  ## Register the catalog's deployments with the server.
+	$(BIN)/crosscity catalog deployments --catalog $(CATALOG)
+	$(BIN)/prefect --no-prompt deploy --all
+
+clean:  ## Remove the environment and caches; results in .crosscity stay.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

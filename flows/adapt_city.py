@@ -1,0 +1,46 @@
+"""Adapt the pre-trained segmenter to a city, without a single label of it."""
+
+from __future__ import annotations
+
+from prefect import flow, unmapped
+
+from adapters.store import ArtifactRef
+from flows.pretrain_segmenter import pretrain_segmenter
+from flows.runner import one_part_at_a_time
+from tasks.labelled import labelled_part, labelled_parts
+from tasks.priors import extracted, harvested
+from tasks.training import adapt, fine_tune, segmenter_of, source_of
+from tasks.workspace import DEFAULT_CATALOG
+
+
+@flow(name="adapt-city", flow_run_name="adapt-{city}-{arm}", task_runner=one_part_at_a_time())
+def adapt_city(
+    city: str, arm: str = "full", seed: int = 0, catalog: str = DEFAULT_CATALOG
+) -> ArtifactRef:
+    """Adapts to the pairs of the last harvest and, in the full method, their static priors.
+
+    Args:
+        city: A city of the catalog that was harvested.
+        arm: "control", "bn", "ga", "ga_ca" or "full"; "fine_tuned" trains on labels of the city
+            instead, where the catalog has them, as the upper bound.
+        seed: Fixes discriminators, order of images and dropout.
+        catalog: Path of the catalog.
+
+    Returns:
+        The `adaptation` artifact, which holds the adapted segmenter.
+    """
+    imagery, pairs = harvested(city, catalog)
+    name = segmenter_of(city, catalog)
+    segmenter = pretrain_segmenter(segmenter=name, seed=seed, catalog=catalog)
+    owner, of_pairs = (city, pairs) if arm == "fine_tuned" else (source_of(name, catalog), None)
+    labelled = labelled_part.map(
+        unmapped(owner),
+        unmapped("train"),
+        unmapped(of_pairs),
+        labelled_parts(owner, "train", of_pairs, catalog),
+        unmapped(catalog),
+    ).result()
+    if arm == "fine_tuned":
+        return fine_tune(segmenter, labelled, seed, city, catalog)
+    priors = extracted(pairs, city, catalog) if arm == "full" else None
+    return adapt(segmenter, labelled, imagery, pairs, priors, arm, seed, city, catalog)

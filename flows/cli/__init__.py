@@ -1,0 +1,1 @@
+"""The command line: the same flows as the deployments, for people who do not run Prefect."""

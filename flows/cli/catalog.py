@@ -1,0 +1,63 @@
+"""`crosscity catalog`: check it, print its schema, write the deployments that follow from it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adapters.catalog import catalog_json_schema, load_catalog
+from adapters.catalog.loading import environment_references
+from flows.cli.options import CATALOG, CatalogOption
+from flows.deployments import deployments_yaml
+from tasks.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, help="The data catalog.")
+
+
+@app.command("check")
+def check(catalog: CatalogOption = CATALOG) -> None:
+    """Validate the catalog; tells every fault with file, line and key."""
+    loaded = load_catalog(catalog)
+    missing = {
+        name: keys
+        for name, keys in environment_references(loaded).items()
+        if not os.environ.get(name)
+    }
+    for name, keys in missing.items():
+        typer.echo(f"note: {', '.join(keys)} will need the environment variable {name}", err=True)
+    typer.echo(
+        f"{catalog}: good; {len(loaded.cities)} cities, {len(loaded.datasets)} data sets, "
+        f"{len(loaded.segmenters)} segmenters"
+    )
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the catalog's JSON Schema, for editors."""
+    typer.echo(catalog_json_schema())
+
+
+@app.command("deployments")
+def deployments(
+    catalog: CatalogOption = CATALOG,
+    output: Annotated[Path, typer.Option("--output", "-o")] = Path("prefect.yaml"),
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Only tell whether the file is up to date.")
+    ] = False,
+) -> None:
+    """Write `prefect.yaml` from the catalog: one entry per city and flow."""
+    text = deployments_yaml(load_catalog(catalog), catalog.name)
+    if only_check:
+        if not output.is_file() or output.read_text(encoding="utf-8") != text:
+            raise InputError(
+                f"{output} does not follow from {catalog}: run `crosscity catalog deployments`"
+            )
+        typer.echo(f"{output} follows from {catalog}")
+        return
+    temporary = output.with_name(f".{output.name}.new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(output)
+    typer.echo(f"wrote {output}")

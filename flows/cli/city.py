@@ -1,0 +1,197 @@
+"""Verbs on a city: each runs the flow that its deployment runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+from flows.cli.progress import TerminalProgress
+from flows.cli.server import run_dashboard, running_server
+from tasks.workspace import COMPUTE_VARIABLE, open_workspace
+
+CityArgument = Annotated[str, typer.Argument(help="A city of the catalog.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
+ArmOption = Annotated[
+    str, typer.Option(help="control, bn, ga, ga_ca or full (see docs/method.md).")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs to the command line."""
+    verbs: list[Callable[..., None]] = [
+        demo,
+        harvest,
+        priors,
+        pretrain,
+        adapt,
+        evaluate,
+        readapt,
+        report,
+        dashboard,
+    ]
+    for verb in verbs:
+        app.command(verb.__name__)(verb)
+
+
+def demo(
+    city: CityArgument = "tokyo",
+    seed: SeedOption = 0,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+) -> None:
+    """Harvest, match, adapt and evaluate an embedded city, and write a report."""
+    from tasks.demo import finished_demo  # noqa: PLC0415 - Prefect and PyTorch load late
+
+    _check(catalog, city)
+    result = finished_demo(city, seed, str(catalog))
+    if result is None:
+        with _running(catalog, compute):
+            from flows.demo import demo as run  # noqa: PLC0415
+
+            run(city=city, seed=seed, catalog=str(catalog))
+        result = finished_demo(city, seed, str(catalog))
+        if result is None:
+            raise RuntimeError("the demo ended without its report")
+    else:
+        typer.echo("everything is in the store already", err=True)
+    typer.echo(result.table)
+    typer.echo(f"report: {result.report}")
+    typer.echo("dashboard: `crosscity dashboard` (or `make dashboard`), then http://127.0.0.1:4200")
+
+
+def harvest(
+    city: CityArgument, catalog: CatalogOption = CATALOG, compute: ComputeOption = None
+) -> None:
+    """Fetch a city's images and choose its pairs."""
+    _check(catalog, city)
+    with _running(catalog, compute):
+        from flows.harvest_city import harvest_city  # noqa: PLC0415
+
+        _show("pairs", harvest_city(city=city, catalog=str(catalog)).uri)
+
+
+def priors(
+    city: CityArgument, catalog: CatalogOption = CATALOG, compute: ComputeOption = None
+) -> None:
+    """Extract the static priors of a harvested city."""
+    _check(catalog, city)
+    with _running(catalog, compute):
+        from flows.extract_priors import extract_priors  # noqa: PLC0415
+
+        _show("priors", extract_priors(city=city, catalog=str(catalog)).uri)
+
+
+def pretrain(
+    segmenter: Annotated[str, typer.Argument(help="A segmenter of the catalog.")] = "compact",
+    seed: SeedOption = 0,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+) -> None:
+    """Pre-train a segmenter on its source set."""
+    with _running(catalog, compute):
+        from flows.pretrain_segmenter import pretrain_segmenter  # noqa: PLC0415
+
+        made = pretrain_segmenter(segmenter=segmenter, seed=seed, catalog=str(catalog))
+        _show("segmenter", made.uri)
+
+
+def adapt(
+    city: CityArgument,
+    arm: ArmOption = "full",
+    seed: SeedOption = 0,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+) -> None:
+    """Adapt the pre-trained segmenter to a city."""
+    _check(catalog, city)
+    with _running(catalog, compute):
+        from flows.adapt_city import adapt_city  # noqa: PLC0415
+
+        _show("segmenter", adapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog)).uri)
+
+
+def evaluate(
+    city: CityArgument,
+    arm: Annotated[str, typer.Option(help="pretrained, fine_tuned or an arm of adapt.")] = "full",
+    seed: SeedOption = 0,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+) -> None:
+    """Evaluate a segmenter on the test places of a city."""
+    _check(catalog, city)
+    with _running(catalog, compute):
+        from flows.evaluate_city import evaluate_city  # noqa: PLC0415
+
+        made = evaluate_city(city=city, arm=arm, seed=seed, catalog=str(catalog))
+        _show("evaluation", made.uri)
+        from tasks.evaluation import score_table  # noqa: PLC0415
+
+        typer.echo(score_table({arm: made}, str(catalog)))
+
+
+def readapt(
+    city: CityArgument,
+    arm: ArmOption = "full",
+    seed: SeedOption = 0,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+) -> None:
+    """Harvest, extract priors, adapt, evaluate, and promote the new segmenter."""
+    _check(catalog, city)
+    with _running(catalog, compute):
+        from flows.readapt_city import readapt_city  # noqa: PLC0415
+
+        made = readapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog))
+        _show("promoted segmenter", made.uri)
+
+
+def report(
+    city: CityArgument,
+    seed: SeedOption = 0,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+) -> None:
+    """Write a report of what the store has for a city."""
+    _check(catalog, city)
+    with _running(catalog, compute):
+        from flows.report_city import report_city  # noqa: PLC0415
+        from tasks.report import report_path  # noqa: PLC0415
+
+        made = report_city(city=city, seed=seed, catalog=str(catalog))
+        typer.echo(f"report: {report_path(open_workspace(str(catalog)).store, made)}")
+
+
+def dashboard(catalog: CatalogOption = CATALOG) -> None:
+    """Open the dashboard of the runs so far: http://127.0.0.1:4200, until Ctrl-C."""
+    raise typer.Exit(run_dashboard(catalog.absolute().parent))
+
+
+def _check(catalog: Path, city: str) -> None:
+    """Fails on a wrong catalog, city or store at once, not after a server has started."""
+    workspace = open_workspace(str(catalog))
+    workspace.city(city)
+    workspace.store.check_writable()
+
+
+@contextmanager
+def _running(catalog: Path, compute: str | None) -> Iterator[None]:
+    if compute:
+        os.environ[COMPUTE_VARIABLE] = compute
+    root = catalog.absolute().parent
+    with running_server(root) as address:
+        typer.echo(f"watch it at {address}", err=True)
+        from tasks import progress  # noqa: PLC0415 - reads Prefect's settings
+
+        with TerminalProgress() as shown:
+            progress.listen(shown)
+            yield
+
+
+def _show(what: str, uri: str) -> None:
+    typer.echo(f"{what}: {uri}")

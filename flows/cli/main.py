@@ -1,0 +1,56 @@
+"""`crosscity`: exit code 0 when done, 1 when it failed, 2 when the input was wrong."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from flows.cli import catalog, city, pictures
+from flows.cli.errors import exit_code, one_sentence
+from flows.cli.options import OPTIONS
+from flows.cli.server import quieten
+
+app = typer.Typer(
+    name="crosscity",
+    help="Adapt a road-scene segmenter to a new city without a single label.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(catalog.app, name="catalog")
+city.register(app)
+pictures.register(app)
+
+
+@app.callback()
+def _global_options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's log.")] = False,
+) -> None:
+    OPTIONS.debug = debug
+    quieten(verbose=verbose)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # The two global flags are understood wherever they stand, as people write them last.
+    flags = [flag for flag in ("--debug", "--verbose") if flag in words]
+    words = flags + [word for word in words if word not in flags]
+    try:
+        app(words, standalone_mode=True)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; run the same command again to go on where it stopped", err=True)
+        raise SystemExit(1) from None
+    except Exception as error:
+        if OPTIONS.debug:
+            traceback.print_exc()
+        typer.echo(f"crosscity: {one_sentence(error)}", err=True)
+        raise SystemExit(exit_code(error)) from None
+
+
+if __name__ == "__main__":
+    main()

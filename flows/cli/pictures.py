@@ -1,0 +1,155 @@
+"""Verbs on single pictures: match two, cut one into superpixels, extract the prior of a pair."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, ParamSpec, TypeVar, cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import typer
+
+from adapters.catalog import PriorSettings
+from adapters.images import MAX_BYTES, decode_image, encode_mask_png, encode_png
+from adapters.tables import write_table
+from tasks.errors import InputError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MATCHES = pa.schema(
+    [
+        *(pa.field(name, pa.float32(), nullable=False) for name in ("x_a", "y_a", "x_b", "y_b")),
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("entry", pa.int32(), nullable=False),
+    ]
+)
+
+ImageArgument = Annotated[Path, typer.Argument(help="A JPEG, PNG or WebP image.")]
+DownscaleOption = Annotated[int, typer.Option(help="Divides the image side: 1, 2 or 4.")]
+RadiusOption = Annotated[
+    float | None, typer.Option(help="Search radius in pixels; all of the image by default.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs to the command line."""
+    app.command("match")(match)
+    app.command("superpixels")(superpixels)
+    app.command("prior")(prior)
+
+
+def match(
+    image_a: ImageArgument,
+    image_b: ImageArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file of the matches.")],
+    downscale: DownscaleOption = 2,
+    search_radius: RadiusOption = None,
+    draw: Annotated[Path | None, typer.Option(help="Also draw the matches to this PNG.")] = None,
+) -> None:
+    """Match two images densely (DeepMatching)."""
+    from crosscity.illustrations import draw_matches  # noqa: PLC0415 - compiled code loads late
+    from crosscity.matching import deep_matching  # noqa: PLC0415
+
+    first, second = _read(image_a), _read(image_b)
+    found = _told(deep_matching, first, second, downscale=downscale, search_radius=search_radius)
+    columns = {name: getattr(found, name) for name in MATCHES.names}
+    _publish(output, lambda path: write_table(path, pa.table(columns, schema=MATCHES), MATCHES))
+    if draw is not None:
+        picture = encode_png(draw_matches(first, second, found))
+        _publish(draw, lambda path: path.write_bytes(picture))
+    typer.echo(f"{len(found)} matches in {output}")
+
+
+def superpixels(
+    image: ImageArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="16-bit greyscale PNG of labels.")],
+    number: Annotated[int, typer.Option("-n", help="How many superpixels.")] = 200,
+    draw: Annotated[Path | None, typer.Option(help="Also draw the boundaries to a PNG.")] = None,
+) -> None:
+    """Cut an image into superpixels (Entropy Rate Superpixels)."""
+    from crosscity.illustrations import draw_superpixels  # noqa: PLC0415
+    from crosscity.superpixels import entropy_rate_superpixels  # noqa: PLC0415
+
+    if number > 1 << 16:
+        raise InputError(f"a 16-bit PNG holds 65536 labels, so -n {number} is too many")
+    picture = _read(image)
+    labels: npt.NDArray[np.int32] = _told(entropy_rate_superpixels, picture, number)
+    _, data = cv2.imencode(".png", labels.astype(np.uint16))
+    _publish(output, lambda path: path.write_bytes(data.tobytes()))
+    if draw is not None:
+        drawn = encode_png(draw_superpixels(picture, labels))
+        _publish(draw, lambda path: path.write_bytes(drawn))
+    typer.echo(f"{int(labels.max()) + 1} superpixels in {output}")
+
+
+def prior(
+    image_a: ImageArgument,
+    image_b: ImageArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    downscale: DownscaleOption = 2,
+    search_radius: RadiusOption = None,
+    number: Annotated[int, typer.Option("--superpixels", help="Superpixels an image.")] = 200,
+    k: Annotated[int, typer.Option("-k", help="More than k matches make one static.")] = 3,
+) -> None:
+    """Extract the static prior of two images of one place."""
+    from crosscity.illustrations import draw_prior, prior_figure  # noqa: PLC0415
+    from tasks.priors import extract_prior  # noqa: PLC0415
+
+    settings = _told(
+        PriorSettings,
+        downscale=cast("Literal[1, 2, 4]", downscale),
+        search_radius=search_radius,
+        superpixels=number,
+        k=k,
+    )
+    first, second = _read(image_a), _read(image_b)
+    made = _told(extract_prior, first, second, settings)
+    output.mkdir(parents=True, exist_ok=True)
+    files = {
+        "prior_a.png": encode_mask_png(made.masks[0]),
+        "prior_b.png": encode_mask_png(made.masks[1]),
+        "overlay_a.png": encode_png(draw_prior(first, made.masks[0])),
+        "overlay_b.png": encode_png(draw_prior(second, made.masks[1])),
+        "figure.png": encode_png(
+            prior_figure(first, second, made.matches, *made.superpixels, *made.masks)
+        ),
+    }
+    for name, data in files.items():
+        _publish(output / name, lambda path, data=data: path.write_bytes(data))
+    shares = " and ".join(f"{mask.mean():.0%}" for mask in made.masks)
+    typer.echo(f"{len(made.matches)} matches; {shares} of the pixels are static; see {output}")
+
+
+def _read(path: Path) -> npt.NDArray[np.uint8]:
+    """Reads an image file; sizes are checked before anything is decoded."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path} is larger than {MAX_BYTES >> 20} MiB: this is no street view")
+        return decode_image(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _told(call: Callable[P, T], *arguments: P.args, **settings: P.kwargs) -> T:
+    """Calls the science on what the user gave: its ValueErrors are the input's fault."""
+    try:
+        return call(*arguments, **settings)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _publish(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes beside the final name and renames, so that nothing half-written carries it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)

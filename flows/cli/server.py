@@ -1,0 +1,167 @@
+"""A Prefect server for the length of one command, whose database stays for the dashboard.
+
+Whoever runs a server of their own sets PREFECT_API_URL, and every command uses it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+DASHBOARD_PORT = 4200
+START_SECONDS = 120.0
+"""A first start migrates the database; on a busy laptop that took 20 seconds."""
+
+QUIET = {
+    # Nothing is reported to anyone, and a server that is missing is an error, not a second one.
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+    "PREFECT_CLI_PROMPT": "false",
+}
+
+
+class ServerError(RuntimeError):
+    """The local Prefect server did not come up."""
+
+
+def prefect_home(root: Path) -> Path:
+    """Where the local server keeps its database: PREFECT_HOME, or beside the catalog."""
+    given = os.environ.get("PREFECT_HOME")
+    return Path(given) if given else root / ".crosscity" / "prefect"
+
+
+def quieten(*, verbose: bool) -> None:
+    """Sets what Prefect reads when it is first imported; what the user has set stays.
+
+    Args:
+        verbose: Whether Prefect's own log lines are shown.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
+
+
+@contextmanager
+def running_server(root: Path) -> Iterator[str]:
+    """Has a Prefect server running, and this process pointed at it.
+
+    Args:
+        root: The folder of the catalog.
+
+    Yields:
+        The address of the dashboard.
+
+    Raises:
+        ServerError: It did not come up; the message names its log.
+    """
+    # Imported here: Prefect reads its settings once, from the environment that `quieten` made.
+    from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
+    from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+
+    given = os.environ.get("PREFECT_API_URL")
+    if given:
+        yield given.removesuffix("/").removesuffix("/api")
+        return
+    home = prefect_home(root)
+    home.mkdir(parents=True, exist_ok=True)
+    port = _free_port(DASHBOARD_PORT)
+    log = home / "server.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            server_command(port),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PREFECT_HOME": str(home), "PREFECT_LOGGING_LEVEL": "WARNING"},
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_until_healthy(process, address, log)
+        with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
+            try:
+                yield address
+            finally:
+                APILogWorker.drain_all(timeout=10)  # the last lines, while there is a server
+    finally:
+        _stop(process)
+
+
+def server_command(port: int) -> list[str]:
+    """The command line of a server on the loopback interface."""
+    return [
+        *(sys.executable, "-m", "prefect", "server", "start"),
+        *("--host", "127.0.0.1", "--port", str(port)),
+    ]
+
+
+def run_dashboard(root: Path, environment: Mapping[str, str] = QUIET) -> int:
+    """Runs the server in the foreground until it is interrupted; gives its exit code."""
+    home = prefect_home(root)
+    home.mkdir(parents=True, exist_ok=True)
+    port = _free_port(DASHBOARD_PORT)
+    process = subprocess.Popen(
+        server_command(port),
+        env={**os.environ, **environment, "PREFECT_HOME": str(home)},
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        return 0
+
+
+def _free_port(preferred: int) -> int:
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ServerError("no port is free on 127.0.0.1")
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{address}/api/health", timeout=2) as answer:  # noqa: S310
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise ServerError(f"the local Prefect server did not start; its log is {log}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+            process.wait(timeout=10)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        return
+
+
+def _die_with_parent() -> None:
+    """A killed command must not leave its server behind (Linux: PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)

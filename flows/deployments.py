@@ -1,0 +1,80 @@
+"""`prefect.yaml` follows from the catalog: one deployment per city and flow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from adapters.catalog import Catalog
+
+WORK_POOL = "crosscity"
+CITY_FLOWS = {
+    "harvest-city": "flows.harvest_city.harvest_city",
+    "extract-priors": "flows.extract_priors.extract_priors",
+    "adapt-city": "flows.adapt_city.adapt_city",
+    "evaluate-city": "flows.evaluate_city.evaluate_city",
+    "readapt-city": "flows.readapt_city.readapt_city",
+}
+_HEADER = """\
+# Follows from the catalog; do not edit. After a change of the cities:
+#   crosscity catalog deployments
+#   prefect deploy --all
+"""
+
+
+def deployments_yaml(catalog: Catalog, catalog_name: str) -> str:
+    """The text of `prefect.yaml`.
+
+    Args:
+        catalog: The catalog.
+        catalog_name: Its file name, relative to where `prefect deploy` runs.
+    """
+    deployments = [
+        *(_pretraining(name, catalog_name) for name in catalog.segmenters),
+        *(
+            _deployment(entrypoint, city, catalog_name, _schedule(catalog, city, flow))
+            for flow, entrypoint in CITY_FLOWS.items()
+            for city in catalog.cities
+        ),
+    ]
+    document = {
+        "name": "crosscity",
+        # The code is where the worker runs: nothing is built, pushed or pulled. `prefect deploy`
+        # notes the folder it runs in, so deploy from the folder (or image) of the worker.
+        "build": None,
+        "push": None,
+        "pull": None,
+        "deployments": deployments,
+    }
+    return _HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _schedule(catalog: Catalog, city: str, flow: str) -> str | None:
+    return catalog.cities[city].schedule if flow == "readapt-city" else None
+
+
+def _pretraining(segmenter: str, catalog_name: str) -> dict[str, Any]:
+    return {
+        "name": segmenter,
+        "entrypoint": "flows.pretrain_segmenter.pretrain_segmenter",
+        "parameters": {"segmenter": segmenter, "catalog": catalog_name},
+        "work_pool": {"name": WORK_POOL},
+    }
+
+
+def _deployment(
+    entrypoint: str, city: str, catalog_name: str, schedule: str | None
+) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "name": city,
+        "entrypoint": entrypoint,
+        "parameters": {"city": city, "catalog": catalog_name},
+        "tags": [city],
+        "work_pool": {"name": WORK_POOL},
+        # Two runs that make the same artifacts would do the same work twice.
+        "concurrency_limit": {"limit": 1, "collision_strategy": "ENQUEUE"},
+    }
+    if schedule:
+        made["schedules"] = [{"cron": schedule, "timezone": "UTC", "active": True}]
+    return made

@@ -1,0 +1,36 @@
+"""The whole way, for a schedule or an event: harvest, priors, adapt, evaluate, promote."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from adapters.store import ArtifactRef
+from flows.adapt_city import adapt_city
+from flows.evaluate_city import evaluate_city
+from flows.extract_priors import extract_priors
+from flows.harvest_city import harvest_city
+from tasks.promotion import has_labels, promote
+from tasks.workspace import DEFAULT_CATALOG
+
+
+@flow(name="readapt-city", flow_run_name="readapt-{city}")
+def readapt_city(
+    city: str, arm: str = "full", seed: int = 0, catalog: str = DEFAULT_CATALOG
+) -> ArtifactRef:
+    """Brings a city's segmenter up to date; what has not changed is found, not made again.
+
+    Args:
+        city: A city of the catalog.
+        arm: An arm of adapt-city.
+        seed: Fixes the training.
+        catalog: Path of the catalog.
+
+    Returns:
+        The promoted `adaptation` artifact.
+    """
+    harvest_city(city=city, catalog=catalog)
+    extract_priors(city=city, catalog=catalog)
+    adapted = adapt_city(city=city, arm=arm, seed=seed, catalog=catalog)
+    if has_labels(city, catalog):
+        evaluate_city(city=city, arm=arm, seed=seed, catalog=catalog)
+    return promote(adapted, city, catalog)

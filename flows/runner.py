@@ -1,0 +1,17 @@
+"""How flows run their parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.futures import PrefectConcurrentFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+
+def one_part_at_a_time() -> TaskRunner[PrefectConcurrentFuture[Any]]:
+    """Parts run one after another, each on all workers of the machine's compute profile.
+
+    So a kill loses one part at most, and the parallelism stays where it costs nothing: over the
+    images inside a part instead of over task runs.
+    """
+    return ThreadPoolTaskRunner(max_workers=1)

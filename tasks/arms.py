@@ -1,0 +1,25 @@
+"""The arms that are compared: rows of the paper's Table 2, and the two cheap baselines."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ARM_NAMES: Final = {
+    "pretrained": "Pre-trained",
+    "control": "Source training continued",
+    "bn": "Batch-norm statistics",
+    "ga": "GA",
+    "ga_ca": "GA+CA",
+    "full": "Full method",
+    "fine_tuned": "Fine-tuned",
+}
+"""Every arm, in the order of a table, under the name that people read."""
+
+TABLE_2_ARMS: Final = ("pretrained", "ga", "ga_ca", "full", "fine_tuned")
+"""The paper's Table 2, in its order."""
+
+UNLABELLED_ARMS: Final = ("pretrained", "control", "bn", "ga", "ga_ca", "full")
+"""Arms that saw no label of the target city."""
+
+ADAPTED_ARMS: Final = tuple(arm for arm in ARM_NAMES if arm != "pretrained")
+"""What `adapt-city` can run."""

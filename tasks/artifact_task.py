@@ -1,0 +1,113 @@
+"""Turns a step that makes one artifact into a Prefect task.
+
+The store's manifest is the one truth about what is finished: a step looks its key up, and makes
+only what is not there. Prefect's own result cache is left off on purpose. It would be a second
+truth that can disagree with the first (an artifact deleted from the store, a result that outlived
+its inputs), and it could not be shared between servers. What was found is shown in the dashboard
+as the state `Cached`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ParamSpec, cast
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, State
+
+from adapters.store import ArtifactRef, Draft, Store, artifact_key
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artifact, and whether it was found finished rather than made now."""
+
+    ref: ArtifactRef
+    cached: bool
+
+
+def make_once(
+    store: Store,
+    kind: str,
+    city: str,
+    *,
+    inputs: Mapping[str, ArtifactRef],
+    parameters: Mapping[str, Any],
+    version: str,
+    write: Callable[[Draft, str], None],
+) -> Made:
+    """Finds the artifact that these inputs and parameters determine, or makes it.
+
+    Args:
+        store: Where artifacts are kept.
+        kind: Kind of the artifact.
+        city: City (or data set) it belongs to.
+        inputs: The artifacts it is made of, by role.
+        parameters: Everything else that its contents depend on, JSON-able.
+        version: Version of the algorithm.
+        write: Writes the files into the draft; it is given the key too, under which it may keep
+            progress.
+
+    Returns:
+        The artifact, and whether it was there before.
+    """
+    made_of = {role: ref.digest for role, ref in inputs.items()}
+    key = artifact_key(kind, inputs=made_of, parameters=parameters, version=version)
+    found = store.find(kind, city, key)
+    if found is not None:
+        return Made(found, cached=True)
+    with store.draft(
+        kind, city, key, inputs=made_of, parameters=parameters, version=version
+    ) as draft:
+        write(draft, key)
+    store.clear_progress(kind, city, key)
+    return Made(draft.ref, cached=False)
+
+
+class ArtifactTask(Task[P, ArtifactRef]):
+    """A Prefect task whose direct call gives the reference also when it was found.
+
+    Prefect unwraps a state that a task returns when it is mapped or submitted, and hands out the
+    state itself when the task is called.
+    """
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ArtifactRef:  # type: ignore[override]
+        """Runs the step in the current flow run."""
+        given: object = super().__call__(*args, **kwargs)
+        return cast("ArtifactRef", given.result() if isinstance(given, State) else given)
+
+
+def artifact_task(
+    name: str, *, run_name: str | None = None
+) -> Callable[[Callable[P, Made]], ArtifactTask[P]]:
+    """Decorates a step as a Prefect task that gives a reference to its artifact.
+
+    Args:
+        name: Name of the task in the dashboard.
+        run_name: Template of its runs' names, over the step's parameters.
+    """
+
+    def decorate(step: Callable[P, Made]) -> ArtifactTask[P]:
+        @functools.wraps(step)
+        def run(*args: P.args, **kwargs: P.kwargs) -> ArtifactRef:
+            made = step(*args, **kwargs)
+            if made.cached:
+                state = Completed(data=made.ref, name="Cached", message="found in the store")
+                return cast("ArtifactRef", state)
+            return made.ref
+
+        return ArtifactTask(
+            run, name=name, task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False
+        )
+
+    return decorate
+
+
+def digests(refs: Sequence[ArtifactRef]) -> dict[str, ArtifactRef]:
+    """Inputs of a step that joins parts: each under its number."""
+    return {f"part-{number:05d}": ref for number, ref in enumerate(refs)}

@@ -1,0 +1,33 @@
+"""What a run can end with that its user, not its author, must act on."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """What was asked for is wrong or not there yet; the message says what to do."""
+
+
+class TooManyFailures(RuntimeError):  # noqa: N818 - it is the finding, not an error of the code
+    """More images or pairs failed than the catalog allows."""
+
+
+def check_failures(what: str, failed: dict[str, int], total: int, limit: float) -> None:
+    """Lets a city complete with a few bad images, and stops it when too many are.
+
+    Args:
+        what: What was counted, in the plural ("images", "pairs").
+        failed: Number of failures by reason.
+        total: How many were tried.
+        limit: The catalog's `failure_limit`, a fraction of `total`.
+
+    Raises:
+        TooManyFailures: More than `limit` of them failed, or nothing at all was left.
+    """
+    count = sum(failed.values())
+    if total and (count > limit * total or count == total):
+        worst = sorted(failed.items(), key=lambda item: (-item[1], item[0]))[:3]
+        reasons = "; ".join(f"{number} × {reason}" for reason, number in worst)
+        raise TooManyFailures(
+            f"{count} of {total} {what} failed, more than the limit of {limit:.0%} that the "
+            f"catalog's failure_limit sets: {reasons}"
+        )

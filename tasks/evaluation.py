@@ -1,0 +1,223 @@
+"""Scoring segmenters on the test places of a city."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from adapters.store import ArtifactRef, Draft, Store
+from adapters.tables import write_table
+from crosscity import evaluation as evaluation_module
+from crosscity.evaluation import evaluate as evaluate_segmenter
+from crosscity.evaluation import predict, score
+from crosscity.illustrations import before_after_panel
+from crosscity.labels import CLASSES, CROSS_CITY_CLASSES
+from tasks import progress
+from tasks.arms import ARM_NAMES
+from tasks.artifact_task import Made, artifact_task, digests, make_once
+from tasks.dashboard import publish_lineage, publish_picture, publish_table
+from tasks.errors import InputError
+from tasks.labelled import StoredLabelled
+from tasks.pictures import read_picture, write_png
+from tasks.training import TRAINING_VERSION, read_segmenter, source_of
+from tasks.workspace import open_workspace
+
+EVALUATION_VERSION = f"1-evaluation.{evaluation_module.ALGORITHM_VERSION}"
+PROTOCOL = "score13"
+"""The paper's: the network predicts the 19 classes, the 13 of the cross-city set are scored."""
+BATCH_SIZE = 16
+PANELS = 4
+"""Before/after pictures an evaluation."""
+
+CONFUSION = pa.schema(
+    [
+        pa.field("truth", pa.string(), nullable=False),
+        pa.field("prediction", pa.string(), nullable=False),
+        pa.field("pixels", pa.int64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The content of `evaluation.json`.
+
+    Attributes:
+        miou: Mean IoU over the protocol's classes that occur, in [0, 1].
+        per_class: IoU by class name in [0, 1]; NaN where a class occurs neither in truth nor in
+            prediction.
+        images: Number of test images.
+        protocol: How the 19 classes were reduced to those scored.
+    """
+
+    miou: float
+    per_class: dict[str, float]
+    images: int
+    protocol: str
+
+
+@artifact_task("evaluate", run_name="evaluate {arm} on {city}")
+def evaluate(
+    segmenter: ArtifactRef,
+    parts: Sequence[ArtifactRef],
+    arm: str,
+    seed: int,
+    city: str,
+    catalog: str,
+) -> Made:
+    """Confusion matrix, IoU by class and mIoU of a segmenter on labelled images."""
+    workspace = open_workspace(catalog)
+    torch.set_num_threads(workspace.compute.threads)
+    stage = f"evaluate {city} {arm}"
+
+    def write(draft: Draft, _key: str) -> None:
+        _, network = read_segmenter(workspace.store, segmenter)
+        images = StoredLabelled(workspace.store, parts)
+        confusion = evaluate_segmenter(network, images, batch_size=BATCH_SIZE)
+        progress.advance(stage, len(images), len(images))
+        scores = score(confusion, PROTOCOL)
+        content = {
+            "miou": scores.miou,
+            "per_class": {
+                name: None if math.isnan(iou) else iou for name, iou in scores.per_class.items()
+            },
+            "images": len(images),
+            "protocol": PROTOCOL,
+            "split": "test",
+        }
+        (draft.path / "evaluation.json").write_text(
+            json.dumps(content, indent=2) + "\n", encoding="utf-8"
+        )
+        names = [road_class.name for road_class in CLASSES]
+        rows = [
+            {"truth": truth, "prediction": predicted, "pixels": int(confusion[i, j])}
+            for i, truth in enumerate(names)
+            for j, predicted in enumerate(names)
+        ]
+        table = pa.Table.from_pylist(rows, schema=CONFUSION)
+        write_table(draft.path / "confusion.parquet", table, CONFUSION)
+        draft.summary = {"miou": scores.miou, "images": len(images)}
+
+    made = make_once(
+        workspace.store,
+        "evaluation",
+        city,
+        inputs={"segmenter": segmenter, **digests(parts)},
+        parameters={"protocol": PROTOCOL, "split": "test"},
+        version=EVALUATION_VERSION,
+        write=write,
+    )
+    workspace.store.set_current(f"evaluation-{arm}-{seed}", city, made.ref)
+    evaluated = read_evaluation(workspace.store, made.ref)
+    publish_table(
+        f"evaluation-{city}-{arm}",
+        [
+            {"class": name, "IoU %": None if math.isnan(iou) else round(100 * iou, 1)}
+            for name, iou in evaluated.per_class.items()
+        ]
+        + [{"class": "mIoU", "IoU %": round(100 * evaluated.miou, 1)}],
+        f"{arm} on {evaluated.images} test images of {city} ({PROTOCOL})",
+    )
+    inputs = workspace.store.manifest(made.ref).inputs
+    publish_lineage(
+        f"evaluation-{city}-{arm}-lineage",
+        made.ref,
+        inputs if isinstance(inputs, dict) else {},
+        f"mIoU {100 * evaluated.miou:.1f} %",
+    )
+    return made
+
+
+@artifact_task("draw before and after", run_name="before and after, {city}, {arm}")
+def draw_panels(
+    before: ArtifactRef,
+    after: ArtifactRef,
+    parts: Sequence[ArtifactRef],
+    arm: str,
+    seed: int,
+    city: str,
+    catalog: str,
+) -> Made:
+    """Draws images, labels, and what two segmenters see, like the paper's Fig. 5."""
+    workspace = open_workspace(catalog)
+    torch.set_num_threads(workspace.compute.threads)
+
+    def write(draft: Draft, _key: str) -> None:
+        images = StoredLabelled(workspace.store, parts)
+        networks = [read_segmenter(workspace.store, ref)[1] for ref in (before, after)]
+        # Evenly spread over the set, so that nobody chose the pictures.
+        chosen = np.linspace(0, len(images) - 1, min(PANELS, len(images))).round().astype(int)
+        for number, index in enumerate(chosen.tolist()):
+            seen = [predict(network, images.images([index]))[0] for network in networks]
+            panel = before_after_panel(
+                images.images([index])[0], images.labels([index])[0], seen[0], seen[1]
+            )
+            write_png(draft, f"panel-{number}.png", panel)
+
+    made = make_once(
+        workspace.store,
+        "illustration",
+        city,
+        inputs={"before": before, "after": after, **digests(parts)},
+        parameters={"figure": "before_after", "panels": PANELS},
+        version=f"{EVALUATION_VERSION}-{TRAINING_VERSION}",
+        write=write,
+    )
+    workspace.store.set_current(f"panels-{arm}-{seed}", city, made.ref)
+    publish_picture(
+        f"before-after-{city}-{arm}",
+        read_picture(workspace.store, made.ref, "panel-0.png"),
+        f"{city}: image, labels, before and after ({arm})",
+    )
+    return made
+
+
+def segmenter_of_arm(city: str, arm: str, seed: int, catalog: str) -> ArtifactRef:
+    """The segmenter that an arm left for a city; `InputError` says what to run if there is none."""
+    workspace = open_workspace(catalog)
+    if arm not in ARM_NAMES:
+        raise InputError(f"there is no arm {arm!r}; arms are {', '.join(ARM_NAMES)}")
+    if arm == "pretrained":
+        name = workspace.city(city).segmenter
+        found = workspace.store.current(f"pretrained-{name}-{seed}", source_of(name, catalog))
+        verb = f"crosscity pretrain {name} --seed {seed}"
+    else:
+        found = workspace.store.current(f"arm-{arm}-{seed}", city)
+        verb = f"crosscity adapt {city} --arm {arm} --seed {seed}"
+    if found is None:
+        raise InputError(f"there is no segmenter {arm!r} for {city} yet: run `{verb}` first")
+    return found
+
+
+def read_evaluation(store: Store, ref: ArtifactRef) -> Evaluated:
+    """The content of an `evaluation` artifact."""
+    content = json.loads(store.path(ref, "evaluation.json").read_text(encoding="utf-8"))
+    return Evaluated(
+        miou=float(content["miou"]),
+        per_class={
+            name: math.nan if iou is None else float(iou)
+            for name, iou in content["per_class"].items()
+        },
+        images=int(content["images"]),
+        protocol=str(content["protocol"]),
+    )
+
+
+def score_table(evaluations: Mapping[str, ArtifactRef], catalog: str) -> str:
+    """The evaluations as text, one row an arm, columns in the paper's order, in percent."""
+    store = open_workspace(catalog).store
+    headings = [road_class.short for road_class in CROSS_CITY_CLASSES]
+    width = 1 + max(len(ARM_NAMES[arm]) for arm in evaluations)
+    lines = [" " * width + "".join(f"{heading:>8}" for heading in [*headings, "mIoU"])]
+    for arm, ref in evaluations.items():
+        evaluated = read_evaluation(store, ref)
+        cells = [evaluated.per_class[c.name] for c in CROSS_CITY_CLASSES] + [evaluated.miou]
+        shown = "".join(f"{'–' if math.isnan(v) else f'{100 * v:.1f}':>8}" for v in cells)
+        lines.append(f"{ARM_NAMES[arm]:<{width}}{shown}")
+    return "\n".join(lines)
