@@ -1,0 +1,425 @@
+"""Adapting a segmenter to a city without labels (paper, Sec. 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Adam, Optimizer
+
+from crosscity.adaptation.augmentation import Augmentation
+from crosscity.adaptation.class_alignment import (
+    class_accuracy,
+    class_discriminator_loss,
+    class_inverse_loss,
+)
+from crosscity.adaptation.collapse import CollapseWatch
+from crosscity.adaptation.discriminators import ClassDiscriminators, GlobalDiscriminator
+from crosscity.adaptation.global_alignment import (
+    global_accuracy,
+    global_discriminator_loss,
+    global_inverse_loss,
+)
+from crosscity.adaptation.grid_labels import (
+    normalise_over_cells,
+    source_grid_labels,
+    target_grid_labels,
+)
+from crosscity.adaptation.image_sets import LabelledImages, TargetImages, check_priors
+from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
+from crosscity.adaptation.sampling import (
+    AUGMENTATION_STREAM,
+    INITIALISATION_STREAM,
+    TARGET_STREAM,
+    PermutationSampler,
+)
+from crosscity.adaptation.schedule import ramp
+from crosscity.adaptation.settings import AdaptationSettings
+from crosscity.adaptation.supervised import SourceBatches
+from crosscity.adaptation.task_loss import class_weights, task_loss
+from crosscity.adaptation.training import (
+    Row,
+    Training,
+    batch_norms,
+    check_source,
+    freeze_batch_norm,
+)
+from crosscity.segmenters import Segmenter, image_tensor, seeded_randomness
+
+_IMAGES_OF_A_MEAN = 200
+
+
+@dataclass(frozen=True)
+class _Batch:
+    source: Tensor
+    labels: Tensor
+    target: Tensor
+    prior: Tensor
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the network makes of a batch, and the weights of the class-wise losses."""
+
+    batch: _Batch
+    source_features: Tensor
+    target_features: Tensor
+    source_weights: Tensor | None
+    target_weights: Tensor | None
+
+
+class Adaptation(Training):
+    """Adapts a pre-trained segmenter with labelled source and unlabelled target images.
+
+    A step lets the discriminators tell the domains apart (eq. 4 and 9), then moves the features so
+    that these discriminators err (eq. 5 and 10) while the source stays segmented (eq. 1). The two
+    are separate minimisations (eq. 3 and 11); no gradient is reversed.
+
+    Args:
+        segmenter: A pre-trained segmenter; is adapted in place.
+        source: Labelled images.
+        target: Images of the city, with static priors.
+        settings: Arm, steps and weights.
+        seed: Fixes order, augmentation, dropout and the discriminators' first weights.
+
+    Raises:
+        ValueError: An empty set; a segmenter without batch norm for the arm "bn".
+    """
+
+    kind: ClassVar[str] = "adaptation"
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        source: LabelledImages,
+        target: TargetImages,
+        settings: AdaptationSettings,
+        seed: int,
+    ) -> None:
+        check_source(source)
+        if not len(target):
+            raise ValueError("the target set is empty: harvest images of the city first")
+        if settings.arm == "bn" and not batch_norms(segmenter):
+            raise ValueError(
+                f"the segmenter {segmenter.architecture!r} has no batch norm, so the arm 'bn' has "
+                "nothing to estimate"
+            )
+        super().__init__(segmenter, settings, seed)
+        self.settings = settings
+        self._source = SourceBatches(source, segmenter, seed=seed, flip=settings.flip)
+        self._target = _TargetBatches(target, seed=seed, flip=settings.flip, device=self.device)
+        weights = class_weights(source, segmenter.n_classes, settings.class_balance)
+        self._class_weights = None if weights is None else weights.to(self.device)
+        self._static_classes = static_class_indices(segmenter.class_names)
+        self._source_shift = self._separate_means(target) if settings.domain_means else None
+        self._make_discriminators()
+        self._optimiser = Adam(
+            segmenter.parameters(), lr=settings.learning_rate, betas=settings.betas
+        )
+        self._watch = CollapseWatch()
+        if settings.arm == "bn":
+            _forget_statistics(segmenter)
+
+    def _make_discriminators(self) -> None:
+        settings, n_features = self.settings, self.segmenter.n_features
+        self._global: GlobalDiscriminator | None = None
+        self._class_wise: ClassDiscriminators | None = None
+        self._global_optimiser: Adam | None = None
+        self._class_optimiser: Adam | None = None
+        hidden, dropout = settings.discriminator_hidden, settings.discriminator_dropout
+        with seeded_randomness(self.seed, INITIALISATION_STREAM):
+            if settings.arm in ("ga", "ga_ca", "full"):
+                self._global = GlobalDiscriminator(n_features, hidden, dropout).to(self.device)
+                rate = settings.learning_rate * settings.global_discriminator_rate
+                self._global_optimiser = _adam(self._global, rate, settings)
+            if settings.arm in ("ga_ca", "full"):
+                self._class_wise = ClassDiscriminators(
+                    n_features, self.segmenter.n_classes, hidden, dropout
+                ).to(self.device)
+                rate = settings.learning_rate * settings.class_discriminator_rate
+                self._class_optimiser = _adam(self._class_wise, rate, settings)
+
+    def _separate_means(self, target: TargetImages) -> Tensor:
+        """Gives the segmenter the target's mean; returns what then centres source images."""
+        counted = np.unique(np.linspace(0, len(target) - 1, _IMAGES_OF_A_MEAN).round().astype(int))
+        means = [target.images([i])[0].reshape(-1, 3).mean(0) / 255 for i in counted.tolist()]
+        mean = torch.tensor(np.mean(means, axis=0), dtype=torch.float32, device=self.device)
+        source_mean = self.segmenter.input_mean.clone()
+        self.segmenter.input_mean.copy_(mean.reshape(1, 3, 1, 1))
+        return self.segmenter.input_mean - source_mean
+
+    def _modules(self) -> dict[str, nn.Module]:
+        modules: dict[str, nn.Module] = {"segmenter": self.segmenter}
+        if self._global is not None:
+            modules["global_discriminator"] = self._global
+        if self._class_wise is not None:
+            modules["class_discriminators"] = self._class_wise
+        return modules
+
+    def _optimisers(self) -> dict[str, Optimizer]:
+        named = {
+            "segmenter": self._optimiser,
+            "global_discriminator": self._global_optimiser,
+            "class_discriminators": self._class_optimiser,
+        }
+        return {name: optimiser for name, optimiser in named.items() if optimiser is not None}
+
+    def _notes(self) -> dict[str, Any]:
+        return self._watch.notes()
+
+    def _restore_notes(self, notes: Mapping[str, Any]) -> None:
+        self._watch.restore(notes)
+
+    def _update(self) -> Row:
+        if self.settings.arm == "bn":
+            return self._estimate_statistics()
+        self.segmenter.train()
+        # The statistics of mixed or alternating domains would move under the discriminators.
+        freeze_batch_norm(self.segmenter)
+        row = self._empty_row()
+        batches = list(self._batches())
+        # One batch is seen once; of several, only one at a time keeps its graph in memory.
+        shared = [self._view(batches[0])] if len(batches) == 1 else None
+        self._discriminator_step(shared or self._views(batches, gradient=False), row)
+        self._feature_step(shared or self._views(batches, gradient=True), row)
+        row["warning"] = self._watch.look(row)
+        return row
+
+    def _batches(self) -> Iterator[_Batch]:
+        size, count = self.settings.batch_size, self.settings.accumulation
+        for number in range(self.step * count, (self.step + 1) * count):
+            source, labels = self._source.batch(number, size)
+            if self._source_shift is not None:
+                source = source + self._source_shift
+            target, prior = self._target.batch(number, size)
+            yield _Batch(source, labels, target, prior)
+
+    def _views(self, batches: list[_Batch], *, gradient: bool) -> Iterator[_View]:
+        for batch in batches:
+            with torch.set_grad_enabled(gradient):
+                view = self._view(batch)
+            yield view
+
+    def _view(self, batch: _Batch) -> _View:
+        source_features = self.segmenter.features(batch.source)
+        if self._global is None:
+            return _View(batch, source_features, source_features, None, None)
+        target_features = self.segmenter.features(batch.target)
+        if not self._aligns_classes:
+            return _View(batch, source_features, target_features, None, None)
+        source_labels = source_grid_labels(
+            batch.labels, self.segmenter.n_classes, _size(source_features)
+        )
+        target_labels = target_grid_labels(
+            self._pseudo_labels(batch, target_features),
+            _size(target_features),
+            self.settings.phi_floor,
+        )
+        return _View(
+            batch,
+            source_features,
+            target_features,
+            normalise_over_cells(source_labels),
+            normalise_over_cells(target_labels),
+        )
+
+    @property
+    def _aligns_classes(self) -> bool:
+        begin = self.settings.ca_start * self.total_steps
+        return self._class_wise is not None and self.step >= begin
+
+    @torch.no_grad()
+    def _pseudo_labels(self, batch: _Batch, target_features: Tensor) -> Tensor:
+        """φ of the target images, refined by the prior in the arm "full"."""
+        height, width = batch.target.shape[-2:]
+        logits = self.segmenter.classify(target_features.detach())
+        phi = functional.softmax(self.segmenter.upsample(logits, (height, width)), dim=1)
+        if self.settings.arm == "full":
+            phi = refine_by_prior(phi, batch.prior, self._static_classes)
+        return phi
+
+    def _discriminator_step(self, views: Iterator[_View] | list[_View], row: Row) -> None:
+        if self._global is None or self._global_optimiser is None:
+            return
+        self._global_optimiser.zero_grad(set_to_none=True)
+        if self._class_optimiser is not None:
+            self._class_optimiser.zero_grad(set_to_none=True)
+        for view in views:
+            source, target = view.source_features.detach(), view.target_features.detach()
+            of_source, of_target = self._global(source), self._global(target)
+            loss = global_discriminator_loss(of_source, of_target)
+            self._record(row, "global_discriminator_loss", loss)
+            self._average(row, "global_accuracy", global_accuracy(of_source, of_target))
+            if self._class_wise is not None and view.source_weights is not None:
+                loss = loss + self._class_discriminator_loss(view, source, target, row)
+            self._backward(loss)
+        self._global_optimiser.step()
+        if self._class_optimiser is not None and self._aligns_classes:
+            self._class_optimiser.step()
+
+    def _class_discriminator_loss(
+        self, view: _View, source: Tensor, target: Tensor, row: Row
+    ) -> Tensor:
+        assert self._class_wise is not None  # noqa: S101 - the callers' condition, for mypy
+        assert view.source_weights is not None  # noqa: S101
+        assert view.target_weights is not None  # noqa: S101
+        weights = (view.source_weights, view.target_weights)
+        logits = (self._class_wise(source), self._class_wise(target))
+        loss = class_discriminator_loss(*logits, *weights, self.settings.class_reduction)
+        self._record(row, "class_discriminator_loss", loss)
+        self._average(row, "class_accuracy", class_accuracy(*logits, *weights))
+        return loss
+
+    def _feature_step(self, views: Iterator[_View] | list[_View], row: Row) -> None:
+        self._optimiser.zero_grad(set_to_none=True)
+        for view in views:
+            height, width = view.batch.labels.shape[-2:]
+            logits = self.segmenter.classify(view.source_features)
+            upsampled = self.segmenter.upsample(logits, (height, width))
+            loss = task_loss(upsampled, view.batch.labels, self._class_weights)
+            self._record(row, "task_loss", loss)
+            loss = loss + self._alignment_loss(view, row)
+            self._record(row, "total_loss", loss)
+            self._backward(loss)
+        self._optimiser.step()
+
+    def _alignment_loss(self, view: _View, row: Row) -> Tensor | float:
+        """λ_G L_G^Dinv + λ_class L_class^Dinv; the discriminators only pass the gradient on."""
+        total: Tensor | float = 0.0
+        if self._global is None:
+            return total
+        with _fixed(self._global):
+            of_source, of_target = (
+                self._global(view.source_features),
+                self._global(view.target_features),
+            )
+        loss = global_inverse_loss(of_source, of_target)
+        self._record(row, "global_inverse_loss", loss)
+        total = row["lambda_global"] * loss
+        if self._class_wise is None or view.source_weights is None or view.target_weights is None:
+            return total
+        with _fixed(self._class_wise):
+            logits = (
+                self._class_wise(view.source_features),
+                self._class_wise(view.target_features),
+            )
+        weights = (view.source_weights, view.target_weights)
+        loss = class_inverse_loss(*logits, *weights, self.settings.class_reduction)
+        self._record(row, "class_inverse_loss", loss)
+        if self.settings.class_feature_loss == "confusion":
+            direct = class_discriminator_loss(*logits, *weights, self.settings.class_reduction)
+            loss = (loss + direct) / 2
+        weight: float = row["lambda_class"]
+        return total + weight * loss
+
+    def _empty_row(self) -> Row:
+        settings = self.settings
+        row: Row = {"task_loss": None, "total_loss": None}
+        if self._global is not None:
+            steepness = settings.ramp_steepness
+            rise = ramp(self.step, self.total_steps, steepness=steepness)
+            row |= {
+                "lambda_global": settings.lambda_global * rise,
+                "global_discriminator_loss": None,
+                "global_inverse_loss": None,
+                "global_accuracy": None,
+            }
+        if self._class_wise is not None:
+            rise = ramp(
+                self.step,
+                self.total_steps,
+                steepness=settings.ramp_steepness,
+                start=settings.ca_start,
+            )
+            row |= {
+                "lambda_class": settings.lambda_class * rise,
+                "class_discriminator_loss": None,
+                "class_inverse_loss": None,
+                "class_accuracy": None,
+            }
+        return {**row, "learning_rate": settings.learning_rate, "warning": ""}
+
+    def _record(self, row: Row, name: str, loss: Tensor) -> None:
+        self._average(row, name, self._finite(name.replace("_", " "), loss))
+
+    def _average(self, row: Row, name: str, value: float) -> None:
+        row[name] = (row[name] or 0.0) + value / self.settings.accumulation
+
+    def _backward(self, loss: Tensor) -> None:
+        (loss / self.settings.accumulation).backward()  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def _estimate_statistics(self) -> Row:
+        """The arm "bn": one forward pass, half source, half target; nothing is trained."""
+        self.segmenter.eval()
+        layers = batch_norms(self.segmenter)
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.train()
+            layer.momentum = None  # the mean over all batches
+        for batch in self._batches():
+            target = batch.target
+            if target.shape[-2:] != batch.source.shape[-2:]:
+                target = functional.interpolate(
+                    target, size=batch.source.shape[-2:], mode="bilinear", align_corners=False
+                )
+            self.segmenter.features(torch.cat([batch.source, target]))
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+            layer.eval()
+        return {"learning_rate": 0.0, "warning": ""}
+
+
+class _TargetBatches:
+    def __init__(
+        self, target: TargetImages, *, seed: int, flip: bool, device: torch.device
+    ) -> None:
+        self._target = target
+        self._device = device
+        self._seed = seed
+        self._sampler = PermutationSampler(len(target), seed=seed, stream=TARGET_STREAM)
+        self._augment = Augmentation(flip=flip, smallest_crop=1.0)
+
+    def batch(self, number: int, size: int) -> tuple[Tensor, Tensor]:
+        """Images (N×3×H×W floats in [0, 1]) and priors (N×H×W bool) of a batch."""
+        indices = self._sampler.batch(number, size)
+        pictures, priors = self._target.images(indices), self._target.priors(indices)
+        check_priors(pictures, priors, indices)
+        images = image_tensor(pictures, self._device)
+        maps = torch.from_numpy(np.ascontiguousarray(priors)).to(self._device)
+        random = np.random.default_rng([self._seed, AUGMENTATION_STREAM, TARGET_STREAM, number])
+        return self._augment(images, maps, random)
+
+
+class _fixed:  # noqa: N801 - a context manager
+    """Inside, a module's parameters get no gradient, but pass on that of their input."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._parameters = list(module.parameters())
+
+    def __enter__(self) -> None:
+        for parameter in self._parameters:
+            parameter.requires_grad_(False)
+
+    def __exit__(self, *_: object) -> None:
+        for parameter in self._parameters:
+            parameter.requires_grad_(True)
+
+
+def _adam(module: nn.Module, learning_rate: float, settings: AdaptationSettings) -> Adam:
+    return Adam(module.parameters(), lr=learning_rate, betas=settings.betas)
+
+
+def _forget_statistics(segmenter: Segmenter) -> None:
+    for layer in batch_norms(segmenter):
+        layer.reset_running_stats()
+
+
+def _size(features: Tensor) -> tuple[int, int]:
+    height, width = features.shape[-2:]
+    return height, width

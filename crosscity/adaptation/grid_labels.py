@@ -1,0 +1,68 @@
+"""Soft labels of the cells of the feature grid: eq. 6, 7 and 8."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from crosscity.labels import VOID
+
+
+def source_grid_labels(labels: Tensor, n_classes: int, grid: tuple[int, int]) -> Tensor:
+    """Proportion of each class among the pixels of a cell, from source labels (eq. 6).
+
+    Φ^c_n(I_S) = Σ_{i ∈ R(n)} [y_i == c] / |R(n)|
+
+    Void pixels are no class: a cell that is half void has a mass of one half.
+
+    Args:
+        labels: B×H×W int64 class indices, 255 where void.
+        n_classes: C.
+        grid: (h, w) of the features. Where H/h is no integer, R(n) are the pixels that the cell
+            touches, as in adaptive average pooling.
+
+    Returns:
+        B×C×h×w, ≥ 0, at most 1 when summed over the classes.
+    """
+    known = labels != VOID
+    one_hot = functional.one_hot(torch.where(known, labels, 0), n_classes)
+    one_hot = one_hot * known.unsqueeze(-1)
+    return functional.adaptive_avg_pool2d(one_hot.permute(0, 3, 1, 2).float(), grid)
+
+
+def target_grid_labels(phi: Tensor, grid: tuple[int, int], phi_floor: float = 0.0) -> Tensor:
+    """Mean of the predicted distributions over the pixels of a cell (eq. 7).
+
+    Φ^c_n(I_T) = Σ_{i ∈ R(n)} φ^c_i(I_T) / |R(n)|
+
+    Args:
+        phi: B×C×H×W, softmax predictions on target images; no gradient is passed on to them.
+        grid: (h, w) of the features.
+        phi_floor: Probabilities below it count as 0. The paper has none (0); see
+            `AdaptationSettings.phi_floor` for why one is needed.
+
+    Returns:
+        B×C×h×w, ≥ 0, at most 1 when summed over the classes.
+    """
+    phi = phi.detach()
+    if phi_floor > 0:
+        phi = torch.where(phi < phi_floor, 0.0, phi)
+    return functional.adaptive_avg_pool2d(phi, grid)
+
+
+def normalise_over_cells(grid_labels: Tensor) -> Tensor:
+    """Balances the classes: the weights of a class add up to 1 in every image (eq. 8).
+
+    Φ̃^c_n = Φ^c_n / Σ_{n ∈ N} Φ^c_n, for each image and class; all 0 where the class has no mass.
+
+    Args:
+        grid_labels: B×C×h×w, ≥ 0.
+
+    Returns:
+        B×C×h×w.
+    """
+    mass = grid_labels.sum((2, 3), keepdim=True)
+    # A mass so small that dividing by it overflows is no mass either.
+    has_mass = mass > torch.finfo(mass.dtype).tiny
+    return torch.where(has_mass, grid_labels / torch.where(has_mass, mass, 1.0), 0.0)

@@ -1,0 +1,144 @@
+"""The images that trainings read: two protocols, their in-memory forms, and what is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from crosscity.labels import VOID
+
+
+class LabelledImages(Protocol):
+    """Images with labels; all images that are asked for at once have one size."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        ...
+
+    def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W) uint8 class indices, 255 where void."""
+        ...
+
+
+class TargetImages(Protocol):
+    """Unlabelled images of the target city with their static priors."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        ...
+
+    def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """(N, H, W): true where the prior says static; all false where a prior is missing."""
+        ...
+
+
+@dataclass(frozen=True)
+class LabelledArrays:
+    """Labelled images in memory.
+
+    Attributes:
+        all_images: (N, H, W, 3) uint8 RGB.
+        all_labels: (N, H, W) uint8 class indices, 255 where void.
+    """
+
+    all_images: npt.NDArray[np.uint8]
+    all_labels: npt.NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.all_labels.shape != self.all_images.shape[:-1]:
+            raise ValueError(
+                f"labels {self.all_labels.shape} do not cover images {self.all_images.shape}: "
+                "every image needs a label map of its own size"
+            )
+
+    def __len__(self) -> int:
+        return len(self.all_images)
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        return self.all_images[list(indices)]
+
+    def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W) uint8 class indices, 255 where void."""
+        return self.all_labels[list(indices)]
+
+
+@dataclass(frozen=True)
+class TargetArrays:
+    """Target images in memory.
+
+    Attributes:
+        all_images: (N, H, W, 3) uint8 RGB.
+        all_priors: (N, H, W) bool, or ``None`` where there are no priors.
+    """
+
+    all_images: npt.NDArray[np.uint8]
+    all_priors: npt.NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        if self.all_priors is not None:
+            check_priors(self.all_images, self.all_priors, range(len(self.all_images)))
+
+    def __len__(self) -> int:
+        return len(self.all_images)
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        return self.all_images[list(indices)]
+
+    def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """(N, H, W): true where the prior says static."""
+        if self.all_priors is None:
+            return np.zeros((len(indices), *self.all_images.shape[1:3]), dtype=np.bool_)
+        return self.all_priors[list(indices)]
+
+
+def check_labels(
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.uint8],
+    indices: Sequence[int],
+    n_classes: int,
+) -> None:
+    """Raises `ValueError` where labels do not fit their images or the classes, naming the image."""
+    if labels.shape != images.shape[:-1]:
+        raise ValueError(
+            f"the labels of the images {_first(indices)} have size {labels.shape[1:]}, the images "
+            f"{images.shape[1:3]}: every image needs a label map of its own size"
+        )
+    wrong = (labels >= n_classes) & (labels != VOID)
+    if wrong.any():
+        first = int(np.argmax(wrong.reshape(len(labels), -1).any(1)))
+        value = int(labels[first][wrong[first]][0])
+        raise ValueError(
+            f"the labels of image {indices[first]} have the value {value}, which is neither void "
+            f"({VOID}) nor one of the classes 0 to {n_classes - 1}: map the labels to trainIds "
+            "first"
+        )
+
+
+def check_priors(
+    images: npt.NDArray[np.uint8], priors: npt.NDArray[np.bool_], indices: Sequence[int]
+) -> None:
+    """Raises `ValueError` where static priors do not fit their images, naming the images."""
+    if priors.shape != images.shape[:-1]:
+        raise ValueError(
+            f"the static priors of the images {_first(indices)} have size {priors.shape[1:]}, the "
+            f"images {images.shape[1:3]}: extract the priors from images of this size"
+        )
+
+
+def _first(indices: Sequence[int]) -> str:
+    named = ", ".join(str(index) for index in indices[:3])
+    return named + (", …" if len(indices) > 3 else "")

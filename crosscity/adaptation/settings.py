@@ -1,0 +1,243 @@
+"""Typed settings of every training, and the named presets of the adaptation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+Arm = Literal["control", "bn", "ga", "ga_ca", "full"]
+"""What an adaptation does:
+
+- `control`: source training continued, no target image enters a loss.
+- `bn`: nothing is trained; batch-norm statistics are estimated anew, half source, half target.
+- `ga`: global alignment (eq. 2-5).
+- `ga_ca`: and class-wise alignment (eq. 6-11).
+- `full`: and the static prior (eq. 12).
+
+All arms take the same number of steps and, for a seed, read the same images in the same order.
+"""
+ARMS: Final[tuple[Arm, ...]] = get_args(Arm)
+
+ClassReduction = Literal["mean", "sum"]
+ClassFeatureLoss = Literal["inverse", "confusion"]
+Optimiser = Literal["adam", "sgd"]
+Schedule = Literal["constant", "cosine", "poly"]
+
+
+@dataclass(frozen=True)
+class SupervisedSettings:
+    """How a segmenter is trained on labels.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch_size: Images a step.
+        learning_rate: The highest, after the warm-up.
+        optimiser: "adam" (decoupled weight decay) or "sgd".
+        momentum: Of SGD.
+        weight_decay: Of the optimiser.
+        schedule: Of the learning rate after the warm-up: "constant", "cosine" (to 0), or "poly"
+            (1 - t/T) ** 0.9.
+        warm_up: Fraction of the steps in which the learning rate rises linearly.
+        class_balance: Exponent b of the class weights, proportional to frequency ** -b; 0 weighs
+            all pixels alike. Adaptation must use the same weights as the pre-training did.
+        flip: Mirror every other image. Mirrored scenes are scenes of a country that drives on the
+            other side; that helps if target cities do, and no target image is used for it.
+        smallest_crop: Side of the smallest random window that is scaled back to full size, as a
+            fraction; 1 cuts nothing.
+        freeze_batch_norm: Keep the batch-norm statistics as they are.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    optimiser: Optimiser = "adam"
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: Schedule = "cosine"
+    warm_up: float = 0.05
+    class_balance: float = 0.0
+    flip: bool = True
+    smallest_crop: float = 1.0
+    freeze_batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        _positive("steps", self.steps)
+        _positive("batch_size", self.batch_size)
+        _positive("learning_rate", self.learning_rate)
+        _one_of("optimiser", self.optimiser, get_args(Optimiser))
+        _one_of("schedule", self.schedule, get_args(Schedule))
+        _fraction("momentum", self.momentum, below_one=True)
+        _fraction("warm_up", self.warm_up, below_one=True)
+        _fraction("class_balance", self.class_balance)
+        _at_least_zero("weight_decay", self.weight_decay)
+        _crop(self.smallest_crop)
+
+
+@dataclass(frozen=True)
+class PretrainingSettings(SupervisedSettings):
+    """How the source segmenter is trained; the defaults suit `compact` on two cores."""
+
+    steps: int = 800
+    batch_size: int = 8
+    learning_rate: float = 3e-3
+
+
+@dataclass(frozen=True)
+class FineTuningSettings(SupervisedSettings):
+    """How a segmenter is trained on labels of the target city; the defaults suit `compact`."""
+
+    steps: int = 150
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+
+
+@dataclass(frozen=True)
+class AdaptationSettings:
+    """How a segmenter is adapted to a city without labels (paper, Sec. 4).
+
+    The feature step minimises one summed loss L_task + λ_G L_G^Dinv + λ_class L_class^Dinv with one
+    optimiser, so λ are real weights. (Adam is invariant to the scale of a loss that has an
+    optimiser of its own; there λ would do nothing.) The discriminators have their own Adam.
+
+    Attributes:
+        arm: What is done; see `Arm`.
+        steps: Updates of the segmenter.
+        batch_size: Source images, and as many target images, that go through the network at once.
+        accumulation: Batches whose gradients are added up before an update.
+        learning_rate: Adam's, of the segmenter.
+        betas: Adam's.
+        lambda_global: λ_G at the end of its ramp.
+        lambda_class: λ_class at the end of its ramp.
+        ramp_steepness: k of λ(t) = λ_max (2 / (1 + exp(-k t/T)) - 1).
+        ca_start: Fraction of the steps after which class-wise alignment, discriminators included,
+            begins; its ramp runs over what is left. Class-wise alignment from a weak start does
+            harm, so it should begin after global alignment.
+        class_reduction: Whether eq. 9 and 10 are summed over the classes, as they stand, or
+            averaged (the sum divided by C). The sum at λ_class 0.5 collapsed a small network.
+        class_feature_loss: What the features minimise in the class-wise part: "inverse" is
+            L_class^Dinv (eq. 10), "confusion" is (L_class^D + L_class^Dinv) / 2.
+        phi_floor: Target probabilities φ below it are set to 0 before pooling to the grid. Eq. 8
+            blows up the tail of a class: 1 % of "traffic light" on every building cell would become
+            that class's whole target sample. 0 is the equation as it stands.
+        discriminator_hidden: Channels of the hidden layers of each discriminator.
+        discriminator_dropout: After each hidden layer.
+        global_discriminator_rate: Learning rate of the global discriminator, as a multiple of
+            `learning_rate`.
+        class_discriminator_rate: The same for the class-wise discriminators.
+        class_balance: Exponent of the class weights of L_task, as in the pre-training.
+        flip: Mirror every other image, priors included.
+        domain_means: Subtract from target images their own RGB mean instead of the source's; the
+            adapted segmenter carries the target mean.
+    """
+
+    arm: Arm = "full"
+    steps: int = 750
+    batch_size: int = 4
+    accumulation: int = 1
+    learning_rate: float = 5e-6
+    betas: tuple[float, float] = (0.9, 0.999)
+    lambda_global: float = 0.1
+    lambda_class: float = 0.5
+    ramp_steepness: float = 10.0
+    ca_start: float = 0.0
+    class_reduction: ClassReduction = "mean"
+    class_feature_loss: ClassFeatureLoss = "inverse"
+    phi_floor: float = 0.0
+    discriminator_hidden: tuple[int, ...] = (1024, 1024)
+    discriminator_dropout: float = 0.5
+    global_discriminator_rate: float = 1.0
+    class_discriminator_rate: float = 1.0
+    class_balance: float = 0.0
+    flip: bool = False
+    domain_means: bool = False
+
+    def __post_init__(self) -> None:
+        # Lists come from YAML and JSON.
+        object.__setattr__(self, "betas", tuple(self.betas))
+        object.__setattr__(self, "discriminator_hidden", tuple(self.discriminator_hidden))
+        _one_of("arm", self.arm, ARMS)
+        _one_of("class_reduction", self.class_reduction, get_args(ClassReduction))
+        _one_of("class_feature_loss", self.class_feature_loss, get_args(ClassFeatureLoss))
+        for name in ("steps", "batch_size", "accumulation", "learning_rate", "ramp_steepness"):
+            _positive(name, getattr(self, name))
+        for name in ("global_discriminator_rate", "class_discriminator_rate"):
+            _positive(name, getattr(self, name))
+        for name in ("lambda_global", "lambda_class"):
+            _at_least_zero(name, getattr(self, name))
+        _fraction("ca_start", self.ca_start, below_one=True)
+        _fraction("phi_floor", self.phi_floor, below_one=True)
+        _fraction("discriminator_dropout", self.discriminator_dropout, below_one=True)
+        _fraction("class_balance", self.class_balance)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), not {self.betas}")
+        if not all(channels >= 1 for channels in self.discriminator_hidden):
+            raise ValueError(
+                f"discriminator_hidden must be positive numbers of channels, not "
+                f"{self.discriminator_hidden}"
+            )
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} must be greater than 0, not {value}")
+
+
+def _at_least_zero(name: str, value: float) -> None:
+    if not value >= 0:
+        raise ValueError(f"{name} must be at least 0, not {value}")
+
+
+def _fraction(name: str, value: float, *, below_one: bool = False) -> None:
+    if not (0 <= value < 1 or (value == 1 and not below_one)):
+        raise ValueError(f"{name} must be in [0, 1{')' if below_one else ']'}, not {value}")
+
+
+def _crop(value: float) -> None:
+    if not 0 < value <= 1:
+        raise ValueError(f"smallest_crop must be in (0, 1], not {value}")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
+PRESETS: Final[dict[str, AdaptationSettings]] = {
+    "paper": AdaptationSettings(
+        steps=2000,
+        batch_size=16,
+        class_reduction="sum",
+    ),
+    "lab": AdaptationSettings(
+        steps=750,
+        batch_size=4,
+        accumulation=4,
+        ca_start=2 / 3,
+        class_reduction="sum",
+        class_feature_loss="confusion",
+        global_discriminator_rate=10.0,
+        class_discriminator_rate=20.0,
+        domain_means=True,
+    ),
+    "demo": AdaptationSettings(
+        steps=150,
+        batch_size=4,
+        learning_rate=3e-4,
+        lambda_class=0.25,
+        ca_start=0.3,
+        phi_floor=0.3,
+        discriminator_hidden=(64,),
+        discriminator_dropout=0.0,
+        global_discriminator_rate=3.0,
+        class_discriminator_rate=3.0,
+        flip=True,
+    ),
+}
+"""Settings by name; `dataclasses.replace` sets the arm.
+
+- `paper`: Sec. 5.1 of the paper. It does not say how many steps, what the discriminators look like
+  and whether 16 images are of each domain; here 2000 (its fine-tuning's), the lab's discriminators
+  at the network's learning rate, and 16 of each.
+- `lab`: the public preset of the authors' lab.
+- `demo`: for `compact` at 256×128.
+"""

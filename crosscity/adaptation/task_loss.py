@@ -1,0 +1,66 @@
+"""L_task: what the segmenter is trained with on source images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from crosscity.adaptation.image_sets import LabelledImages, check_labels
+from crosscity.labels import VOID
+
+_COUNTED_IMAGES = 256
+
+
+def task_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Pixel cross entropy on source images (paper, L_task of eq. 1).
+
+    L_task = -Σ_i w_{y_i} log softmax(x_i)_{y_i} / Σ_i w_{y_i}, over the pixels i that are not void.
+
+    Args:
+        logits: B×C×H×W.
+        labels: B×H×W int64 class indices, 255 where void.
+        class_weights: C, or ``None`` for w = 1.
+
+    Returns:
+        The loss; 0, with gradient 0, if every pixel is void.
+    """
+    if logits.shape[:1] + logits.shape[2:] != labels.shape:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} differ in size: "
+            "upsample the logits to the labels"
+        )
+    total = functional.cross_entropy(
+        logits, labels, weight=class_weights, ignore_index=VOID, reduction="sum"
+    )
+    known = labels[labels != VOID]
+    weight = known.numel() if class_weights is None else class_weights[known].sum()
+    if not known.numel():
+        return total
+    return total / weight
+
+
+def class_weights(source: LabelledImages, n_classes: int, balance: float) -> Tensor | None:
+    """Weights proportional to frequency ** -balance, whose mean over all labelled pixels is 1.
+
+    Counted on at most 256 images, spread evenly over the set. A class that hardly occurs is taken
+    to have 1/10000 of the pixels, so that no weight explodes.
+
+    Args:
+        source: The labelled images.
+        n_classes: C.
+        balance: 0 gives ``None``: all pixels weigh the same.
+    """
+    if balance == 0:
+        return None
+    counted = np.unique(np.linspace(0, len(source) - 1, _COUNTED_IMAGES).round().astype(int))
+    counts = np.zeros(n_classes, dtype=np.int64)
+    for index in counted.tolist():
+        labels = source.labels([index])
+        check_labels(source.images([index]), labels, [index], n_classes)
+        counts += np.bincount(labels[labels != VOID], minlength=n_classes)
+    frequency = np.maximum(counts / max(1, counts.sum()), 1e-4)
+    weights = frequency**-balance
+    weights /= (weights * frequency).sum() / frequency.sum()
+    return torch.from_numpy(weights).float()

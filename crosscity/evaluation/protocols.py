@@ -1,0 +1,85 @@
+"""How 19 predicted classes are scored against the 13 of the cross-city set: named protocols.
+
+The 13 classes of Chen et al. leave out wall, fence, pole, terrain, truck and train of the 19. What
+a pixel counts whose truth or whose prediction is one of these six is a choice that moves the mIoU,
+so it has a name and is stored with every figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from crosscity.labels import CLASSES, CROSS_CITY_CLASSES
+
+ProtocolName = Literal["drop", "merge", "score13"]
+
+MISSED: Final = "missed"
+"""A prediction that no scored class gains from, but that the true class loses."""
+IGNORED: Final = "ignored"
+"""A truth or a prediction that takes its pixel out of the score, like void."""
+
+
+@dataclass(frozen=True)
+class ScoringProtocol:
+    """What each class counts as.
+
+    Attributes:
+        name: Stored with the scores.
+        classes: Names of the scored classes, in the order of the table.
+        truth: For each class of the label space, the scored class that it counts as where it is
+            the truth, or `IGNORED`.
+        prediction: The same where it is predicted; a scored class, `IGNORED`, or `MISSED`.
+    """
+
+    name: ProtocolName
+    classes: tuple[str, ...]
+    truth: Mapping[str, str]
+    prediction: Mapping[str, str]
+
+
+_SCORED: Final = tuple(road_class.name for road_class in CROSS_CITY_CLASSES)
+_OTHERS: Final = tuple(c.name for c in CLASSES if c.cross_city_id is None)
+_KEPT: Final = {name: name for name in _SCORED}
+_MERGED: Final = {
+    "wall": "building",
+    "fence": "building",
+    "pole": "building",
+    "terrain": "vegetation",
+    "truck": "bus",
+    "train": "bus",
+}
+
+PROTOCOLS: Final[dict[ProtocolName, ScoringProtocol]] = {
+    "drop": ScoringProtocol(
+        name="drop",
+        classes=_SCORED,
+        truth={**_KEPT, **dict.fromkeys(_OTHERS, IGNORED)},
+        prediction={**_KEPT, **dict.fromkeys(_OTHERS, IGNORED)},
+    ),
+    "merge": ScoringProtocol(
+        name="merge",
+        classes=_SCORED,
+        truth={**_KEPT, **_MERGED},
+        prediction={**_KEPT, **_MERGED},
+    ),
+    "score13": ScoringProtocol(
+        name="score13",
+        classes=_SCORED,
+        truth={**_KEPT, **dict.fromkeys(_OTHERS, IGNORED)},
+        prediction={**_KEPT, **dict.fromkeys(_OTHERS, MISSED)},
+    ),
+}
+"""The protocols by name.
+
+| protocol | truth is one of the six | one of the six is predicted, truth is scored |
+|---|---|---|
+| `drop` | pixel ignored | pixel ignored: it counts against nobody |
+| `merge` | wall, fence, pole → building; terrain → vegetation; truck, train → bus | the same |
+| `score13` | pixel ignored | a miss: the true class loses it, no scored class is blamed |
+
+`score13` is the paper's (predict 19, score 13). `merge` is the authors' lab's. `drop` is how later
+papers see the labels; they train networks that know only the 13, which never predict one of the
+six. For a network of 19 classes `drop` is the most lenient of the three.
+"""

@@ -1,0 +1,83 @@
+"""IoU by class and mIoU from a confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from crosscity.evaluation.protocols import IGNORED, MISSED, PROTOCOLS, ProtocolName, ScoringProtocol
+from crosscity.segmenters.base import ROAD_CLASS_NAMES
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one confusion matrix under one protocol.
+
+    Attributes:
+        protocol: How the classes of the label space were reduced to those scored.
+        per_class: IoU by class name in [0, 1], in the protocol's order; NaN where the class occurs
+            neither in truth nor in prediction.
+        miou: Mean over the classes that are not NaN, in [0, 1]; NaN if there is none.
+    """
+
+    protocol: ProtocolName
+    per_class: dict[str, float]
+    miou: float
+
+
+def score(
+    confusion: npt.NDArray[np.int64],
+    protocol: ProtocolName,
+    *,
+    class_names: Sequence[str] = ROAD_CLASS_NAMES,
+) -> Scores:
+    """IoU = TP / (TP + FP + FN) of each scored class, and their mean.
+
+    Args:
+        confusion: (C, C) pixel counts, rows truth, columns predictions.
+        protocol: A name in `PROTOCOLS`, which says how it treats truth and predictions.
+        class_names: The label space of the matrix.
+
+    Raises:
+        ValueError: No such protocol, or a matrix of another size than the label space.
+    """
+    if protocol not in PROTOCOLS:
+        known = ", ".join(PROTOCOLS)
+        raise ValueError(f"there is no scoring protocol {protocol!r}; there are: {known}")
+    expected = (len(class_names), len(class_names))
+    if confusion.shape != expected:
+        raise ValueError(
+            f"the confusion matrix has shape {confusion.shape}, its label space asks for {expected}"
+        )
+    rules = PROTOCOLS[protocol]
+    counts, missed = _reduce(confusion, rules, class_names)
+    hits = np.diag(counts).astype(np.float64)
+    union = counts.sum(0) + counts.sum(1) + missed - np.diag(counts)
+    with np.errstate(invalid="ignore"):
+        ious = np.where(union > 0, hits / union, np.nan)
+    occurring = ious[~np.isnan(ious)]
+    miou = float(occurring.mean()) if occurring.size else float("nan")
+    return Scores(protocol, dict(zip(rules.classes, ious.tolist(), strict=True)), miou)
+
+
+def _reduce(
+    confusion: npt.NDArray[np.int64], rules: ScoringProtocol, class_names: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Counts among the scored classes, and for each the pixels lost to predictions of no class."""
+    place = {name: index for index, name in enumerate(rules.classes)}
+    counts = np.zeros((len(place), len(place)), dtype=np.int64)
+    missed = np.zeros(len(place), dtype=np.int64)
+    for row, true_name in enumerate(class_names):
+        truth = rules.truth.get(true_name, IGNORED)
+        if truth == IGNORED:
+            continue
+        for column, predicted_name in enumerate(class_names):
+            prediction = rules.prediction.get(predicted_name, MISSED)
+            if prediction == MISSED:
+                missed[place[truth]] += confusion[row, column]
+            elif prediction != IGNORED:
+                counts[place[truth], place[prediction]] += confusion[row, column]
+    return counts, missed

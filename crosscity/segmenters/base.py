@@ -1,0 +1,126 @@
+"""What every segmenter offers: features on a coarse grid, and a classifier on top of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crosscity.labels import CLASSES
+
+ROAD_CLASS_NAMES: tuple[str, ...] = tuple(road_class.name for road_class in CLASSES)
+"""The label space of the 19 Cityscapes classes, at the index of their trainId."""
+
+
+class Segmenter(nn.Module, ABC):
+    """A feature extractor M_F and a label predictor M_Y (paper, Sec. 4).
+
+    A new segmenter implements `extract` and `classify` and names its architecture; the rest of the
+    project asks for nothing else.
+
+    Args:
+        class_names: The label space; index i of the logits is `class_names[i]`.
+        n_features: D, the channels of the features.
+        stride: Pixels of the image a cell of the feature grid has in each direction.
+        input_mean: RGB mean to subtract, for images in [0, 1].
+        input_std: RGB standard deviation to divide by, for images in [0, 1].
+    """
+
+    architecture: ClassVar[str]
+    input_mean: Tensor
+    input_std: Tensor
+
+    def __init__(
+        self,
+        *,
+        class_names: Sequence[str] = ROAD_CLASS_NAMES,
+        n_features: int,
+        stride: int,
+        input_mean: Sequence[float] = (0.5, 0.5, 0.5),
+        input_std: Sequence[float] = (0.25, 0.25, 0.25),
+    ) -> None:
+        super().__init__()
+        if len(class_names) < 2 or len(set(class_names)) != len(class_names):
+            raise ValueError(
+                f"a segmenter needs at least two classes with different names, not {class_names}"
+            )
+        self.class_names = tuple(class_names)
+        self.n_classes = len(self.class_names)
+        self.n_features = n_features
+        self.stride = stride
+        self.register_buffer("input_mean", _channels(input_mean))
+        self.register_buffer("input_std", _channels(input_std))
+
+    @abstractmethod
+    def extract(self, normalised: Tensor) -> Tensor:
+        """Features of normalised images: B×3×H×W to B×D×h×w."""
+
+    @abstractmethod
+    def classify(self, features: Tensor) -> Tensor:
+        """Class logits of every cell: B×D×h×w to B×C×h×w."""
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """What `build_segmenter` needs to build this network again; JSON-able."""
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Subtracts the input mean and divides by the input standard deviation."""
+        return (images - self.input_mean) / self.input_std
+
+    def features(self, images: Tensor) -> Tensor:
+        """M_F: the features that adaptation aligns.
+
+        Args:
+            images: B×3×H×W floats, RGB in [0, 1] (see `image_tensor`).
+
+        Returns:
+            B×D×h×w, h = ceil(H / stride), w = ceil(W / stride).
+        """
+        return self.extract(self.normalise(images))
+
+    def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Bilinear logits at (height, width): a cell's centre is the centre of its pixels."""
+        return functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class logits of every pixel: B×3×H×W in [0, 1] to B×C×H×W."""
+        height, width = images.shape[-2:]
+        return self.upsample(self.classify(self.features(images)), (height, width))
+
+    def config(self) -> dict[str, Any]:
+        """Architecture, label space and input normalisation; JSON-able."""
+        return {
+            "architecture": self.architecture,
+            "options": self.options(),
+            "class_names": list(self.class_names),
+            "n_features": self.n_features,
+            "stride": self.stride,
+            "input_mean": self.input_mean.flatten().tolist(),
+            "input_std": self.input_std.flatten().tolist(),
+        }
+
+
+def image_tensor(images: npt.NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """Turns (N, H, W, 3) uint8 RGB images into the N×3×H×W floats in [0, 1] a segmenter takes.
+
+    Raises:
+        ValueError: The array is of another type or shape, or empty.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not images.size:
+        raise ValueError(
+            f"images must be uint8 of shape (N, H, W, 3), not {images.dtype} of {images.shape}"
+        )
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    return tensor.permute(0, 3, 1, 2).float().div_(255.0)
+
+
+def _channels(values: Sequence[float]) -> Tensor:
+    if len(values) != 3:
+        raise ValueError(f"input mean and deviation have three values (RGB), not {len(values)}")
+    return torch.tensor(values, dtype=torch.float32).reshape(1, 3, 1, 1)

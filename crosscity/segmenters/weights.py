@@ -1,0 +1,41 @@
+"""Loading weights into a segmenter, with one sentence when they do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from crosscity.segmenters.base import Segmenter
+
+
+class WeightsError(ValueError):
+    """Weights of another architecture or label space."""
+
+
+def load_weights(segmenter: Segmenter, tensors: Mapping[str, Tensor]) -> None:
+    """Loads the tensors of a segmenter's `state_dict` into another; the segmenter changes.
+
+    Args:
+        segmenter: Receives the weights; untouched if they do not fit.
+        tensors: By name, exactly those of `segmenter.state_dict()`.
+
+    Raises:
+        WeightsError: A tensor is missing, of another shape, or has no place in the segmenter.
+    """
+    expected = segmenter.state_dict()
+    faults = [f"{name} is missing" for name in expected if name not in tensors]
+    faults += [
+        f"{name} has shape {tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    faults += [f"{name} has no place in it" for name in tensors if name not in expected]
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise WeightsError(
+            f"the weights do not fit the segmenter {segmenter.architecture!r} with "
+            f"{segmenter.n_classes} classes: {faults[0]}{more}; they are of another architecture, "
+            "other options or another label space"
+        )
+    segmenter.load_state_dict(dict(tensors))
