@@ -133,6 +133,8 @@ def test_truth_of_a_foreign_capture() -> None:
     ("changes", "message"),
     [
         ({"style": "atlantis"}, "'atlantis'; styles: .*rome"),
+        ({"style": replace(STYLES["rome"], name="../rome")}, "file names"),
+        ({"style": replace(STYLES["rome"], name="new rome")}, "file names"),
         ({"bbox": (12.51, 41.88, 12.45, 41.93)}, "swap its corners"),
         ({"bbox": (12.45, 41.93, 12.51, 41.88)}, "swap its corners"),
         ({"bbox": (41.88, 12.45, 41.93, 1000.0)}, "bbox"),
