@@ -16,7 +16,8 @@ from typing import Any, ParamSpec, cast
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from adapters.store import ArtifactRef, Draft, Store, artifact_key
 
@@ -97,7 +98,9 @@ def artifact_task(
         def run(*args: P.args, **kwargs: P.kwargs) -> ArtifactRef:
             made = step(*args, **kwargs)
             if made.cached:
-                state = Completed(data=made.ref, name="Cached", message="found in the store")
+                state: State[ArtifactRef] = Completed(
+                    data=made.ref, name="Cached", message="found in the store"
+                )
                 return cast("ArtifactRef", state)
             return made.ref
 

@@ -21,7 +21,7 @@ from prefect.artifacts import (
 from prefect.context import FlowRunContext, TaskRunContext
 
 from adapters.images import encode_jpeg
-from adapters.store import ArtifactRef
+from adapters.store import ArtifactRef, Store
 
 MAX_PICTURE_BYTES = 95_000
 """Pictures live in the server's database, so they stay small there; the store has them whole."""
@@ -48,8 +48,13 @@ def publish_picture(key: str, picture: npt.NDArray[np.uint8], description: str) 
         create_image_artifact(key=artifact_slug(key), image_url=url, description=description)
 
 
-def publish_lineage(key: str, ref: ArtifactRef, inputs: Mapping[str, str], summary: str) -> None:
+def publish_lineage(key: str, store: Store, ref: ArtifactRef, summary: str) -> None:
     """Shows where an artifact lies and what it was made of."""
+    if not _in_a_run():
+        return
+    inputs = store.manifest(ref).inputs
+    if not isinstance(inputs, dict):
+        inputs = {str(number): digest for number, digest in enumerate(inputs)}
     made_of = "\n".join(
         f"- {role}: `{digest[:16]}`" for role, digest in sorted(inputs.items())[:40]
     )

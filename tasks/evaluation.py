@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ from tasks.training import TRAINING_VERSION, read_segmenter, source_of
 from tasks.workspace import open_workspace
 
 EVALUATION_VERSION = f"1-evaluation.{evaluation_module.ALGORITHM_VERSION}"
-PROTOCOL = "score13"
+PROTOCOL: Final = "score13"
 """The paper's: the network predicts the 19 classes, the 13 of the cross-city set are scored."""
 BATCH_SIZE = 16
 PANELS = 4
@@ -79,8 +80,12 @@ def evaluate(
     def write(draft: Draft, _key: str) -> None:
         _, network = read_segmenter(workspace.store, segmenter)
         images = StoredLabelled(workspace.store, parts)
-        confusion = evaluate_segmenter(network, images, batch_size=BATCH_SIZE)
-        progress.advance(stage, len(images), len(images))
+        confusion = evaluate_segmenter(
+            network,
+            images,
+            BATCH_SIZE,
+            on_batch=lambda count: progress.advance(stage, count, len(images)),
+        )
         scores = score(confusion, PROTOCOL)
         content = {
             "miou": scores.miou,
@@ -124,11 +129,10 @@ def evaluate(
         + [{"class": "mIoU", "IoU %": round(100 * evaluated.miou, 1)}],
         f"{arm} on {evaluated.images} test images of {city} ({PROTOCOL})",
     )
-    inputs = workspace.store.manifest(made.ref).inputs
     publish_lineage(
         f"evaluation-{city}-{arm}-lineage",
+        workspace.store,
         made.ref,
-        inputs if isinstance(inputs, dict) else {},
         f"mIoU {100 * evaluated.miou:.1f} %",
     )
     return made

@@ -200,8 +200,7 @@ def choose_pairs(imagery: ArtifactRef, city: str, catalog: str) -> Made:
     )
     workspace.store.set_current("imagery", city, imagery)
     workspace.store.set_current("pairs", city, made.ref)
-    manifest = workspace.store.manifest(made.ref)
-    summary = manifest.summary
+    summary: dict[str, Any] = dict(workspace.store.manifest(made.ref).summary)
     publish_table(
         f"harvest-{city}",
         [
@@ -212,7 +211,7 @@ def choose_pairs(imagery: ArtifactRef, city: str, catalog: str) -> Made:
         f"Harvest of {city}",
     )
     publish_lineage(
-        f"pairs-{city}", made.ref, manifest.inputs, f"{summary['pairs']} pairs of {city}"
+        f"pairs-{city}", workspace.store, made.ref, f"{summary['pairs']} pairs of {city}"
     )
     return made
 

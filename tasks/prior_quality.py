@@ -116,7 +116,8 @@ def _measure(workspace: Workspace, city: str, rows: list[Row]) -> PriorQuality:
     captures = {capture.image_id: capture for capture in provider.captures()}
 
     def truth(row: Row) -> npt.NDArray[np.bool_]:
-        return provider.ground_truth(captures[row["image_id"]]).static
+        static: npt.NDArray[np.bool_] = provider.ground_truth(captures[row["image_id"]]).static
+        return static
 
     with ThreadPoolExecutor(workspace.compute.workers) as pool:
         truths = list(pool.map(truth, rows))

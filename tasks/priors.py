@@ -199,18 +199,16 @@ def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, cat
         write=write,
     )
     store.set_current("static_prior", city, made.ref)
-    manifest = store.manifest(made.ref)
-    summary = manifest.summary
     publish_table(
         f"priors-{city}",
         [
             {"what": "images with a prior", "value": len(fractions)},
-            {"what": "mean static fraction", "value": round(summary["mean_static_fraction"], 3)},
+            {"what": "mean static fraction", "value": round(float(np.mean(fractions)), 3)},
             {"what": "images that failed", "value": sum(failed.values())},
         ],
         f"Static priors of {city}",
     )
-    publish_lineage(f"priors-{city}-lineage", made.ref, manifest.inputs, "Static priors")
+    publish_lineage(f"priors-{city}-lineage", store, made.ref, "Static priors")
     return made
 
 

@@ -22,8 +22,7 @@ def promote(adapted: ArtifactRef, city: str, catalog: str) -> ArtifactRef:
     before = store.current("promoted", city)
     store.set_current("promoted", city, adapted)
     said = f"Promoted for {city}. Before: `{before.uri}`." if before else f"Promoted for {city}."
-    inputs = store.manifest(adapted).inputs
-    publish_lineage(f"promoted-{city}", adapted, inputs if isinstance(inputs, dict) else {}, said)
+    publish_lineage(f"promoted-{city}", store, adapted, said)
     return adapted
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
@@ -38,6 +39,7 @@ from tasks.target_images import StoredTargets
 from tasks.workspace import Workspace, open_workspace
 
 TRAINING_VERSION = f"1-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
+Settings = TypeVar("Settings", PretrainingSettings, FineTuningSettings, AdaptationSettings)
 CHECKPOINT = "checkpoint.safetensors"
 """Model, discriminators, optimisers, random states and history so far, in one file: a checkpoint
 is there whole or not at all."""
@@ -66,18 +68,14 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, catalog: s
     """Trains a segmenter on its source set, or takes the weights that the catalog names."""
     workspace = open_workspace(catalog)
     entry = workspace.catalog.segmenters[segmenter]
-    settings = {
-        "steps": entry.steps,
-        "batch_size": entry.batch_size,
-        "learning_rate": entry.learning_rate,
-    }
+    settings = checked_settings(PretrainingSettings(), entry.pretraining)
     model = {"architecture": entry.architecture, "options": entry.options}
 
     def write(draft: Draft, key: str) -> None:
         training = Pretraining(
             fresh_segmenter(model, seed),
             StoredLabelled(workspace.store, parts),
-            PretrainingSettings(**settings),
+            settings,
             seed=seed,
         )
         history = run_resumably(
@@ -94,7 +92,7 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, catalog: s
         "segmenter",
         entry.source,
         inputs=digests(parts),
-        parameters={**model, **settings, "seed": seed},
+        parameters={**model, **asdict(settings), "seed": seed},
         version=TRAINING_VERSION,
         write=write,
     )
@@ -118,7 +116,8 @@ def adapt(
     workspace = open_workspace(catalog)
     entry = workspace.city(city)
     training_entry = workspace.catalog.trainings[entry.training]
-    settings = adaptation_settings(training_entry.preset, training_entry.overrides, arm)
+    preset = PRESETS[training_entry.preset]
+    settings = checked_settings(preset, {**training_entry.adaptation, "arm": arm})
 
     def write(draft: Draft, key: str) -> None:
         model, network = read_segmenter(workspace.store, segmenter)
@@ -162,14 +161,14 @@ def fine_tune(
     """Trains on labels of the city itself: the upper bound that adaptation is compared with."""
     workspace = open_workspace(catalog)
     training_entry = workspace.catalog.trainings[workspace.city(city).training]
-    settings = {"steps": training_entry.fine_tune_steps}
+    settings = checked_settings(FineTuningSettings(), training_entry.fine_tuning)
 
     def write(draft: Draft, key: str) -> None:
         model, network = read_segmenter(workspace.store, segmenter)
         training = FineTuning(
             network,
             StoredLabelled(workspace.store, parts),
-            FineTuningSettings(**settings),
+            settings,
             seed=seed,
         )
         history = run_resumably(
@@ -186,7 +185,7 @@ def fine_tune(
         "adaptation",
         city,
         inputs={"segmenter": segmenter, **digests(parts)},
-        parameters={"arm": "fine_tuned", **settings, "seed": seed},
+        parameters={"arm": "fine_tuned", **asdict(settings), "seed": seed},
         version=TRAINING_VERSION,
         write=write,
     )
@@ -262,28 +261,30 @@ def _restore(training: Training, store: Store, place: Place) -> list[dict[str, A
     return history
 
 
-def adaptation_settings(
-    preset: str, overrides: Mapping[str, bool | int | float | str], arm: str
-) -> AdaptationSettings:
-    """The settings of an arm: a preset with what the catalog changes of it.
+def checked_settings(defaults: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Settings with what the catalog changes of them.
 
     Raises:
-        InputError: There is no such arm or field, or a value is out of range.
+        InputError: There is no such field, or a value is of the wrong type or out of range.
     """
+    kind = type(defaults)
+    values = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
     try:
-        return replace(PRESETS[preset], **{**overrides, "arm": arm})  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise InputError(f"these settings of an adaptation are wrong: {error}") from None
+        return TypeAdapter(kind).validate_python({**values, **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or kind.__name__
+        raise InputError(
+            f"the catalog's settings of {kind.__name__} are wrong: {where}: {first['msg']}"
+        ) from None
 
 
 def fresh_segmenter(model: Mapping[str, Any], seed: int) -> Segmenter:
     """A randomly initialised segmenter; the seed fixes the weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            return build_segmenter(model["architecture"], model["options"])
-        except ValueError as error:
-            raise InputError(str(error)) from None
+    try:
+        return build_segmenter(model["architecture"], model["options"], seed=seed)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def write_segmenter(draft: Draft, segmenter: Segmenter, model: Mapping[str, Any]) -> None:

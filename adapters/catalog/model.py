@@ -14,6 +14,10 @@ Latitude = Annotated[float, Field(ge=-90, le=90)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+Changes = dict[str, bool | int | float | str | list[float]]
+"""Settings of the science by field name; the science checks them."""
+
+
 class Entry(BaseModel):
     """Base of all entries: unknown keys are errors, so a misspelt setting is never ignored."""
 
@@ -183,19 +187,21 @@ class SegmenterEntry(Entry):
     architecture: str
     options: dict[str, Any] = Field(default_factory=dict)
     source: Name = Field(description="the data set it is pre-trained on")
-    steps: int = Field(ge=1, description="pre-training steps")
-    batch_size: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    pretraining: Changes = Field(
+        default_factory=dict, description="fields of PretrainingSettings that differ"
+    )
 
 
 class Training(Entry):
     """How a segmenter is adapted and fine-tuned: a preset, and what differs from it."""
 
     preset: Literal["paper", "lab", "demo"]
-    overrides: dict[str, bool | int | float | str] = Field(
+    adaptation: Changes = Field(
         default_factory=dict, description="fields of AdaptationSettings that differ"
     )
-    fine_tune_steps: int = Field(default=2000, ge=1)
+    fine_tuning: Changes = Field(
+        default_factory=dict, description="fields of FineTuningSettings that differ"
+    )
     checkpoint_every: int = Field(default=50, ge=1, description="steps: what a kill can lose")
 
 

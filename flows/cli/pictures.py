@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, ParamSpec, TypeVar, cast
 
@@ -120,7 +121,7 @@ def prior(
         ),
     }
     for name, data in files.items():
-        _publish(output / name, lambda path, data=data: path.write_bytes(data))
+        _publish(output / name, partial(_write_bytes, data))
     shares = " and ".join(f"{mask.mean():.0%}" for mask in made.masks)
     typer.echo(f"{len(made.matches)} matches; {shares} of the pixels are static; see {output}")
 
@@ -141,6 +142,10 @@ def _told(call: Callable[P, T], *arguments: P.args, **settings: P.kwargs) -> T:
         return call(*arguments, **settings)
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def _write_bytes(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
 
 
 def _publish(path: Path, write: Callable[[Path], object]) -> None:

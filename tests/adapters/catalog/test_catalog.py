@@ -21,7 +21,7 @@ stores:
 datasets:
   frankfurt: {kind: simulated, style: frankfurt, image_size: [64, 128], train: 4, val: 1, test: 2}
 segmenters:
-  compact: {architecture: compact, source: frankfurt, steps: 2}
+  compact: {architecture: compact, source: frankfurt}
 trainings:
   demo: {preset: demo}
 cities:
@@ -83,7 +83,7 @@ def test_faults_name_file_line_and_key(write, old, new, line, key, words) -> Non
 
 
 def test_all_faults_are_told_at_once(write) -> None:
-    path = write(SMALL.replace("places: 4", "places: 0").replace("steps: 2", "steps: 0"))
+    path = write(SMALL.replace("places: 4", "places: 0").replace("train: 4", "train: 0"))
     with pytest.raises(CatalogError) as caught:
         load_catalog(path)
     assert len(str(caught.value).splitlines()) == 2
