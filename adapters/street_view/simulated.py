@@ -53,8 +53,8 @@ class SimulatedCity:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", self.style.name):
             raise ValueError(
-                f"The name of style {self.style.name!r} becomes a part of file names: use lower-case "
-                "letters, digits, '_' and '-'."
+                f"The name of style {self.style.name!r} becomes a part of file names: use "
+                "lower-case letters, digits, '_' and '-'."
             )
         if self.seed < 0:
             raise ValueError(f"The seed of a simulated city cannot be negative ({self.seed}).")
