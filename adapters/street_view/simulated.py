@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -126,7 +127,7 @@ class SimulatedStreetView:
         image_size: tuple[int, int],
         min_days_apart: float = 30.0,
     ) -> None:
-        """Lays out the places; nothing is rendered yet.
+        """Checks the settings; nothing is laid out or rendered yet.
 
         Args:
             style: A style, or the name of one in `crosscity.simulation.STYLES`.
@@ -154,16 +155,11 @@ class SimulatedStreetView:
             raise StreetViewError(str(error)) from error
         self._bbox = bbox
         self._min_days_apart = min_days_apart
-        self._captures: list[Capture] = []
-        self._view: dict[str, tuple[int, int]] = {}
-        for place in range(places):
-            for capture, time in zip(self._capture_place(place), TIMES, strict=True):
-                self._captures.append(capture)
-                self._view[capture.image_id] = (place, time)
+        self._places = places
 
     def captures(self) -> Sequence[Capture]:
         """Two captures a place, by place number and time."""
-        return tuple(self._captures)
+        return self._captures
 
     def fetch(self, capture: Capture) -> bytes:
         """Renders a capture and encodes it as the JPEG that the city's camera would store.
@@ -186,12 +182,21 @@ class SimulatedStreetView:
         Raises:
             StreetViewError: The capture is not of this city.
         """
-        view = self._view.get(capture.image_id)
-        if view is None:
+        place_id, _, time = capture.image_id.rpartition("_")
+        try:
+            place = self.city.place_number(place_id)
+        except ValueError:
+            place = self._places
+        if place >= self._places or time not in map(str, TIMES):
             raise StreetViewError(
                 f"The simulated city {self.city.style.name!r} has no image {capture.image_id!r}."
             )
-        return self.city.render(*view)
+        return self.city.render(place, int(time))
+
+    @cached_property
+    def _captures(self) -> tuple[Capture, ...]:
+        """Laid out when first asked for: who only fetches need not wait for it."""
+        return tuple(c for place in range(self._places) for c in self._capture_place(place))
 
     def _capture_place(self, place: int) -> list[Capture]:
         city, style = self.city, self.city.style

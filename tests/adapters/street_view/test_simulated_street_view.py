@@ -124,9 +124,24 @@ def test_image_has_the_size_and_the_labels_belong_to_it() -> None:
     assert difference < np.abs(image.astype(int) - other.image).mean()
 
 
-def test_truth_of_a_foreign_capture() -> None:
-    with pytest.raises(StreetViewError, match="rome_12"):
-        provider().ground_truth(provider(seed=12).captures()[0])
+@pytest.mark.parametrize(
+    "image_id",
+    [
+        "rome_12_000000_0",
+        "rio_11_000000_0",
+        "rome_11_000004_0",
+        "rome_11_000000_2",
+        "rome_11_000000",
+        "rome_11_0_0",
+        "rome_11_000000_00",
+        "rome_11_-00001_0",
+    ],
+)
+def test_images_of_elsewhere(image_id: str) -> None:
+    foreign = replace(provider().captures()[0], image_id=image_id)
+    for ask in (provider().ground_truth, provider().fetch):
+        with pytest.raises(StreetViewError, match=image_id):
+            ask(foreign)
 
 
 @pytest.mark.parametrize(
