@@ -41,7 +41,7 @@ def learning_rate_factor(
         schedule: "constant", "cosine" or "poly" (power 0.9).
         warm_up: Fraction of the steps of the linear rise.
     """
-    rising = round(warm_up * total_steps)
+    rising = int(warm_up * total_steps)
     if step < rising:
         return (step + 1) / (rising + 1)
     t = (step - rising) / (total_steps - rising)

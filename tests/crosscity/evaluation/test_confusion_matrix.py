@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from crosscity.evaluation import confusion_matrix
+
+shapes = hnp.array_shapes(min_dims=1, max_dims=3, max_side=6)
+
+
+@given(st.data())
+def test_counts_like_loops(data: st.DataObject) -> None:
+    shape = data.draw(shapes)
+    labels = data.draw(hnp.arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 2, 3, 255])))
+    predictions = data.draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 3)))
+    expected = np.zeros((4, 4), dtype=np.int64)
+    for truth, predicted in zip(labels.flat, predictions.flat, strict=True):
+        if truth != 255:
+            expected[truth, predicted] += 1
+    found = confusion_matrix(labels, predictions, 4)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_predictions_on_void_are_not_looked_at() -> None:
+    labels = np.array([[255, 1]], dtype=np.uint8)
+    predictions = np.array([[200, 1]], dtype=np.uint8)
+    assert confusion_matrix(labels, predictions, 2).tolist() == [[0, 0], [0, 1]]
+
+
+def test_bad_values_and_shapes_are_named() -> None:
+    zeros = np.zeros((2, 3), dtype=np.uint8)
+    with pytest.raises(ValueError, match="label value 19 is neither void"):
+        confusion_matrix(zeros + 19, zeros, 19)
+    with pytest.raises(ValueError, match="prediction value 20 is neither void"):
+        confusion_matrix(zeros, zeros + 20, 19)
+    with pytest.raises(ValueError, match="differ in shape: predict at the size of the labels"):
+        confusion_matrix(zeros, zeros[:1], 19)

@@ -1,0 +1,187 @@
+"""What every segmenter must do; a new architecture is one more entry in `SEGMENTERS`."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from crosscity.labels import CLASSES
+from crosscity.segmenters import (
+    ARCHITECTURES,
+    Segmenter,
+    WeightsError,
+    build_segmenter,
+    image_tensor,
+    load_weights,
+)
+
+SEGMENTERS = [("compact", {}), ("compact", {"width": 16, "dropout": 0.5, "dilations": [1, 2]})]
+SIZES = [(64, 128), (37, 51), (8, 9), (65, 63)]
+
+
+def test_every_architecture_is_held_to_the_contract() -> None:
+    assert {name for name, _ in SEGMENTERS} == set(ARCHITECTURES)
+
+
+@pytest.fixture(params=SEGMENTERS, ids=lambda entry: f"{entry[0]}-{len(entry[1])}")
+def segmenter(request: pytest.FixtureRequest) -> Segmenter:
+    architecture, options = request.param
+    return build_segmenter(architecture, options, seed=3)
+
+
+def random_images(height: int, width: int, number: int = 2) -> torch.Tensor:
+    pixels = np.random.default_rng(height * 1000 + width).integers(
+        0, 256, (number, height, width, 3), dtype=np.uint8
+    )
+    return image_tensor(pixels)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_shapes_at_any_resolution(segmenter: Segmenter, height: int, width: int) -> None:
+    segmenter.eval()
+    images = random_images(height, width)
+    features = segmenter.features(images)
+    grid = (-(-height // segmenter.stride), -(-width // segmenter.stride))
+    assert features.shape == (2, segmenter.n_features, *grid)
+    assert segmenter.classify(features).shape == (2, segmenter.n_classes, *grid)
+    logits = segmenter(images)
+    assert logits.shape == (2, segmenter.n_classes, height, width)
+    assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES[:2])
+def test_gradient_reaches_the_features_and_every_parameter(
+    segmenter: Segmenter, height: int, width: int
+) -> None:
+    segmenter.train()
+    features = segmenter.features(random_images(height, width))
+    features.retain_grad()
+    logits = segmenter.upsample(segmenter.classify(features), (height, width))
+    logits.square().mean().backward()
+    assert features.grad is not None
+    assert features.grad.abs().sum() > 0
+    for name, parameter in segmenter.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_forward_is_features_then_classifier_then_bilinear(segmenter: Segmenter) -> None:
+    segmenter.eval()
+    images = random_images(40, 56)
+    coarse = segmenter.classify(segmenter.features(images))
+    expected = torch.nn.functional.interpolate(
+        coarse, size=(40, 56), mode="bilinear", align_corners=False
+    )
+    torch.testing.assert_close(segmenter(images), expected, rtol=0, atol=0)
+
+
+def test_images_of_a_batch_do_not_see_each_other(segmenter: Segmenter) -> None:
+    segmenter.eval()
+    images = random_images(32, 48, number=3)
+    alone = torch.cat([segmenter(image[None]) for image in images])
+    torch.testing.assert_close(segmenter(images), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_state_dict_round_trip(segmenter: Segmenter) -> None:
+    twin = build_segmenter(segmenter.architecture, segmenter.options(), seed=4)
+    images = random_images(32, 48)
+    segmenter.train()
+    segmenter(images)  # moves the batch-norm statistics
+    segmenter.eval()
+    twin.eval()
+    assert not torch.equal(segmenter(images), twin(images))
+    load_weights(twin, segmenter.state_dict())
+    assert torch.equal(segmenter(images), twin(images))
+
+
+def test_config_is_json_and_builds_the_same_network(segmenter: Segmenter) -> None:
+    config = json.loads(json.dumps(segmenter.config()))
+    twin = build_segmenter(config["architecture"], config["options"])
+    assert twin.config() == config
+    assert config["class_names"] == [road_class.name for road_class in CLASSES]
+    shapes = {name: tensor.shape for name, tensor in segmenter.state_dict().items()}
+    assert shapes == {name: tensor.shape for name, tensor in twin.state_dict().items()}
+
+
+def test_seed_fixes_the_weights_and_leaves_the_random_state_alone(segmenter: Segmenter) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    twin = build_segmenter(segmenter.architecture, segmenter.options(), seed=3)
+    assert torch.equal(torch.rand(3), expected)
+    for name, tensor in segmenter.state_dict().items():
+        assert torch.equal(tensor, twin.state_dict()[name]), name
+
+
+def test_label_space_sets_the_channels(segmenter: Segmenter) -> None:
+    options = {**segmenter.options(), "class_names": ["road", "sky", "car"]}
+    small = build_segmenter(segmenter.architecture, options)
+    assert small.n_classes == 3
+    assert small(random_images(16, 16)).shape == (2, 3, 16, 16)
+
+
+def test_normalisation_is_a_buffer_that_counts(segmenter: Segmenter) -> None:
+    assert {"input_mean", "input_std"} <= set(segmenter.state_dict())
+    assert not {"input_mean", "input_std"} & dict(segmenter.named_parameters()).keys()
+    segmenter.eval()
+    images = random_images(24, 24)
+    before = segmenter(images)
+    segmenter.input_mean.add_(0.25)
+    torch.testing.assert_close(segmenter(images + 0.25), before, rtol=1e-3, atol=1e-4)
+
+
+def test_weights_that_do_not_fit_are_named_and_change_nothing(segmenter: Segmenter) -> None:
+    before = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()}
+    other = build_segmenter(
+        segmenter.architecture, {**segmenter.options(), "class_names": ["road", "sky"]}, seed=9
+    )
+    with pytest.raises(WeightsError, match=r"has shape \(2,.* instead of \(19,.*label space"):
+        load_weights(segmenter, other.state_dict())
+    lacking = dict(before)
+    lacking.pop(next(iter(before)))
+    with pytest.raises(WeightsError, match="is missing"):
+        load_weights(segmenter, lacking)
+    with pytest.raises(WeightsError, match=r"fc9\.weight has no place"):
+        load_weights(segmenter, {**before, "fc9.weight": torch.zeros(1)})
+    for name, tensor in segmenter.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_unknown_architectures_and_options_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"no segmenter 'huge'; there are: .*compact"):
+        build_segmenter("huge", {})
+    with pytest.raises(ValueError, match="options do not suit the segmenter 'compact'"):
+        build_segmenter("compact", {"depth": 9})
+    with pytest.raises(ValueError, match="width must be"):
+        build_segmenter("compact", {"width": 10})
+    with pytest.raises(ValueError, match="different names"):
+        build_segmenter("compact", {"class_names": ["road", "road"]})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((2, 8, 8, 3), dtype=np.float32),
+        np.zeros((8, 8, 3), dtype=np.uint8),
+        np.zeros((2, 3, 8, 8), dtype=np.uint8),
+        np.zeros((0, 8, 8, 3), dtype=np.uint8),
+    ],
+)
+def test_only_uint8_image_batches_become_tensors(wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"uint8 of shape \(N, H, W, 3\)"):
+        image_tensor(wrong)
+
+
+def test_image_tensor_scales_to_one() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    expected = pixels.astype(np.float32).transpose(0, 3, 1, 2) / 255
+    np.testing.assert_allclose(image_tensor(pixels).numpy(), expected, rtol=1e-6)
+
+
+def test_compact_is_as_small_as_it_says() -> None:
+    parameters = sum(p.numel() for p in build_segmenter("compact").parameters())
+    assert 300_000 < parameters < 500_000
