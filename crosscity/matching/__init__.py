@@ -1,1 +1,11 @@
 """Dense matching between two images of one place (Revaud et al., IJCV 2016)."""
+
+from typing import Final
+
+from crosscity.matching.deep_matching import deep_matching
+from crosscity.matching.matches import Matches
+
+ALGORITHM_VERSION: Final = "1"
+"""Raised by hand whenever the matches of some input change."""
+
+__all__ = ["ALGORITHM_VERSION", "Matches", "deep_matching"]

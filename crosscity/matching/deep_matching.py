@@ -1,0 +1,126 @@
+"""DeepMatching: dense matching that bends (Revaud, Weinzaepfel, Harchaoui, Schmid, IJCV 2016)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from crosscity.matching.backtracking import backtrack
+from crosscity.matching.correlation import PATCH, atomic_patches, correlate
+from crosscity.matching.descriptors import grey_image, halve, pixel_descriptors
+from crosscity.matching.matches import Matches, no_matches
+from crosscity.matching.pyramid import build_pyramid, level_count
+from crosscity.matching.reciprocal import reciprocal_matches
+
+HALVINGS: Final = {1: 0, 2: 1, 4: 2}
+
+
+def deep_matching(
+    image_a: npt.NDArray[np.uint8],
+    image_b: npt.NDArray[np.uint8],
+    *,
+    downscale: int = 2,
+    search_radius: float | None = None,
+    rectification: float = 1.4,
+    device: str = "cpu",
+) -> Matches:
+    """Matches two images densely.
+
+    Descriptors, correlation of atomic patches, bottom-up aggregation, backtracking from the maxima
+    of the largest patches, reciprocal filter; each in a module of its own. The same input gives
+    the same bytes, from any thread.
+
+    Args:
+        image_a: (H, W, 3) or (H, W) uint8. Its last rows and columns beyond a multiple of
+            4 · downscale are not matched.
+        image_b: The same size and kind.
+        downscale: 1, 2 or 4: divides the side of the descriptor maps. At 2 (the published default)
+            matches lie on a grid of 8 pixels in the first image and of 2 in the second.
+        search_radius: Largest displacement along each axis, in pixels of the images as given;
+            ``None`` searches everywhere. A radius below the true displacement ruins the result.
+        rectification: Exponent λ of the power rectification.
+        device: "cpu".
+
+    Returns:
+        The matches; none where an image has no gradient at all, so that one blank picture among
+        thousands is no error.
+
+    Raises:
+        ValueError: The images differ in size, are too small for two levels of patches, are not
+            uint8, or a setting is out of range.
+    """
+    _check(image_a, image_b, downscale, search_radius, rectification, device)
+    grid = PATCH * downscale
+    height, width = (side // grid * grid for side in image_a.shape[:2])
+    grey_a, grey_b = grey_image(image_a)[:height, :width], grey_image(image_b)
+    if _is_blank(grey_a) or _is_blank(grey_b):
+        return no_matches()
+    descriptors_a, descriptors_b = pixel_descriptors(grey_a), pixel_descriptors(grey_b)
+    for _ in range(HALVINGS[downscale]):
+        descriptors_a, descriptors_b = halve(descriptors_a), halve(descriptors_b)
+    patches = atomic_patches(descriptors_a)
+    radius = None if search_radius is None else search_radius / downscale
+    atoms = correlate(patches, descriptors_b, power=rectification, radius=radius)
+    levels = level_count(*descriptors_a.shape[1:])
+    pyramid = build_pyramid(atoms, patches.rows, patches.columns, levels, rectification)
+    reached, (map_height, map_width) = backtrack(pyramid)
+    patch, rest = np.divmod(reached.cell, map_height * map_width)
+    y, x = np.divmod(rest, map_width)
+    found = Matches(
+        x_a=_pixels(patch % patches.columns * grid + grid // 2),
+        y_a=_pixels(patch // patches.columns * grid + grid // 2),
+        x_b=_pixels(x * downscale),
+        y_b=_pixels(y * downscale),
+        score=reached.score,
+        entry=reached.entry,
+    )
+    return reciprocal_matches(found, grid)
+
+
+def _pixels(values: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    return values.astype(np.float32)
+
+
+def _is_blank(grey: npt.NDArray[np.int32]) -> bool:
+    return bool(grey.min() == grey.max())
+
+
+def _check(
+    image_a: npt.NDArray[Any],
+    image_b: npt.NDArray[Any],
+    downscale: int,
+    search_radius: float | None,
+    rectification: float,
+    device: str,
+) -> None:
+    for name, image in (("first", image_a), ("second", image_b)):
+        if image.dtype != np.uint8:
+            raise ValueError(
+                f"the {name} image must be uint8 (0 to 255), not {image.dtype}: convert it first"
+            )
+        if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] == 3):
+            raise ValueError(
+                f"the {name} image must be (H, W, 3) or (H, W), not of shape {image.shape}"
+            )
+    if image_a.shape[:2] != image_b.shape[:2]:
+        sizes = " and ".join(f"{image.shape[1]}×{image.shape[0]}" for image in (image_a, image_b))
+        raise ValueError(f"the two images differ in size ({sizes}): resize one of them")
+    if downscale not in HALVINGS:
+        raise ValueError(f"downscale must be 1, 2 or 4, not {downscale}")
+    least = 2 * PATCH * downscale
+    if min(image_a.shape[:2]) < least:
+        raise ValueError(
+            f"images of {image_a.shape[1]}×{image_a.shape[0]} pixels are too small to match at "
+            f"downscale {downscale}: each side must have at least {least}"
+        )
+    if search_radius is not None and not (search_radius > 0 and np.isfinite(search_radius)):
+        raise ValueError(
+            f"the search radius must be a positive number of pixels, not {search_radius}; "
+            "leave it out to search everywhere"
+        )
+    if not (rectification > 0 and np.isfinite(rectification)):
+        raise ValueError(f"the rectification must be a positive exponent, not {rectification}")
+    if device != "cpu":
+        raise ValueError(f"matching runs on 'cpu', not on {device!r}")

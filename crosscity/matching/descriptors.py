@@ -1,0 +1,101 @@
+"""Gradient-orientation descriptors of pixels (Revaud et al., IJCV 2016, Sec. 3.1).
+
+Constants are those of the published program, so that results can be compared with its.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float32]
+
+ORIENTATIONS: Final = 8
+CHANNELS: Final = ORIENTATIONS + 1
+"""Eight orientations and one constant, which keeps flat regions from matching by noise alone."""
+CONSTANT: Final = np.float32(0.3)
+SIGMOID_SLOPE: Final = 0.2
+
+_TAPS: Final = (135, 607, 1000, 607, 135)
+"""A Gaussian of σ = 1 pixel in integers."""
+_TAP_SUM: Final = sum(_TAPS)
+
+
+def grey_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    """(R + G + B) / 3, truncated: (H, W) int32 in [0, 255]. A (H, W) image is taken as it is."""
+    if image.ndim == 2:
+        return image.astype(np.int32)
+    grey: npt.NDArray[np.int32] = image.astype(np.int32).sum(axis=2, dtype=np.int32) // 3
+    return grey
+
+
+def smooth_integers(grey: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Gaussian σ = 1 on integers, rows then columns, truncated after each; edges replicated."""
+    rows = _convolve(grey, axis=1) // _TAP_SUM
+    smooth: npt.NDArray[np.int32] = _convolve(rows, axis=0) // _TAP_SUM
+    return smooth
+
+
+def smooth(values: Float) -> Float:
+    """Gaussian σ = 1 on floats; edges replicated."""
+    scale = np.float32(1.0 / _TAP_SUM)
+    rows = _convolve(values, axis=1) * scale
+    smoothed: Float = _convolve(rows, axis=0) * scale
+    return smoothed
+
+
+def gradients(smoothed: npt.NDArray[np.int32]) -> tuple[Float, Float]:
+    """Vertical and horizontal differences [-1, 0, 1], one-sided at the borders."""
+    padded = np.pad(smoothed, 1, mode="edge").astype(np.float32)
+    return padded[2:, 1:-1] - padded[:-2, 1:-1], padded[1:-1, 2:] - padded[1:-1, :-2]
+
+
+def pixel_descriptors(grey: npt.NDArray[np.int32]) -> Float:
+    """Descriptors of all pixels.
+
+    o_l = max(0, cos(a_l) G_v + sin(a_l) G_h) with a_l = -2π (l - 2) / 8, smoothed, squashed by
+    2 / (1 + exp(-0.2 o)) - 1, smoothed again; and one constant channel.
+
+    Args:
+        grey: (H, W) int32 in [0, 255].
+
+    Returns:
+        (9, H, W) float32 in [0, 1).
+    """
+    vertical, horizontal = gradients(smooth_integers(grey))
+    descriptors = np.empty((CHANNELS, *grey.shape), dtype=np.float32)
+    for number in range(ORIENTATIONS):
+        angle = -2.0 * np.pi * (number - 2) / ORIENTATIONS
+        along = np.float32(np.cos(angle)) * vertical + np.float32(np.sin(angle)) * horizontal
+        oriented = smooth(np.maximum(along, np.float32(0)))
+        squashed = 2.0 / (1.0 + np.exp(np.float32(-SIGMOID_SLOPE) * oriented)) - 1.0
+        descriptors[number] = smooth(squashed.astype(np.float32))
+    descriptors[ORIENTATIONS] = CONSTANT
+    return descriptors
+
+
+def halve(descriptors: Float) -> Float:
+    """Averages 2×2 pixels: (C, H, W) → (C, H // 2, W // 2), without an odd last row or column."""
+    height, width = descriptors.shape[1] // 2 * 2, descriptors.shape[2] // 2 * 2
+    even = descriptors[:, :height, :width]
+    quarters = (
+        even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]
+    ) * np.float32(0.25)
+    return np.ascontiguousarray(quarters, dtype=np.float32)
+
+
+Values = TypeVar("Values", npt.NDArray[np.int32], Float)
+
+
+def _convolve(values: Values, axis: int) -> Values:
+    padding = [(0, 0), (0, 0)]
+    padding[axis] = (2, 2)
+    padded = np.pad(values, padding, mode="edge")
+    length = values.shape[axis]
+    total = np.zeros_like(values)
+    for offset, tap in enumerate(_TAPS):
+        window = padded[:, offset : offset + length] if axis else padded[offset : offset + length]
+        total = total + window * values.dtype.type(tap)
+    return total
