@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from tasks import progress
 from tasks.artifact_task import Made, artifact_task, digests, make_once
 from tasks.dashboard import publish_lineage, publish_table
 from tasks.errors import InputError, check_failures
+from tasks.parallel import in_parallel
 from tasks.providers import street_view
 from tasks.schemas import CAPTURES, FAILED, IMAGERY, OK, PAIRS
 from tasks.tables import Row, failures, part_name, read_rows, write_rows
@@ -96,8 +96,7 @@ def harvest_part(captures: ArtifactRef, part: int, city: str, catalog: str) -> M
             progress.advance(f"harvest {city}", 1, total)
             return fetched
 
-        with ThreadPoolExecutor(workspace.compute.workers) as pool:
-            done = list(pool.map(fetch, wanted))
+        done = in_parallel(fetch, wanted, workers=workspace.compute.workers)
         write_rows(draft, part_name(part), done, IMAGERY)
         draft.summary = {"failures": failures(done)}
 

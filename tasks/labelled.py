@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from crosscity.simulation import ALGORITHM_VERSION as SIMULATION_VERSION
 from tasks import progress
 from tasks.artifact_task import Made, artifact_task, make_once
 from tasks.errors import InputError, check_failures
+from tasks.parallel import in_parallel
 from tasks.schemas import FAILED, LABELLED, OK, PAIRS
 from tasks.tables import Row, failures, part_name, read_rows, write_rows
 from tasks.workspace import Workspace, open_workspace
@@ -68,8 +68,7 @@ def labelled_part(
             progress.advance(stage, 1, len(samples))
             return row
 
-        with ThreadPoolExecutor(workspace.compute.workers) as pool:
-            rows = list(pool.map(read, wanted))
+        rows = in_parallel(read, wanted, workers=workspace.compute.workers)
         failed = failures(rows)
         check_failures("labelled images", failed, len(rows), FAILURE_LIMIT)
         write_rows(draft, part_name(part), rows, LABELLED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from crosscity.simulation import ALGORITHM_VERSION as SIMULATION_VERSION
 from tasks.artifact_task import Made, artifact_task, make_once
 from tasks.dashboard import publish_table
 from tasks.errors import InputError
+from tasks.parallel import in_parallel
 from tasks.priors import static_prior_rows
 from tasks.providers import simulated_street_view
 from tasks.schemas import OK
@@ -119,6 +119,5 @@ def _measure(workspace: Workspace, city: str, rows: list[Row]) -> PriorQuality:
         static: npt.NDArray[np.bool_] = provider.ground_truth(captures[row["image_id"]]).static
         return static
 
-    with ThreadPoolExecutor(workspace.compute.workers) as pool:
-        truths = list(pool.map(truth, rows))
+    truths = in_parallel(truth, rows, workers=workspace.compute.workers)
     return prior_quality([decode_mask_png(row["mask"], row["image_id"]) for row in rows], truths)

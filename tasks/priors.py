@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +24,7 @@ from tasks.artifact_task import Made, artifact_task, digests, make_once
 from tasks.dashboard import publish_lineage, publish_picture, publish_table
 from tasks.errors import InputError, check_failures
 from tasks.imagery import Imagery
+from tasks.parallel import in_parallel
 from tasks.pictures import read_picture, write_png
 from tasks.schemas import FAILED, OK, PAIRS, STATIC_PRIOR
 from tasks.tables import Row, failures, part_name, read_rows, write_rows
@@ -138,8 +138,8 @@ def prior_part(
             progress.advance(f"priors {city}", 1, len(rows))
             return made
 
-        with ThreadPoolExecutor(workspace.compute.workers) as pool:
-            done = [row for made in pool.map(extract, wanted) for row in made]
+        made_rows = in_parallel(extract, wanted, workers=workspace.compute.workers)
+        done = [row for rows_of_pair in made_rows for row in rows_of_pair]
         write_rows(draft, part_name(part), done, STATIC_PRIOR)
         draft.summary = {
             "failures": failures(done),

@@ -17,7 +17,13 @@ from adapters.store import ArtifactRef, Draft, Manifest, Store
 from crosscity.labels import CROSS_CITY_CLASSES
 from tasks.arms import ARM_NAMES, UNLABELLED_ARMS
 from tasks.artifact_task import Made, artifact_task, make_once
-from tasks.dashboard import publish_markdown, small_jpeg
+from tasks.dashboard import (
+    publish_lineage,
+    publish_markdown,
+    publish_picture,
+    publish_table,
+    small_jpeg,
+)
 from tasks.errors import InputError
 from tasks.evaluation import Evaluated, read_evaluation, score_table
 from tasks.imagery import Imagery
@@ -60,7 +66,30 @@ def write_report(city: str, seed: int, catalog: str) -> Made:
         f"```\n{table}```\n\n`{made.ref.uri}/report.html` in the store\n",
         f"Report of {city}",
     )
+    _publish_pictures_and_table(workspace.store, parts, city)
+    publish_lineage(f"report-{city}-lineage", workspace.store, made.ref, f"Report of {city}")
     return made
+
+
+def _publish_pictures_and_table(store: Store, parts: Mapping[str, ArtifactRef], city: str) -> None:
+    rows = []
+    for arm, ref in _evaluations(parts).items():
+        evaluated = read_evaluation(store, ref)
+        by_class = {c.short: _rounded(evaluated.per_class[c.name]) for c in CROSS_CITY_CLASSES}
+        rows.append({"segmenter": ARM_NAMES[arm], **by_class, "mIoU": _rounded(evaluated.miou)})
+    publish_table(f"scores-{city}", rows, f"IoU by class on {city}, in percent")
+    publish_picture(
+        f"prior-{city}",
+        read_picture(store, parts["prior_figure"], "prior.png"),
+        f"A pair of {city}, its matches, superpixels and static prior",
+    )
+    arm = _shown_arm(parts)
+    if arm is not None:
+        publish_picture(
+            f"before-after-{city}-{arm}",
+            read_picture(store, parts[f"panels-{arm}"], "panel-0.png"),
+            f"{city}: image, labels, before and after ({ARM_NAMES[arm]})",
+        )
 
 
 def report_path(store: Store, ref: ArtifactRef) -> Path:
@@ -109,12 +138,17 @@ def _evaluations(parts: Mapping[str, ArtifactRef]) -> dict[str, ArtifactRef]:
     return {arm: parts[f"evaluation-{arm}"] for arm in ARM_NAMES if f"evaluation-{arm}" in parts}
 
 
+def _shown_arm(parts: Mapping[str, ArtifactRef]) -> str | None:
+    """The arm whose before/after is shown: the last of those that saw no label, if any ran."""
+    drawn = [arm for arm in UNLABELLED_ARMS if {f"panels-{arm}", f"evaluation-{arm}"} <= set(parts)]
+    return drawn[-1] if drawn else None
+
+
 def _render(workspace: Workspace, city: str, seed: int, parts: dict[str, ArtifactRef]) -> str:
     store = workspace.store
     entry = workspace.city(city)
     scored = {arm: read_evaluation(store, ref) for arm, ref in _evaluations(parts).items()}
-    adapted = [arm for arm in scored if f"panels-{arm}" in parts and arm in UNLABELLED_ARMS]
-    panel_arm = adapted[-1] if adapted else None
+    panel_arm = _shown_arm(parts)
     quality = parts.get("prior_quality")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = files("tasks").joinpath("report.html.j2").read_text(encoding="utf-8")
@@ -245,6 +279,10 @@ def _input_digests(manifest: Manifest) -> Sequence[str]:
 
 def _number(iou: float) -> str:
     return "–" if math.isnan(iou) else f"{100 * iou:.1f}"
+
+
+def _rounded(iou: float) -> float | None:
+    return None if math.isnan(iou) else round(100 * iou, 1)
 
 
 def _percent(share: float) -> str:

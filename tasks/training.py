@@ -29,8 +29,9 @@ from crosscity.adaptation import (
 from crosscity.segmenters import ALGORITHM_VERSION as SEGMENTERS_VERSION
 from crosscity.segmenters import Segmenter, build_segmenter, load_weights
 from tasks import progress
+from tasks.arms import ARM_NAMES
 from tasks.artifact_task import Made, artifact_task, digests, make_once
-from tasks.dashboard import publish_table
+from tasks.dashboard import publish_lineage, publish_table
 from tasks.errors import InputError
 from tasks.labelled import StoredLabelled
 from tasks.schemas import HISTORY
@@ -97,6 +98,7 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, catalog: s
         write=write,
     )
     workspace.store.set_current(f"pretrained-{segmenter}-{seed}", entry.source, made.ref)
+    _publish_training(workspace.store, made.ref, entry.source, "pretrained")
     return made
 
 
@@ -150,7 +152,7 @@ def adapt(
         write=write,
     )
     workspace.store.set_current(f"arm-{arm}-{seed}", city, made.ref)
-    _publish_history(workspace.store, made.ref, city, arm)
+    _publish_training(workspace.store, made.ref, city, arm)
     return made
 
 
@@ -190,6 +192,7 @@ def fine_tune(
         write=write,
     )
     workspace.store.set_current(f"arm-fine_tuned-{seed}", city, made.ref)
+    _publish_training(workspace.store, made.ref, city, "fine_tuned")
     return made
 
 
@@ -329,8 +332,8 @@ def write_history(draft: Draft, history: Sequence[Mapping[str, Any]]) -> None:
     draft.summary = {"steps": len(history)}
 
 
-def _publish_history(store: Store, ref: ArtifactRef, city: str, arm: str) -> None:
-    """Shows the losses at twenty steps, which is what a person looks at."""
+def _publish_training(store: Store, ref: ArtifactRef, city: str, arm: str) -> None:
+    """Shows the losses at twenty steps, which is what a person looks at, and the lineage."""
     by_step: dict[int, Row] = {}
     for row in read_rows(store, ref, "history.parquet", HISTORY):
         entry = by_step.setdefault(row["step"], {"step": row["step"]})
@@ -338,4 +341,7 @@ def _publish_history(store: Store, ref: ArtifactRef, city: str, arm: str) -> Non
     steps = list(by_step.values())
     publish_table(
         f"losses-{city}-{arm}", steps[:: max(1, len(steps) // 20)], f"Losses of {arm} on {city}"
+    )
+    publish_lineage(
+        f"segmenter-{city}-{arm}-lineage", store, ref, f"{ARM_NAMES[arm]}, {len(steps)} steps"
     )

@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+PATIENCE = 300.0
+"""Seconds that a test waits for something that takes a few on a machine with nothing else to do."""
+
+
+def pytest_configure() -> None:
+    """Keeps every Prefect in the suite, here and in subprocesses, away from the user's own."""
+    for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "CROSSCITY_CATALOG", "CROSSCITY_COMPUTE"):
+        os.environ.pop(name, None)
+    os.environ.update(
+        PREFECT_HOME=tempfile.mkdtemp(prefix="crosscity-tests-"),
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE="false",
+        PREFECT_CLI_PROMPT="false",
+        PREFECT_LOGGING_LEVEL="WARNING",
+        DO_NOT_TRACK="1",
+        NO_COLOR="1",
+        COLUMNS="200",
+    )
+
+
+def pytest_unconfigure() -> None:
+    """Removes the suite's Prefect."""
+    shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +53,279 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real images (../shared/data beside the repository) are not here")
     return SHARED_DATA
+
+
+@dataclass
+class Launcher:
+    """Starts processes, each in a process group of its own, and lets none of them survive."""
+
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, command: Sequence[object], **options: Any) -> subprocess.Popen[str]:
+        """Starts a command."""
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            text=True,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            **options,
+        )
+        self.started.append(process)
+        return process
+
+    def end(self, process: subprocess.Popen[str], *signs: signal.Signals) -> None:
+        """Ends a process group, by default politely first."""
+        for sign in signs or (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, sign)
+            except ProcessLookupError:
+                break
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                continue
+        process.wait(timeout=15)
+
+    def end_all(self) -> None:
+        """Ends whatever was started."""
+        for process in self.started:
+            self.end(process)
+
+
+@pytest.fixture
+def launcher() -> Iterator[Launcher]:
+    """Processes of one test."""
+    made = Launcher()
+    yield made
+    made.end_all()
+
+
+@dataclass(frozen=True)
+class PrefectServer:
+    """A real Prefect server on the loopback interface."""
+
+    address: str
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of a process that is to talk to this server."""
+        return {
+            **os.environ,
+            "PREFECT_API_URL": f"{self.address}/api",
+            "PREFECT_HOME": str(self.home),
+        }
+
+    def get(self, path: str) -> Any:
+        """GET below /api, as JSON."""
+        with urllib.request.urlopen(f"{self.address}/api{path}", timeout=60) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def post(self, path: str, body: object) -> Any:
+        """POST below /api, as JSON."""
+        request = urllib.request.Request(  # noqa: S310
+            f"{self.address}/api{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def flow_runs(self, catalog: Path) -> list[dict[str, Any]]:
+        """Runs of the flows on a catalog, the last one that started first."""
+        runs = self.post("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 200})
+        return [run for run in runs if run["parameters"].get("catalog") == str(catalog)]
+
+    def task_runs(self, flow_run_id: str) -> list[dict[str, Any]]:
+        """All task runs of a flow run."""
+        body = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "limit": 200}
+        found: list[dict[str, Any]] = self.post("/task_runs/filter", body)
+        return found
+
+    def artifacts(self, flow_run_id: str) -> list[dict[str, Any]]:
+        """All Prefect artifacts of a flow run."""
+        body = {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}, "limit": 200}
+        found: list[dict[str, Any]] = self.post("/artifacts/filter", body)
+        return found
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """One server for the whole session."""
+    from flows.cli.server import server_command
+
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = Launcher()
+    server = PrefectServer(f"http://127.0.0.1:{port}", home)
+    log = home / "server.log"
+    with log.open("w") as output:
+        process = processes.start(
+            server_command(port),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PREFECT_HOME": str(home)},
+        )
+    try:
+        wait_until(lambda: process.poll() is not None or _healthy(server), "the server is up")
+        assert process.poll() is None, log.read_text()
+        yield server
+    finally:
+        processes.end_all()
+
+
+def _healthy(server: PrefectServer) -> bool:
+    try:
+        return server.get("/health") is True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_until(ready: Callable[[], bool], what: str, *, every: float = 0.1) -> None:
+    """Waits until something holds; fails the test when it never does."""
+    deadline = time.monotonic() + PATIENCE
+    while not ready():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {PATIENCE:.0f} s in vain until {what}")
+        time.sleep(every)
+
+
+@pytest.fixture(scope="session")
+def waiting() -> Callable[..., None]:
+    """`wait_until`, for test modules."""
+    return wait_until
+
+
+def _merge(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(into)
+    for key, value in changes.items():
+        known = merged.get(key)
+        both = isinstance(known, dict) and isinstance(value, dict)
+        merged[key] = _merge(known, value) if both else value
+    return merged
+
+
+@pytest.fixture(scope="session")
+def write_catalog() -> Callable[..., Path]:
+    """Writes a miniature catalog into a folder: the whole pipeline within seconds.
+
+    Keyword arguments are merged into it; `city` into the entry of tokyo.
+    """
+
+    def write(folder: Path, city: dict[str, Any] | None = None, **changes: Any) -> Path:
+        miniature: dict[str, Any] = {
+            "version": 1,
+            "store": "local",
+            "stores": {"local": {"url": "store"}},
+            "datasets": {
+                "frankfurt": {
+                    "kind": "simulated",
+                    "style": "frankfurt",
+                    "image_size": [64, 128],
+                    "train": 6,
+                    "val": 1,
+                    "test": 1,
+                }
+            },
+            "segmenters": {
+                "compact": {
+                    "architecture": "compact",
+                    "options": {"width": 16},
+                    "source": "frankfurt",
+                    "pretraining": {"steps": 6, "batch_size": 2},
+                }
+            },
+            "trainings": {
+                "demo": {
+                    "preset": "demo",
+                    "adaptation": {"steps": 6, "batch_size": 2},
+                    "fine_tuning": {"steps": 4, "batch_size": 2},
+                    "checkpoint_every": 2,
+                }
+            },
+            "cities": {
+                "tokyo": {
+                    "provider": {"kind": "simulated", "style": "tokyo"},
+                    "area": {"bbox": [139.7, 35.6, 139.8, 35.7]},
+                    "places": 7,
+                    "test_places": 2,
+                    "seed": 3,
+                    "image_size": [64, 128],
+                    "labels": {"kind": "simulated", "fine_tune_places": 3},
+                    "prior": {"downscale": 1, "superpixels": 40},
+                    "pairs_per_part": 2,
+                }
+            },
+        }
+        document = _merge(miniature, changes)
+        document = _merge(document, {"cities": {"tokyo": city or {}}})
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "data_catalog.yaml"
+        path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        return path
+
+    return write
+
+
+CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def crosscity() -> CommandLine:
+    """Runs `crosscity` with some words, in a process of its own; of `server`, if one is given."""
+
+    def run(
+        *words: object,
+        server: PrefectServer | None = None,
+        cwd: Path | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        base = server.environment if server else dict(os.environ)
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli.main", *map(str, words)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+            stdin=subprocess.DEVNULL,
+            cwd=cwd,
+            env={**base, **(environment or {})},
+        )
+
+    return run
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The demo on a miniature catalog, run once for all tests that only look at the result."""
+
+    catalog: Path
+    store: Path
+    stdout: str
+    stderr: str
+    server: PrefectServer
+    flow_run: dict[str, Any]
+
+    def report(self) -> str:
+        """The text of report.html."""
+        (path,) = self.store.glob("report/tokyo/*/report.html")
+        return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def finished_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    prefect_server: PrefectServer,
+    write_catalog: Callable[..., Path],
+    crosscity: CommandLine,
+) -> FinishedRun:
+    """`crosscity demo` on the miniature catalog and the session's server."""
+    catalog = write_catalog(tmp_path_factory.mktemp("finished"))
+    done = crosscity("demo", "tokyo", "--catalog", catalog, server=prefect_server)
+    assert done.returncode == 0, done.stderr
+    (run,) = (r for r in prefect_server.flow_runs(catalog) if r["name"] == "demo-tokyo")
+    return FinishedRun(
+        catalog, catalog.parent / "store", done.stdout, done.stderr, prefect_server, run
+    )
