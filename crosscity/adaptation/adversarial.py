@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
-from crosscity.adaptation.augmentation import Augmentation
+from crosscity.adaptation.batches import SourceBatches, TargetBatches
 from crosscity.adaptation.class_alignment import (
     class_accuracy,
     class_discriminator_loss,
@@ -30,17 +31,11 @@ from crosscity.adaptation.grid_labels import (
     source_grid_labels,
     target_grid_labels,
 )
-from crosscity.adaptation.image_sets import LabelledImages, TargetImages, check_priors
+from crosscity.adaptation.image_sets import LabelledImages, TargetImages
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
-from crosscity.adaptation.sampling import (
-    AUGMENTATION_STREAM,
-    INITIALISATION_STREAM,
-    TARGET_STREAM,
-    PermutationSampler,
-)
+from crosscity.adaptation.sampling import INITIALISATION_STREAM
 from crosscity.adaptation.schedule import ramp
 from crosscity.adaptation.settings import AdaptationSettings
-from crosscity.adaptation.supervised import SourceBatches
 from crosscity.adaptation.task_loss import class_weights, task_loss
 from crosscity.adaptation.training import (
     Row,
@@ -49,7 +44,7 @@ from crosscity.adaptation.training import (
     check_source,
     freeze_batch_norm,
 )
-from crosscity.segmenters import Segmenter, image_tensor, seeded_randomness
+from crosscity.segmenters import Segmenter, seeded_randomness
 
 _IMAGES_OF_A_MEAN = 200
 
@@ -112,7 +107,7 @@ class Adaptation(Training):
         super().__init__(segmenter, settings, seed)
         self.settings = settings
         self._source = SourceBatches(source, segmenter, seed=seed, flip=settings.flip)
-        self._target = _TargetBatches(target, seed=seed, flip=settings.flip, device=self.device)
+        self._target = TargetBatches(target, seed=seed, flip=settings.flip, device=self.device)
         weights = class_weights(source, segmenter.n_classes, settings.class_balance)
         self._class_weights = None if weights is None else weights.to(self.device)
         self._static_classes = static_class_indices(segmenter.class_names)
@@ -375,40 +370,14 @@ class Adaptation(Training):
         return {"learning_rate": 0.0, "warning": ""}
 
 
-class _TargetBatches:
-    def __init__(
-        self, target: TargetImages, *, seed: int, flip: bool, device: torch.device
-    ) -> None:
-        self._target = target
-        self._device = device
-        self._seed = seed
-        self._sampler = PermutationSampler(len(target), seed=seed, stream=TARGET_STREAM)
-        self._augment = Augmentation(flip=flip, smallest_crop=1.0)
-
-    def batch(self, number: int, size: int) -> tuple[Tensor, Tensor]:
-        """Images (N×3×H×W floats in [0, 1]) and priors (N×H×W bool) of a batch."""
-        indices = self._sampler.batch(number, size)
-        pictures, priors = self._target.images(indices), self._target.priors(indices)
-        check_priors(pictures, priors, indices)
-        images = image_tensor(pictures, self._device)
-        maps = torch.from_numpy(np.ascontiguousarray(priors)).to(self._device)
-        random = np.random.default_rng([self._seed, AUGMENTATION_STREAM, TARGET_STREAM, number])
-        return self._augment(images, maps, random)
-
-
-class _fixed:  # noqa: N801 - a context manager
+@contextmanager
+def _fixed(module: nn.Module) -> Iterator[None]:
     """Inside, a module's parameters get no gradient, but pass on that of their input."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._parameters = list(module.parameters())
-
-    def __enter__(self) -> None:
-        for parameter in self._parameters:
-            parameter.requires_grad_(False)
-
-    def __exit__(self, *_: object) -> None:
-        for parameter in self._parameters:
-            parameter.requires_grad_(True)
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
 
 
 def _adam(module: nn.Module, learning_rate: float, settings: AdaptationSettings) -> Adam:

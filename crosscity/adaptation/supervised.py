@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from crosscity.adaptation.augmentation import Augmentation
-from crosscity.adaptation.image_sets import LabelledImages, check_labels
-from crosscity.adaptation.sampling import AUGMENTATION_STREAM, SOURCE_STREAM, PermutationSampler
+from crosscity.adaptation.batches import SourceBatches
+from crosscity.adaptation.image_sets import LabelledImages
 from crosscity.adaptation.schedule import learning_rate_factor
 from crosscity.adaptation.settings import (
     FineTuningSettings,
@@ -26,7 +23,7 @@ from crosscity.adaptation.training import (
     freeze_batch_norm,
     set_learning_rate,
 )
-from crosscity.segmenters import Segmenter, image_tensor
+from crosscity.segmenters import Segmenter
 
 
 class SupervisedTraining(Training):
@@ -113,45 +110,6 @@ class FineTuning(SupervisedTraining):
         seed: int,
     ) -> None:
         super().__init__(segmenter, source, settings, seed)
-
-
-class SourceBatches:
-    """Labelled batches as tensors: sampled by number, checked, augmented.
-
-    Args:
-        source: The labelled images.
-        segmenter: Gives the number of classes and the device.
-        seed: Of the training.
-        flip: See `Augmentation`.
-        smallest_crop: See `Augmentation`.
-    """
-
-    def __init__(
-        self,
-        source: LabelledImages,
-        segmenter: Segmenter,
-        *,
-        seed: int,
-        flip: bool,
-        smallest_crop: float = 1.0,
-    ) -> None:
-        self._source = source
-        self._n_classes = segmenter.n_classes
-        self._device = segmenter.input_mean.device
-        self._sampler = PermutationSampler(len(source), seed=seed, stream=SOURCE_STREAM)
-        self._augment = Augmentation(flip=flip, smallest_crop=smallest_crop)
-        self._seed = seed
-
-    def batch(self, number: int, size: int) -> tuple[Tensor, Tensor]:
-        """Images (N×3×H×W floats in [0, 1]) and labels (N×H×W int64) of a batch."""
-        indices = self._sampler.batch(number, size)
-        pictures, labels = self._source.images(indices), self._source.labels(indices)
-        check_labels(pictures, labels, indices, self._n_classes)
-        images = image_tensor(pictures, self._device)
-        maps = torch.from_numpy(np.ascontiguousarray(labels)).to(self._device)
-        random = np.random.default_rng([self._seed, AUGMENTATION_STREAM, SOURCE_STREAM, number])
-        images, maps = self._augment(images, maps, random)
-        return images, maps.long()
 
 
 def pixel_accuracy(logits: Tensor, labels: Tensor) -> float:
