@@ -1,0 +1,243 @@
+"""DeepMatching as a whole: known displacements, the published program's output, bad input."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from crosscity.matching import Matches, deep_matching
+from crosscity.matching.correlation import atomic_patches, correlate
+from crosscity.matching.descriptors import grey_image, halve, pixel_descriptors
+from crosscity.matching.pyramid import build_pyramid, level_count
+
+
+def textured(seed: int, height: int = 128, width: int = 160) -> np.ndarray:
+    """Blobs at several scales: something to match everywhere."""
+    random = np.random.default_rng(seed)
+    image = np.zeros((height, width, 3), dtype=np.float32)
+    for sigma in (1.5, 4, 10):
+        noise = random.normal(size=(height, width, 3)).astype(np.float32)
+        smooth = cv2.GaussianBlur(noise, (0, 0), sigma)
+        image += smooth / smooth.std()
+    return np.clip(128 + 30 * image, 0, 255).astype(np.uint8)
+
+
+def within(matches: Matches, expected: np.ndarray, pixels: float) -> float:
+    """Share of matches that end within so many pixels of (x, y) `expected`."""
+    error = np.hypot(matches.x_b - expected[:, 0], matches.y_b - expected[:, 1])
+    return float((error <= pixels).mean())
+
+
+def places(matches: Matches) -> np.ndarray:
+    return np.stack([matches.x_a, matches.y_a], axis=1).astype(np.float64)
+
+
+@pytest.mark.parametrize("downscale", [1, 2])
+def test_a_shifted_image_is_matched_to_its_shift(downscale: int) -> None:
+    image = textured(1, 160, 224)
+    a, b = image[8:136, 16:176], image[0:128, 0:160]
+    matches = deep_matching(a, b, downscale=downscale)
+    inside = (matches.x_a < 140) & (matches.y_a < 116)
+    shifted = places(matches) + np.array([16, 8])
+    assert inside.sum() > 50
+    error = np.hypot(matches.x_b - shifted[:, 0], matches.y_b - shifted[:, 1])[inside]
+    assert (error <= 2 * downscale).mean() > 0.97
+
+
+def test_a_homography_and_other_light_are_followed() -> None:
+    a = textured(2, 192, 256)
+    turn = cv2.getRotationMatrix2D((128, 96), 6, 1.05)
+    homography = np.vstack([turn, [1e-4, 5e-5, 1]])
+    warped = cv2.warpPerspective(a, homography, (256, 192), borderMode=cv2.BORDER_REFLECT)
+    b = np.clip(0.7 * warped.astype(np.float32) + 30, 0, 255).astype(np.uint8)
+    matches = deep_matching(a, b, downscale=2)
+    expected = cv2.perspectiveTransform(places(matches)[None], homography)[0]
+    seen = ((expected >= 8) & (expected < (248, 184))).all(axis=1)
+    assert seen.sum() > 150
+    error = np.hypot(matches.x_b - expected[:, 0], matches.y_b - expected[:, 1])[seen]
+    assert (error <= 5).mean() > 0.95
+
+
+def test_matches_lie_on_the_grid_and_inside_the_radius() -> None:
+    a, b = textured(3), textured(4)
+    matches = deep_matching(a, b, downscale=2, search_radius=24)
+    assert set((matches.x_a % 8).tolist()) == {4.0}
+    assert (np.abs(matches.x_a - matches.x_b) <= 24 + 2).all()
+    assert (np.abs(matches.y_a - matches.y_b) <= 24 + 2).all()
+    assert len({(x, y) for x, y in zip(matches.x_a, matches.y_a, strict=True)}) == len(matches)
+
+
+def test_the_same_input_gives_the_same_bytes_from_any_thread() -> None:
+    a, b = textured(5, 96, 128), textured(5, 96, 128)[:, ::-1].copy()
+
+    def run(_: int) -> tuple[bytes, ...]:
+        made = deep_matching(a, b)
+        return tuple(getattr(made, name).tobytes() for name in ("x_b", "y_b", "score", "entry"))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(run, range(4)))) == 1
+
+
+def test_grey_and_non_contiguous_images_are_taken() -> None:
+    a, b = textured(6), textured(7)
+    grey = grey_image(a).astype(np.uint8)
+    from_colour = deep_matching(np.repeat(grey[..., None], 3, axis=2), b)
+    from_grey = deep_matching(grey, b)
+    assert (from_colour.x_b == from_grey.x_b).all()
+    flipped = deep_matching(a[:, ::-1], b[:, ::-1])
+    copied = deep_matching(a[:, ::-1].copy(), b[:, ::-1].copy())
+    assert (flipped.score == copied.score).all()
+
+
+def test_a_blank_image_matches_nothing() -> None:
+    blank = np.full((64, 64, 3), 90, dtype=np.uint8)
+    assert len(deep_matching(blank, textured(8, 64, 64))) == 0
+    assert len(deep_matching(textured(8, 64, 64), blank)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"b": np.zeros((64, 72, 3), np.uint8)}, "differ in size"),
+        ({"a": np.zeros((64, 64, 3), np.float32)}, "uint8"),
+        ({"a": np.full((64, 64), np.nan)}, "uint8"),
+        ({"a": np.zeros((64, 64, 4), np.uint8)}, "shape"),
+        ({"a": np.zeros((8, 64, 3), np.uint8), "b": np.zeros((8, 64, 3), np.uint8)}, "too small"),
+        ({"downscale": 3}, "1, 2 or 4"),
+        ({"search_radius": 0}, "positive"),
+        ({"search_radius": float("nan")}, "positive"),
+        ({"rectification": -1.0}, "positive"),
+        ({"device": "abacus"}, "abacus"),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence(change: dict, words: str) -> None:
+    given = {"a": textured(9, 64, 64), "b": textured(9, 64, 64), **change}
+    a, b = given.pop("a"), given.pop("b")
+    with pytest.raises(ValueError, match=words) as caught:
+        deep_matching(a, b, **given)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+# -- the published program -----------------------------------------------------------------------
+
+
+def read(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path))
+    assert image is not None, path
+    return np.ascontiguousarray(image[:, :, ::-1])
+
+
+def test_every_stage_is_the_published_programs(shared_data: Path) -> None:
+    folder = shared_data / "reference" / "deep_matching"
+    stages = np.load(folder / "aloe_323x167_intermediates.npz")
+    a, b = (read(folder / f"aloe_323x167_{side}.png") for side in "ab")
+    first = pixel_descriptors(grey_image(a)[:160, :320])
+    second = pixel_descriptors(grey_image(b))
+    # The program reads its sigmoid from a table in steps of 1/8.
+    np.testing.assert_allclose(first, stages["desc0_full"], atol=1e-3)
+    np.testing.assert_allclose(halve(second), stages["desc1_pooled"], atol=1e-3)
+    patches = atomic_patches(halve(first))
+    atoms = correlate(patches, halve(second), power=1.4, radius=None)
+    levels = level_count(80, 160)
+    pyramid = build_pyramid(atoms, patches.rows, patches.columns, levels, 1.4)
+    assert levels == 5
+    for number, level in enumerate(pyramid.levels, start=1):
+        assert (
+            np.sort(level.children) == np.sort(stages[f"L{number}_children"].reshape(-1, 4))
+        ).all()
+        pooled = stages[f"L{number}_pooledchild_every16"]
+        np.testing.assert_allclose(level.below.values[::16] / 65535, pooled, atol=1e-3)
+    # The program's last maps have rows of zeros below.
+    top = stages["L5_map_every16"][:, : pyramid.top.shape[1]]
+    np.testing.assert_allclose(pyramid.top[::16][:, :2], top[:, :2], atol=1e-3)
+
+
+SETTINGS = {
+    "quartered": {"downscale": 4},
+    "quartered_radius128": {"downscale": 4, "search_radius": 128},
+    "halved": {"downscale": 2},
+    "halved_radius128": {"downscale": 2, "search_radius": 128},
+}
+PAIRS = {
+    "graf": ("graf1.png", "graf3.png"),
+    "aloe": ("aloeL.jpg", "aloeR.jpg"),
+    "leuven": ("leuvenA.jpg", "leuvenB.jpg"),
+}
+
+
+def agreement(
+    data: Path, name: str, setting: str, a: np.ndarray, b: np.ndarray
+) -> tuple[float, float]:
+    """Share of matches of the same patch within a cell of the program's, and the median error."""
+    reference = np.load(data / "reference" / "deep_matching" / f"{name}_{setting}.npz")
+    matches = deep_matching(a, b, **SETTINGS[setting])
+    theirs = dict(zip(map(tuple, reference["xy_a"]), reference["xy_b"], strict=True))
+    errors = [
+        float(np.hypot(*(np.array([x, y]) - theirs[place])))
+        for place, x, y in zip(
+            map(tuple, np.stack([matches.x_a, matches.y_a], axis=1)),
+            matches.x_b,
+            matches.y_b,
+            strict=True,
+        )
+        # The name of the city is drawn into the real pairs, and matches itself.
+        if place in theirs and not (name[0].isupper() and place[0] < 190 and place[1] < 62)
+    ]
+    assert len(errors) > 0.8 * len(theirs) - 60
+    cell = 4 * SETTINGS[setting]["downscale"]
+    return float(np.mean(np.array(errors) <= cell)), float(np.median(errors))
+
+
+def test_graf_agrees_with_the_published_program(shared_data: Path) -> None:
+    a, b = (read(shared_data / "matching_pairs" / name) for name in PAIRS["graf"])
+    share, median = agreement(shared_data, "graf", "quartered", a, b)
+    assert share >= 0.95
+    assert median < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("aloe", "quartered"),
+        ("leuven", "quartered"),
+        ("graf", "halved"),
+        ("graf", "halved_radius128"),
+    ],
+)
+def test_textured_pairs_agree_with_the_published_program(
+    shared_data: Path, name: str, setting: str
+) -> None:
+    a, b = (read(shared_data / "matching_pairs" / file) for file in PAIRS[name])
+    share, median = agreement(shared_data, name, setting, a, b)
+    assert share >= 0.95
+    assert median < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["quartered", "quartered_radius128"])
+@pytest.mark.parametrize("city", ["Rome", "Rio", "Tokyo", "Taipei"])
+def test_time_pairs_agree_with_the_published_program(
+    shared_data: Path, city: str, setting: str
+) -> None:
+    files = sorted((shared_data / "time_pairs" / city / "Images" / "Train").glob("*.jpg"))
+    share, _ = agreement(shared_data, city, setting, *(read(path) for path in files))
+    assert share >= 0.9
+
+
+def test_graf_matches_follow_the_known_homography(shared_data: Path) -> None:
+    folder = shared_data / "matching_pairs"
+    storage = cv2.FileStorage(str(folder / "H1to3p.xml"), cv2.FILE_STORAGE_READ)
+    homography = storage.getFirstTopLevelNode().mat()
+    a, b = (read(folder / name) for name in PAIRS["graf"])
+    ours = deep_matching(a, b, downscale=4)
+    reference = np.load(shared_data / "reference" / "deep_matching" / "graf_quartered.npz")
+    theirs = cv2.perspectiveTransform(reference["xy_a"][None].astype(np.float64), homography)[0]
+    expected = cv2.perspectiveTransform(places(ours)[None], homography)[0]
+    for pixels in (3, 5, 10):
+        error = np.hypot(*(reference["xy_b"] - theirs).T)
+        assert within(ours, expected, pixels) >= (error <= pixels).mean() - 0.005
