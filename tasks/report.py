@@ -83,12 +83,12 @@ def _publish_pictures_and_table(store: Store, parts: Mapping[str, ArtifactRef], 
         read_picture(store, parts["prior_figure"], "prior.png"),
         f"A pair of {city}, its matches, superpixels and static prior",
     )
-    arm = _shown_arm(parts)
-    if arm is not None:
+    shown = _shown_arm(parts)
+    if shown is not None:
         publish_picture(
-            f"before-after-{city}-{arm}",
-            read_picture(store, parts[f"panels-{arm}"], "panel-0.png"),
-            f"{city}: image, labels, before and after ({ARM_NAMES[arm]})",
+            f"before-after-{city}-{shown}",
+            read_picture(store, parts[f"panels-{shown}"], "panel-0.png"),
+            f"{city}: image, labels, before and after ({ARM_NAMES[shown]})",
         )
 
 

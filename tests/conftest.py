@@ -100,6 +100,14 @@ def launcher() -> Iterator[Launcher]:
     made.end_all()
 
 
+@pytest.fixture(scope="module")
+def module_launcher() -> Iterator[Launcher]:
+    """Processes of one test module."""
+    made = Launcher()
+    yield made
+    made.end_all()
+
+
 @dataclass(frozen=True)
 class PrefectServer:
     """A real Prefect server on the loopback interface."""

@@ -1,0 +1,156 @@
+"""Deployments follow from the catalog, and run on a real server with a real worker.
+
+The versions that `pyproject.toml` excludes break exactly this: with newer FastAPI the server does
+not start, with SQLAlchemy 2.1 it starts and no schedule ever fires.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adapters.catalog import load_catalog
+from flows.deployments import CITY_FLOWS, deployments_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_the_committed_prefect_yaml_follows_from_the_catalog(crosscity):
+    catalog = load_catalog(ROOT / "data_catalog.yaml")
+    text = (ROOT / "prefect.yaml").read_text(encoding="utf-8")
+    assert text == deployments_yaml(catalog, "data_catalog.yaml")
+    checked = crosscity("catalog", "deployments", "--check", cwd=ROOT)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_every_city_has_every_flow():
+    document = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+    found = {
+        (entry["entrypoint"].split(".")[1].replace("_", "-"), entry["name"])
+        for entry in document["deployments"]
+    }
+    for flow in ("harvest-city", "extract-priors", "adapt-city", "evaluate-city", "readapt-city"):
+        assert flow in CITY_FLOWS
+        for city in ("rome", "rio", "tokyo", "taipei"):
+            assert (flow, city) in found
+
+
+def test_entrypoints_are_flows_of_the_names_that_are_told():
+    from importlib import import_module
+
+    for name, entrypoint in CITY_FLOWS.items():
+        module, _, attribute = entrypoint.rpartition(".")
+        assert getattr(import_module(module), attribute).name == name
+
+
+def test_a_city_with_a_schedule_is_readapted_by_it(write_catalog, tmp_path):
+    catalog = load_catalog(write_catalog(tmp_path, city={"schedule": "0 3 * * 1"}))
+    document = yaml.safe_load(deployments_yaml(catalog, "data_catalog.yaml"))
+    scheduled = [entry for entry in document["deployments"] if entry.get("schedules")]
+    assert [entry["entrypoint"] for entry in scheduled] == [CITY_FLOWS["readapt-city"]]
+    assert scheduled[0]["schedules"][0]["cron"] == "0 3 * * 1"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A folder with the miniature catalog, deployed to the session's server, and a worker."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def prefect(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", *words],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def deployed(
+    tmp_path_factory, prefect_server, write_catalog, crosscity, module_launcher
+) -> Iterator[Deployed]:
+    folder = tmp_path_factory.mktemp("deployed")
+    write_catalog(folder, city={"places": 4, "test_places": 1})
+    environment = {
+        **prefect_server.environment,
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_WORKER_PREFETCH_SECONDS": "1",
+    }
+    written = crosscity("catalog", "deployments", cwd=folder)
+    assert written.returncode == 0, written.stderr
+    made = Deployed(folder, environment)
+    made.prefect("work-pool", "create", "crosscity", "--type", "process")
+    made.prefect("deploy", "--all")
+    with (folder / "worker.log").open("w") as log:
+        worker = module_launcher.start(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "crosscity"],
+            cwd=tmp_path_factory.mktemp("elsewhere"),
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    yield made
+    assert worker.poll() is None, (folder / "worker.log").read_text()
+
+
+def test_prefect_deployment_run_harvests_a_city(deployed, prefect_server, waiting):
+    told = deployed.prefect("deployment", "run", "harvest-city/tokyo")
+    assert "harvest-city" in told
+    deployment = prefect_server.get("/deployments/name/harvest-city/tokyo")
+    run = _finished(prefect_server, deployment, waiting)[0]
+    assert run["state_type"] == "COMPLETED", (deployed.folder / "worker.log").read_text()
+    (manifest,) = deployed.folder.glob("store/pairs/tokyo/*/artifact.json")
+    assert json.loads(manifest.read_bytes())["summary"]["pairs"] == 4
+
+
+def test_a_schedule_fires_by_itself(deployed, prefect_server, waiting):
+    deployment = prefect_server.get("/deployments/name/harvest-city/tokyo")
+    before = {run["id"] for run in _runs(prefect_server, deployment)}
+    deployed.prefect("deployment", "schedule", "create", "harvest-city/tokyo", "--interval", "20")
+
+    def scheduled() -> list[dict[str, Any]]:
+        runs = [run for run in _runs(prefect_server, deployment) if run["id"] not in before]
+        return [run for run in runs if run["auto_scheduled"]]
+
+    waiting(lambda: bool(scheduled()), "the server creates a scheduled run")
+    waiting(
+        lambda: any(run["state_type"] == "COMPLETED" for run in scheduled()),
+        "a scheduled run completes",
+    )
+    deployed.prefect("deployment", "schedule", "clear", "harvest-city/tokyo", "--accept-yes")
+
+
+def _runs(server, deployment) -> list[dict[str, Any]]:
+    body = {
+        "flow_runs": {"deployment_id": {"any_": [deployment["id"]]}},
+        "sort": "START_TIME_DESC",
+        "limit": 200,
+    }
+    found: list[dict[str, Any]] = server.post("/flow_runs/filter", body)
+    return found
+
+
+def _finished(server, deployment, waiting) -> list[dict[str, Any]]:
+    ended = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+    def runs() -> list[dict[str, Any]]:
+        return [run for run in _runs(server, deployment) if run["state_type"] in ended]
+
+    waiting(lambda: bool(runs()), "the flow run ends")
+    return runs()
