@@ -13,7 +13,7 @@ from crosscity.simulation.cities import STYLES
 from crosscity.simulation.rendering import Rendering, render
 from crosscity.simulation.style import CityStyle
 
-ALGORITHM_VERSION: Final = "1"
+ALGORITHM_VERSION: Final = "2"
 """Raised by hand whenever pictures change."""
 
 __all__ = [

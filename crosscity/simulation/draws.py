@@ -11,7 +11,8 @@ import numpy as np
 
 T = TypeVar("T")
 
-_BLOCK = 64
+_MASK = (1 << 64) - 1
+_STEP = 0x9E3779B97F4A7C15
 
 
 def key_of(word: str) -> int:
@@ -19,27 +20,46 @@ def key_of(word: str) -> int:
     return zlib.crc32(word.encode())
 
 
+def _mix(value: int) -> int:
+    """The finaliser of SplitMix64 (Steele et al., OOPSLA 2014): spreads 64 bits over 64."""
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)
+
+
 class Draws:
-    """Uniform numbers of one keyed stream, drawn in blocks because single draws are slow.
+    """Uniform numbers of one keyed stream.
 
     Two streams with different keys are independent, so a new object in one part of a scene
-    leaves all other parts as they are.
+    leaves all other parts as they are. A scene has a thousand streams of a dozen numbers; a numpy
+    generator takes longer to set up than everything that is drawn from it, so the streams are
+    SplitMix64, and numpy's `SeedSequence` makes the first key of a scene.
     """
 
+    __slots__ = ("_first", "_state")
+
     def __init__(self, *key: int) -> None:
-        self._key = key
-        self._rng = np.random.default_rng(list(key))
-        self._values: list[float] = []
+        words = np.random.SeedSequence(list(key)).generate_state(1, np.uint64)
+        self._start(int(words[0]))
+
+    def _start(self, state: int) -> None:
+        self._first = self._state = state
 
     def child(self, *key: int) -> Draws:
         """A stream of its own for a part of this one; does not depend on what was drawn."""
-        return Draws(*self._key, *key)
+        state = self._first
+        for number in key:
+            state = _mix(
+                (state ^ 0xA5A5A5A5A5A5A5A5) + _mix(number + 0x632BE59BD9B4E019 & _MASK) & _MASK
+            )
+        made = Draws.__new__(Draws)
+        made._start(state)
+        return made
 
     def unit(self) -> float:
         """A number in [0, 1)."""
-        if not self._values:
-            self._values = self._rng.random(_BLOCK).tolist()
-        return self._values.pop()
+        self._state = state = (self._state + _STEP) & _MASK
+        return (_mix(state) >> 11) * 2.0**-53
 
     def between(self, bounds: tuple[float, float]) -> float:
         """Uniform in (low, high)."""

@@ -161,12 +161,12 @@ def _utility_poles(
                     (last[0] + across, last[1] + lift, last[2]),
                     (x + across, y + lift, z),
                     sag,
-                    0.022,
+                    0.03,
                 )
             if count and service[index % 40] < 0.55:
                 end = street.point(sign * street.front(side), at + 6.0, 6.0)
                 other = street.point(-sign * street.front(1 - side), at + 3.0, 7.0)
-                wires.span((x, y + 8.0, z), end if service[index % 40] < 0.3 else other, 0.4, 0.018)
+                wires.span((x, y + 8.0, z), end if service[index % 40] < 0.3 else other, 0.4, 0.025)
         last = foot
         at += spacing
 

@@ -399,5 +399,5 @@ def _hills(mesh: Mesh, style: CityStyle, draws: Draws) -> None:
             a = (centre[0] - half * cos, centre[1], centre[2] + half * sin)
             b = (centre[0] + half * cos, centre[1], centre[2] - half * sin)
             row = list(how)
-            row[23], row[24] = 8.0, height  # units of the ridge's outline: metres, metres
+            row[23], row[24] = 110.0, height  # units of the ridge's outline: metres, metres
             mesh.quad(a, b, (b[0], height, b[2]), (a[0], height, a[2]), tuple(row))

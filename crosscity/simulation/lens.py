@@ -21,7 +21,7 @@ _NOISE_KEY: Final = 0x2015E
 _SKY: Final = TRAIN_ID["sky"]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def vote(ident, closeness, labels, moving, sky, train_ids, static):  # type: ignore[no-untyped-def]
     """Labels of pixels: what most of a pixel's samples show, the closer one of two equals.
 
@@ -72,7 +72,7 @@ def vote(ident, closeness, labels, moving, sky, train_ids, static):  # type: ign
                     counts[sky if i < 0 else labels[i]] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def develop(radiance, gain, contrast, saturation, vignetting, out):  # type: ignore[no-untyped-def]
     """Averages samples to pixels and applies gains, tone curve, saturation and vignetting.
 

@@ -55,18 +55,18 @@ def light_of(style: CityStyle, seed: int, place: int, time: int) -> Light:
     tint = draws.between((0.9, 1.1))
     if weather == SUNNY:
         low = max(0.0, 1.0 - elevation / math.radians(45.0))
-        _set(vector, SUN_COLOUR, (1.75, 1.62 - 0.25 * low, 1.42 - 0.6 * low))
-        _set(vector, SKY_LIGHT, (0.40, 0.47, 0.60))
-        _set(vector, BOUNCE, (0.26, 0.24, 0.21))
-        _set(vector, ZENITH, (0.20 * tint, 0.40, 0.92))
-        _set(vector, HORIZON, (0.80, 0.92, 1.08))
+        _set(vector, SUN_COLOUR, (2.5, 2.32 - 0.3 * low, 2.05 - 0.8 * low))
+        _set(vector, SKY_LIGHT, (0.50, 0.58, 0.72))
+        _set(vector, BOUNCE, (0.42, 0.39, 0.34))
+        _set(vector, ZENITH, (0.24 * tint, 0.46, 1.02))
+        _set(vector, HORIZON, (1.05, 1.18, 1.34))
         vector[SHADOWS] = 1.0
     elif weather == OVERCAST:
         grey = draws.between((0.75, 1.1))
-        _set(vector, SKY_LIGHT, (0.92 * grey, 0.97 * grey, 1.03 * grey))
-        _set(vector, BOUNCE, (0.33 * grey, 0.32 * grey, 0.31 * grey))
-        _set(vector, ZENITH, (0.85 * grey, 0.92 * grey, 1.02 * grey))
-        _set(vector, HORIZON, (1.35 * grey, 1.38 * grey, 1.40 * grey))
+        _set(vector, SKY_LIGHT, (1.22 * grey, 1.28 * grey, 1.34 * grey))
+        _set(vector, BOUNCE, (0.56 * grey, 0.54 * grey, 0.52 * grey))
+        _set(vector, ZENITH, (1.25 * grey, 1.32 * grey, 1.42 * grey))
+        _set(vector, HORIZON, (2.0 * grey, 2.03 * grey, 2.05 * grey))
         cover = draws.between((0.75, 1.0))
     else:
         elevation = math.radians(draws.between((3.0, 9.0)))
@@ -88,7 +88,7 @@ def light_of(style: CityStyle, seed: int, place: int, time: int) -> Light:
     )
     visibility = draws.between(style.visibility) * (0.7 if weather == OVERCAST else 1.0)
     vector[HAZE] = 2.3 / visibility
-    haze = 0.75 * vector[HORIZON : HORIZON + 3] + 0.1
+    haze = 0.6 * vector[HORIZON : HORIZON + 3] + 0.1
     vector[HAZE_COLOUR : HAZE_COLOUR + 3] = haze
     vector[COVER] = cover
     vector[CLOUD_X], vector[CLOUD_Y] = draws.unit(), draws.unit()

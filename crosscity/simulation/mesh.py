@@ -218,10 +218,11 @@ def _quad_rows(table: npt.NDArray[np.float64]) -> Rows:
     corners = table[:, :12].reshape(-1, 4, 3)
     origin = corners[:, 0]
     along = corners[:, 1] - origin
-    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-12)
     up = corners[:, 3] - origin
     up = up - np.einsum("ij,ij->i", up, along)[:, None] * along
-    up /= np.linalg.norm(up, axis=1, keepdims=True)
+    # A strip without height (a kerb of 0) stays without an axis and is not drawn.
+    up /= np.maximum(np.linalg.norm(up, axis=1, keepdims=True), 1e-12)
     rows[:, ORIGIN : ORIGIN + 3] = origin
     rows[:, AXIS_U : AXIS_U + 3] = along
     rows[:, AXIS_V : AXIS_V + 3] = up

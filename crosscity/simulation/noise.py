@@ -41,7 +41,7 @@ def noise_tile() -> npt.NDArray[np.float32]:
     return tile
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def smooth_noise(tile, x, y):  # type: ignore[no-untyped-def]
     """Bilinear look-up in the tile, which repeats; x and y in tiles; gives 0 to 1."""
     x = (x - math.floor(x)) * 256.0
@@ -55,7 +55,7 @@ def smooth_noise(tile, x, y):  # type: ignore[no-untyped-def]
     return top + (low - top) * fy
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def cell_noise(a, b, c):  # type: ignore[no-untyped-def]
     """An even random number in [0, 1) for three integers (32-bit mixing as in MurmurHash3)."""
     h = (int(a) * 0x9E3779B1 ^ int(b) * 0x85EBCA77 ^ int(c) * 0x42B2AE3D) & 0xFFFFFFFF

@@ -58,7 +58,7 @@ _RING, _BARS, _TRIANGLE, _OCTAGON, _FROND = (
 _RIDGE, _DIAMOND, _GRID, _GABLE = Shape.RIDGE, Shape.DIAMOND, Shape.GRID, Shape.GABLE
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def inside(shape, u, v, row, leaf_cut, noise):  # type: ignore[no-untyped-def]
     """Whether a point of a row's plane (metres) is part of its shape."""
     if shape == _CAPSULE:
@@ -124,7 +124,7 @@ def inside(shape, u, v, row, leaf_cut, noise):  # type: ignore[no-untyped-def]
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _facing_axes(row, view, axes):  # type: ignore[no-untyped-def]
     """Writes the U and V axes a row is drawn with; round bodies turn towards the viewer."""
     shape = int(row[SHAPE])
@@ -155,14 +155,14 @@ def _facing_axes(row, view, axes):  # type: ignore[no-untyped-def]
     axes[3], axes[4], axes[5] = vx, vy, vz
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _cross_dot(a, b, out):  # type: ignore[no-untyped-def]
     out[0] = a[1] * b[2] - a[2] * b[1]
     out[1] = a[2] * b[0] - a[0] * b[2]
     out[2] = a[0] * b[1] - a[1] * b[0]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _linear_in_pixels(c, focal, cx, cy, out, at):  # type: ignore[no-untyped-def]
     """c·((x-cx)/f, (cy-y)/f, 1) as coefficients of (x, y, 1)."""
     out[at] = c[0] / focal
@@ -170,12 +170,13 @@ def _linear_in_pixels(c, focal, cx, cy, out, at):  # type: ignore[no-untyped-def
     out[at + 2] = c[2] - c[0] * cx / focal + c[1] * cy / focal
 
 
-@numba.njit(cache=True, nogil=True)
-def rasterise(rows, view, closeness, ident, planes, leaf_cut, noise):  # type: ignore[no-untyped-def]
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def rasterise(rows, order, view, closeness, ident, planes, leaf_cut, noise):  # type: ignore[no-untyped-def]
     """Draws all rows into a z-buffer.
 
     Args:
         rows: Mesh table.
+        order: Indices of the rows in the order of drawing; near ones first is fastest.
         view: (VIEW_SIZE,) projection.
         closeness: (H, W) float32, filled: larger is closer (1/depth, or -depth for the sun).
             Must hold the background's closeness.
@@ -191,7 +192,7 @@ def rasterise(rows, view, closeness, ident, planes, leaf_cut, noise):  # type: i
     a, b, c = np.empty(3), np.empty(3), np.empty(3)
     px, py, pz = np.empty(8), np.empty(8), np.empty(8)
     qx, qy, qz = np.empty(8), np.empty(8), np.empty(8)
-    for i in range(rows.shape[0]):
+    for i in order:
         row = rows[i]
         _facing_axes(row, view, axes)
         for k in range(3):

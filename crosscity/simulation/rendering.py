@@ -155,7 +155,12 @@ def _draw(
     closeness = np.full(size, 0.0 if perspective else -np.inf, dtype=np.float32)
     ident = np.full(size, -1, dtype=np.int32)
     planes = np.empty((len(rows), PLANE_SIZE))
-    rasterise(rows, view, closeness, ident, planes, light.leaf_cut, noise_tile())
+    offsets = rows[:, :3] - view[:3]
+    depth = offsets @ view[9:12]
+    order = np.argsort(
+        np.einsum("ij,ij->i", offsets, offsets) if perspective else depth, kind="stable"
+    )
+    rasterise(rows, order, view, closeness, ident, planes, light.leaf_cut, noise_tile())
     return closeness, ident, planes
 
 

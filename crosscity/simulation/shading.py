@@ -54,7 +54,7 @@ from crosscity.simulation.mesh import (
 )
 from crosscity.simulation.noise import cell_noise, smooth_noise
 
-_CAPSULE, _SPHERE, _LEAVES = Shape.CAPSULE, Shape.SPHERE, Shape.LEAVES
+_CAPSULE, _SPHERE, _LEAVES, _RIDGE = Shape.CAPSULE, Shape.SPHERE, Shape.LEAVES, Shape.RIDGE
 _MATT, _ASPHALT, _MARKING, _PAVING = (
     Material.MATT,
     Material.ASPHALT,
@@ -71,19 +71,19 @@ _SIGN, _SHOP_SIGN, _COACH, _METAL = (
 )
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _step(low, high, x):  # type: ignore[no-untyped-def]
     t = min(1.0, max(0.0, (x - low) / (high - low)))
     return t * t * (3.0 - 2.0 * t)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _visible(size, footprint):  # type: ignore[no-untyped-def]
     """How much of a detail of that size is left at that footprint of a sample, 0 to 1."""
     return min(1.0, max(0.0, 1.6 - footprint / size))
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _grain(noise, u, v, scale, footprint):  # type: ignore[no-untyped-def]
     """Noise around 0 (-1 to 1) with features of about `scale` metres, fading when too fine."""
     left = _visible(scale, footprint)
@@ -93,7 +93,7 @@ def _grain(noise, u, v, scale, footprint):  # type: ignore[no-untyped-def]
     return left * (2.0 * smooth_noise(noise, u * k, v * k) - 1.0)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def sky_colour(light, noise, x, y, z):  # type: ignore[no-untyped-def]
     """Radiance of the sky in a direction (unit vector)."""
     t = max(0.0, y) ** 0.55
@@ -120,7 +120,7 @@ def sky_colour(light, noise, x, y, z):  # type: ignore[no-untyped-def]
     return r, g, b
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _shadow_map(depth_map, view, x, y, z, margin):  # type: ignore[no-untyped-def]
     """Share of sun at a point, 2x2 filtered; -1 outside the map."""
     dx, dy, dz = x - view[0], y - view[1], z - view[2]
@@ -137,12 +137,13 @@ def _shadow_map(depth_map, view, x, y, z, margin):  # type: ignore[no-untyped-de
     return (1 - fb) * top + fb * low
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _masonry(kind, u, v, seed, footprint, noise):  # type: ignore[no-untyped-def]
     """Factor on the colour of a wall of that kind."""
-    factor = 1.0 + 0.10 * _grain(noise, u + 3.1 * seed, v, 0.9, footprint)
+    factor = 1.0 + 0.14 * _grain(noise, u + 3.1 * seed, v, 0.9, footprint)
+    factor += 0.10 * _grain(noise, u, v + 1.7 * seed, 0.22, footprint)
     if kind == 0:
-        factor += 0.06 * _grain(noise, u, v + seed, 0.12, footprint)
+        factor += 0.09 * _grain(noise, u, v + seed, 0.07, footprint)
     elif kind == 1:
         left = _visible(0.10, footprint)
         row = math.floor(v / 0.085)
@@ -167,7 +168,7 @@ def _masonry(kind, u, v, seed, footprint, noise):  # type: ignore[no-untyped-def
     return factor
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _glyphs(u, v, size, aspect, seed, footprint):  # type: ignore[no-untyped-def]
     """Ink (0 to 1) of made-up characters on a grid."""
     cw, ch = size * aspect, size
@@ -184,7 +185,7 @@ def _glyphs(u, v, size, aspect, seed, footprint):  # type: ignore[no-untyped-def
     return 0.33 + (ink - 0.33) * left
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _pane(u, v, key, height_share, light, noise, tone):  # type: ignore[no-untyped-def]
     """Colour of what is behind a window's glass, and how strongly the glass mirrors."""
     dark = 0.035 + 0.05 * key
@@ -202,7 +203,7 @@ def _pane(u, v, key, height_share, light, noise, tone):  # type: ignore[no-untyp
     return r, g, b, mirror, lamp
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _facade(row, u, v, footprint, light, noise):  # type: ignore[no-untyped-def]
     """Albedo (3), mirror and glow of a facade at u along it and v above its foot."""
     storey, bay = row[PARAMETERS], row[PARAMETERS + 1]
@@ -285,7 +286,7 @@ def _facade(row, u, v, footprint, light, noise):  # type: ignore[no-untyped-def]
     return r, g, b, 0.0, 0.0
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _shop(u, v, ground, seed, br, bg, bb, sr, sg, sb, wr, wg, wb, footprint, light, noise):  # type: ignore[no-untyped-def]
     """Ground floor with shop windows, a sign band above them, doors and shutters."""
     wide = 3.6 + 2.2 * cell_noise(seed, 3, 1)
@@ -326,15 +327,15 @@ def _shop(u, v, ground, seed, br, bg, bb, sr, sg, sb, wr, wg, wb, footprint, lig
     # The display: goods as coloured blocks on a dim background.
     i, j = math.floor(u / 0.42), math.floor(v / 0.5)
     goods = cell_noise(i, j, seed + 3)
-    if goods > 0.45 and v < 2.0:
-        r = 0.10 + 0.45 * cell_noise(i, j, seed + 4)
-        g = 0.09 + 0.4 * cell_noise(i, j, seed + 5)
-        b = 0.09 + 0.4 * cell_noise(i, j, seed + 6)
-        return r * 0.55, g * 0.55, b * 0.55, 0.14, 0.3
+    if goods > 0.5 and v < 1.8 and cell_noise(col, 21, seed) < 0.7:
+        tone = 0.06 + 0.22 * cell_noise(i, j, seed + 4)
+        r = tone * (0.7 + 0.6 * cell_noise(i, j, seed + 5))
+        b = tone * (0.6 + 0.6 * cell_noise(i, j, seed + 6))
+        return r, tone * 0.95, b, 0.16, 0.3
     return 0.06 + 0.08 * key, 0.06 + 0.07 * key, 0.05 + 0.06 * key, 0.16, 0.4
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _ground_floor(u, v, ground, bay, seed, br, bg, bb, sr, sg, sb, wr, wg, wb, light, noise):  # type: ignore[no-untyped-def]
     """Ground floor of a dwelling: plinth, windows, entrance doors, garage doors."""
     col = math.floor(u / bay)
@@ -362,7 +363,7 @@ def _ground_floor(u, v, ground, bay, seed, br, bg, bb, sr, sg, sb, wr, wg, wb, l
     return wr, wg, wb, 0.0, 0.0
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _sign(row, u, v):  # type: ignore[no-untyped-def]
     """Face of a traffic sign; x and y in -1 to 1."""
     x, y = u / row[SIZE_U], v / row[SIZE_V]
@@ -404,7 +405,7 @@ def _sign(row, u, v):  # type: ignore[no-untyped-def]
     return a
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _coach(row, u, v, footprint):  # type: ignore[no-untyped-def]
     """Side of a bus, a van or a tram: windows, stripe, seams."""
     low, high, period = row[PARAMETERS], row[PARAMETERS + 1], row[PARAMETERS + 2]
@@ -422,7 +423,7 @@ def _coach(row, u, v, footprint):  # type: ignore[no-untyped-def]
     return row[COLOUR_A] * seam, row[COLOUR_A + 1] * seam, row[COLOUR_A + 2] * seam, 0.07
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def shade(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     rows,
     planes,
@@ -448,6 +449,12 @@ def shade(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     focal = view[12]
     for y in range(height):
         for x in range(width):
+            # A pixel that one polygon fills is shaded on its diagonal only.
+            if (x ^ y) & 1:
+                x0, y0 = x & ~1, y & ~1
+                i = ident[y0, x0]
+                if i == ident[y0, x0 + 1] and i == ident[y0 + 1, x0] and i == ident[y0 + 1, x0 + 1]:
+                    continue
             dx, dy = (x - view[13]) / focal, (view[14] - y) / focal
             vx = view[3] * dx + view[6] * dy + view[9]
             vy = view[4] * dx + view[7] * dy + view[10]
@@ -544,6 +551,8 @@ def shade(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
                     g += (row[COLOUR_B + 1] - g) * 0.6 * left
                     b += (row[COLOUR_B + 2] - b) * 0.6 * left
             elif material == _GROUND:
+                if shape == _RIDGE:  # a hillside far away: its own coordinates, coarse
+                    wx, wz = 0.12 * u, 0.2 * v
                 n = 0.6 * smooth_noise(noise, wx * 0.021 + seed, wz * 0.021)
                 n += 0.4 * smooth_noise(noise, wx * 0.11, wz * 0.11)
                 k = _step(row[PARAMETERS] - 0.15, row[PARAMETERS] + 0.15, n)
@@ -571,9 +580,13 @@ def shade(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
                 r, g, b = r * f, g * f, b * f
             elif material == _LEAF:
                 k = smooth_noise(noise, u * 0.13 + seed * 0.61, v * 0.13 + seed * 0.23)
-                fine = smooth_noise(noise, u * 0.45 + seed * 0.1, v * 0.45)
-                left = _visible(0.08, footprint)
-                f = 0.45 + 0.6 * k + 0.75 * (fine - 0.5) * left
+                fine = smooth_noise(noise, u * 0.31 + seed * 0.1, v * 0.31)
+                left = _visible(0.12, footprint)
+                f = 0.5 + 0.5 * k + 0.9 * (fine - 0.5) * left
+                left = _visible(0.05, footprint)
+                if left > 0.0:
+                    f += 0.9 * left * (smooth_noise(noise, u * 0.9, v * 0.9 + seed * 0.1) - 0.5)
+                f = max(0.12, f)
                 r = (r + (row[COLOUR_B] - r) * k) * f * light[LEAF_TINT]
                 g = (g + (row[COLOUR_B + 1] - g) * k) * f * light[LEAF_TINT + 1]
                 b = (b + (row[COLOUR_B + 2] - b) * k) * f * light[LEAF_TINT + 2]
@@ -640,7 +653,7 @@ def shade(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
                 sun = max(0.0, sun)
             up = 0.5 + 0.5 * ny
             # Streets are canyons: low points see less of the sky.
-            canyon = (0.72 + 0.28 * min(1.0, max(0.0, wy - view[1] + 4.0) / 12.0)) * open_
+            canyon = (0.78 + 0.22 * min(1.0, max(0.0, wy - view[1] + 4.0) / 12.0)) * open_
             lr = (light[BOUNCE] + (light[SKY_LIGHT] - light[BOUNCE]) * up) * canyon
             lg = (light[BOUNCE + 1] + (light[SKY_LIGHT + 1] - light[BOUNCE + 1]) * up) * canyon
             lb = (light[BOUNCE + 2] + (light[SKY_LIGHT + 2] - light[BOUNCE + 2]) * up) * canyon
@@ -665,9 +678,16 @@ def shade(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
             radiance[y, x, 0] = r_out + (light[HAZE_COLOUR] - r_out) * k
             radiance[y, x, 1] = g_out + (light[HAZE_COLOUR + 1] - g_out) * k
             radiance[y, x, 2] = b_out + (light[HAZE_COLOUR + 2] - b_out) * k
+    for y in range(0, height, 2):
+        for x in range(0, width, 2):
+            i = ident[y, x]
+            if i == ident[y, x + 1] and i == ident[y + 1, x] and i == ident[y + 1, x + 1]:
+                for c in range(3):
+                    radiance[y, x + 1, c] = radiance[y, x, c]
+                    radiance[y + 1, x, c] = radiance[y + 1, x + 1, c]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def draw_wires(wires, colours, closeness, view, light, radiance):  # type: ignore[no-untyped-def]
     """Blends thin lines over the picture; they have no label, as in the Cityscapes annotation.
 
@@ -708,7 +728,7 @@ def draw_wires(wires, colours, closeness, view, light, radiance):  # type: ignor
         across = width if steep else height
         start, stop = max(0, math.ceil(ends[first, m])), min(limit - 1, math.floor(ends[second, m]))
         for at in range(start, stop + 1):
-            t = (at - ends[first, m]) / max(span, 1e-9)
+            t = min(1.0, max(0.0, (at - ends[first, m]) / max(span, 1e-9)))
             side = ends[first, o] + t * (ends[second, o] - ends[first, o])
             close = ends[first, 2] + t * (ends[second, 2] - ends[first, 2])
             wide = min(1.0, 2.0 * wires[i, 6] * focal * close)

@@ -178,11 +178,11 @@ class CityStyle:
     drives_on: Literal["left", "right"] = _one_of("right", "left", "right")
     lanes: Range = _range((2, 4), 1, 8)
     lane_width: Range = _range((3.0, 3.5), 2.2, 5.0)
-    parking_chance: float = _chance(0.6)
+    parking_chance: float = _chance(0.5)
     median_chance: float = _chance(0.3)
     verge_chance: float = _chance(0.3)
     tram_chance: float = _chance(0.15)
-    sidewalk_width: Range = _range((2.5, 4.5), 0.8, 12.0)
+    sidewalk_width: Range = _range((3.0, 5.5), 0.8, 12.0)
     kerb_height: float = _number(0.12, 0.0, 0.5)
     slope: float = _number(0.015, 0.0, 0.3)
     curvature: float = _number(0.0012, 0.0, 0.01)
@@ -271,7 +271,7 @@ class CityStyle:
     horizontal_lights: bool = field(default=False, metadata={"kind": "flag"})
 
     traffic_density: float = _number(1.5, 0.0, 12.0)
-    parked_share: float = _chance(0.75)
+    parked_share: float = _chance(0.6)
     kerb_parking: float = _number(0.6, 0.0, 16.0)
     vehicle_weights: tuple[float, ...] = _weights((0.78, 0.03, 0.08, 0.06, 0.05))
     car_colours: Palette = _palette(
@@ -289,11 +289,11 @@ class CityStyle:
     truck_colours: Palette = _palette((220, 220, 216), (190, 60, 40), (60, 90, 150), (200, 180, 60))
     bus_colours: Palette = _palette((40, 104, 150), (186, 48, 40), (210, 210, 206))
     small_car_share: float = _chance(0.4)
-    pedestrian_density: float = _number(5.0, 0.0, 60.0)
+    pedestrian_density: float = _number(11.0, 0.0, 60.0)
     motorcycle_density: float = _number(0.25, 0.0, 30.0)
-    bicycle_density: float = _number(0.9, 0.0, 30.0)
+    bicycle_density: float = _number(1.4, 0.0, 30.0)
     parked_motorcycle_density: float = _number(0.4, 0.0, 60.0)
-    parked_bicycle_density: float = _number(2.6, 0.0, 60.0)
+    parked_bicycle_density: float = _number(4.0, 0.0, 60.0)
     clothing_colours: Palette = _palette(
         (38, 40, 48),
         (60, 66, 92),
@@ -312,7 +312,7 @@ class CityStyle:
     weather_weights: tuple[float, ...] = _weights((0.45, 0.48, 0.07))
     sun_elevation: Range = _range((22.0, 52.0), 3.0, 88.0)
     cloudiness: Range = _range((0.1, 0.7), 0.0, 1.0)
-    visibility: Range = _range((500.0, 1800.0), 60.0, 20000.0)
+    visibility: Range = _range((1000.0, 3500.0), 60.0, 20000.0)
     exposure: Range = _range((0.85, 1.15), 0.2, 5.0)
     warmth: Range = _range((-0.15, 0.1), -1.0, 1.0)
     saturation: float = _number(0.85, 0.0, 2.0)
