@@ -10,12 +10,12 @@ the first choice, a and b the pixel counts of the two clusters and N that of the
 scales the entropy part, and so, through λ, everything; the 1 is common to all edges. Hence edges
 are ordered by the *score* f(l_i) + ... - 2 f(w) - rate · [f(a + b) - f(a) - f(b)].
 
-Scores never grow (submodularity), which the queue rests on. It is a row of buckets, each a
-linked list of edges whose score was in the bucket's interval when last looked at; scores
-themselves are not kept. When the greedy arrives at a bucket, it scores the bucket's edges anew,
-throws those that would close a cycle away, moves those that have fallen to the bucket where they
-now belong, and sorts only the rest in a small heap. That gives the same order as one large heap
-of all edges, for a fraction of its cache misses.
+Scores never grow (submodularity), which the queue rests on. It is a row of buckets; each holds
+the edges whose score was in the bucket's interval when last looked at. Scores themselves are not
+kept. When the greedy arrives at a bucket, it scores the bucket's edges anew, throws away those
+that would close a cycle, moves those that have fallen to the bucket where they now belong, and
+orders only the rest in a small heap. That gives the same order as one large heap of all edges,
+which would miss the cache on every level of every operation.
 
 Ties: of edges with the same score the one with the lowest number (`pixel_graph`) is taken, that
 is the first in raster order of the edge's upper pixel, then right, down, down right, down left.
@@ -24,14 +24,24 @@ is the first in raster order of the edge's upper pixel, then right, down, down r
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from crosscity.superpixels.bucket_queue import (
+    BLOCK,
+    BucketQueue,
+    detach,
+    empty_queue,
+    push,
+    read_block,
+)
+
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int32]
+Offsets: TypeAlias = npt.NDArray[np.int64]
 Distances: TypeAlias = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
 BUCKETS = 1 << 15
@@ -42,6 +52,55 @@ ROW_SPAN = 4.0
 
 TABLE_SIZE = 1 << 16
 """Cluster sizes whose n ln n is tabulated."""
+
+
+BATCH = 512
+"""Edges that are looked at together when a bucket is opened."""
+
+
+class Forest(NamedTuple):
+    """The graph, the clusters so far, and what scores an edge.
+
+    The first four are fields of one array of records (`pixel_graph`), so that a look at a pixel
+    costs one cache miss.
+
+    Attributes:
+        distances: (N, D) colour distance along each edge.
+        loops: (N,) l of every pixel.
+        loop_logs: (N,) f(l).
+        parents: (N,); roots hold minus their cluster's size.
+        weights: (2, levels) weight of a straight and a diagonal edge by distance.
+        weight_logs: f(w) of the weights.
+        offsets: (D,) raster distance to the neighbour in each direction.
+        shift: log2(D).
+        size_logs: f(n) for n from 0.
+        rate: The rate at which the score pays for balance.
+    """
+
+    distances: Distances
+    loops: Floats
+    loop_logs: Floats
+    parents: Ints
+    weights: Floats
+    weight_logs: Floats
+    offsets: Offsets
+    shift: int
+    size_logs: Floats
+    rate: float
+
+
+class Row(NamedTuple):
+    """The scores that the row of buckets stands for: the best one, and buckets a unit."""
+
+    top: float
+    per_score: float
+
+
+class Heap(NamedTuple):
+    """Edges with their scores, side by side."""
+
+    keys: Floats
+    edges: Ints
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -76,25 +135,56 @@ def _size_log(table: Floats, a: int, b: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _entropy(loops: Floats, i: int, j: int, weight: float, weight_log: float) -> float:
-    """The entropy part of the score; `loops` holds l and f(l) of every pixel."""
-    at_i = float(loops[i, 1]) - _x_log_x(float(loops[i, 0]) - weight)
-    at_j = float(loops[j, 1]) - _x_log_x(float(loops[j, 0]) - weight)
-    return at_i + at_j - 2.0 * weight_log
+def _owner(forest: Forest, edge: int) -> tuple[int, int]:
+    """The pixel that an edge leaves, and its direction. Divisions would cost half the time."""
+    pixel = edge >> forest.shift
+    return pixel, edge - (pixel << forest.shift)
 
 
 @njit(cache=True, nogil=True)
-def _join(
-    parents: Ints, loops: Floats, root_i: int, root_j: int, i: int, j: int, weight: float
-) -> None:
-    """Chooses the edge (i, j): joins the two clusters and takes the weight off both loops."""
-    if parents[root_j] < parents[root_i]:
-        root_i, root_j = root_j, root_i
-    parents[root_i] += parents[root_j]
-    parents[root_j] = root_i
-    for pixel in (i, j):
-        loops[pixel, 0] -= weight
-        loops[pixel, 1] = _x_log_x(loops[pixel, 0])
+def _ends(forest: Forest, edge: int) -> tuple[int, int]:
+    """The two pixels of an edge."""
+    pixel, direction = _owner(forest, edge)
+    return pixel, pixel + int(forest.offsets[direction])
+
+
+@njit(cache=True, nogil=True)
+def _weight_index(forest: Forest, edge: int) -> tuple[int, int]:
+    """Where the weight of an edge stands in the tables."""
+    owner = _owner(forest, edge)
+    return owner[1] >> 1, int(forest.distances[owner])
+
+
+@njit(cache=True, nogil=True)
+def _entropy(forest: Forest, edge: int) -> float:
+    """The entropy part of the score."""
+    pixel, other = _ends(forest, edge)
+    index = _weight_index(forest, edge)
+    weight = float(forest.weights[index])
+    loops, loop_logs = forest.loops, forest.loop_logs
+    here = float(loop_logs[pixel]) - _x_log_x(float(loops[pixel]) - weight)
+    there = float(loop_logs[other]) - _x_log_x(float(loops[other]) - weight)
+    return here + there - 2.0 * float(forest.weight_logs[index])
+
+
+@njit(cache=True, nogil=True)
+def _score(forest: Forest, edge: int, size: int, other_size: int) -> float:
+    """The score of an edge that joins clusters of these sizes."""
+    return _entropy(forest, edge) - forest.rate * _size_log(forest.size_logs, size, other_size)
+
+
+@njit(cache=True, nogil=True)
+def _join(forest: Forest, edge: int, root: int, other_root: int) -> None:
+    """Chooses an edge: joins the two clusters and takes the weight off both loops."""
+    parents = forest.parents
+    if parents[other_root] < parents[root]:
+        root, other_root = other_root, root
+    parents[root] += parents[other_root]
+    parents[other_root] = root
+    weight = forest.weights[_weight_index(forest, edge)]
+    for pixel in _ends(forest, edge):
+        forest.loops[pixel] -= weight
+        forest.loop_logs[pixel] = _x_log_x(forest.loops[pixel])
 
 
 @njit(cache=True, nogil=True)
@@ -130,239 +220,275 @@ def _sift_down(keys: Floats, edges: Ints, count: int, at: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _fill_loops(
-    distances: Distances,
-    weights: Floats,
-    offsets: npt.NDArray[np.int64],
-    absent: int,
-    loops: Floats,
-) -> float:
-    """Fills `loops` with l and f(l) of every pixel; returns the sum of l."""
-    loops[:, 0] = 0.0
-    edge = 0
-    for pixel in range(loops.shape[0]):
-        for direction in range(offsets.size):
-            distance = distances[edge]
-            edge += 1
+def _start(forest: Forest, absent: int) -> float:
+    """Makes every pixel a cluster and fills its l and f(l); returns the sum of l."""
+    forest.parents[:] = -1
+    loops = forest.loops
+    loops[:] = 0.0
+    for pixel in range(loops.size):
+        for direction in range(forest.offsets.size):
+            distance = forest.distances[pixel, direction]
             if distance != absent:
-                weight = weights[direction >> 1, distance]
-                loops[pixel, 0] += weight
-                loops[pixel + offsets[direction], 0] += weight
+                weight = forest.weights[direction >> 1, distance]
+                loops[pixel] += weight
+                loops[pixel + forest.offsets[direction]] += weight
     total = 0.0
-    for pixel in range(loops.shape[0]):
-        total += loops[pixel, 0]
-        loops[pixel, 1] = _x_log_x(loops[pixel, 0])
+    for pixel in range(loops.size):
+        total += loops[pixel]
+        forest.loop_logs[pixel] = _x_log_x(loops[pixel])
     return total
 
 
 @njit(cache=True, nogil=True)
-def _largest_entropy(
-    distances: Distances,
-    weights: Floats,
-    weight_logs: Floats,
-    offsets: npt.NDArray[np.int64],
-    absent: int,
-    loops: Floats,
-) -> float:
+def _largest_entropy(forest: Forest, absent: int) -> float:
     """The largest entropy gain of a first edge, which sets λ."""
     largest = 0.0
-    edge = 0
-    for pixel in range(loops.shape[0]):
-        for direction in range(offsets.size):
-            distance = distances[edge]
-            edge += 1
-            if distance != absent:
-                kind = direction >> 1
-                gain = _entropy(
-                    loops,
-                    pixel,
-                    pixel + offsets[direction],
-                    weights[kind, distance],
-                    weight_logs[kind, distance],
-                )
-                largest = max(largest, gain)
+    for edge in range(forest.distances.size):
+        if forest.distances[_owner(forest, edge)] != absent:
+            largest = max(largest, _entropy(forest, edge))
     return largest
 
 
 @njit(cache=True, nogil=True)
-def join_greedily(  # noqa: PLR0912, PLR0915
+def _above(parents: Ints, pixel: int) -> int:
+    """One step towards the root, where it stays."""
+    above = int(parents[pixel])
+    return above if above >= 0 else pixel
+
+
+@njit(cache=True, nogil=True)
+def _open_edges(forest: Forest, edges: Ints, count: int, sizes: Ints) -> int:
+    """Keeps the edges that close no cycle, in place, with the sizes of the clusters they join."""
+    parents, roots = forest.parents, sizes
+    # Two steps towards the roots for all edges and without branches: the cache misses overlap.
+    for at in range(count):
+        pixel, other = _ends(forest, edges[at])
+        roots[at, 0] = _above(parents, pixel)
+        roots[at, 1] = _above(parents, other)
+    for at in range(count):
+        roots[at, 0] = _above(parents, roots[at, 0])
+        roots[at, 1] = _above(parents, roots[at, 1])
+    kept = 0
+    for at in range(count):
+        edge = int(edges[at])
+        pixel, other = _ends(forest, edge)
+        root = _find(parents, roots[at, 0])
+        other_root = _find(parents, roots[at, 1])
+        if pixel != root:
+            parents[pixel] = root
+        if other != other_root:
+            parents[other] = other_root
+        if root != other_root:
+            edges[kept] = edge
+            sizes[kept, 0] = -parents[root]
+            sizes[kept, 1] = -parents[other_root]
+            kept += 1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def _place(row: Row, score: float) -> int:
+    """The bucket of a score; the last one is for all that is below the row."""
+    return int(min(max((row.top - score) * row.per_score, 0.0), float(BUCKETS)))
+
+
+@njit(cache=True, nogil=True)
+def _deal(forest: Forest, queue: BucketQueue, absent: int, within: Ints, row: Row) -> None:
+    """Puts all edges, but those between the regions of `within`, into their first buckets."""
+    for edge in range(forest.distances.size):
+        if forest.distances[_owner(forest, edge)] == absent:
+            continue
+        pixel, other = _ends(forest, edge)
+        if within.size == 0 or within[pixel] == within[other]:
+            push(queue, _place(row, _score(forest, edge, 1, 1)), edge)
+
+
+@njit(cache=True, nogil=True)
+def _next_row(forest: Forest, queue: BucketQueue, row: Row) -> Row:
+    """Deals the edges below the row into a new one, which starts at the best score of theirs."""
+    # Every row spans twice the last one's, so there are few of them.
+    chain = detach(queue, BUCKETS)
+    n_edges = 0
+    start = chain
+    while start >= 0:
+        n_edges += start % BLOCK
+        start = int(queue.blocks[start - start % BLOCK])
+    waiting = np.empty(n_edges, np.int32)
+    count = 0
+    while chain >= 0:
+        chain, count = read_block(queue, chain, waiting, count)
+    top = -np.inf
+    all_sizes = np.empty((n_edges, 2), np.int32)
+    count = _open_edges(forest, waiting, count, all_sizes)
+    for at in range(count):
+        top = max(top, _score(forest, waiting[at], all_sizes[at, 0], all_sizes[at, 1]))
+    row = Row(top, 0.5 * row.per_score)
+    for at in range(count):
+        score = _score(forest, waiting[at], all_sizes[at, 0], all_sizes[at, 1])
+        push(queue, _place(row, score), waiting[at])
+    return row
+
+
+@njit(cache=True, nogil=True)
+def _open_bucket(
+    forest: Forest, queue: BucketQueue, row: Row, bucket: int, batch: Ints, sizes: Ints, heap: Heap
+) -> tuple[Heap, int]:
+    """Scores a bucket's edges anew: those that still belong to it are returned as a heap."""
+    keys, edges = heap
+    count = 0
+    chain = detach(queue, bucket)
+    while chain >= 0:
+        n_batch = 0
+        # Step by step for many edges at a time, so that cache misses overlap.
+        while chain >= 0 and n_batch + BLOCK <= batch.size:
+            chain, n_batch = read_block(queue, chain, batch, n_batch)
+        n_batch = _open_edges(forest, batch, n_batch, sizes)
+        while count + n_batch > keys.size:
+            keys, edges = _grown(keys), _grown(edges)
+        for at in range(n_batch):
+            edge = batch[at]
+            score = _score(forest, edge, sizes[at, 0], sizes[at, 1])
+            target = _place(row, score)
+            if target > bucket:
+                push(queue, target, edge)
+            else:
+                keys[count] = score
+                edges[count] = edge
+                count += 1
+    for at in range(count // 2 - 1, -1, -1):
+        _sift_down(keys, edges, count, at)
+    return Heap(keys, edges), count
+
+
+@njit(cache=True, nogil=True)
+def _empty_heap(
+    forest: Forest,
+    queue: BucketQueue,
+    row: Row,
+    bucket: int,
+    heap: Heap,
+    count: int,
+    n_joins: int,
+    steps: Heap,
+    step: int,
+) -> int:
+    """Joins along the heap's edges in order, but for those that have fallen out of the bucket.
+
+    Returns:
+        The number of joins so far, at most `n_joins`.
+    """
+    keys, edges = heap
+    while count > 0 and step < n_joins:
+        edge = int(edges[0])
+        pixel, other = _ends(forest, edge)
+        root = _find(forest.parents, pixel)
+        other_root = _find(forest.parents, other)
+        done = root == other_root
+        if not done:
+            score = _score(forest, edge, -forest.parents[root], -forest.parents[other_root])
+            target = _place(row, score)
+            if score >= keys[0]:
+                _join(forest, edge, root, other_root)
+                if step < steps.edges.size:
+                    steps.keys[step] = score
+                    steps.edges[step] = edge
+                step += 1
+                done = True
+            elif target > bucket:
+                push(queue, target, edge)
+                done = True
+            else:
+                keys[0] = score
+        if done:
+            count -= 1
+            keys[0] = keys[count]
+            edges[0] = edges[count]
+        if count > 0:
+            _sift_down(keys, edges, count, 0)
+    return step
+
+
+@njit(cache=True, nogil=True)
+def join_greedily(
     distances: Distances,
+    loops: Floats,
+    loop_logs: Floats,
+    parents: Ints,
     weights: Floats,
-    offsets: npt.NDArray[np.int64],
+    offsets: Offsets,
     absent: int,
-    n_pixels: int,
     n_clusters: int,
     balance: float,
     within: Ints,
     chosen: Ints,
     scores: Floats,
-) -> tuple[Ints, float, float, float]:
+) -> tuple[float, float]:
     """Joins pixels along the best edges until `n_clusters` are left or no edge is.
 
     Args:
-        distances: (N * D,) of `PixelGraph`.
+        distances: (N, D) of the graph's records.
+        loops: (N,) of the graph's records, to be filled.
+        loop_logs: Likewise.
+        parents: Likewise; in the end a forest where roots hold minus their cluster's size.
         weights: (2, levels) of `PixelGraph`.
         offsets: (D,) int64; raster distance to the neighbour in each direction.
         absent: The value of `distances` that means "no edge".
-        n_pixels: N, at least 2.
         n_clusters: K.
         balance: λ', not negative.
         within: (N,) labels that no chosen edge may cross, or empty.
         chosen: (N - K,) int32 to be filled with the chosen edges in order, or empty.
-        scores: (N - K,) float64 to be filled with their scores, or empty.
+        scores: As many float64, to be filled with their scores.
 
     Returns:
-        The forest as (N,) int32 parents, where a root holds minus its cluster's size; the sum of
-        the l_i; the largest first entropy gain; the rate at which the score pays for balance.
+        The sum of the l_i, and the rate at which the score pays for balance.
     """
-    directions = offsets.size
+    n_pixels = parents.size
     weight_logs = np.empty_like(weights)
     for kind in range(weights.shape[0]):
         for level in range(weights.shape[1]):
             weight_logs[kind, level] = _x_log_x(weights[kind, level])
-    size_table = np.empty(min(n_pixels + 1, TABLE_SIZE), np.float64)
-    for count in range(size_table.size):
-        size_table[count] = _x_log_x(float(count))
+    size_logs = np.empty(min(n_pixels + 1, TABLE_SIZE), np.float64)
+    for size in range(size_logs.size):
+        size_logs[size] = _x_log_x(float(size))
+    shift = 2 if offsets.size == 4 else 1
+    forest = Forest(
+        distances, loops, loop_logs, parents, weights, weight_logs, offsets, shift, size_logs, 0.0
+    )
+    total = _start(forest, absent)
 
-    loops = np.empty((n_pixels, 2), np.float64)
-    total = _fill_loops(distances, weights, offsets, absent, loops)
-    largest = _largest_entropy(distances, weights, weight_logs, offsets, absent, loops)
     # Where every weight underflows, balance alone decides and any scale will do.
-    unit = largest if largest > 0.0 else 1.0
+    unit = _largest_entropy(forest, absent) or 1.0
     first_balance = 1.0 - 2.0 / n_pixels
     rate = 0.0
     if first_balance > 0.0:
         rate = balance * n_clusters * unit / first_balance / (n_pixels * math.log(2.0))
+    forest = Forest(
+        distances, loops, loop_logs, parents, weights, weight_logs, offsets, shift, size_logs, rate
+    )
 
-    parents = np.full(n_pixels, -1, np.int32)
-    following = np.empty(distances.size, np.int32)
-    heads = np.full(BUCKETS + 1, -1, np.int32)
-    top = unit - rate * _size_log(size_table, 1, 1)
-    per_score = BUCKETS / (ROW_SPAN * unit)
-    keys = np.empty(1024, np.float64)
-    edges = np.empty(1024, np.int32)
-
-    # Edges enter from the last to the first, so that the lists start out in raster order. They
-    # all go to the waiting list, which the first round deals out.
-    for edge in range(distances.size - 1, -1, -1):
-        if distances[edge] == absent:
-            continue
-        pixel = edge // directions
-        if within.size > 0 and within[pixel] != within[pixel + offsets[edge % directions]]:
-            continue
-        following[edge] = heads[BUCKETS]
-        heads[BUCKETS] = edge
-
-    left = n_pixels
+    queue = empty_queue(BUCKETS + 1, distances.size)
+    row = Row(unit - rate * _size_log(size_logs, 1, 1), BUCKETS / (ROW_SPAN * unit))
+    _deal(forest, queue, absent, within, row)
+    batch = np.empty(BATCH, np.int32)
+    sizes = np.empty((BATCH, 2), np.int32)
+    heap = Heap(np.empty(1024, np.float64), np.empty(1024, np.int32))
+    steps = Heap(scores, chosen)
+    bucket = 0
     step = 0
-    bucket = BUCKETS
-    first_round = True
-    while left > n_clusters:
-        while bucket < BUCKETS and heads[bucket] < 0:
+    while step < n_pixels - n_clusters:
+        while bucket < BUCKETS and queue.tails[bucket] < 0:
             bucket += 1
-
-        if bucket == BUCKETS:
-            # The row is used up: deal the waiting edges into a new one, from their best score on.
-            if heads[BUCKETS] < 0:
-                break
-            if not first_round:
-                top = -np.inf
-                edge = heads[BUCKETS]
-                while edge >= 0:
-                    i = edge // directions
-                    direction = edge - i * directions
-                    j = i + offsets[direction]
-                    root_i = _find(parents, i)
-                    root_j = _find(parents, j)
-                    if root_i != root_j:
-                        kind = direction >> 1
-                        distance = distances[edge]
-                        score = _entropy(
-                            loops, i, j, weights[kind, distance], weight_logs[kind, distance]
-                        ) - rate * _size_log(size_table, -parents[root_i], -parents[root_j])
-                        top = max(top, score)
-                    edge = following[edge]
-                # Each row spans twice the last one's, so there are few of them.
-                per_score *= 0.5
-            first_round = False
-            waiting = heads[BUCKETS]
-            heads[BUCKETS] = -1
-            bucket = -1
+        if bucket < BUCKETS:
+            heap, count = _open_bucket(forest, queue, row, bucket, batch, sizes, heap)
+            step = _empty_heap(
+                forest, queue, row, bucket, heap, count, n_pixels - n_clusters, steps, step
+            )
+        elif queue.tails[BUCKETS] >= 0:
+            row = _next_row(forest, queue, row)
+            bucket = 0
         else:
-            waiting = heads[bucket]
-            heads[bucket] = -1
-
-        # Look at the bucket's edges anew and keep those that still belong to it.
-        count = 0
-        edge = waiting
-        while edge >= 0:
-            after = following[edge]
-            i = edge // directions
-            direction = edge - i * directions
-            j = i + offsets[direction]
-            root_i = _find(parents, i)
-            root_j = _find(parents, j)
-            if root_i != root_j:
-                kind = direction >> 1
-                distance = distances[edge]
-                score = _entropy(
-                    loops, i, j, weights[kind, distance], weight_logs[kind, distance]
-                ) - rate * _size_log(size_table, -parents[root_i], -parents[root_j])
-                place = min(max((top - score) * per_score, 0.0), float(BUCKETS))
-                target = int(place)
-                if target > bucket:
-                    following[edge] = heads[target]
-                    heads[target] = edge
-                else:
-                    if count == keys.size:
-                        keys = _grown(keys)
-                        edges = _grown(edges)
-                    keys[count] = score
-                    edges[count] = edge
-                    count += 1
-            edge = after
-        for at in range(count // 2 - 1, -1, -1):
-            _sift_down(keys, edges, count, at)
-
-        while count > 0 and left > n_clusters:
-            edge = edges[0]
-            i = edge // directions
-            direction = edge - i * directions
-            j = i + offsets[direction]
-            root_i = _find(parents, i)
-            root_j = _find(parents, j)
-            gone = True
-            if root_i != root_j:
-                kind = direction >> 1
-                distance = distances[edge]
-                weight = weights[kind, distance]
-                score = _entropy(loops, i, j, weight, weight_logs[kind, distance]) - (
-                    rate * _size_log(size_table, -parents[root_i], -parents[root_j])
-                )
-                place = min(max((top - score) * per_score, 0.0), float(BUCKETS))
-                target = int(place)
-                if score >= keys[0]:
-                    _join(parents, loops, root_i, root_j, i, j, weight)
-                    if step < chosen.size:
-                        chosen[step] = edge
-                    if step < scores.size:
-                        scores[step] = score
-                    step += 1
-                    left -= 1
-                elif target > bucket:
-                    following[edge] = heads[target]
-                    heads[target] = edge
-                else:
-                    keys[0] = score
-                    gone = False
-            if gone:
-                count -= 1
-                keys[0] = keys[count]
-                edges[0] = edges[count]
-            if count > 0:
-                _sift_down(keys, edges, count, 0)
-        bucket = max(bucket, 0)
-    return parents, total, largest, rate
+            break
+    return total, rate
 
 
 @njit(cache=True, nogil=True)

@@ -90,7 +90,7 @@ def greedy_partition(
     borders = np.empty(0, np.int32) if within is None else np.ascontiguousarray(within).reshape(-1)
     edges = np.empty(n_pixels - n_superpixels, np.int32)
     scores = np.empty(n_pixels - n_superpixels, np.float64)
-    parents, total, _, rate = run_greedy(
+    parents, total, rate = run_greedy(
         graph,
         int(n_superpixels),
         float(balance),

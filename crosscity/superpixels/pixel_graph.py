@@ -1,9 +1,9 @@
 """The graph over pixels that Entropy Rate Superpixels cut: which edges, and how heavy.
 
-An edge has no record of its own. Its number says where it is: edge `p * D + direction` leaves the
+An edge has no record. Its number says where it is: edge `p * D + direction` leaves the
 pixel with raster index p for its right, lower, lower right or lower left neighbour (D = 4 with
 eight neighbours; D = 2, the first two, with four). All that is stored per edge is the colour
-distance, two bytes for 8-bit pictures, from which two small tables give the weight.
+distance, two bytes for 8-bit pictures, from which a small table gives the weight.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ class PixelGraph:
     Attributes:
         height: Rows of the picture.
         width: Columns of the picture.
-        distances: (H * W * D,) unsigned; the L1 colour distance along each edge in the picture's
-            own levels.
+        pixels: (H * W,) records. `distances`: (D,) unsigned, the L1 colour distance along each
+            edge in the picture's own levels. `loop`, `loop_log` and `parent` are for the greedy,
+            which wants all about a pixel in one place.
         absent: The distance, larger than any, of an edge that would leave the picture.
         weights: (2, levels) float64; the weight of a straight and of a diagonal edge by distance.
         directions: D, the number of edges that each pixel owns: 4 or 2.
@@ -38,10 +39,23 @@ class PixelGraph:
 
     height: int
     width: int
-    distances: npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+    pixels: npt.NDArray[np.void]
     absent: int
     weights: npt.NDArray[np.float64]
     directions: int
+
+
+def _record(distance: type[np.unsignedinteger[Any]], directions: int) -> np.dtype[np.void]:
+    """What is kept of a pixel: 32 bytes for 8-bit pictures, half a cache line."""
+    return np.dtype(
+        [
+            ("loop", np.float64),
+            ("loop_log", np.float64),
+            ("parent", np.int32),
+            ("distances", distance, (directions,)),
+        ],
+        align=True,
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -93,11 +107,11 @@ def pixel_graph(image: npt.NDArray[Any], sigma: float, connectivity: int) -> Pix
     height, width, channels = layers.shape
     directions = 4 if connectivity == 8 else 2
     is_bytes = layers.dtype == np.uint8
-    shape = (height, width, directions)
-    distances = np.empty(shape, np.uint16) if is_bytes else np.empty(shape, np.uint32)
-    absent = 2 ** (8 * distances.itemsize) - 1
-    largest = _fill_distances(layers, distances, absent)
+    kind = _record(np.uint16 if is_bytes else np.uint32, directions)
+    pixels = np.empty((height, width), dtype=kind)
+    absent = 2**16 - 1 if is_bytes else 2**32 - 1
+    largest = _fill_distances(layers, pixels["distances"], absent)
     unit = 1.0 if is_bytes else GREY_LEVELS_OF_UINT16
     scaled = np.arange(largest + 1, dtype=np.float64) / (channels * sigma * unit)
     weights = np.stack([np.exp(-0.5 * scaled**2), np.exp(-(scaled**2))])
-    return PixelGraph(height, width, distances.reshape(-1), absent, weights, directions)
+    return PixelGraph(height, width, pixels.reshape(-1), absent, weights, directions)
