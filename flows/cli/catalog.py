@@ -11,6 +11,7 @@ import typer
 from adapters.catalog import catalog_json_schema, load_catalog
 from adapters.catalog.loading import environment_references
 from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.output import publish
 from flows.deployments import deployments_yaml
 from tasks.errors import InputError
 
@@ -57,7 +58,5 @@ def deployments(
             )
         typer.echo(f"{output} follows from {catalog}")
         return
-    temporary = output.with_name(f".{output.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(output)
+    publish(output, lambda path: path.write_text(text, encoding="utf-8"))
     typer.echo(f"wrote {output}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ import typer
 from adapters.catalog import PriorSettings
 from adapters.images import MAX_BYTES, decode_image, encode_mask_png, encode_png
 from adapters.tables import write_table
+from flows.cli.output import make_folder, publish
 from tasks.errors import InputError
 
 P = ParamSpec("P")
@@ -59,10 +59,10 @@ def match(
     first, second = _read(image_a), _read(image_b)
     found = _told(deep_matching, first, second, downscale=downscale, search_radius=search_radius)
     columns = {name: getattr(found, name) for name in MATCHES.names}
-    _publish(output, lambda path: write_table(path, pa.table(columns, schema=MATCHES), MATCHES))
+    publish(output, lambda path: write_table(path, pa.table(columns, schema=MATCHES), MATCHES))
     if draw is not None:
         picture = encode_png(draw_matches(first, second, found))
-        _publish(draw, lambda path: path.write_bytes(picture))
+        publish(draw, lambda path: path.write_bytes(picture))
     typer.echo(f"{len(found)} matches in {output}")
 
 
@@ -81,10 +81,10 @@ def superpixels(
     picture = _read(image)
     labels: npt.NDArray[np.int32] = _told(entropy_rate_superpixels, picture, number)
     _, data = cv2.imencode(".png", labels.astype(np.uint16))
-    _publish(output, lambda path: path.write_bytes(data.tobytes()))
+    publish(output, lambda path: path.write_bytes(data.tobytes()))
     if draw is not None:
         drawn = encode_png(draw_superpixels(picture, labels))
-        _publish(draw, lambda path: path.write_bytes(drawn))
+        publish(draw, lambda path: path.write_bytes(drawn))
     typer.echo(f"{int(labels.max()) + 1} superpixels in {output}")
 
 
@@ -110,7 +110,7 @@ def prior(
     )
     first, second = _read(image_a), _read(image_b)
     made = _told(extract_prior, first, second, settings)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     files = {
         "prior_a.png": encode_mask_png(made.masks[0]),
         "prior_b.png": encode_mask_png(made.masks[1]),
@@ -121,7 +121,7 @@ def prior(
         ),
     }
     for name, data in files.items():
-        _publish(output / name, partial(_write_bytes, data))
+        publish(output / name, partial(_write_bytes, data))
     shares = " and ".join(f"{mask.mean():.0%}" for mask in made.masks)
     typer.echo(f"{len(made.matches)} matches; {shares} of the pixels are static; see {output}")
 
@@ -146,15 +146,3 @@ def _told(call: Callable[P, T], *arguments: P.args, **settings: P.kwargs) -> T:
 
 def _write_bytes(data: bytes, path: Path) -> None:
     path.write_bytes(data)
-
-
-def _publish(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes beside the final name and renames, so that nothing half-written carries it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -30,6 +30,8 @@ QUIET = {
     "PREFECT_CLI_PROMPT": "false",
 }
 
+_CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
+
 
 class ServerError(RuntimeError):
     """The local Prefect server did not come up."""
@@ -50,6 +52,9 @@ def quieten(*, verbose: bool) -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
+    if not verbose:
+        # The dashboard keeps the log; on the terminal an error is one sentence.
+        os.environ.setdefault(_CONSOLE_LEVEL, "CRITICAL")
 
 
 @contextmanager
@@ -83,7 +88,12 @@ def running_server(root: Path) -> Iterator[str]:
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PREFECT_HOME": str(home), "PREFECT_LOGGING_LEVEL": "WARNING"},
+            env={
+                **os.environ,
+                "PREFECT_HOME": str(home),
+                "PREFECT_LOGGING_LEVEL": "WARNING",
+                _CONSOLE_LEVEL: "NOTSET",
+            },
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
         )

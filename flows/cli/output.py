@@ -1,0 +1,39 @@
+"""Files that a command writes where its user asked for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from tasks.errors import InputError
+
+
+def publish(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes beside the final name and renames, so that nothing half-written carries it.
+
+    Args:
+        path: The final name.
+        write: Writes the file that it is given.
+
+    Raises:
+        InputError: The file cannot be written there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):  # nothing to remove is the good case
+            temporary.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it; `InputError` where that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {path} cannot be made: {error.strerror or error}") from None
