@@ -48,7 +48,7 @@ def demo(
     """Harvest, match, adapt and evaluate an embedded city, and write a report."""
     from tasks.demo import finished_demo  # noqa: PLC0415 - Prefect and PyTorch load late
 
-    _check(catalog, city)
+    _check(catalog, city, harvests=True)
     result = finished_demo(city, seed, str(catalog))
     if result is None:
         with _running(catalog, compute):
@@ -69,7 +69,7 @@ def harvest(
     city: CityArgument, catalog: CatalogOption = CATALOG, compute: ComputeOption = None
 ) -> None:
     """Fetch a city's images and choose its pairs."""
-    _check(catalog, city)
+    _check(catalog, city, harvests=True)
     with _running(catalog, compute):
         from flows.harvest_city import harvest_city  # noqa: PLC0415
 
@@ -143,7 +143,7 @@ def readapt(
     compute: ComputeOption = None,
 ) -> None:
     """Harvest, extract priors, adapt, evaluate, and promote the new segmenter."""
-    _check(catalog, city)
+    _check(catalog, city, harvests=True)
     with _running(catalog, compute):
         from flows.readapt_city import readapt_city  # noqa: PLC0415
 
@@ -172,11 +172,15 @@ def dashboard(catalog: CatalogOption = CATALOG) -> None:
     raise typer.Exit(run_dashboard(catalog.absolute().parent))
 
 
-def _check(catalog: Path, city: str) -> None:
-    """Fails on a wrong catalog, city or store at once, not after a server has started."""
+def _check(catalog: Path, city: str, *, harvests: bool = False) -> None:
+    """Fails on a wrong catalog, city, store or provider at once, not after a server has started."""
     workspace = open_workspace(str(catalog))
     workspace.city(city)
     workspace.store.check_writable()
+    if harvests:
+        from tasks.providers import street_view  # noqa: PLC0415 - compiled code loads late
+
+        street_view(workspace, city)
 
 
 @contextmanager
