@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -44,7 +44,7 @@ from crosscity.adaptation.training import (
     check_source,
     freeze_batch_norm,
 )
-from crosscity.segmenters import Segmenter, seeded_randomness
+from crosscity.segmenters import Segmenter, evaluating, seeded_randomness
 
 _IMAGES_OF_A_MEAN = 200
 
@@ -59,13 +59,16 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _View:
-    """What the network makes of a batch, and the weights of the class-wise losses."""
+    """What the network makes of a batch, and the weights of the class-wise losses.
+
+    In an arm without discriminators the target is not looked at, and its features are empty; the
+    weights are there while classes are aligned.
+    """
 
     batch: _Batch
     source_features: Tensor
     target_features: Tensor
-    source_weights: Tensor | None
-    target_weights: Tensor | None
+    weights: tuple[Tensor, Tensor] | None = None
 
 
 class Adaptation(Training):
@@ -124,8 +127,6 @@ class Adaptation(Training):
         settings, n_features = self.settings, self.segmenter.n_features
         self._global: GlobalDiscriminator | None = None
         self._class_wise: ClassDiscriminators | None = None
-        self._global_optimiser: Adam | None = None
-        self._class_optimiser: Adam | None = None
         hidden, dropout = settings.discriminator_hidden, settings.discriminator_dropout
         with seeded_randomness(self.seed, INITIALISATION_STREAM):
             if settings.arm in ("ga", "ga_ca", "full"):
@@ -157,12 +158,12 @@ class Adaptation(Training):
         return modules
 
     def _optimisers(self) -> dict[str, Optimizer]:
-        named = {
-            "segmenter": self._optimiser,
-            "global_discriminator": self._global_optimiser,
-            "class_discriminators": self._class_optimiser,
-        }
-        return {name: optimiser for name, optimiser in named.items() if optimiser is not None}
+        optimisers: dict[str, Optimizer] = {"segmenter": self._optimiser}
+        if self._global is not None:
+            optimisers["global_discriminator"] = self._global_optimiser
+        if self._class_wise is not None:
+            optimisers["class_discriminators"] = self._class_optimiser
+        return optimisers
 
     def _notes(self) -> dict[str, Any]:
         return self._watch.notes()
@@ -203,10 +204,10 @@ class Adaptation(Training):
     def _view(self, batch: _Batch) -> _View:
         source_features = self.segmenter.features(batch.source)
         if self._global is None:
-            return _View(batch, source_features, source_features, None, None)
+            return _View(batch, source_features, source_features[:0])
         target_features = self.segmenter.features(batch.target)
         if not self._aligns_classes:
-            return _View(batch, source_features, target_features, None, None)
+            return _View(batch, source_features, target_features)
         source_labels = source_grid_labels(
             batch.labels, self.segmenter.n_classes, _size(source_features)
         )
@@ -215,13 +216,8 @@ class Adaptation(Training):
             _size(target_features),
             self.settings.phi_floor,
         )
-        return _View(
-            batch,
-            source_features,
-            target_features,
-            normalise_over_cells(source_labels),
-            normalise_over_cells(target_labels),
-        )
+        weights = (normalise_over_cells(source_labels), normalise_over_cells(target_labels))
+        return _View(batch, source_features, target_features, weights)
 
     @property
     def _aligns_classes(self) -> bool:
@@ -232,45 +228,41 @@ class Adaptation(Training):
     def _pseudo_labels(self, batch: _Batch, target_features: Tensor) -> Tensor:
         """φ of the target images, refined by the prior in the arm "full"."""
         height, width = batch.target.shape[-2:]
-        logits = self.segmenter.classify(target_features.detach())
+        with evaluating(self.segmenter):  # no dropout in what counts as a label
+            logits = self.segmenter.classify(target_features.detach())
         phi = functional.softmax(self.segmenter.upsample(logits, (height, width)), dim=1)
         if self.settings.arm == "full":
             phi = refine_by_prior(phi, batch.prior, self._static_classes)
         return phi
 
-    def _discriminator_step(self, views: Iterator[_View] | list[_View], row: Row) -> None:
-        if self._global is None or self._global_optimiser is None:
+    def _discriminator_step(self, views: Iterable[_View], row: Row) -> None:
+        """Lets the discriminators tell the domains apart (eq. 4 and 9); the features stay."""
+        if self._global is None:
             return
-        self._global_optimiser.zero_grad(set_to_none=True)
-        if self._class_optimiser is not None:
-            self._class_optimiser.zero_grad(set_to_none=True)
+        optimisers = [self._global_optimiser]
+        if self._aligns_classes:
+            optimisers.append(self._class_optimiser)
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
         for view in views:
             source, target = view.source_features.detach(), view.target_features.detach()
-            of_source, of_target = self._global(source), self._global(target)
-            loss = global_discriminator_loss(of_source, of_target)
+            logits = (self._global(source), self._global(target))
+            loss = global_discriminator_loss(*logits)
             self._record(row, "global_discriminator_loss", loss)
-            self._average(row, "global_accuracy", global_accuracy(of_source, of_target))
-            if self._class_wise is not None and view.source_weights is not None:
-                loss = loss + self._class_discriminator_loss(view, source, target, row)
+            self._average(row, "global_accuracy", global_accuracy(*logits))
+            if self._class_wise is not None and view.weights is not None:
+                logits = (self._class_wise(source), self._class_wise(target))
+                reduction = self.settings.class_reduction
+                class_loss = class_discriminator_loss(*logits, *view.weights, reduction)
+                self._record(row, "class_discriminator_loss", class_loss)
+                self._average(row, "class_accuracy", class_accuracy(*logits, *view.weights))
+                loss = loss + class_loss
             self._backward(loss)
-        self._global_optimiser.step()
-        if self._class_optimiser is not None and self._aligns_classes:
-            self._class_optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
 
-    def _class_discriminator_loss(
-        self, view: _View, source: Tensor, target: Tensor, row: Row
-    ) -> Tensor:
-        assert self._class_wise is not None  # noqa: S101 - the callers' condition, for mypy
-        assert view.source_weights is not None  # noqa: S101
-        assert view.target_weights is not None  # noqa: S101
-        weights = (view.source_weights, view.target_weights)
-        logits = (self._class_wise(source), self._class_wise(target))
-        loss = class_discriminator_loss(*logits, *weights, self.settings.class_reduction)
-        self._record(row, "class_discriminator_loss", loss)
-        self._average(row, "class_accuracy", class_accuracy(*logits, *weights))
-        return loss
-
-    def _feature_step(self, views: Iterator[_View] | list[_View], row: Row) -> None:
+    def _feature_step(self, views: Iterable[_View], row: Row) -> None:
+        """Moves the segmenter by the one summed loss of eq. 1; the discriminators stay."""
         self._optimiser.zero_grad(set_to_none=True)
         for view in views:
             height, width = view.batch.labels.shape[-2:]
@@ -278,39 +270,39 @@ class Adaptation(Training):
             upsampled = self.segmenter.upsample(logits, (height, width))
             loss = task_loss(upsampled, view.batch.labels, self._class_weights)
             self._record(row, "task_loss", loss)
-            loss = loss + self._alignment_loss(view, row)
+            if self._global is not None:
+                loss = loss + row["lambda_global"] * self._global_loss(self._global, view, row)
+            if self._class_wise is not None and view.weights is not None:
+                class_loss = self._class_loss(self._class_wise, view, view.weights, row)
+                loss = loss + row["lambda_class"] * class_loss
             self._record(row, "total_loss", loss)
             self._backward(loss)
         self._optimiser.step()
 
-    def _alignment_loss(self, view: _View, row: Row) -> Tensor | float:
-        """λ_G L_G^Dinv + λ_class L_class^Dinv; the discriminators only pass the gradient on."""
-        total: Tensor | float = 0.0
-        if self._global is None:
-            return total
-        with _fixed(self._global):
-            of_source, of_target = (
-                self._global(view.source_features),
-                self._global(view.target_features),
-            )
-        loss = global_inverse_loss(of_source, of_target)
+    def _global_loss(self, discriminator: GlobalDiscriminator, view: _View, row: Row) -> Tensor:
+        """L_G^Dinv (eq. 5)."""
+        with _fixed(discriminator):
+            logits = (discriminator(view.source_features), discriminator(view.target_features))
+        loss = global_inverse_loss(*logits)
         self._record(row, "global_inverse_loss", loss)
-        total = row["lambda_global"] * loss
-        if self._class_wise is None or view.source_weights is None or view.target_weights is None:
-            return total
-        with _fixed(self._class_wise):
-            logits = (
-                self._class_wise(view.source_features),
-                self._class_wise(view.target_features),
-            )
-        weights = (view.source_weights, view.target_weights)
-        loss = class_inverse_loss(*logits, *weights, self.settings.class_reduction)
+        return loss
+
+    def _class_loss(
+        self,
+        discriminators: ClassDiscriminators,
+        view: _View,
+        weights: tuple[Tensor, Tensor],
+        row: Row,
+    ) -> Tensor:
+        """L_class^Dinv (eq. 10), or what the settings put in its place."""
+        with _fixed(discriminators):
+            logits = (discriminators(view.source_features), discriminators(view.target_features))
+        reduction = self.settings.class_reduction
+        loss = class_inverse_loss(*logits, *weights, reduction)
         self._record(row, "class_inverse_loss", loss)
         if self.settings.class_feature_loss == "confusion":
-            direct = class_discriminator_loss(*logits, *weights, self.settings.class_reduction)
-            loss = (loss + direct) / 2
-        weight: float = row["lambda_class"]
-        return total + weight * loss
+            loss = (loss + class_discriminator_loss(*logits, *weights, reduction)) / 2
+        return loss
 
     def _empty_row(self) -> Row:
         settings = self.settings

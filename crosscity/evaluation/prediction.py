@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ import torch
 
 from crosscity.adaptation.image_sets import LabelledImages, check_labels
 from crosscity.evaluation.confusion import confusion_matrix
-from crosscity.segmenters import Segmenter, image_tensor
+from crosscity.segmenters import Segmenter, evaluating, image_tensor
 
 
 def predict(segmenter: Segmenter, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -25,7 +24,7 @@ def predict(segmenter: Segmenter, images: npt.NDArray[np.uint8]) -> npt.NDArray[
         (N, H, W) uint8 indices into `segmenter.class_names`.
     """
     device = segmenter.input_mean.device
-    with _evaluating(segmenter), torch.inference_mode():
+    with evaluating(segmenter), torch.inference_mode():
         logits = segmenter(image_tensor(images, device))
         predicted: npt.NDArray[np.uint8] = logits.argmax(1).to(torch.uint8).cpu().numpy()
     return predicted
@@ -63,14 +62,3 @@ def evaluate(
         if on_batch is not None:
             on_batch(len(indices))
     return total
-
-
-@contextmanager
-def _evaluating(segmenter: Segmenter) -> Iterator[None]:
-    modes = {module: module.training for module in segmenter.modules()}
-    segmenter.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from crosscity.segmenters.base import Segmenter, image_tensor
+from crosscity.segmenters.base import Segmenter, evaluating, image_tensor
 from crosscity.segmenters.compact import CompactSegmenter
 from crosscity.segmenters.registry import ARCHITECTURES, build_segmenter
 from crosscity.segmenters.seeding import seeded_randomness
@@ -18,6 +18,7 @@ __all__ = [
     "Segmenter",
     "WeightsError",
     "build_segmenter",
+    "evaluating",
     "image_tensor",
     "load_weights",
     "seeded_randomness",
