@@ -26,7 +26,7 @@ from tasks.dashboard import publish_lineage, publish_picture, publish_table
 from tasks.errors import InputError
 from tasks.labelled import StoredLabelled
 from tasks.pictures import read_picture, write_png
-from tasks.training import TRAINING_VERSION, read_segmenter, source_of
+from tasks.training import TRAINING_VERSION, on_device, read_segmenter, source_of
 from tasks.workspace import open_workspace
 
 EVALUATION_VERSION = f"1-evaluation.{evaluation_module.ALGORITHM_VERSION}"
@@ -78,7 +78,7 @@ def evaluate(
     stage = f"evaluate {city} {arm}"
 
     def write(draft: Draft, _key: str) -> None:
-        _, network = read_segmenter(workspace.store, segmenter)
+        network = on_device(read_segmenter(workspace.store, segmenter)[1], workspace)
         images = StoredLabelled(workspace.store, parts)
         confusion = evaluate_segmenter(
             network,
@@ -154,7 +154,9 @@ def draw_panels(
 
     def write(draft: Draft, _key: str) -> None:
         images = StoredLabelled(workspace.store, parts)
-        networks = [read_segmenter(workspace.store, ref)[1] for ref in (before, after)]
+        networks = [
+            on_device(read_segmenter(workspace.store, ref)[1], workspace) for ref in (before, after)
+        ]
         # Evenly spread over the set, so that nobody chose the pictures.
         chosen = np.linspace(0, len(images) - 1, min(PANELS, len(images))).round().astype(int)
         for number, index in enumerate(chosen.tolist()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -69,37 +70,58 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, catalog: s
     """Trains a segmenter on its source set, or takes the weights that the catalog names."""
     workspace = open_workspace(catalog)
     entry = workspace.catalog.segmenters[segmenter]
-    settings = checked_settings(PretrainingSettings(), entry.pretraining)
     model = {"architecture": entry.architecture, "options": entry.options}
+    if entry.weights is not None:
+        weights = workspace.folder(entry.weights, key=f"segmenters.{segmenter}.weights")
+        made = _given_weights(workspace, weights, model, entry.source)
+    else:
+        settings = checked_settings(PretrainingSettings(), entry.pretraining)
 
-    def write(draft: Draft, key: str) -> None:
-        training = Pretraining(
-            fresh_segmenter(model, seed),
-            StoredLabelled(workspace.store, parts),
-            settings,
-            seed=seed,
-        )
-        history = run_resumably(
-            training,
-            workspace,
-            Place("segmenter", entry.source, key, f"pre-train {segmenter}"),
-            every=PRETRAINING_CHECKPOINT_EVERY,
-        )
-        write_segmenter(draft, training.segmenter, model)
-        write_history(draft, history)
+        def write(draft: Draft, key: str) -> None:
+            training = Pretraining(
+                on_device(fresh_segmenter(model, seed), workspace),
+                StoredLabelled(workspace.store, parts),
+                settings,
+                seed=seed,
+            )
+            place = Place("segmenter", entry.source, key, f"pre-train {segmenter}")
+            train(training, workspace, place, draft, model, every=PRETRAINING_CHECKPOINT_EVERY)
 
-    made = make_once(
+        made = make_once(
+            workspace.store,
+            "segmenter",
+            entry.source,
+            inputs=digests(parts),
+            parameters={**model, **asdict(settings), "seed": seed},
+            version=TRAINING_VERSION,
+            write=write,
+        )
+        _publish_training(workspace.store, made.ref, entry.source, "pretrained")
+    workspace.store.set_current(f"pretrained-{segmenter}-{seed}", entry.source, made.ref)
+    return made
+
+
+def _given_weights(
+    workspace: Workspace, weights: Path, model: Mapping[str, Any], source: str
+) -> Made:
+    """The artifact of weights that were trained elsewhere, once they are seen to fit."""
+    network = fresh_segmenter(model, seed=0)
+    load_checked(network, weights)
+
+    def write(draft: Draft, _key: str) -> None:
+        write_segmenter(draft, network, model)
+
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return make_once(
         workspace.store,
         "segmenter",
-        entry.source,
-        inputs=digests(parts),
-        parameters={**model, **asdict(settings), "seed": seed},
+        source,
+        inputs={},
+        parameters={**model, "weights_sha256": digest},
         version=TRAINING_VERSION,
         write=write,
     )
-    workspace.store.set_current(f"pretrained-{segmenter}-{seed}", entry.source, made.ref)
-    _publish_training(workspace.store, made.ref, entry.source, "pretrained")
-    return made
 
 
 @artifact_task("adapt", run_name="adapt {city}, {arm}, seed {seed}")
@@ -124,20 +146,15 @@ def adapt(
     def write(draft: Draft, key: str) -> None:
         model, network = read_segmenter(workspace.store, segmenter)
         training = Adaptation(
-            network,
+            on_device(network, workspace),
             StoredLabelled(workspace.store, source),
             StoredTargets(workspace, imagery, pairs, priors),
             settings,
             seed=seed,
         )
-        history = run_resumably(
-            training,
-            workspace,
-            Place("adaptation", city, key, f"adapt {city} {arm}"),
-            every=training_entry.checkpoint_every,
-        )
-        write_segmenter(draft, training.segmenter, model)
-        write_history(draft, history)
+        place = Place("adaptation", city, key, f"adapt {city} {arm}")
+        every = training_entry.checkpoint_every
+        train(training, workspace, place, draft, model, every=every)
 
     inputs = {"segmenter": segmenter, "imagery": imagery, "pairs": pairs, **digests(source)}
     if priors is not None:
@@ -168,19 +185,14 @@ def fine_tune(
     def write(draft: Draft, key: str) -> None:
         model, network = read_segmenter(workspace.store, segmenter)
         training = FineTuning(
-            network,
+            on_device(network, workspace),
             StoredLabelled(workspace.store, parts),
             settings,
             seed=seed,
         )
-        history = run_resumably(
-            training,
-            workspace,
-            Place("adaptation", city, key, f"fine-tune {city}"),
-            every=training_entry.checkpoint_every,
-        )
-        write_segmenter(draft, training.segmenter, model)
-        write_history(draft, history)
+        place = Place("adaptation", city, key, f"fine-tune {city}")
+        every = training_entry.checkpoint_every
+        train(training, workspace, place, draft, model, every=every)
 
     made = make_once(
         workspace.store,
@@ -204,6 +216,38 @@ class Place:
     city: str
     key: str
     stage: str
+
+
+def train(
+    training: Training,
+    workspace: Workspace,
+    place: Place,
+    draft: Draft,
+    model: Mapping[str, Any],
+    *,
+    every: int,
+) -> None:
+    """Runs a training and writes what it leaves: the segmenter and its history."""
+    history = run_resumably(training, workspace, place, every=every)
+    write_segmenter(draft, training.segmenter, model)
+    write_history(draft, history)
+
+
+def on_device(segmenter: Segmenter, workspace: Workspace) -> Segmenter:
+    """Moves a segmenter to the device of the compute profile.
+
+    Raises:
+        InputError: The machine has no such device.
+    """
+    device = workspace.compute.device
+    try:
+        return segmenter.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"the device {device!r} of the compute profile cannot be used ({reason}): choose "
+            "another profile with --compute or CROSSCITY_COMPUTE"
+        ) from None
 
 
 def run_resumably(

@@ -187,6 +187,10 @@ class SegmenterEntry(Entry):
     architecture: str
     options: dict[str, Any] = Field(default_factory=dict)
     source: Name = Field(description="the data set it is pre-trained on")
+    weights: str | None = Field(
+        default=None,
+        description="safetensors file of weights trained elsewhere, instead of pre-training",
+    )
     pretraining: Changes = Field(
         default_factory=dict, description="fields of PretrainingSettings that differ"
     )
