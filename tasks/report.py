@@ -194,6 +194,7 @@ def _table(scored: Mapping[str, Evaluated]) -> Iterator[dict[str, Any]]:
                     "text": _number(evaluated.per_class[name]),
                     "best": arm in unlabelled
                     and len(unlabelled) > 1
+                    and best[name] > 0
                     and evaluated.per_class[name] == best[name],
                 }
                 for name in names
