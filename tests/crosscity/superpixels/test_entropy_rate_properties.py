@@ -192,6 +192,7 @@ def test_objective_wants_labels_of_the_image_s_size(labels: npt.NDArray) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_edge_numbers_do_not_overflow_at_8192_by_4096() -> None:
     ramp = (np.arange(8192) >> 6).astype(np.uint8)
     image = np.broadcast_to(ramp, (4096, 8192))
