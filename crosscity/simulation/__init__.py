@@ -6,15 +6,11 @@ holds the ones that come with the project.
 
 from __future__ import annotations
 
-from typing import Final
-
 from crosscity.simulation.camera import Pose, capture_pose
 from crosscity.simulation.cities import STYLES
 from crosscity.simulation.rendering import Rendering, render
 from crosscity.simulation.style import CityStyle
-
-ALGORITHM_VERSION: Final = "2"
-"""Raised by hand whenever pictures change."""
+from crosscity.simulation.version import ALGORITHM_VERSION
 
 __all__ = [
     "ALGORITHM_VERSION",

@@ -244,7 +244,7 @@ def _signs(
     for at in draws.spots(-_SIGN_RANGE, _SIGN_RANGE, style.sign_density / 100.0):
         lateral = sign * (street.edge(side) + draws.between((0.35, 0.8)))
         design, second = draws.pick(style.sign_designs), draws.pick(style.sign_designs)
-        size = draws.between((0.3, 0.42))
+        size = draws.between((0.34, 0.46))
         high = draws.between((2.2, 2.9))
         double, backwards = draws.chance(0.3), draws.chance(0.25)
         foot = street.point(lateral, at, street.kerb)

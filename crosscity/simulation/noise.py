@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"
 """Value noise from one fixed tile: cheap to look up, the same everywhere and always."""
 
 from __future__ import annotations
@@ -6,9 +7,10 @@ import functools
 import math
 from typing import Final
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from crosscity.simulation.arrays import Singles, kernel
 
 TILE: Final = 256
 """Side of the tile; one unit of noise coordinates is one tile."""
@@ -41,8 +43,8 @@ def noise_tile() -> npt.NDArray[np.float32]:
     return tile
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def smooth_noise(tile, x, y):  # type: ignore[no-untyped-def]
+@kernel
+def smooth_noise(tile: Singles, x: float, y: float) -> float:
     """Bilinear look-up in the tile, which repeats; x and y in tiles; gives 0 to 1."""
     x = (x - math.floor(x)) * 256.0
     y = (y - math.floor(y)) * 256.0
@@ -55,8 +57,8 @@ def smooth_noise(tile, x, y):  # type: ignore[no-untyped-def]
     return top + (low - top) * fy
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def cell_noise(a, b, c):  # type: ignore[no-untyped-def]
+@kernel
+def cell_noise(a: float, b: float, c: float) -> float:
     """An even random number in [0, 1) for three integers (32-bit mixing as in MurmurHash3)."""
     h = (int(a) * 0x9E3779B1 ^ int(b) * 0x85EBCA77 ^ int(c) * 0x42B2AE3D) & 0xFFFFFFFF
     h ^= h >> 16

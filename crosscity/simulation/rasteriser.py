@@ -1,3 +1,5 @@
+# mypy: disable-error-code="no-any-return"
+# ruff: noqa: PLR0911, PLR0912  (what lies where is a cascade of early returns)
 """Which polygon is seen where: a z-buffer over the rows of a mesh.
 
 A sample with homogeneous position d = (X, Y, 1) sees the plane O + uU + vV at
@@ -13,10 +15,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.simulation.arrays import Floats, Indices, Singles, kernel
 from crosscity.simulation.mesh import (
     AXIS_U,
     AXIS_V,
@@ -58,8 +60,8 @@ _RING, _BARS, _TRIANGLE, _OCTAGON, _FROND = (
 _RIDGE, _DIAMOND, _GRID, _GABLE = Shape.RIDGE, Shape.DIAMOND, Shape.GRID, Shape.GABLE
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def inside(shape, u, v, row, leaf_cut, noise):  # type: ignore[no-untyped-def]
+@kernel
+def inside(shape: int, u: float, v: float, row: Floats, leaf_cut: float, noise: Singles) -> bool:
     """Whether a point of a row's plane (metres) is part of its shape."""
     if shape == _CAPSULE:
         length = row[PARAMETERS + 7]
@@ -70,7 +72,7 @@ def inside(shape, u, v, row, leaf_cut, noise):  # type: ignore[no-untyped-def]
             return u * u + (v - length) * (v - length) <= r_b * r_b
         return abs(u) <= r_a + (r_b - r_a) * v / length
     x, y = u / row[SIZE_U], v / row[SIZE_V]
-    if shape == _ELLIPSE or shape == _SPHERE:
+    if shape in (_ELLIPSE, _SPHERE):
         return x * x + y * y <= 1.0
     if shape == _LEAVES:
         r2 = x * x + y * y
@@ -124,11 +126,11 @@ def inside(shape, u, v, row, leaf_cut, noise):  # type: ignore[no-untyped-def]
     return True
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _facing_axes(row, view, axes):  # type: ignore[no-untyped-def]
+@kernel
+def _facing_axes(row: Floats, view: Floats, axes: Floats) -> None:
     """Writes the U and V axes a row is drawn with; round bodies turn towards the viewer."""
     shape = int(row[SHAPE])
-    if shape != _CAPSULE and shape != _SPHERE and shape != _LEAVES:
+    if shape not in (_CAPSULE, _SPHERE, _LEAVES):
         for k in range(3):
             axes[k] = row[AXIS_U + k]
             axes[3 + k] = row[AXIS_V + k]
@@ -155,23 +157,165 @@ def _facing_axes(row, view, axes):  # type: ignore[no-untyped-def]
     axes[3], axes[4], axes[5] = vx, vy, vz
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _cross_dot(a, b, out):  # type: ignore[no-untyped-def]
+@kernel
+def _cross(a: Floats, b: Floats, out: Floats) -> None:
     out[0] = a[1] * b[2] - a[2] * b[1]
     out[1] = a[2] * b[0] - a[0] * b[2]
     out[2] = a[0] * b[1] - a[1] * b[0]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _linear_in_pixels(c, focal, cx, cy, out, at):  # type: ignore[no-untyped-def]
+@kernel
+def _linear_in_pixels(c: Floats, focal: float, cx: float, cy: float, out: Floats, at: int) -> None:
     """c·((x-cx)/f, (cy-y)/f, 1) as coefficients of (x, y, 1)."""
     out[at] = c[0] / focal
     out[at + 1] = -c[1] / focal
     out[at + 2] = c[2] - c[0] * cx / focal + c[1] * cy / focal
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def rasterise(rows, order, view, closeness, ident, planes, leaf_cut, noise):  # type: ignore[no-untyped-def]
+@kernel
+def _to_camera(row: Floats, view: Floats, axes: Floats, frame: Floats) -> None:
+    """Writes origin and axes of a row as seen from the camera: the rows of frame (3, 3)."""
+    for k in range(3):
+        at = 3 + 3 * k
+        frame[0, k], frame[1, k], frame[2, k] = 0.0, 0.0, 0.0
+        for m in range(3):
+            frame[0, k] += (row[ORIGIN + m] - view[m]) * view[at + m]
+            frame[1, k] += axes[m] * view[at + m]
+            frame[2, k] += axes[3 + m] * view[at + m]
+
+
+@kernel
+def _clipped(row: Floats, frame: Floats, perspective: bool, corners: Floats, kept: Floats) -> int:
+    """Writes the corners (n, 3) in camera coordinates, cut at NEAR; gives their number."""
+    before = 0
+    for k in range(4):
+        u, v = row[POLYGON + 2 * k], row[POLYGON + 2 * k + 1]
+        for m in range(3):
+            corners[k, m] = frame[0, m] + u * frame[1, m] + v * frame[2, m]
+        before += corners[k, 2] < NEAR
+    if not perspective or before == 0:
+        kept[:4] = corners[:4]
+        return 4
+    if before == 4:
+        return 0
+    count = 0
+    for k in range(4):
+        j = (k + 1) % 4
+        here, there = corners[k, 2], corners[j, 2]
+        if here >= NEAR:
+            kept[count] = corners[k]
+            count += 1
+        if (here >= NEAR) != (there >= NEAR):
+            t = (NEAR - here) / (there - here)
+            for m in range(3):
+                kept[count, m] = corners[k, m] + t * (corners[j, m] - corners[k, m])
+            count += 1
+    return count
+
+
+@kernel
+def _set_plane(frame: Floats, axes: Floats, view: Floats, plane: Floats, spare: Floats) -> bool:
+    """Writes a row of `planes`; False for a plane that is seen edge-on."""
+    focal, cx, cy = view[12], view[13], view[14]
+    o, uu, vv = frame[0], frame[1], frame[2]
+    a, b, c = spare[0], spare[1], spare[2]
+    if view[15] > 0.5:
+        _cross(uu, vv, c)
+        depth = o[0] * c[0] + o[1] * c[1] + o[2] * c[2]
+        if abs(depth) < 1e-9:
+            return False
+        _cross(vv, o, a)
+        _cross(o, uu, b)
+        for k in range(3):
+            a[k], b[k], c[k] = a[k] / depth, b[k] / depth, c[k] / depth
+        _linear_in_pixels(c, focal, cx, cy, plane, 6)
+    else:
+        # Solve uU + vV = P - O in the first two coordinates.
+        det = uu[0] * vv[1] - uu[1] * vv[0]
+        if abs(det) < 1e-9:
+            return False
+        a[0], a[1] = vv[1] / det, -vv[0] / det
+        a[2] = -(a[0] * o[0] + a[1] * o[1])
+        b[0], b[1] = -uu[1] / det, uu[0] / det
+        b[2] = -(b[0] * o[0] + b[1] * o[1])
+        plane[6], plane[7], plane[8] = 0.0, 0.0, 1.0
+    _linear_in_pixels(a, focal, cx, cy, plane, 0)
+    _linear_in_pixels(b, focal, cx, cy, plane, 3)
+    for k in range(3):
+        if view[15] > 0.5:
+            plane[9 + k] = plane[6 + k]
+        else:
+            plane[9 + k] = -(plane[k] * uu[2] + plane[3 + k] * vv[2])
+        plane[12 + k], plane[15 + k] = axes[k], axes[3 + k]
+    if view[15] < 0.5:
+        plane[11] -= o[2]
+    return True
+
+
+@kernel
+def _fill(
+    index: int,
+    row: Floats,
+    plane: Floats,
+    outline: Floats,
+    count: int,
+    perspective: bool,
+    closeness: Singles,
+    ident: Indices,
+    leaf_cut: float,
+    noise: Singles,
+) -> None:
+    """Draws one polygon line by line; outline is (n, 2) in samples, and convex."""
+    height, width = ident.shape
+    shape = int(row[SHAPE])
+    bias = 1.0 + row[BIAS] if perspective else 1.0
+    y_min, y_max = 1e30, -1e30
+    for k in range(count):
+        y_min, y_max = min(y_min, outline[k, 1]), max(y_max, outline[k, 1])
+    for y in range(max(0, math.ceil(y_min)), min(height - 1, math.floor(y_max)) + 1):
+        left, right = 1e30, -1e30
+        for k in range(count):
+            j = k + 1 if k + 1 < count else 0
+            y0, y1 = outline[k, 1], outline[j, 1]
+            if (y0 <= y) == (y1 <= y):
+                continue
+            x_cut = outline[k, 0] + (y - y0) * (outline[j, 0] - outline[k, 0]) / (y1 - y0)
+            left, right = min(left, x_cut), max(right, x_cut)
+        if right < left:
+            continue
+        near = plane[10] * y + plane[11]
+        for x in range(max(0, math.ceil(left)), min(width - 1, math.floor(right)) + 1):
+            key = (plane[9] * x + near) * bias
+            if key <= closeness[y, x]:
+                continue
+            if shape != _FULL:
+                den = plane[6] * x + plane[7] * y + plane[8]
+                u = (plane[0] * x + plane[1] * y + plane[2]) / den
+                v = (plane[3] * x + plane[4] * y + plane[5]) / den
+                if not inside(shape, u, v, row, leaf_cut, noise):
+                    continue
+                if shape == _LEAVES:
+                    # Balls of leaves reach towards the viewer, so that neighbours mix.
+                    r2 = (u / row[SIZE_U]) ** 2 + (v / row[SIZE_V]) ** 2
+                    reach = row[SIZE_U] * math.sqrt(max(0.0, 1.0 - r2))
+                    key = key / (1.0 - reach * key) if perspective else key + reach
+                    if key <= closeness[y, x]:
+                        continue
+            closeness[y, x] = key
+            ident[y, x] = index
+
+
+@kernel
+def rasterise(
+    rows: Floats,
+    order: npt.NDArray[np.intp],
+    view: Floats,
+    closeness: Singles,
+    ident: Indices,
+    planes: Floats,
+    leaf_cut: float,
+    noise: Singles,
+) -> None:
     """Draws all rows into a z-buffer.
 
     Args:
@@ -186,132 +330,26 @@ def rasterise(rows, order, view, closeness, ident, planes, leaf_cut, noise):  # 
         noise: Noise tile.
     """
     height, width = ident.shape
-    focal, cx, cy, perspective = view[12], view[13], view[14], view[15] > 0.5
-    axes = np.empty(6)
-    o, uu, vv = np.empty(3), np.empty(3), np.empty(3)
-    a, b, c = np.empty(3), np.empty(3), np.empty(3)
-    px, py, pz = np.empty(8), np.empty(8), np.empty(8)
-    qx, qy, qz = np.empty(8), np.empty(8), np.empty(8)
+    perspective = view[15] > 0.5
+    axes, frame, spare = np.empty(6), np.empty((3, 3)), np.empty((3, 3))
+    corners, kept = np.empty((8, 3)), np.empty((8, 3))
     for i in order:
         row = rows[i]
         _facing_axes(row, view, axes)
-        for k in range(3):
-            at = 3 + 3 * k
-            o[k] = (
-                (row[ORIGIN] - view[0]) * view[at]
-                + (row[ORIGIN + 1] - view[1]) * view[at + 1]
-                + (row[ORIGIN + 2] - view[2]) * view[at + 2]
-            )
-            uu[k] = axes[0] * view[at] + axes[1] * view[at + 1] + axes[2] * view[at + 2]
-            vv[k] = axes[3] * view[at] + axes[4] * view[at + 1] + axes[5] * view[at + 2]
-        count, before = 0, 0
-        for k in range(4):
-            u, v = row[POLYGON + 2 * k], row[POLYGON + 2 * k + 1]
-            px[k] = o[0] + u * uu[0] + v * vv[0]
-            py[k] = o[1] + u * uu[1] + v * vv[1]
-            pz[k] = o[2] + u * uu[2] + v * vv[2]
-            if perspective and pz[k] < NEAR:
-                before += 1
-        if before == 4:
-            continue
-        count = 4
-        if before > 0:
-            m = 0
-            for k in range(4):
-                j = (k + 1) % 4
-                if pz[k] >= NEAR:
-                    qx[m], qy[m], qz[m] = px[k], py[k], pz[k]
-                    m += 1
-                if (pz[k] >= NEAR) != (pz[j] >= NEAR):
-                    t = (NEAR - pz[k]) / (pz[j] - pz[k])
-                    qx[m] = px[k] + t * (px[j] - px[k])
-                    qy[m] = py[k] + t * (py[j] - py[k])
-                    qz[m] = NEAR
-                    m += 1
-            count = m
-            for k in range(count):
-                px[k], py[k], pz[k] = qx[k], qy[k], qz[k]
+        _to_camera(row, view, axes, frame)
+        count = _clipped(row, frame, perspective, corners, kept)
         x_min, x_max, y_min, y_max = 1e30, -1e30, 1e30, -1e30
         for k in range(count):
-            if perspective:
-                qx[k] = cx + focal * px[k] / pz[k]
-                qy[k] = cy - focal * py[k] / pz[k]
-            else:
-                qx[k] = cx + focal * px[k]
-                qy[k] = cy - focal * py[k]
-            x_min, x_max = min(x_min, qx[k]), max(x_max, qx[k])
-            y_min, y_max = min(y_min, qy[k]), max(y_max, qy[k])
-        if x_max < 0 or y_max < 0 or x_min > width - 1 or y_min > height - 1:
+            scale = view[12] / kept[k, 2] if perspective else view[12]
+            x, y = view[13] + scale * kept[k, 0], view[14] - scale * kept[k, 1]
+            kept[k, 0], kept[k, 1] = x, y
+            x_min, x_max = min(x_min, x), max(x_max, x)
+            y_min, y_max = min(y_min, y), max(y_max, y)
+        # Written so that a polygon with a NaN is left out, too.
+        if not (x_max >= 0 and y_max >= 0 and x_min <= width - 1 and y_min <= height - 1):
             continue
-        plane = planes[i]
-        _cross_dot(uu, vv, c)
-        if perspective:
-            depth = o[0] * c[0] + o[1] * c[1] + o[2] * c[2]
-            if abs(depth) < 1e-9:
-                continue
-            _cross_dot(vv, o, a)
-            _cross_dot(o, uu, b)
-            for k in range(3):
-                a[k] /= depth
-                b[k] /= depth
-                c[k] /= depth
-            _linear_in_pixels(a, focal, cx, cy, plane, 0)
-            _linear_in_pixels(b, focal, cx, cy, plane, 3)
-            _linear_in_pixels(c, focal, cx, cy, plane, 6)
-            for k in range(3):
-                plane[9 + k] = plane[6 + k]
-        else:
-            # Solve uU + vV = P - O in the first two coordinates.
-            det = uu[0] * vv[1] - uu[1] * vv[0]
-            if abs(det) < 1e-9:
-                continue
-            a[0], a[1] = vv[1] / det, -vv[0] / det
-            a[2] = -(a[0] * o[0] + a[1] * o[1])
-            b[0], b[1] = -uu[1] / det, uu[0] / det
-            b[2] = -(b[0] * o[0] + b[1] * o[1])
-            _linear_in_pixels(a, focal, cx, cy, plane, 0)
-            _linear_in_pixels(b, focal, cx, cy, plane, 3)
-            plane[6], plane[7], plane[8] = 0.0, 0.0, 1.0
-            for k in range(3):
-                plane[9 + k] = -(plane[k] * uu[2] + plane[3 + k] * vv[2])
-            plane[11] -= o[2]
-        for k in range(6):
-            plane[12 + k] = axes[k]
-        shape = int(row[SHAPE])
-        bias = 1.0 + row[BIAS] if perspective else 1.0
-        first, last = max(0, math.ceil(y_min)), min(height - 1, math.floor(y_max))
-        for y in range(first, last + 1):
-            left, right = 1e30, -1e30
-            for k in range(count):
-                j = k + 1 if k + 1 < count else 0
-                y0, y1 = qy[k], qy[j]
-                if (y0 <= y) == (y1 <= y):
-                    continue
-                x = qx[k] + (y - y0) * (qx[j] - qx[k]) / (y1 - y0)
-                left, right = min(left, x), max(right, x)
-            if right < left:
-                continue
-            start, stop = max(0, math.ceil(left)), min(width - 1, math.floor(right))
-            near0 = plane[10] * y + plane[11]
-            for x in range(start, stop + 1):
-                key = (plane[9] * x + near0) * bias
-                if key <= closeness[y, x]:
-                    continue
-                if shape != _FULL:
-                    den = plane[6] * x + plane[7] * y + plane[8]
-                    u = (plane[0] * x + plane[1] * y + plane[2]) / den
-                    v = (plane[3] * x + plane[4] * y + plane[5]) / den
-                    if not inside(shape, u, v, row, leaf_cut, noise):
-                        continue
-                    if shape == _LEAVES:
-                        # Balls of leaves reach towards the viewer, so that neighbours mix.
-                        r2 = (u / row[SIZE_U]) ** 2 + (v / row[SIZE_V]) ** 2
-                        reach = row[SIZE_U] * math.sqrt(max(0.0, 1.0 - r2))
-                        key = key / (1.0 - reach * key) if perspective else key + reach
-                        if key <= closeness[y, x]:
-                            continue
-                closeness[y, x] = key
-                ident[y, x] = i
+        if _set_plane(frame, axes, view, planes[i], spare):
+            _fill(i, row, planes[i], kept, count, perspective, closeness, ident, leaf_cut, noise)
 
 
 def blank_view() -> npt.NDArray[np.float64]:

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from crosscity.simulation.camera import OVERSAMPLING, Pose, capture_pose, check_numbers, view_of
+from crosscity.simulation.compiled import draw_wires, rasterise, shade
 from crosscity.simulation.layout import build_static
 from crosscity.simulation.lens import labels_of, photograph
 from crosscity.simulation.light import SHADOWS, Light, light_of, sun_view
 from crosscity.simulation.mesh import COLOUR_A, PARAMETERS, Rows
 from crosscity.simulation.noise import noise_tile
-from crosscity.simulation.rasteriser import PLANE_SIZE, rasterise
-from crosscity.simulation.shading import draw_wires, shade
+from crosscity.simulation.rasteriser import PLANE_SIZE
 from crosscity.simulation.street import Sight, lay_street
 from crosscity.simulation.style import CityStyle
 from crosscity.simulation.traffic import Footprints, build_moving
@@ -130,7 +130,7 @@ def render_from(
     frame, openness = _contact_map(footprints, sight)
     shadows = _shadow_maps(rows, light, sight, street.ground(pose.along))
     shade(
-        rows, planes, closeness, ident, view, light.vector, *shadows, openness, frame,
+        rows, planes, ident, view, light.vector, *shadows, openness, frame,
         noise_tile(), radiance,
     )  # fmt: skip
     if wires.pieces:
@@ -143,7 +143,7 @@ def render_from(
 
 
 def _to_linear(rows: Rows) -> None:
-    """sRGB colours become linear reflectances (of which nothing is quite black or white)."""
+    """SRGB colours become linear reflectances (of which nothing is quite black or white)."""
     colours = rows[:, COLOUR_A:PARAMETERS]
     colours[:] = 0.008 + 0.88 * (colours / 255.0) ** 2.2
 

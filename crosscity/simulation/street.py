@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -190,7 +192,7 @@ def build_ground(mesh: Mesh, style: CityStyle, street: Street, sight: Sight, key
     yard = look(Material.GROUND, TERRAIN, soil, grass, parameters=(0.5,), seed=5)
 
     knots = _knots(street)
-    for low, high in zip(knots[:-1], knots[1:], strict=True):
+    for low, high in itertools.pairwise(knots):
         middle = (low + high) / 2
         if not sight.sees(street.point(0.0, middle), 30.0 + (high - low)):
             continue
@@ -355,7 +357,14 @@ def _mark_road(
                 line(track + rail, (70, 68, 66), 8.0, 0.0, 0.09)
 
 
-def _mark_crossing(street, style, zebra, low, high, mark) -> None:  # type: ignore[no-untyped-def]
+def _mark_crossing(
+    street: Street,
+    style: CityStyle,
+    zebra: bool,
+    low: float,
+    high: float,
+    mark: Callable[[float, float, float, float, RGB], None],
+) -> None:
     white = style.marking_colour
     half = street.half_lanes
     for end, outwards in ((low, -1.0), (high, 1.0)):

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF009, ANN401  (the functions that make the defaults return dataclass fields)
 """`CityStyle`: everything that tells one simulated city from another, in one typed record."""
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ class CityStyle:
     kerb_height: float = _number(0.12, 0.0, 0.5)
     slope: float = _number(0.015, 0.0, 0.3)
     curvature: float = _number(0.0012, 0.0, 0.01)
-    crossing_spacing: Range = _range((60.0, 110.0), 30.0, 400.0)
+    crossing_spacing: Range = _range((45.0, 95.0), 30.0, 400.0)
     asphalt_colours: Palette = _palette((92, 92, 95), (104, 103, 103), (84, 85, 90))
     sidewalk_colours: Palette = _palette((140, 136, 132), (128, 126, 126), (150, 142, 134))
     paver_size: Range = _range((0.3, 0.6), 0.05, 3.0)
@@ -252,7 +253,7 @@ class CityStyle:
     wires: Range = _range((0, 2), 0, 16)
     pole_colours: Palette = _palette((110, 114, 112), (84, 90, 88), (140, 142, 142))
     bollard_chance: float = _chance(0.15)
-    sign_density: float = _number(2.6, 0.0, 20.0)
+    sign_density: float = _number(4.0, 0.0, 20.0)
     sign_designs: tuple[str, ...] = field(
         default=(
             "limit",
@@ -273,7 +274,7 @@ class CityStyle:
     traffic_density: float = _number(1.5, 0.0, 12.0)
     parked_share: float = _chance(0.6)
     kerb_parking: float = _number(0.6, 0.0, 16.0)
-    vehicle_weights: tuple[float, ...] = _weights((0.78, 0.03, 0.08, 0.06, 0.05))
+    vehicle_weights: tuple[float, ...] = _weights((0.73, 0.03, 0.08, 0.07, 0.09))
     car_colours: Palette = _palette(
         (28, 29, 32),
         (60, 62, 66),
@@ -290,9 +291,9 @@ class CityStyle:
     bus_colours: Palette = _palette((40, 104, 150), (186, 48, 40), (210, 210, 206))
     small_car_share: float = _chance(0.4)
     pedestrian_density: float = _number(11.0, 0.0, 60.0)
-    motorcycle_density: float = _number(0.25, 0.0, 30.0)
-    bicycle_density: float = _number(1.4, 0.0, 30.0)
-    parked_motorcycle_density: float = _number(0.4, 0.0, 60.0)
+    motorcycle_density: float = _number(0.5, 0.0, 30.0)
+    bicycle_density: float = _number(2.0, 0.0, 30.0)
+    parked_motorcycle_density: float = _number(1.5, 0.0, 60.0)
     parked_bicycle_density: float = _number(4.0, 0.0, 60.0)
     clothing_colours: Palette = _palette(
         (38, 40, 48),

@@ -12,9 +12,10 @@ import pytest
 from crosscity.labels import TRAIN_ID
 from crosscity.simulation import STYLES, CityStyle, Pose, capture_pose
 from crosscity.simulation.camera import OVERSAMPLING, project, view_of
+from crosscity.simulation.compiled import rasterise
 from crosscity.simulation.mesh import Material, Mesh, look
 from crosscity.simulation.noise import noise_tile
-from crosscity.simulation.rasteriser import PLANE_SIZE, rasterise
+from crosscity.simulation.rasteriser import PLANE_SIZE
 from crosscity.simulation.rendering import render_from
 from crosscity.simulation.street import lay_street
 

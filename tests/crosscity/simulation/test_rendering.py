@@ -34,7 +34,7 @@ def digest(rendering: Rendering) -> bytes:
 @pytest.fixture(scope="module")
 def sample() -> dict[str, list[Rendering]]:
     """Some places of every city."""
-    return {name: [small(name, place) for place in range(60)] for name in NAMES}
+    return {name: [small(name, place) for place in range(40)] for name in NAMES}
 
 
 def test_shapes_and_types(sample: dict[str, list[Rendering]]) -> None:
@@ -58,7 +58,7 @@ def test_every_class_occurs(sample: dict[str, list[Rendering]]) -> None:
     for name, renderings in sample.items():
         for each in renderings:
             counts[name] += np.bincount(each.train_ids.ravel(), minlength=256)
-        # Trams are rare and may be missing among sixty small pictures.
+        # Trams are rare and may be missing among forty small pictures.
         absent = {c.name for c in CLASSES if counts[name][c.train_id] == 0}
         assert absent <= {"train"}, name
         assert counts[name][19:].sum() == 0
