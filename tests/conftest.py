@@ -66,9 +66,8 @@ class Launcher:
         process = subprocess.Popen(
             [str(word) for word in command],
             text=True,
-            stdin=subprocess.DEVNULL,
             start_new_session=True,
-            **options,
+            **{"stdin": subprocess.DEVNULL, **options},
         )
         self.started.append(process)
         return process
@@ -211,6 +210,7 @@ def _merge(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     for key, value in changes.items():
         known = merged.get(key)
         both = isinstance(known, dict) and isinstance(value, dict)
+        both = both and value.get("kind") in (None, known.get("kind"))
         merged[key] = _merge(known, value) if both else value
     return merged
 
@@ -303,6 +303,44 @@ def crosscity() -> CommandLine:
         )
 
     return run
+
+
+def _commands(environment: dict[str, str]) -> Iterator[Callable[..., dict[str, Any]]]:
+    processes = Launcher()
+    process = processes.start(
+        [sys.executable, Path(__file__).parent / "flows" / "many_commands.py"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+
+    def run(*words: object) -> dict[str, Any]:
+        stdin.write(json.dumps([str(word) for word in words]) + "\n")
+        stdin.flush()
+        outcome: dict[str, Any] = json.loads(stdout.readline())
+        return outcome
+
+    try:
+        yield run
+    finally:
+        stdin.close()
+        processes.end_all()
+        stdout.close()
+
+
+@pytest.fixture(scope="module")
+def many_commands() -> Iterator[Callable[..., dict[str, Any]]]:
+    """Runs command lines one after another in one process; gives code, output and errors."""
+    yield from _commands(dict(os.environ))
+
+
+@pytest.fixture(scope="module")
+def many_flows(prefect_server: PrefectServer) -> Iterator[Callable[..., dict[str, Any]]]:
+    """`many_commands`, on the session's server."""
+    yield from _commands(prefect_server.environment)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Runs many `crosscity` command lines in one process, as importing takes longer than they do.
 
-Reads a JSON list of word lists from standard input, writes a JSON list of exit code, output and
-errors to standard output.
+Reads lines of JSON from standard input, each a list of words, and answers each with a line of
+JSON: exit code, output and errors.
 """
 
 import contextlib
@@ -12,17 +12,16 @@ import traceback
 
 from flows.cli.main import main
 
-outcomes = []
-for words in json.load(sys.stdin):
+for line in sys.stdin:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            main(words)
+            main(json.loads(line))
             code: object = None
         except SystemExit as ending:
             code = ending.code
         except BaseException:
             traceback.print_exc()
             code = "escaped"
-    outcomes.append({"code": code, "out": out.getvalue(), "err": err.getvalue()})
-json.dump(outcomes, sys.stdout)
+    outcome = {"code": code, "out": out.getvalue(), "err": err.getvalue()}
+    print(json.dumps(outcome), flush=True)

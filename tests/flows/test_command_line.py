@@ -6,8 +6,6 @@ import io
 import json
 import re
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +81,9 @@ GOOD = ("grey.png", "cmyk.jpg", "rotated.jpg")
 
 
 @pytest.fixture(scope="module")
-def outcomes(pictures: Path, write_catalog: Callable[..., Path]) -> dict[str, dict[str, Any]]:
+def outcomes(
+    pictures: Path, write_catalog: Callable[..., Path], many_commands: Callable[..., dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """What every command line of this module comes to, by a short name."""
     catalog = write_catalog(pictures / "catalog")
 
@@ -177,17 +177,7 @@ def outcomes(pictures: Path, write_catalog: Callable[..., Path]) -> dict[str, di
             *["prior", at + "good.png", at + name, "--downscale", 1, "--superpixels", 30],
             *["-o", at + f"prior-{name}"],
         ]
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("many_commands.py")],
-        input=json.dumps([[str(word) for word in words] for words in lines.values()]),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-        cwd=pictures,
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(zip(lines, json.loads(done.stdout), strict=True))
+    return {case: many_commands(*words) for case, words in lines.items()}
 
 
 @pytest.mark.parametrize(
