@@ -75,11 +75,17 @@ class SupervisedSettings:
 
 @dataclass(frozen=True)
 class PretrainingSettings(SupervisedSettings):
-    """How the source segmenter is trained; the defaults suit `compact` on two cores."""
+    """How the source segmenter is trained; the defaults suit `compact` on two cores.
+
+    They were chosen by the mIoU on validation places of the simulated source city alone. Of 300
+    steps with one seed: balance 0 gave 37.8 and 38.1 (learning rates 0.003 and 0.006), balance 0.3
+    41.7, crops down to 0.6 without balance 36.8.
+    """
 
     steps: int = 800
     batch_size: int = 8
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
+    class_balance: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class FineTuningSettings(SupervisedSettings):
     steps: int = 150
     batch_size: int = 8
     learning_rate: float = 1e-3
+    class_balance: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -222,14 +229,16 @@ PRESETS: Final[dict[str, AdaptationSettings]] = {
     "demo": AdaptationSettings(
         steps=150,
         batch_size=4,
-        learning_rate=3e-4,
-        lambda_class=0.25,
+        learning_rate=1e-4,
+        lambda_global=0.03,
+        lambda_class=0.03,
         ca_start=0.3,
-        phi_floor=0.3,
+        phi_floor=0.5,
         discriminator_hidden=(64,),
         discriminator_dropout=0.0,
-        global_discriminator_rate=3.0,
-        class_discriminator_rate=3.0,
+        global_discriminator_rate=10.0,
+        class_discriminator_rate=10.0,
+        class_balance=0.5,
         flip=True,
     ),
 }
@@ -239,5 +248,9 @@ PRESETS: Final[dict[str, AdaptationSettings]] = {
   and whether 16 images are of each domain; here 2000 (its fine-tuning's), the lab's discriminators
   at the network's learning rate, and 16 of each.
 - `lab`: the public preset of the authors' lab.
-- `demo`: for `compact` at 256×128.
+- `demo`: for `compact` at 256×128. Chosen by the mIoU on 100 validation places of one simulated city
+  (tokyo; pre-trained 36.1, source-only control 35.6), with one seed, so that differences below one
+  point mean little; no test place and no other city was looked at. The paper's λ are too strong for
+  this network: λ_G 0.1 gave 34.3 to 35.3, 0.03 gave 36.5; then λ_class 0.25, 0.1, 0.03 gave 33.9,
+  35.6 (36.2 with a floor of 0.5) and 36.5 (with that floor).
 """
