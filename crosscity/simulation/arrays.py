@@ -26,3 +26,6 @@ It is not cached by itself: numba takes a cached function for current as long as
 unchanged, whatever became of the functions that it calls. `compiled.py` holds the entry points,
 which are cached, under the version of the algorithm.
 """
+
+inlined: Final = numba.njit(nogil=True, error_model="numpy", forceinline=True)
+"""The same for small functions that every sample goes through: calls would cost more than they."""

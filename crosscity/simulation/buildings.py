@@ -176,7 +176,7 @@ def _roof(
                 centre, (plot.back[0] * half, 0.0, plot.back[1] * half), (0.0, rise, 0.0), gable
             )
         if draws.chance(0.5):
-            _rooftop_box(mesh, plot, design, draws, top + rise * 0.5, 1.6, 0.8)
+            _rooftop_box(mesh, plot, draws, top + rise * 0.5, 1.6, 0.8)
         return
     slab = look(Material.MATT, BUILDING, design.trim, parameters=(0.1,))
     out = _CORNICE_DEPTH
@@ -195,11 +195,11 @@ def _roof(
         slab,
     )
     for _ in range(draws.pick((0, 1, 1, 2))):
-        _rooftop_box(mesh, plot, design, draws, top, draws.between((1.2, 3.0)), 3.0)
+        _rooftop_box(mesh, plot, draws, top, draws.between((1.2, 3.0)), 3.0)
 
 
 def _rooftop_box(
-    mesh: Mesh, plot: Plot, design: _Design, draws: Draws, foot: float, high: float, wide: float
+    mesh: Mesh, plot: Plot, draws: Draws, foot: float, high: float, wide: float
 ) -> None:
     """A chimney, a tank or a stair head."""
     grey = draws.whole((110, 190))
@@ -211,7 +211,6 @@ def _rooftop_box(
     c, d = plot.at(start + share, far, foot), plot.at(start, far, foot)
     for p, q in ((a, b), (b, c), (a, d)):
         mesh.quad(p, q, (q[0], q[1] + high, q[2]), (p[0], p[1] + high, p[2]), how)
-    del design
 
 
 def _balconies(mesh: Mesh, plot: Plot, design: _Design, draws: Draws) -> None:

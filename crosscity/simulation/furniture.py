@@ -331,12 +331,12 @@ def _crossing(
 def _head(mesh: Mesh, at: Point, state: int, faces: bool, flat: bool) -> None:
     """A traffic light: a housing, a plate behind it and three lamps."""
     x, y, z = at
-    half = (0.52, 0.19) if flat else (0.19, 0.52)
+    half = (0.58, 0.22) if flat else (0.22, 0.58)
     shell = look(Material.MATT, LIGHT, (26, 28, 28), parameters=(0.1,))
     mesh.box((x - half[0], y - half[1], z - 0.13), (x + half[0], y + half[1], z + 0.13), shell)
     front = z - 0.15 if faces else z + 0.15
     for index in range(3):
-        offset = 0.33 * (1 - index)
+        offset = 0.36 * (1 - index)
         centre = (x - offset, y, front) if flat else (x, y + offset, front)
         lit = index == state
         colour = ((255, 30, 20), (255, 170, 20), (30, 255, 150))[index]
@@ -349,7 +349,7 @@ def _head(mesh: Mesh, at: Point, state: int, faces: bool, flat: bool) -> None:
             parameters=(1.6 if lit else 0.0,),
             bias=0.001,
         )
-        mesh.plate(centre, (0.13, 0.0, 0.0), (0.0, 0.13, 0.0), how)
+        mesh.plate(centre, (0.15, 0.0, 0.0), (0.0, 0.15, 0.0), how)
 
 
 def _board(mesh: Mesh, foot: Point, inwards: float, colour: RGB, pole: RGB) -> None:

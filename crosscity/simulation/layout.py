@@ -332,7 +332,8 @@ def _cross_street_rows(
         ground = street.ground(middle)
         for flank, (edge, outwards) in enumerate(((low, -1.0), (high, 1.0))):
             lateral = street.front(side) + 16.0
-            for index in range(4):
+            # Far down the street, only the mouth of a cross street is seen.
+            for index in range(4 if abs(middle) < 75.0 else 1):
                 lot = draws.child(number, flank, index)
                 width = lot.between((10.0, 18.0))
                 tower = lot.chance(style.tower_chance)
@@ -340,8 +341,9 @@ def _cross_street_rows(
                 b = street.point(sign * (lateral + width), edge)
                 lateral += width
                 plot = Plot((a[0], ground, a[2]), (b[0], ground, b[2]), (0.0, outwards), 12.0)
-                distance = math.hypot(a[0] - sight.x, a[2] - sight.z)
-                build_house(mesh, style, plot, lot, distance=distance + 30.0, tower=tower)
+                if sight.sees(a, width + 8.0):
+                    distance = math.hypot(a[0] - sight.x, a[2] - sight.z)
+                    build_house(mesh, style, plot, lot, distance=distance + 30.0, tower=tower)
         end = draws.child(number, 9)
         far = sign * (street.front(side) + 100.0)
         a, b = street.point(far, low - 6.0), street.point(far, high + 6.0)

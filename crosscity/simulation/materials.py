@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 
-from crosscity.simulation.arrays import Colour, Floats, Singles, Surface, kernel
+from crosscity.simulation.arrays import Colour, Floats, Singles, Surface, inlined, kernel
 from crosscity.simulation.facades import facade
 from crosscity.simulation.light import LEAF_TINT, NIGHT
 from crosscity.simulation.mesh import (
@@ -57,13 +57,13 @@ _SIGN, _SHOP_SIGN, _COACH, _METAL = (
 )
 
 
-@kernel
+@inlined
 def _scaled(row: Floats, factor: float) -> Colour:
     """The main colour, darker or lighter."""
     return row[COLOUR_A] * factor, row[COLOUR_A + 1] * factor, row[COLOUR_A + 2] * factor
 
 
-@kernel
+@inlined
 def _mixed(row: Floats, share: float, factor: float) -> Colour:
     """Main and second colour, `share` of the second."""
     return (
@@ -73,7 +73,7 @@ def _mixed(row: Floats, share: float, factor: float) -> Colour:
     )
 
 
-@kernel
+@inlined
 def _tar(x: float, z: float, footprint: float, noise: Singles) -> float:
     """Grain of a road's surface, painted or not."""
     factor = 1.0 + 0.13 * grain(noise, x, z, 1.6, footprint)
@@ -164,7 +164,7 @@ def _leaf(
     factor = 0.5 + 0.5 * k + 0.9 * (fine - 0.5) * visible(0.12, footprint)
     left = visible(0.05, footprint)
     if left > 0.0:
-        factor += 0.9 * left * (smooth_noise(noise, u * 0.9, v * 0.9 + seed * 0.1) - 0.5)
+        factor += 1.5 * left * (smooth_noise(noise, u * 0.8, v * 0.8 + seed * 0.1) - 0.5)
     r, g, b = _mixed(row, k, max(0.12, factor))
     return r * light[LEAF_TINT], g * light[LEAF_TINT + 1], b * light[LEAF_TINT + 2]
 

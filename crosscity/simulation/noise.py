@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.simulation.arrays import Singles, kernel
+from crosscity.simulation.arrays import Singles, inlined
 
 TILE: Final = 256
 """Side of the tile; one unit of noise coordinates is one tile."""
@@ -43,7 +43,7 @@ def noise_tile() -> npt.NDArray[np.float32]:
     return tile
 
 
-@kernel
+@inlined
 def smooth_noise(tile: Singles, x: float, y: float) -> float:
     """Bilinear look-up in the tile, which repeats; x and y in tiles; gives 0 to 1."""
     x = (x - math.floor(x)) * 256.0
@@ -57,7 +57,7 @@ def smooth_noise(tile: Singles, x: float, y: float) -> float:
     return top + (low - top) * fy
 
 
-@kernel
+@inlined
 def cell_noise(a: float, b: float, c: float) -> float:
     """An even random number in [0, 1) for three integers (32-bit mixing as in MurmurHash3)."""
     h = (int(a) * 0x9E3779B1 ^ int(b) * 0x85EBCA77 ^ int(c) * 0x42B2AE3D) & 0xFFFFFFFF

@@ -5,25 +5,25 @@ from __future__ import annotations
 
 import math
 
-from crosscity.simulation.arrays import Floats, Singles, Surface, kernel
+from crosscity.simulation.arrays import Floats, Singles, Surface, inlined, kernel
 from crosscity.simulation.light import NIGHT
 from crosscity.simulation.noise import cell_noise, smooth_noise
 
 
-@kernel
+@inlined
 def smooth_step(low: float, high: float, x: float) -> float:
     """A smooth step from 0 at low to 1 at high."""
     t = min(1.0, max(0.0, (x - low) / (high - low)))
     return t * t * (3.0 - 2.0 * t)
 
 
-@kernel
+@inlined
 def visible(size: float, footprint: float) -> float:
     """How much of a detail of that size is left at that footprint of a sample, 0 to 1."""
     return min(1.0, max(0.0, 1.6 - footprint / size))
 
 
-@kernel
+@inlined
 def grain(noise: Singles, u: float, v: float, scale: float, footprint: float) -> float:
     """Noise around 0 (-1 to 1) with features of about `scale` metres, fading when too fine."""
     left = visible(scale, footprint)

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.simulation.arrays import Floats, Indices, Singles, kernel
+from crosscity.simulation.arrays import Floats, Indices, Singles, inlined, kernel
 from crosscity.simulation.mesh import (
     AXIS_U,
     AXIS_V,
@@ -157,14 +157,14 @@ def _facing_axes(row: Floats, view: Floats, axes: Floats) -> None:
     axes[3], axes[4], axes[5] = vx, vy, vz
 
 
-@kernel
+@inlined
 def _cross(a: Floats, b: Floats, out: Floats) -> None:
     out[0] = a[1] * b[2] - a[2] * b[1]
     out[1] = a[2] * b[0] - a[0] * b[2]
     out[2] = a[0] * b[1] - a[1] * b[0]
 
 
-@kernel
+@inlined
 def _linear_in_pixels(c: Floats, focal: float, cx: float, cy: float, out: Floats, at: int) -> None:
     """c·((x-cx)/f, (cy-y)/f, 1) as coefficients of (x, y, 1)."""
     out[at] = c[0] / focal

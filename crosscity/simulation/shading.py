@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from crosscity.simulation.arrays import Colour, Floats, Indices, Singles, kernel
+from crosscity.simulation.arrays import Colour, Floats, Indices, Singles, inlined, kernel
 from crosscity.simulation.light import (
     BOUNCE,
     CLOUD_X,
@@ -66,7 +66,7 @@ def sky_colour(light: Floats, noise: Singles, x: float, y: float, z: float) -> C
     return r, g, b
 
 
-@kernel
+@inlined
 def _shadow_map(
     depth_map: Singles, view: Floats, x: float, y: float, z: float, margin: float
 ) -> float:
@@ -85,7 +85,7 @@ def _shadow_map(
     return (1 - fb) * top + fb * low
 
 
-@kernel
+@inlined
 def _normal(
     row: Floats, plane: Floats, u: float, v: float, vx: float, vy: float, vz: float, normal: Floats
 ) -> tuple[float, bool]:
@@ -136,7 +136,7 @@ def _normal(
     return slant, front
 
 
-@kernel
+@inlined
 def _openness(contact: Singles, frame: Floats, x: float, z: float) -> float:
     """How open the ground is to the sky (1 open, less under a car)."""
     cx, cz = (x - frame[0]) * frame[2], (z - frame[1]) * frame[2]
@@ -149,7 +149,7 @@ def _openness(contact: Singles, frame: Floats, x: float, z: float) -> float:
     return top + (low - top) * fz
 
 
-@kernel
+@inlined
 def _sunlight(
     row: Floats,
     normal: Floats,
@@ -178,7 +178,7 @@ def _sunlight(
     return sun * lit if lit >= 0.0 else sun
 
 
-@kernel
+@inlined
 def _sky_share(row: Floats, point: Floats, v: float, eye: float) -> float:
     """How much of the light of the sky arrives: streets are canyons, crowns are dark below."""
     share = 0.78 + 0.22 * min(1.0, max(0.0, point[1] - eye + 4.0) / 12.0)
@@ -187,7 +187,7 @@ def _sky_share(row: Floats, point: Floats, v: float, eye: float) -> float:
     return share
 
 
-@kernel
+@inlined
 def _mirrored(
     normal: Floats,
     vx: float,
@@ -211,7 +211,7 @@ def _mirrored(
     return r * k, g * k, b * k, mirror
 
 
-@kernel
+@inlined
 def _is_alike(ident: Indices, y: int, x: int) -> bool:
     """Whether one polygon fills the pixel of a sample (OVERSAMPLING is 2)."""
     y, x = y & ~1, x & ~1

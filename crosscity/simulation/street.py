@@ -85,12 +85,11 @@ class Street:
 
     def point(self, lateral: float, along: float, lift: float = 0.0) -> Point:
         """World position of street coordinates."""
-        yaw = self.yaw(along)
-        return (
-            0.5 * self.curvature * along * along + lateral * math.cos(yaw),
-            self.ground(along) + lift,
-            along - lateral * math.sin(yaw),
-        )
+        # tan, cos and sin of the street's direction there.
+        tan = self.curvature * along
+        cos = 1.0 / math.sqrt(1.0 + tan * tan)
+        x, z = 0.5 * tan * along + lateral * cos, along - lateral * tan * cos
+        return x, self.ground(along) + lift, z
 
     def crossing_at(self, along: float, margin: float = 0.0) -> bool:
         """Whether a cross street is there."""
@@ -155,7 +154,7 @@ def _crossings(style: CityStyle, draws: Draws) -> tuple[tuple[float, float], ...
     """Cross streets at random distances, none over the camera."""
     found = []
     for sign in (1.0, -1.0):
-        at = sign * draws.between((14.0, style.crossing_spacing[1]))
+        at = sign * draws.between((11.0, 0.6 * style.crossing_spacing[1]))
         while abs(at) < END - 30.0:
             width = (
                 2 * CROSS_WALK + draws.pick((1, 2, 2, 3)) * draws.between(style.lane_width) * 1.15

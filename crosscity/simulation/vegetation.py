@@ -20,8 +20,7 @@ _BARK: Final[RGB] = (92, 78, 64)
 _PALM_BARK: Final[RGB] = (136, 122, 104)
 
 
-def _leaves(seed: float, size: float) -> tuple[float, ...]:
-    del size
+def _leaves(seed: float) -> tuple[float, ...]:
     return look(
         Material.LEAF,
         VEGETATION,
@@ -53,7 +52,7 @@ def tree(kind: int, variant: int) -> Rows:
 
 
 def _broadleaf(mesh: Mesh, draws: Draws, wide: float, kind: int) -> None:
-    fork = draws.between((2.2, 3.2)) if kind == ROUND else 1.6
+    fork = draws.between((2.8, 3.6)) if kind == ROUND else 2.5
     lean = draws.between((-0.3, 0.3))
     mesh.capsule((0.0, -0.3, 0.0), (lean, fork, 0.0), 0.2, 0.15, _bark(_BARK))
     centre = (fork + 10.0) / 2
@@ -78,7 +77,7 @@ def _broadleaf(mesh: Mesh, draws: Draws, wide: float, kind: int) -> None:
             ),
             radius,
             radius * draws.between((0.75, 1.0)),
-            _leaves(draws.between((0.0, 40.0)), radius),
+            _leaves(draws.between((0.0, 40.0))),
         )
 
 
@@ -132,7 +131,7 @@ def _pine(mesh: Mesh, draws: Draws) -> None:
         if index % 3 == 0:
             mesh.capsule((lean, 6.2, 0.0), top, 0.12, 0.05, _bark((104, 78, 62)))
         radius = draws.between((1.1, 1.5))
-        mesh.sphere(top, radius, radius * 0.62, _leaves(draws.between((0.0, 40.0)), radius))
+        mesh.sphere(top, radius, radius * 0.62, _leaves(draws.between((0.0, 40.0))))
 
 
 @functools.cache
@@ -146,7 +145,7 @@ def bush(variant: int) -> Rows:
             (draws.between((-0.5, 0.5)), draws.between((0.2, 0.6)), draws.between((-0.4, 0.4))),
             radius,
             radius * 0.9,
-            _leaves(draws.between((0.0, 40.0)), radius),
+            _leaves(draws.between((0.0, 40.0))),
         )
     rows = mesh.rows()
     rows.setflags(write=False)
