@@ -66,14 +66,17 @@ def build_moving(
     key = Draws(_TRAFFIC_KEY, key_of(style.name), seed, place, time)
     stage = _Stage(style, street, sight)
     busy = key.between((0.35, 1.65))
-    for side, sign in ((LEFT, -1.0), (RIGHT, 1.0)):
+    sides = ((LEFT, -1.0), (RIGHT, 1.0))
+    for side, sign in sides:
         _park(stage, key.child(_PARKED, side), side, sign)
         _stand(stage, key.child(_RACKS, side), side, sign)
-        _walk(stage, key.child(_WALKERS, side), side, sign, key.between((0.4, 1.6)))
     tram_at = _tram(stage, key.child(_TRAM))
     for index, (lateral, direction) in enumerate(lane_centres(street, style.drives_on)):
         _drive(stage, key.child(_LANES, index), lateral, direction, busy, tram_at)
+    # Those who give way come last.
     _ride(stage, key.child(_TWO_WHEELERS), busy)
+    for side, sign in sides:
+        _walk(stage, key.child(_WALKERS, side), side, sign, key.between((0.4, 1.6)))
     return stage.mesh.rows(), stage.footprints
 
 
@@ -258,8 +261,9 @@ def _walk(stage: _Stage, draws: Draws, side: int, sign: float, busy: float) -> N
             end = near - 2.5 if one.chance(0.5) else far + 2.5
             lateral = sign * one.between((0.5, street.edge(side)))
             turn = one.pick((-0.5, 0.5)) * math.pi + one.between((-0.3, 0.3))
-            if abs(end) > 6.0:
-                _person(stage, one, lateral, end + one.between((-1.3, 1.3)), turn, 0.0)
+            spot = end + one.between((-1.3, 1.3))
+            if abs(end) > 6.0 and not _blocked(stage, lateral, spot):
+                _person(stage, one, lateral, spot, turn, 0.0)
 
 
 def _person(
