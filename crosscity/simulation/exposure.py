@@ -100,8 +100,9 @@ def develop(
                 total = 0.0
                 for j in range(n):
                     for i in range(n):
-                        # Bright spots saturate the sensor, so one sample cannot own a pixel.
-                        total += min(radiance[n * y + j, n * x + i, c], 4.0)
+                        # Bright spots saturate the sensor, so one sample cannot own a pixel; nor
+                        # can one that shading took below black, which has no root.
+                        total += min(max(radiance[n * y + j, n * x + i, c], 0.0), 4.0)
                 light = total / (n * n) * gain[c] * fall
                 value = (1.0 - math.exp(-1.25 * light)) ** 0.4545
                 curved = value * value * (3.0 - 2.0 * value)
