@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Final
 
-ALGORITHM_VERSION: Final = "9"
+ALGORITHM_VERSION: Final = "10"
 """Raised by hand whenever pictures change, for whatever reason."""
