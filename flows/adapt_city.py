@@ -7,6 +7,7 @@ from prefect import flow, unmapped
 from adapters.store import ArtifactRef
 from flows.pretrain_segmenter import pretrain_segmenter
 from flows.runner import one_part_at_a_time
+from tasks.arms import check_arm
 from tasks.labelled import labelled_part, labelled_parts
 from tasks.priors import extracted, harvested
 from tasks.training import adapt, fine_tune, segmenter_of, source_of
@@ -29,18 +30,20 @@ def adapt_city(
     Returns:
         The `adaptation` artifact, which holds the adapted segmenter.
     """
+    check_arm(arm)
     imagery, pairs = harvested(city, catalog)
+    priors = extracted(pairs, city, catalog) if arm == "full" else None
     name = segmenter_of(city, catalog)
-    segmenter = pretrain_segmenter(segmenter=name, seed=seed, catalog=catalog)
     owner, of_pairs = (city, pairs) if arm == "fine_tuned" else (source_of(name, catalog), None)
+    parts = labelled_parts(owner, "train", of_pairs, catalog)
+    segmenter = pretrain_segmenter(segmenter=name, seed=seed, catalog=catalog)
     labelled = labelled_part.map(
         unmapped(owner),
         unmapped("train"),
         unmapped(of_pairs),
-        labelled_parts(owner, "train", of_pairs, catalog),
+        parts,
         unmapped(catalog),
     ).result()
     if arm == "fine_tuned":
         return fine_tune(segmenter, labelled, seed, city, catalog)
-    priors = extracted(pairs, city, catalog) if arm == "full" else None
     return adapt(segmenter, labelled, imagery, pairs, priors, arm, seed, city, catalog)

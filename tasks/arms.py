@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from tasks.errors import InputError
+
 ARM_NAMES: Final = {
     "pretrained": "Pre-trained",
     "control": "Source training continued",
@@ -23,3 +25,9 @@ UNLABELLED_ARMS: Final = ("pretrained", "control", "bn", "ga", "ga_ca", "full")
 
 ADAPTED_ARMS: Final = tuple(arm for arm in ARM_NAMES if arm != "pretrained")
 """What `adapt-city` can run."""
+
+
+def check_arm(arm: str) -> None:
+    """Fails before any work; `InputError` tells the arms that `adapt-city` can run."""
+    if arm not in ADAPTED_ARMS:
+        raise InputError(f"there is no arm {arm!r} to adapt by; arms are {', '.join(ADAPTED_ARMS)}")

@@ -316,6 +316,12 @@ def checked_settings(defaults: Settings, changes: Mapping[str, Any]) -> Settings
     """
     kind = type(defaults)
     values = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    unknown = sorted(set(changes) - set(values))
+    if unknown:
+        raise InputError(
+            f"the catalog's settings of {kind.__name__} are wrong: there is no {unknown[0]!r}; "
+            f"there are {', '.join(values)}"
+        )
     try:
         return TypeAdapter(kind).validate_python({**values, **changes})
     except ValidationError as error:

@@ -159,7 +159,7 @@ class PrefectServer:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """One server for the whole session."""
-    from flows.cli.server import server_command
+    from flows.cli.server import server_command, server_environment
 
     home = tmp_path_factory.mktemp("prefect")
     with socket.socket() as probe:
@@ -173,7 +173,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
             server_command(port),
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PREFECT_HOME": str(home)},
+            env=server_environment(home, port),
         )
     try:
         wait_until(lambda: process.poll() is not None or _healthy(server), "the server is up")

@@ -76,7 +76,9 @@ class TerminalProgress:
         if done >= total and stage not in self._started:
             # Found in the store, or too quick to tell: said once, however often it is asked for.
             if stage not in self._finished:
-                self._console.print(f"{stage}: {done}/{total}", highlight=False, soft_wrap=True)
+                self._console.print(
+                    f"{stage}: {done}/{total}", highlight=False, markup=False, soft_wrap=True
+                )
             self._finished.add(stage)
             return
         started, first = self._started.setdefault(stage, (now, done))
@@ -86,7 +88,7 @@ class TerminalProgress:
         text = f"{stage}: {done}/{total}, {now - started:.0f} s"
         if first < done < total:
             text += f", about {(now - started) * (total - done) / (done - first):.0f} s left"
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
         if done >= total:
             del self._started[stage], self._said[stage]
             self._finished.add(stage)

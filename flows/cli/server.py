@@ -89,8 +89,7 @@ def running_server(root: Path) -> Iterator[str]:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env={
-                **os.environ,
-                "PREFECT_HOME": str(home),
+                **server_environment(home, port),
                 "PREFECT_LOGGING_LEVEL": "WARNING",
                 _CONSOLE_LEVEL: "NOTSET",
             },
@@ -117,6 +116,18 @@ def server_command(port: int) -> list[str]:
     ]
 
 
+def server_environment(home: Path, port: int) -> dict[str, str]:
+    """The environment of a server on a port.
+
+    Without the last, pages served on any port but 4200 ask whatever listens on 4200.
+    """
+    return {
+        **os.environ,
+        "PREFECT_HOME": str(home),
+        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+    }
+
+
 def run_dashboard(root: Path, environment: Mapping[str, str] = QUIET) -> int:
     """Runs the server in the foreground until it is interrupted; gives its exit code."""
     home = prefect_home(root)
@@ -124,7 +135,7 @@ def run_dashboard(root: Path, environment: Mapping[str, str] = QUIET) -> int:
     port = _free_port(DASHBOARD_PORT)
     process = subprocess.Popen(
         server_command(port),
-        env={**os.environ, **environment, "PREFECT_HOME": str(home)},
+        env={**server_environment(home, port), **environment},
     )
     try:
         return process.wait()

@@ -1,0 +1,66 @@
+"""The report is one page that anyone may be sent: nothing of its input is taken for HTML."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks import report
+from tasks.dashboard import artifact_slug, small_jpeg
+from tasks.errors import InputError
+from tasks.report import write_report
+from tasks.workspace import open_workspace
+
+pytestmark = pytest.mark.timeout(900)
+HOSTILE = '<script>alert("1")</script> & <img src=x onerror=alert(1)>'
+
+
+def test_names_and_credits_are_text_and_never_html(finished_run, monkeypatch):
+    workspace = open_workspace(str(finished_run.catalog))
+    parts = report._report_parts(workspace, "tokyo", 0)
+    monkeypatch.setattr(report.Imagery, "credits", lambda _self: [(HOSTILE, HOSTILE, 3)])
+    monkeypatch.setitem(report.ARM_NAMES, "ga", HOSTILE)
+    page = report._render(workspace, "tokyo", 0, parts)
+    assert "<script" not in page
+    assert "<img src=x" not in page
+    assert page.count("&lt;script&gt;") == 3
+
+
+def test_a_report_of_a_city_without_evaluation_says_what_to_run(write_catalog, tmp_path):
+    catalog = str(write_catalog(tmp_path))
+    with pytest.raises(InputError, match="run `crosscity harvest tokyo` first"):
+        write_report.fn("tokyo", 0, catalog)
+
+
+def test_the_best_of_the_unlabelled_arms_is_marked_and_the_bound_is_not(finished_run):
+    workspace = open_workspace(str(finished_run.catalog))
+    parts = report._report_parts(workspace, "tokyo", 0)
+    scored = {
+        arm: report.read_evaluation(workspace.store, ref)
+        for arm, ref in report._evaluations(parts).items()
+    }
+    rows = list(report._table(scored))
+    for column, cell in enumerate(rows[-1]["cells"]):
+        assert not cell["best"]
+        shown = [row["cells"][column] for row in rows[:-1]]
+        marked = [float(cell["text"]) for cell in shown if cell["best"]]
+        known = [float(cell["text"]) for cell in shown if cell["text"] != "–"]
+        assert not marked or set(marked) == {max(known)}
+
+
+@pytest.mark.parametrize("size", [(40, 60), (700, 1400)])
+def test_pictures_for_the_dashboard_fit_their_limit(size):
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    data = small_jpeg(noise, 30_000)
+    assert len(data) <= 30_000
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.width / picture.height == pytest.approx(size[1] / size[0], rel=0.02)
+    assert base64.b64encode(data)
+
+
+def test_keys_of_dashboard_artifacts_are_what_prefect_demands():
+    assert artifact_slug("Losses tokyo_GA+CA (1)") == "losses-tokyo-ga-ca-1"

@@ -1,0 +1,192 @@
+"""Trainings go on from their own checkpoints only, and load weights that fit only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from adapters.catalog import load_catalog
+from adapters.store import Store
+from crosscity.adaptation import FineTuning, FineTuningSettings, Pretraining, PretrainingSettings
+from tasks.errors import InputError
+from tasks.training import (
+    CHECKPOINT,
+    Place,
+    checked_settings,
+    fresh_segmenter,
+    read_segmenter,
+    run_resumably,
+    write_segmenter,
+)
+from tasks.workspace import Workspace
+
+SETTINGS = PretrainingSettings(steps=4, batch_size=2)
+SMALL = {"architecture": "compact", "options": {"width": 8}}
+LARGE = {"architecture": "compact", "options": {"width": 16}}
+PLACE = Place("segmenter", "frankfurt", "akey", "pre-train compact")
+
+
+class Labelled:
+    """Four images whose halves are road and sky."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def images(self, indices):
+        labels = self.labels(indices)
+        return np.repeat(labels[..., None] * 20, 3, axis=-1).astype(np.uint8)
+
+    def labels(self, indices):
+        labels = np.zeros((len(indices), 32, 64), dtype=np.uint8)
+        labels[:, :16] = 10
+        return labels
+
+
+@pytest.fixture
+def workspace(write_catalog, tmp_path) -> Workspace:
+    catalog = load_catalog(write_catalog(tmp_path))
+    return Workspace(catalog, tmp_path, Store(tmp_path / "store"), catalog.computes["laptop"])
+
+
+def pretraining(model=SMALL, settings=SETTINGS, seed=0) -> Pretraining:
+    return Pretraining(fresh_segmenter(model, seed), Labelled(), settings, seed=seed)
+
+
+class Interrupted(Exception):  # noqa: N818 - it stands for a kill
+    pass
+
+
+def interrupt(workspace, training, *, after: int, monkeypatch) -> None:
+    """Runs a training until so many checkpoints are saved."""
+    from tasks import training as module
+
+    saved, save = [], module._save
+
+    def save_then_stop(*arguments):
+        save(*arguments)
+        saved.append(1)
+        if len(saved) == after:
+            raise Interrupted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_save", save_then_stop)
+        with pytest.raises(Interrupted):
+            run_resumably(training, workspace, PLACE, every=1)
+
+
+def test_a_training_resumed_anywhere_ends_with_the_same_weights(workspace, monkeypatch):
+    whole = pretraining()
+    history = run_resumably(
+        whole, replace(workspace, store=Store(workspace.root / "b")), PLACE, every=3
+    )
+    for after in (1, 3):
+        workspace.store.clear_progress("segmenter", "frankfurt", "akey")
+        interrupt(workspace, pretraining(), after=after, monkeypatch=monkeypatch)
+        resumed = pretraining()
+        assert run_resumably(resumed, workspace, PLACE, every=2) == history
+        for name, tensor in whole.segmenter.state_dict().items():
+            assert torch.equal(tensor, resumed.segmenter.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(lambda: pretraining(model=LARGE), id="another architecture"),
+        pytest.param(
+            lambda: pretraining(settings=replace(SETTINGS, steps=9)), id="another number of steps"
+        ),
+        pytest.param(
+            lambda: FineTuning(
+                fresh_segmenter(SMALL, 0),
+                Labelled(),
+                FineTuningSettings(steps=4, batch_size=2),
+                seed=0,
+            ),
+            id="another kind of training",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_told_in_one_sentence(workspace, monkeypatch, other):
+    interrupt(workspace, pretraining(), after=2, monkeypatch=monkeypatch)
+    with pytest.raises(InputError) as told:
+        run_resumably(other(), workspace, PLACE, every=1)
+    text = str(told.value)
+    assert "does not fit this training" in text
+    assert str(workspace.root / "store" / ".progress") in text
+    assert text.endswith("delete it and run again")
+    assert "\n" not in text
+
+
+def test_a_checkpoint_that_is_none_is_told_in_one_sentence(workspace):
+    workspace.store.save_progress("segmenter", "frankfurt", "akey", CHECKPOINT, b"not safetensors")
+    with pytest.raises(InputError, match="does not fit this training"):
+        run_resumably(pretraining(), workspace, PLACE, every=1)
+
+
+def segmenter_artifact(store: Store, described: dict, weights_of: dict):
+    with store.draft(
+        "segmenter", "frankfurt", "akey", inputs={}, parameters={}, version="1"
+    ) as draft:
+        write_segmenter(draft, fresh_segmenter(weights_of, 0), described)
+    return draft.ref
+
+
+def test_a_segmenter_comes_back_as_it_was_written(workspace):
+    ref = segmenter_artifact(workspace.store, SMALL, SMALL)
+    model, network = read_segmenter(workspace.store, ref)
+    assert model == SMALL
+    for name, tensor in fresh_segmenter(SMALL, 0).state_dict().items():
+        assert torch.equal(tensor, network.state_dict()[name])
+
+
+def test_weights_of_another_architecture_are_told_in_one_sentence(workspace):
+    ref = segmenter_artifact(workspace.store, LARGE, SMALL)
+    with pytest.raises(InputError) as told:
+        read_segmenter(workspace.store, ref)
+    assert "weights.safetensors" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_weights_of_no_segmenter_at_all_are_told_in_one_sentence(workspace):
+    with workspace.store.draft(
+        "segmenter", "frankfurt", "akey", inputs={}, parameters={}, version="1"
+    ) as draft:
+        (draft.path / "model.json").write_text(json.dumps({**SMALL, "config": {}}))
+        save_file({"weight": torch.zeros(3)}, draft.path / "weights.safetensors")
+    with pytest.raises(InputError) as told:
+        read_segmenter(workspace.store, draft.ref)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"architecture": "hourglass", "options": {}}, "hourglass"),
+        ({"architecture": "compact", "options": {"width": 7}}, "width"),
+        ({"architecture": "compact", "options": {"depth": 3}}, "depth"),
+    ],
+)
+def test_an_architecture_that_is_not_there_is_told(model, said):
+    with pytest.raises(InputError, match=said):
+        fresh_segmenter(model, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stepps": 3}, "stepps"),
+        ({"steps": "many"}, "steps"),
+        ({"steps": 0}, "steps must be greater than 0"),
+        ({"optimiser": "magic"}, "optimiser"),
+    ],
+)
+def test_wrong_settings_in_the_catalog_are_told_by_field(changes, said):
+    with pytest.raises(InputError) as told:
+        checked_settings(PretrainingSettings(), changes)
+    assert said in str(told.value)
+    assert "\n" not in str(told.value)
