@@ -2,7 +2,8 @@
 
 The published program follows one maximum after the other and drops a way that reaches a cell which
 was reached before with a score at least as high. The same comes out of one sweep down the levels
-that keeps, for each cell, the best score: a cell's way down depends on nothing but the cell.
+that keeps, for each cell, the best score: a cell's way down depends on nothing but the cell. Patch
+by patch, the sweep touches one response map at a time, and patches do not wait for each other.
 """
 
 from __future__ import annotations
@@ -13,136 +14,203 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.matching.pyramid import Pyramid
+from crosscity.matching.pyramid import Level, Pyramid
+from crosscity.matching.responses import STEPS
+from crosscity.matching.windows import Windows
+from crosscity.matching.workers import Workers
 
 Float = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
+Int = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class Reached:
-    """Cells of response maps that were reached, and how well.
+    """Cells of the response maps of a level that were reached, and how well.
 
     Attributes:
-        cell: int64 flat index (patch, y, x) into the maps of a level, each once, in no
-            meaningful order.
+        starts: (n + 1,) int64: the cells of patch p are numbers `starts[p]` … `starts[p + 1]`.
+        cell: int32 flat index (y, x) into the patch's window, each once.
         score: float32 sum of the responses on the way from the top.
         entry: int32 rank of the maximum where the way began.
     """
 
-    cell: Index
+    starts: Index
+    cell: Int
     score: Float
-    entry: npt.NDArray[np.int32]
-
-
-def backtrack(pyramid: Pyramid) -> tuple[Reached, tuple[int, int]]:
-    """Follows every maximum of the top level down to the atomic patches.
-
-    Returns:
-        The cells reached at level 0, and (height, width) of its maps.
-    """
-    reached = top_entries(pyramid.top)
-    shape = (pyramid.top.shape[1], pyramid.top.shape[2])
-    for level in reversed(pyramid.levels):
-        below = level.below
-        cells, scores, entries = _descend(
-            reached.cell,
-            reached.score,
-            reached.entry,
-            level.children,
-            below.values,
-            below.codes,
-            below.height,
-            below.width,
-        )
-        reached = Reached(cells, scores, entries)
-        shape = (below.height, below.width)
-    return reached, shape
+    entry: Int
 
 
 def top_entries(top: Float) -> Reached:
-    """Every cell of the largest patches' maps with a response above 0, best first."""
-    responses = top.ravel()
-    cells = np.flatnonzero(responses > 0)
-    order = np.argsort(-responses[cells], kind="stable")
-    cells = cells[order]
-    return Reached(cells, responses[cells], np.arange(len(cells), dtype=np.int32))
+    """Every cell of the largest patches' maps with a response above 0, ranked by response.
+
+    Of equal responses the first in row-major order ranks higher.
+    """
+    flat = top.reshape(len(top), -1)
+    patch, cell = np.nonzero(flat > 0)
+    score = flat[patch, cell]
+    entry = np.empty(len(cell), dtype=np.int32)
+    entry[np.argsort(-score, kind="stable")] = np.arange(len(cell), dtype=np.int32)
+    starts = np.searchsorted(patch, np.arange(len(top) + 1))
+    return Reached(starts.astype(np.int64), cell.astype(np.int32), score, entry)
+
+
+def backtrack(pyramid: Pyramid, workers: Workers) -> Reached:
+    """Follows every maximum of the top level down to the level above the atomic patches.
+
+    The last step is `reciprocal_matches`, which needs no more of it than the best.
+    """
+    reached = top_entries(pyramid.top)
+    for level in reversed(pyramid.levels[1:]):
+        reached = descend(level, reached, workers)
+    return reached
+
+
+def parents_of(children: Index, count: int) -> Index:
+    """The inverse of `children_of`: (count, 4), the parent whose k-th child this is, or -1."""
+    parents = np.full((count, 4), -1, dtype=np.int64)
+    for k in range(4):
+        present = np.flatnonzero(children[:, k] >= 0)
+        parents[children[present, k], k] = present
+    return parents
+
+
+def descend(level: Level, reached: Reached, workers: Workers) -> Reached:
+    """One level down: each cell to its four children, at the best of the 3×3 around twice it.
+
+    score(child) = score + response(child). Of the ways that meet in a cell the best score stays;
+    of equal ones, that of the higher ranking entry.
+    """
+    below = level.below.windows
+    parents = parents_of(level.children, len(below))
+
+    def follow(part: tuple[int, int]) -> tuple[Index, Int, Float, Int]:
+        found: tuple[Index, Int, Float, Int] = _descend(
+            reached.starts,
+            reached.cell,
+            reached.score,
+            reached.entry,
+            parents,
+            level.shifts,
+            level.windows.width,
+            level.below.cells,
+            below.top,
+            below.left,
+            below.height,
+            below.width,
+            *part,
+        )
+        return found
+
+    parts = workers.each(follow, workers.chunks(len(below)))
+    counts, cells, scores, entries = (np.concatenate(column) for column in zip(*parts, strict=True))
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Reached(starts, cells, scores, entries)
 
 
 @njit(cache=True, nogil=True)
-def _slot(table: Index, cell: int) -> int:
-    """Where a cell stands, or would stand, in an open-addressing table of 2^n slots."""
-    mask = len(table) - 1
-    # Fibonacci hashing spreads neighbouring cells; the upper bits are the well-mixed ones.
-    slot = ((cell * 0x9E3779B97F4A7C1) >> 20) & mask
-    while table[slot] >= 0 and table[slot] != cell:
-        slot = (slot + 1) & mask
-    return slot
+def step_down(
+    cell: int,
+    width: int,
+    shift: Int,
+    cells: npt.NDArray[np.uint16],
+    top: int,
+    left: int,
+    below_width: int,
+) -> tuple[int, int]:
+    """Where a cell of a patch leads in one child.
 
+    Args:
+        cell: Flat index in the patch's window.
+        width: Of the patch's window.
+        shift: (2,) of the child's pooled map against the patch's.
+        cells: (h, w) pooled map of the child, as stored.
+        top: First row of the child's window in the whole map.
+        left: First column.
+        below_width: Columns of the child's window.
 
-@njit(cache=True, nogil=True)
-def _grown(
-    table: Index, scores: Float, entries: npt.NDArray[np.int32]
-) -> tuple[Index, Float, npt.NDArray[np.int32]]:
-    larger = np.full(2 * len(table), -1, dtype=np.int64)
-    larger_scores = np.empty(len(larger), dtype=np.float32)
-    larger_entries = np.empty(len(larger), dtype=np.int32)
-    for old in range(len(table)):
-        if table[old] >= 0:
-            new = _slot(larger, table[old])
-            larger[new] = table[old]
-            larger_scores[new] = scores[old]
-            larger_entries[new] = entries[old]
-    return larger, larger_scores, larger_entries
+    Returns:
+        Flat index in the child's window and the stored value there; -1 and 0 where the child does
+        not reach so far or has no response at all.
+    """
+    i = cell // width + shift[0]
+    j = cell % width + shift[1]
+    if not (0 <= i < cells.shape[0] and 0 <= j < cells.shape[1]):
+        return -1, 0
+    stored = np.int64(cells[i, j])
+    value = stored >> 4
+    if value == 0:
+        return -1, 0
+    rank = 8 - (stored & 15)
+    y = 2 * i + rank // 3 - 1 - (top & 1)
+    x = 2 * j + rank % 3 - 1 - (left & 1)
+    return y * below_width + x, value
 
 
 @njit(cache=True, nogil=True)
 def _descend(
-    cell: Index,
+    starts: Index,
+    cell: Int,
     score: Float,
-    entry: npt.NDArray[np.int32],
-    children: Index,
-    values: npt.NDArray[np.uint16],
-    codes: npt.NDArray[np.uint8],
-    height: int,
+    entry: Int,
+    parents: Index,
+    shifts: Int,
     width: int,
-) -> tuple[Index, Float, npt.NDArray[np.int32]]:
-    """One level down: each cell to its four children, at the best of the 3×3 around twice it.
-
-    Of the ways that meet in a cell the best score stays; of equal ones, that of the better entry.
-    """
-    pooled_height, pooled_width = values.shape[1:]
-    area = pooled_height * pooled_width
-    table = np.full(1 << 12, -1, dtype=np.int64)
-    scores = np.empty(len(table), dtype=np.float32)
-    entries = np.empty(len(table), dtype=np.int32)
-    count = 0
-    for n in range(len(cell)):
-        if 2 * (count + 4) > len(table):
-            table, scores, entries = _grown(table, scores, entries)
-        patch, rest = cell[n] // area, cell[n] % area
-        y, x = rest // pooled_width, rest % pooled_width
+    cells: npt.NDArray[np.uint16],
+    top: Int,
+    left: Int,
+    height: int,
+    below_width: int,
+    begin: int,
+    end: int,
+) -> tuple[Index, Int, Float, Int]:
+    scores = np.full(height * below_width, -1, dtype=np.float32)
+    entries = np.empty(height * below_width, dtype=np.int32)
+    touched = np.empty(height * below_width, dtype=np.int32)
+    counts = np.zeros(end - begin, dtype=np.int64)
+    out_cell = np.empty(1024, dtype=np.int32)
+    out_score = np.empty(1024, dtype=np.float32)
+    out_entry = np.empty(1024, dtype=np.int32)
+    total = 0
+    for child in range(begin, end):
+        count = 0
         for k in range(4):
-            child = children[patch, k]
-            there_y = y + (-1 if k < 2 else 1)
-            there_x = x + (-1 if k % 2 == 0 else 1)
-            if child < 0 or not (0 <= there_y < pooled_height and 0 <= there_x < pooled_width):
+            parent = parents[child, k]
+            if parent < 0:
                 continue
-            value = values[child, there_y, there_x]
-            if value == 0:
-                continue
-            code = codes[child, there_y, there_x]
-            best_y = 2 * there_y + code // 3 - 1
-            best_x = 2 * there_x + code % 3 - 1
-            reached = (child * height + best_y) * width + best_x
-            total = score[n] + np.float32(value / 65535.0)
-            slot = _slot(table, reached)
-            if table[slot] < 0:
-                table[slot] = reached
-                count += 1
-            elif total < scores[slot] or (total == scores[slot] and entry[n] >= entries[slot]):
-                continue
-            scores[slot] = total
-            entries[slot] = entry[n]
-    taken = np.flatnonzero(table >= 0)
-    return table[taken], scores[taken], entries[taken]
+            shift = shifts[parent, k]
+            for n in range(starts[parent], starts[parent + 1]):
+                there, value = step_down(
+                    cell[n], width, shift, cells[child], top[child], left[child], below_width
+                )
+                if there < 0:
+                    continue
+                reached = score[n] + np.float32(value) / np.float32(STEPS)
+                if scores[there] < 0:
+                    touched[count] = there
+                    count += 1
+                elif reached < scores[there] or (
+                    reached == scores[there] and entry[n] >= entries[there]
+                ):
+                    continue
+                scores[there] = reached
+                entries[there] = entry[n]
+        while total + count > len(out_cell):
+            out_cell = np.concatenate((out_cell, np.empty_like(out_cell)))
+            out_score = np.concatenate((out_score, np.empty_like(out_score)))
+            out_entry = np.concatenate((out_entry, np.empty_like(out_entry)))
+        for n in range(count):
+            there = touched[n]
+            out_cell[total + n] = there
+            out_score[total + n] = scores[there]
+            out_entry[total + n] = entries[there]
+            scores[there] = -1
+        total += count
+        counts[child - begin] = count
+    return counts, out_cell[:total].copy(), out_score[:total].copy(), out_entry[:total].copy()
+
+
+def window_places(windows: Windows, cell: Index) -> tuple[Index, Index]:
+    """(y, x) in the whole map of one cell of each patch's window."""
+    y, x = np.divmod(cell, windows.width)
+    return y + windows.top, x + windows.left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,14 +10,24 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.matching.responses import PooledMaps, allocate, pool_map, rectification_table
+from crosscity.matching.descriptors import CONSTANT, ORIENTATIONS
+from crosscity.matching.responses import PooledMaps, allocate, pool_rows, rectification_table
+from crosscity.matching.windows import Windows, windows_of_level
+from crosscity.matching.workers import Workers
 
 Float = npt.NDArray[np.float32]
 
 PATCH: Final = 4
 """Side of an atomic patch in cells of the descriptor map."""
-BLOCK_BYTES: Final = 48 * 1024 * 1024
-"""Correlation of one block of patches; beyond the caches, but small beside the stored maps."""
+TERMS: Final = ORIENTATIONS * PATCH * PATCH + 1
+"""Products in one correlation; the constant channel's sixteen are one, as all are equal."""
+TILE: Final = 12288
+"""Windows in one matrix product. With `BLOCK` patches, what it reads and writes stays in one core's
+share of the last cache."""
+BLOCK: Final = 96
+"""Patches in one matrix product."""
+SLAB_BYTES: Final = 24 * 1024 * 1024
+"""Windows of the second image that one thread holds at a time when a radius is given."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,8 @@ class AtomicPatches:
     """The non-overlapping 4×4 patches of the first image, L2-normalised.
 
     Attributes:
-        vectors: (n, 9 · 16) float32, row by row of the patch grid.
+        vectors: (n, 129) float32: eight orientations of 4×4 cells, row by row; last, the value
+            that all sixteen cells of the constant channel have.
         rows: Patches from top to bottom.
         columns: Patches from left to right.
     """
@@ -36,32 +48,90 @@ class AtomicPatches:
 
 def atomic_patches(descriptors: Float) -> AtomicPatches:
     """Cuts (9, 4 r, 4 c) descriptors into r × c patches of unit length."""
-    channels, height, width = descriptors.shape
+    height, width = descriptors.shape[1:]
     rows, columns = height // PATCH, width // PATCH
-    cut = descriptors[:, : rows * PATCH, : columns * PATCH]
-    grid = cut.reshape(channels, rows, PATCH, columns, PATCH).transpose(1, 3, 0, 2, 4)
-    vectors = np.ascontiguousarray(grid).reshape(rows * columns, -1)
-    lengths = np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
-    return AtomicPatches(vectors / lengths, rows, columns)
+    cut = descriptors[:ORIENTATIONS, : rows * PATCH, : columns * PATCH]
+    grid = cut.reshape(ORIENTATIONS, rows, PATCH, columns, PATCH).transpose(1, 3, 0, 2, 4)
+    vectors = np.empty((rows * columns, TERMS), dtype=np.float32)
+    vectors[:, :-1] = grid.reshape(rows * columns, -1)
+    vectors[:, -1] = CONSTANT
+    squares = np.einsum("nk,nk->n", vectors[:, :-1], vectors[:, :-1])
+    squares += PATCH * PATCH * CONSTANT * CONSTANT
+    vectors /= np.sqrt(squares)[:, None]
+    return AtomicPatches(vectors, rows, columns)
 
 
-def windows(descriptors: Float) -> Float:
-    """Every 4×4 window of the second image, of unit length; zero outside the image.
+@dataclass(frozen=True)
+class SecondImage:
+    """The second image, ready to be cut into 4×4 windows.
+
+    The window at (y, x), 0 ≤ y ≤ h, 0 ≤ x ≤ w, covers the rows y - 2 … y + 1 and the columns
+    x - 2 … x + 1; outside the image it is zero.
+
+    Attributes:
+        padded: (8, h + 4, w + 4) float32 orientations with a rim of two zeros.
+        inverse: (h + 1, w + 1) float32, one over the length of the part of each window inside.
+        constant: (h + 1, w + 1) float32, the sum of the constant channel over that part.
+    """
+
+    padded: Float
+    inverse: Float
+    constant: Float
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        """(height, width) of a whole response map."""
+        return self.inverse.shape[0], self.inverse.shape[1]
+
+
+def second_image(descriptors: Float) -> SecondImage:
+    """Prepares (9, h, w) descriptors."""
+    padded = np.pad(descriptors[:ORIENTATIONS], ((0, 0), (2, 2), (2, 2)))
+    inside = np.pad(np.ones(descriptors.shape[1:], dtype=np.float32), 2)
+    squares = np.einsum("kyx,kyx->yx", padded, padded) + CONSTANT * CONSTANT * inside
+    inverse = 1.0 / np.sqrt(_window_sums(squares))
+    constant = CONSTANT * _window_sums(inside)
+    return SecondImage(padded, inverse.astype(np.float32), constant.astype(np.float32))
+
+
+def _window_sums(padded: Float) -> Float:
+    height, width = padded.shape[0] - 3, padded.shape[1] - 3
+    rows = sum(padded[k : k + height] for k in range(PATCH))
+    total: Float = sum(rows[:, k : k + width] for k in range(PATCH))  # type: ignore[index]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def fill_windows(
+    padded: Float, inverse: Float, constant: Float, top: int, left: int, out: Float
+) -> None:
+    """Cuts out normalised windows, one a column of a matrix.
 
     Args:
-        descriptors: (9, h, w).
-
-    Returns:
-        (9 · 16, (h + 1) (w + 1)) float32: the window at column y (w + 1) + x covers the cells
-        x - 2 … x + 1 and y - 2 … y + 1. The length is that of the part inside the image.
+        padded: As in `SecondImage`.
+        inverse: As in `SecondImage`.
+        constant: As in `SecondImage`.
+        top: y of the first window.
+        left: x of the first window.
+        out: (129, rows, columns) float32, written; the order of `AtomicPatches.vectors`.
     """
-    channels, height, width = descriptors.shape
-    padded = np.pad(descriptors, ((0, 0), (2, 2), (2, 2)))
-    view = np.lib.stride_tricks.sliding_window_view(padded, (PATCH, PATCH), axis=(1, 2))
-    columns = np.ascontiguousarray(view.transpose(0, 3, 4, 1, 2), dtype=np.float32)
-    flat = columns.reshape(channels * PATCH * PATCH, (height + 1) * (width + 1))
-    flat /= np.sqrt(np.einsum("kn,kn->n", flat, flat))
-    return flat
+    rows, columns = out.shape[1:]
+    for channel in range(padded.shape[0]):
+        for dy in range(4):
+            for dx in range(4):
+                term = 16 * channel + 4 * dy + dx
+                for y in range(rows):
+                    source = padded[channel, top + y + dy, left + dx : left + dx + columns]
+                    scale = inverse[top + y, left : left + columns]
+                    line = out[term, y]
+                    for x in range(columns):
+                        line[x] = source[x] * scale[x]
+    for y in range(rows):
+        source = constant[top + y, left : left + columns]
+        scale = inverse[top + y, left : left + columns]
+        line = out[out.shape[0] - 1, y]
+        for x in range(columns):
+            line[x] = source[x] * scale[x]
 
 
 def border_factors(patches: AtomicPatches) -> tuple[Float, Float]:
@@ -74,11 +144,12 @@ def border_factors(patches: AtomicPatches) -> tuple[Float, Float]:
         Factors of rows and of columns, each (n, 4): for the first, second, last but one and last
         row (column) of the response map.
     """
-    shape = (len(patches.vectors), -1, PATCH, PATCH)
-    squares = (patches.vectors * patches.vectors).reshape(shape).sum(axis=1)
+    squares = patches.vectors * patches.vectors
+    grid = squares[:, :-1].reshape(-1, ORIENTATIONS, PATCH, PATCH).sum(axis=1)
+    grid += squares[:, -1, None, None]
     inside = (slice(2, 4), slice(1, 4), slice(0, 3), slice(0, 2))
-    rows = [squares[:, part, :].sum(axis=(1, 2)) for part in inside]
-    columns = [squares[:, :, part].sum(axis=(1, 2)) for part in inside]
+    rows = [grid[:, part, :].sum(axis=(1, 2)) for part in inside]
+    columns = [grid[:, :, part].sum(axis=(1, 2)) for part in inside]
     return _inverse_roots(rows), _inverse_roots(columns)
 
 
@@ -87,74 +158,210 @@ def _inverse_roots(parts: list[Float]) -> Float:
 
 
 def correlate(
-    patches: AtomicPatches, descriptors: Float, *, power: float, radius: float | None
+    patches: AtomicPatches,
+    image: SecondImage,
+    *,
+    power: float,
+    radius: int | None = None,
+    workers: Workers,
 ) -> PooledMaps:
     """Response maps of all atomic patches, pooled (eq. 1 and 6).
 
     response(p, x) = ⟨patch_p, window_x⟩ / (‖patch_p‖ ‖window_x‖), in [0, 1] as descriptors are ≥ 0.
 
+    Matrix products over tiles small enough that their result is pooled while it is in the cache.
+
     Args:
         patches: Of the first image.
-        descriptors: (9, h, w) of the second image.
+        image: The second image.
         power: Exponent of the rectification.
         radius: Largest displacement in cells along each axis; ``None`` for any.
+        workers: The threads to work with.
 
     Returns:
-        Pooled maps of (h + 1) × (w + 1) responses; beyond the radius they are 0.
+        Pooled maps of (h + 1) × (w + 1) responses, or of the part within the radius.
     """
-    height, width = descriptors.shape[1] + 1, descriptors.shape[2] + 1
-    columns = windows(descriptors)
-    rows_factor, columns_factor = border_factors(patches)
-    count = len(patches.vectors)
-    pooled = allocate(count, height, width)
-    block = max(1, BLOCK_BYTES // (4 * height * width))
-    reach = np.inf if radius is None else float(radius)
-    table = rectification_table(power)
-    for start in range(0, count, block):
-        stop = min(start + block, count)
-        full = (patches.vectors[start:stop] @ columns).reshape(-1, height, width)
-        _finish(
-            full,
-            rows_factor[start:stop],
-            columns_factor[start:stop],
-            start,
-            patches.columns,
-            reach,
-            table,
-            pooled.values[start:stop],
-            pooled.codes[start:stop],
-        )
+    windows = windows_of_level(0, patches.rows, patches.columns, image.whole, radius)
+    pooled = allocate(windows)
+    correlation = _Correlation(patches, image, pooled, power)
+    regions = _tiles(windows) if windows.everywhere else _bands(patches, windows)
+    workers.each(correlation.make, list(regions))
     return pooled
 
 
+@dataclass(frozen=True)
+class _Region:
+    """Work for one thread: windows of the second image that are cut out once.
+
+    Attributes:
+        begin: First row of the whole pooled map, of those whose windows are cut out.
+        end: One beyond the last.
+        left: First column of the whole pooled map.
+        right: One beyond the last.
+        groups: Patches, and which pooled rows their maps need; any of them fit in the region.
+    """
+
+    begin: int
+    end: int
+    left: int
+    right: int
+    groups: tuple[tuple[npt.NDArray[np.int64], int, int], ...]
+
+
+def _rows_of_a_tile(width: int) -> int:
+    """Rows of the pooled map that one matrix product over this width is for."""
+    return max(TILE // (2 * width), 1)
+
+
+def _tiles(windows: Windows) -> Iterator[_Region]:
+    """The whole map in tiles, each for all patches."""
+    everyone = np.arange(len(windows))
+    height, width = (windows.whole_height + 1) // 2, (windows.whole_width + 1) // 2
+    step = _rows_of_a_tile(windows.whole_width)
+    for begin in range(0, height, step):
+        end = min(begin + step, height)
+        yield _Region(begin, end, 0, width, ((everyone, begin, end),))
+
+
+def _bands(patches: AtomicPatches, windows: Windows) -> Iterator[_Region]:
+    """Squares of neighbouring patches, whose windows overlap most of the way.
+
+    Below each other in one band as long as the memory for one thread allows: they share the
+    windows that are cut out.
+    """
+    # Wider squares compute more that is not asked for, narrower ones make poor matrix products.
+    side = min(max(windows.width // 16, 8), 24)
+    pooled_height, pooled_width = (windows.height + 1) // 2, (windows.width + 1) // 2
+    for column in range(0, patches.columns, side):
+        across = np.arange(column, min(column + side, patches.columns))
+        left = int(windows.left[across[0]]) // 2
+        right = int(windows.left[across[-1]]) // 2 + pooled_width
+        tallest = SLAB_BYTES // (4 * TERMS * 2 * (right - left))
+        groups: list[tuple[npt.NDArray[np.int64], int, int]] = []
+        for row in range(0, patches.rows, side):
+            down = np.arange(row, min(row + side, patches.rows))
+            begin = int(windows.top[down[0] * patches.columns]) // 2
+            end = int(windows.top[down[-1] * patches.columns]) // 2 + pooled_height
+            if groups and 2 * (end - groups[0][1]) > tallest:
+                yield _Region(groups[0][1], groups[-1][2], left, right, tuple(groups))
+                groups = []
+            members = (down[:, None] * patches.columns + across[None, :]).ravel()
+            groups.append((members, begin, end))
+        yield _Region(groups[0][1], groups[-1][2], left, right, tuple(groups))
+
+
+class _Correlation:
+    """What all regions of one pair share."""
+
+    def __init__(
+        self, patches: AtomicPatches, image: SecondImage, pooled: PooledMaps, power: float
+    ) -> None:
+        self._vectors = patches.vectors
+        self._image = image
+        self._pooled = pooled
+        self._factors = border_factors(patches)
+        self._table = rectification_table(power)
+
+    def make(self, region: _Region) -> None:
+        """Makes the pooled maps of a region's patches, as far as they lie in it."""
+        height, width = self._image.whole
+        top, bottom = max(2 * region.begin - 1, 0), min(2 * region.end, height)
+        left, right = max(2 * region.left - 1, 0), min(2 * region.right, width)
+        slab = np.empty((TERMS, bottom - top, right - left), dtype=np.float32)
+        image = self._image
+        fill_windows(image.padded, image.inverse, image.constant, top, left, slab)
+        step = _rows_of_a_tile(right - left)
+        products = np.empty(BLOCK * (2 * step + 1) * (right - left), dtype=np.float32)
+        scratch = np.empty((2, right - left + 4), dtype=np.int32)
+        for members, first, last in region.groups:
+            for begin in range(first, last, step):
+                end = min(begin + step, last)
+                above, below = max(2 * begin - 1, 0), min(2 * end, height)
+                columns = slab[:, above - top : below - top].reshape(TERMS, -1)
+                for start in range(0, len(members), BLOCK):
+                    block = members[start : start + BLOCK]
+                    tile = products[: len(block) * columns.shape[1]].reshape(len(block), -1)
+                    np.matmul(self._vectors[block], columns, out=tile)
+                    self._finish(
+                        tile.reshape(len(block), below - above, right - left),
+                        (above, left),
+                        block,
+                        (begin, end),
+                        scratch,
+                    )
+
+    def _finish(
+        self,
+        tile: Float,
+        corner: tuple[int, int],
+        block: npt.NDArray[np.int64],
+        rows: tuple[int, int],
+        scratch: npt.NDArray[np.int32],
+    ) -> None:
+        windows = self._pooled.windows
+        _finish_tile(
+            tile,
+            tile.view(np.int32),
+            *corner,
+            block,
+            *self._factors,
+            windows.top,
+            windows.left,
+            windows.height,
+            windows.width,
+            windows.whole_height,
+            windows.whole_width,
+            *rows,
+            self._table,
+            scratch,
+            self._pooled.cells,
+        )
+
+
 @njit(cache=True, nogil=True)
-def _finish(
-    full: Float,
+def _finish_tile(
+    tile: Float,
+    bits: npt.NDArray[np.int32],
+    first_row: int,
+    first_column: int,
+    block: npt.NDArray[np.int64],
     rows_factor: Float,
     columns_factor: Float,
-    first: int,
-    grid_columns: int,
-    radius: float,
+    top: npt.NDArray[np.int32],
+    left: npt.NDArray[np.int32],
+    height: int,
+    width: int,
+    whole_height: int,
+    whole_width: int,
+    begin: int,
+    end: int,
     table: npt.NDArray[np.uint16],
-    values: npt.NDArray[np.uint16],
-    codes: npt.NDArray[np.uint8],
+    scratch: npt.NDArray[np.int32],
+    cells: npt.NDArray[np.uint16],
 ) -> None:
-    """Border factors, radius, pooling: each map while it is in the cache."""
-    count, height, width = full.shape
-    for p in range(count):
+    """Border factors and pooling: each map while it is in the cache."""
+    for b in range(len(block)):
+        p = block[b]
         for side in range(4):
-            row = side if side < 2 else height - 4 + side
-            column = side if side < 2 else width - 4 + side
-            for x in range(width):
-                full[p, row, x] *= rows_factor[p, side]
-            for y in range(height):
-                full[p, y, column] *= columns_factor[p, side]
-        if radius < height + width:
-            centre_y = 4 * ((first + p) // grid_columns) + 2
-            centre_x = 4 * ((first + p) % grid_columns) + 2
-            for y in range(height):
-                row_outside = abs(y - centre_y) > radius
-                for x in range(width):
-                    if row_outside or abs(x - centre_x) > radius:
-                        full[p, y, x] = 0.0
-        pool_map(full[p], table, values[p], codes[p])
+            row = (side if side < 2 else whole_height - 4 + side) - first_row
+            if 0 <= row < tile.shape[1]:
+                for x in range(tile.shape[2]):
+                    tile[b, row, x] *= rows_factor[p, side]
+            column = (side if side < 2 else whole_width - 4 + side) - first_column
+            if 0 <= column < tile.shape[2]:
+                for y in range(tile.shape[1]):
+                    tile[b, y, column] *= columns_factor[p, side]
+        pool_rows(
+            bits[b],
+            first_row,
+            first_column,
+            top[p],
+            left[p],
+            height,
+            width,
+            begin,
+            end,
+            table,
+            scratch,
+            cells[p],
+        )

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from crosscity.matching.backtracking import backtrack
-from crosscity.matching.correlation import PATCH, atomic_patches, correlate
+from crosscity.matching.correlation import (
+    PATCH,
+    AtomicPatches,
+    SecondImage,
+    atomic_patches,
+    correlate,
+    second_image,
+)
 from crosscity.matching.descriptors import grey_image, halve, pixel_descriptors
 from crosscity.matching.matches import Matches, no_matches
 from crosscity.matching.pyramid import build_pyramid, level_count
-from crosscity.matching.reciprocal import reciprocal_matches
+from crosscity.matching.reciprocal import AtomicMatches, reciprocal_matches
+from crosscity.matching.workers import Workers, workers
 
 HALVINGS: Final = {1: 0, 2: 1, 4: 2}
 
@@ -25,6 +34,7 @@ def deep_matching(
     search_radius: float | None = None,
     rectification: float = 1.4,
     device: str = "cpu",
+    threads: int | None = None,
 ) -> Matches:
     """Matches two images densely.
 
@@ -60,23 +70,40 @@ def deep_matching(
     descriptors_a, descriptors_b = pixel_descriptors(grey_a), pixel_descriptors(grey_b)
     for _ in range(HALVINGS[downscale]):
         descriptors_a, descriptors_b = halve(descriptors_a), halve(descriptors_b)
-    patches = atomic_patches(descriptors_a)
-    radius = None if search_radius is None else search_radius / downscale
-    atoms = correlate(patches, descriptors_b, power=rectification, radius=radius)
-    levels = level_count(*descriptors_a.shape[1:])
-    pyramid = build_pyramid(atoms, patches.rows, patches.columns, levels, rectification)
-    reached, (map_height, map_width) = backtrack(pyramid)
-    patch, rest = np.divmod(reached.cell, map_height * map_width)
-    y, x = np.divmod(rest, map_width)
-    found = Matches(
-        x_a=_pixels(patch % patches.columns * grid + grid // 2),
-        y_a=_pixels(patch // patches.columns * grid + grid // 2),
-        x_b=_pixels(x * downscale),
-        y_b=_pixels(y * downscale),
-        score=reached.score,
-        entry=reached.entry,
+    radius = None if search_radius is None else math.ceil(search_radius / downscale)
+    with workers(threads) as team:
+        patches = atomic_patches(descriptors_a)
+        found = _match(
+            patches,
+            second_image(descriptors_b),
+            level_count(*descriptors_a.shape[1:]),
+            rectification,
+            radius,
+            team,
+        )
+    return Matches(
+        x_a=_pixels(found.patch % patches.columns * grid + grid // 2),
+        y_a=_pixels(found.patch // patches.columns * grid + grid // 2),
+        x_b=_pixels(found.x * downscale),
+        y_b=_pixels(found.y * downscale),
+        score=found.score,
+        entry=found.entry,
     )
-    return reciprocal_matches(found, grid)
+
+
+def _match(
+    patches: AtomicPatches,
+    image: SecondImage,
+    levels: int,
+    power: float,
+    radius: int | None,
+    team: Workers,
+) -> AtomicMatches:
+    atoms = correlate(patches, image, power=power, radius=radius, workers=team)
+    pyramid = build_pyramid(
+        atoms, patches.rows, patches.columns, levels, power, radius=radius, workers=team
+    )
+    return reciprocal_matches(pyramid.levels[0], backtrack(pyramid, team), team)
 
 
 def _pixels(values: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

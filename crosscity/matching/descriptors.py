@@ -5,8 +5,10 @@ Constants are those of the published program, so that results can be compared wi
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -33,17 +35,16 @@ def grey_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
 
 def smooth_integers(grey: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Gaussian σ = 1 on integers, rows then columns, truncated after each; edges replicated."""
-    rows = _convolve(grey, axis=1) // _TAP_SUM
-    smooth: npt.NDArray[np.int32] = _convolve(rows, axis=0) // _TAP_SUM
-    return smooth
+    # Sums stay below 2^24, where float32 holds every integer.
+    rows = np.floor(_convolve(grey.astype(np.float32), _TAPS, (1.0,)) / _TAP_SUM)
+    both = np.floor(_convolve(rows, (1.0,), _TAPS) / _TAP_SUM)
+    return both.astype(np.int32)
 
 
 def smooth(values: Float) -> Float:
     """Gaussian σ = 1 on floats; edges replicated."""
-    scale = np.float32(1.0 / _TAP_SUM)
-    rows = _convolve(values, axis=1) * scale
-    smoothed: Float = _convolve(rows, axis=0) * scale
-    return smoothed
+    taps = tuple(tap / _TAP_SUM for tap in _TAPS)
+    return _convolve(values, taps, taps)
 
 
 def gradients(smoothed: npt.NDArray[np.int32]) -> tuple[Float, Float]:
@@ -69,9 +70,7 @@ def pixel_descriptors(grey: npt.NDArray[np.int32]) -> Float:
     for number in range(ORIENTATIONS):
         angle = -2.0 * np.pi * (number - 2) / ORIENTATIONS
         along = np.float32(np.cos(angle)) * vertical + np.float32(np.sin(angle)) * horizontal
-        oriented = smooth(np.maximum(along, np.float32(0)))
-        squashed = 2.0 / (1.0 + np.exp(np.float32(-SIGMOID_SLOPE) * oriented)) - 1.0
-        descriptors[number] = smooth(squashed.astype(np.float32))
+        descriptors[number] = smooth(_squash(smooth(np.maximum(along, np.float32(0)))))
     descriptors[ORIENTATIONS] = CONSTANT
     return descriptors
 
@@ -86,16 +85,21 @@ def halve(descriptors: Float) -> Float:
     return np.ascontiguousarray(quarters, dtype=np.float32)
 
 
-Values = TypeVar("Values", npt.NDArray[np.int32], Float)
+def _squash(values: Float) -> Float:
+    """2 / (1 + exp(-0.2 x)) - 1, in place of `values`."""
+    values *= np.float32(-SIGMOID_SLOPE)
+    cv2.exp(values, values)
+    values += np.float32(1)
+    np.divide(np.float32(2), values, out=values)
+    values -= np.float32(1)
+    return values
 
 
-def _convolve(values: Values, axis: int) -> Values:
-    padding = [(0, 0), (0, 0)]
-    padding[axis] = (2, 2)
-    padded = np.pad(values, padding, mode="edge")
-    length = values.shape[axis]
-    total = np.zeros_like(values)
-    for offset, tap in enumerate(_TAPS):
-        window = padded[:, offset : offset + length] if axis else padded[offset : offset + length]
-        total = total + window * values.dtype.type(tap)
-    return total
+def _convolve(values: Float, across: Sequence[float], down: Sequence[float]) -> Float:
+    """Convolution with symmetric taps along the rows and down the columns; edges replicated."""
+    kernels = (np.array(taps, dtype=np.float32) for taps in (across, down))
+    smoothed: Float = np.asarray(
+        cv2.sepFilter2D(values, cv2.CV_32F, *kernels, borderType=cv2.BORDER_REPLICATE),
+        dtype=np.float32,
+    )
+    return smoothed

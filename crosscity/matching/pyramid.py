@@ -13,14 +13,25 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.matching.responses import PooledMaps, allocate, pool_map, rectification_table
+from crosscity.matching.responses import (
+    STEPS,
+    PooledMaps,
+    allocate,
+    pool_rows,
+    rectification_table,
+)
+from crosscity.matching.windows import Windows, windows_of_level
+from crosscity.matching.workers import Workers
 
 Float = npt.NDArray[np.float32]
+Index = npt.NDArray[np.int64]
 
 SPACING: Final = 4
 """Cells between the centres of patches, at every level."""
 BORDER_POWER: Final = np.float32(0.9)
 """Exponent of the weight that is present, where a child's map ends."""
+UPPER_STEP: Final = np.float32(1.0 / (16 * STEPS))
+"""Turns a stored cell without its code into a response."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +41,16 @@ class Level:
     Attributes:
         children: (n, 4) int64 index of each child (upper left, upper right, lower left, lower
             right), -1 where it lies outside the image.
+        shifts: (n, 4, 2) int32 (y, x): the place of a child's pooled window that belongs to place
+            0, 0 of the patch's own window.
         below: The pooled maps of the children.
+        windows: Of this level's patches.
     """
 
-    children: npt.NDArray[np.int64]
+    children: Index
+    shifts: npt.NDArray[np.int32]
     below: PooledMaps
+    windows: Windows
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class Pyramid:
 
     Attributes:
         levels: From the first level above the atomic patches to the top.
-        top: (n, h, w) float32 responses of the largest patches, in [0, 1].
+        top: (n, h, w) float32 responses of the largest patches in their windows, in [0, 1].
     """
 
     levels: tuple[Level, ...]
@@ -59,7 +75,7 @@ def level_count(height: int, width: int) -> int:
     return levels
 
 
-def children_of(level: int, rows: int, columns: int) -> npt.NDArray[np.int64]:
+def children_of(level: int, rows: int, columns: int) -> Index:
     """The children of every patch of a level.
 
     Args:
@@ -85,7 +101,28 @@ def children_of(level: int, rows: int, columns: int) -> npt.NDArray[np.int64]:
     return np.stack(found, axis=1).astype(np.int64)
 
 
-def build_pyramid(atoms: PooledMaps, rows: int, columns: int, levels: int, power: float) -> Pyramid:
+def shifts_of(children: Index, windows: Windows, below: Windows) -> npt.NDArray[np.int32]:
+    """Where the maps of the children lie against those of the patches, as in `Level`.
+
+    A quarter of the patch is one cell of the pooled maps, whatever the level; windows that were
+    moved inwards at the border of the image shift the rest.
+    """
+    quarters = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)], dtype=np.int32)
+    down = windows.top[:, None] - below.top[children] // 2
+    across = windows.left[:, None] - below.left[children] // 2
+    return np.stack([down, across], axis=2).astype(np.int32) + quarters[None]
+
+
+def build_pyramid(
+    atoms: PooledMaps,
+    rows: int,
+    columns: int,
+    levels: int,
+    power: float,
+    *,
+    radius: int | None = None,
+    workers: Workers,
+) -> Pyramid:
     """Aggregates up to the largest patches (eq. 5 and 6 of the paper).
 
     Args:
@@ -94,112 +131,199 @@ def build_pyramid(atoms: PooledMaps, rows: int, columns: int, levels: int, power
         columns: Atomic patches from left to right.
         levels: How many levels to build, at least 1.
         power: Exponent of the rectification.
+        radius: As in `correlate`.
+        workers: The threads to work with.
     """
-    below = atoms
-    weights = np.ones(rows * columns, dtype=np.float32)
+    below, weights = atoms, np.ones(rows * columns, dtype=np.float32)
+    whole = (atoms.windows.whole_height, atoms.windows.whole_width)
     table = rectification_table(power)
     made: list[Level] = []
-    for level in range(1, levels + 1):
-        children = children_of(level, rows, columns)
-        made.append(Level(children, below))
-        weights_above = _sum_of_children(weights, children)
-        height, width = below.values.shape[1:]
-        if level == levels:
-            top = np.zeros((len(children), height, width), dtype=np.float32)
-            _aggregate_top(below.values, weights, weights_above, children, power, top)
+    for number in range(1, levels + 1):
+        children = children_of(number, rows, columns)
+        windows = windows_of_level(number, rows, columns, whole, radius)
+        level = Level(children, shifts_of(children, windows, below.windows), below, windows)
+        made.append(level)
+        shares, weights = _shares(weights, children)
+        if number == levels:
+            top = np.empty((len(children), windows.height, windows.width), dtype=np.float32)
+            _make_top(level, shares, power, top, workers)
             return Pyramid(tuple(made), top)
-        above = allocate(len(children), height, width)
-        _aggregate_and_pool(
-            below.values, weights, weights_above, children, table, above.values, above.codes
-        )
-        below, weights = above, weights_above
+        above = allocate(windows)
+        _make_level(level, shares, table, above, workers)
+        below = above
     raise ValueError("a pyramid has at least one level above the atomic patches")
 
 
-def _sum_of_children(weights: Float, children: npt.NDArray[np.int64]) -> Float:
-    """A patch weighs what its children inside the image weigh."""
-    present = children >= 0
-    total: Float = np.where(present, weights[children], 0).sum(axis=1, dtype=np.float32)
-    return total
+def _shares(weights: Float, children: Index) -> tuple[Float, Float]:
+    """What part of its parent each child is, and what the parents weigh.
+
+    A patch weighs what its children inside the image weigh, an atomic one 1.
+    """
+    present = np.where(children >= 0, weights[children], np.float32(0))
+    total = present.sum(axis=1, dtype=np.float32)
+    shares = present / np.where(total > 0, total, np.float32(1))[:, None]
+    return shares.astype(np.float32), total
+
+
+def _make_level(
+    level: Level,
+    shares: Float,
+    table: npt.NDArray[np.uint16],
+    above: PooledMaps,
+    workers: Workers,
+) -> None:
+    def make(part: tuple[int, int]) -> None:
+        _aggregate_and_pool(
+            level.below.cells,
+            shares,
+            level.children,
+            level.shifts,
+            level.windows.top,
+            level.windows.left,
+            level.windows.height,
+            level.windows.width,
+            table,
+            above.cells,
+            *part,
+        )
+
+    workers.each(make, workers.chunks(len(level.children)))
+
+
+def _make_top(level: Level, shares: Float, power: float, top: Float, workers: Workers) -> None:
+    def make(part: tuple[int, int]) -> None:
+        _aggregate_top(
+            level.below.cells, shares, level.children, level.shifts, power, top, *part
+        )
+
+    workers.each(make, workers.chunks(len(level.children)))
 
 
 @njit(cache=True, nogil=True)
 def aggregate_patch(
     below: npt.NDArray[np.uint16],
-    weights: Float,
-    weight: float,
-    children: npt.NDArray[np.int64],
+    shares: Float,
+    children: Index,
+    shifts: npt.NDArray[np.int32],
     full: Float,
 ) -> None:
-    """The response map of one patch: the weighted mean of its children, each shifted by one cell.
+    """The response map of one patch: the weighted mean of its children, each shifted.
 
-    A quarter of the patch is one cell of the pooled maps, whatever the level. Where a shifted child
-    ends, at the rim of one cell, the sum is divided by (weight present)^0.9.
+    response(y, x) = Σ_k share_k child_k(y + shift_k, x + shift_k) / present^0.9, where `present` is
+    the sum of the shares of those children whose maps reach so far; 0 where none does.
 
     Args:
-        below: (n, h, w) pooled maps of the children's level.
-        weights: (n,) what each of them weighs.
-        weight: What this patch weighs.
+        below: (n, h, w) pooled maps of the children's level, as stored.
+        shares: (4,) of its children, together 1, or all 0 for a patch without any.
         children: (4,) its children, -1 where there is none.
-        full: (h, w), written.
+        shifts: (4, 2) of their maps against this one.
+        full: (h', w'), written.
     """
     height, width = full.shape
-    full[:] = 0.0
-    if weight <= 0:
-        return
+    # Between these columns all children are there, whichever row it is.
+    first, last = 0, width
     for k in range(4):
-        child = children[k]
-        if child < 0:
-            continue
-        share = np.float32(weights[child] / weight / 65535.0)
-        dy = -1 if k < 2 else 1
-        dx = -1 if k % 2 == 0 else 1
-        source = below[child]
-        for y in range(max(0, -dy), min(height, height - dy)):
-            for x in range(max(0, -dx), min(width, width - dx)):
-                full[y, x] += share * source[y + dy, x + dx]
+        if children[k] >= 0:
+            first = max(first, -shifts[k, 1])
+            last = min(last, below.shape[2] - shifts[k, 1])
+    last = max(last, first)
     for y in range(height):
-        rim = y == 0 or y == height - 1
-        step = 1 if rim or width == 1 else width - 1
-        for x in range(0, width, step):
-            present = np.float32(0.0)
-            for k in range(4):
-                child = children[k]
-                there_y = y + (-1 if k < 2 else 1)
-                there_x = x + (-1 if k % 2 == 0 else 1)
-                if child >= 0 and 0 <= there_y < height and 0 <= there_x < width:
-                    present += weights[child] / np.float32(weight)
-            if present > 0:
-                full[y, x] /= present ** np.float32(0.9)
+        line = full[y]
+        line[:] = np.float32(0.0)
+        present = np.float32(0.0)
+        for k in range(4):
+            there = y + shifts[k, 0]
+            if children[k] < 0 or there < 0 or there >= below.shape[1]:
+                continue
+            present += shares[k]
+            share = shares[k] * UPPER_STEP
+            shift = shifts[k, 1]
+            source = below[children[k], there, first + shift : last + shift]
+            middle = line[first:last]
+            for x in range(last - first):
+                middle[x] += share * np.float32(source[x] & np.uint16(0xFFF0))
+        if np.float32(0.0) < present < np.float32(0.99999):
+            factor = np.float32(1.0) / present**BORDER_POWER
+            for x in range(first, last):
+                line[x] *= factor
+        for x in range(0, min(first, width)):
+            line[x] = _rim(below, shares, children, shifts, y, x)
+        for x in range(last, width):
+            line[x] = _rim(below, shares, children, shifts, y, x)
+
+
+@njit(cache=True, nogil=True)
+def _rim(
+    below: npt.NDArray[np.uint16],
+    shares: Float,
+    children: Index,
+    shifts: npt.NDArray[np.int32],
+    y: int,
+    x: int,
+) -> np.float32:
+    """One response where some child's map ends."""
+    total = np.float32(0.0)
+    present = np.float32(0.0)
+    for k in range(4):
+        i, j = y + shifts[k, 0], x + shifts[k, 1]
+        if children[k] >= 0 and 0 <= i < below.shape[1] and 0 <= j < below.shape[2]:
+            value = np.float32(below[children[k], i, j] & np.uint16(0xFFF0))
+            total += shares[k] * UPPER_STEP * value
+            present += shares[k]
+    if np.float32(0.0) < present < np.float32(0.99999):
+        total /= present**BORDER_POWER
+    return total
 
 
 @njit(cache=True, nogil=True)
 def _aggregate_and_pool(
     below: npt.NDArray[np.uint16],
-    weights: Float,
-    weights_above: Float,
-    children: npt.NDArray[np.int64],
+    shares: Float,
+    children: Index,
+    shifts: npt.NDArray[np.int32],
+    top: npt.NDArray[np.int32],
+    left: npt.NDArray[np.int32],
+    height: int,
+    width: int,
     table: npt.NDArray[np.uint16],
-    values: npt.NDArray[np.uint16],
-    codes: npt.NDArray[np.uint8],
+    cells: npt.NDArray[np.uint16],
+    begin: int,
+    end: int,
 ) -> None:
-    full = np.empty(below.shape[1:], dtype=np.float32)
-    for p in range(len(children)):
-        aggregate_patch(below, weights, weights_above[p], children[p], full)
-        pool_map(full, table, values[p], codes[p])
+    full = np.empty((height, width), dtype=np.float32)
+    bits = full.view(np.int32)
+    scratch = np.empty((2, width + 4), dtype=np.int32)
+    for p in range(begin, end):
+        aggregate_patch(below, shares[p], children[p], shifts[p], full)
+        pool_rows(
+            bits,
+            top[p],
+            left[p],
+            top[p],
+            left[p],
+            height,
+            width,
+            0,
+            top[p] + height,
+            table,
+            scratch,
+            cells[p],
+        )
 
 
 @njit(cache=True, nogil=True)
 def _aggregate_top(
     below: npt.NDArray[np.uint16],
-    weights: Float,
-    weights_above: Float,
-    children: npt.NDArray[np.int64],
+    shares: Float,
+    children: Index,
+    shifts: npt.NDArray[np.int32],
     power: float,
     top: Float,
+    begin: int,
+    end: int,
 ) -> None:
-    for p in range(len(children)):
-        aggregate_patch(below, weights, weights_above[p], children[p], top[p])
+    for p in range(begin, end):
+        aggregate_patch(below, shares[p], children[p], shifts[p], top[p])
         for y in range(top.shape[1]):
             for x in range(top.shape[2]):
                 top[p, y, x] = min(top[p, y, x], np.float32(1.0)) ** power

@@ -2,71 +2,153 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.matching.matches import Matches
+from crosscity.matching.backtracking import Reached, parents_of, step_down, window_places
+from crosscity.matching.pyramid import SPACING, Level
+from crosscity.matching.responses import STEPS
+from crosscity.matching.workers import Workers
 
 Float = npt.NDArray[np.float32]
+Index = npt.NDArray[np.int64]
+Int = npt.NDArray[np.int32]
 
 
-def reciprocal_matches(matches: Matches, bin_size: int) -> Matches:
-    """Keeps what is the best of its bin in the first image and of its bin in the second.
+@dataclass(frozen=True)
+class AtomicMatches:
+    """Atomic patches and where they were found.
+
+    Attributes:
+        patch: (m,) int64 number of the patch, ascending.
+        y: (m,) int64 row of the whole response map.
+        x: (m,) int64 column.
+        score: (m,) float32 sum of the responses on the way from the top.
+        entry: (m,) int32 rank of the maximum where the way began.
+    """
+
+    patch: Index
+    y: Index
+    x: Index
+    score: Float
+    entry: Int
+
+
+def reciprocal_matches(level: Level, reached: Reached, workers: Workers) -> AtomicMatches:
+    """Goes down to the atomic patches and keeps what is the best in both images.
+
+    A match is kept if no other of the same patch, and none that ends in the same 4×4 cells of the
+    second image, has a higher score. Of equal scores the best is that of the smaller (patch, y, x).
 
     Args:
-        matches: Any, in any order; coordinates are at least 0.
-        bin_size: Side of the square bins in pixels.
-
-    Returns:
-        Those kept, by bin of the first image, row by row. Of equal scores the best is the one
-        with the smaller (y_a, x_a, y_b, x_b).
+        level: The first above the atomic patches.
+        reached: Its cells that were reached.
+        workers: The threads to work with.
     """
-    if not len(matches):
-        return matches
-    bin_a, bin_b = (
-        _bins(x, y, bin_size) for x, y in ((matches.x_a, matches.y_a), (matches.x_b, matches.y_b))
-    )
-    places = (matches.y_a, matches.x_a, matches.y_b, matches.x_b)
-    best_a = _best_in_bins(bin_a, matches.score, *places)
-    best_b = _best_in_bins(bin_b, matches.score, *places)
-    kept = best_a[best_a >= 0]
-    kept = kept[best_b[bin_b[kept]] == kept]
-    return Matches(
-        x_a=matches.x_a[kept],
-        y_a=matches.y_a[kept],
-        x_b=matches.x_b[kept],
-        y_b=matches.y_b[kept],
-        score=matches.score[kept],
-        entry=matches.entry[kept],
-    )
+    below = level.below.windows
+    parents = parents_of(level.children, len(below))
+    bins_across = (below.whole_width - 1) // SPACING + 1
+    bins = ((below.whole_height - 1) // SPACING + 1) * bins_across
+
+    def follow(part: tuple[int, int]) -> tuple[Float, Index, Int, Float, Index]:
+        found: tuple[Float, Index, Int, Float, Index] = _best_of(
+            reached.starts,
+            reached.cell,
+            reached.score,
+            reached.entry,
+            parents,
+            level.shifts,
+            level.windows.width,
+            level.below.cells,
+            below.top,
+            below.left,
+            below.width,
+            bins,
+            bins_across,
+            *part,
+        )
+        return found
+
+    parts = workers.each(follow, workers.chunks(len(below), per_thread=2))
+    score, cell, entry = (np.concatenate([part[k] for part in parts]) for k in range(3))
+    bin_patch = _best_of_bins([(part[3], part[4]) for part in parts])
+    patch = np.flatnonzero(cell >= 0)
+    y, x = window_places(below, cell)
+    kept = patch[bin_patch[(y // SPACING * bins_across + x // SPACING)[patch]] == patch]
+    return AtomicMatches(kept, y[kept], x[kept], score[kept], entry[kept])
 
 
-def _bins(x: Float, y: Float, bin_size: int) -> npt.NDArray[np.int64]:
-    """Number of each point's bin, row by row."""
-    column = (x // bin_size).astype(np.int64)
-    row = (y // bin_size).astype(np.int64)
-    numbers: npt.NDArray[np.int64] = row * (int(column.max()) + 1) + column
-    return numbers
+def _best_of_bins(parts: list[tuple[Float, Index]]) -> Index:
+    """The patch with the best score of each bin; earlier parts hold smaller patches."""
+    best, patch = parts[0]
+    for score, other in parts[1:]:
+        better = score > best
+        best, patch = np.where(better, score, best), np.where(better, other, patch)
+    return patch
 
 
 @njit(cache=True, nogil=True)
-def _best_in_bins(
-    bins: npt.NDArray[np.int64],
+def _best_of(
+    starts: Index,
+    cell: Int,
     score: Float,
-    y_a: Float,
-    x_a: Float,
-    y_b: Float,
-    x_b: Float,
-) -> npt.NDArray[np.int64]:
-    """Index of the best match of each bin, -1 where a bin is empty."""
-    best = np.full(bins.max() + 1, -1, dtype=np.int64)
-    for n in range(len(bins)):
-        other = best[bins[n]]
-        if other < 0 or score[n] > score[other]:
-            best[bins[n]] = n
-        elif score[n] == score[other]:
-            mine = (y_a[n], x_a[n], y_b[n], x_b[n])
-            if mine < (y_a[other], x_a[other], y_b[other], x_b[other]):
-                best[bins[n]] = n
-    return best
+    entry: Int,
+    parents: Index,
+    shifts: Int,
+    width: int,
+    cells: npt.NDArray[np.uint16],
+    top: Int,
+    left: Int,
+    below_width: int,
+    bins: int,
+    bins_across: int,
+    begin: int,
+    end: int,
+) -> tuple[Float, Index, Int, Float, Index]:
+    """The best match of each patch, and the best patch of each bin of the second image.
+
+    A patch that is the best of a bin there by another match than its own best is passed by: that
+    other match bars the bin, so the bin's patch is marked as nobody's.
+    """
+    best = np.full(end - begin, -1, dtype=np.float32)
+    best_cell = np.full(end - begin, -1, dtype=np.int64)
+    best_entry = np.zeros(end - begin, dtype=np.int32)
+    bin_score = np.full(bins, -1, dtype=np.float32)
+    bin_patch = np.full(bins, -1, dtype=np.int64)
+    bin_cell = np.full(bins, -1, dtype=np.int64)
+    for child in range(begin, end):
+        p = child - begin
+        for k in range(4):
+            parent = parents[child, k]
+            if parent < 0:
+                continue
+            shift = shifts[parent, k]
+            for n in range(starts[parent], starts[parent + 1]):
+                there, value = step_down(
+                    cell[n], width, shift, cells[child], top[child], left[child], below_width
+                )
+                if there < 0:
+                    continue
+                reached = score[n] + np.float32(value) / np.float32(STEPS)
+                if reached > best[p] or (
+                    reached == best[p]
+                    and (
+                        there < best_cell[p]
+                        or (there == best_cell[p] and entry[n] < best_entry[p])
+                    )
+                ):
+                    best[p], best_cell[p], best_entry[p] = reached, there, entry[n]
+                y = there // below_width + top[child]
+                x = there % below_width + left[child]
+                b = (y >> 2) * bins_across + (x >> 2)
+                if reached > bin_score[b] or (
+                    reached == bin_score[b] and bin_patch[b] == child and there < bin_cell[b]
+                ):
+                    bin_score[b], bin_patch[b], bin_cell[b] = reached, child, there
+    for b in range(bins):
+        if bin_patch[b] >= 0 and best_cell[bin_patch[b] - begin] != bin_cell[b]:
+            bin_patch[b] = -1
+    return best, best_cell, best_entry, bin_score, bin_patch

@@ -1,9 +1,10 @@
-"""How response maps are stored: pooled, in 16 bits, with the place of each maximum.
+"""How response maps are stored: pooled, value and place of each maximum in 16 bits.
 
 A response map says for one patch of the first image how well it fits at each place of the second.
 The next level needs a map only after 3×3 max-pooling with stride 2, and backtracking needs only
 which of the nine cells was the maximum: that cell is the best of the 3×3 around twice the pooled
-position. So maps are pooled while they are in the cache and never stored whole.
+position. So maps are pooled while they are in the cache and never stored whole; this is where the
+memory of the published program goes.
 """
 
 from __future__ import annotations
@@ -15,10 +16,19 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-STEPS: Final = 65535
-"""Responses in [0, 1] are stored in steps of 1/65535, far below what separates matches."""
-CENTRE: Final = 4
-"""Code of the centre among the nine cells, row by row."""
+from crosscity.matching.windows import Windows
+
+Float = npt.NDArray[np.float32]
+
+STEPS: Final = 4095
+"""Rectified responses in [0, 1] are stored in steps of 1/4095."""
+CODE_BITS: Final = 4
+"""The lower bits of a stored cell hold `LAST - (3 · (dy + 1) + dx + 1)`."""
+LAST: Final = 8
+TABLE_STEPS: Final = 8191
+"""Steps in which a response is looked up for rectification; the table fits the first cache."""
+NOTHING: Final = -1024
+"""Stands for a cell outside the map; below every response, also with a code added."""
 
 
 @dataclass(frozen=True)
@@ -26,92 +36,108 @@ class PooledMaps:
     """Pooled response maps of one level.
 
     Attributes:
-        values: (n, ⌈h/2⌉, ⌈w/2⌉) uint16, the maximum of each 3×3 in steps of 1/65535.
-        codes: (n, ⌈h/2⌉, ⌈w/2⌉) uint8, which of the nine it was, row by row.
-        height: h of the maps before pooling.
-        width: w of the maps before pooling.
+        cells: (n, h, w) uint16: the maximum of each 3×3 in steps of 1/4095 in the upper twelve
+            bits, which of the nine it was in the lower four (8 is the upper left, 0 the lower
+            right).
+        windows: Where each map lies in the whole map, before pooling; after it a window begins at
+            half that, rounded down.
     """
 
-    values: npt.NDArray[np.uint16]
-    codes: npt.NDArray[np.uint8]
-    height: int
-    width: int
+    cells: npt.NDArray[np.uint16]
+    windows: Windows
+
+    def values(self) -> Float:
+        """(n, h, w) float32 pooled responses in [0, 1]."""
+        return ((self.cells >> CODE_BITS) / np.float32(STEPS)).astype(np.float32)
+
+    def offsets(self) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+        """(dy, dx) of each maximum from twice its pooled position, each (n, h, w) in -1 … 1."""
+        rank = LAST - (self.cells & 15).astype(np.int8)
+        return rank // 3 - 1, rank % 3 - 1
 
 
-def allocate(count: int, height: int, width: int) -> PooledMaps:
+def allocate(windows: Windows) -> PooledMaps:
     """Room for the pooled maps of so many patches."""
-    shape = (count, (height + 1) // 2, (width + 1) // 2)
-    return PooledMaps(
-        np.zeros(shape, dtype=np.uint16), np.full(shape, CENTRE, dtype=np.uint8), height, width
-    )
+    shape = (len(windows), (windows.height + 1) // 2, (windows.width + 1) // 2)
+    return PooledMaps(np.empty(shape, dtype=np.uint16), windows)
 
 
 def rectification_table(power: float) -> npt.NDArray[np.uint16]:
-    """x^λ (eq. 6 of the paper) for x in steps of 1/65535, in the same steps: (65536,) uint16."""
-    steps = np.arange(STEPS + 1, dtype=np.float64) / STEPS
-    return np.rint(steps**power * STEPS).astype(np.uint16)
+    """x^λ (eq. 6 of the paper) for x in steps of 1/8191, as stored: (8192,) uint16."""
+    steps = np.arange(TABLE_STEPS + 1, dtype=np.float64) / TABLE_STEPS
+    return (np.rint(steps**power * STEPS).astype(np.uint16) << CODE_BITS).astype(np.uint16)
 
 
 @njit(cache=True, nogil=True)
-def pool_map(
-    full: npt.NDArray[np.float32],
+def pool_rows(
+    full: npt.NDArray[np.int32],
+    first_row: int,
+    first_column: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    begin: int,
+    end: int,
     table: npt.NDArray[np.uint16],
-    values: npt.NDArray[np.uint16],
-    codes: npt.NDArray[np.uint8],
+    scratch: npt.NDArray[np.int32],
+    cells: npt.NDArray[np.uint16],
 ) -> None:
-    """3×3 max-pooling with stride 2, then rectification.
+    """3×3 max-pooling with stride 2 of some rows of one map, then rectification.
 
-    Rectification keeps the order, so it may follow the pooling, on a quarter of the cells.
-    The maximum's code leaves out the last row and column, as the published program does; the first
-    in row-major order wins a tie. Rows are compared first, in loops that compile to vector code;
-    then what is left in three neighbouring columns.
+    pooled(i, j) = max response(2i + dy, 2j + dx), dy, dx in -1 … 1. Rectification keeps the
+    order, so it may follow the pooling, on a quarter of the cells. The first in row-major order
+    wins a tie. Responses are at least 0, so their bits order like integers: with the place of a
+    cell in the lowest four bits, one integer maximum compares both, in vector code. (That drops
+    four of 23 bits of the mantissa.)
 
     Args:
-        full: (h, w) float32 responses; values above 1 are cut to 1.
+        full: Responses as the bits of float32, the rows and columns that are at hand.
+        first_row: Row of the whole map that row 0 of `full` is.
+        first_column: The same of columns.
+        top: First row of this map's window in the whole map.
+        left: First column.
+        height: Rows of the window; what lies outside is no response.
+        width: Columns of the window.
+        begin: First row to make, of the whole pooled map.
+        end: One beyond the last.
         table: `rectification_table`.
-        values: (⌈h/2⌉, ⌈w/2⌉), written.
-        codes: (⌈h/2⌉, ⌈w/2⌉), written.
+        scratch: (2, at least `width` + 4) to work in.
+        cells: (⌈height/2⌉, ⌈width/2⌉) of the window, rows `begin` … `end` of it are written.
     """
-    height, width = full.shape
-    highest = np.empty(width, dtype=np.float32)
-    best = np.empty(width, dtype=np.float32)
-    row_of = np.empty(width, dtype=np.int32)
-    for i in range(values.shape[0]):
-        middle = full[2 * i]
-        above = full[max(2 * i - 1, 0)]
-        under = full[min(2 * i + 1, height - 1)]
-        # Outside the map a row stands for its neighbour, which is compared anyway; the last row
-        # may be the highest, but not the one that is followed.
-        for x in range(width):
-            highest[x] = max(above[x], middle[x], under[x])
-        has_above = i > 0
-        has_middle = 2 * i < height - 1
-        has_under = 2 * i + 1 < height - 1
-        for x in range(width):
-            value = above[x] if has_above else np.float32(-1.0)
-            row = -1
-            if has_middle and middle[x] > value:
-                value = middle[x]
-                row = 0
-            if has_under and under[x] > value:
-                value = under[x]
-                row = 1
-            best[x] = value
-            row_of[x] = row
-        for j in range(values.shape[1]):
-            top = highest[2 * j]
-            follow = np.float32(-1.0)
-            row, column = 0, 0
-            for dj in range(-1, 2):
-                x = 2 * j + dj
-                if x < 0 or x >= width:
-                    continue
-                top = max(top, highest[x])
-                if x == width - 1:
-                    continue
-                value = best[x]
-                if value > follow or (value == follow and row_of[x] < row):
-                    follow = value
-                    row, column = row_of[x], dj
-            values[i, j] = table[np.int64(min(top, np.float32(1.0)) * np.float32(65535.0) + 0.5)]
-            codes[i, j] = 3 * row + column + 4
+    odd = left & 1
+    columns = cells.shape[1]
+    start = left - first_column
+    padded, best = scratch
+    padded[: 1 + odd] = NOTHING
+    padded[1 + odd + width : 2 * columns + 2] = NOTHING
+    line = padded[1 + odd : 1 + odd + width]
+    for i in range(max(begin, top // 2), min(end, top // 2 + cells.shape[0])):
+        written = False
+        for dy in range(-1, 2):
+            y = 2 * i + dy
+            if y < top or y >= top + height:
+                continue
+            row = full[y - first_row, start : start + width]
+            code = np.int32(3 * (1 - dy))
+            if written:
+                for x in range(width):
+                    line[x] = max(line[x], (row[x] & np.int32(-16)) | code)
+            else:
+                for x in range(width):
+                    line[x] = (row[x] & np.int32(-16)) | code
+                written = True
+        out = cells[i - top // 2]
+        for j in range(columns):
+            best[j] = max(padded[2 * j] + 2, max(padded[2 * j + 1] + 1, padded[2 * j + 2]))
+        _store(best[:columns], table, out)
+
+
+@njit(cache=True, nogil=True)
+def _store(
+    best: npt.NDArray[np.int32], table: npt.NDArray[np.uint16], out: npt.NDArray[np.uint16]
+) -> None:
+    responses = best.view(np.float32)
+    for j in range(len(best)):
+        step = np.int32(min(responses[j], np.float32(1.0)) * np.float32(TABLE_STEPS) + 0.5)
+        out[j] = table[step] | np.uint16(best[j] & 15)
