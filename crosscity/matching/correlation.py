@@ -21,10 +21,10 @@ PATCH: Final = 4
 """Side of an atomic patch in cells of the descriptor map."""
 TERMS: Final = ORIENTATIONS * PATCH * PATCH + 1
 """Products in one correlation; the constant channel's sixteen are one, as all are equal."""
-TILE: Final = 12288
+TILE: Final = 8192
 """Windows in one matrix product. With `BLOCK` patches, what it reads and writes stays in one core's
 share of the last cache."""
-BLOCK: Final = 96
+BLOCK: Final = 384
 """Patches in one matrix product."""
 SLAB_BYTES: Final = 24 * 1024 * 1024
 """Windows of the second image that one thread holds at a time when a radius is given."""
