@@ -54,5 +54,20 @@ class LabelledDataset(Protocol):
             ImageError: A file of it cannot be decoded.
         """
 
+    def unlabelled(self, split: str) -> Sequence[str]:
+        """Ids of the images of a split that may be adapted to, whether they have labels or not.
+
+        Raises:
+            DatasetError: There is no such split.
+        """
+
+    def read_image(self, sample: str) -> npt.NDArray[np.uint8]:
+        """The image of one of `samples` or `unlabelled`: (H, W, 3) uint8 RGB; no label is read.
+
+        Raises:
+            DatasetError: There is no such image.
+            ImageError: It cannot be decoded.
+        """
+
     def revision(self) -> str:
         """What changes when `read` would give other pixels for the same samples."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from adapters.datasets.base import DatasetError, LabelledSample
 from adapters.images import decode_image
 from adapters.street_view.base import StreetViewError
@@ -73,6 +76,22 @@ class SimulatedDataset:
             known = ", ".join(self._samples) or "none"
             raise DatasetError(f"The simulated set has no split {split!r}; splits: {known}.")
         return self._samples[split]
+
+    def unlabelled(self, split: str) -> Sequence[str]:
+        """The samples of a split: all of them have images.
+
+        Raises:
+            DatasetError: There is no such split.
+        """
+        return self.samples(split)
+
+    def read_image(self, sample: str) -> npt.NDArray[np.uint8]:
+        """Renders a sample's image.
+
+        Raises:
+            DatasetError: There is no such sample.
+        """
+        return self.read(sample).image
 
     def read(self, sample: str) -> LabelledSample:
         """Renders a sample; the image has gone through the JPEG that street views go through.

@@ -2,11 +2,15 @@
 
 from typing import Final
 
-from crosscity.segmenters.base import Segmenter, evaluating, image_tensor
+from crosscity.segmenters.base import Segmenter, WeightsError, evaluating, image_tensor
 from crosscity.segmenters.compact import CompactSegmenter
+from crosscity.segmenters.dilated_vgg16 import DilatedVgg16
+from crosscity.segmenters.export import onnx_bytes
+from crosscity.segmenters.hugging_face import HuggingFaceSegmenter
+from crosscity.segmenters.plug_in import ComposedSegmenter
 from crosscity.segmenters.registry import ARCHITECTURES, build_segmenter
 from crosscity.segmenters.seeding import seeded_randomness
-from crosscity.segmenters.weights import WeightsError, load_weights
+from crosscity.segmenters.weights import load_weights
 
 ALGORITHM_VERSION: Final = "1"
 """Raised by hand whenever the same weights give other predictions, or a seed other weights."""
@@ -15,11 +19,15 @@ __all__ = [
     "ALGORITHM_VERSION",
     "ARCHITECTURES",
     "CompactSegmenter",
+    "ComposedSegmenter",
+    "DilatedVgg16",
+    "HuggingFaceSegmenter",
     "Segmenter",
     "WeightsError",
     "build_segmenter",
     "evaluating",
     "image_tensor",
     "load_weights",
+    "onnx_bytes",
     "seeded_randomness",
 ]

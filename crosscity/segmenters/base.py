@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,10 @@ from crosscity.labels import CLASSES
 
 ROAD_CLASS_NAMES: tuple[str, ...] = tuple(road_class.name for road_class in CLASSES)
 """The label space of the 19 Cityscapes classes, at the index of their trainId."""
+
+
+class WeightsError(ValueError):
+    """Weights of another architecture, layout or label space."""
 
 
 class Segmenter(nn.Module, ABC):
@@ -33,7 +37,7 @@ class Segmenter(nn.Module, ABC):
         input_std: RGB standard deviation to divide by, for images in [0, 1].
     """
 
-    architecture: ClassVar[str]
+    architecture: str
     input_mean: Tensor
     input_std: Tensor
 
@@ -69,6 +73,17 @@ class Segmenter(nn.Module, ABC):
     @abstractmethod
     def options(self) -> dict[str, Any]:
         """What `build_segmenter` needs to build this network again; JSON-able."""
+
+    def load_backbone(self, tensors: Mapping[str, Tensor]) -> None:  # noqa: ARG002 - see below
+        """Takes weights of a pre-trained feature extractor in the layout they are published in.
+
+        Raises:
+            WeightsError: The architecture knows no such layout, or the weights do not fit.
+        """
+        raise WeightsError(
+            f"the segmenter {self.architecture!r} knows no published layout of backbone weights: "
+            "give all its weights under `weights` instead"
+        )
 
     def normalise(self, images: Tensor) -> Tensor:
         """Subtracts the input mean and divides by the input standard deviation."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class CompactSegmenter(Segmenter):
         dropout: Probability that a feature is dropped before the classifier while training.
     """
 
-    architecture: ClassVar[str] = "compact"
+    architecture = "compact"
 
     def __init__(
         self,

@@ -7,12 +7,17 @@ from typing import Any, Final
 
 from crosscity.segmenters.base import Segmenter
 from crosscity.segmenters.compact import CompactSegmenter
+from crosscity.segmenters.dilated_vgg16 import DilatedVgg16
+from crosscity.segmenters.hugging_face import HuggingFaceSegmenter
+from crosscity.segmenters.plug_in import PREFIX, build_plug_in
 from crosscity.segmenters.seeding import seeded_randomness
 
 ARCHITECTURES: Final[dict[str, type[Segmenter]]] = {
     CompactSegmenter.architecture: CompactSegmenter,
+    DilatedVgg16.architecture: DilatedVgg16,
+    HuggingFaceSegmenter.architecture: HuggingFaceSegmenter,
 }
-"""Every architecture that `build_segmenter` knows."""
+"""Every architecture of our own that `build_segmenter` knows."""
 
 
 def build_segmenter(
@@ -21,18 +26,24 @@ def build_segmenter(
     """A randomly initialised segmenter.
 
     Args:
-        architecture: A name in `ARCHITECTURES`.
-        options: Arguments of the architecture's constructor; a segmenter's `options()`.
+        architecture: A name in `ARCHITECTURES`, or `python:package.module:function`.
+        options: Arguments of the architecture's constructor or of the function; a segmenter's
+            `options()`.
         seed: Fixes the weights; the process's own random state is neither used nor changed.
 
     Raises:
         ValueError: No such architecture, or options that it does not take.
     """
-    if architecture not in ARCHITECTURES:
+    if not architecture.startswith(PREFIX) and architecture not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
-        raise ValueError(f"there is no segmenter {architecture!r}; there are: {known}")
+        raise ValueError(
+            f"there is no segmenter {architecture!r}; there are: {known}, and "
+            f"{PREFIX}package.module:function"
+        )
     try:
         with seeded_randomness(seed):
+            if architecture.startswith(PREFIX):
+                return build_plug_in(architecture, options or {})
             return ARCHITECTURES[architecture](**dict(options or {}))
     except TypeError as error:
         raise ValueError(

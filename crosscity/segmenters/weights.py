@@ -6,11 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from crosscity.segmenters.base import Segmenter
-
-
-class WeightsError(ValueError):
-    """Weights of another architecture or label space."""
+from crosscity.segmenters.base import Segmenter, WeightsError
 
 
 def load_weights(segmenter: Segmenter, tensors: Mapping[str, Tensor]) -> None:

@@ -2,33 +2,91 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from crosscity.labels import CLASSES
 from crosscity.segmenters import (
     ARCHITECTURES,
+    ComposedSegmenter,
     Segmenter,
     WeightsError,
     build_segmenter,
     image_tensor,
     load_weights,
+    onnx_bytes,
 )
 
-SEGMENTERS = [("compact", {}), ("compact", {"width": 16, "dropout": 0.5, "dilations": [1, 2]})]
+NAMES = [road_class.name for road_class in CLASSES]
+SEGFORMER: dict[str, Any] = {
+    "model_type": "segformer",
+    "depths": [1, 1, 1, 1],
+    "hidden_sizes": [8, 8, 16, 16],
+    "num_attention_heads": [1, 1, 2, 2],
+    "sr_ratios": [2, 1, 1, 1],
+    "decoder_hidden_size": 16,
+    "classifier_dropout_prob": 0.3,
+}
+SEGMENTERS: list[tuple[str, dict[str, Any]]] = [
+    ("compact", {}),
+    ("compact", {"width": 16, "dropout": 0.5, "dilations": [1, 2]}),
+    ("dilated_vgg16", {"width": 4, "fc_width": 24}),
+    ("hf", {"config": SEGFORMER}),
+    ("python:a_users_package.networks:build", {"width": 12}),
+]
 SIZES = [(64, 128), (37, 51), (8, 9), (65, 63)]
 
 
+def build(width: int, class_names: list[str] | None = None) -> ComposedSegmenter:
+    """What a user's package may hold."""
+    names = NAMES if class_names is None else class_names
+    layers = [
+        torch.nn.Conv2d(3, width, 3, stride=2, padding=1),
+        torch.nn.GELU(),
+        torch.nn.Conv2d(width, width, 3, stride=2, padding=1),
+        torch.nn.GroupNorm(2, width),
+    ]
+    return ComposedSegmenter(
+        torch.nn.Sequential(*layers),
+        torch.nn.Conv2d(width, len(names), 1),
+        n_features=width,
+        stride=4,
+        class_names=names,
+    )
+
+
+@pytest.fixture(autouse=True)
+def a_users_package(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    package = types.ModuleType("a_users_package")
+    package.__path__ = []  # type: ignore[attr-defined]
+    networks = types.ModuleType("a_users_package.networks")
+    networks.build = build  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "a_users_package", package)
+    monkeypatch.setitem(sys.modules, "a_users_package.networks", networks)
+    return networks
+
+
 def test_every_architecture_is_held_to_the_contract() -> None:
-    assert {name for name, _ in SEGMENTERS} == set(ARCHITECTURES)
+    assert set(ARCHITECTURES) <= {name for name, _ in SEGMENTERS}
 
 
-@pytest.fixture(params=SEGMENTERS, ids=lambda entry: f"{entry[0]}-{len(entry[1])}")
+@pytest.fixture(
+    params=SEGMENTERS, ids=lambda entry: f"{entry[0].partition(':')[0]}-{len(entry[1])}"
+)
 def segmenter(request: pytest.FixtureRequest) -> Segmenter:
     architecture, options = request.param
+    if architecture == "hf":
+        pytest.importorskip("transformers", reason="the extra [hf] is not installed")
     return build_segmenter(architecture, options, seed=3)
 
 
@@ -66,7 +124,8 @@ def test_gradient_reaches_the_features_and_every_parameter(
     for name, parameter in segmenter.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
-        assert parameter.grad.abs().sum() > 0, name
+        # A bias of the keys adds the same to every score of a softmax: its gradient is 0.
+        assert parameter.grad.abs().sum() > 0 or "key" in name or "k_proj" in name, name
 
 
 def test_forward_is_features_then_classifier_then_bilinear(segmenter: Segmenter) -> None:
@@ -86,7 +145,8 @@ def test_images_of_a_batch_do_not_see_each_other(segmenter: Segmenter) -> None:
     torch.testing.assert_close(segmenter(images), alone, rtol=1e-4, atol=1e-5)
 
 
-def test_state_dict_round_trip(segmenter: Segmenter) -> None:
+def test_saved_weights_come_back(segmenter: Segmenter) -> None:
+    """Through safetensors, which refuses tensors that share memory."""
     twin = build_segmenter(segmenter.architecture, segmenter.options(), seed=4)
     images = random_images(32, 48)
     segmenter.train()
@@ -94,7 +154,7 @@ def test_state_dict_round_trip(segmenter: Segmenter) -> None:
     segmenter.eval()
     twin.eval()
     assert not torch.equal(segmenter(images), twin(images))
-    load_weights(twin, segmenter.state_dict())
+    load_weights(twin, load(save(segmenter.state_dict())))
     assert torch.equal(segmenter(images), twin(images))
 
 
@@ -102,7 +162,7 @@ def test_config_is_json_and_builds_the_same_network(segmenter: Segmenter) -> Non
     config = json.loads(json.dumps(segmenter.config()))
     twin = build_segmenter(config["architecture"], config["options"])
     assert twin.config() == config
-    assert config["class_names"] == [road_class.name for road_class in CLASSES]
+    assert config["class_names"] == NAMES
     shapes = {name: tensor.shape for name, tensor in segmenter.state_dict().items()}
     assert shapes == {name: tensor.shape for name, tensor in twin.state_dict().items()}
 
@@ -149,6 +209,63 @@ def test_weights_that_do_not_fit_are_named_and_change_nothing(segmenter: Segment
         load_weights(segmenter, {**before, "fc9.weight": torch.zeros(1)})
     for name, tensor in segmenter.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def test_bfloat16_gives_nearly_the_same(segmenter: Segmenter) -> None:
+    segmenter.eval()
+    images = random_images(32, 64)
+    with torch.no_grad():
+        exact = segmenter(images)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = segmenter(images).float()
+    scale = exact.abs().max()
+    assert (rounded - exact).abs().max() < 0.1 * scale
+
+
+def test_compiles_into_one_graph(segmenter: Segmenter) -> None:
+    """The graph without code made of it, which needs no compiler."""
+    segmenter.eval()
+    images = random_images(32, 64)
+    torch._dynamo.reset()
+    compiled = torch.compile(segmenter, backend="aot_eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images), segmenter(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not any(shutil.which(name) for name in ("c++", "g++", "clang++")),
+    reason="torch.compile makes C++ of a network, and there is no C++ compiler here",
+)
+def test_compiled_code_agrees(segmenter: Segmenter) -> None:
+    segmenter.eval()
+    images = random_images(32, 64)
+    torch._dynamo.reset()
+    compiled = torch.compile(segmenter)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images), segmenter(images), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="the extra [onnx] and onnxruntime are not installed",
+)
+def test_onnx_agrees_for_any_number_of_images(segmenter: Segmenter) -> None:
+    import onnxruntime
+
+    segmenter.train()
+    exported = onnx_bytes(segmenter, (32, 64))
+    assert segmenter.training
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
+    segmenter.eval()
+    for number in (1, 3):
+        images = random_images(32, 64, number)
+        (logits,) = session.run(["logits"], {"images": images.numpy()})
+        with torch.no_grad():
+            expected = segmenter(images)
+        torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_unknown_architectures_and_options_are_refused() -> None:

@@ -1,0 +1,98 @@
+"""SYNTHIA-RAND-CITYSCAPES.
+
+Ros et al.: *The SYNTHIA Dataset: A Large Collection of Synthetic Images for Semantic Segmentation
+of Urban Scenes*, CVPR 2016. For non-commercial use (CC BY-NC-SA 3.0).
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from adapters.datasets.base import DatasetError
+from adapters.datasets.files import FileDataset, only_images, paired, sample_id
+from adapters.datasets.label_maps import LabelMap, train_id
+from adapters.images import MAX_BYTES, MAX_PIXELS, ImageError
+
+_CLASSES: Final = (
+    *("void", "sky", "building", "road", "sidewalk", "fence", "vegetation", "pole", "car"),
+    *("traffic sign", "person", "bicycle", "motorcycle", "void", "void", "traffic light"),
+    *("terrain", "rider", "truck", "bus", "train", "wall", "void"),
+)
+"""Our class of each of its class ids, 0 to 22. Parking slots (13), road works (14) and lane marks
+(22) are void, as in the 16 classes that papers compare on."""
+
+_LABELS: Final = LabelMap(
+    f"SYNTHIA class id (0 to {len(_CLASSES) - 1})",
+    {index: train_id(name) for index, name in enumerate(_CLASSES)},
+)
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+
+
+class SynthiaDataset(FileDataset):
+    """9400 rendered images of 760×1280 pixels: ``RGB/<n>.png`` with ``GT/LABELS/<n>.png``.
+
+    Labels are 16-bit PNGs whose first channel is the class id and whose second numbers the
+    instances. The set has no splits: "train" is all of it but `val` images, spread evenly.
+    """
+
+    name = "synthia"
+
+    def __init__(self, root: Path | str, *, val: int = 0, max_bytes: int = MAX_BYTES) -> None:
+        """Lists the files.
+
+        Args:
+            root: The folder that holds ``RGB`` and ``GT``.
+            val: Images that are held out as "val".
+            max_bytes: Largest file that is read.
+
+        Raises:
+            DatasetError: The folder or its labels are not there, or `val` is out of range.
+        """
+        super().__init__(root, max_bytes=max_bytes)
+        folders = self._root / "RGB", self._root / "GT" / "LABELS"
+        images, labels = (
+            {sample_id(path.stem): path for path in only_images(folder.glob("*.png"))}
+            for folder in folders
+        )
+        label_of, image_of = f"{folders[1]}/{{sample}}.png", f"{folders[0]}/{{sample}}.png"
+        files = paired(images, labels, label_of, image_of)
+        if not 0 <= val < max(1, len(files)):
+            raise DatasetError(f"{self._root} has {len(files)} images; val cannot be {val}.")
+        names = list(files)
+        held_out = {names[place * len(names) // val] for place in range(val)} if val else set()
+        self._add("train", {name: files[name] for name in names if name not in held_out})
+        if val:
+            self._add("val", {name: files[name] for name in names if name in held_out})
+        self._require_labels("GT/LABELS/*.png")
+
+    def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
+        return _LABELS.apply(_first_channel(data, str(path)), str(path))
+
+
+def _first_channel(data: bytes, name: str) -> npt.NDArray[np.uint16]:
+    """The red or only channel of a 16-bit PNG: (H, W) uint16."""
+    # Pillow keeps 8 of the 16 bits of a colour PNG, which makes every class id 0.
+    if not data.startswith(_PNG_SIGNATURE) or len(data) < 26:
+        raise ImageError(f"{name} is not a PNG image.")
+    width, height, depth = struct.unpack(">IIB", data[16:25])
+    if depth != 16:
+        raise ImageError(
+            f"{name} has {depth} bits a sample where SYNTHIA's labels have 16: use GT/LABELS, not "
+            "its coloured copies."
+        )
+    if height * width > MAX_PIXELS:
+        raise ImageError(
+            f"{name} has more pixels ({height}×{width}) than the {MAX_PIXELS} allowed."
+        )
+    decoded = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint16:
+        raise ImageError(f"{name} is cut short or corrupt and cannot be decoded.")
+    # OpenCV gives blue, green, red (, alpha).
+    first = decoded if decoded.ndim == 2 else decoded[..., 2 if decoded.shape[2] >= 3 else 0]
+    return np.ascontiguousarray(first)

@@ -1,0 +1,139 @@
+"""Segmenters of the user's own package: `python:my_pkg.my_module:build`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from crosscity.segmenters.base import ROAD_CLASS_NAMES, Segmenter, evaluating
+
+PREFIX: Final = "python:"
+_TRIED_SIZE: Final = (64, 96)
+"""(height, width) of the image that a plugged-in segmenter is tried on when it is built."""
+
+
+class ComposedSegmenter(Segmenter):
+    """A segmenter made of two modules of any kind.
+
+    What a user's `build` function returns: their network cut into what makes features and what
+    turns features into class logits.
+
+    Args:
+        extractor: Normalised images B×3×H×W to features B×D×h×w, h = ceil(H / stride).
+        classifier: Features to logits B×C×h×w.
+        n_features: D.
+        stride: Pixels of the image a cell has in each direction.
+        class_names: The label space, in the order of the logits.
+        input_mean: RGB mean to subtract, for images in [0, 1].
+        input_std: RGB standard deviation to divide by.
+    """
+
+    architecture = "composed"
+
+    def __init__(
+        self,
+        extractor: nn.Module,
+        classifier: nn.Module,
+        *,
+        n_features: int,
+        stride: int,
+        class_names: Sequence[str] = ROAD_CLASS_NAMES,
+        input_mean: Sequence[float] = (0.485, 0.456, 0.406),
+        input_std: Sequence[float] = (0.229, 0.224, 0.225),
+    ) -> None:
+        super().__init__(
+            class_names=class_names,
+            n_features=n_features,
+            stride=stride,
+            input_mean=input_mean,
+            input_std=input_std,
+        )
+        self.extractor = extractor
+        self.classifier = classifier
+        self.built_with: dict[str, Any] = {}
+
+    def extract(self, normalised: Tensor) -> Tensor:
+        """What the extractor gives."""
+        features: Tensor = self.extractor(normalised)
+        return features
+
+    def classify(self, features: Tensor) -> Tensor:
+        """What the classifier gives."""
+        logits: Tensor = self.classifier(features)
+        return logits
+
+    def options(self) -> dict[str, Any]:
+        """The arguments that `build` was called with."""
+        return dict(self.built_with)
+
+
+def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
+    """Calls a user's `build(**options)` and checks what it returns.
+
+    The package must be importable: installed in the environment, or on PYTHONPATH. The catalog
+    decides which code is run here, as it decides what is installed; nothing is fetched.
+
+    Args:
+        architecture: `python:` and the function, as `package.module:function`.
+        options: Keyword arguments of the function; JSON-able.
+
+    Raises:
+        ValueError: There is no such module or function, it does not take the options, or what it
+            returns is no segmenter.
+    """
+    module_name, _, function = architecture.removeprefix(PREFIX).strip().partition(":")
+    if not module_name or not function.isidentifier():
+        raise ValueError(
+            f"{architecture!r} names no function: write `python: my_package.my_module:build`"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ValueError(
+            f"{architecture!r} cannot be imported ({error}): install the package in this "
+            "environment or put it on PYTHONPATH"
+        ) from error
+    build = getattr(module, function, None)
+    if not callable(build):
+        raise ValueError(  # noqa: TRY004 - a wrong catalog entry, like the others
+            f"the module {module_name} has no function {function!r}"
+        )
+    segmenter = build(**dict(options))
+    if not isinstance(segmenter, Segmenter):
+        raise ValueError(  # noqa: TRY004 - a wrong catalog entry, like the others
+            f"{architecture!r} returned {type(segmenter).__name__}: it must return a Segmenter "
+            "(crosscity.segmenters.ComposedSegmenter makes one of two modules)"
+        )
+    segmenter.architecture = f"{PREFIX}{module_name}:{function}"
+    if isinstance(segmenter, ComposedSegmenter):
+        segmenter.built_with = dict(options)
+    check_shapes(segmenter)
+    return segmenter
+
+
+def check_shapes(segmenter: Segmenter) -> None:
+    """Tries a segmenter on one grey image.
+
+    Raises:
+        ValueError: Features or logits are not of the shape that the segmenter promises.
+    """
+    height, width = _TRIED_SIZE
+    grid = (-(-height // segmenter.stride), -(-width // segmenter.stride))
+    with evaluating(segmenter), torch.no_grad():
+        features = segmenter.features(torch.full((1, 3, height, width), 0.5))
+        _check("features", features, (1, segmenter.n_features, *grid))
+        _check("logits", segmenter.classify(features), (1, segmenter.n_classes, *grid))
+
+
+def _check(what: str, found: object, shape: tuple[int, ...]) -> None:
+    if not isinstance(found, Tensor) or found.shape != shape:
+        described = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        height, width = _TRIED_SIZE
+        raise ValueError(
+            f"the {what} of an image of {height}×{width} pixels are {described} instead of "
+            f"{shape}: n_features, stride and class_names must say what the modules do"
+        )
