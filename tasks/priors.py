@@ -69,7 +69,11 @@ def extract_prior(
         sizes = " and ".join(f"{image.shape[1]}×{image.shape[0]}" for image in (image_a, image_b))
         raise ValueError(f"the two images differ in size ({sizes})")
     matches = deep_matching(
-        image_a, image_b, downscale=settings.downscale, search_radius=settings.search_radius
+        image_a,
+        image_b,
+        downscale=settings.downscale,
+        search_radius=settings.search_radius,
+        threads=1,  # the cores are busy with other pairs
     )
     labels_a = entropy_rate_superpixels(image_a, settings.superpixels)
     labels_b = entropy_rate_superpixels(image_b, settings.superpixels)

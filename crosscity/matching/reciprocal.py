@@ -136,8 +136,7 @@ def _best_of(
                 if reached > best[p] or (
                     reached == best[p]
                     and (
-                        there < best_cell[p]
-                        or (there == best_cell[p] and entry[n] < best_entry[p])
+                        there < best_cell[p] or (there == best_cell[p] and entry[n] < best_entry[p])
                     )
                 ):
                     best[p], best_cell[p], best_entry[p] = reached, there, entry[n]

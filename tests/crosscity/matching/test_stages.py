@@ -394,9 +394,10 @@ def test_aggregation_is_its_definition_at_every_level(radius: int | None) -> Non
 
 
 @pytest.mark.parametrize(
-    ("size", "levels"), [((80, 160), 5), ((8, 8), 1), ((16, 9), 2), ((4, 7), 0)]
+    ("size", "levels"),
+    [((80, 160), 5), ((140, 280), 5), ((280, 372), 6), ((9, 8), 1), ((18, 9), 2), ((8, 8), 0)],
 )
-def test_levels_grow_while_twice_the_patch_fits(size: tuple[int, int], levels: int) -> None:
+def test_levels_grow_while_twice_the_patch_leaves_room(size: tuple[int, int], levels: int) -> None:
     assert level_count(*size) == levels
 
 
@@ -459,13 +460,13 @@ def test_one_sweep_finds_what_following_every_maximum_finds(
     given = stored(atoms, rows, columns, radius)
     with ThreadPoolExecutor(threads) as pool:
         team = Workers(threads, None if threads == 1 else pool)
-        pyramid = build_pyramid(
-            given, rows, columns, levels, POWER, radius=radius, workers=team
-        )
+        pyramid = build_pyramid(given, rows, columns, levels, POWER, radius=radius, workers=team)
         made = reciprocal_matches(pyramid.levels[0], backtrack(pyramid, team), team)
     # The plain writing goes down the maps as they are stored, or roundings would turn near ties.
     maps = [np.full((rows * columns, *atoms.shape[1:]), np.nan)] + [
-        np.full((len(level.children), level.windows.whole_height, level.windows.whole_width), np.nan)
+        np.full(
+            (len(level.children), level.windows.whole_height, level.windows.whole_width), np.nan
+        )
         for level in pyramid.levels
     ]
     hang = [level.children for level in pyramid.levels]
