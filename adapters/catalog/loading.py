@@ -142,7 +142,7 @@ Key = tuple[str | int, ...]
 
 def _location(loc: Iterable[str | int]) -> Key:
     """Drops the parts that pydantic adds for unions and for keys of mappings."""
-    union_tags = {"simulated", "folder", "cross_city", "[key]"}
+    union_tags = {"simulated", "folder", "cross_city", "cityscapes", "synthia", "camvid", "[key]"}
     parts = list(loc)
     # A tag stands right behind the field that holds the union; a city may carry such a name.
     return tuple(
@@ -151,7 +151,11 @@ def _location(loc: Iterable[str | int]) -> Key:
         if not (
             part in union_tags
             and index > 0
-            and (parts[index - 1] in {"provider", "labels"} or part == "[key]")
+            and (
+                parts[index - 1] in {"provider", "labels"}
+                or part == "[key]"
+                or (index == 2 and parts[0] == "datasets")
+            )
         )
     )
 
@@ -223,6 +227,13 @@ def _dangling_references(catalog: Catalog) -> Iterable[tuple[Key, str]]:
     for name, entry in catalog.segmenters.items():
         key = ("segmenters", name, "source")
         checks.append(unknown(key, entry.source, "datasets", catalog.datasets))
+    for name, transfer in catalog.transfers.items():
+        here = ("transfers", name)
+        checks += [
+            unknown((*here, "segmenter"), transfer.segmenter, "segmenters", catalog.segmenters),
+            unknown((*here, "target"), transfer.target, "datasets", catalog.datasets),
+            unknown((*here, "training"), transfer.training, "trainings", catalog.trainings),
+        ]
     for name, city in catalog.cities.items():
         here = ("cities", name)
         checks += [

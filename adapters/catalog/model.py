@@ -24,6 +24,20 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+"""(height, width) in pixels."""
+
+Protocol = Literal["score13", "merge", "drop", "score19", "synthia16", "synthia13", "camvid11"]
+"""How classes are scored: a name in crosscity.evaluation.PROTOCOLS."""
+
+EvaluationSize = Annotated[
+    Size | None,
+    Field(
+        description="[height, width] that labels are scored at, as some papers did; null: their own"
+    ),
+]
+
+
 class GeoJsonPolygon(Entry):
     """A GeoJSON Polygon (RFC 7946): closed rings of [longitude, latitude]."""
 
@@ -104,6 +118,8 @@ class SimulatedLabels(Entry):
     fine_tune_places: int = Field(
         default=90, ge=0, description="training places whose labels the fine-tuned arm may use"
     )
+    protocol: Protocol = "score13"
+    evaluation_size: EvaluationSize = None
 
 
 class CrossCityLabels(Entry):
@@ -113,6 +129,8 @@ class CrossCityLabels(Entry):
     root: str = Field(description="folder that holds <City>/Labels/...; ${NAME} is read from env")
     city: str | None = None
     fine_tune_places: int = Field(default=0, ge=0)
+    protocol: Protocol = "score13"
+    evaluation_size: EvaluationSize = None
 
 
 class PriorSettings(Entry):
@@ -138,7 +156,7 @@ class City(Entry):
     seed: int = Field(default=0, ge=0, description="fixes which places are sampled")
     min_days_apart: float = Field(default=30, ge=0, description="between the two times of a pair")
     max_metres_apart: float = Field(default=10, gt=0, description="between the two captures")
-    image_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = Field(
+    image_size: Size = Field(
         default=(647, 1280), description="[height, width] in pixels of the rendered views"
     )
     labels: Annotated[SimulatedLabels | CrossCityLabels, Field(discriminator="kind")] | None = (
@@ -169,31 +187,115 @@ class City(Entry):
         return self
 
 
-class DataSet(Entry):
-    """A labelled source set."""
+class SimulatedSet(Entry):
+    """A simulated source city, with exact labels."""
 
     kind: Literal["simulated"]
     style: str = Field(description="a name in crosscity.simulation.STYLES")
-    image_size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+    image_size: Size
     train: int = Field(ge=1, description="training images")
     val: int = Field(ge=0, description="validation images: what settings are chosen on")
     test: int = Field(ge=0, description="test images: reported, never chosen on")
     seed: int = Field(default=0, ge=0)
 
 
-class SegmenterEntry(Entry):
-    """A segmenter and how it is pre-trained on its source set."""
+class FileSet(Entry):
+    """What labelled sets on disk have in common."""
 
-    architecture: str
-    options: dict[str, Any] = Field(default_factory=dict)
+    root: str = Field(description="folder of the set; ${NAME} is read from the environment")
+    image_size: Size | None = Field(
+        default=None,
+        description="[height, width] that images go through the network at; null: their own. "
+        "Labels that are trained on are resized too, labels that are scored on never",
+    )
+
+
+class CityscapesSet(FileSet):
+    """`leftImg8bit/` and `gtFine/`; scored on "val"."""
+
+    kind: Literal["cityscapes"]
+    labels: Literal["labelIds", "labelTrainIds"] = "labelIds"
+
+
+class SynthiaSet(FileSet):
+    """SYNTHIA-RAND-CITYSCAPES: `RGB/` and `GT/LABELS/` (16-bit PNGs)."""
+
+    kind: Literal["synthia"]
+    val: int = Field(default=0, ge=0, description="images held out, spread evenly")
+
+
+class CamVidSet(FileSet):
+    """CamVid, in the layout of 11 classes or the original one of 32 colours."""
+
+    kind: Literal["camvid"]
+    sequences: list[str] | None = Field(
+        default=None, description="only these drives: 0001TP (dusk), 0006R0, 0016E5, Seq05VD"
+    )
+
+
+class CrossCitySet(FileSet):
+    """One city of the public cross-city set; its images to adapt to are "clean", "transductive"."""
+
+    kind: Literal["cross_city"]
+    city: str = Field(description="name of the city's folder; spellings (Roma) do not matter")
+
+
+class FolderSet(FileSet):
+    """Images and labels of one's own."""
+
+    kind: Literal["folder"]
+    label_map: dict[int | str, str] = Field(
+        min_length=1,
+        description="for every value (0 to 255) or colour ('#rrggbb') of the labels a Cityscapes "
+        "class name or 'void'; a value that is not here is an error",
+    )
+    images: str = Field(default="images/{split}", description="folder of the images below root")
+    labels: str = Field(default="labels/{split}", description="folder of the labels below root")
+    label_ending: str = Field(default=".png", description="what follows a name in its label's")
+
+
+DataSet = Annotated[
+    SimulatedSet | CityscapesSet | SynthiaSet | CamVidSet | CrossCitySet | FolderSet,
+    Field(discriminator="kind"),
+]
+"""A labelled set."""
+
+
+class SegmenterEntry(Entry):
+    """A segmenter and how it is pre-trained on its source set (docs/segmenters.md)."""
+
+    architecture: str | None = Field(
+        default=None, description="compact, dilated_vgg16, or hf:<folder or name on the hub>"
+    )
+    python: str | None = Field(
+        default=None,
+        description="a function of your own package that builds it: my_package.my_module:build",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="arguments of the architecture; of hf: labels, new_classifier, revision",
+    )
     source: Name = Field(description="the data set it is pre-trained on")
     weights: str | None = Field(
         default=None,
-        description="safetensors file of weights trained elsewhere, instead of pre-training",
+        description="safetensors or .pth file of weights trained elsewhere, instead of "
+        "pre-training",
+    )
+    backbone_weights: str | None = Field(
+        default=None,
+        description="safetensors or .pth file of ImageNet weights that pre-training starts from",
     )
     pretraining: Changes = Field(
         default_factory=dict, description="fields of PretrainingSettings that differ"
     )
+
+    @model_validator(mode="after")
+    def _one_way_to_build_it(self) -> Self:
+        if (self.architecture is None) == (self.python is None):
+            raise ValueError("give either architecture or python")
+        if self.weights is not None and self.backbone_weights is not None:
+            raise ValueError("with weights of the whole network, backbone_weights are of no use")
+        return self
 
 
 class Training(Entry):
@@ -207,6 +309,28 @@ class Training(Entry):
         default_factory=dict, description="fields of FineTuningSettings that differ"
     )
     checkpoint_every: int = Field(default=50, ge=1, description="steps: what a kill can lose")
+    image_size: Size | None = Field(
+        default=None,
+        description="[height, width] at which source, target and test images go through the "
+        "network (lab: [256, 512]); null: the size they have",
+    )
+
+
+class Transfer(Entry):
+    """From a segmenter's source set to another labelled set, without pairs and priors.
+
+    The paper's Table 3 (SYNTHIA to Cityscapes), and any pair of sets.
+    """
+
+    segmenter: Name = Field(description="the pre-trained segmenter to adapt")
+    target: Name = Field(description="the data set to adapt to")
+    target_split: str = Field(
+        default="train", description="its images that are adapted to; their labels are not read"
+    )
+    test_split: str = Field(default="val", description="its images that are scored on")
+    training: Name = Field(default="demo", description="an entry of `trainings`")
+    protocol: Protocol = "score19"
+    evaluation_size: EvaluationSize = None
 
 
 class StoreEntry(Entry):
@@ -222,6 +346,10 @@ class ComputeProfile(Entry):
     """What a machine offers."""
 
     device: str = Field(default="cpu", description="a torch device")
+    devices: int = Field(default=1, ge=1, description="how many of them train together")
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="of products in training; weights stay fp32"
+    )
     threads: int = Field(default=2, ge=1, description="threads of one training process")
     workers: int = Field(default=2, ge=1, description="images or pairs worked on at once")
 
@@ -240,3 +368,4 @@ class Catalog(Entry):
     segmenters: dict[Name, SegmenterEntry] = Field(default_factory=dict)
     trainings: dict[Name, Training] = Field(default_factory=dict)
     cities: dict[Name, City] = Field(default_factory=dict)
+    transfers: dict[Name, Transfer] = Field(default_factory=dict)
