@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from crosscity.simulation.camera import Pose, capture_pose
 from crosscity.simulation.cities import STYLES
-from crosscity.simulation.rendering import Rendering, render
+from crosscity.simulation.rendering import Rendering, render, render_from
 from crosscity.simulation.style import CityStyle
 from crosscity.simulation.version import ALGORITHM_VERSION
 
@@ -20,4 +20,5 @@ __all__ = [
     "Rendering",
     "capture_pose",
     "render",
+    "render_from",
 ]

@@ -165,16 +165,23 @@ def _draw(
 
 
 def _shadow_maps(
-    rows: Rows, light: Light, sight: Sight, ground: float
+    rows: Rows,
+    light: Light,
+    sight: Sight,
+    ground: float,
+    aheads: tuple[float, float] = (24.0, 105.0),
 ) -> tuple[
     npt.NDArray[np.float32],
     npt.NDArray[np.float64],
     npt.NDArray[np.float32],
     npt.NDArray[np.float64],
 ]:
-    """Depth seen from the sun around the near part of the street, and around all of it."""
+    """Depth seen from the sun around the near part of the street, and around all of it.
+
+    The maps are centred so many metres ahead of the camera.
+    """
     found: list[npt.NDArray[np.float32] | npt.NDArray[np.float64]] = []
-    for (texels, extent), ahead in ((_NEAR_SHADOWS, 24.0), (_FAR_SHADOWS, 105.0)):
+    for (texels, extent), ahead in zip((_NEAR_SHADOWS, _FAR_SHADOWS), aheads, strict=True):
         focus = (
             sight.x + ahead * math.sin(sight.heading),
             ground + 3.0,
@@ -190,11 +197,10 @@ def _shadow_maps(
 
 
 def _contact_map(
-    footprints: Footprints, sight: Sight
+    footprints: Footprints, sight: Sight, reach: float = 0.42 * _CONTACT_SIDE
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
-    """How open the ground is to the sky around what stands on it."""
+    """How open the ground is to the sky, around a point `reach` metres ahead of the camera."""
     side = int(_CONTACT_SIDE * _CONTACT_CELLS)
-    reach = 0.42 * _CONTACT_SIDE
     x0 = sight.x + reach * math.sin(sight.heading) - _CONTACT_SIDE / 2
     z0 = sight.z + reach * math.cos(sight.heading) - _CONTACT_SIDE / 2
     covered = np.zeros((side, side), dtype=np.uint8)
