@@ -137,7 +137,7 @@ def step_down(
     j = cell % width + shift[1]
     if not (0 <= i < cells.shape[0] and 0 <= j < cells.shape[1]):
         return -1, 0
-    stored = np.int64(cells[i, j])
+    stored = int(cells[i, j])
     value = stored >> 4
     if value == 0:
         return -1, 0
@@ -212,5 +212,4 @@ def _descend(
 
 def window_places(windows: Windows, cell: Index) -> tuple[Index, Index]:
     """(y, x) in the whole map of one cell of each patch's window."""
-    y, x = np.divmod(cell, windows.width)
-    return y + windows.top, x + windows.left
+    return cell // windows.width + windows.top, cell % windows.width + windows.left

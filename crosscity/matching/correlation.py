@@ -21,10 +21,10 @@ PATCH: Final = 4
 """Side of an atomic patch in cells of the descriptor map."""
 TERMS: Final = ORIENTATIONS * PATCH * PATCH + 1
 """Products in one correlation; the constant channel's sixteen are one, as all are equal."""
-TILE: Final = 8192
+TILE: Final = 4096
 """Windows in one matrix product. With `BLOCK` patches, what it reads and writes stays in one core's
 share of the last cache."""
-BLOCK: Final = 384
+BLOCK: Final = 256
 """Patches in one matrix product."""
 SLAB_BYTES: Final = 24 * 1024 * 1024
 """Windows of the second image that one thread holds at a time when a radius is given."""
@@ -96,8 +96,8 @@ def second_image(descriptors: Float) -> SecondImage:
 
 def _window_sums(padded: Float) -> Float:
     height, width = padded.shape[0] - 3, padded.shape[1] - 3
-    rows = sum(padded[k : k + height] for k in range(PATCH))
-    total: Float = sum(rows[:, k : k + width] for k in range(PATCH))  # type: ignore[index]
+    cut = np.lib.stride_tricks.sliding_window_view(padded, (PATCH, PATCH))
+    total: Float = cut[:height, :width].sum(axis=(2, 3), dtype=np.float32)
     return total
 
 

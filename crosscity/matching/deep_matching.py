@@ -17,7 +17,7 @@ from crosscity.matching.correlation import (
     correlate,
     second_image,
 )
-from crosscity.matching.descriptors import grey_image, halve, pixel_descriptors
+from crosscity.matching.descriptors import grey_image, pixel_descriptors
 from crosscity.matching.matches import Matches, no_matches
 from crosscity.matching.pyramid import build_pyramid, level_count
 from crosscity.matching.reciprocal import AtomicMatches, reciprocal_matches
@@ -52,6 +52,8 @@ def deep_matching(
             ``None`` searches everywhere. A radius below the true displacement ruins the result.
         rectification: Exponent λ of the power rectification.
         device: "cpu".
+        threads: How many threads to work with; ``None`` for one a core. Callers that match several
+            pairs at a time pass 1.
 
     Returns:
         The matches; none where an image has no gradient at all, so that one blank picture among
@@ -67,9 +69,9 @@ def deep_matching(
     grey_a, grey_b = grey_image(image_a)[:height, :width], grey_image(image_b)
     if _is_blank(grey_a) or _is_blank(grey_b):
         return no_matches()
-    descriptors_a, descriptors_b = pixel_descriptors(grey_a), pixel_descriptors(grey_b)
-    for _ in range(HALVINGS[downscale]):
-        descriptors_a, descriptors_b = halve(descriptors_a), halve(descriptors_b)
+    halvings = HALVINGS[downscale]
+    descriptors_a = pixel_descriptors(grey_a, halvings)
+    descriptors_b = pixel_descriptors(grey_b, halvings)
     radius = None if search_radius is None else math.ceil(search_radius / downscale)
     with workers(threads) as team:
         patches = atomic_patches(descriptors_a)

@@ -53,24 +53,30 @@ def gradients(smoothed: npt.NDArray[np.int32]) -> tuple[Float, Float]:
     return padded[2:, 1:-1] - padded[:-2, 1:-1], padded[1:-1, 2:] - padded[1:-1, :-2]
 
 
-def pixel_descriptors(grey: npt.NDArray[np.int32]) -> Float:
-    """Descriptors of all pixels.
+def pixel_descriptors(grey: npt.NDArray[np.int32], halvings: int = 0) -> Float:
+    """Descriptors of all pixels, or of larger cells.
 
     o_l = max(0, cos(a_l) G_v + sin(a_l) G_h) with a_l = -2π (l - 2) / 8, smoothed, squashed by
-    2 / (1 + exp(-0.2 o)) - 1, smoothed again; and one constant channel.
+    2 / (1 + exp(-0.2 o)) - 1, smoothed again; and one constant channel. The descriptors are halved,
+    not the image: one channel after the other, so that one is held at full size at a time.
 
     Args:
         grey: (H, W) int32 in [0, 255].
+        halvings: How often to average 2×2, as `halve` does.
 
     Returns:
-        (9, H, W) float32 in [0, 1).
+        (9, h, w) float32 in [0, 1).
     """
     vertical, horizontal = gradients(smooth_integers(grey))
-    descriptors = np.empty((CHANNELS, *grey.shape), dtype=np.float32)
+    height, width = (side >> halvings for side in grey.shape)
+    descriptors = np.empty((CHANNELS, height, width), dtype=np.float32)
     for number in range(ORIENTATIONS):
         angle = -2.0 * np.pi * (number - 2) / ORIENTATIONS
         along = np.float32(np.cos(angle)) * vertical + np.float32(np.sin(angle)) * horizontal
-        descriptors[number] = smooth(_squash(smooth(np.maximum(along, np.float32(0)))))
+        channel = smooth(_squash(smooth(np.maximum(along, np.float32(0)))))[None]
+        for _ in range(halvings):
+            channel = halve(channel)
+        descriptors[number] = channel[0]
     descriptors[ORIENTATIONS] = CONSTANT
     return descriptors
 
@@ -97,9 +103,11 @@ def _squash(values: Float) -> Float:
 
 def _convolve(values: Float, across: Sequence[float], down: Sequence[float]) -> Float:
     """Convolution with symmetric taps along the rows and down the columns; edges replicated."""
-    kernels = (np.array(taps, dtype=np.float32) for taps in (across, down))
-    smoothed: Float = np.asarray(
-        cv2.sepFilter2D(values, cv2.CV_32F, *kernels, borderType=cv2.BORDER_REPLICATE),
-        dtype=np.float32,
+    smoothed = cv2.sepFilter2D(
+        values,
+        cv2.CV_32F,
+        np.array(across, dtype=np.float32),
+        np.array(down, dtype=np.float32),
+        borderType=cv2.BORDER_REPLICATE,
     )
-    return smoothed
+    return np.asarray(smoothed, dtype=np.float32)

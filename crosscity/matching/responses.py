@@ -129,7 +129,7 @@ def pool_rows(
                 written = True
         out = cells[i - top // 2]
         for j in range(columns):
-            best[j] = max(padded[2 * j] + 2, max(padded[2 * j + 1] + 1, padded[2 * j + 2]))
+            best[j] = max(padded[2 * j] + 2, padded[2 * j + 1] + 1, padded[2 * j + 2])
         _store(best[:columns], table, out)
 
 

@@ -1,0 +1,342 @@
+"""From the captures of an area to places: where the same spot was taken twice, sampled evenly.
+
+An area is worked through tile by tile, so memory is bounded by the densest tile and not by the
+city. The earth is divided into cells a few metres wide; a cell that holds a usable pair is a
+candidate, and each counts once, however often its street was driven: places are uniform over the
+covered streets. Which candidates are taken depends on a digest of the seed and the cell alone
+("bottom-k" sampling; E. Cohen and H. Kaplan, *Summarizing data using bottom-k sketches*, PODC
+2007): the order of the tiles does not matter, and a new picture elsewhere changes no choice here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from crosscity.pairing import EARTH_RADIUS_METRES, haversine_metres, heading_difference
+
+ALGORITHM_VERSION: Final = "1"
+"""Raised by hand whenever the same captures give other places."""
+
+METRES_A_DEGREE: Final = math.pi * EARTH_RADIUS_METRES / 180.0
+_MOST_AT_ONCE: Final = 2_000_000
+"""Candidate pairs that are looked at in one go, which bounds memory on crowded corners."""
+_NARROWEST_VIEW: Final = 40.0
+"""Degrees; photographs that share less are no pair."""
+
+Float = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
+Bounds = tuple[float, float, float, float]
+"""West, south, east, north in WGS84 degrees."""
+Cell = tuple[int, int]
+Payload = TypeVar("Payload")
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Pictures as a service lists them, as columns of equal length.
+
+    Attributes:
+        key: Unique names; they break ties, so that the order of the rows does not matter.
+        lat: WGS84 degrees.
+        lon: WGS84 degrees.
+        heading: Degrees clockwise from north.
+        fov: Horizontal field of view in degrees; 360 of a whole panorama.
+        first_day: Days since a common origin: the earliest that the picture may be of.
+        last_day: The latest; the same where the moment is known.
+    """
+
+    key: Sequence[str]
+    lat: Float
+    lon: Float
+    heading: Float
+    fov: Float
+    first_day: Float
+    last_day: Float
+
+    def __post_init__(self) -> None:
+        n = len(self.key)
+        columns = (
+            self.lat, self.lon, self.heading, self.fov, self.first_day, self.last_day,
+        )  # fmt: skip
+        if any(len(column) != n for column in columns):
+            raise ValueError("The columns of pictures must have the same length.")
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+@dataclass(frozen=True)
+class PlaceRules:
+    """What makes two pictures a pair of one place.
+
+    Attributes:
+        max_metres_apart: Between the two positions.
+        min_days_apart: Between the two times, as far as they are known for certain.
+        max_degrees_apart: Between the headings of two photographs; panoramas look every way.
+        cell_metres: Side of a place.
+        fov: Degrees; the view that is wanted, which photographs may be too narrow for.
+    """
+
+    max_metres_apart: float = 10.0
+    min_days_apart: float = 30.0
+    max_degrees_apart: float = 15.0
+    cell_metres: float = 20.0
+    fov: float = 90.0
+
+
+@dataclass(frozen=True)
+class PlacePair:
+    """The pair of a place.
+
+    Attributes:
+        cell: Which place.
+        earlier: Row of the earlier picture.
+        later: Row of the later picture.
+        heading: Degrees, in which both are to be looked at.
+        fov: Degrees, that both show around that heading.
+    """
+
+    cell: Cell
+    earlier: int
+    later: int
+    heading: float
+    fov: float
+
+
+def tiles_of_area(bounds: Bounds, metres: float) -> Iterator[Bounds]:
+    """Cuts an area into tiles of about that side, south to north and west to east.
+
+    Args:
+        bounds: The area.
+        metres: Side of a tile.
+
+    Yields:
+        Bounds that cover the area without overlap.
+    """
+    west, south, east, north = bounds
+    rows = max(1, math.ceil((north - south) * METRES_A_DEGREE / metres))
+    for row in range(rows):
+        low, high = (south + (north - south) * k / rows for k in (row, row + 1))
+        widest = math.cos(math.radians(0.0 if low <= 0 <= high else min(abs(low), abs(high))))
+        columns = max(1, math.ceil((east - west) * METRES_A_DEGREE * widest / metres))
+        for column in range(columns):
+            left, right = (west + (east - west) * k / columns for k in (column, column + 1))
+            yield left, low, right, high
+
+
+def grown(bounds: Bounds, metres: float) -> Bounds:
+    """Bounds with a margin on all sides, kept on the map."""
+    west, south, east, north = bounds
+    up = metres / METRES_A_DEGREE
+    flattest = math.cos(math.radians(min(89.0, max(abs(south), abs(north)) + up)))
+    aside = up / flattest
+    return (
+        max(-180.0, west - aside),
+        max(-90.0, south - up),
+        min(180.0, east + aside),
+        min(90.0, north + up),
+    )
+
+
+def inside(lat: Float, lon: Float, bounds: Bounds) -> npt.NDArray[np.bool_]:
+    """Which points lie in bounds; the north and east edges belong to the neighbours."""
+    west, south, east, north = bounds
+    found: npt.NDArray[np.bool_] = (lon >= west) & (lon < east) & (lat >= south) & (lat < north)
+    return found
+
+
+def inside_polygon(
+    lat: Float, lon: Float, rings: Sequence[Sequence[tuple[float, float]]]
+) -> npt.NDArray[np.bool_]:
+    """Which points lie in a GeoJSON polygon: inside an odd number of its rings.
+
+    Args:
+        lat: WGS84 degrees.
+        lon: WGS84 degrees.
+        rings: Closed rings of (longitude, latitude); rings after the first are holes.
+    """
+    odd = np.zeros(lat.shape, dtype=np.bool_)
+    for ring in rings:
+        for (x0, y0), (x1, y1) in itertools.pairwise(ring):
+            if y0 == y1:
+                continue
+            between = (lat >= min(y0, y1)) & (lat < max(y0, y1))
+            odd ^= between & (lon < x0 + (lat - y0) * (x1 - x0) / (y1 - y0))
+    return odd
+
+
+def cells_of(lat: Float, lon: Float, metres: float) -> tuple[Index, Index]:
+    """Row and column of the cell of each point; the same for the same point in every area."""
+    rows = np.floor((lat + 90.0) * METRES_A_DEGREE / metres).astype(np.int64)
+    middle = np.radians(np.clip((rows + 0.5) * metres / METRES_A_DEGREE - 90.0, -89.9, 89.9))
+    width = metres / (METRES_A_DEGREE * np.cos(middle))
+    return rows, np.floor((lon + 180.0) / width).astype(np.int64)
+
+
+def neighbours(lat: Float, lon: Float, metres: float) -> Iterator[tuple[Index, Index]]:
+    """All pairs of points at most so far apart, in batches of bounded size; each pair once."""
+    if len(lat) < 2:
+        return
+    flattest = math.cos(math.radians(min(89.9, float(np.abs(lat).max()))))
+    # Squares at least as wide as the distance: partners lie in the same or a touching one.
+    up = np.floor(lat * METRES_A_DEGREE / metres).astype(np.int64)
+    aside = np.floor(lon * METRES_A_DEGREE * flattest / metres).astype(np.int64)
+    up, aside = up - up.min() + 1, aside - aside.min() + 1
+    stride = int(aside.max()) + 2
+    square = up * stride + aside
+    order = np.argsort(square, kind="stable").astype(np.int64)
+    filled = square[order]
+    for offset in (0, 1, stride - 1, stride, stride + 1):
+        low = np.searchsorted(filled, filled + offset, side="left")
+        high = np.searchsorted(filled, filled + offset, side="right")
+        if offset == 0:
+            low = np.arange(len(order)) + 1
+        yield from _close(lat, lon, order, low, np.maximum(high, low), metres)
+
+
+def place_pairs(shots: Shots, rules: PlaceRules) -> list[PlacePair]:
+    """The best pair of every cell in which a place has one.
+
+    A pair belongs to the cell of its earlier picture. Among the pairs of a cell the closest in
+    whole metres is taken, then the one farthest apart in days, then by name: matching suffers most
+    from a change of viewpoint.
+
+    Args:
+        shots: The pictures.
+        rules: What makes a pair.
+
+    Returns:
+        At most one pair a cell, by cell.
+    """
+    found = [
+        _admissible(shots, i, j, rules)
+        for i, j in neighbours(shots.lat, shots.lon, rules.max_metres_apart)
+    ]
+    if not found:
+        return []
+    earlier, later, metres, days, heading, fov = (
+        np.concatenate(columns) for columns in zip(*found, strict=True)
+    )
+    if len(earlier) == 0:
+        return []
+    names = np.argsort(np.argsort(np.array(shots.key, dtype=np.str_), kind="stable"))
+    rows, columns = cells_of(shots.lat, shots.lon, rules.cell_metres)
+    cell = np.stack([rows[earlier], columns[earlier]])
+    order = np.lexsort((names[later], names[earlier], -days, np.floor(metres), cell[1], cell[0]))
+    new = np.ones(len(order), dtype=np.bool_)
+    new[1:] = (np.diff(cell[:, order], axis=1) != 0).any(axis=0)
+    return [
+        PlacePair(
+            (int(cell[0, k]), int(cell[1, k])),
+            int(earlier[k]),
+            int(later[k]),
+            float(heading[k]),
+            float(fov[k]),
+        )
+        for k in order[new]
+    ]
+
+
+def cell_name(cell: Cell) -> str:
+    """A place's id; safe as a file name."""
+    return f"p{cell[0]}-{cell[1]}"
+
+
+class PlaceSample(Generic[Payload]):
+    """A uniform sample of cells, kept while they stream by; the same for any order.
+
+    Args:
+        count: How many to keep.
+        seed: Fixes which.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        if count < 1:
+            raise ValueError(f"A sample of {count} places has none.")
+        self._count, self._seed = count, seed
+        self._kept: list[tuple[int, Cell]] = []
+        self._payloads: dict[Cell, Payload] = {}
+        self.seen = 0
+        """Candidates that were offered."""
+
+    def takes(self, cell: Cell) -> bool:
+        """Whether a cell would be kept now."""
+        return len(self._kept) < self._count or self._rank(cell) < -self._kept[0][0]
+
+    def offer(self, cell: Cell, payload: Payload) -> None:
+        """Adds a candidate; a cell that was offered before keeps its first payload."""
+        self.seen += 1
+        if cell in self._payloads or not self.takes(cell):
+            return
+        self._payloads[cell] = payload
+        heapq.heappush(self._kept, (-self._rank(cell), cell))
+        if len(self._kept) > self._count:
+            _, dropped = heapq.heappop(self._kept)
+            del self._payloads[dropped]
+
+    def kept(self) -> list[tuple[Cell, Payload]]:
+        """What is kept, by cell."""
+        return sorted(self._payloads.items(), key=lambda item: item[0])
+
+    def _rank(self, cell: Cell) -> int:
+        digest = hashlib.sha256(f"{self._seed}:{cell[0]}:{cell[1]}".encode()).digest()
+        return int.from_bytes(digest[:8], "big")
+
+
+def _close(
+    lat: Float, lon: Float, order: Index, low: Index, high: Index, metres: float
+) -> Iterator[tuple[Index, Index]]:
+    """Pairs of order[k] with order[low[k]:high[k]] that are close, a batch at a time."""
+    counts = high - low
+    ends = np.cumsum(counts)
+    start = 0
+    while start < len(order):
+        done = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, done + _MOST_AT_ONCE, side="right")))
+        part = slice(start, stop)
+        total = int(counts[part].sum())
+        if total:
+            first = np.repeat(np.arange(start, stop), counts[part])
+            within = np.arange(total) - np.repeat(ends[part] - counts[part] - done, counts[part])
+            i, j = order[first], order[low[first] + within]
+            near = haversine_metres(lat[i], lon[i], lat[j], lon[j]) <= metres
+            if near.any():
+                yield i[near], j[near]
+        start = stop
+
+
+def _admissible(
+    shots: Shots, i: Index, j: Index, rules: PlaceRules
+) -> tuple[Index, Index, Float, Float, Float, Float]:
+    """Pairs that meet the rules: earlier, later, metres, days, heading, field of view."""
+    swap = shots.first_day[i] > shots.first_day[j]
+    earlier, later = np.where(swap, j, i), np.where(swap, i, j)
+    days = shots.first_day[later] - shots.last_day[earlier]
+    whole = shots.fov >= 360.0
+    turn = heading_difference(shots.heading[earlier], shots.heading[later])
+    heading = np.where(whole[earlier] & ~whole[later], shots.heading[later], shots.heading[earlier])
+    photographs = ~whole[earlier] & ~whole[later]
+    towards = (shots.heading[later] - shots.heading[earlier] + 180.0) % 360.0 - 180.0
+    heading = np.where(photographs, shots.heading[earlier] + towards / 2, heading) % 360.0
+    # Half way between two photographs, each shows as much less as it looks aside.
+    narrowest = np.minimum(shots.fov[earlier], shots.fov[later])
+    shared = np.where(photographs, narrowest - turn, narrowest)
+    # A little less than the whole, as the metadata is off by a little.
+    fov = np.where(narrowest >= 360.0, rules.fov, np.minimum(rules.fov, 0.9 * shared))
+    good = (days >= rules.min_days_apart) & (fov >= min(_NARROWEST_VIEW, rules.fov))
+    good &= ~photographs | (turn <= rules.max_degrees_apart)
+    metres = haversine_metres(
+        shots.lat[earlier], shots.lon[earlier], shots.lat[later], shots.lon[later]
+    )
+    return (
+        earlier[good], later[good], metres[good], days[good], heading[good], fov[good],
+    )  # fmt: skip
