@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -24,7 +26,7 @@ TERMS: Final = ORIENTATIONS * PATCH * PATCH + 1
 TILE: Final = 4096
 """Windows in one matrix product. With `BLOCK` patches, what it reads and writes stays in one core's
 share of the last cache."""
-BLOCK: Final = 256
+BLOCK: Final = 192
 """Patches in one matrix product."""
 SLAB_BYTES: Final = 24 * 1024 * 1024
 """Windows of the second image that one thread holds at a time when a radius is given."""
@@ -261,17 +263,27 @@ class _Correlation:
         self._pooled = pooled
         self._factors = border_factors(patches)
         self._table = rectification_table(power)
+        self._kept = threading.local()
+
+    def _room(self, name: str, values: int) -> Float:
+        """Memory of this thread, kept for its next region."""
+        room: Float | None = getattr(self._kept, name, None)
+        if room is None or len(room) < values:
+            room = np.empty(values, dtype=np.float32)
+            setattr(self._kept, name, room)
+        return room[:values]
 
     def make(self, region: _Region) -> None:
         """Makes the pooled maps of a region's patches, as far as they lie in it."""
         height, width = self._image.whole
         top, bottom = max(2 * region.begin - 1, 0), min(2 * region.end, height)
         left, right = max(2 * region.left - 1, 0), min(2 * region.right, width)
-        slab = np.empty((TERMS, bottom - top, right - left), dtype=np.float32)
+        size = (TERMS, bottom - top, right - left)
+        slab = self._room("slab", math.prod(size)).reshape(size)
         image = self._image
         fill_windows(image.padded, image.inverse, image.constant, top, left, slab)
         step = _rows_of_a_tile(right - left)
-        products = np.empty(BLOCK * (2 * step + 1) * (right - left), dtype=np.float32)
+        products = self._room("products", BLOCK * (2 * step + 1) * (right - left))
         scratch = np.empty((2, right - left + 4), dtype=np.int32)
         for members, first, last in region.groups:
             for begin in range(first, last, step):
