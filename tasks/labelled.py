@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from adapters.catalog import SimulatedLabels
+from adapters.catalog import FileSet, SimulatedLabels
 from adapters.datasets.base import DatasetError, LabelledDataset
 from adapters.datasets.cross_city import CrossCityDataset
+from adapters.datasets.opening import open_dataset
 from adapters.datasets.simulated import SimulatedDataset
 from adapters.images import (
     ImageError,
@@ -19,6 +20,7 @@ from adapters.images import (
     encode_png,
 )
 from adapters.store import ArtifactRef, Draft, Store
+from crosscity.resizing import resized_image, resized_map
 from crosscity.simulation import ALGORITHM_VERSION as SIMULATION_VERSION
 from tasks import progress
 from tasks.artifact_task import Made, artifact_task, make_once
@@ -28,7 +30,7 @@ from tasks.schemas import FAILED, LABELLED, OK, PAIRS
 from tasks.tables import Row, failures, part_name, read_rows, write_rows
 from tasks.workspace import Workspace, open_workspace
 
-LABELLED_VERSION = f"1-simulation.{SIMULATION_VERSION}"
+LABELLED_VERSION = f"2-simulation.{SIMULATION_VERSION}"
 PART_SIZE = 100
 """Images a shard: what a kill can lose."""
 FAILURE_LIMIT = 0.05
@@ -55,20 +57,69 @@ def labelled_parts(owner: str, split: str, pairs: ArtifactRef | None, catalog: s
 def labelled_part(
     owner: str, split: str, pairs: ArtifactRef | None, part: int, catalog: str
 ) -> Made:
-    """Reads (or renders) one shard of labelled images into the store."""
+    """Reads (or renders) one shard of labelled images into the store.
+
+    Images of a data set with an `image_size` are stored at that size, and so are the labels of
+    "train". Labels of other splits keep their own size: they are what is scored on.
+    """
     workspace = open_workspace(catalog)
     source = labelled_set(workspace, owner, pairs)
-    samples = source.samples(split)
+    size = _stored_size(workspace, owner)
+
+    def read(sample: str) -> Row:
+        found = source.read(sample)
+        labels = resized_map(found.train_ids, size if split == "train" else None)
+        return {
+            "image": encode_png(resized_image(found.image, size)),
+            "labels": encode_label_png(labels),
+        }
+
+    return _part("labelled", workspace, owner, split, source, source.samples(split), part, read)
+
+
+def unlabelled_parts(owner: str, split: str, catalog: str) -> list[int]:
+    """The shards in which the images of a data set's split are read for adapting to them."""
+    samples = labelled_set(open_workspace(catalog), owner, None).unlabelled(split)
+    if not samples:
+        raise InputError(f"{owner} has no images in its split {split!r} to adapt to")
+    return list(range(-(-len(samples) // PART_SIZE)))
+
+
+@artifact_task("read target images", run_name="images of {owner}, {split}, part {part}")
+def unlabelled_part(owner: str, split: str, part: int, catalog: str) -> Made:
+    """Reads one shard of images into the store; no label file is opened."""
+    workspace = open_workspace(catalog)
+    source = labelled_set(workspace, owner, None)
+    size = _stored_size(workspace, owner)
+
+    def read(sample: str) -> Row:
+        image = encode_png(resized_image(source.read_image(sample), size))
+        return {"image": image, "labels": None}
+
+    samples = source.unlabelled(split)
+    return _part("unlabelled", workspace, owner, split, source, samples, part, read)
+
+
+def _part(
+    kind: str,
+    workspace: Workspace,
+    owner: str,
+    split: str,
+    source: LabelledDataset,
+    samples: Sequence[str],
+    part: int,
+    read: Callable[[str], Row],
+) -> Made:
     wanted = samples[part * PART_SIZE : (part + 1) * PART_SIZE]
-    stage = f"labelled {owner} {split}"
+    stage = f"{kind} {owner} {split}"
 
     def write(draft: Draft, _key: str) -> None:
-        def read(sample: str) -> Row:
-            row = _labelled_row(source, sample)
+        def row(sample: str) -> Row:
+            made = _row(sample, read)
             progress.advance(stage, 1, len(samples))
-            return row
+            return made
 
-        rows = in_parallel(read, wanted, workers=workspace.compute.workers)
+        rows = in_parallel(row, wanted, workers=workspace.compute.workers)
         failed = failures(rows)
         check_failures("labelled images", failed, len(rows), FAILURE_LIMIT)
         write_rows(draft, part_name(part), rows, LABELLED)
@@ -76,14 +127,14 @@ def labelled_part(
 
     made = make_once(
         workspace.store,
-        "labelled",
+        kind,
         owner,
         inputs={},
         parameters={
             "split": split,
             "part": part,
             "samples": list(wanted),
-            **_identity(workspace, owner),
+            **_identity(workspace, owner, source, wanted),
         },
         version=LABELLED_VERSION,
         write=write,
@@ -96,13 +147,10 @@ def labelled_part(
 def labelled_set(workspace: Workspace, owner: str, pairs: ArtifactRef | None) -> LabelledDataset:
     """The labelled set of a data set or a city of the catalog."""
     if owner in workspace.catalog.datasets:
-        entry = workspace.catalog.datasets[owner]
-        return SimulatedDataset(
-            entry.style,
-            seed=entry.seed,
-            image_size=entry.image_size,
-            splits={"train": entry.train, "val": entry.val, "test": entry.test},
-        )
+        entry = workspace.dataset(owner)
+        if isinstance(entry, FileSet):
+            return open_dataset(entry, workspace.folder(entry.root, key=f"datasets.{owner}.root"))
+        return open_dataset(entry, None)
     city = workspace.city(owner)
     if city.labels is None:
         raise InputError(
@@ -126,44 +174,133 @@ def labelled_set(workspace: Workspace, owner: str, pairs: ArtifactRef | None) ->
 
 
 class StoredLabelled:
-    """The images of labelled shards, decoded when asked for; bad rows are left out."""
+    """The images of labelled shards, decoded when asked for; bad rows are left out.
 
-    def __init__(self, store: Store, parts: Sequence[ArtifactRef]) -> None:
-        self._rows: list[Row] = []
-        for ref in parts:
-            for name in sorted(store.manifest(ref).files):
-                self._rows += [
-                    row for row in read_rows(store, ref, name, LABELLED) if row["status"] == OK
-                ]
+    Args:
+        store: Holds the shards.
+        parts: `labelled` artifacts.
+        size: (height, width) that images and labels are given at; ``None``: as they are stored.
+        chosen: Places in the set that are taken; ``None``: all.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        parts: Sequence[ArtifactRef],
+        *,
+        size: tuple[int, int] | None = None,
+        chosen: Sequence[int] | None = None,
+    ) -> None:
+        rows = _good_rows(store, parts)
+        self._rows = rows if chosen is None else [rows[place] for place in chosen]
         if not self._rows:
             raise InputError("there is no labelled image to work on")
+        self._size = size
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W, 3) uint8 RGB."""
-        return np.stack([decode_image(self._rows[i]["image"], self.name(i)) for i in indices])
+        read = (decode_image(self._rows[i]["image"], self.name(i)) for i in indices)
+        return _stacked([resized_image(image, self._size) for image in read], self, indices)
 
     def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W) uint8 trainIds, 255 where void."""
-        return np.stack([decode_label_png(self._rows[i]["labels"], self.name(i)) for i in indices])
+        read = (decode_label_png(self._rows[i]["labels"], self.name(i)) for i in indices)
+        return _stacked([resized_map(labels, self._size) for labels in read], self, indices)
 
     def name(self, index: int) -> str:
         """The sample's id."""
         return str(self._rows[index]["sample"])
 
 
-def _identity(workspace: Workspace, owner: str) -> dict[str, object]:
+class StoredUnlabelled:
+    """The images of `unlabelled` shards as adaptation reads them: without any prior.
+
+    Args:
+        store: Holds the shards.
+        parts: `unlabelled` artifacts.
+        size: (height, width) that images are given at; ``None``: as they are stored.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        parts: Sequence[ArtifactRef],
+        *,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self._rows = _good_rows(store, parts)
+        if not self._rows:
+            raise InputError("the target set is empty: there is no image to adapt to")
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        read = (decode_image(self._rows[i]["image"], self.name(i)) for i in indices)
+        return _stacked([resized_image(image, self._size) for image in read], self, indices)
+
+    def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """(N, H, W) bool, all False."""
+        return np.zeros(self.images(indices).shape[:3], dtype=np.bool_)
+
+    def name(self, index: int) -> str:
+        """The image's id."""
+        return str(self._rows[index]["sample"])
+
+
+def _good_rows(store: Store, parts: Sequence[ArtifactRef]) -> list[Row]:
+    return [
+        row
+        for ref in parts
+        for name in sorted(store.manifest(ref).files)
+        for row in read_rows(store, ref, name, LABELLED)
+        if row["status"] == OK
+    ]
+
+
+def _stacked(
+    arrays: Sequence[npt.NDArray[np.uint8]],
+    images: StoredLabelled | StoredUnlabelled,
+    indices: Sequence[int],
+) -> npt.NDArray[np.uint8]:
+    for array, index in zip(arrays, indices, strict=True):
+        if array.shape != arrays[0].shape:
+            raise InputError(
+                f"{images.name(index)} is {array.shape[0]}×{array.shape[1]} pixels high and wide, "
+                f"{images.name(indices[0])} {arrays[0].shape[0]}×{arrays[0].shape[1]}: images of a "
+                "batch need one size, so set image_size in the catalog"
+            )
+    return np.stack(arrays)
+
+
+def _stored_size(workspace: Workspace, owner: str) -> tuple[int, int] | None:
+    entry = workspace.catalog.datasets.get(owner)
+    return entry.image_size if isinstance(entry, FileSet) else None
+
+
+def _identity(
+    workspace: Workspace, owner: str, source: LabelledDataset, samples: Sequence[str]
+) -> dict[str, object]:
     """What, beside its id, determines a sample's pixels."""
     if owner in workspace.catalog.datasets:
-        entry = workspace.catalog.datasets[owner]
+        entry = workspace.dataset(owner)
+        if isinstance(entry, FileSet):
+            # Where the files lie does not matter, what is in them does.
+            settings = entry.model_dump(mode="json", exclude={"root"})
+            return {"entry": settings, "files": source.revision(samples)}
         return {"style": entry.style, "seed": entry.seed, "image_size": list(entry.image_size)}
     city = workspace.city(owner)
+    files = {} if city.provider.kind == "simulated" else {"files": source.revision(samples)}
     return {
         "provider": city.provider.model_dump(include={"kind", "style", "city"}),
         "seed": city.seed,
         "image_size": list(city.image_size),
+        **files,
     }
 
 
@@ -175,9 +312,9 @@ def _places_by_split(store: Store, pairs: ArtifactRef) -> dict[str, list[str]]:
     return places
 
 
-def _labelled_row(source: LabelledDataset, sample: str) -> Row:
+def _row(sample: str, read: Callable[[str], Row]) -> Row:
     try:
-        read = source.read(sample)
+        return {"sample": sample, **read(sample), "status": OK, "reason": None}
     except (DatasetError, ImageError) as error:
         return {
             **dict.fromkeys(LABELLED.names),
@@ -185,10 +322,3 @@ def _labelled_row(source: LabelledDataset, sample: str) -> Row:
             "status": FAILED,
             "reason": " ".join(str(error).split()),
         }
-    return {
-        "sample": sample,
-        "image": encode_png(read.image),
-        "labels": encode_label_png(read.train_ids),
-        "status": OK,
-        "reason": None,
-    }

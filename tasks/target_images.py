@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from adapters.images import decode_mask_png
 from adapters.store import ArtifactRef
+from crosscity.resizing import resized_image, resized_map
 from tasks.errors import InputError
 from tasks.imagery import Imagery
 from tasks.priors import static_prior_rows
@@ -18,7 +19,15 @@ from tasks.workspace import Workspace
 
 
 class StoredTargets:
-    """Both images of every training pair; decoded when asked for."""
+    """Both images of every training pair; decoded when asked for.
+
+    Args:
+        workspace: Gives the store.
+        imagery: The city's images.
+        pairs: Which of them belong together.
+        priors: Their static priors, or ``None``.
+        size: (height, width) that images and priors are given at; ``None``: their own.
+    """
 
     def __init__(
         self,
@@ -26,7 +35,10 @@ class StoredTargets:
         imagery: ArtifactRef,
         pairs: ArtifactRef,
         priors: ArtifactRef | None,
+        *,
+        size: tuple[int, int] | None = None,
     ) -> None:
+        self._size = size
         self._imagery = Imagery(workspace.store, imagery)
         rows = read_rows(workspace.store, pairs, "pairs.parquet", PAIRS)
         self._ids = [
@@ -50,15 +62,24 @@ class StoredTargets:
 
     def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W, 3) uint8 RGB."""
-        return np.stack([self._imagery.read(self._ids[index]) for index in indices])
+        read = (self._imagery.read(self._ids[index]) for index in indices)
+        return np.stack([resized_image(image, self._size) for image in read])
 
     def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
         """(N, H, W) bool; all False where an image has no prior."""
-        return np.stack([self._prior(self._ids[index]) for index in indices])
+        masks = (self._prior(self._ids[index]) for index in indices)
+        return np.stack([resized_map(mask, self._size) for mask in masks])
 
     def _prior(self, image_id: str) -> npt.NDArray[np.bool_]:
         row = self._imagery.row(image_id)
         data = self._masks.get(image_id)
         if data is None:
             return np.zeros((row["height"], row["width"]), dtype=np.bool_)
-        return decode_mask_png(data, image_id)
+        size = (row["height"], row["width"])
+        mask = decode_mask_png(data, image_id)
+        if mask.shape != size:
+            raise InputError(
+                f"the static prior of {image_id} is {mask.shape[0]}×{mask.shape[1]} pixels high "
+                f"and wide, its image {size[0]}×{size[1]}: run `crosscity priors` again"
+            )
+        return mask

@@ -69,5 +69,5 @@ class LabelledDataset(Protocol):
             ImageError: It cannot be decoded.
         """
 
-    def revision(self) -> str:
-        """What changes when `read` would give other pixels for the same samples."""
+    def revision(self, samples: Sequence[str] | None = None) -> str:
+        """What changes when `read` would give other pixels for these samples; default: for any."""

@@ -103,10 +103,11 @@ class FileDataset(ABC):
             raise DatasetError(f"The sample {sample!r} of the {self.name} set has no image.")
         return decode_image(self._bytes(path), str(path))
 
-    def revision(self) -> str:
-        """A digest of all the files; every file is read once."""
-        images = {name: files.image for name, files in self._files.items() if files.image}
-        labels = {name: files.label for name, files in self._files.items() if files.label}
+    def revision(self, samples: Sequence[str] | None = None) -> str:
+        """A digest of the samples' files, by default of all labelled ones; each is read once."""
+        wanted = {name: self._known(name) for name in samples or self._files}
+        images = {name: files.image for name, files in wanted.items() if files.image}
+        labels = {name: files.label for name, files in wanted.items() if files.label}
         return files_digest(images) + files_digest(labels)
 
     @abstractmethod

@@ -105,7 +105,7 @@ class SimulatedDataset:
         image = decode_image(self.city.encode(rendering), sample)
         return LabelledSample(image=image, train_ids=rendering.train_ids)
 
-    def revision(self) -> str:
+    def revision(self, samples: Sequence[str] | None = None) -> str:  # noqa: ARG002 - alike for all
         """Changes with the renderer, the style, the seed and the image size."""
         return self.city.revision()
 

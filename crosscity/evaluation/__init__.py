@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from crosscity.evaluation.confusion import confusion_matrix
+from crosscity.evaluation.confusion import ConfusionMatrix, confusion_matrix
 from crosscity.evaluation.prediction import evaluate, predict
 from crosscity.evaluation.protocols import PROTOCOLS, ProtocolName, ScoringProtocol
 from crosscity.evaluation.scores import Scores, score
@@ -13,6 +13,7 @@ ALGORITHM_VERSION: Final = "1"
 __all__ = [
     "ALGORITHM_VERSION",
     "PROTOCOLS",
+    "ConfusionMatrix",
     "ProtocolName",
     "Scores",
     "ScoringProtocol",

@@ -4,14 +4,70 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from crosscity.labels import VOID
+
+
+class ConfusionMatrix:
+    """Counts the pixels of every (true class, predicted class), on the device of the predictions.
+
+    Nothing but the C×C counts ever leaves the device, and nothing waits for it before `counts`.
+
+    Args:
+        n_classes: C.
+        device: Where the labels and predictions are.
+    """
+
+    def __init__(self, n_classes: int, device: torch.device | str = "cpu") -> None:
+        self._n_classes = n_classes
+        # One row and one column more, for what is no class: told when the counts are asked for.
+        self._counts = torch.zeros((n_classes + 1) ** 2, dtype=torch.int64, device=device)
+
+    def add(self, labels: Tensor, predictions: Tensor) -> None:
+        """Adds the pixels of label maps; those whose label is void (255) are not counted.
+
+        Args:
+            labels: The truth: integer class indices of any shape, 255 where void.
+            predictions: Integer class indices of the same shape, on the matrix's device.
+
+        Raises:
+            ValueError: Different shapes.
+        """
+        if labels.shape != predictions.shape:
+            raise ValueError(
+                f"labels {tuple(labels.shape)} and predictions {tuple(predictions.shape)} differ "
+                "in shape: predict at the size of the labels"
+            )
+        known = labels != VOID
+        side = self._n_classes + 1
+        truth = labels.long().clamp_max(self._n_classes)
+        predicted = predictions.long().clamp_max(self._n_classes)
+        pairs = (truth * side + predicted)[known]
+        self._counts += torch.bincount(pairs, minlength=side**2)
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """(C, C): rows are the truth, columns the predictions.
+
+        Raises:
+            ValueError: A label or prediction was no class.
+        """
+        side = self._n_classes + 1
+        counts: npt.NDArray[np.int64] = self._counts.reshape(side, side).cpu().numpy()
+        for name, wrong in (("label", counts[-1].sum()), ("prediction", counts[:, -1].sum())):
+            if wrong:
+                raise ValueError(
+                    f"{wrong} {name}s are neither void ({VOID}) nor one of the classes 0 to "
+                    f"{self._n_classes - 1}: map the {name}s to trainIds first"
+                )
+        return counts[:-1, :-1].copy()
 
 
 def confusion_matrix(
     labels: npt.NDArray[np.uint8], predictions: npt.NDArray[np.uint8], n_classes: int
 ) -> npt.NDArray[np.int64]:
-    """Counts the pixels of every (true class, predicted class).
+    """Counts the pixels of every (true class, predicted class) of arrays.
 
     Pixels whose label is void (255) are not counted, whatever is predicted there.
 
@@ -32,14 +88,16 @@ def confusion_matrix(
             "predict at the size of the labels"
         )
     known = labels != VOID
-    truth = labels[known].astype(np.int64)
-    predicted = predictions[known].astype(np.int64)
-    for name, values in (("label", truth), ("prediction", predicted)):
+    for name, values in (("label", labels[known]), ("prediction", predictions[known])):
         if values.size and values.max() >= n_classes:
             wrong = values[values >= n_classes][0]
             raise ValueError(
                 f"the {name} value {wrong} is neither void ({VOID}) nor one of the classes 0 to "
                 f"{n_classes - 1}: map the {name}s to trainIds first"
             )
-    counts = np.bincount(truth * n_classes + predicted, minlength=n_classes**2)
-    return counts.reshape(n_classes, n_classes).astype(np.int64)
+    matrix = ConfusionMatrix(n_classes)
+    matrix.add(
+        torch.from_numpy(np.ascontiguousarray(labels)),
+        torch.from_numpy(np.ascontiguousarray(predictions)),
+    )
+    return matrix.counts()

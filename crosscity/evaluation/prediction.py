@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from crosscity.adaptation.image_sets import LabelledImages, check_labels
-from crosscity.evaluation.confusion import confusion_matrix
+from crosscity.adaptation.image_sets import LabelledImages
+from crosscity.evaluation.confusion import ConfusionMatrix
+from crosscity.labels import VOID
+from crosscity.resizing import resized_image, resized_map
 from crosscity.segmenters import Segmenter, evaluating, image_tensor
 
+Size = tuple[int, int]
+Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
-def predict(segmenter: Segmenter, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+
+def predict(
+    segmenter: Segmenter, images: npt.NDArray[np.uint8], *, size: Size | None = None
+) -> npt.NDArray[np.uint8]:
     """The likeliest class of every pixel.
 
     Args:
         segmenter: Left in the mode (training or not) that it was in.
         images: (N, H, W, 3) uint8 RGB.
+        size: (height, width) of the prediction; default: that of the images.
 
     Returns:
-        (N, H, W) uint8 indices into `segmenter.class_names`.
+        (N, height, width) uint8 indices into `segmenter.class_names`.
     """
-    device = segmenter.input_mean.device
     with evaluating(segmenter), torch.inference_mode():
-        logits = segmenter(image_tensor(images, device))
-        predicted: npt.NDArray[np.uint8] = logits.argmax(1).to(torch.uint8).cpu().numpy()
-    return predicted
+        predicted = _predicted(segmenter, images, size or (images.shape[1], images.shape[2]))
+    labels: npt.NDArray[np.uint8] = predicted.cpu().numpy()
+    return labels
 
 
 def evaluate(
@@ -35,14 +43,23 @@ def evaluate(
     images: LabelledImages,
     batch_size: int = 8,
     *,
+    image_size: Size | None = None,
+    label_size: Size | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Confusion matrix of a segmenter over labelled images, at the size of the labels.
+    """Confusion matrix of a segmenter over labelled images.
+
+    Logits are upsampled to the labels, which keep their native size unless another is asked for;
+    images may go through the network at another size, and sizes may differ between images. The
+    matrix is accumulated on the segmenter's device.
 
     Args:
         segmenter: Left in the mode that it was in.
         images: Labels are indices into `segmenter.class_names`, 255 where void.
         batch_size: Images predicted at once; the result does not depend on it but for rounding.
+        image_size: (height, width) at which images go through the network; default: their own.
+        label_size: (height, width) at which labels are scored, as some papers did it; default:
+            their own.
         on_batch: Called after each batch with the number of images in it.
 
     Returns:
@@ -53,12 +70,51 @@ def evaluate(
     """
     if not len(images):
         raise ValueError("there is no image to evaluate on: check the split that was asked for")
-    total = np.zeros((segmenter.n_classes, segmenter.n_classes), dtype=np.int64)
-    for start in range(0, len(images), batch_size):
-        indices = list(range(start, min(start + batch_size, len(images))))
-        pictures, labels = images.images(indices), images.labels(indices)
-        check_labels(pictures, labels, indices, segmenter.n_classes)
-        total += confusion_matrix(labels, predict(segmenter, pictures), segmenter.n_classes)
-        if on_batch is not None:
-            on_batch(len(indices))
-    return total
+    device = segmenter.input_mean.device
+    matrix = ConfusionMatrix(segmenter.n_classes, device)
+    with evaluating(segmenter), torch.inference_mode():
+        for batch in _batches(images, batch_size, segmenter.n_classes, image_size, label_size):
+            pictures = np.stack([picture for picture, _ in batch])
+            labels = torch.from_numpy(np.stack([labels for _, labels in batch])).to(device)
+            size = (labels.shape[1], labels.shape[2])
+            matrix.add(labels, _predicted(segmenter, pictures, size))
+            if on_batch is not None:
+                on_batch(len(batch))
+    return matrix.counts()
+
+
+def _predicted(segmenter: Segmenter, images: npt.NDArray[np.uint8], size: Size) -> Tensor:
+    features = segmenter.features(image_tensor(images, segmenter.input_mean.device))
+    logits = segmenter.upsample(segmenter.classify(features), size)
+    return logits.argmax(1).to(torch.uint8)
+
+
+def _batches(
+    images: LabelledImages,
+    batch_size: int,
+    n_classes: int,
+    image_size: Size | None,
+    label_size: Size | None,
+) -> Iterator[list[Pair]]:
+    """Up to so many consecutive images of the same sizes."""
+    batch: list[Pair] = []
+    for index in range(len(images)):
+        picture, labels = images.images([index])[0], images.labels([index])[0]
+        _check(labels, index, n_classes)
+        pair = resized_image(picture, image_size), resized_map(labels, label_size)
+        full = len(batch) == batch_size
+        if batch and (full or any(a.shape != b.shape for a, b in zip(pair, batch[0], strict=True))):
+            yield batch
+            batch = []
+        batch.append(pair)
+    yield batch
+
+
+def _check(labels: npt.NDArray[np.uint8], index: int, n_classes: int) -> None:
+    wrong = labels[(labels >= n_classes) & (labels != VOID)]
+    if wrong.size:
+        raise ValueError(
+            f"the labels of image {index} have the value {wrong[0]}, which is neither void "
+            f"({VOID}) nor one of the classes 0 to {n_classes - 1}: map the labels to trainIds "
+            "first"
+        )

@@ -1,8 +1,8 @@
-"""How 19 predicted classes are scored against the 13 of the cross-city set: named protocols.
+"""How 19 predicted classes are scored against the classes of a labelled set: named protocols.
 
 The 13 classes of Chen et al. leave out wall, fence, pole, terrain, truck and train of the 19. What
 a pixel counts whose truth or whose prediction is one of these six is a choice that moves the mIoU,
-so it has a name and is stored with every figure.
+so it has a name and is stored with every figure. So with the 16 of SYNTHIA and the 11 of CamVid.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from crosscity.labels import CLASSES, CROSS_CITY_CLASSES
 
-ProtocolName = Literal["drop", "merge", "score13"]
+ProtocolName = Literal["drop", "merge", "score13", "score19", "synthia16", "synthia13", "camvid11"]
 
 MISSED: Final = "missed"
 """A prediction that no scored class gains from, but that the true class loses."""
@@ -51,6 +51,43 @@ _MERGED: Final = {
     "train": "bus",
 }
 
+_ALL: Final = tuple(road_class.name for road_class in CLASSES)
+_NOT_IN_SYNTHIA: Final = ("terrain", "truck", "train")
+_RARE_IN_SYNTHIA: Final = ("wall", "fence", "pole")
+_CAMVID: Final = {
+    "sky": "sky",
+    "building": "building",
+    "wall": "building",
+    "pole": "pole",
+    "road": "road",
+    "sidewalk": "sidewalk",
+    "vegetation": "vegetation",
+    "terrain": "vegetation",
+    "traffic sign": "traffic sign",
+    "traffic light": "traffic sign",
+    "fence": "fence",
+    "car": "car",
+    "truck": "car",
+    "bus": "car",
+    "train": "car",
+    "person": "person",
+    "rider": "bicyclist",
+    "bicycle": "bicyclist",
+    "motorcycle": "bicyclist",
+}
+
+
+def _without(name: ProtocolName, others: tuple[str, ...]) -> ScoringProtocol:
+    """Scores the 19 classes but a few, which are void as truth and a miss as prediction."""
+    kept = {scored: scored for scored in _ALL if scored not in others}
+    return ScoringProtocol(
+        name=name,
+        classes=tuple(kept),
+        truth={**kept, **dict.fromkeys(others, IGNORED)},
+        prediction={**kept, **dict.fromkeys(others, MISSED)},
+    )
+
+
 PROTOCOLS: Final[dict[ProtocolName, ScoringProtocol]] = {
     "drop": ScoringProtocol(
         name="drop",
@@ -70,8 +107,19 @@ PROTOCOLS: Final[dict[ProtocolName, ScoringProtocol]] = {
         truth={**_KEPT, **dict.fromkeys(_OTHERS, IGNORED)},
         prediction={**_KEPT, **dict.fromkeys(_OTHERS, MISSED)},
     ),
+    "score19": _without("score19", ()),
+    "synthia16": _without("synthia16", _NOT_IN_SYNTHIA),
+    "synthia13": _without("synthia13", _NOT_IN_SYNTHIA + _RARE_IN_SYNTHIA),
+    "camvid11": ScoringProtocol(
+        name="camvid11",
+        classes=tuple(dict.fromkeys(_CAMVID.values())),
+        truth=_CAMVID,
+        prediction=_CAMVID,
+    ),
 }
 """The protocols by name.
+
+Of the 13 classes of the cross-city set:
 
 | protocol | truth is one of the six | one of the six is predicted, truth is scored |
 |---|---|---|
@@ -82,4 +130,14 @@ PROTOCOLS: Final[dict[ProtocolName, ScoringProtocol]] = {
 `score13` is the paper's (predict 19, score 13). `merge` is the authors' lab's. `drop` is how later
 papers see the labels; they train networks that know only the 13, which never predict one of the
 six. For a network of 19 classes `drop` is the most lenient of the three.
+
+The others treat classes that they do not score as `score13` does:
+
+| protocol | scores |
+|---|---|
+| `score19` | the 19 classes of Cityscapes, as its own evaluation does |
+| `synthia16` | without terrain, truck and train, which SYNTHIA has no pixels of |
+| `synthia13` | also without wall, fence and pole |
+| `camvid11` | CamVid's: lights count as signs, vehicles as cars, walls as buildings, terrain as \
+vegetation; rider, bicycle and motorcycle are one class "bicyclist" |
 """

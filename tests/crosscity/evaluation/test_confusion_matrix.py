@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from crosscity.evaluation import confusion_matrix
+from crosscity.evaluation import ConfusionMatrix, confusion_matrix
 
 shapes = hnp.array_shapes(min_dims=1, max_dims=3, max_side=6)
 
@@ -39,3 +40,24 @@ def test_bad_values_and_shapes_are_named() -> None:
         confusion_matrix(zeros, zeros + 20, 19)
     with pytest.raises(ValueError, match="differ in shape: predict at the size of the labels"):
         confusion_matrix(zeros, zeros[:1], 19)
+
+
+def test_adds_up_over_images_on_the_device() -> None:
+    random = np.random.default_rng(3)
+    labels = random.integers(0, 5, (4, 6, 7), dtype=np.uint8)
+    labels[labels == 4] = 255
+    predictions = random.integers(0, 4, (4, 6, 7), dtype=np.uint8)
+    matrix = ConfusionMatrix(4)
+    for truth, predicted in zip(labels, predictions, strict=True):
+        matrix.add(torch.from_numpy(truth), torch.from_numpy(predicted))
+    np.testing.assert_array_equal(matrix.counts(), confusion_matrix(labels, predictions, 4))
+
+
+@pytest.mark.parametrize(("truth", "predicted", "name"), [(9, 0, "label"), (0, 9, "prediction")])
+def test_what_is_no_class_is_told_at_the_end(truth: int, predicted: int, name: str) -> None:
+    matrix = ConfusionMatrix(4)
+    matrix.add(torch.tensor([truth, 1, 255]), torch.tensor([predicted, 1, 9]))
+    with pytest.raises(ValueError, match=rf"1 {name}s are neither void .* classes 0 to 3"):
+        matrix.counts()
+    with pytest.raises(ValueError, match="differ in shape"):
+        matrix.add(torch.zeros(2), torch.zeros(3))

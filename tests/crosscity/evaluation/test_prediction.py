@@ -6,6 +6,7 @@ import torch
 
 from crosscity.adaptation import LabelledArrays
 from crosscity.evaluation import confusion_matrix, evaluate, predict
+from crosscity.resizing import resized_image
 from crosscity.segmenters import build_segmenter, image_tensor
 
 RANDOM = np.random.default_rng(8)
@@ -56,3 +57,58 @@ def test_bad_sets_are_named() -> None:
     wrong[3, 5, 5] = 77
     with pytest.raises(ValueError, match="labels of image 3 have the value 77"):
         evaluate(SEGMENTER, LabelledArrays(IMAGES.all_images, wrong))
+
+
+class Mixed:
+    """Images of two sizes, and labels of sizes of their own."""
+
+    sizes = ((18, 30), (18, 30), (24, 40), (18, 30))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def images(self, indices: list[int]) -> np.ndarray:
+        random = np.random.default_rng(indices[0])
+        return random.integers(0, 256, (1, *self.sizes[indices[0]], 3), dtype=np.uint8)
+
+    def labels(self, indices: list[int]) -> np.ndarray:
+        height, width = self.sizes[indices[0]]
+        random = np.random.default_rng(100 + indices[0])
+        return random.integers(0, 19, (1, 2 * height + 1, 2 * width), dtype=np.uint8)
+
+
+def test_logits_are_upsampled_to_the_native_size_of_the_labels() -> None:
+    images, expected = Mixed(), np.zeros((19, 19), dtype=np.int64)
+    SEGMENTER.eval()
+    for i in range(len(images)):
+        truth = images.labels([i])
+        tensor = image_tensor(images.images([i]))
+        coarse = SEGMENTER.classify(SEGMENTER.features(tensor))
+        logits = torch.nn.functional.interpolate(
+            coarse, size=truth.shape[1:], mode="bilinear", align_corners=False
+        )
+        predicted = logits.argmax(1).numpy().astype(np.uint8)
+        np.testing.assert_array_equal(
+            predict(SEGMENTER, images.images([i]), size=truth.shape[1:]), predicted
+        )
+        expected += confusion_matrix(truth, predicted, 19)
+    seen: list[int] = []
+    found = evaluate(SEGMENTER, images, 8, on_batch=seen.append)
+    assert seen == [2, 1, 1]
+    assert found.sum() == expected.sum()
+    assert np.abs(found - expected).sum() <= 4
+
+
+def test_other_sizes_are_an_option() -> None:
+    found = evaluate(SEGMENTER, Mixed(), image_size=(16, 32), label_size=(10, 20))
+    assert found.sum() == 4 * 10 * 20
+    expected = np.zeros((19, 19), dtype=np.int64)
+    for i in range(4):
+        picture, truth = Mixed().images([i])[0], Mixed().labels([i])[0]
+        small = resized_image(picture, (16, 32))[None]
+        rows = ((np.arange(10) + 0.5) * truth.shape[0] / 10).astype(int)
+        columns = ((np.arange(20) + 0.5) * truth.shape[1] / 20).astype(int)
+        expected += confusion_matrix(
+            truth[None, rows[:, None], columns], predict(SEGMENTER, small, size=(10, 20)), 19
+        )
+    assert np.abs(found - expected).sum() <= 4

@@ -72,11 +72,67 @@ def test_without_the_six_all_protocols_agree() -> None:
     confusion = np.random.default_rng(0).integers(0, 99, (19, 19))
     for name in SIX:
         confusion[TRAIN_ID[name]] = confusion[:, TRAIN_ID[name]] = 0
-    scores = [score(confusion, name) for name in PROTOCOLS]
+    scores = [score(confusion, name) for name in ("drop", "merge", "score13")]
     for other in scores[1:]:
         np.testing.assert_allclose(
             list(other.per_class.values()), list(scores[0].per_class.values())
         )
+
+
+SIXTEEN = [c.name for c in CLASSES if c.name not in ("terrain", "truck", "train")]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "names"),
+    [
+        ("score19", [c.name for c in CLASSES]),
+        ("synthia16", SIXTEEN),
+        ("synthia13", [name for name in SIXTEEN if name not in ("wall", "fence", "pole")]),
+    ],
+)
+@given(pairs=pixels)
+def test_classes_left_out_are_void_as_truth_and_missed_as_prediction(
+    protocol: str, names: list[str], pairs: list[tuple[int, int]]
+) -> None:
+    truth, predicted = np.array(pairs, dtype=np.uint8).T
+    found = score(confusion_matrix(truth, predicted, 19), protocol)  # type: ignore[arg-type]
+    assert list(found.per_class) == names
+    scored = [TRAIN_ID[name] for name in names]
+    for name, iou in found.per_class.items():
+        here, there = truth == TRAIN_ID[name], predicted == TRAIN_ID[name]
+        counted = np.isin(truth, scored)
+        union = ((here | there) & counted).sum()
+        hits = (here & there).sum()
+        assert iou == pytest.approx(hits / union if union else math.nan, nan_ok=True)
+
+
+@given(pairs=pixels)
+def test_camvid_scores_groups_of_classes(pairs: list[tuple[int, int]]) -> None:
+    """The 11 classes as the data's own README and SegNet group them."""
+    groups = {
+        "sky": "sky",
+        "building": "building wall",
+        "pole": "pole",
+        "road": "road",
+        "sidewalk": "sidewalk",
+        "vegetation": "vegetation terrain",
+        "fence": "fence",
+        "car": "car truck bus train",
+        "person": "person",
+        "bicyclist": "rider bicycle motorcycle",
+    }
+    ids = {name: [TRAIN_ID[part] for part in parts.split()] for name, parts in groups.items()}
+    ids["traffic sign"] = [TRAIN_ID["traffic sign"], TRAIN_ID["traffic light"]]
+    truth, predicted = np.array(pairs, dtype=np.uint8).T
+    found = score(confusion_matrix(truth, predicted, 19), "camvid11")
+    assert set(found.per_class) == set(ids)
+    known = truth != 255
+    for name, members in ids.items():
+        here, there = np.isin(truth, members), np.isin(predicted, members)
+        union = ((here | there) & known).sum()
+        hits = (here & there & known).sum()
+        iou = found.per_class[name]
+        assert iou == pytest.approx(hits / union if union else math.nan, nan_ok=True)
 
 
 def test_a_perfect_prediction() -> None:

@@ -1,0 +1,53 @@
+"""Images, labels and masks at other sizes."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Values = TypeVar("Values", bound=np.generic)
+
+
+def resized_image(
+    image: npt.NDArray[np.uint8], size: tuple[int, int] | None
+) -> npt.NDArray[np.uint8]:
+    """A picture at another size: pixels are averaged where it shrinks, blended where it grows.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: (height, width), or ``None`` for its own.
+
+    Returns:
+        (height, width, 3) uint8; the picture itself where it has that size.
+    """
+    if size is None or image.shape[:2] == tuple(size):
+        return image
+    height, width = size
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
+
+
+def resized_map(labels: npt.NDArray[Values], size: tuple[int, int] | None) -> npt.NDArray[Values]:
+    """Labels or a mask at another size: every pixel takes the value nearest to its centre.
+
+    Args:
+        labels: (H, W) of any type; no new value appears.
+        size: (height, width), or ``None`` for its own.
+
+    Returns:
+        (height, width) of the same type; the map itself where it has that size.
+    """
+    if size is None or labels.shape == tuple(size):
+        return labels
+    rows, columns = (_nearest(there, here) for there, here in zip(size, labels.shape, strict=True))
+    nearest: npt.NDArray[Values] = labels[rows[:, None], columns]
+    return nearest
+
+
+def _nearest(count: int, source: int) -> npt.NDArray[np.signedinteger[Any]]:
+    """Index of the source pixel that holds the centre of each of `count` pixels."""
+    return (2 * np.arange(count) + 1) * source // (2 * count)
