@@ -1,6 +1,13 @@
 """Adversarial adaptation of a segmenter (paper Sec. 4): losses, discriminators, training."""
 
 from crosscity.adaptation.adversarial import Adaptation
+from crosscity.adaptation.engine import (
+    Engine,
+    FabricEngine,
+    TorchEngine,
+    on_all_devices,
+    open_engine,
+)
 from crosscity.adaptation.image_sets import (
     LabelledArrays,
     LabelledImages,
@@ -18,7 +25,9 @@ from crosscity.adaptation.settings import (
 from crosscity.adaptation.supervised import FineTuning, Pretraining
 from crosscity.adaptation.training import (
     ALGORITHM_VERSION,
+    CollapsedError,
     DivergedError,
+    OutOfMemoryError,
     StateError,
     Training,
     TrainingState,
@@ -31,16 +40,23 @@ __all__ = [
     "Adaptation",
     "AdaptationSettings",
     "Arm",
+    "CollapsedError",
     "DivergedError",
+    "Engine",
+    "FabricEngine",
     "FineTuning",
     "FineTuningSettings",
     "LabelledArrays",
     "LabelledImages",
+    "OutOfMemoryError",
     "Pretraining",
     "PretrainingSettings",
     "StateError",
     "TargetArrays",
     "TargetImages",
+    "TorchEngine",
     "Training",
     "TrainingState",
+    "on_all_devices",
+    "open_engine",
 ]

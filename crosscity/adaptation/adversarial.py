@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
-from crosscity.adaptation.batches import SourceBatches, TargetBatches
+from crosscity.adaptation.batches import ReadingAhead, SourceBatches, TargetBatches
 from crosscity.adaptation.class_alignment import (
     class_accuracy,
     class_discriminator_loss,
@@ -21,6 +21,7 @@ from crosscity.adaptation.class_alignment import (
 )
 from crosscity.adaptation.collapse import CollapseWatch
 from crosscity.adaptation.discriminators import ClassDiscriminators, GlobalDiscriminator
+from crosscity.adaptation.engine import Engine
 from crosscity.adaptation.global_alignment import (
     global_accuracy,
     global_discriminator_loss,
@@ -36,8 +37,14 @@ from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_
 from crosscity.adaptation.sampling import INITIALISATION_STREAM
 from crosscity.adaptation.schedule import ramp
 from crosscity.adaptation.settings import AdaptationSettings
-from crosscity.adaptation.task_loss import class_weights, task_loss
+from crosscity.adaptation.task_loss import (
+    class_pixels,
+    class_weights,
+    missing_classes,
+    task_loss,
+)
 from crosscity.adaptation.training import (
+    CollapsedError,
     Row,
     Training,
     batch_norms,
@@ -84,12 +91,15 @@ class Adaptation(Training):
         target: Images of the city, with static priors.
         settings: Arm, steps and weights.
         seed: Fixes order, augmentation, dropout and the discriminators' first weights.
+        engine: See `Training`.
+        readers: Threads that read images ahead; 0 reads them in between.
 
     Raises:
         ValueError: An empty set; a segmenter without batch norm for the arm "bn".
     """
 
     kind: ClassVar[str] = "adaptation"
+    settings: AdaptationSettings
 
     def __init__(
         self,
@@ -98,6 +108,9 @@ class Adaptation(Training):
         target: TargetImages,
         settings: AdaptationSettings,
         seed: int,
+        *,
+        engine: Engine | None = None,
+        readers: int = 0,
     ) -> None:
         check_source(source)
         if not len(target):
@@ -107,21 +120,46 @@ class Adaptation(Training):
                 f"the segmenter {segmenter.architecture!r} has no batch norm, so the arm 'bn' has "
                 "nothing to estimate"
             )
-        super().__init__(segmenter, settings, seed)
+        super().__init__(segmenter, settings, seed, engine)
         self.settings = settings
-        self._source = SourceBatches(source, segmenter, seed=seed, flip=settings.flip)
-        self._target = TargetBatches(target, seed=seed, flip=settings.flip, device=self.device)
-        weights = class_weights(source, segmenter.n_classes, settings.class_balance)
+        self._batches_of(source, target, readers)
+        counted = class_pixels(source, segmenter.n_classes)
+        self._remarks = missing_classes(counted, segmenter.class_names, "source")
+        # A class that the source never shows has nothing to be aligned with.
+        self._in_source = torch.from_numpy(counted > 0).to(self.device).reshape(1, -1, 1, 1)
+        weights = class_weights(counted, settings.class_balance)
         self._class_weights = None if weights is None else weights.to(self.device)
         self._static_classes = static_class_indices(segmenter.class_names)
         self._source_shift = self._separate_means(target) if settings.domain_means else None
         self._make_discriminators()
-        self._optimiser = Adam(
-            segmenter.parameters(), lr=settings.learning_rate, betas=settings.betas
-        )
+        self._optimiser = _adam(segmenter, settings.learning_rate, settings)
         self._watch = CollapseWatch()
         if settings.arm == "bn":
             _forget_statistics(segmenter)
+
+    def _batches_of(self, source: LabelledImages, target: TargetImages, readers: int) -> None:
+        shared: dict[str, Any] = {
+            "seed": self.seed,
+            "flip": self.settings.flip,
+            "device": self.device,
+            "threads": readers,
+            "stride": self.engine.ranks,
+        }
+        self._source = SourceBatches(source, self.segmenter, **shared)
+        self._target = TargetBatches(target, **shared)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Classes that the source set has no pixel of."""
+        return self._remarks
+
+    @property
+    def images_a_step(self) -> int:
+        """Images that go through the network in one step: of both domains."""
+        return 2 * super().images_a_step
+
+    def _readings(self) -> Sequence[ReadingAhead]:
+        return (self._source.reading, self._target.reading)
 
     def _make_discriminators(self) -> None:
         settings, n_features = self.settings, self.segmenter.n_features
@@ -180,15 +218,21 @@ class Adaptation(Training):
         row = self._empty_row()
         batches = list(self._batches())
         # One batch is seen once; of several, only one at a time keeps its graph in memory.
-        shared = [self._view(batches[0])] if len(batches) == 1 else None
-        self._discriminator_step(shared or self._views(batches, gradient=False), row)
+        shared = list(self._views(batches, gradient=True)) if len(batches) == 1 else None
+        self._discriminator_step(shared or self._views(batches, gradient=False))
         self._feature_step(shared or self._views(batches, gradient=True), row)
         row["warning"] = self._watch.look(row)
+        if row["warning"] and self.settings.on_collapse == "stop" and not self._trial:
+            raise CollapsedError(
+                f"the adaptation has collapsed by step {self.step}: {row['warning']} over the last "
+                "20 steps; lower the discriminators' learning rate or the λ, begin from a better "
+                "segmenter, or set on_collapse: warn to train on"
+            )
         return row
 
     def _batches(self) -> Iterator[_Batch]:
-        size, count = self.settings.batch_size, self.settings.accumulation
-        for number in range(self.step * count, (self.step + 1) * count):
+        size = self.settings.batch_size
+        for number in self._numbers():
             source, labels = self._source.batch(number, size)
             if self._source_shift is not None:
                 source = source + self._source_shift
@@ -197,7 +241,7 @@ class Adaptation(Training):
 
     def _views(self, batches: list[_Batch], *, gradient: bool) -> Iterator[_View]:
         for batch in batches:
-            with torch.set_grad_enabled(gradient):
+            with torch.set_grad_enabled(gradient), self.engine.autocast():
                 view = self._view(batch)
             yield view
 
@@ -216,6 +260,7 @@ class Adaptation(Training):
             _size(target_features),
             self.settings.phi_floor,
         )
+        target_labels = target_labels * self._in_source
         weights = (normalise_over_cells(source_labels), normalise_over_cells(target_labels))
         return _View(batch, source_features, target_features, weights)
 
@@ -230,61 +275,74 @@ class Adaptation(Training):
         height, width = batch.target.shape[-2:]
         with evaluating(self.segmenter):  # no dropout in what counts as a label
             logits = self.segmenter.classify(target_features.detach())
-        phi = functional.softmax(self.segmenter.upsample(logits, (height, width)), dim=1)
+        phi = functional.softmax(self.segmenter.upsample(logits, (height, width)).float(), dim=1)
         if self.settings.arm == "full":
             phi = refine_by_prior(phi, batch.prior, self._static_classes)
         return phi
 
-    def _discriminator_step(self, views: Iterable[_View], row: Row) -> None:
+    def _discriminator_step(self, views: Iterable[_View]) -> None:
         """Lets the discriminators tell the domains apart (eq. 4 and 9); the features stay."""
         if self._global is None:
             return
-        optimisers = [self._global_optimiser]
-        if self._aligns_classes:
-            optimisers.append(self._class_optimiser)
-        for optimiser in optimisers:
-            optimiser.zero_grad(set_to_none=True)
+        moved: list[tuple[Optimizer, nn.Module]] = [(self._global_optimiser, self._global)]
+        if self._class_wise is not None and self._aligns_classes:
+            moved.append((self._class_optimiser, self._class_wise))
+        for optimiser, _ in moved:
+            self._zero(optimiser)
         for view in views:
-            source, target = view.source_features.detach(), view.target_features.detach()
-            logits = (self._global(source), self._global(target))
-            loss = global_discriminator_loss(*logits)
-            self._record(row, "global_discriminator_loss", loss)
-            self._average(row, "global_accuracy", global_accuracy(*logits))
-            if self._class_wise is not None and view.weights is not None:
-                logits = (self._class_wise(source), self._class_wise(target))
-                reduction = self.settings.class_reduction
-                class_loss = class_discriminator_loss(*logits, *view.weights, reduction)
-                self._record(row, "class_discriminator_loss", class_loss)
-                self._average(row, "class_accuracy", class_accuracy(*logits, *view.weights))
-                loss = loss + class_loss
+            with self.engine.autocast():
+                loss = self._discriminator_loss(self._global, view)
             self._backward(loss)
-        for optimiser in optimisers:
-            optimiser.step()
+        for optimiser, module in moved:
+            self._move(optimiser, module)
+
+    def _discriminator_loss(self, global_discriminator: GlobalDiscriminator, view: _View) -> Tensor:
+        """L_G^D (eq. 4), and L_class^D (eq. 9) while classes are aligned."""
+        source, target = view.source_features.detach(), view.target_features.detach()
+        logits = (global_discriminator(source).float(), global_discriminator(target).float())
+        loss = global_discriminator_loss(*logits)
+        self._record("global_discriminator_loss", loss)
+        self._record("global_accuracy", global_accuracy(*logits))
+        if self._class_wise is None or view.weights is None:
+            return loss
+        logits = (self._class_wise(source).float(), self._class_wise(target).float())
+        reduction = self.settings.class_reduction
+        class_loss = class_discriminator_loss(*logits, *view.weights, reduction)
+        self._record("class_discriminator_loss", class_loss)
+        self._record("class_accuracy", class_accuracy(*logits, *view.weights))
+        return loss + class_loss
 
     def _feature_step(self, views: Iterable[_View], row: Row) -> None:
         """Moves the segmenter by the one summed loss of eq. 1; the discriminators stay."""
-        self._optimiser.zero_grad(set_to_none=True)
+        self._zero(self._optimiser)
         for view in views:
-            height, width = view.batch.labels.shape[-2:]
-            logits = self.segmenter.classify(view.source_features)
-            upsampled = self.segmenter.upsample(logits, (height, width))
-            loss = task_loss(upsampled, view.batch.labels, self._class_weights)
-            self._record(row, "task_loss", loss)
-            if self._global is not None:
-                loss = loss + row["lambda_global"] * self._global_loss(self._global, view, row)
-            if self._class_wise is not None and view.weights is not None:
-                class_loss = self._class_loss(self._class_wise, view, view.weights, row)
-                loss = loss + row["lambda_class"] * class_loss
-            self._record(row, "total_loss", loss)
+            with self.engine.autocast():
+                loss = self._feature_loss(view, row)
             self._backward(loss)
-        self._optimiser.step()
+        self._settle(row)
+        self._move(self._optimiser, self.segmenter)
 
-    def _global_loss(self, discriminator: GlobalDiscriminator, view: _View, row: Row) -> Tensor:
+    def _feature_loss(self, view: _View, row: Row) -> Tensor:
+        """L_task + λ_G L_G^Dinv + λ_class L_class^Dinv (eq. 1)."""
+        height, width = view.batch.labels.shape[-2:]
+        logits = self.segmenter.classify(view.source_features)
+        upsampled = self.segmenter.upsample(logits, (height, width))
+        loss = task_loss(upsampled, view.batch.labels, self._class_weights)
+        self._record("task_loss", loss)
+        if self._global is not None:
+            loss = loss + row["lambda_global"] * self._global_loss(self._global, view)
+        if self._class_wise is not None and view.weights is not None:
+            class_loss = self._class_loss(self._class_wise, view, view.weights)
+            loss = loss + row["lambda_class"] * class_loss
+        self._record("total_loss", loss)
+        return loss
+
+    def _global_loss(self, discriminator: GlobalDiscriminator, view: _View) -> Tensor:
         """L_G^Dinv (eq. 5)."""
         with _fixed(discriminator):
             logits = (discriminator(view.source_features), discriminator(view.target_features))
-        loss = global_inverse_loss(*logits)
-        self._record(row, "global_inverse_loss", loss)
+        loss = global_inverse_loss(*(values.float() for values in logits))
+        self._record("global_inverse_loss", loss)
         return loss
 
     def _class_loss(
@@ -292,14 +350,17 @@ class Adaptation(Training):
         discriminators: ClassDiscriminators,
         view: _View,
         weights: tuple[Tensor, Tensor],
-        row: Row,
     ) -> Tensor:
         """L_class^Dinv (eq. 10), or what the settings put in its place."""
         with _fixed(discriminators):
-            logits = (discriminators(view.source_features), discriminators(view.target_features))
+            source, target = (
+                discriminators(features).float()
+                for features in (view.source_features, view.target_features)
+            )
+        logits = (source, target)
         reduction = self.settings.class_reduction
         loss = class_inverse_loss(*logits, *weights, reduction)
-        self._record(row, "class_inverse_loss", loss)
+        self._record("class_inverse_loss", loss)
         if self.settings.class_feature_loss == "confusion":
             loss = (loss + class_discriminator_loss(*logits, *weights, reduction)) / 2
         return loss
@@ -331,14 +392,8 @@ class Adaptation(Training):
             }
         return {**row, "learning_rate": settings.learning_rate, "warning": ""}
 
-    def _record(self, row: Row, name: str, loss: Tensor) -> None:
-        self._average(row, name, self._finite(name.replace("_", " "), loss))
-
-    def _average(self, row: Row, name: str, value: float) -> None:
-        row[name] = (row[name] or 0.0) + value / self.settings.accumulation
-
     def _backward(self, loss: Tensor) -> None:
-        (loss / self.settings.accumulation).backward()  # type: ignore[no-untyped-call]
+        self.engine.backward(loss / self.settings.accumulation)
 
     @torch.no_grad()
     def _estimate_statistics(self) -> Row:
@@ -355,7 +410,8 @@ class Adaptation(Training):
                 target = functional.interpolate(
                     target, size=batch.source.shape[-2:], mode="bilinear", align_corners=False
                 )
-            self.segmenter.features(torch.cat([batch.source, target]))
+            with self.engine.autocast():
+                self.segmenter.features(torch.cat([batch.source, target]))
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
             layer.eval()
@@ -373,7 +429,10 @@ def _fixed(module: nn.Module) -> Iterator[None]:
 
 
 def _adam(module: nn.Module, learning_rate: float, settings: AdaptationSettings) -> Adam:
-    return Adam(module.parameters(), lr=learning_rate, betas=settings.betas)
+    parameters = list(module.parameters())
+    # One kernel for all parameters where there are kernels to launch.
+    fused = True if parameters[0].device.type == "cuda" else None
+    return Adam(parameters, lr=learning_rate, betas=settings.betas, fused=fused)
 
 
 def _forget_statistics(segmenter: Segmenter) -> None:

@@ -1,12 +1,18 @@
-"""Batches of images as tensors."""
+"""Batches of images as tensors, read ahead while the device works."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from crosscity.adaptation.augmentation import Augmentation
+from crosscity.adaptation.engine import Stopwatch
 from crosscity.adaptation.image_sets import (
     LabelledImages,
     TargetImages,
@@ -21,16 +27,75 @@ from crosscity.adaptation.sampling import (
 )
 from crosscity.segmenters import Segmenter, image_tensor
 
+Arrays = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+Read = Callable[[Sequence[int]], Arrays]
+
+
+class ReadingAhead:
+    """Reads the batches of a sampler in threads, some steps before they are needed.
+
+    What a batch holds depends on its number alone, so nothing is gained or lost by reading ahead.
+
+    Args:
+        sampler: Says which images a batch has.
+        read: Reads images and their maps; called from several threads at once.
+        threads: How many; 0 reads when asked.
+        ahead: Batches that are read before they are asked for.
+        stride: Distance of the numbers that are asked for: one, or the number of processes.
+    """
+
+    def __init__(
+        self,
+        sampler: PermutationSampler,
+        read: Read,
+        *,
+        threads: int,
+        ahead: int = 2,
+        stride: int = 1,
+    ) -> None:
+        self._sampler = sampler
+        self._read = read
+        self._pool = ThreadPoolExecutor(threads, "read-ahead") if threads else None
+        self._ahead = ahead
+        self._stride = stride
+        self._coming: dict[tuple[int, int], list[Future[Arrays]]] = {}
+        self.waiting = Stopwatch()
+
+    def batch(self, number: int, size: int) -> tuple[list[int], Arrays]:
+        """The indices and arrays of the batch of that number."""
+        indices = self._sampler.batch(number, size)
+        with self.waiting:
+            if self._pool is None:
+                return indices, self._read(indices)
+            mine = self._coming.pop((number, size), None) or self._start(indices)
+            wanted = [(number + step * self._stride, size) for step in range(1, self._ahead + 1)]
+            for key in wanted:
+                if key not in self._coming:
+                    self._coming[key] = self._start(self._sampler.batch(*key))
+            for key in [key for key in self._coming if key not in wanted]:
+                for future in self._coming.pop(key):
+                    future.cancel()
+            parts = [future.result() for future in mine]
+            return indices, (_joined([p[0] for p in parts]), _joined([p[1] for p in parts]))
+
+    def _start(self, indices: list[int]) -> list[Future[Arrays]]:
+        pool = self._pool
+        assert pool is not None  # noqa: S101 - asked for only where there are threads
+        return [pool.submit(self._read, [index]) for index in indices]
+
 
 class SourceBatches:
     """Labelled batches as tensors: sampled by number, checked, augmented.
 
     Args:
         source: The labelled images.
-        segmenter: Gives the number of classes and the device.
+        segmenter: Gives the number of classes.
         seed: Of the training.
         flip: See `Augmentation`.
         smallest_crop: See `Augmentation`.
+        device: Where the tensors go; default: the segmenter's.
+        threads: See `ReadingAhead`.
+        stride: See `ReadingAhead`.
     """
 
     def __init__(
@@ -41,21 +106,26 @@ class SourceBatches:
         seed: int,
         flip: bool,
         smallest_crop: float = 1.0,
+        device: torch.device | None = None,
+        threads: int = 0,
+        stride: int = 1,
     ) -> None:
-        self._source = source
         self._n_classes = segmenter.n_classes
-        self._device = segmenter.input_mean.device
-        self._sampler = PermutationSampler(len(source), seed=seed, stream=SOURCE_STREAM)
+        self._device = segmenter.input_mean.device if device is None else device
         self._augment = Augmentation(flip=flip, smallest_crop=smallest_crop)
         self._seed = seed
+        self.reading = ReadingAhead(
+            PermutationSampler(len(source), seed=seed, stream=SOURCE_STREAM),
+            lambda indices: (source.images(indices), source.labels(indices)),
+            threads=threads,
+            stride=stride,
+        )
 
     def batch(self, number: int, size: int) -> tuple[Tensor, Tensor]:
         """Images (N×3×H×W floats in [0, 1]) and labels (N×H×W int64) of a batch."""
-        indices = self._sampler.batch(number, size)
-        pictures, labels = self._source.images(indices), self._source.labels(indices)
+        indices, (pictures, labels) = self.reading.batch(number, size)
         check_labels(pictures, labels, indices, self._n_classes)
-        images = image_tensor(pictures, self._device)
-        maps = torch.from_numpy(np.ascontiguousarray(labels)).to(self._device)
+        images, maps = _images(pictures, self._device), _on_device(labels, self._device)
         random = np.random.default_rng([self._seed, AUGMENTATION_STREAM, SOURCE_STREAM, number])
         images, maps = self._augment(images, maps, random)
         return images, maps.long()
@@ -69,23 +139,60 @@ class TargetBatches:
         seed: Of the training.
         flip: See `Augmentation`.
         device: Where the tensors go.
+        threads: See `ReadingAhead`.
+        stride: See `ReadingAhead`.
     """
 
     def __init__(
-        self, target: TargetImages, *, seed: int, flip: bool, device: torch.device
+        self,
+        target: TargetImages,
+        *,
+        seed: int,
+        flip: bool,
+        device: torch.device,
+        threads: int = 0,
+        stride: int = 1,
     ) -> None:
-        self._target = target
         self._device = device
         self._seed = seed
-        self._sampler = PermutationSampler(len(target), seed=seed, stream=TARGET_STREAM)
         self._augment = Augmentation(flip=flip, smallest_crop=1.0)
+        self.reading = ReadingAhead(
+            PermutationSampler(len(target), seed=seed, stream=TARGET_STREAM),
+            lambda indices: (target.images(indices), target.priors(indices)),
+            threads=threads,
+            stride=stride,
+        )
 
     def batch(self, number: int, size: int) -> tuple[Tensor, Tensor]:
         """Images (N×3×H×W floats in [0, 1]) and priors (N×H×W bool) of a batch."""
-        indices = self._sampler.batch(number, size)
-        pictures, priors = self._target.images(indices), self._target.priors(indices)
+        indices, (pictures, priors) = self.reading.batch(number, size)
         check_priors(pictures, priors, indices)
-        images = image_tensor(pictures, self._device)
-        maps = torch.from_numpy(np.ascontiguousarray(priors)).to(self._device)
+        images, maps = _images(pictures, self._device), _on_device(priors, self._device)
         random = np.random.default_rng([self._seed, AUGMENTATION_STREAM, TARGET_STREAM, number])
         return self._augment(images, maps, random)
+
+
+def _on_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type != "cuda":
+        return tensor.to(device)
+    # From pinned memory the copy runs while the device still computes the step before.
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _images(pictures: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
+    if device.type != "cuda":
+        return image_tensor(pictures, device)
+    # As bytes over the bus, as floats on the device.
+    return _on_device(pictures, device).permute(0, 3, 1, 2).float().div_(255.0)
+
+
+def _joined(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Parts of a batch as one array; parts of different sizes are told by their check."""
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"images of a batch have different sizes ({', '.join(map(str, sorted(shapes)))}): give "
+            "them one size, with image_size in the catalog"
+        )
+    return np.concatenate(arrays)

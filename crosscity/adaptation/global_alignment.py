@@ -36,8 +36,8 @@ def global_inverse_loss(source_logits: Tensor, target_logits: Tensor) -> Tensor:
     return global_discriminator_loss(target_logits, source_logits)
 
 
-def global_accuracy(source_logits: Tensor, target_logits: Tensor) -> float:
+def global_accuracy(source_logits: Tensor, target_logits: Tensor) -> Tensor:
     """Share of cells whose domain the discriminator tells, mean of both domains, in [0, 1]."""
     source = (source_logits > 0).float().mean()
     target = (target_logits <= 0).float().mean()
-    return float((source + target) / 2)
+    return (source + target) / 2

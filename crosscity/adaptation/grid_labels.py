@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from crosscity.labels import VOID
-
 
 def source_grid_labels(labels: Tensor, n_classes: int, grid: tuple[int, int]) -> Tensor:
     """Proportion of each class among the pixels of a cell, from source labels (eq. 6).
@@ -25,10 +23,9 @@ def source_grid_labels(labels: Tensor, n_classes: int, grid: tuple[int, int]) ->
     Returns:
         B×C×h×w, ≥ 0, at most 1 when summed over the classes.
     """
-    known = labels != VOID
-    one_hot = functional.one_hot(torch.where(known, labels, 0), n_classes)
-    one_hot = one_hot * known.unsqueeze(-1)
-    return functional.adaptive_avg_pool2d(one_hot.permute(0, 3, 1, 2).float(), grid)
+    # Void equals no class, so it has no mass.
+    classes = torch.arange(n_classes, device=labels.device).reshape(1, -1, 1, 1)
+    return functional.adaptive_avg_pool2d((labels.unsqueeze(1) == classes).float(), grid)
 
 
 def target_grid_labels(phi: Tensor, grid: tuple[int, int], phi_floor: float = 0.0) -> Tensor:

@@ -117,6 +117,13 @@ def check_labels(
             f"the labels of the images {_first(indices)} have size {labels.shape[1:]}, the images "
             f"{images.shape[1:3]}: every image needs a label map of its own size"
         )
+    check_label_values(labels, indices, n_classes)
+
+
+def check_label_values(
+    labels: npt.NDArray[np.uint8], indices: Sequence[int], n_classes: int
+) -> None:
+    """Raises `ValueError` where labels are neither classes nor void, naming image and value."""
     wrong = (labels >= n_classes) & (labels != VOID)
     if wrong.any():
         first = int(np.argmax(wrong.reshape(len(labels), -1).any(1)))

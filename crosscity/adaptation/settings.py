@@ -20,6 +20,7 @@ ARMS: Final[tuple[Arm, ...]] = get_args(Arm)
 
 ClassReduction = Literal["mean", "sum"]
 ClassFeatureLoss = Literal["inverse", "confusion"]
+OnCollapse = Literal["stop", "warn"]
 Optimiser = Literal["adam", "sgd"]
 Schedule = Literal["constant", "cosine", "poly"]
 
@@ -30,7 +31,8 @@ class SupervisedSettings:
 
     Attributes:
         steps: Optimiser steps.
-        batch_size: Images a step.
+        batch_size: Images that go through the network at once, in each process.
+        accumulation: Batches whose gradients are added up before a step.
         learning_rate: The highest, after the warm-up.
         optimiser: "adam" (decoupled weight decay) or "sgd".
         momentum: Of SGD.
@@ -50,6 +52,7 @@ class SupervisedSettings:
     steps: int
     batch_size: int
     learning_rate: float
+    accumulation: int = 1
     optimiser: Optimiser = "adam"
     momentum: float = 0.9
     weight_decay: float = 1e-4
@@ -63,6 +66,7 @@ class SupervisedSettings:
     def __post_init__(self) -> None:
         _positive("steps", self.steps)
         _positive("batch_size", self.batch_size)
+        _positive("accumulation", self.accumulation)
         _positive("learning_rate", self.learning_rate)
         _one_of("optimiser", self.optimiser, get_args(Optimiser))
         _one_of("schedule", self.schedule, get_args(Schedule))
@@ -135,6 +139,9 @@ class AdaptationSettings:
         flip: Mirror every other image, priors included.
         domain_means: Subtract from target images their own RGB mean instead of the source's; the
             adapted segmenter carries the target mean.
+        on_collapse: What happens when a discriminator knows the domains of all cells, or the task
+            loss has doubled (`CollapseWatch`): "stop" ends the training with an error, so that
+            nothing is trained on a gradient that says nothing; "warn" notes it in every row.
     """
 
     arm: Arm = "full"
@@ -157,6 +164,7 @@ class AdaptationSettings:
     class_balance: float = 0.0
     flip: bool = False
     domain_means: bool = False
+    on_collapse: OnCollapse = "stop"
 
     def __post_init__(self) -> None:
         # Lists come from YAML and JSON.
@@ -165,6 +173,7 @@ class AdaptationSettings:
         _one_of("arm", self.arm, ARMS)
         _one_of("class_reduction", self.class_reduction, get_args(ClassReduction))
         _one_of("class_feature_loss", self.class_feature_loss, get_args(ClassFeatureLoss))
+        _one_of("on_collapse", self.on_collapse, get_args(OnCollapse))
         for name in ("steps", "batch_size", "accumulation", "learning_rate", "ramp_steepness"):
             _positive(name, getattr(self, name))
         for name in ("global_discriminator_rate", "class_discriminator_rate"):
@@ -240,6 +249,7 @@ PRESETS: Final[dict[str, AdaptationSettings]] = {
         class_discriminator_rate=10.0,
         class_balance=0.5,
         flip=True,
+        on_collapse="warn",
     ),
 }
 """Settings by name; `dataclasses.replace` sets the arm.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from crosscity.adaptation.batches import SourceBatches
+from crosscity.adaptation.batches import ReadingAhead, SourceBatches
+from crosscity.adaptation.engine import Engine
 from crosscity.adaptation.image_sets import LabelledImages
 from crosscity.adaptation.schedule import learning_rate_factor
 from crosscity.adaptation.settings import (
@@ -15,7 +17,12 @@ from crosscity.adaptation.settings import (
     PretrainingSettings,
     SupervisedSettings,
 )
-from crosscity.adaptation.task_loss import class_weights, task_loss
+from crosscity.adaptation.task_loss import (
+    class_pixels,
+    class_weights,
+    missing_classes,
+    task_loss,
+)
 from crosscity.adaptation.training import (
     Row,
     Training,
@@ -34,7 +41,11 @@ class SupervisedTraining(Training):
         source: The labelled images.
         settings: Of the training.
         seed: Fixes order, augmentation and dropout.
+        engine: See `Training`.
+        readers: Threads that read images ahead; 0 reads them in between.
     """
+
+    settings: SupervisedSettings
 
     def __init__(
         self,
@@ -42,16 +53,36 @@ class SupervisedTraining(Training):
         source: LabelledImages,
         settings: SupervisedSettings,
         seed: int,
+        *,
+        engine: Engine | None = None,
+        readers: int = 0,
     ) -> None:
         check_source(source)
-        super().__init__(segmenter, settings, seed)
+        super().__init__(segmenter, settings, seed, engine)
         self.settings = settings
         self._source = SourceBatches(
-            source, segmenter, seed=seed, flip=settings.flip, smallest_crop=settings.smallest_crop
+            source,
+            segmenter,
+            seed=seed,
+            flip=settings.flip,
+            smallest_crop=settings.smallest_crop,
+            device=self.device,
+            threads=readers,
+            stride=self.engine.ranks,
         )
-        weights = class_weights(source, segmenter.n_classes, settings.class_balance)
+        counted = class_pixels(source, segmenter.n_classes)
+        self._remarks = missing_classes(counted, segmenter.class_names, "source")
+        weights = class_weights(counted, settings.class_balance)
         self._class_weights = None if weights is None else weights.to(self.device)
         self._optimiser = _optimiser(segmenter, settings)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Classes that the images have no pixel of."""
+        return self._remarks
+
+    def _readings(self) -> Sequence[ReadingAhead]:
+        return (self._source.reading,)
 
     def _optimisers(self) -> dict[str, Optimizer]:
         return {"segmenter": self._optimiser}
@@ -67,19 +98,24 @@ class SupervisedTraining(Training):
         self.segmenter.train()
         if self.settings.freeze_batch_norm:
             freeze_batch_norm(self.segmenter)
-        images, labels = self._source.batch(self.step, self.settings.batch_size)
-        logits = self.segmenter(images)
-        loss = task_loss(logits, labels, self._class_weights)
-        value = self._finite("task loss", loss)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimiser.step()
-        return {
-            "task_loss": value,
-            "task_accuracy": pixel_accuracy(logits, labels),
+        row: Row = {
+            "task_loss": None,
+            "task_accuracy": None,
             "learning_rate": learning_rate,
             "warning": "",
         }
+        self._zero(self._optimiser)
+        for number in self._numbers():
+            images, labels = self._source.batch(number, self.settings.batch_size)
+            with self.engine.autocast():
+                logits = self.segmenter(images)
+                loss = task_loss(logits, labels, self._class_weights)
+            self._record("task_loss", loss)
+            self._record("task_accuracy", pixel_accuracy(logits, labels))
+            self.engine.backward(loss / self.settings.accumulation)
+        self._settle(row)
+        self._move(self._optimiser, self.segmenter)
+        return row
 
 
 class Pretraining(SupervisedTraining):
@@ -93,8 +129,11 @@ class Pretraining(SupervisedTraining):
         source: LabelledImages,
         settings: PretrainingSettings,
         seed: int,
+        *,
+        engine: Engine | None = None,
+        readers: int = 0,
     ) -> None:
-        super().__init__(segmenter, source, settings, seed)
+        super().__init__(segmenter, source, settings, seed, engine=engine, readers=readers)
 
 
 class FineTuning(SupervisedTraining):
@@ -108,15 +147,18 @@ class FineTuning(SupervisedTraining):
         source: LabelledImages,
         settings: FineTuningSettings,
         seed: int,
+        *,
+        engine: Engine | None = None,
+        readers: int = 0,
     ) -> None:
-        super().__init__(segmenter, source, settings, seed)
+        super().__init__(segmenter, source, settings, seed, engine=engine, readers=readers)
 
 
-def pixel_accuracy(logits: Tensor, labels: Tensor) -> float:
+def pixel_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     """Share of the labelled pixels that are classified right, in [0, 1]; NaN-free: 0 if none."""
     known = labels < logits.shape[1]
     right = (logits.detach().argmax(1) == labels) & known
-    return float(right.sum() / known.sum().clamp_min(1))
+    return right.sum() / known.sum().clamp_min(1)
 
 
 def _optimiser(segmenter: nn.Module, settings: SupervisedSettings) -> Optimizer:

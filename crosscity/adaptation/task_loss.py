@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from crosscity.adaptation.image_sets import LabelledImages, check_labels
+from crosscity.adaptation.image_sets import LabelledImages, check_label_values
 from crosscity.labels import VOID
 
 _COUNTED_IMAGES = 256
@@ -34,32 +37,60 @@ def task_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = Non
     total = functional.cross_entropy(
         logits, labels, weight=class_weights, ignore_index=VOID, reduction="sum"
     )
-    known = labels[labels != VOID]
-    weight = known.numel() if class_weights is None else class_weights[known].sum()
-    if not known.numel():
-        return total
-    return total / weight
+    # No value is looked at here, so that a GPU is not waited for.
+    known = labels != VOID
+    if class_weights is None:
+        return total / known.sum().clamp_min(1)
+    weights = class_weights[labels.clamp_max(len(class_weights) - 1)] * known
+    return total / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
 
 
-def class_weights(source: LabelledImages, n_classes: int, balance: float) -> Tensor | None:
-    """Weights proportional to frequency ** -balance, whose mean over all labelled pixels is 1.
-
-    Counted on at most 256 images, spread evenly over the set. A class that hardly occurs is taken
-    to have 1/10000 of the pixels, so that no weight explodes.
+def class_pixels(source: LabelledImages, n_classes: int) -> npt.NDArray[np.int64]:
+    """Pixels of each class on at most 256 images, spread evenly over the set.
 
     Args:
         source: The labelled images.
         n_classes: C.
-        balance: 0 gives ``None``: all pixels weigh the same.
+
+    Returns:
+        (C,) counts.
+
+    Raises:
+        ValueError: Labels that are no classes.
     """
-    if balance == 0:
-        return None
     counted = np.unique(np.linspace(0, len(source) - 1, _COUNTED_IMAGES).round().astype(int))
     counts = np.zeros(n_classes, dtype=np.int64)
     for index in counted.tolist():
         labels = source.labels([index])
-        check_labels(source.images([index]), labels, [index], n_classes)
+        check_label_values(labels, [index], n_classes)
         counts += np.bincount(labels[labels != VOID], minlength=n_classes)
+    return counts
+
+
+def missing_classes(
+    counts: npt.NDArray[np.int64], class_names: Sequence[str], which: str
+) -> tuple[str, ...]:
+    """A sentence that names the classes without a pixel; none where every class has some."""
+    missing = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+    if not missing:
+        return ()
+    return (
+        f"the {which} set has no pixel of {', '.join(missing)} (on up to {_COUNTED_IMAGES} images, "
+        "spread evenly): nothing is learned of what is not there",
+    )
+
+
+def class_weights(counts: npt.NDArray[np.int64], balance: float) -> Tensor | None:
+    """Weights proportional to frequency ** -balance, whose mean over all labelled pixels is 1.
+
+    A class that hardly occurs is taken to have 1/10000 of the pixels, so that no weight explodes.
+
+    Args:
+        counts: (C,) pixels of each class; see `class_pixels`.
+        balance: 0 gives ``None``: all pixels weigh the same.
+    """
+    if balance == 0:
+        return None
     frequency = np.maximum(counts / max(1, counts.sum()), 1e-4)
     weights = frequency**-balance
     weights /= (weights * frequency).sum() / frequency.sum()

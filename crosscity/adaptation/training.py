@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from crosscity.adaptation.batches import ReadingAhead
+from crosscity.adaptation.engine import Engine, MemoryProbe, TorchEngine, average_gradients
 from crosscity.adaptation.image_sets import LabelledImages
 from crosscity.adaptation.sampling import STEP_STREAM
 from crosscity.adaptation.settings import AdaptationSettings, SupervisedSettings
 from crosscity.segmenters import Segmenter, seeded_randomness
 
-ALGORITHM_VERSION: Final = "1"
+ALGORITHM_VERSION: Final = "2"
 """Raised by hand whenever the same settings and seed would give other weights."""
 
 Row = dict[str, Any]
@@ -26,6 +29,14 @@ Row = dict[str, Any]
 
 class DivergedError(ValueError):
     """A loss that is not a finite number."""
+
+
+class CollapsedError(ValueError):
+    """An adversarial training that has stopped being one."""
+
+
+class OutOfMemoryError(ValueError):
+    """The device has too little memory for a batch; the message says which batch would fit."""
 
 
 class StateError(ValueError):
@@ -52,25 +63,37 @@ class Training(ABC):
     and on nothing else: the sampling order is a seeded permutation, and random numbers (dropout,
     augmentation) are drawn afresh from (seed, step) in every step.
 
+    With several processes every one reads batches of its own, and all make the same steps.
+
     Args:
-        segmenter: Is trained in place, on the device it is on.
+        segmenter: Is trained in place; it is moved to the engine's device.
         settings: Of the training.
         seed: Non-negative.
+        engine: Where it runs; default: the device that the segmenter is on, in fp32.
     """
 
     kind: ClassVar[str]
+    settings: SupervisedSettings | AdaptationSettings
 
     def __init__(
         self,
         segmenter: Segmenter,
         settings: SupervisedSettings | AdaptationSettings,
         seed: int,
+        engine: Engine | None = None,
     ) -> None:
         if seed < 0:
             raise ValueError(f"a seed must be at least 0, not {seed}")
-        self.segmenter = segmenter
+        self.engine = TorchEngine(segmenter.input_mean.device) if engine is None else engine
+        self.segmenter = segmenter.to(self.engine.device)
+        if self.engine.device.type == "cuda":
+            # What cuDNN's fast kernels read, so that it need not turn every tensor round.
+            self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.seed = seed
-        self.device = segmenter.input_mean.device
+        self.device = self.engine.device
+        self.probe = MemoryProbe(self.device)
+        self._measured: dict[str, list[Tensor]] = {}
+        self._trial = False
         self.total_steps = settings.steps
         self._step = 0
         # As the state's meta is compared with this, it must be what JSON makes of it.
@@ -80,6 +103,8 @@ class Training(ABC):
                 "version": ALGORITHM_VERSION,
                 "seed": seed,
                 "settings": asdict(settings),
+                "precision": self.engine.precision,
+                "ranks": self.engine.ranks,
                 "segmenter": {
                     key: value
                     for key, value in segmenter.config().items()
@@ -98,6 +123,22 @@ class Training(ABC):
         """Whether all steps are done."""
         return self._step >= self.total_steps
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know of the data, one sentence each."""
+        return ()
+
+    @property
+    def images_a_step(self) -> int:
+        """Images that go through the network in one step, over all processes."""
+        settings = self.settings
+        return settings.batch_size * settings.accumulation * self.engine.ranks
+
+    @property
+    def seconds_waited(self) -> float:
+        """How long the steps so far have waited for images to be read."""
+        return math.fsum(reading.waiting.seconds for reading in self._readings())
+
     def advance(self, n_steps: int) -> list[Row]:
         """Does up to so many steps, fewer if the training ends.
 
@@ -106,15 +147,76 @@ class Training(ABC):
 
         Raises:
             DivergedError: A loss was not finite; the segmenter has not taken that step.
+            CollapsedError: The adversarial training is none any more, and the settings say that
+                this ends it.
+            OutOfMemoryError: A batch does not fit into the device's memory.
             ValueError: A batch has labels that are no classes, or a prior of another size.
         """
         rows = []
         for _ in range(min(n_steps, self.total_steps - self._step)):
-            with seeded_randomness(self.seed, STEP_STREAM, self._step, device=self.device):
-                row = self._update()
+            row = self._one_step()
             rows.append({"step": self._step, **row})
             self._step += 1
         return rows
+
+    def _one_step(self) -> Row:
+        key: tuple[int, ...] = (self.seed, STEP_STREAM, self._step)
+        if self.engine.ranks > 1:
+            key = (*key, self.engine.rank)
+        reason = ""
+        try:
+            with seeded_randomness(*key, device=self.device):
+                return self._update()
+        except torch.OutOfMemoryError as error:
+            reason = str(error).splitlines()[0]
+        # Out of the handler, whose traceback keeps the tensors of the failed step alive.
+        raise OutOfMemoryError(self._memory_advice(reason))
+
+    def _memory_advice(self, reason: str) -> str:
+        """One sentence that names the batch size that would fit."""
+        size = self.settings.batch_size
+        began = f"{self.device} ran out of memory in step {self._step} with batch_size {size}"
+        try:
+            fitting = self._fitting_batch()
+        except torch.OutOfMemoryError:
+            fitting = 0
+        if fitting < 1:
+            return (
+                f"{began}: not even one image fits; use smaller images or fewer channels ({reason})"
+            )
+        if fitting >= size:
+            return f"{began}, of which it needs little: end what else runs on it ({reason})"
+        accumulation = -(-size * self.settings.accumulation // fitting)
+        return (
+            f"{began}: batch_size {fitting} would fit; with accumulation {accumulation} as many "
+            f"images make a step ({reason})"
+        )
+
+    def _fitting_batch(self) -> int:
+        """The largest batch size that fits, from the memory that one image and two take."""
+        one, two = (self.probe.peak_of(partial(self._try, size)) for size in (1, 2))
+        an_image = max(1, two - one)
+        moments = sum(
+            2 * parameter.numel() * parameter.element_size()
+            for module in self._modules().values()
+            for parameter in module.parameters()
+            if not any(optimiser.state for optimiser in self._optimisers().values())
+        )
+        left = 0.95 * self.probe.capacity() - moments - one  # 5 % are lost between the tensors
+        return 1 + int(left // an_image) if left >= 0 else 0
+
+    def _try(self, size: int) -> None:
+        """Does all of a step but the step, with so many images."""
+        settings, notes = self.settings, self._notes()
+        self.settings, self._trial = replace(settings, batch_size=size, accumulation=1), True
+        try:
+            self._update()
+        finally:
+            self.settings, self._trial = settings, False
+            self._measured.clear()
+            self._restore_notes(notes)
+            for optimiser in self._optimisers().values():
+                optimiser.zero_grad(set_to_none=True)
 
     def state(self) -> TrainingState:
         """The state after the last step; later steps do not change it."""
@@ -180,14 +282,50 @@ class Training(ABC):
     def _restore_notes(self, notes: Mapping[str, Any]) -> None:  # noqa: B027 - most have none
         """Takes what `_notes` returned."""
 
-    def _finite(self, name: str, loss: Tensor) -> float:
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the {name} of step {self._step} is {value}: lower the learning rate, or look for "
-                "broken images"
-            )
-        return value
+    def _readings(self) -> Sequence[ReadingAhead]:
+        """What reads the images."""
+        return ()
+
+    def _record(self, name: str, value: Tensor) -> None:
+        """Notes a loss or accuracy of one batch; nothing waits for the device to compute it."""
+        self._measured.setdefault(name, []).append(value.detach().float())
+
+    def _settle(self, row: Row) -> None:
+        """Fills the row with the means over the batches of a step, and checks the losses.
+
+        The device is waited for once a step, here, before the segmenter moves.
+
+        Raises:
+            DivergedError: A loss is not finite.
+        """
+        names = list(self._measured)
+        if not names:
+            return
+        means = [torch.stack(self._measured[name]).mean() for name in names]
+        self._measured.clear()
+        values = self.engine.mean(torch.stack(means)).tolist()
+        for name, value in zip(names, values, strict=True):
+            if name.endswith("_loss") and not math.isfinite(value):
+                raise DivergedError(
+                    f"the {name.replace('_', ' ')} of step {self._step} is {value}: lower the "
+                    "learning rate, or look for broken images"
+                )
+            row[name] = value
+
+    def _move(self, optimiser: Optimizer, module: nn.Module) -> None:
+        """Averages a module's gradients over the processes and takes the optimiser's step."""
+        average_gradients(self.engine, [module])
+        if not self._trial:
+            optimiser.step()
+
+    def _zero(self, optimiser: Optimizer) -> None:
+        optimiser.zero_grad(set_to_none=True)
+
+    def _numbers(self) -> range:
+        """Numbers of the batches that this process reads in this step."""
+        count, ranks = self.settings.accumulation, self.engine.ranks
+        first = self._step * count * ranks + self.engine.rank
+        return range(first, first + count * ranks, ranks)
 
 
 def set_learning_rate(optimiser: Optimizer, learning_rate: float) -> None:

@@ -132,7 +132,7 @@ def _stages(width: int) -> list[nn.Module]:
             layers.append(
                 nn.Conv2d(channels, factor * width, 3, padding=dilation, dilation=dilation)
             )
-            layers.append(nn.ReLU())
+            layers.append(nn.ReLU(inplace=True))
             channels = factor * width
         if stage < _POOLED_STAGES:
             # Rounding up keeps the border of images whose sides are no multiples of 8.

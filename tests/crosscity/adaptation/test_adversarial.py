@@ -16,6 +16,7 @@ from crosscity.adaptation import (
     PRESETS,
     Adaptation,
     AdaptationSettings,
+    CollapsedError,
     DivergedError,
     LabelledArrays,
     TargetArrays,
@@ -32,6 +33,7 @@ SOURCE = LabelledArrays(RANDOM.integers(0, 256, (4, H, W, 3), dtype=np.uint8), L
 TARGET = TargetArrays(
     RANDOM.integers(0, 256, (6, H, W, 3), dtype=np.uint8), RANDOM.random((6, H, W)) < 0.6
 )
+ABSENT = sorted(set(range(CLASSES)) - set(np.unique(LABELS).tolist()))
 SETTINGS = AdaptationSettings(
     steps=5,
     batch_size=2,
@@ -130,6 +132,7 @@ def plain_adaptation(arm: str, steps: int) -> Segmenter:
         F_S, F_T = net.features(I_S), net.features(I_T)
         W_S = grid_weights(torch.stack([(y == c).float() for c in range(CLASSES)], 1))
         W_T = grid_weights(pseudo_labels(net, I_T, torch.from_numpy(TARGET.priors(T)), arm))
+        W_T[:, ABSENT] = 0  # nothing to align it with
 
         # Eq. 4 and 9.
         p_S, p_T = torch.sigmoid(M_G(F_S.detach())), torch.sigmoid(M_G(F_T.detach()))
@@ -367,3 +370,30 @@ def test_presets_run(preset: str) -> None:
     settings = replace(PRESETS[preset], batch_size=2, steps=3, discriminator_hidden=(8,))
     rows = Adaptation(pretrained(), SOURCE, TARGET, settings, seed=0).advance(3)
     assert all(np.isfinite(row["total_loss"]) for row in rows)
+
+
+def test_a_class_that_the_source_never_shows_is_told_and_not_aligned() -> None:
+    assert ABSENT
+    training = adapt(arm="ga_ca")
+    name = training.segmenter.class_names[ABSENT[0]]
+    (said,) = training.remarks
+    assert f"the source set has no pixel of {name}" in said
+    discriminators = training._modules()["class_discriminators"]
+    before = [weight.detach().clone() for weight in discriminators.weights]
+    training.advance(3)
+    for weight, was in zip(discriminators.weights, before, strict=True):
+        assert torch.equal(weight[ABSENT[0]], was[ABSENT[0]])
+        assert not torch.equal(weight[0], was[0])
+
+
+def test_a_collapsed_discriminator_ends_the_training() -> None:
+    dark = TargetArrays(np.zeros((2, H, W, 3), dtype=np.uint8))
+    settings = replace(
+        SETTINGS, steps=60, arm="ga", lambda_global=0.0, global_discriminator_rate=50.0
+    )
+    with pytest.raises(CollapsedError, match=r"collapsed by step \d+: the global discriminator"):
+        Adaptation(pretrained(), SOURCE, dark, settings, seed=0).advance(60)
+    warned = replace(settings, on_collapse="warn")
+    rows = Adaptation(pretrained(), SOURCE, dark, warned, seed=0).advance(60)
+    assert len(rows) == 60
+    assert "discriminator is right in" in rows[-1]["warning"]

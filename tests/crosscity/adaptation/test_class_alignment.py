@@ -86,7 +86,7 @@ def test_accuracy_weighs_cells_by_class_mass() -> None:
     source = torch.tensor([[[[1.0, -1.0]]]])
     target = torch.tensor([[[[-1.0, 1.0]]]])
     weights = torch.tensor([[[[0.9, 0.1]]]])
-    assert class_accuracy(source, target, weights, weights) == pytest.approx(0.9)
+    assert float(class_accuracy(source, target, weights, weights)) == pytest.approx(0.9)
 
 
 def test_shapes_must_agree(sample: Sample) -> None:

@@ -6,7 +6,12 @@ import torch
 from torch.autograd import gradcheck
 
 from crosscity.adaptation.image_sets import LabelledArrays
-from crosscity.adaptation.task_loss import class_weights, task_loss
+from crosscity.adaptation.task_loss import (
+    class_pixels,
+    class_weights,
+    missing_classes,
+    task_loss,
+)
 
 
 def brute_force(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
@@ -78,8 +83,10 @@ def test_class_weights_follow_frequencies() -> None:
     labels[0, :, :4] = 1
     labels[1, 0] = 255
     source = LabelledArrays(np.zeros((2, 4, 8, 3), dtype=np.uint8), labels)
-    assert class_weights(source, 3, 0.0) is None
-    weights = class_weights(source, 3, 0.5)
+    counts = class_pixels(source, 3)
+    assert counts.tolist() == [40, 16, 0]
+    assert class_weights(counts, 0.0) is None
+    weights = class_weights(counts, 0.5)
     assert weights is not None
     frequency = np.array([40 / 56, 16 / 56])
     # Proportional to frequency ** -1/2 ...
@@ -89,3 +96,10 @@ def test_class_weights_follow_frequencies() -> None:
     assert float(weights[0]) * frequency[0] + float(weights[1]) * frequency[1] == pytest.approx(
         1, abs=0.02
     )
+
+
+def test_classes_without_a_pixel_are_named() -> None:
+    names = ["road", "bus", "sky"]
+    (said,) = missing_classes(np.array([3, 0, 0]), names, "source")
+    assert said.startswith("the source set has no pixel of bus, sky ")
+    assert missing_classes(np.array([3, 1, 9]), names, "source") == ()

@@ -1,0 +1,248 @@
+"""Where a training runs: its device, its precision, and the processes that share the work.
+
+Lightning Fabric does it where it is installed. Without it, PyTorch alone does the same on one
+device: a bare machine can train, but not on several GPUs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, get_args
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Precision = Literal["fp32", "bf16"]
+"""Of products and sums in the networks. Weights, optimisers and losses are fp32 either way."""
+
+Result = TypeVar("Result")
+_FABRIC_PRECISION: Final = {"fp32": "32-true", "bf16": "bf16-mixed"}
+_FABRIC_ACCELERATORS: Final = ("cpu", "cuda", "mps")
+
+
+class Engine(Protocol):
+    """What a training asks of the machine."""
+
+    @property
+    def device(self) -> torch.device:
+        """Of this process."""
+
+    @property
+    def precision(self) -> Precision:
+        """Of the networks."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+
+    @property
+    def ranks(self) -> int:
+        """How many processes train together."""
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Inside, networks compute in the engine's precision."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the loss's gradients to those of the parameters."""
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all processes."""
+
+
+class TorchEngine:
+    """One device, by PyTorch alone.
+
+    Args:
+        device: Where the training runs.
+        precision: Of the networks.
+    """
+
+    rank = 0
+    ranks = 1
+
+    def __init__(self, device: torch.device | str = "cpu", precision: Precision = "fp32") -> None:
+        self.device = torch.device(device)
+        self.precision = _checked(precision)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Inside, networks compute in the engine's precision."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the loss's gradients to those of the parameters."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """There is one process: the values themselves."""
+        return values
+
+
+class FabricEngine:
+    """Lightning Fabric, on one device or several.
+
+    Modules are not wrapped: gradients are averaged once an update (`average_gradients`), so that
+    accumulation costs no extra traffic, and the networks' methods stay their own.
+
+    Args:
+        fabric: Launched.
+        precision: What `fabric` was made with.
+    """
+
+    def __init__(self, fabric: Fabric, precision: Precision) -> None:
+        self._fabric = fabric
+        self.precision = _checked(precision)
+        self.device: torch.device = fabric.device
+        self.rank: int = fabric.global_rank
+        self.ranks: int = fabric.world_size
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Inside, networks compute in the engine's precision."""
+        context: AbstractContextManager[object] = self._fabric.autocast()
+        return context
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the loss's gradients to those of the parameters."""
+        self._fabric.backward(loss)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all processes; every process must ask."""
+        if self.ranks == 1:
+            return values
+        averaged = self._fabric.all_reduce(values, reduce_op="mean")
+        assert isinstance(averaged, Tensor)  # noqa: S101 - a tensor in, a tensor out
+        return averaged
+
+
+def fabric_is_installed() -> bool:
+    """Whether Lightning Fabric can be imported here."""
+    try:
+        import lightning_fabric  # noqa: F401, PLC0415 - an optional part, and slow to import
+    except ImportError:
+        return False
+    return True
+
+
+def open_engine(device: torch.device | str = "cpu", precision: Precision = "fp32") -> Engine:
+    """An engine of one process: Fabric's where it is installed and knows the device.
+
+    Raises:
+        ValueError: There is no such precision.
+    """
+    where = torch.device(device)
+    if where.type not in _FABRIC_ACCELERATORS or not fabric_is_installed():
+        return TorchEngine(where, precision)
+    devices: list[int] | int = 1 if where.index is None else [where.index]
+    fabric = _fabric(where.type, 1 if where.type == "cpu" else devices, "auto", precision)
+    return FabricEngine(fabric, precision)
+
+
+def on_all_devices(
+    function: Callable[..., Result],
+    *arguments: Any,  # noqa: ANN401 - whatever the function takes
+    device: str,
+    devices: int,
+    precision: Precision = "fp32",
+) -> Result:
+    """Runs a function on every device at once, each in a process of its own, as one training.
+
+    Args:
+        function: Is called with an `Engine` and the arguments; importable by name.
+        arguments: Picklable.
+        device: "cuda" or "cpu".
+        devices: How many processes.
+        precision: Of the networks.
+
+    Returns:
+        What the first process's call returned.
+
+    Raises:
+        ValueError: Lightning Fabric is not installed.
+    """
+    if not fabric_is_installed():
+        raise ValueError(
+            f"training on {devices} devices needs Lightning Fabric: pip install lightning-fabric"
+        )
+    fabric = _fabric(torch.device(device).type, devices, "ddp_spawn", precision)
+    started: Callable[..., Any] = _in_a_process  # Fabric's annotation forgets the arguments
+    result: Result = fabric.launch(started, precision, function, *arguments)
+    return result
+
+
+def average_gradients(engine: Engine, modules: Iterable[nn.Module]) -> None:
+    """Makes the gradients of all processes their mean, with one exchange."""
+    if engine.ranks == 1:
+        return
+    gradients = [p.grad for m in modules for p in m.parameters() if p.grad is not None]
+    flat = engine.mean(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+    sizes = [gradient.numel() for gradient in gradients]
+    for gradient, part in zip(gradients, torch.split(flat, sizes), strict=True):
+        gradient.copy_(part.reshape(gradient.shape))
+
+
+class MemoryProbe:
+    """How much memory of a CUDA device something takes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def capacity(self) -> int:
+        """Bytes that this process could have: what is free, and what it holds."""
+        free, _ = torch.cuda.mem_get_info(self._device)
+        return int(free + torch.cuda.memory_reserved(self._device))
+
+    def peak_of(self, action: Callable[[], object]) -> int:
+        """The most bytes in use at once while something is done."""
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(self._device)
+        action()
+        return int(torch.cuda.max_memory_allocated(self._device))
+
+
+class Stopwatch:
+    """Seconds spent inside `with`, added up."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._began
+
+
+def _in_a_process(
+    fabric: Fabric,
+    precision: Precision,
+    function: Callable[..., Result],
+    *arguments: Any,  # noqa: ANN401 - passed through
+) -> Result:
+    return function(FabricEngine(fabric, precision), *arguments)
+
+
+def _fabric(
+    accelerator: str, devices: list[int] | int, strategy: str, precision: Precision
+) -> Fabric:
+    from lightning_fabric import Fabric as _Fabric  # noqa: PLC0415 - optional, slow to import
+
+    return _Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        strategy=strategy,
+        precision=_FABRIC_PRECISION[_checked(precision)],  # type: ignore[arg-type]
+    )
+
+
+def _checked(precision: Precision) -> Precision:
+    if precision not in get_args(Precision):
+        known = ", ".join(get_args(Precision))
+        raise ValueError(f"precision must be one of {known}, not {precision!r}")
+    return precision
