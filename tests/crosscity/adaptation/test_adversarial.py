@@ -389,11 +389,16 @@ def test_a_class_that_the_source_never_shows_is_told_and_not_aligned() -> None:
 def test_a_collapsed_discriminator_ends_the_training() -> None:
     dark = TargetArrays(np.zeros((2, H, W, 3), dtype=np.uint8))
     settings = replace(
-        SETTINGS, steps=60, arm="ga", lambda_global=0.0, global_discriminator_rate=50.0
+        SETTINGS,
+        steps=120,
+        arm="ga",
+        lambda_global=0.0,
+        global_discriminator_rate=50.0,
+        discriminator_hidden=(16,),
     )
     with pytest.raises(CollapsedError, match=r"collapsed by step \d+: the global discriminator"):
-        Adaptation(pretrained(), SOURCE, dark, settings, seed=0).advance(60)
+        Adaptation(pretrained(), SOURCE, dark, settings, seed=0).advance(120)
     warned = replace(settings, on_collapse="warn")
-    rows = Adaptation(pretrained(), SOURCE, dark, warned, seed=0).advance(60)
-    assert len(rows) == 60
+    rows = Adaptation(pretrained(), SOURCE, dark, warned, seed=0).advance(120)
+    assert len(rows) == 120
     assert "discriminator is right in" in rows[-1]["warning"]
