@@ -177,9 +177,17 @@ def inside_polygon(
 def cells_of(lat: Float, lon: Float, metres: float) -> tuple[Index, Index]:
     """Row and column of the cell of each point; the same for the same point in every area."""
     rows = np.floor((lat + 90.0) * METRES_A_DEGREE / metres).astype(np.int64)
-    middle = np.radians(np.clip((rows + 0.5) * metres / METRES_A_DEGREE - 90.0, -89.9, 89.9))
-    width = metres / (METRES_A_DEGREE * np.cos(middle))
+    # All of a row is as wide as its middle, or cells of one row would not be in columns.
+    middle = (rows + 0.5) * metres / METRES_A_DEGREE - 90.0
+    width = metres / (METRES_A_DEGREE * np.cos(np.radians(np.clip(middle, -89.9, 89.9))))
     return rows, np.floor((lon + 180.0) / width).astype(np.int64)
+
+
+def cell_middles(rows: Index, columns: Index, metres: float) -> tuple[Float, Float]:
+    """Latitude and longitude of the middles of cells."""
+    lat = np.asarray((rows + 0.5) * metres / METRES_A_DEGREE - 90.0, dtype=np.float64)
+    width = metres / (METRES_A_DEGREE * np.cos(np.radians(np.clip(lat, -89.9, 89.9))))
+    return lat, (columns + 0.5) * width - 180.0
 
 
 def neighbours(lat: Float, lon: Float, metres: float) -> Iterator[tuple[Index, Index]]:
@@ -203,7 +211,13 @@ def neighbours(lat: Float, lon: Float, metres: float) -> Iterator[tuple[Index, I
         yield from _close(lat, lon, order, low, np.maximum(high, low), metres)
 
 
-def place_pairs(shots: Shots, rules: PlaceRules) -> list[PlacePair]:
+def place_pairs(
+    shots: Shots,
+    rules: PlaceRules,
+    *,
+    own: npt.NDArray[np.bool_] | None = None,
+    fresh: npt.NDArray[np.bool_] | None = None,
+) -> list[PlacePair]:
     """The best pair of every cell in which a place has one.
 
     A pair belongs to the cell of its earlier picture. Among the pairs of a cell the closest in
@@ -213,12 +227,14 @@ def place_pairs(shots: Shots, rules: PlaceRules) -> list[PlacePair]:
     Args:
         shots: The pictures.
         rules: What makes a pair.
+        own: (n,) which pictures may be the earlier of a pair; all by default.
+        fresh: (n,) which may be the later; all by default.
 
     Returns:
         At most one pair a cell, by cell.
     """
     found = [
-        _admissible(shots, i, j, rules)
+        _admissible(shots, i, j, rules, own, fresh)
         for i, j in neighbours(shots.lat, shots.lon, rules.max_metres_apart)
     ]
     if not found:
@@ -315,7 +331,12 @@ def _close(
 
 
 def _admissible(
-    shots: Shots, i: Index, j: Index, rules: PlaceRules
+    shots: Shots,
+    i: Index,
+    j: Index,
+    rules: PlaceRules,
+    own: npt.NDArray[np.bool_] | None,
+    fresh: npt.NDArray[np.bool_] | None,
 ) -> tuple[Index, Index, Float, Float, Float, Float]:
     """Pairs that meet the rules: earlier, later, metres, days, heading, field of view."""
     swap = shots.first_day[i] > shots.first_day[j]
@@ -334,6 +355,10 @@ def _admissible(
     fov = np.where(narrowest >= 360.0, rules.fov, np.minimum(rules.fov, 0.9 * shared))
     good = (days >= rules.min_days_apart) & (fov >= min(_NARROWEST_VIEW, rules.fov))
     good &= ~photographs | (turn <= rules.max_degrees_apart)
+    if own is not None:
+        good &= own[earlier]
+    if fresh is not None:
+        good &= fresh[later]
     metres = haversine_metres(
         shots.lat[earlier], shots.lon[earlier], shots.lat[later], shots.lon[later]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -45,6 +46,25 @@ def pytest_configure() -> None:
 def pytest_unconfigure() -> None:
     """Removes the suite's Prefect."""
     shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def services() -> Any:
+    """`imagery_services`: servers that speak the formats of the street-view services."""
+    name = "imagery_services"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def street_world(services: Any) -> Any:
+    """A street of four simulated places that two cars drove; rendered when first asked for."""
+    return services.simulated_world(4)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What every provider of street imagery offers: a list of captures, and the image of each."""
+"""What every provider of street imagery offers: captures by place and by position, and views."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from crosscity.pairing import CaptureTable
+from crosscity.pairing import CaptureTable, haversine_metres
+from crosscity.panorama import View
+from crosscity.places import Bounds
 
 Split = Literal["train", "test"]
+Precision = Literal["second", "day", "month"]
 
 
 class StreetViewError(Exception):
@@ -38,6 +41,12 @@ class Capture:
         page_url: Where a person can look at the picture, ``None`` if nowhere.
         split: The side on which the provider itself puts the place, ``None`` where it leaves
             that to the pairing.
+        time_precision: How exactly `captured_at` is known (of a month or day, its start is
+            given), ``None`` if the time is unknown.
+        source_id: Its name at the service, for display and for asking again; never a path.
+        sequence: What the captures of one drive share at the service, ``None`` if unknown.
+        aligned_to: The capture whose picture fixes this one's exact heading: both are to show
+            the same, and compasses err by degrees. ``None`` where the heading is taken as it is.
     """
 
     image_id: str
@@ -53,6 +62,10 @@ class Capture:
     attribution: str
     page_url: str | None = None
     split: Split | None = None
+    time_precision: Precision | None = None
+    source_id: str | None = None
+    sequence: str | None = None
+    aligned_to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,19 +94,35 @@ class StreetView(Protocol):
         """The kind of provider, as the catalog calls it."""
 
     def captures(self) -> Sequence[Capture]:
-        """All captures of the sampled places, grouped by place, in the same order every time.
+        """The views to harvest: of the sampled places, grouped by place, the same every time.
 
         Raises:
             StreetViewError: The provider cannot be asked, or has nothing for this city.
         """
 
-    def fetch(self, capture: Capture) -> bytes:
-        """The encoded image of one of `captures`, as the provider gives it.
+    def near(self, lat: float, lon: float, metres: float) -> Sequence[Capture]:
+        """All captures around a point, by distance; none where positions are unknown.
+
+        Raises:
+            StreetViewError: The provider cannot be asked.
+        """
+
+    def within(self, bounds: Bounds) -> Sequence[Capture]:
+        """All captures in west, south, east, north, by image id; as `near` otherwise."""
+
+    def fetch(self, capture: Capture, view: View | None = None) -> bytes:
+        """The encoded image of a capture that this provider listed.
 
         The bytes are untrusted: `adapters.images.decode_image` is the way to read them.
 
+        Args:
+            capture: One of `captures`, `near` or `within`.
+            view: Heading, pitch, field of view and size that are wanted; by default the capture's
+                own heading, pitch and field of view at the size of the provider.
+
         Raises:
-            StreetViewError: The provider has no such image, or it is over a limit.
+            StreetViewError: The provider has no such image, it is over a limit, or it does not
+                show all of the view.
         """
 
     def revision(self) -> str:
@@ -109,6 +138,31 @@ class ReportsRejected(Protocol):
 
     def rejected(self) -> Sequence[Rejected]:
         """What `StreetView.captures` left out, in the same order every time."""
+
+
+def captures_near(
+    captures: Sequence[Capture], lat: float, lon: float, metres: float
+) -> list[Capture]:
+    """Those of some captures that lie around a point, by distance and image id."""
+    table = capture_table(captures)
+    distances = haversine_metres(table.lat, table.lon, lat, lon)
+    close = [k for k, distance in enumerate(distances) if distance <= metres]  # NaN is not
+    close.sort(key=lambda k: (distances[k], captures[k].image_id))
+    return [captures[k] for k in close]
+
+
+def captures_within(captures: Sequence[Capture], bounds: Bounds) -> list[Capture]:
+    """Those of some captures that lie in bounds, by image id."""
+    west, south, east, north = bounds
+    found = [
+        c
+        for c in captures
+        if c.lat is not None
+        and c.lon is not None
+        and south <= c.lat <= north
+        and west <= c.lon <= east
+    ]
+    return sorted(found, key=lambda capture: capture.image_id)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

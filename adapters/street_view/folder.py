@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from adapters.images import MAX_BYTES
+from adapters.images import MAX_BYTES, STORED_QUALITY, ImageError, decode_image, encode_jpeg
 from adapters.street_view.base import Capture, Rejected, Split, StreetViewError
 from adapters.street_view.cross_city_layout import (
     city_names,
@@ -15,6 +15,8 @@ from adapters.street_view.cross_city_layout import (
     listed,
     parse_image_name,
 )
+from crosscity.panorama import Perspective, View, render_view
+from crosscity.places import Bounds
 
 _SIDES: Final[tuple[tuple[str, Split], ...]] = (("Test", "test"), ("Train", "train"))
 """Test first: an image that lies in both folders must stay out of training."""
@@ -82,12 +84,38 @@ class FolderStreetView:
         """Files whose names the layout does not know, and second copies of an image."""
         return tuple(self._rejected)
 
-    def fetch(self, capture: Capture) -> bytes:
-        """The file of a capture.
+    def near(self, lat: float, lon: float, metres: float) -> Sequence[Capture]:  # noqa: ARG002
+        """Nothing: the layout tells no positions."""
+        return ()
+
+    def within(self, bounds: Bounds) -> Sequence[Capture]:  # noqa: ARG002
+        """Nothing: the layout tells no positions."""
+        return ()
+
+    def fetch(self, capture: Capture, view: View | None = None) -> bytes:
+        """The file of a capture as it is, or a view inside it.
 
         Raises:
-            StreetViewError: It is not of this folder, unreadable, or over the size limit.
+            StreetViewError: It is not of this folder, unreadable, over the size limit, or does
+                not show all of the view.
         """
+        data = self._read(capture)
+        if view is None:
+            return data
+        try:
+            image = decode_image(data, capture.image_id, max_bytes=self._max_bytes)
+        except ImageError as error:
+            raise StreetViewError(str(error)) from error
+        photograph = Perspective(capture.fov, capture.heading, capture.pitch)
+        picture, reached = render_view(image, photograph, view)
+        if reached < 1.0:
+            raise StreetViewError(
+                f"{capture.image_id} shows {reached:.0%} of the view at heading {view.heading:g} "
+                f"with {view.fov:g} degrees: ask for one inside its own."
+            )
+        return encode_jpeg(picture, STORED_QUALITY)
+
+    def _read(self, capture: Capture) -> bytes:
         path = self._files.get(capture.image_id)
         if path is None:
             raise StreetViewError(f"The folder has no image {capture.image_id!r}.")

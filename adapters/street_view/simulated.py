@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Final
@@ -14,8 +14,15 @@ from typing import Final
 import numpy as np
 
 from adapters.images import encode_jpeg
-from adapters.street_view.base import Capture, StreetViewError
+from adapters.street_view.base import (
+    Capture,
+    StreetViewError,
+    captures_near,
+    captures_within,
+)
 from crosscity.pairing import EARTH_RADIUS_METRES
+from crosscity.panorama import View
+from crosscity.places import Bounds
 from crosscity.simulation import (
     ALGORITHM_VERSION,
     STYLES,
@@ -23,6 +30,7 @@ from crosscity.simulation import (
     Rendering,
     capture_pose,
     render,
+    render_from,
 )
 
 TIMES: Final = (0, 1)
@@ -161,13 +169,39 @@ class SimulatedStreetView:
         """Two captures a place, by place number and time."""
         return self._captures
 
-    def fetch(self, capture: Capture) -> bytes:
+    def near(self, lat: float, lon: float, metres: float) -> Sequence[Capture]:
+        """The captures around a point, by distance."""
+        return captures_near(self._captures, lat, lon, metres)
+
+    def within(self, bounds: Bounds) -> Sequence[Capture]:
+        """The captures in bounds."""
+        return captures_within(self._captures, bounds)
+
+    def fetch(self, capture: Capture, view: View | None = None) -> bytes:
         """Renders a capture and encodes it as the JPEG that the city's camera would store.
 
         Raises:
             StreetViewError: The capture is not of this city.
         """
-        return self.city.encode(self.ground_truth(capture))
+        place, time = self._numbers(capture)
+        if view is None:
+            return self.city.encode(self.city.render(place, time))
+        city = self.city
+        pose = capture_pose(city.style, seed=city.seed, place=place, time=time)
+        try:
+            rendering = render_from(
+                replace(pose, pitch_degrees=view.pitch),
+                replace(city.style, fov_degrees=view.fov),
+                seed=city.seed,
+                place=place,
+                time=time,
+                height=view.height,
+                width=view.width,
+                heading=view.heading - capture.heading,
+            )
+        except ValueError as error:
+            raise StreetViewError(str(error)) from error
+        return city.encode(rendering)
 
     def revision(self) -> str:
         """Changes with the renderer, the style, the seed and the image size."""
@@ -182,6 +216,10 @@ class SimulatedStreetView:
         Raises:
             StreetViewError: The capture is not of this city.
         """
+        return self.city.render(*self._numbers(capture))
+
+    def _numbers(self, capture: Capture) -> tuple[int, int]:
+        """Place and time of a capture of this city."""
         place_id, _, time = capture.image_id.rpartition("_")
         try:
             place = self.city.place_number(place_id)
@@ -191,7 +229,7 @@ class SimulatedStreetView:
             raise StreetViewError(
                 f"The simulated city {self.city.style.name!r} has no image {capture.image_id!r}."
             )
-        return self.city.render(place, int(time))
+        return place, int(time)
 
     @cached_property
     def _captures(self) -> tuple[Capture, ...]:
@@ -222,6 +260,7 @@ class SimulatedStreetView:
                     captured_at=moment,
                     licence="CC0-1.0",
                     attribution=f"Simulated city in the style of {style.name}",
+                    time_precision="second",
                 )
             )
         return captures

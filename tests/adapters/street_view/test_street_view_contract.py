@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,10 +26,22 @@ from adapters.street_view.base import (
     StreetView,
     StreetViewError,
     capture_table,
+    captures_within,
 )
 from adapters.street_view.folder import FolderStreetView
+from adapters.street_view.google import GoogleStreetView
+from adapters.street_view.google import secret as google_secret
+from adapters.street_view.google_history import GoogleHistory
+from adapters.street_view.mapillary import MapillaryStreetView
+from adapters.street_view.mapillary import secret as mapillary_secret
+from adapters.street_view.panoramax import PanoramaxStreetView
+from adapters.street_view.service import HarvestPlan
 from adapters.street_view.simulated import SimulatedStreetView
-from crosscity.pairing import make_pairs
+from adapters.street_view.web.addresses import Addresses
+from adapters.street_view.web.budget import Budget, Ledger
+from adapters.street_view.web.client import Manners, Secret, WebClient
+from crosscity.pairing import haversine_metres, make_pairs
+from crosscity.panorama import View
 
 
 @dataclass
@@ -36,6 +50,11 @@ class Subject:
 
     make: Callable[[], StreetView]
     pairs: int
+    positions: bool = True
+    inside: float = 60.0
+    """Degrees of a view that every capture shows around its own heading."""
+    live: list[Any] = field(default_factory=list)
+    """Servers that are running for it."""
 
 
 def simulated(_tmp_path: Path, _request: pytest.FixtureRequest) -> Subject:
@@ -62,6 +81,8 @@ def folder(tmp_path: Path, _request: pytest.FixtureRequest) -> Subject:
     return Subject(
         lambda: FolderStreetView(tmp_path, "rome", licence="CC-BY-4.0", attribution="Someone"),
         pairs=4,
+        positions=False,
+        inside=40.0,
     )
 
 
@@ -70,13 +91,78 @@ def real_folder(_tmp_path: Path, request: pytest.FixtureRequest) -> Subject:
     return Subject(
         lambda: FolderStreetView(root, "rio", licence="research only", attribution="© Google"),
         pairs=1,
+        positions=False,
+        inside=40.0,
     )
 
 
-@pytest.fixture(params=[simulated, folder, real_folder], ids=lambda make: make.__name__)
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
-    made: Subject = request.param(tmp_path, request)
-    return made
+def plan() -> HarvestPlan:
+    return HarvestPlan(
+        bounds=(139.69, 35.65, 139.71, 35.67),
+        places=10,
+        seed=3,
+        image_size=(48, 96),
+        fov=80.0,
+        tile_metres=2500.0,
+    )
+
+
+def client(url: str, secret: Secret | None = None) -> WebClient:
+    manners = Manners(per_second=1e6, first_wait=0.0)
+    return WebClient("The service", Addresses(url), Ledger("it", Budget()), manners, secret=secret)
+
+
+def served(request: pytest.FixtureRequest, kind: str) -> tuple[Subject, str, Any]:
+    server = request.getfixturevalue("services").SERVERS[kind](
+        request.getfixturevalue("street_world")
+    )
+    server.__enter__()
+    return Subject(lambda: None, pairs=4, live=[server]), server.url, server  # type: ignore[arg-type, return-value]
+
+
+def panoramax(_tmp_path: Path, request: pytest.FixtureRequest) -> Subject:
+    subject, url, _ = served(request, "panoramax")
+    subject.make = lambda: PanoramaxStreetView(plan(), client(url))
+    return subject
+
+
+def mapillary(_tmp_path: Path, request: pytest.FixtureRequest) -> Subject:
+    subject, url, server = served(request, "mapillary")
+    subject.make = lambda: MapillaryStreetView(plan(), client(url, mapillary_secret(server.token)))
+    return subject
+
+
+def google(_tmp_path: Path, request: pytest.FixtureRequest) -> Subject:
+    subject, url, server = served(request, "google")
+    subject.make = lambda: GoogleStreetView(
+        plan(), client(url, google_secret(server.key)), agreement="A-1"
+    )
+    return subject
+
+
+def google_history(_tmp_path: Path, request: pytest.FixtureRequest) -> Subject:
+    subject, url, server = served(request, "google")
+    server.across_drives = False
+    subject.make = lambda: GoogleStreetView(
+        plan(),
+        client(url, google_secret(server.key)),
+        agreement="A-1",
+        history=GoogleHistory(client(url)),
+    )
+    return subject
+
+
+PROVIDERS = [simulated, folder, real_folder, panoramax, mapillary, google, google_history]
+
+
+@pytest.fixture(scope="module", params=PROVIDERS, ids=lambda make: make.__name__)
+def subject(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Subject]:
+    made: Subject = request.param(tmp_path_factory.mktemp("provider"), request)
+    yield made
+    for server in made.live:
+        server.__exit__()
 
 
 @pytest.fixture
@@ -165,6 +251,89 @@ def test_terms_and_origin_are_told(provider: StreetView, captures: list[Capture]
         assert capture.licence.strip()
         assert capture.attribution.strip()
         assert capture.page_url is None or capture.page_url.startswith("https://")
+
+
+def test_the_precision_of_every_time_is_told(captures: list[Capture]) -> None:
+    for capture in captures:
+        assert (capture.captured_at is None) == (capture.time_precision is None)
+        if capture.time_precision == "month":
+            assert capture.captured_at is not None
+            assert (capture.captured_at.day, capture.captured_at.hour) == (1, 0)
+
+
+def test_captures_are_found_by_area(
+    subject: Subject, provider: StreetView, captures: list[Capture]
+) -> None:
+    everywhere = provider.within((139.69, 35.65, 139.71, 35.67))
+    if not subject.positions:
+        assert list(everywhere) == []
+        return
+    assert {c.source_id or c.image_id for c in captures} <= {
+        c.source_id or c.image_id for c in everywhere
+    }
+    ids = [c.image_id for c in everywhere]
+    assert ids == sorted(set(ids))
+    one = everywhere[0]
+    assert one.lat is not None
+    assert one.lon is not None
+    box = (one.lon - 1e-4, one.lat - 1e-4, one.lon + 1e-4, one.lat + 1e-4)
+    assert list(provider.within(box)) == captures_within(everywhere, box)
+    assert one in provider.within(box)
+    assert provider.within((0.0, 0.0, 0.01, 0.01)) in ([], ())
+
+
+def test_captures_are_found_around_a_point(
+    subject: Subject, provider: StreetView, captures: list[Capture]
+) -> None:
+    first = captures[0]
+    if not subject.positions:
+        assert list(provider.near(35.66, 139.70, 1000.0)) == []
+        return
+    assert first.lat is not None
+    assert first.lon is not None
+    found = provider.near(first.lat, first.lon, 10.0)
+    metres = [float(haversine_metres(c.lat, c.lon, first.lat, first.lon)) for c in found]
+    assert metres == sorted(metres)
+    assert metres[-1] <= 10.0
+    assert len({c.captured_at for c in found}) >= 2  # the same place at several times
+    assert provider.near(first.lat, first.lon, 1e-3)[0].source_id == first.source_id
+
+
+def test_a_view_has_the_heading_field_and_size_that_are_asked_for(
+    subject: Subject, provider: StreetView, captures: list[Capture]
+) -> None:
+    capture = captures[0]
+    wide = View(capture.heading, capture.pitch, subject.inside, 40, 120)
+    image = decode_image(provider.fetch(capture, wide), "a view")
+    assert image.shape == (40, 120, 3)
+    # The middle third of the wide view is a narrow view of the same.
+    narrow = View(capture.heading, capture.pitch, narrow_fov(subject.inside), 40, 40)
+    part = decode_image(provider.fetch(capture, narrow), "a view").astype(float)
+    assert np.corrcoef(image[:, 40:80].ravel(), part.ravel())[0, 1] > 0.9
+    turned = View(capture.heading + subject.inside / 3, 0.0, narrow_fov(subject.inside), 40, 40)
+    other = decode_image(provider.fetch(capture, turned), "a view").astype(float)
+    assert np.corrcoef(part.ravel(), other.ravel())[0, 1] < 0.9
+
+
+def narrow_fov(wide: float) -> float:
+    return 2 * math.degrees(math.atan(math.tan(math.radians(wide / 2)) / 3))
+
+
+def test_a_view_that_is_not_in_the_picture_is_one_clear_sentence(
+    provider: StreetView, captures: list[Capture]
+) -> None:
+    if provider.name != "folder":
+        pytest.skip("its pictures show everything")
+    capture = captures[0]
+    with pytest.raises(StreetViewError, match="ask for one inside its own"):
+        provider.fetch(capture, View(capture.heading + 90, 0.0, 60.0, 20, 40))
+
+
+def test_stored_views_hold_no_metadata(subject: Subject, provider: StreetView) -> None:
+    if subject.live:
+        data = provider.fetch(provider.captures()[0])
+        assert b"Exif" not in data
+        assert b"nobody" not in data
 
 
 def test_splits_are_by_place_or_left_open(captures: list[Capture]) -> None:

@@ -1,0 +1,236 @@
+"""Mapillary, Graph API v4: pictures of contributors all over the world, with a token.
+
+A search by box gives at most 2000 pictures and wants a box below 0.01 square degrees; a full
+answer is taken for a cut one and the box is divided. Addresses of pictures expire, so they are
+asked for again when a picture is fetched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import cv2
+import numpy as np
+
+from adapters.street_view.base import Rejected, StreetViewError
+from adapters.street_view.records import (
+    WHOLE_CIRCLE,
+    Shot,
+    UnusableError,
+    field,
+    heading_of,
+    identifier,
+    moment,
+    number,
+    position,
+    text,
+    whole,
+)
+from adapters.street_view.service import (
+    HarvestPlan,
+    Image,
+    Interval,
+    ServiceStreetView,
+    accept,
+    subdivided,
+)
+from adapters.street_view.web.client import Secret, WebClient
+from adapters.street_view.web.errors import ServiceError
+from crosscity.panorama import Source, View
+from crosscity.places import Bounds
+
+BASE_URL: Final = "https://graph.mapillary.com"
+HOSTS: Final = (".fbcdn.net",)
+"""Where the pictures lie."""
+LIMIT: Final = 2000
+MAX_SQUARE_DEGREES: Final = 0.01
+LICENCE: Final = "CC-BY-SA-4.0"
+ADVICE: Final = (
+    "give the catalog entry a `token` (a client token of your own application, from Mapillary's "
+    "developer page), best as ${MAPILLARY_TOKEN}"
+)
+
+_METADATA: Final = (
+    "id,captured_at,is_pano,camera_type,camera_parameters,sequence,geometry,computed_geometry,"
+    "compass_angle,computed_compass_angle,computed_rotation,width,height,creator"
+)
+_SIZES: Final = ("thumb_1024_url", "thumb_2048_url", "thumb_original_url")
+_ALL_ROUND: Final = frozenset({"spherical", "equirectangular"})
+_PINHOLE: Final = frozenset({"perspective", "brown"})
+
+
+def secret(token: str) -> Secret:
+    """How a token is shown to the service: in a header, so that no address holds it."""
+    return Secret(headers={"Authorization": f"OAuth {token}"})
+
+
+class MapillaryStreetView(ServiceStreetView):
+    """Pictures of Mapillary."""
+
+    name = "mapillary"
+
+    def __init__(self, plan: HarvestPlan, client: WebClient, *, limit: int = LIMIT) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            plan: What is wanted.
+            client: How the service is asked; with `secret`.
+            limit: Pictures to ask for in one answer, at most 2000.
+        """
+        super().__init__(plan, client)
+        self._limit = limit
+
+    def _list(
+        self, bounds: Bounds, interval: Interval, reject: Callable[[Rejected], None]
+    ) -> list[Shot]:
+        def ask(box: Bounds, span: Interval) -> list[object]:
+            query: dict[str, str | int | float] = {
+                "bbox": ",".join(f"{value:.9f}" for value in box),
+                "start_captured_at": _stamp(span[0]),
+                "end_captured_at": _stamp(span[1]),
+                "fields": _METADATA,
+                "limit": self._limit,
+            }
+            if self.plan.panoramas_only:
+                query["is_pano"] = "true"
+            records = field(self.client.get_json("images", query), "data")
+            if not isinstance(records, list):
+                raise StreetViewError(
+                    "Mapillary answered a search without a list of data: check `base_url`."
+                )
+            return records
+
+        found = subdivided(
+            ask,
+            bounds,
+            interval,
+            limit=self._limit,
+            max_square_degrees=MAX_SQUARE_DEGREES,
+        )
+        return accept(list(found), _read, _name, reject, interval)
+
+    def _look_up(self, source_id: str) -> Shot:
+        if not source_id.isascii() or not source_id.isdigit():
+            raise StreetViewError(f"Mapillary has no picture {source_id!r}.")
+        query = {"fields": f"{_METADATA},{','.join(_SIZES)}"}
+        try:
+            record = self.client.get_json(source_id, query)
+        except ServiceError as error:
+            if error.status in (400, 404):  # what is gone is answered with 400
+                raise StreetViewError(f"Mapillary has no picture {source_id} any more.") from error
+            raise
+        try:
+            shot = _read(record)
+        except UnusableError as error:
+            raise StreetViewError(f"Picture {source_id} cannot be used: {error}.") from None
+        if shot.source_id != source_id:
+            raise StreetViewError(f"Mapillary gave another picture than {source_id}.")
+        return shot
+
+    def _picture(self, shot: Shot, view: View) -> tuple[Image, Source]:
+        if not shot.addresses:  # it was listed without them
+            shot = self._look_up(shot.source_id)
+            self._cache.note(shot)
+        ratio = shot.height / shot.width if shot.width else 0.5
+        width = shot.width or 4096
+        sizes = [
+            (size, side, round(side * ratio))
+            for size, side in zip(_SIZES, (min(1024, width), min(2048, width), width), strict=True)
+        ]
+        return self._whole_picture(shot, view, sizes)
+
+
+def _read(record: object) -> Shot:
+    camera = field(record, "camera_type")
+    panorama = field(record, "is_pano") is True or camera in _ALL_ROUND
+    if panorama and camera not in (None, *_ALL_ROUND):
+        raise UnusableError(f"its camera is {text(record, 'camera_type', most=40)}")
+    width, height = whole(record, "width"), whole(record, "height")
+    fov, k1, k2 = (WHOLE_CIRCLE, 0.0, 0.0) if panorama else _lens(record, width, height)
+    try:
+        lat, lon = position(record, "computed_geometry")
+    except UnusableError:
+        lat, lon = position(record, "geometry")
+    compass = number(record, "computed_compass_angle")
+    heading = heading_of(compass if compass is not None else number(record, "compass_angle"))
+    pitch, roll = _tilt(record)
+    source_id = identifier(record, "id")
+    person = text(record, "creator", "username")
+    return Shot(
+        source_id=source_id,
+        lat=lat,
+        lon=lon,
+        captured_at=_moment(record),
+        precision="second",
+        heading=heading,
+        pitch=pitch,
+        roll=roll,
+        fov=fov,
+        height=height,
+        width=width,
+        licence=LICENCE,
+        attribution=f"{person} / Mapillary" if person else "Mapillary",
+        page_url=f"https://www.mapillary.com/app/?pKey={source_id}",
+        sequence=text(record, "sequence"),
+        k1=k1,
+        k2=k2,
+        addresses=tuple(
+            (size, address) for size in _SIZES if isinstance(address := field(record, size), str)
+        ),
+    )
+
+
+def _lens(record: object, width: int, height: int) -> tuple[float, float, float]:
+    """Field of view and distortion of a photograph.
+
+    `camera_parameters` are the focal length in units of the longer side, k1 and k2.
+    """
+    camera = text(record, "camera_type", most=40)
+    focal = number(record, "camera_parameters", 0)
+    if camera not in _PINHOLE or focal is None or not 0.2 < focal < 5 or not (width and height):
+        raise UnusableError(f"its camera ({camera or 'unknown'}) is not calibrated")
+    k1, k2 = (number(record, "camera_parameters", k) or 0.0 for k in (1, 2))
+    if camera == "brown":  # focal x, focal y, centre x, centre y, k1, k2, ...
+        k1, k2 = (number(record, "camera_parameters", k) or 0.0 for k in (4, 5))
+    drawn = width / max(width, height) / 2 / focal
+    tangent = drawn
+    for _ in range(20):  # the ray that is drawn at the edge
+        tangent = drawn / (1.0 + tangent**2 * (k1 + k2 * tangent**2))
+    if not 0.05 < tangent < 5 or not math.isfinite(tangent):
+        raise UnusableError("its lens is too wide to be a photograph")
+    return 2 * math.degrees(math.atan(tangent)), k1, k2
+
+
+def _tilt(record: object) -> tuple[float, float]:
+    """Pitch and roll, from the rotation (angle times axis) of the world into the camera.
+
+    The camera's axes are right, down and forward; the world's are east, north and up.
+    """
+    vector = [number(record, "computed_rotation", k) for k in range(3)]
+    if any(value is None for value in vector):
+        return 0.0, 0.0
+    turned = np.asarray(cv2.Rodrigues(np.array(vector, dtype=np.float64))[0])
+    right, down, forward = turned
+    pitch = math.degrees(math.asin(max(-1.0, min(1.0, float(forward[2])))))
+    roll = math.degrees(math.atan2(-float(right[2]), -float(down[2])))
+    return pitch, roll
+
+
+def _moment(record: object) -> datetime:
+    """`captured_at` is in milliseconds since 1970."""
+    milliseconds = number(record, "captured_at")
+    if milliseconds is None or not abs(milliseconds) < 1e14:
+        return moment(None)
+    return moment(datetime.fromtimestamp(milliseconds / 1000.0, tz=UTC))
+
+
+def _name(record: object) -> str:
+    value = field(record, "id")
+    return str(value)[:80] if isinstance(value, str | int) else "a picture without a name"
+
+
+def _stamp(value: datetime) -> str:
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ")

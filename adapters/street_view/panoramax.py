@@ -1,0 +1,248 @@
+"""Panoramax: open street-level pictures behind a STAC interface, without a key.
+
+Wire format: the GeoVisio server's interface (STAC API 1.0 with the perspective-imagery and view
+extensions). A search gives at most `limit` items and no link to a next page, so a full answer is
+taken for a cut one and the area is divided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+from urllib.parse import quote, urljoin
+
+from adapters.street_view.base import Capture, Rejected, StreetViewError
+from adapters.street_view.records import (
+    WHOLE_CIRCLE,
+    Shot,
+    UnusableError,
+    field,
+    heading_of,
+    identifier,
+    iso_moment,
+    number,
+    position,
+    text,
+    tilt_of,
+    whole,
+)
+from adapters.street_view.service import (
+    HarvestPlan,
+    Image,
+    Interval,
+    ServiceStreetView,
+    accept,
+    subdivided,
+)
+from adapters.street_view.web.client import Parameters, WebClient
+from crosscity.panorama import Source, View
+from crosscity.places import Bounds
+
+BASE_URL: Final = "https://api.panoramax.xyz"
+"""The federated catalogue of all instances."""
+HOSTS: Final = ("panoramax.ign.fr", "panoramax.openstreetmap.fr", ".cloud.ovh.net")
+"""Where the catalogue's pictures lie: the two founding instances and their object store."""
+LICENCES: Final = ("etalab-2.0", "CC-BY-SA-4.0", "CC-BY-4.0", "CC0-1.0", "ODbL-1.0")
+LIMIT: Final = 1000
+"""Items in one answer; the interface allows 10 000, which are tens of megabytes."""
+
+_SD_WIDTH: Final = 2048
+_THUMB_WIDTH: Final = 500
+
+
+class PanoramaxStreetView(ServiceStreetView):
+    """Pictures of a Panoramax instance or of the federated catalogue."""
+
+    name = "panoramax"
+
+    def __init__(
+        self,
+        plan: HarvestPlan,
+        client: WebClient,
+        *,
+        licences: Sequence[str] = LICENCES,
+        limit: int = LIMIT,
+    ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            plan: What is wanted.
+            client: How the service is asked.
+            licences: Pictures under other licences are left out.
+            limit: Items to ask for in one answer.
+        """
+        super().__init__(plan, client)
+        self._licences = {licence.casefold(): licence for licence in licences}
+        self._limit = limit
+
+    def other_times(self, capture: Capture) -> Sequence[Capture]:
+        """Captures of other drives: what the instance's own `related` links tell, where it does.
+
+        An instance links the nearest picture within 15 m of every other sequence.
+        """
+        if capture.source_id is None:
+            return ()
+        feature = self._item(capture.source_id)
+        links = field(feature, "links")
+        related = [
+            identifier(link, "id")
+            for link in (links if isinstance(links, list) else [])
+            if field(link, "rel") == "related" and isinstance(field(link, "id"), str)
+        ]
+        if not related:
+            return super().other_times(capture)
+        answer = self.client.get_json(
+            "api/search", {"ids": ",".join(related), "limit": len(related)}
+        )
+        found = []
+        for record in _features(answer):
+            try:
+                shot = self._read(record)
+            except UnusableError:
+                continue
+            self._cache.note(shot)
+            found.append(shot.capture(self.name, self._place_of(shot)))
+        return sorted(found, key=lambda c: c.image_id)
+
+    def _list(
+        self, bounds: Bounds, interval: Interval, reject: Callable[[Rejected], None]
+    ) -> list[Shot]:
+        def ask(box: Bounds, span: Interval) -> list[object]:
+            query: Parameters = {
+                "bbox": ",".join(f"{value:.9f}" for value in box),
+                "datetime": f"{_stamp(span[0])}/{_stamp(span[1])}",
+                "limit": self._limit,
+            }
+            return _features(self.client.get_json("api/search", query))
+
+        found = subdivided(ask, bounds, interval, limit=self._limit)
+        return accept(list(found), self._read, _name, reject, interval)
+
+    def _look_up(self, source_id: str) -> Shot:
+        try:
+            return self._read(self._item(source_id))
+        except UnusableError as error:
+            raise StreetViewError(f"Picture {source_id} cannot be used: {error}.") from None
+
+    def _item(self, source_id: str) -> object:
+        features = _features(self.client.get_json("api/search", {"ids": source_id, "limit": 1}))
+        if not features or field(features, 0, "id") != source_id:
+            raise StreetViewError(f"Panoramax has no picture {source_id} any more.")
+        return features[0]
+
+    def _picture(self, shot: Shot, view: View) -> tuple[Image, Source]:
+        ratio = shot.height / shot.width if shot.width else 0.5
+        sizes = [
+            (size, width, round(width * ratio))
+            for size, width in (
+                ("thumb", _THUMB_WIDTH),
+                ("sd", min(_SD_WIDTH, shot.width or _SD_WIDTH)),
+                ("hd", shot.width or _SD_WIDTH + 1),
+            )
+        ]
+        return self._whole_picture(shot, view, sizes)
+
+    def _read(self, record: object) -> Shot:
+        properties = field(record, "properties")
+        orientation = field(properties, "pers:interior_orientation")
+        fov = number(orientation, "field_of_view")
+        if fov is None or not 10 <= fov <= WHOLE_CIRCLE or 170 < fov < WHOLE_CIRCLE:
+            raise UnusableError("its field of view is unknown or of a fisheye")
+        lat, lon = position(record, "geometry")
+        height, width = _size(properties)
+        source_id = identifier(record, "id")
+        return Shot(
+            source_id=source_id,
+            lat=lat,
+            lon=lon,
+            captured_at=iso_moment(properties, "datetime"),
+            precision="second",
+            heading=heading_of(number(properties, "view:azimuth")),
+            pitch=max(-90.0, min(90.0, tilt_of(number(properties, "pers:pitch")))),
+            roll=tilt_of(number(properties, "pers:roll")),
+            fov=fov,
+            height=height,
+            width=width,
+            licence=self._licence(properties),
+            attribution=_producer(record),
+            page_url=f"https://api.panoramax.xyz/#focus=pic&pic={quote(source_id, safe='')}",
+            sequence=text(record, "collection"),
+            addresses=self._addresses(record),
+            hidden=_hidden(orientation, height, width),
+        )
+
+    def _licence(self, properties: object) -> str:
+        licence = text(properties, "license")
+        if licence is None or licence.casefold() not in self._licences:
+            raise UnusableError(f"its licence is {licence or 'not told'}")
+        return self._licences[licence.casefold()]
+
+    def _addresses(self, record: object) -> tuple[tuple[str, str], ...]:
+        found = []
+        for size in ("thumb", "sd", "hd"):
+            address = field(record, "assets", size, "href")
+            if isinstance(address, str) and len(address) < 2000:
+                found.append((size, urljoin(self.client.addresses.base + "/", address)))
+        if not found:
+            raise UnusableError("it has no picture")
+        return tuple(found)
+
+
+def _features(answer: object) -> list[object]:
+    features = field(answer, "features")
+    if not isinstance(features, list):
+        raise StreetViewError(
+            "Panoramax answered a search without a list of features: check `base_url`."
+        )
+    return features
+
+
+def _name(record: object) -> str:
+    return text(record, "id", most=80) or "a picture without a name"
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _producer(record: object) -> str:
+    """Whom to credit: the person who drove, and the instance that keeps the picture."""
+    person = text(record, "properties", "geovisio:producer")
+    providers = field(record, "providers")
+    listed = providers if isinstance(providers, list) else []
+
+    def with_role(role: str) -> str | None:
+        for entry in listed:
+            roles = field(entry, "roles")
+            if isinstance(roles, list) and role in roles:
+                return text(entry, "name")
+        return None
+
+    person = person or with_role("producer")
+    host = with_role("host")
+    return " / ".join(dict.fromkeys(part for part in (person, host, "Panoramax") if part))
+
+
+def _size(properties: object) -> tuple[int, int]:
+    """Height and width of the largest size, 0 where it is not told."""
+    width, height = (
+        whole(properties, "pers:interior_orientation", "sensor_array_dimensions", k) for k in (0, 1)
+    )
+    if width and height:
+        return height, width
+    matrix = field(properties, "tiles:tile_matrix_sets", "geovisio", "tileMatrix", 0)
+    width = whole(matrix, "matrixWidth") * whole(matrix, "tileWidth")
+    height = whole(matrix, "matrixHeight") * whole(matrix, "tileHeight")
+    return height, width
+
+
+def _hidden(orientation: object, height: int, width: int) -> tuple[int, int] | None:
+    """What a cropped panorama lacks on the left and above: `visible_area` tells its margins."""
+    margins = [number(orientation, "visible_area", k) for k in range(4)]
+    if any(m is None or m < 0 for m in margins) or not height or not width:
+        return None
+    left, top, right, bottom = (int(m or 0) for m in margins)
+    if left + right != 0 or abs((height + top + bottom) * 2 - width) > 0.02 * width:
+        return None  # not all around, or not what it says
+    return left, top

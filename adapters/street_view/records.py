@@ -1,0 +1,223 @@
+"""Reading what services answer: every field may be missing, of another type, or absurd."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from adapters.street_view.base import Capture, Precision
+
+FIRST_PHOTOGRAPH = datetime(1990, 1, 1, tzinfo=UTC)
+"""Cameras with an unset clock claim to be older than digital photography."""
+WHOLE_CIRCLE = 360.0
+
+
+class UnusableError(ValueError):
+    """A record cannot be used; the message is the reason, without the record's name."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture of a service, as its metadata describe it.
+
+    Attributes:
+        source_id: Its name at the service.
+        lat: WGS84 degrees.
+        lon: WGS84 degrees.
+        captured_at: UTC; the start of the month or day where no more is known.
+        precision: How exactly.
+        heading: Degrees clockwise from north of the picture's middle, in [0, 360).
+        pitch: Degrees above the horizon of the picture's middle.
+        roll: Degrees clockwise.
+        fov: Horizontal field of view in degrees; 360 of a panorama.
+        height: Of the whole picture in pixels, 0 if unknown.
+        width: Of the whole picture in pixels, 0 if unknown.
+        licence: SPDX identifier or name.
+        attribution: Whom to credit.
+        page_url: Where a person can look at it.
+        sequence: What the pictures of one drive share.
+        k1: Radial distortion of a photograph (`crosscity.panorama.Perspective`).
+        k2: Radial distortion.
+        addresses: (name, address) of the sizes in which it can be had.
+        hidden: Pixels of the sphere that the picture lacks left of it and above it.
+    """
+
+    source_id: str
+    lat: float
+    lon: float
+    captured_at: datetime
+    precision: Precision
+    heading: float
+    pitch: float
+    roll: float
+    fov: float
+    height: int
+    width: int
+    licence: str
+    attribution: str
+    page_url: str
+    sequence: str | None = None
+    k1: float = 0.0
+    k2: float = 0.0
+    addresses: tuple[tuple[str, str], ...] = ()
+    hidden: tuple[int, int] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, without addresses, which expire."""
+        values = asdict(replace(self, addresses=()))
+        return {**values, "captured_at": self.captured_at.isoformat()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """From what `to_dict` gave."""
+        hidden = values["hidden"]
+        return cls(
+            **{
+                **values,
+                "captured_at": datetime.fromisoformat(values["captured_at"]),
+                "addresses": (),
+                "hidden": None if hidden is None else (int(hidden[0]), int(hidden[1])),
+            }
+        )
+
+    @property
+    def panorama(self) -> bool:
+        """Whether it shows the whole circle."""
+        return self.fov >= WHOLE_CIRCLE
+
+    def capture(self, provider: str, place_id: str) -> Capture:
+        """The picture itself as a capture, with its own heading and field of view."""
+        return Capture(
+            image_id=f"{provider}_{digest_of(self.source_id)}",
+            provider=provider,
+            place_id=place_id,
+            lat=self.lat,
+            lon=self.lon,
+            heading=self.heading,
+            pitch=self.pitch,
+            fov=self.fov,
+            captured_at=self.captured_at,
+            licence=self.licence,
+            attribution=self.attribution,
+            page_url=self.page_url,
+            time_precision=self.precision,
+            source_id=self.source_id,
+            sequence=self.sequence,
+        )
+
+
+def digest_of(name: str) -> str:
+    """Sixteen hexadecimal digits for a name from outside, which may not become a file name."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def field(record: object, *path: str | int) -> Any:  # noqa: ANN401
+    """What lies at a path of keys and indices, ``None`` where it does not lead on."""
+    for step in path:
+        if isinstance(step, str) and isinstance(record, dict):
+            record = record.get(step)
+        elif (
+            isinstance(step, int)
+            and isinstance(record, list)
+            and -len(record) <= step < len(record)
+        ):
+            record = record[step]
+        else:
+            return None
+    return record
+
+
+def text(record: object, *path: str | int, most: int = 300) -> str | None:
+    """A text at a path, printable and in one line; ``None`` if there is none."""
+    value = field(record, *path)
+    if not isinstance(value, str):
+        return None
+    line = " ".join("".join(c if c.isprintable() else " " for c in value).split())
+    return line[:most] or None
+
+
+def number(record: object, *path: str | int) -> float | None:
+    """A finite number at a path, ``None`` if there is none."""
+    value = field(record, *path)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def whole(record: object, *path: str | int, most: int = 1 << 20) -> int:
+    """A number of pixels at a path, 0 if there is none that makes sense."""
+    value = number(record, *path)
+    return int(value) if value is not None and 1 <= value <= most else 0
+
+
+def identifier(record: object, *path: str | int) -> str:
+    """A name of a picture at the service.
+
+    Raises:
+        UnusableError: There is none, or it holds more than letters, digits, dashes and such.
+    """
+    value = field(record, *path)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if (
+        not isinstance(value, str)
+        or not 1 <= len(value) <= 128
+        or not all(c.isascii() and (c.isalnum() or c in "-_.:=~") for c in value)
+    ):
+        raise UnusableError("its name is missing or has unexpected characters")
+    return value
+
+
+def position(record: object, *path: str | int) -> tuple[float, float]:
+    """Latitude and longitude of a GeoJSON point.
+
+    Raises:
+        UnusableError: There is none on this earth.
+    """
+    lon, lat = (number(record, *path, "coordinates", k) for k in (0, 1))
+    return on_earth(lat, lon)
+
+
+def on_earth(lat: float | None, lon: float | None) -> tuple[float, float]:
+    """The position, if it is one; `UnusableError` otherwise."""
+    if lat is None or lon is None or not (-90 <= lat <= 90 and -180 <= lon <= 180):
+        raise UnusableError("it has no position")
+    return lat, lon
+
+
+def moment(value: datetime | None) -> datetime:
+    """A time of capture in UTC; `UnusableError` if it cannot be one."""
+    if value is None:
+        raise UnusableError("it has no time of capture")
+    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if value < FIRST_PHOTOGRAPH:
+        raise UnusableError("its time of capture is older than digital cameras")
+    return value
+
+
+def iso_moment(record: object, *path: str | int) -> datetime:
+    """An ISO 8601 time at a path, in UTC; `UnusableError` if there is none."""
+    value = field(record, *path)
+    try:
+        return moment(datetime.fromisoformat(value) if isinstance(value, str) else None)
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, UnusableError):
+            raise
+        raise UnusableError("its time of capture cannot be read") from None
+
+
+def heading_of(value: float | None) -> float:
+    """A heading in [0, 360); `UnusableError` if there is none."""
+    if value is None:
+        raise UnusableError("it has no heading")
+    return value % WHOLE_CIRCLE % WHOLE_CIRCLE  # twice: -1e-20 % 360 is 360
+
+
+def tilt_of(value: float | None) -> float:
+    """A pitch or roll in (-180, 180]; a level camera where none is told."""
+    if value is None:
+        return 0.0
+    return 180.0 - (180.0 - value) % WHOLE_CIRCLE

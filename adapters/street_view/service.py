@@ -1,0 +1,610 @@
+"""What the providers behind web services share: places, views, and the way to them.
+
+A service lists pictures; here they become places that were taken twice, places become views that
+both pictures are asked for, and a view becomes a rendered JPEG without metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import threading
+from abc import ABC, abstractmethod
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.images import MAX_PIXELS, STORED_QUALITY, ImageError, decode_image, encode_jpeg
+from adapters.street_view.base import (
+    Capture,
+    Rejected,
+    StreetViewError,
+    captures_near,
+    captures_within,
+)
+from adapters.street_view.records import Shot, UnusableError, digest_of
+from adapters.street_view.web.client import WebClient
+from adapters.street_view.web.errors import ServiceError
+from crosscity.panorama import ALGORITHM_VERSION as VIEW_VERSION
+from crosscity.panorama import (
+    Equirectangular,
+    Perspective,
+    Source,
+    View,
+    needed_width,
+    render_view,
+)
+from crosscity.places import (
+    Bounds,
+    Cell,
+    PlaceRules,
+    PlaceSample,
+    Shots,
+    cell_middles,
+    cell_name,
+    cells_of,
+    grown,
+    inside,
+    inside_polygon,
+    place_pairs,
+    tiles_of_area,
+)
+
+EVERY_TIME: Final = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+FINE_ENOUGH: Final = 0.8
+"""A source may be that much coarser than the view before a larger, dearer one is taken."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EXAMPLES: Final = 100
+_KEPT_BYTES: Final = 96 << 20
+_SMALLEST_BOX: Final = 2.0
+_UNCERTAIN_DAYS: Final = {"second": 0.0, "day": 1.0, "month": 31.0}
+_IMAGE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+Interval = tuple[datetime, datetime]
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class HarvestPlan:
+    """Which places of a city are wanted, and how they are looked at.
+
+    Attributes:
+        bounds: The area's west, south, east, north in WGS84 degrees.
+        rings: GeoJSON rings of the area, empty for the whole of the bounds.
+        places: How many places.
+        seed: Fixes which.
+        image_size: (height, width) of the views in pixels.
+        max_metres_apart: Between the two captures of a place.
+        min_days_apart: Between their times.
+        interval: Captures from the first moment up to the second are looked at.
+        headings: Degrees, relative to the direction in which the earlier camera looked (along
+            the street, for cars); one view of each place for each. Panoramas only.
+        pitch: Degrees above the horizon of the views.
+        fov: Horizontal field of view of the views in degrees.
+        panoramas_only: Whether photographs are left out.
+        place_metres: Side of the cells that count as one place.
+        tile_metres: Side of the tiles in which the area is listed; what memory is bounded by.
+    """
+
+    bounds: Bounds
+    places: int
+    seed: int
+    image_size: tuple[int, int]
+    rings: tuple[tuple[tuple[float, float], ...], ...] = ()
+    max_metres_apart: float = 10.0
+    min_days_apart: float = 30.0
+    interval: Interval = EVERY_TIME
+    headings: tuple[float, ...] = (0.0,)
+    pitch: float = 0.0
+    fov: float = 90.0
+    panoramas_only: bool = False
+    place_metres: float = 20.0
+    tile_metres: float = 500.0
+
+    @property
+    def rules(self) -> PlaceRules:
+        """What makes a pair."""
+        return PlaceRules(
+            max_metres_apart=self.max_metres_apart,
+            min_days_apart=self.min_days_apart,
+            cell_metres=self.place_metres,
+            fov=self.fov,
+        )
+
+
+class ListingRecord(Protocol):
+    """Where a listing under way notes how far it is, so that a kill does not repeat it."""
+
+    def load(self) -> bytes | None:
+        """The last note, ``None`` if there is none."""
+
+    def save(self, note: Callable[[], bytes]) -> None:
+        """May replace the note by a new one; may also leave it, if it is young."""
+
+    def advance(self, done: int, total: int) -> None:
+        """Tells how many tiles are listed."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What an area has.
+
+    Attributes:
+        captures: Views of the sampled places, grouped by place, two captures of each.
+        pictures: Pictures that were looked at.
+        candidates: Places that have a pair.
+        rejected: Pictures that cannot be used, by reason.
+        examples: Some of them.
+    """
+
+    captures: tuple[Capture, ...]
+    pictures: int
+    candidates: int
+    rejected: Mapping[str, int]
+    examples: tuple[Rejected, ...]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    earlier: Shot
+    later: Shot
+    heading: float
+    fov: float
+
+
+class ServiceStreetView(ABC):
+    """A provider behind a web service; subclasses know its wire format."""
+
+    name: str
+
+    def __init__(self, plan: HarvestPlan, client: WebClient) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            plan: What is wanted.
+            client: How the service is asked.
+        """
+        self.plan, self.client = plan, client
+        self._cache = _Cache()
+
+    # What a service must be able to do
+
+    @abstractmethod
+    def _list(
+        self, bounds: Bounds, interval: Interval, reject: Callable[[Rejected], None]
+    ) -> list[Shot]:
+        """All usable pictures in bounds and interval, each once, in any order."""
+
+    @abstractmethod
+    def _look_up(self, source_id: str) -> Shot:
+        """The record of one picture; `StreetViewError` where there is none."""
+
+    @abstractmethod
+    def _picture(self, shot: Shot, view: View) -> tuple[Image, Source]:
+        """A picture fine enough for a view, and how it looks at the world."""
+
+    # The protocol
+
+    def captures(self) -> Sequence[Capture]:
+        """Two captures of each sampled place; listed once for the life of the provider."""
+        return self._listing.captures
+
+    def rejected(self) -> Sequence[Rejected]:
+        """Some of the pictures that cannot be used."""
+        return self._listing.examples
+
+    def near(self, lat: float, lon: float, metres: float) -> Sequence[Capture]:
+        """All captures around a point, by distance."""
+        box = grown((lon, lat, lon, lat), metres * 1.01 + 0.5)
+        return captures_near(self._raw(box), lat, lon, metres)
+
+    def within(self, bounds: Bounds) -> Sequence[Capture]:
+        """All captures in bounds, by image id."""
+        return captures_within(self._raw(bounds), bounds)
+
+    def other_times(self, capture: Capture) -> Sequence[Capture]:
+        """Captures of other drives at the place of a capture, by distance."""
+        if capture.lat is None or capture.lon is None:
+            return ()
+        around = self.near(capture.lat, capture.lon, self.plan.max_metres_apart)
+        return [
+            other
+            for other in around
+            if other.source_id != capture.source_id
+            and (other.sequence is None or other.sequence != capture.sequence)
+        ]
+
+    def fetch(self, capture: Capture, view: View | None = None) -> bytes:
+        """Renders a view of a capture: a JPEG without metadata.
+
+        Raises:
+            StreetViewError: The capture is not of this service, its picture cannot be had or
+                read, or does not show all of the view.
+        """
+        source_id = capture.source_id
+        known = _IMAGE_ID.fullmatch(capture.image_id) is not None and source_id is not None
+        if source_id is None or not known or digest_of(source_id) not in capture.image_id:
+            raise StreetViewError(f"{self.client.service} has no image {capture.image_id!r}.")
+        shot = self._shot(source_id)
+        wanted = view or self._own_view(capture)
+        image, source = self._picture(shot, wanted)
+        try:
+            picture, reached = render_view(image, source, wanted)
+        except ValueError as error:
+            raise StreetViewError(f"{capture.image_id} cannot be rendered: {error}") from error
+        if reached < 1.0:
+            raise StreetViewError(
+                f"{capture.image_id} does not show all of the view that is wanted of it."
+            )
+        return encode_jpeg(picture, STORED_QUALITY)
+
+    def revision(self) -> str:
+        """Changes with the way views are rendered; the service's pictures have fixed names."""
+        return f"view-{VIEW_VERSION}"
+
+    # Listing
+
+    def list_views(
+        self,
+        *,
+        newer_than: datetime | None = None,
+        known: frozenset[str] = frozenset(),
+        record: ListingRecord | None = None,
+    ) -> Listing:
+        """Goes through the area tile by tile and samples its places.
+
+        Args:
+            newer_than: Only pairs whose later picture was taken since; the earlier one is of any
+                time.
+            known: Names of pictures at the service that are no news any more.
+            record: Where to note how far the listing is, and to go on from.
+
+        Raises:
+            StreetViewError: The service cannot be asked.
+        """
+        tiles = list(tiles_of_area(self.plan.bounds, self.plan.tile_metres))
+        state = _ListingState(PlaceSample(self.plan.places, self.plan.seed))
+        if record is not None:
+            state.restore(record.load(), len(tiles))
+        for number in range(state.tiles, len(tiles)):
+            self._list_tile(tiles[number], newer_than, known, state)
+            state.tiles = number + 1
+            if record is not None:
+                record.save(partial(state.note, len(tiles)))
+                record.advance(state.tiles, len(tiles))
+        views = [view for cell, pair in state.sample.kept() for view in self._views(cell, pair)]
+        return Listing(
+            captures=tuple(views),
+            pictures=state.pictures,
+            candidates=state.sample.seen,
+            rejected=dict(state.rejected),
+            examples=tuple(state.examples),
+        )
+
+    @cached_property
+    def _listing(self) -> Listing:
+        return self.list_views()
+
+    def _list_tile(
+        self,
+        tile: Bounds,
+        newer_than: datetime | None,
+        known: frozenset[str],
+        state: _ListingState,
+    ) -> None:
+        start, end = self.plan.interval
+        if newer_than is not None:
+            news = self._usable(tile, (max(start, newer_than), end), None)
+            if not any(shot.source_id not in known for shot in news):
+                return
+        # A place at the edge has pictures beyond it, and those have partners farther on.
+        margin = self.plan.place_metres + self.plan.max_metres_apart
+        shots = self._usable(grown(tile, margin), (start, end), state)
+        if not shots:
+            return
+        shots.sort(key=lambda shot: shot.source_id)
+        columns = _columns(shots)
+        fresh = None
+        if newer_than is not None:
+            fresh = np.array(
+                [s.captured_at >= newer_than and s.source_id not in known for s in shots]
+            )
+        for pair in place_pairs(
+            columns, self.plan.rules, fresh=fresh, own=self._own(columns, tile)
+        ):
+            state.sample.offer(
+                pair.cell,
+                _Pair(shots[pair.earlier], shots[pair.later], pair.heading, pair.fov),
+            )
+
+    def _own(self, shots: Shots, tile: Bounds) -> npt.NDArray[np.bool_]:
+        """Which pictures are this tile's: those of the cells whose middle lies in it."""
+        rows, columns = cells_of(shots.lat, shots.lon, self.plan.place_metres)
+        lat, lon = cell_middles(rows, columns, self.plan.place_metres)
+        own = inside(lat, lon, tile)
+        if self.plan.rings:
+            own &= inside_polygon(lat, lon, self.plan.rings)
+        return own
+
+    def _usable(
+        self, bounds: Bounds, interval: Interval, state: _ListingState | None
+    ) -> list[Shot]:
+        def reject(item: Rejected) -> None:
+            if state is not None:
+                state.reject(item)
+
+        shots = self._list(bounds, interval, reject)
+        if state is not None:
+            state.pictures += len(shots)
+        return [s for s in shots if s.panorama or not self.plan.panoramas_only]
+
+    def _raw(self, bounds: Bounds) -> list[Capture]:
+        shots = self._usable(bounds, self.plan.interval, None)
+        for shot in shots:
+            self._cache.note(shot)
+        return [shot.capture(self.name, self._place_of(shot)) for shot in shots]
+
+    def _place_of(self, shot: Shot) -> str:
+        rows, columns = cells_of(np.array([shot.lat]), np.array([shot.lon]), self.plan.place_metres)
+        return cell_name((int(rows[0]), int(columns[0])))
+
+    def _views(self, cell: Cell, pair: _Pair) -> Iterator[Capture]:
+        """Two captures for each heading of a place; the later is aligned to the earlier."""
+        place = cell_name(cell)
+        both = hashlib.sha256(
+            f"{pair.earlier.source_id} {pair.later.source_id}".encode()
+        ).hexdigest()[:6]
+        panoramas = pair.earlier.panorama and pair.later.panorama
+        for turn in self.plan.headings if panoramas else (0.0,):
+            heading = round((pair.heading + turn) % 360.0, 2) % 360.0
+            reference: str | None = None
+            for shot in (pair.earlier, pair.later):
+                image_id = f"{place}_{digest_of(shot.source_id)}_{both}_{round(heading) % 360:03d}"
+                yield replace(
+                    shot.capture(self.name, place),
+                    image_id=image_id,
+                    heading=heading,
+                    pitch=self.plan.pitch,
+                    fov=round(pair.fov, 2),
+                    aligned_to=reference,
+                )
+                reference = image_id
+
+    # Fetching
+
+    def _shot(self, source_id: str) -> Shot:
+        shot = self._cache.shot(source_id)
+        if shot is None:
+            shot = self._look_up(source_id)
+            self._cache.note(shot)
+        return shot
+
+    def _own_view(self, capture: Capture) -> View:
+        height, width = self.plan.image_size
+        fov = self.plan.fov if capture.fov >= 180 else capture.fov
+        return View(capture.heading, capture.pitch, fov, height, width)
+
+    def _download(self, source_id: str, size: str, address: str) -> bytes:
+        """The encoded picture at an address; kept for a moment, as alignment asks twice."""
+        key = f"{source_id} {size}"
+        data = self._cache.data(key)
+        if data is None:
+            data = self.client.get_bytes(address)
+            self._cache.keep(key, data)
+        return data
+
+    def _decoded(self, data: bytes, source_id: str, max_pixels: int = MAX_PIXELS) -> Image:
+        try:
+            return decode_image(data, f"Picture {source_id}", max_pixels=max_pixels)
+        except ImageError as error:
+            raise StreetViewError(str(error)) from error
+
+    def _whole_picture(
+        self, shot: Shot, view: View, sizes: Sequence[tuple[str, int, int]]
+    ) -> tuple[Image, Source]:
+        """Downloads the smallest size that is fine enough for the view.
+
+        Args:
+            shot: The picture.
+            view: The view.
+            sizes: (name, width, height) of the sizes, smallest first; 0 where unknown.
+        """
+        addresses = dict(shot.addresses)
+        fitting = [s for s in sizes if s[0] in addresses and s[1] * s[2] <= MAX_PIXELS]
+        if not fitting:
+            raise StreetViewError(f"Picture {shot.source_id} has no size that can be read.")
+        needed = FINE_ENOUGH * self._needed(shot, view)
+        chosen = next((s for s in fitting if s[1] >= needed), fitting[-1])
+        image = self._decoded(
+            self._download(shot.source_id, chosen[0], addresses[chosen[0]]), shot.source_id
+        )
+        return image, source_of(shot, (image.shape[0], image.shape[1]))
+
+    @staticmethod
+    def _needed(shot: Shot, view: View) -> float:
+        if shot.panorama:
+            return needed_width(view)
+        return 2 * view.focal * math.tan(math.radians(shot.fov) / 2)
+
+
+def source_of(shot: Shot, size: tuple[int, int]) -> Source:
+    """How a picture of some size (it may be a reduced one) looks at the world."""
+    if not shot.panorama:
+        return Perspective(shot.fov, shot.heading, shot.pitch, shot.roll, shot.k1, shot.k2)
+    height, width = size
+    left, top = 0, 0
+    full_width, full_height = width, max(height, round(width / 2))
+    if shot.hidden is not None and shot.width:
+        # A part of the sphere: the metadata count in pixels of the largest size.
+        scale = width / shot.width
+        left, top = (round(value * scale) for value in shot.hidden)
+    elif height < full_height:
+        top = (full_height - height) // 2  # all around, and as much missing above as below
+    return Equirectangular(full_height, full_width, left, top, shot.heading, shot.pitch, shot.roll)
+
+
+def subdivided(
+    ask: Callable[[Bounds, Interval], list[Any]],
+    bounds: Bounds,
+    interval: Interval,
+    *,
+    limit: int,
+    max_square_degrees: float = math.inf,
+) -> Iterator[Any]:
+    """Everything that a search finds which gives at most `limit` items and no further page.
+
+    A box whose answer is full is cut into four, a box of a few metres into two spans of time.
+
+    Raises:
+        ServiceError: There is more than that at one spot in one hour.
+    """
+    pending = [(bounds, interval)]
+    while pending:
+        box, span = pending.pop()
+        west, south, east, north = box
+        if (east - west) * (north - south) < max_square_degrees:
+            items = ask(box, span)
+            if len(items) < limit:
+                yield from items
+                continue
+        if (north - south) * 111_195.0 > _SMALLEST_BOX or (east - west) * 111_195.0 > _SMALLEST_BOX:
+            x, y = (west + east) / 2, (south + north) / 2
+            pending += [
+                ((a, b, c, d), span)
+                for a, c in ((west, x), (x, east))
+                for b, d in ((south, y), (y, north))
+            ]
+            continue
+        if span[1] - span[0] < timedelta(hours=1):
+            raise ServiceError(
+                f"More than {limit} pictures lie at {south:.6f}, {west:.6f} within an hour, more "
+                "than the service gives in one answer: choose another area."
+            )
+        middle = span[0] + (span[1] - span[0]) / 2
+        pending += [(box, (span[0], middle)), (box, (middle, span[1]))]
+
+
+def accept(
+    records: Sequence[object],
+    read: Callable[[object], Shot],
+    name: Callable[[object], str],
+    reject: Callable[[Rejected], None],
+    interval: Interval,
+) -> list[Shot]:
+    """Reads records; those that cannot be used are told with their reason, duplicates are not."""
+    found: dict[str, Shot] = {}
+    for record in records:
+        try:
+            shot = read(record)
+        except UnusableError as error:
+            reject(Rejected(name(record), str(error)))
+            continue
+        if interval[0] <= shot.captured_at < interval[1]:
+            found.setdefault(shot.source_id, shot)
+    return list(found.values())
+
+
+def _columns(shots: Sequence[Shot]) -> Shots:
+    first = np.array([(s.captured_at - _EPOCH) / timedelta(days=1) for s in shots])
+    return Shots(
+        key=tuple(s.source_id for s in shots),
+        lat=np.array([s.lat for s in shots]),
+        lon=np.array([s.lon for s in shots]),
+        heading=np.array([s.heading for s in shots]),
+        fov=np.array([s.fov for s in shots]),
+        first_day=first,
+        last_day=first + np.array([_UNCERTAIN_DAYS[s.precision] for s in shots]),
+    )
+
+
+class _ListingState:
+    """How far a listing is; its size does not grow with the area."""
+
+    def __init__(self, sample: PlaceSample[_Pair]) -> None:
+        self.sample = sample
+        self.tiles = 0
+        self.pictures = 0
+        self.rejected: Counter[str] = Counter()
+        self.examples: list[Rejected] = []
+
+    def reject(self, item: Rejected) -> None:
+        self.rejected[item.reason] += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(item)
+
+    def note(self, total: int) -> bytes:
+        """Everything, as JSON."""
+        kept = [
+            [*cell, pair.earlier.to_dict(), pair.later.to_dict(), pair.heading, pair.fov]
+            for cell, pair in self.sample.kept()
+        ]
+        content = {
+            "tiles": self.tiles,
+            "total": total,
+            "pictures": self.pictures,
+            "seen": self.sample.seen,
+            "rejected": dict(self.rejected),
+            "examples": [[item.name, item.reason] for item in self.examples],
+            "kept": kept,
+        }
+        return json.dumps(content).encode()
+
+    def restore(self, note: bytes | None, total: int) -> None:
+        """Goes on from a note; from the start if it is of another listing."""
+        content = json.loads(note) if note else {}
+        if content.get("total") != total:
+            return
+        self.tiles, self.pictures = content["tiles"], content["pictures"]
+        self.rejected = Counter(content["rejected"])
+        self.examples = [Rejected(*item) for item in content["examples"]]
+        for row, column, earlier, later, heading, fov in content["kept"]:
+            pair = _Pair(Shot.from_dict(earlier), Shot.from_dict(later), heading, fov)
+            self.sample.offer((row, column), pair)
+        self.sample.seen = content["seen"]
+
+
+class _Cache:
+    """Records and pictures that were had a moment ago; bounded, and empty after pickling."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._shots: OrderedDict[str, Shot] = OrderedDict()
+        self._data: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def __reduce__(self) -> tuple[type[_Cache], tuple[()]]:
+        return _Cache, ()
+
+    def note(self, shot: Shot) -> None:
+        with self._lock:
+            self._shots[shot.source_id] = shot
+            while len(self._shots) > 10_000:
+                self._shots.popitem(last=False)
+
+    def shot(self, source_id: str) -> Shot | None:
+        with self._lock:
+            return self._shots.get(source_id)
+
+    def keep(self, key: str, data: bytes) -> None:
+        with self._lock:
+            if key in self._data:
+                return
+            self._data[key] = data
+            self._bytes += len(data)
+            while self._bytes > _KEPT_BYTES and len(self._data) > 1:
+                self._bytes -= len(self._data.popitem(last=False)[1])
+
+    def data(self, key: str) -> bytes | None:
+        with self._lock:
+            if key in self._data:
+                self._data.move_to_end(key)
+            return self._data.get(key)

@@ -1,0 +1,1 @@
+"""Asking web services politely, and trusting nothing that they answer."""
