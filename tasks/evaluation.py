@@ -6,19 +6,21 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import write_table
 from crosscity import evaluation as evaluation_module
+from crosscity.evaluation import ProtocolName, predict, score
 from crosscity.evaluation import evaluate as evaluate_segmenter
-from crosscity.evaluation import predict, score
 from crosscity.illustrations import before_after_panel
-from crosscity.labels import CLASSES, CROSS_CITY_CLASSES
+from crosscity.labels import CROSS_CITY_CLASSES
+from crosscity.resizing import resized_image
 from tasks import progress
 from tasks.arms import ARM_NAMES
 from tasks.artifact_task import Made, artifact_task, digests, make_once
@@ -26,12 +28,11 @@ from tasks.dashboard import publish_lineage, publish_picture, publish_table
 from tasks.errors import InputError
 from tasks.labelled import StoredLabelled
 from tasks.pictures import read_picture, write_png
-from tasks.training import TRAINING_VERSION, on_device, read_segmenter, source_of
-from tasks.workspace import open_workspace
+from tasks.segmenters import read_segmenter
+from tasks.training import TRAINING_VERSION, images_in, inside, on_device, source_of, training_of
+from tasks.workspace import Workspace, open_workspace
 
-EVALUATION_VERSION = f"1-evaluation.{evaluation_module.ALGORITHM_VERSION}"
-PROTOCOL: Final = "score13"
-"""The paper's: the network predicts the 19 classes, the 13 of the cross-city set are scored."""
+EVALUATION_VERSION = f"2-evaluation.{evaluation_module.ALGORITHM_VERSION}"
 BATCH_SIZE = 16
 PANELS = 4
 """Before/after pictures an evaluation."""
@@ -55,12 +56,14 @@ class Evaluated:
             prediction.
         images: Number of test images.
         protocol: How the 19 classes were reduced to those scored.
+        label_size: (height, width) that labels were scored at; ``None``: their own.
     """
 
     miou: float
     per_class: dict[str, float]
     images: int
     protocol: str
+    label_size: tuple[int, int] | None = None
 
 
 @artifact_task("evaluate", run_name="evaluate {arm} on {city}")
@@ -75,6 +78,7 @@ def evaluate(
     """Confusion matrix, IoU by class and mIoU of a segmenter on labelled images."""
     workspace = open_workspace(catalog)
     torch.set_num_threads(workspace.compute.threads)
+    rules = rules_of(workspace, city)
     stage = f"evaluate {city} {arm}"
 
     def write(draft: Draft, _key: str) -> None:
@@ -84,42 +88,143 @@ def evaluate(
             network,
             images,
             BATCH_SIZE,
+            image_size=rules.image_size,
+            label_size=rules.label_size,
             on_batch=lambda count: progress.advance(stage, count, len(images)),
         )
-        scores = score(confusion, PROTOCOL)
-        content = {
-            "miou": scores.miou,
-            "per_class": {
-                name: None if math.isnan(iou) else iou for name, iou in scores.per_class.items()
-            },
-            "images": len(images),
-            "protocol": PROTOCOL,
-            "split": "test",
-        }
-        (draft.path / "evaluation.json").write_text(
-            json.dumps(content, indent=2) + "\n", encoding="utf-8"
-        )
-        names = [road_class.name for road_class in CLASSES]
-        rows = [
-            {"truth": truth, "prediction": predicted, "pixels": int(confusion[i, j])}
-            for i, truth in enumerate(names)
-            for j, predicted in enumerate(names)
-        ]
-        table = pa.Table.from_pylist(rows, schema=CONFUSION)
-        write_table(draft.path / "confusion.parquet", table, CONFUSION)
-        draft.summary = {"miou": scores.miou, "images": len(images)}
+        write_evaluation(draft, confusion, len(images), rules, network.class_names)
 
     made = make_once(
         workspace.store,
         "evaluation",
         city,
         inputs={"segmenter": segmenter, **digests(parts)},
-        parameters={"protocol": PROTOCOL, "split": "test"},
+        parameters=rules.parameters(),
         version=EVALUATION_VERSION,
         write=write,
     )
-    workspace.store.set_current(f"evaluation-{arm}-{seed}", city, made.ref)
-    evaluated = read_evaluation(workspace.store, made.ref)
+    _publish(workspace.store, made.ref, arm, seed, city)
+    return made
+
+
+@artifact_task("evaluate folds", run_name="evaluate {arm} on {city}, {folds} folds")
+def evaluate_folds(
+    segmenters: Sequence[ArtifactRef],
+    parts: Sequence[ArtifactRef],
+    arm: str,
+    seed: int,
+    city: str,
+    catalog: str,
+    folds: int,
+) -> Made:
+    """Each segmenter on the images that its fold kept out; the counts of all folds are added up."""
+    workspace = open_workspace(catalog)
+    torch.set_num_threads(workspace.compute.threads)
+    rules = rules_of(workspace, city)
+
+    def write(draft: Draft, _key: str) -> None:
+        total, names = np.zeros((0, 0), dtype=np.int64), tuple[str, ...]()
+        count = images_in(workspace.store, parts)
+        for which, ref in enumerate(segmenters):
+            network = on_device(read_segmenter(workspace.store, ref)[1], workspace)
+            images = StoredLabelled(workspace.store, parts, chosen=inside((which, folds), count))
+            confusion = evaluate_segmenter(
+                network,
+                images,
+                BATCH_SIZE,
+                image_size=rules.image_size,
+                label_size=rules.label_size,
+            )
+            total = confusion if which == 0 else total + confusion
+            names = network.class_names
+        write_evaluation(draft, total, count, rules, names)
+
+    made = make_once(
+        workspace.store,
+        "evaluation",
+        city,
+        inputs={
+            **{f"segmenter-{i:02d}": ref for i, ref in enumerate(segmenters)},
+            **digests(parts),
+        },
+        parameters={**rules.parameters(), "folds": folds},
+        version=EVALUATION_VERSION,
+        write=write,
+    )
+    _publish(workspace.store, made.ref, arm, seed, city)
+    return made
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a city, a data set or a transfer is scored.
+
+    Attributes:
+        protocol: A name in `crosscity.evaluation.PROTOCOLS`.
+        label_size: (height, width) that labels are scored at; ``None``: their own.
+        image_size: (height, width) at which images go through the network; ``None``: their own.
+    """
+
+    protocol: ProtocolName
+    label_size: tuple[int, int] | None
+    image_size: tuple[int, int] | None
+
+    def parameters(self) -> dict[str, Any]:
+        """What of it an evaluation depends on; JSON-able."""
+        sizes = {"label_size": self.label_size, "image_size": self.image_size}
+        given = {name: list(size) for name, size in sizes.items() if size is not None}
+        return {"protocol": self.protocol, "split": "test", **given}
+
+
+def rules_of(workspace: Workspace, owner: str) -> Rules:
+    """The scoring rules of a city or a transfer; a data set is scored on all classes."""
+    if owner in workspace.catalog.transfers:
+        transfer = workspace.transfer(owner)
+        size = training_of(workspace, owner).image_size
+        return Rules(transfer.protocol, transfer.evaluation_size, size)
+    if owner in workspace.catalog.datasets:
+        return Rules("score19", None, None)
+    labels = workspace.city(owner).labels
+    if labels is None:
+        raise InputError(f"cities.{owner} has no labels in the catalog, so it cannot be scored")
+    size = training_of(workspace, owner).image_size
+    return Rules(labels.protocol, labels.evaluation_size, size)
+
+
+def write_evaluation(
+    draft: Draft,
+    confusion: npt.NDArray[np.int64],
+    images: int,
+    rules: Rules,
+    class_names: Sequence[str],
+) -> None:
+    """Writes `evaluation.json` and `confusion.parquet`."""
+    scores = score(confusion, rules.protocol, class_names=class_names)
+    content = {
+        "miou": scores.miou,
+        "per_class": {
+            name: None if math.isnan(iou) else iou for name, iou in scores.per_class.items()
+        },
+        "images": images,
+        "label_size": rules.label_size,
+        **rules.parameters(),
+    }
+    (draft.path / "evaluation.json").write_text(
+        json.dumps(content, indent=2) + "\n", encoding="utf-8"
+    )
+    rows = [
+        {"truth": truth, "prediction": predicted, "pixels": int(confusion[i, j])}
+        for i, truth in enumerate(class_names)
+        for j, predicted in enumerate(class_names)
+    ]
+    table = pa.Table.from_pylist(rows, schema=CONFUSION)
+    write_table(draft.path / "confusion.parquet", table, CONFUSION)
+    draft.summary = {"miou": scores.miou, "images": images}
+
+
+def _publish(store: Store, ref: ArtifactRef, arm: str, seed: int, city: str) -> None:
+    store.set_current(f"evaluation-{arm}-{seed}", city, ref)
+    evaluated = read_evaluation(store, ref)
     publish_table(
         f"evaluation-{city}-{arm}",
         [
@@ -127,15 +232,11 @@ def evaluate(
             for name, iou in evaluated.per_class.items()
         ]
         + [{"class": "mIoU", "IoU %": round(100 * evaluated.miou, 1)}],
-        f"{arm} on {evaluated.images} test images of {city} ({PROTOCOL})",
+        f"{arm} on {evaluated.images} test images of {city} ({evaluated.protocol})",
     )
     publish_lineage(
-        f"evaluation-{city}-{arm}-lineage",
-        workspace.store,
-        made.ref,
-        f"mIoU {100 * evaluated.miou:.1f} %",
+        f"evaluation-{city}-{arm}-lineage", store, ref, f"mIoU {100 * evaluated.miou:.1f} %"
     )
-    return made
 
 
 @artifact_task("draw before and after", run_name="before and after, {city}, {arm}")
@@ -151,6 +252,7 @@ def draw_panels(
     """Draws images, labels, and what two segmenters see, like the paper's Fig. 5."""
     workspace = open_workspace(catalog)
     torch.set_num_threads(workspace.compute.threads)
+    size = rules_of(workspace, city).image_size
 
     def write(draft: Draft, _key: str) -> None:
         images = StoredLabelled(workspace.store, parts)
@@ -160,10 +262,11 @@ def draw_panels(
         # Evenly spread over the set, so that nobody chose the pictures.
         chosen = np.linspace(0, len(images) - 1, min(PANELS, len(images))).round().astype(int)
         for number, index in enumerate(chosen.tolist()):
-            seen = [predict(network, images.images([index]))[0] for network in networks]
-            panel = before_after_panel(
-                images.images([index])[0], images.labels([index])[0], seen[0], seen[1]
-            )
+            picture, labels = images.images([index])[0], images.labels([index])[0]
+            shown = resized_image(picture, (labels.shape[0], labels.shape[1]))
+            read = resized_image(picture, size)[None]
+            seen = [predict(network, read, size=labels.shape)[0] for network in networks]
+            panel = before_after_panel(shown, labels, seen[0], seen[1])
             write_png(draft, f"panel-{number}.png", panel)
 
     made = make_once(
@@ -212,6 +315,7 @@ def read_evaluation(store: Store, ref: ArtifactRef) -> Evaluated:
         },
         images=int(content["images"]),
         protocol=str(content["protocol"]),
+        label_size=None if content["label_size"] is None else tuple(content["label_size"]),
     )
 
 

@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 import torch
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 
+from adapters.catalog import Training as TrainingEntry
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity.adaptation import ALGORITHM_VERSION as ADAPTATION_VERSION
 from crosscity.adaptation import (
     PRESETS,
-    Adaptation,
     AdaptationSettings,
-    FineTuning,
     FineTuningSettings,
-    Pretraining,
     PretrainingSettings,
-    Training,
-    TrainingState,
 )
 from crosscity.segmenters import ALGORITHM_VERSION as SEGMENTERS_VERSION
-from crosscity.segmenters import Segmenter, build_segmenter, load_weights
-from tasks import progress
+from crosscity.segmenters import Segmenter
 from tasks.arms import ARM_NAMES
 from tasks.artifact_task import Made, artifact_task, digests, make_once
+from tasks.checkpoints import Place
 from tasks.dashboard import publish_lineage, publish_table
 from tasks.errors import InputError
 from tasks.labelled import StoredLabelled
 from tasks.schemas import HISTORY
+from tasks.segmenters import Starting, starting_segmenter, write_segmenter
 from tasks.tables import Row, read_rows, write_rows
-from tasks.target_images import StoredTargets
+from tasks.training_jobs import Job, PairTargets, SetTargets, carry_out, check_device, where
 from tasks.workspace import Workspace, open_workspace
 
-TRAINING_VERSION = f"1-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
+TRAINING_VERSION = f"2-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
 Settings = TypeVar("Settings", PretrainingSettings, FineTuningSettings, AdaptationSettings)
-CHECKPOINT = "checkpoint.safetensors"
-"""Model, discriminators, optimisers, random states and history so far, in one file: a checkpoint
-is there whole or not at all."""
 PRETRAINING_CHECKPOINT_EVERY = 100
 """Steps; about twenty seconds of the demo's pre-training."""
 
@@ -70,29 +61,30 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, catalog: s
     """Trains a segmenter on its source set, or takes the weights that the catalog names."""
     workspace = open_workspace(catalog)
     entry = workspace.catalog.segmenters[segmenter]
-    model = {"architecture": entry.architecture, "options": entry.options}
-    if entry.weights is not None:
-        weights = workspace.folder(entry.weights, key=f"segmenters.{segmenter}.weights")
-        made = _given_weights(workspace, weights, model, entry.source)
+    starting = starting_segmenter(workspace, segmenter, seed)
+    if starting.is_trained:
+        made = _given_weights(workspace, starting, entry.source)
     else:
         settings = checked_settings(PretrainingSettings(), entry.pretraining)
 
         def write(draft: Draft, key: str) -> None:
-            training = Pretraining(
-                on_device(fresh_segmenter(model, seed), workspace),
-                StoredLabelled(workspace.store, parts),
-                settings,
-                seed=seed,
-            )
             place = Place("segmenter", entry.source, key, f"pre-train {segmenter}")
-            train(training, workspace, place, draft, model, every=PRETRAINING_CHECKPOINT_EVERY)
+            every = PRETRAINING_CHECKPOINT_EVERY
+            job = Job(segmenter, tuple(parts), settings, seed, catalog, place, every)
+            train(job, workspace, draft)
 
         made = make_once(
             workspace.store,
             "segmenter",
             entry.source,
             inputs=digests(parts),
-            parameters={**model, **asdict(settings), "seed": seed},
+            parameters={
+                **starting.model,
+                **starting.made_of,
+                **asdict(settings),
+                **where(workspace),
+                "seed": seed,
+            },
             version=TRAINING_VERSION,
             write=write,
         )
@@ -101,24 +93,18 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, catalog: s
     return made
 
 
-def _given_weights(
-    workspace: Workspace, weights: Path, model: Mapping[str, Any], source: str
-) -> Made:
+def _given_weights(workspace: Workspace, starting: Starting, source: str) -> Made:
     """The artifact of weights that were trained elsewhere, once they are seen to fit."""
-    network = fresh_segmenter(model, seed=0)
-    load_checked(network, weights)
 
     def write(draft: Draft, _key: str) -> None:
-        write_segmenter(draft, network, model)
+        write_segmenter(draft, starting.segmenter, starting.model)
 
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return make_once(
         workspace.store,
         "segmenter",
         source,
         inputs={},
-        parameters={**model, "weights_sha256": digest},
+        parameters={**starting.model, **starting.made_of},
         version=TRAINING_VERSION,
         write=write,
     )
@@ -138,99 +124,173 @@ def adapt(
 ) -> Made:
     """Adapts a pre-trained segmenter to the city's unlabelled images (paper, Sec. 4)."""
     workspace = open_workspace(catalog)
-    entry = workspace.city(city)
-    training_entry = workspace.catalog.trainings[entry.training]
-    preset = PRESETS[training_entry.preset]
-    settings = checked_settings(preset, {**training_entry.adaptation, "arm": arm})
-
-    def write(draft: Draft, key: str) -> None:
-        model, network = read_segmenter(workspace.store, segmenter)
-        training = Adaptation(
-            on_device(network, workspace),
-            StoredLabelled(workspace.store, source),
-            StoredTargets(workspace, imagery, pairs, priors),
-            settings,
-            seed=seed,
-        )
-        place = Place("adaptation", city, key, f"adapt {city} {arm}")
-        every = training_entry.checkpoint_every
-        train(training, workspace, place, draft, model, every=every)
-
+    entry = workspace.catalog.trainings[workspace.city(city).training]
     inputs = {"segmenter": segmenter, "imagery": imagery, "pairs": pairs, **digests(source)}
     if priors is not None:
         inputs["static_prior"] = priors
-    made = make_once(
-        workspace.store,
-        "adaptation",
-        city,
-        inputs=inputs,
-        parameters={**asdict(settings), "seed": seed},
-        version=TRAINING_VERSION,
-        write=write,
-    )
-    workspace.store.set_current(f"arm-{arm}-{seed}", city, made.ref)
-    _publish_training(workspace.store, made.ref, city, arm)
-    return made
+    targets = PairTargets(imagery, pairs, priors)
+    return _adapt(workspace, entry, segmenter, source, targets, inputs, arm, seed, city, catalog)
 
 
-@artifact_task("fine-tune", run_name="fine-tune {city}, seed {seed}")
-def fine_tune(
-    segmenter: ArtifactRef, parts: Sequence[ArtifactRef], seed: int, city: str, catalog: str
+@artifact_task("adapt to a set", run_name="adapt {transfer}, {arm}, seed {seed}")
+def adapt_transfer(
+    segmenter: ArtifactRef,
+    source: Sequence[ArtifactRef],
+    target: Sequence[ArtifactRef],
+    arm: str,
+    seed: int,
+    transfer: str,
+    catalog: str,
 ) -> Made:
-    """Trains on labels of the city itself: the upper bound that adaptation is compared with."""
+    """Adapts a pre-trained segmenter to the images of another data set (paper, Sec. 5.4)."""
     workspace = open_workspace(catalog)
-    training_entry = workspace.catalog.trainings[workspace.city(city).training]
-    settings = checked_settings(FineTuningSettings(), training_entry.fine_tuning)
+    if arm == "full":
+        raise InputError(f"transfers.{transfer} has no pairs of images, so no static prior")
+    entry = workspace.catalog.trainings[workspace.transfer(transfer).training]
+    inputs = {"segmenter": segmenter, **digests(source)}
+    inputs |= {f"target-{number:05d}": ref for number, ref in enumerate(target)}
+    targets = SetTargets(tuple(target))
+    return _adapt(
+        workspace, entry, segmenter, source, targets, inputs, arm, seed, transfer, catalog
+    )
+
+
+def _adapt(
+    workspace: Workspace,
+    entry: TrainingEntry,
+    segmenter: ArtifactRef,
+    source: Sequence[ArtifactRef],
+    target: PairTargets | SetTargets,
+    inputs: Mapping[str, ArtifactRef],
+    arm: str,
+    seed: int,
+    owner: str,
+    catalog: str,
+) -> Made:
+    settings = checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
 
     def write(draft: Draft, key: str) -> None:
-        model, network = read_segmenter(workspace.store, segmenter)
-        training = FineTuning(
-            on_device(network, workspace),
-            StoredLabelled(workspace.store, parts),
-            settings,
+        place = Place("adaptation", owner, key, f"adapt {owner} {arm}")
+        job = Job(
+            start=segmenter,
+            source=tuple(source),
+            settings=settings,
             seed=seed,
+            catalog=catalog,
+            place=place,
+            every=entry.checkpoint_every,
+            image_size=entry.image_size,
+            target=target,
         )
-        place = Place("adaptation", city, key, f"fine-tune {city}")
-        every = training_entry.checkpoint_every
-        train(training, workspace, place, draft, model, every=every)
+        train(job, workspace, draft)
 
     made = make_once(
         workspace.store,
         "adaptation",
-        city,
-        inputs={"segmenter": segmenter, **digests(parts)},
-        parameters={"arm": "fine_tuned", **asdict(settings), "seed": seed},
+        owner,
+        inputs=inputs,
+        parameters={**asdict(settings), **_sized(entry), **where(workspace), "seed": seed},
         version=TRAINING_VERSION,
         write=write,
     )
-    workspace.store.set_current(f"arm-fine_tuned-{seed}", city, made.ref)
-    _publish_training(workspace.store, made.ref, city, "fine_tuned")
+    workspace.store.set_current(f"arm-{arm}-{seed}", owner, made.ref)
+    _publish_training(workspace.store, made.ref, owner, arm)
     return made
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a training keeps its checkpoints, and the name of its stage."""
+@artifact_task("fine-tune", run_name="fine-tune {owner}, seed {seed}")
+def fine_tune(
+    segmenter: ArtifactRef,
+    parts: Sequence[ArtifactRef],
+    seed: int,
+    owner: str,
+    catalog: str,
+    fold: tuple[int, int] | None = None,
+) -> Made:
+    """Trains on labels of the city itself: the upper bound that adaptation is compared with.
 
-    kind: str
-    city: str
-    key: str
-    stage: str
+    Args:
+        segmenter: Where it begins.
+        parts: Labelled shards of the city (or of a transfer's target).
+        seed: Of the training.
+        owner: The city or transfer.
+        catalog: Path of the catalog.
+        fold: (which, of how many): train on all images but every so-manieth, which are kept for
+            testing, as the paper does with ten folds; ``None``: train on all.
+    """
+    workspace = open_workspace(catalog)
+    entry = training_of(workspace, owner)
+    settings = checked_settings(FineTuningSettings(), entry.fine_tuning)
+
+    def write(draft: Draft, key: str) -> None:
+        job = Job(
+            start=segmenter,
+            source=tuple(parts),
+            settings=settings,
+            seed=seed,
+            catalog=catalog,
+            place=Place("adaptation", owner, key, f"fine-tune {owner}"),
+            every=entry.checkpoint_every,
+            image_size=entry.image_size,
+            chosen=None if fold is None else outside(fold, images_in(workspace.store, parts)),
+        )
+        train(job, workspace, draft)
+
+    folded = {} if fold is None else {"fold": list(fold)}
+    made = make_once(
+        workspace.store,
+        "adaptation",
+        owner,
+        inputs={"segmenter": segmenter, **digests(parts)},
+        parameters={
+            "arm": "fine_tuned",
+            **asdict(settings),
+            **_sized(entry),
+            **where(workspace),
+            **folded,
+            "seed": seed,
+        },
+        version=TRAINING_VERSION,
+        write=write,
+    )
+    if fold is None:
+        workspace.store.set_current(f"arm-fine_tuned-{seed}", owner, made.ref)
+        _publish_training(workspace.store, made.ref, owner, "fine_tuned")
+    return made
 
 
-def train(
-    training: Training,
-    workspace: Workspace,
-    place: Place,
-    draft: Draft,
-    model: Mapping[str, Any],
-    *,
-    every: int,
-) -> None:
-    """Runs a training and writes what it leaves: the segmenter and its history."""
-    history = run_resumably(training, workspace, place, every=every)
-    write_segmenter(draft, training.segmenter, model)
-    write_history(draft, history)
+def outside(fold: tuple[int, int], images: int) -> tuple[int, ...]:
+    """Places of the images that a fold is trained on; `inside` has those it is tested on."""
+    which, folds = fold
+    return tuple(place for place in range(images) if place % folds != which)
+
+
+def inside(fold: tuple[int, int], images: int) -> tuple[int, ...]:
+    """Places of the images that a fold is tested on."""
+    which, folds = fold
+    return tuple(range(which, images, folds))
+
+
+def images_in(store: Store, parts: Sequence[ArtifactRef]) -> int:
+    """Number of good images in labelled shards."""
+    return len(StoredLabelled(store, parts))
+
+
+def training_of(workspace: Workspace, owner: str) -> TrainingEntry:
+    """How a city, or a transfer, is trained."""
+    if owner in workspace.catalog.transfers:
+        return workspace.catalog.trainings[workspace.transfer(owner).training]
+    return workspace.catalog.trainings[workspace.city(owner).training]
+
+
+def train(job: Job, workspace: Workspace, draft: Draft) -> None:
+    """Carries a training out and writes what it leaves: the segmenter and its history."""
+    trained = carry_out(job, workspace)
+    write_segmenter(draft, trained.segmenter, trained.model)
+    write_history(draft, trained.history)
+    draft.summary = trained.summary
+    for remark in [*trained.summary["remarks"], *trained.summary["warnings"]["last"]]:
+        _warn(f"{job.place.stage}: {remark}")
 
 
 def on_device(segmenter: Segmenter, workspace: Workspace) -> Segmenter:
@@ -239,73 +299,8 @@ def on_device(segmenter: Segmenter, workspace: Workspace) -> Segmenter:
     Raises:
         InputError: The machine has no such device.
     """
-    device = workspace.compute.device
-    try:
-        return segmenter.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"the device {device!r} of the compute profile cannot be used ({reason}): choose "
-            "another profile with --compute or CROSSCITY_COMPUTE"
-        ) from None
-
-
-def run_resumably(
-    training: Training, workspace: Workspace, place: Place, *, every: int
-) -> list[dict[str, Any]]:
-    """Trains to the end from the last whole checkpoint, saving one every so many steps.
-
-    Args:
-        training: A training at its first step.
-        workspace: Gives the store and the machine's threads.
-        place: Where the checkpoints go.
-        every: Steps between checkpoints: what a kill can lose.
-
-    Returns:
-        The history from the first step on, one row a step.
-
-    Raises:
-        InputError: The checkpoint is of another training.
-    """
-    torch.set_num_threads(workspace.compute.threads)
-    history = _restore(training, workspace.store, place)
-    progress.advance(place.stage, training.step, training.total_steps)
-    while not training.finished:
-        before = training.step
-        history += training.advance(min(every, training.total_steps - training.step))
-        _save(training, history, workspace.store, place)
-        progress.advance(place.stage, training.step - before, training.total_steps)
-    return history
-
-
-def _save(training: Training, history: list[dict[str, Any]], store: Store, place: Place) -> None:
-    state = training.state()
-    notes = {"meta": json.dumps(state.meta), "history": json.dumps(history)}
-    tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
-    store.save_progress(
-        place.kind,
-        place.city,
-        place.key,
-        CHECKPOINT,
-        lambda path: save_file(tensors, path, metadata=notes),
-    )
-
-
-def _restore(training: Training, store: Store, place: Place) -> list[dict[str, Any]]:
-    path = store.load_progress(place.kind, place.city, place.key, CHECKPOINT)
-    if path is None:
-        return []
-    try:
-        with safe_open(path, framework="pt") as opened:
-            notes = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        training.restore(TrainingState(tensors=tensors, meta=json.loads(notes["meta"])))
-        history: list[dict[str, Any]] = json.loads(notes["history"])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise InputError(
-            f"the checkpoint {path} does not fit this training ({error}): delete it and run again"
-        ) from None
-    return history
+    check_device(workspace.compute.device)
+    return segmenter.to(torch.device(workspace.compute.device))
 
 
 def checked_settings(defaults: Settings, changes: Mapping[str, Any]) -> Settings:
@@ -332,46 +327,12 @@ def checked_settings(defaults: Settings, changes: Mapping[str, Any]) -> Settings
         ) from None
 
 
-def fresh_segmenter(model: Mapping[str, Any], seed: int) -> Segmenter:
-    """A randomly initialised segmenter; the seed fixes the weights."""
-    try:
-        return build_segmenter(model["architecture"], model["options"], seed=seed)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
-def write_segmenter(draft: Draft, segmenter: Segmenter, model: Mapping[str, Any]) -> None:
-    """Writes weights and description: `weights.safetensors`, `model.json`."""
-    weights = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in segmenter.state_dict().items()
-    }
-    save_file(weights, draft.path / "weights.safetensors")
-    description = {**model, "config": segmenter.config()}
-    (draft.path / "model.json").write_text(
-        json.dumps(description, indent=2, sort_keys=True) + "\n", encoding="utf-8"
-    )
-
-
-def read_segmenter(store: Store, ref: ArtifactRef) -> tuple[dict[str, Any], Segmenter]:
-    """The description and the network of a `segmenter` or `adaptation` artifact."""
-    path = store.path(ref, "model.json")
-    description = json.loads(path.read_text(encoding="utf-8"))
-    model = {"architecture": description["architecture"], "options": description["options"]}
-    segmenter = fresh_segmenter(model, seed=0)
-    load_checked(segmenter, store.path(ref, "weights.safetensors"))
-    return model, segmenter
-
-
-def load_checked(segmenter: Segmenter, path: Path) -> None:
-    """Loads a safetensors file into a segmenter; `InputError` where it does not fit."""
-    try:
-        load_weights(segmenter, load_file(path))
-    except (SafetensorError, ValueError, OSError) as error:
-        raise InputError(f"{path}: {error}") from None
-
-
 def write_history(draft: Draft, history: Sequence[Mapping[str, Any]]) -> None:
-    """Writes `history.parquet`: every loss, λ, accuracy and learning rate by step."""
+    """Writes `history.parquet`: every loss, λ, accuracy and learning rate by step.
+
+    Speed and memory, which differ from run to run, are in the manifest's summary instead: the
+    bytes of an artifact follow from its inputs.
+    """
     rows = [
         {"step": row["step"], "quantity": name, "value": float(value)}
         for row in history
@@ -379,7 +340,6 @@ def write_history(draft: Draft, history: Sequence[Mapping[str, Any]]) -> None:
         if name != "step" and isinstance(value, int | float)
     ]
     write_rows(draft, "history.parquet", rows, HISTORY)
-    draft.summary = {"steps": len(history)}
 
 
 def _publish_training(store: Store, ref: ArtifactRef, city: str, arm: str) -> None:
@@ -395,3 +355,15 @@ def _publish_training(store: Store, ref: ArtifactRef, city: str, arm: str) -> No
     publish_lineage(
         f"segmenter-{city}-{arm}-lineage", store, ref, f"{ARM_NAMES[arm]}, {len(steps)} steps"
     )
+
+
+def _sized(entry: TrainingEntry) -> dict[str, Any]:
+    return {} if entry.image_size is None else {"image_size": list(entry.image_size)}
+
+
+def _warn(message: str) -> None:
+    """Tells the run's log, where there is a run."""
+    try:
+        get_run_logger().warning(message)
+    except MissingContextError:
+        return

@@ -6,7 +6,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.catalog import Catalog, CatalogError, City, ComputeProfile, DataSet, load_catalog
+from adapters.catalog import (
+    Catalog,
+    CatalogError,
+    City,
+    ComputeProfile,
+    DataSet,
+    Transfer,
+    load_catalog,
+)
 from adapters.catalog.loading import resolve_environment, resolve_options
 from adapters.store import Store
 from tasks.errors import InputError
@@ -47,6 +55,13 @@ class Workspace:
             known = ", ".join(sorted(self.catalog.datasets)) or "none"
             raise InputError(f"the catalog has no data set {name!r}; it has {known}")
         return self.catalog.datasets[name]
+
+    def transfer(self, name: str) -> Transfer:
+        """The catalog's entry of a transfer between sets; `InputError` where there is none."""
+        if name not in self.catalog.transfers:
+            known = ", ".join(sorted(self.catalog.transfers)) or "none"
+            raise InputError(f"the catalog has no transfer {name!r}; it has {known}")
+        return self.catalog.transfers[name]
 
     def folder(self, value: str, *, key: str) -> Path:
         """A folder that the catalog names, with its environment references resolved."""

@@ -42,26 +42,26 @@ elif moment == "priors":
 
     nth(priors, "extract_prior", 4)  # in the second of three parts
 elif moment == "after a checkpoint":
-    from tasks import training
+    from tasks import checkpoints
 
-    nth(training, "_save", 2)  # with what the first saved
+    nth(checkpoints, "_save", 2)  # with what the first saved
 elif moment == "in a checkpoint":
     from safetensors.torch import save
 
-    from tasks import training
+    from tasks import checkpoints
 
     saves = itertools.count(1)
 
     def half(tensors: object, path: Path, metadata: dict[str, str] | None = None) -> None:
         data = save(tensors, metadata=metadata)
-        if metadata and next(saves) == 2:  # finished weights carry none
+        if metadata and next(saves) == 2:
             with Path(path).open("wb") as file:
                 file.write(data[: len(data) // 2])
                 file.flush()
                 stand_still()
         Path(path).write_bytes(data)
 
-    training.save_file = half
+    checkpoints.save_file = half
 else:
     raise SystemExit(f"no moment {moment!r}")
 

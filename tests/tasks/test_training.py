@@ -13,16 +13,10 @@ from safetensors.torch import save_file
 from adapters.catalog import load_catalog
 from adapters.store import Store
 from crosscity.adaptation import FineTuning, FineTuningSettings, Pretraining, PretrainingSettings
+from tasks.checkpoints import CHECKPOINT, Place, run_resumably
 from tasks.errors import InputError
-from tasks.training import (
-    CHECKPOINT,
-    Place,
-    checked_settings,
-    fresh_segmenter,
-    read_segmenter,
-    run_resumably,
-    write_segmenter,
-)
+from tasks.segmenters import fresh_segmenter, read_segmenter, write_segmenter
+from tasks.training import checked_settings
 from tasks.workspace import Workspace
 
 SETTINGS = PretrainingSettings(steps=4, batch_size=2)
@@ -63,7 +57,7 @@ class Interrupted(Exception):  # noqa: N818 - it stands for a kill
 
 def interrupt(workspace, training, *, after: int, monkeypatch) -> None:
     """Runs a training until so many checkpoints are saved."""
-    from tasks import training as module
+    from tasks import checkpoints as module
 
     saved, save = [], module._save
 
