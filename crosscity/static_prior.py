@@ -10,7 +10,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from crosscity.matching import Matches
 
-ALGORITHM_VERSION: Final = "1"
+ALGORITHM_VERSION: Final = "2"
 """Raised by hand whenever the mask of some input changes."""
 
 
@@ -19,6 +19,8 @@ def static_prior(
     superpixels: npt.NDArray[np.int32],
     *,
     k: int = 3,
+    coverage: float = 0.0,
+    spacing: int = 1,
     side: Literal["a", "b"] = "a",
 ) -> npt.NDArray[np.bool_]:
     """Marks the superpixels with more than `k` matched pixels as static.
@@ -28,6 +30,9 @@ def static_prior(
     counts matched pixels, not matches. A match whose pixel lies outside the picture, as the
     half-pixel rim of a matching grid may, counts for no superpixel.
 
+    A fixed count asks much of a small superpixel and little of a large one, and means another thing
+    at every density of matches. `coverage` asks for a share of the area instead; 0 is the paper.
+
     False means "nothing known", not "moving": half of what stands still finds no match.
 
     Args:
@@ -35,6 +40,9 @@ def static_prior(
             centre of the first pixel at 0.
         superpixels: (H, W) int32 labels of the picture on `side`, zero or more.
         k: A static superpixel has at least k + 1 matched pixels.
+        coverage: And this share of its pixels covered, 0 to 1, where a matched pixel stands for
+            `spacing` × `spacing`.
+        spacing: Pixels between neighbouring matches; 4 · downscale for `deep_matching`.
         side: Whether `superpixels` divide picture a or picture b.
 
     Returns:
@@ -42,17 +50,27 @@ def static_prior(
 
     Raises:
         ValueError: If the superpixels are not an int32 map of labels from zero, a coordinate is
-            not finite, or `k` or `side` is out of range.
+            not finite, or a setting is out of range.
     """
     _check_superpixels(superpixels)
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
         raise ValueError(f"k must be a whole number, zero or more, not {k!r}")
+    if not 0 <= coverage <= 1:
+        raise ValueError(f"coverage must be a share from 0 to 1, not {coverage}")
+    if spacing < 1:
+        raise ValueError(f"spacing must be a positive number of pixels, not {spacing}")
     if side not in ("a", "b"):
         raise ValueError(f"side must be 'a' or 'b', not {side!r}")
     x, y = (matches.x_a, matches.y_a) if side == "a" else (matches.x_b, matches.y_b)
     matched = _matched_pixels(x, y, superpixels.shape)
-    counts = np.bincount(superpixels[matched], minlength=int(superpixels.max()) + 1)
-    static: npt.NDArray[np.bool_] = (counts > k)[superpixels]
+    labels = int(superpixels.max()) + 1
+    counts = np.bincount(superpixels[matched], minlength=labels)
+    enough = counts > k
+    if coverage > 0:
+        enough &= counts * spacing**2 >= coverage * np.bincount(
+            superpixels.ravel(), minlength=labels
+        )
+    static: npt.NDArray[np.bool_] = enough[superpixels]
     return static
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from crosscity import static_prior as prior_module
 from crosscity import superpixels as superpixels_module
 from crosscity.illustrations import prior_figure
 from crosscity.matching import ALGORITHM_VERSION as MATCHING_VERSION
-from crosscity.matching import Matches, deep_matching
+from crosscity.matching import PATCH, Matches, deep_matching, reliable_matches
 from crosscity.static_prior import static_prior
 from crosscity.superpixels import entropy_rate_superpixels
 from tasks import progress
@@ -42,7 +43,7 @@ class PairPrior:
     """Everything that was computed on one pair.
 
     Attributes:
-        matches: The dense matches between the two images.
+        matches: The dense matches between the two images that were counted.
         superpixels: (H, W) int32 labels of the first and the second image.
         masks: (H, W) bool static prior of the first and the second image.
     """
@@ -75,13 +76,24 @@ def extract_prior(
         search_radius=settings.search_radius,
         threads=1,  # the cores are busy with other pairs
     )
+    spacing = PATCH * settings.downscale
+    trusted = reliable_matches(
+        matches,
+        spacing,
+        weakest=settings.weakest,
+        neighbours=settings.neighbours,
+        tolerance=settings.tolerance,
+    )
     labels_a = entropy_rate_superpixels(image_a, settings.superpixels)
     labels_b = entropy_rate_superpixels(image_b, settings.superpixels)
-    masks = (
-        static_prior(matches, labels_a, k=settings.k, side="a"),
-        static_prior(matches, labels_b, k=settings.k, side="b"),
-    )
-    return PairPrior(matches, (labels_a, labels_b), masks)
+
+    def mask(labels: npt.NDArray[np.int32], side: Literal["a", "b"]) -> npt.NDArray[np.bool_]:
+        return static_prior(
+            trusted, labels, k=settings.k, coverage=settings.coverage, spacing=spacing, side=side
+        )
+
+    masks = (mask(labels_a, "a"), mask(labels_b, "b"))
+    return PairPrior(trusted, (labels_a, labels_b), masks)
 
 
 def current_pairs(workspace: Workspace, city: str) -> tuple[ArtifactRef, ArtifactRef]:

@@ -137,13 +137,25 @@ class PriorSettings(Entry):
     """How the static prior is extracted (paper, Sec. 4.3)."""
 
     downscale: Literal[1, 2, 4] = Field(
-        default=2, description="divides the image side before matching"
+        default=4, description="divides the image side before matching; 1 or 2 for small images"
     )
     search_radius: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="pixels of the images as given; null searches everywhere"
+        default=128, description="pixels of the images as given; null searches everywhere"
     )
     superpixels: int = Field(default=200, ge=1, description="superpixels an image")
     k: int = Field(default=3, ge=0, description="more than k matched pixels make one static")
+    coverage: Fraction = Field(
+        default=0.25, description="and this share of its pixels matched; 0 is the paper's rule"
+    )
+    weakest: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.25, description="share of the matches, the lowest scores, that do not count"
+    )
+    neighbours: int = Field(
+        default=8, ge=0, le=24, description="of the 24 around, that must move with a match"
+    )
+    tolerance: float = Field(
+        default=1.0, ge=0, description="cells by which neighbours' displacements may differ"
+    )
 
 
 class City(Entry):

@@ -72,6 +72,19 @@ def test_equals_counting(
         np.testing.assert_array_equal(mask, counted(here, labels, k))
 
 
+def test_coverage_is_a_share_of_each_superpixel() -> None:
+    labels = np.zeros((8, 12), dtype=np.int32)
+    labels[:, 4:] = 1  # 32 and 64 pixels; a match stands for 2×2
+    points = [(1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (3.0, 3.0)]  # half of the first
+    points += [(5.0, 1.0), (7.0, 1.0), (9.0, 1.0), (5.0, 3.0), (7.0, 3.0)]  # 20 of 64
+    matches = matches_at(points)
+    for coverage, static in ((0.0, {0, 1}), (0.3, {0, 1}), (0.32, {0}), (0.5, {0}), (0.51, set())):
+        mask = static_prior(matches, labels, coverage=coverage, spacing=2)
+        assert set(labels[mask].tolist()) == static
+        np.testing.assert_array_equal(mask, np.isin(labels, list(static)))
+    assert not static_prior(matches, labels, k=9, coverage=0.1, spacing=2).any()
+
+
 def test_more_than_k_and_not_k() -> None:
     labels = np.repeat(np.arange(2, dtype=np.int32), 4).reshape(2, 4)
     three = [(0.0, 0.0), (1.0, 0.0), (2.0, 0.0)]
