@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from adapters.store import ArtifactRef, Store
 from crosscity.adaptation import (
@@ -120,13 +122,19 @@ def carry_out(job: Job, workspace: Workspace) -> Trained:
         history, summary = _run(training, job, workspace)
         return Trained(model, training.segmenter, history, summary)
     check_device(compute.device)
-    history, summary = on_all_devices(
-        _in_a_process,
-        job,
-        device=compute.device,
-        devices=compute.devices,
-        precision=compute.precision,
-    )
+    try:
+        history, summary = on_all_devices(
+            _in_a_process,
+            job,
+            device=compute.device,
+            devices=compute.devices,
+            precision=compute.precision,
+        )
+    except ProcessRaisedException as error:
+        told = re.findall(r"InputError: (.+)", str(error))
+        if told:
+            raise InputError(told[-1]) from None
+        raise
     model, segmenter = _start(job, workspace)
     _load_checkpoint(segmenter, workspace.store, job.place)
     return Trained(model, segmenter, history, summary)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, get_args
 
 import torch
@@ -171,7 +172,8 @@ def on_all_devices(
         )
     fabric = _fabric(torch.device(device).type, devices, "ddp_spawn", precision)
     started: Callable[..., Any] = _in_a_process  # Fabric's annotation forgets the arguments
-    result: Result = fabric.launch(started, precision, function, *arguments)
+    # Packed, as Fabric looks into the arguments for modules and refuses frozen dataclasses.
+    result: Result = fabric.launch(started, precision, partial(_called, function, arguments))
     return result
 
 
@@ -222,10 +224,17 @@ class Stopwatch:
 def _in_a_process(
     fabric: Fabric,
     precision: Precision,
-    function: Callable[..., Result],
-    *arguments: Any,  # noqa: ANN401 - passed through
+    function: Callable[[Engine], Result],
 ) -> Result:
-    return function(FabricEngine(fabric, precision), *arguments)
+    return function(FabricEngine(fabric, precision))
+
+
+def _called(
+    function: Callable[..., Result],
+    arguments: tuple[Any, ...],
+    engine: Engine,
+) -> Result:
+    return function(engine, *arguments)
 
 
 def _fabric(

@@ -1,0 +1,304 @@
+"""Stopping by signal loses nothing; several devices make one training; faults are one sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from adapters.catalog import load_catalog
+from adapters.images import encode_label_png, encode_png
+from adapters.store import ArtifactRef, Store
+from crosscity.adaptation import (
+    AdaptationSettings,
+    LabelledArrays,
+    Pretraining,
+    PretrainingSettings,
+)
+from crosscity.segmenters import build_segmenter
+from tasks.checkpoints import CHECKPOINT, Measured, Place, run_resumably
+from tasks.errors import InputError
+from tasks.schemas import LABELLED, OK
+from tasks.tables import part_name, write_rows
+from tasks.training_jobs import Job, SetTargets, carry_out
+from tasks.workspace import Workspace
+
+PLACE = Place("segmenter", "frankfurt", "akey", "pre-train compact")
+RANDOM = np.random.default_rng(2)
+IMAGES = RANDOM.integers(0, 256, (6, 32, 64, 3), dtype=np.uint8)
+LABELS = RANDOM.integers(0, 19, (6, 32, 64), dtype=np.uint8)
+SETTINGS = PretrainingSettings(steps=6, batch_size=2)
+
+
+@pytest.fixture
+def workspace(write_catalog, tmp_path) -> Workspace:
+    catalog = load_catalog(write_catalog(tmp_path))
+    return Workspace(catalog, tmp_path, Store(tmp_path / "store"), catalog.computes["laptop"])
+
+
+class Terminated(Exception):  # noqa: N818 - it stands for the end of a process
+    pass
+
+
+class SignalledAt(Pretraining):
+    """A training whose process is asked to end in the middle of some steps."""
+
+    at: tuple[int, ...] = ()
+
+    def _update(self):
+        if self.step in self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super()._update()
+
+
+def pretraining(at: tuple[int, ...] = ()) -> Pretraining:
+    segmenter = build_segmenter("compact", {"width": 8}, seed=0)
+    training = SignalledAt(segmenter, LabelledArrays(IMAGES, LABELS), SETTINGS, seed=0)
+    training.at = at
+    return training
+
+
+def saved_step(workspace: Workspace) -> int:
+    path = workspace.store.load_progress(PLACE.kind, PLACE.city, PLACE.key, CHECKPOINT)
+    with safe_open(path, framework="pt") as opened:
+        return int(opened.metadata()["history"].count('"step"'))
+
+
+def test_sigterm_saves_after_the_step_under_way_and_is_passed_on(workspace):
+    whole = pretraining()
+    other = replace(workspace, store=Store(workspace.root / "b"))
+    history = run_resumably(whole, other, PLACE, every=4)
+
+    def end(_number, _frame):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        for at, saved in ((1, 2), (4, 5)):
+            with pytest.raises(Terminated):
+                run_resumably(pretraining(at=(at,)), workspace, PLACE, every=4)
+            assert saved_step(workspace) == saved
+            assert signal.getsignal(signal.SIGTERM) is end
+        resumed = pretraining()
+        assert run_resumably(resumed, workspace, PLACE, every=4) == history
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    for name, tensor in whole.segmenter.state_dict().items():
+        assert torch.equal(tensor, resumed.segmenter.state_dict()[name])
+
+
+def test_who_ignores_sigterm_trains_to_the_end(workspace):
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        training = pretraining(at=(2,))
+        assert len(run_resumably(training, workspace, PLACE, every=4)) == 6
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_speed_and_memory_are_measured(workspace):
+    measured = Measured()
+    run_resumably(pretraining(), workspace, PLACE, every=2, measured=measured)
+    assert [interval["step"] for interval in measured.intervals] == [2, 4, 6]
+    summary = measured.summary()
+    assert summary["images_per_second"] > 0
+    assert 0 <= summary["waiting_share"] <= 1
+    assert summary["peak_memory_bytes"] > 10**7
+    assert Measured().summary() == {}
+
+
+def labelled(store: Store, kind: str = "labelled", number: int = 6) -> ArtifactRef:
+    rows = [
+        {
+            "sample": f"image_{i}",
+            "image": encode_png(IMAGES[i]),
+            "labels": encode_label_png(LABELS[i]) if kind == "labelled" else None,
+            "status": OK,
+            "reason": None,
+        }
+        for i in range(number)
+    ]
+    with store.draft(
+        kind, "frankfurt", "akey", inputs={}, parameters={"n": number}, version="1"
+    ) as draft:
+        write_rows(draft, part_name(0), rows, LABELLED)
+    return draft.ref
+
+
+def job(workspace: Workspace, **changes: object) -> Job:
+    made = Job(
+        start="compact",
+        source=(labelled(workspace.store),),
+        settings=SETTINGS,
+        seed=1,
+        catalog=str(workspace.root / "data_catalog.yaml"),
+        place=PLACE,
+        every=3,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_a_job_leaves_the_segmenter_its_history_and_what_it_took(workspace):
+    trained = carry_out(job(workspace), workspace)
+    assert [row["step"] for row in trained.history] == list(range(6))
+    assert trained.model["architecture"] == "compact"
+    assert trained.summary["steps"] == 6
+    assert trained.summary["speed"]["images_per_second"] > 0
+    assert trained.summary["warnings"]["count"] == 0
+    assert trained.summary["remarks"] == []
+
+
+def test_images_go_through_the_network_at_the_size_asked_for(workspace, monkeypatch):
+    seen = set()
+    from crosscity.segmenters import CompactSegmenter
+
+    extract = CompactSegmenter.extract
+
+    def spied(self, images):
+        seen.add(tuple(images.shape[-2:]))
+        return extract(self, images)
+
+    monkeypatch.setattr(CompactSegmenter, "extract", spied)
+    target = SetTargets((labelled(workspace.store, "unlabelled"),))
+    settings = AdaptationSettings(arm="ga", steps=1, batch_size=2, discriminator_hidden=(4,))
+    adapting = job(workspace, settings=settings, target=target, image_size=(48, 40))
+    assert len(carry_out(adapting, workspace).history) == 1
+    assert seen == {(48, 40)}
+
+
+def test_folds_are_trained_on_what_they_are_not_tested_on(workspace, monkeypatch):
+    from tasks import training_jobs
+    from tasks.training import inside, outside
+
+    for folds, images in ((3, 10), (10, 100), (2, 2)):
+        parts = [(inside((f, folds), images), outside((f, folds), images)) for f in range(folds)]
+        assert sorted(i for tested, _ in parts for i in tested) == list(range(images))
+        for tested, trained in parts:
+            assert sorted((*tested, *trained)) == list(range(images))
+    asked = []
+    original = training_jobs.StoredLabelled
+
+    class Spied(original):
+        def images(self, indices):
+            asked.extend(self.name(index) for index in indices)
+            return super().images(indices)
+
+    monkeypatch.setattr(training_jobs, "StoredLabelled", Spied)
+    carry_out(job(workspace, chosen=outside((1, 3), 6)), workspace)
+    assert set(asked) == {"image_0", "image_2", "image_3", "image_5"}
+
+
+def test_too_little_memory_is_the_inputs_fault(workspace, monkeypatch):
+    from crosscity.segmenters import CompactSegmenter
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(CompactSegmenter, "extract", full)
+    monkeypatch.setattr(
+        "crosscity.adaptation.engine.MemoryProbe.peak_of", lambda _, action: action()
+    )
+    with pytest.raises(InputError, match="pre-train compact: cpu ran out of memory in step 0"):
+        carry_out(job(workspace), workspace)
+
+
+def test_a_source_without_pixels_of_a_class_is_told(workspace, monkeypatch):
+    without = np.where(LABELS == 15, 255, LABELS).astype(np.uint8)
+    monkeypatch.setattr(sys.modules[__name__], "LABELS", without)
+    trained = carry_out(job(workspace), workspace)
+    (said,) = trained.summary["remarks"]
+    assert said.startswith("the source set has no pixel of bus ")
+
+
+def test_an_empty_source_set_is_told(workspace):
+    empty = (labelled(workspace.store, number=0),)
+    with pytest.raises(InputError, match="there is no labelled image"):
+        carry_out(job(workspace, source=empty), workspace)
+
+
+def test_an_empty_target_set_is_told(workspace):
+    settings = AdaptationSettings(arm="ga", steps=1, batch_size=2)
+    target = SetTargets((labelled(workspace.store, "unlabelled", 0),))
+    with pytest.raises(InputError, match="the target set is empty"):
+        carry_out(job(workspace, settings=settings, target=target), workspace)
+
+
+def test_a_device_that_is_not_there_is_told(workspace):
+    compute = workspace.compute.model_copy(update={"device": "cuda:7"})
+    with pytest.raises(InputError, match=r"device 'cuda:7' .* cannot be used"):
+        carry_out(job(workspace), replace(workspace, compute=compute))
+
+
+TWO_DEVICES = """
+import pickle, sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    from tasks.training_jobs import carry_out
+    from tasks.workspace import open_workspace
+
+    job = pickle.loads(Path(sys.argv[1]).read_bytes())
+    trained = carry_out(job, open_workspace(job.catalog))
+    print(len(trained.history), trained.history[-1]["task_loss"])
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_train_as_one_and_leave_one_segmenter(write_catalog, tmp_path):
+    """On two CPU processes, in the profile's bf16; 3 images a process are 6 a step."""
+    import pickle
+
+    pytest.importorskip("lightning_fabric", reason="Lightning Fabric is not installed")
+    compute = {"device": "cpu", "devices": 2, "threads": 1, "precision": "bf16"}
+    path = write_catalog(tmp_path, computes={"laptop": compute})
+    catalog = load_catalog(path)
+    workspace = Workspace(catalog, tmp_path, Store(tmp_path / "store"), catalog.computes["laptop"])
+    (tmp_path / "job").write_bytes(pickle.dumps(job(workspace)))
+    script = tmp_path / "two.py"
+    script.write_text(TWO_DEVICES)
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "job"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+    assert done.returncode == 0, done.stderr
+    steps, loss = done.stdout.split()[-2:]
+    assert steps == "6"
+    assert 0 < float(loss) < 10
+    assert saved_step(workspace) == 6
+
+
+@pytest.mark.slow
+def test_a_fault_in_one_of_several_processes_is_one_sentence(write_catalog, tmp_path):
+    import pickle
+
+    pytest.importorskip("lightning_fabric", reason="Lightning Fabric is not installed")
+    path = write_catalog(tmp_path, computes={"laptop": {"devices": 2, "threads": 1}})
+    catalog = load_catalog(path)
+    workspace = Workspace(catalog, tmp_path, Store(tmp_path / "store"), catalog.computes["laptop"])
+    empty = job(workspace, source=(labelled(workspace.store, number=0),))
+    (tmp_path / "job").write_bytes(pickle.dumps(empty))
+    script = tmp_path / "two.py"
+    script.write_text(TWO_DEVICES)
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "job"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.endswith("InputError: there is no labelled image to work on")

@@ -1,0 +1,376 @@
+"""Weights of others: read without running code, mapped to our classes, refused by a sentence."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from adapters.catalog import load_catalog
+from adapters.store import Store
+from crosscity.labels import CLASSES
+from crosscity.segmenters import build_segmenter
+from tasks.errors import InputError
+from tasks.segmenters import (
+    fresh_segmenter,
+    load_checked,
+    read_segmenter,
+    read_tensors,
+    starting_segmenter,
+    write_segmenter,
+)
+from tasks.workspace import Workspace
+
+NAMES = [road_class.name for road_class in CLASSES]
+SMALL = {"architecture": "compact", "options": {"width": 8}}
+VGG = {"width": 4, "fc_width": 16}
+
+
+def open_with(write_catalog, tmp_path: Path, **segmenters) -> Workspace:
+    catalog = load_catalog(write_catalog(tmp_path, segmenters=segmenters))
+    return Workspace(catalog, tmp_path, Store(tmp_path / "store"), catalog.computes["laptop"])
+
+
+class RunsCode:
+    """An object whose unpickling would make a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return (Path.touch, (self.trace,))
+
+
+def test_a_pth_that_needs_unpickling_is_refused_and_runs_nothing(tmp_path):
+    path, trace = tmp_path / "weights.pth", tmp_path / "trace"
+    for content in ({"state_dict": {"a": torch.zeros(2)}, "e": RunsCode(trace)}, RunsCode(trace)):
+        torch.save(content, path)
+        with pytest.raises(InputError) as told:
+            read_tensors(path)
+        text = str(told.value)
+        assert str(path) in text
+        assert "run code from the file, which is refused" in text
+        assert "\n" not in text
+        assert not trace.exists()
+    path.write_bytes(pickle.dumps(RunsCode(trace), protocol=2))
+    with pytest.raises(InputError, match=r"weights\.pth"):
+        read_tensors(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model"])
+def test_a_pth_of_tensors_is_read(tmp_path, key):
+    path = tmp_path / "weights.pth"
+    tensors = {"layer.weight": torch.arange(6.0).reshape(2, 3)}
+    torch.save(tensors if key is None else {key: tensors, "epoch": 3}, path)
+    found = read_tensors(path)
+    assert list(found) == ["layer.weight"]
+    assert torch.equal(found["layer.weight"], tensors["layer.weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("gone.safetensors", None, "no weight file"),
+        ("cut.safetensors", b"123", "no safetensors file"),
+        ("cut.pth", b"123", "cut.pth"),
+        ("list.pth", [torch.zeros(1)], "no state_dict"),
+        ("number.pth", {"a": 3}, "no state_dict"),
+    ],
+)
+def test_files_that_hold_no_weights_are_named(tmp_path, name, content, said):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(InputError, match=said) as told:
+        read_tensors(path)
+    assert "\n" not in str(told.value)
+
+
+def imagenet(width: int, fc_width: int) -> dict[str, torch.Tensor]:
+    segmenter = build_segmenter("dilated_vgg16", {"width": width, "fc_width": fc_width}, seed=9)
+    numbers = iter((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28))
+    tensors = {}
+    for name, layer in segmenter.named_modules():
+        if isinstance(layer, torch.nn.Conv2d) and name.startswith("convolutions"):
+            number = next(numbers)
+            tensors[f"features.{number}.weight"] = layer.weight.detach().clone()
+            tensors[f"features.{number}.bias"] = layer.bias.detach().clone()
+    for theirs, ours in (("classifier.0", "fc6"), ("classifier.3", "fc7")):
+        layer = segmenter.get_submodule(ours)
+        tensors[f"{theirs}.weight"] = layer.weight.detach().reshape(fc_width, -1).clone()
+        tensors[f"{theirs}.bias"] = layer.bias.detach().clone()
+    return tensors
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+def test_pretraining_starts_from_imagenet_weights(write_catalog, tmp_path, ending):
+    tensors = imagenet(4, 16)
+    path = tmp_path / f"vgg16.{ending}"
+    save_file(tensors, path) if ending == "safetensors" else torch.save(tensors, path)
+    entry = {
+        "architecture": "dilated_vgg16",
+        "options": VGG,
+        "source": "frankfurt",
+        "backbone_weights": path.name,
+    }
+    workspace = open_with(write_catalog, tmp_path, vgg=entry)
+    starting = starting_segmenter(workspace, "vgg", seed=0)
+    assert not starting.is_trained
+    assert "backbone_sha256" in starting.made_of
+    fc6 = starting.segmenter.state_dict()["fc6.weight"]
+    assert torch.equal(fc6.reshape(16, -1), tensors["classifier.0.weight"])
+
+
+def test_weights_of_our_own_are_taken_as_a_whole(write_catalog, tmp_path):
+    trained = build_segmenter("dilated_vgg16", VGG, seed=5)
+    save_file(trained.state_dict(), tmp_path / "cityscapes.safetensors")
+    entry = {
+        "architecture": "dilated_vgg16",
+        "options": VGG,
+        "source": "frankfurt",
+        "weights": "cityscapes.safetensors",
+    }
+    starting = starting_segmenter(open_with(write_catalog, tmp_path, vgg=entry), "vgg", seed=0)
+    assert starting.is_trained
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(tensor, starting.segmenter.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (NAMES[:13], "it has 13 classes, the segmenter 19"),
+        ([*NAMES[:2], "bridge", *NAMES[3:]], "its class 2 is 'bridge', the segmenter's 'building'"),
+        ([NAMES[1], NAMES[0], *NAMES[2:]], "its class 0 is 'sidewalk', the segmenter's 'road'"),
+    ],
+)
+def test_class_lists_that_do_not_match_the_checkpoint_are_told(tmp_path, names, said):
+    """Also where the tensors would fit: 19 classes in another order."""
+    store = Store(tmp_path / "store")
+    model = {"architecture": "compact", "options": {"width": 8, "class_names": names}}
+    with store.draft("segmenter", "x", "akey", inputs={}, parameters={}, version="1") as draft:
+        write_segmenter(draft, fresh_segmenter(model, 0), model)
+    path = store.path(draft.ref, "weights.safetensors")
+    with pytest.raises(InputError) as told:
+        load_checked(fresh_segmenter(SMALL, 0), path)
+    assert said in str(told.value)
+    assert str(path) in str(told.value)
+    assert "\n" not in str(told.value)
+    _, network = read_segmenter(store, draft.ref)
+    assert network.class_names == tuple(names)
+
+
+def test_a_checkpoint_of_another_size_is_told_where_it_names_no_classes(tmp_path):
+    path = tmp_path / "thirteen.safetensors"
+    other = fresh_segmenter(
+        {"architecture": "compact", "options": {"width": 8, "class_names": NAMES[:13]}}, 0
+    )
+    save_file(other.state_dict(), path)
+    with pytest.raises(
+        InputError, match=r"\(13, 8, 1, 1\) instead of \(19, 8, 1, 1\).*label space"
+    ):
+        load_checked(fresh_segmenter(SMALL, 0), path)
+
+
+@pytest.fixture
+def segformer(tmp_path: Path):
+    """A tiny SegFormer of random weights on disk, whose labels are ours under other names."""
+    transformers = pytest.importorskip("transformers", reason="the extra [hf] is not installed")
+    labels = ["Traffic_Light", *(name for name in NAMES if name != "traffic light"), "Egg"]
+    config = transformers.SegformerConfig(
+        depths=[1, 1, 1, 1],
+        hidden_sizes=[8, 8, 16, 16],
+        num_attention_heads=[1, 1, 2, 2],
+        decoder_hidden_size=16,
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
+    )
+    torch.manual_seed(0)
+    network = transformers.SegformerForSemanticSegmentation(config).eval()
+    folder = tmp_path / "segformer"
+    network.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]})
+    )
+    return network, labels, folder
+
+
+def hub_entry(**options) -> dict[str, object]:
+    return {"architecture": "hf:segformer", "source": "frankfurt", "options": options}
+
+
+def test_a_network_of_transformers_predicts_what_it_did_in_our_classes(
+    write_catalog, tmp_path, segformer
+):
+    network, labels, _ = segformer
+    workspace = open_with(write_catalog, tmp_path, their=hub_entry())
+    starting = starting_segmenter(workspace, "their", seed=0)
+    assert starting.is_trained
+    ours = starting.segmenter.eval()
+    image = torch.rand((1, 3, 64, 96))
+    mean, std = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.6, 0.7])
+    with torch.no_grad():
+        pixels = (image - mean.reshape(1, 3, 1, 1)) / std.reshape(1, 3, 1, 1)
+        expected = network(pixel_values=pixels).logits
+        found = ours.classify(ours.features(image))
+    assert found.shape[1] == 19
+    for index, name in enumerate(NAMES):
+        theirs = labels.index("Traffic_Light" if name == "traffic light" else name)
+        torch.testing.assert_close(found[:, index], expected[:, theirs], rtol=1e-4, atol=1e-5)
+
+
+def test_its_artifact_needs_neither_hub_nor_folder(write_catalog, tmp_path, segformer):
+    _, _, folder = segformer
+    workspace = open_with(write_catalog, tmp_path, their=hub_entry())
+    starting = starting_segmenter(workspace, "their", seed=0)
+    store = workspace.store
+    with store.draft("segmenter", "x", "akey", inputs={}, parameters={}, version="1") as draft:
+        write_segmenter(draft, starting.segmenter, starting.model)
+    folder.rename(tmp_path / "elsewhere")
+    _, again = read_segmenter(store, draft.ref)
+    image = torch.rand((1, 3, 40, 56))
+    with torch.no_grad():
+        assert torch.equal(again.eval()(image), starting.segmenter.eval()(image))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"class_names": ["road", "lane"]}, "class 'lane' is not among the checkpoint's labels"),
+        ({"labels": {"sky": "road"}}, "class 'road' is more than once among"),
+        ({"labels": {"Egg": "bus", "bus": "car"}}, "class 'car' is more than once"),
+        ({"layers": 3}, "options has 'layers'; a network of Hugging Face takes class_names"),
+    ],
+)
+@pytest.mark.usefixtures("segformer")
+def test_labels_that_do_not_match_are_told(write_catalog, tmp_path, options, said):
+    workspace = open_with(write_catalog, tmp_path, their=hub_entry(**options))
+    with pytest.raises(InputError) as told:
+        starting_segmenter(workspace, "their", seed=0)
+    assert said in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_labels_are_mapped_by_the_catalog(write_catalog, tmp_path, segformer):
+    _, labels, _ = segformer
+    options = {"labels": {"Egg": "bus", "bus": "truck", "truck": "void"}}
+    workspace = open_with(write_catalog, tmp_path, their=hub_entry(**options))
+    ours = starting_segmenter(workspace, "their", seed=0).segmenter
+    plain = open_with(
+        write_catalog,
+        tmp_path / "b",
+        their={**hub_entry(), "architecture": f"hf:{tmp_path / 'segformer'}"},
+    )
+    theirs = starting_segmenter(plain, "their", seed=0).segmenter
+    rows = dict(zip(NAMES, ours.classifier.weight, strict=True))
+    known = dict(zip(NAMES, theirs.classifier.weight, strict=True))
+    assert torch.equal(rows["truck"], known["bus"])
+    assert not any(torch.equal(rows["bus"], row) for row in known.values())
+    assert labels[-1] == "Egg"
+
+
+def test_a_new_classifier_keeps_the_rest_and_is_to_be_trained(write_catalog, tmp_path, segformer):
+    network, _, _ = segformer
+    options = {"class_names": ["road", "lane"], "new_classifier": True}
+    workspace = open_with(write_catalog, tmp_path, their=hub_entry(**options))
+    starting = starting_segmenter(workspace, "their", seed=0)
+    assert not starting.is_trained
+    assert starting.segmenter.n_classes == 2
+    state = starting.segmenter.state_dict()
+    for name, tensor in network.state_dict().items():
+        if "classifier" not in name:
+            assert torch.equal(state[f"model.{name}"], tensor), name
+
+
+def test_what_is_no_network_of_transformers_is_told(write_catalog, tmp_path):
+    pytest.importorskip("transformers", reason="the extra [hf] is not installed")
+    (tmp_path / "segformer").mkdir()
+    workspace = open_with(write_catalog, tmp_path, their=hub_entry())
+    with pytest.raises(InputError, match=r"segmenters\.their: hf:segformer"):
+        starting_segmenter(workspace, "their", seed=0)
+
+
+MODULE = """
+import torch
+from crosscity.segmenters import ComposedSegmenter
+
+def build(channels):
+    return ComposedSegmenter(
+        torch.nn.Conv2d(3, channels, 8, stride=8, padding=4)
+        if channels == 5 else
+        torch.nn.Sequential(torch.nn.Conv2d(3, channels, 9, stride=8, padding=4)),
+        torch.nn.Conv2d(channels, 19, 1),
+        n_features=channels, stride=8,
+    )
+
+def nothing():
+    return torch.nn.Linear(2, 2)
+
+three = 3
+"""
+
+
+@pytest.fixture
+def users_package(tmp_path, monkeypatch):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "my_networks.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path / "package")
+    yield
+    sys.modules.pop("my_networks", None)
+
+
+def plug_in(function: str, **options) -> dict[str, object]:
+    return {"python": function, "options": options, "source": "frankfurt"}
+
+
+@pytest.mark.usefixtures("users_package")
+def test_a_users_network_is_built_stored_and_read(write_catalog, tmp_path):
+    entry = plug_in("my_networks:build", channels=6)
+    workspace = open_with(write_catalog, tmp_path, mine=entry)
+    starting = starting_segmenter(workspace, "mine", seed=1)
+    assert starting.model["architecture"] == "python:my_networks:build"
+    store = workspace.store
+    with store.draft("segmenter", "x", "akey", inputs={}, parameters={}, version="1") as draft:
+        write_segmenter(draft, starting.segmenter, starting.model)
+    _, again = read_segmenter(store, draft.ref)
+    image = torch.rand((1, 3, 32, 48))
+    assert torch.equal(again.eval()(image), starting.segmenter.eval()(image))
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (plug_in("no_such_package:build"), "cannot be imported.*PYTHONPATH"),
+        (plug_in("my_networks:biuld"), "has no function 'biuld'"),
+        (plug_in("my_networks:three"), "has no function 'three'"),
+        (plug_in("my_networks:nothing"), "returned Linear: it must return a Segmenter"),
+        (plug_in("my_networks"), "names no function"),
+        (plug_in("my_networks:build"), "options do not suit .*channels"),
+        (plug_in("my_networks:build", channels=5), r"features .* are \(1, 5, 9, 13\) instead of"),
+    ],
+)
+@pytest.mark.usefixtures("users_package")
+def test_faults_of_a_users_network_are_told(write_catalog, tmp_path, entry, said):
+    workspace = open_with(write_catalog, tmp_path, mine=entry)
+    with pytest.raises(InputError, match=said) as told:
+        starting_segmenter(workspace, "mine", seed=1)
+    assert "\n" not in str(told.value)
+
+
+def test_statistics_of_random_images_differ_by_seed(write_catalog, tmp_path):
+    workspace = open_with(write_catalog, tmp_path)
+    one, other, same = (
+        starting_segmenter(workspace, "compact", seed=seed).segmenter for seed in (1, 2, 1)
+    )
+    image = torch.from_numpy(np.random.default_rng(0).random((1, 3, 16, 16), dtype=np.float32))
+    assert torch.equal(one.eval()(image), same.eval()(image))
+    assert not torch.equal(one.eval()(image), other.eval()(image))
