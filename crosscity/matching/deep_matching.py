@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from crosscity.matching.matches import Matches, no_matches
 from crosscity.matching.pyramid import build_pyramid, level_count
 from crosscity.matching.reciprocal import AtomicMatches, reciprocal_matches
 from crosscity.matching.workers import Workers, workers
+
+log = logging.getLogger(__name__)
 
 HALVINGS: Final = {1: 0, 2: 1, 4: 2}
 
@@ -51,7 +54,8 @@ def deep_matching(
         search_radius: Largest displacement along each axis, in pixels of the images as given;
             ``None`` searches everywhere. A radius below the true displacement ruins the result.
         rectification: Exponent λ of the power rectification.
-        device: "cpu".
+        device: "cpu", or a torch device such as "cuda" or "cuda:1". A pair that does not fit into a
+            device's memory is matched on the processor instead. Deviations: docs/matching.md.
         threads: How many threads to work with; ``None`` for one a core. Callers that match several
             pairs at a time pass 1.
 
@@ -63,7 +67,7 @@ def deep_matching(
         ValueError: The images differ in size, are too small for two levels of patches, are not
             uint8, or a setting is out of range.
     """
-    _check(image_a, image_b, downscale, search_radius, rectification, device)
+    _check(image_a, image_b, downscale, search_radius, rectification)
     grid = PATCH * downscale
     height, width = (side // grid * grid for side in image_a.shape[:2])
     grey_a, grey_b = grey_image(image_a)[:height, :width], grey_image(image_b)
@@ -73,16 +77,14 @@ def deep_matching(
     descriptors_a = pixel_descriptors(grey_a, halvings)
     descriptors_b = pixel_descriptors(grey_b, halvings)
     radius = None if search_radius is None else math.ceil(search_radius / downscale)
-    with workers(threads) as team:
-        patches = atomic_patches(descriptors_a)
-        found = _match(
-            patches,
-            second_image(descriptors_b),
-            level_count(*descriptors_a.shape[1:]),
-            rectification,
-            radius,
-            team,
-        )
+    levels = level_count(*descriptors_a.shape[1:])
+    patches, image = atomic_patches(descriptors_a), second_image(descriptors_b)
+    found = None
+    if device != "cpu":
+        found = _match_on_device(patches, image, levels, rectification, radius, device)
+    if found is None:
+        with workers(threads) as team:
+            found = _match(patches, image, levels, rectification, radius, team)
     return Matches(
         x_a=_pixels(found.patch % patches.columns * grid + grid // 2),
         y_a=_pixels(found.patch // patches.columns * grid + grid // 2),
@@ -108,6 +110,37 @@ def _match(
     return reciprocal_matches(pyramid.levels[0], backtrack(pyramid, team), team)
 
 
+def _match_on_device(
+    patches: AtomicPatches,
+    image: SecondImage,
+    levels: int,
+    power: float,
+    radius: int | None,
+    device: str,
+) -> AtomicMatches | None:
+    """The same on an accelerator; nothing if its memory does not suffice."""
+    # Torch is large; who matches on the processor need not load it.
+    import torch  # noqa: PLC0415
+
+    from crosscity.matching.on_device import match_on_device  # noqa: PLC0415
+
+    try:
+        where = torch.device(device)
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"matching cannot run on {device!r}, which this machine or its torch does not have: "
+            "choose 'cpu'"
+        ) from error
+    try:
+        return match_on_device(patches, image, levels, power, radius, where)
+    except torch.OutOfMemoryError:
+        log.warning(
+            "%s has too little memory for this pair: it is matched on the processor", device
+        )
+        return None
+
+
 def _pixels(values: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     return values.astype(np.float32)
 
@@ -122,7 +155,6 @@ def _check(
     downscale: int,
     search_radius: float | None,
     rectification: float,
-    device: str,
 ) -> None:
     for name, image in (("first", image_a), ("second", image_b)):
         if image.dtype != np.uint8:
@@ -151,5 +183,3 @@ def _check(
         )
     if not (rectification > 0 and np.isfinite(rectification)):
         raise ValueError(f"the rectification must be a positive exponent, not {rectification}")
-    if device != "cpu":
-        raise ValueError(f"matching runs on 'cpu', not on {device!r}")

@@ -149,7 +149,7 @@ def build_pyramid(
         windows = windows_of_level(number, rows, columns, whole, radius)
         level = Level(children, shifts_of(children, windows, below.windows), below, windows)
         made.append(level)
-        shares, weights = _shares(weights, children)
+        shares, weights = child_shares(weights, children)
         if number == levels:
             top = np.empty((len(children), windows.height, windows.width), dtype=np.float32)
             _make_top(level, shares, power, top, workers)
@@ -160,7 +160,7 @@ def build_pyramid(
     raise ValueError("a pyramid has at least one level above the atomic patches")
 
 
-def _shares(weights: Float, children: Index) -> tuple[Float, Float]:
+def child_shares(weights: Float, children: Index) -> tuple[Float, Float]:
     """What part of its parent each child is, and what the parents weigh.
 
     A patch weighs what its children inside the image weigh, an atomic one 1.
