@@ -9,7 +9,7 @@ from crosscity.superpixels.objective import (
     partition_objective,
 )
 
-ALGORITHM_VERSION: Final = "1"
+ALGORITHM_VERSION: Final = "2"
 """Raised by hand whenever the labels of some image change."""
 
 __all__ = [

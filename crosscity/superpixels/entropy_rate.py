@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.superpixels.lazy_greedy import join_greedily, number_clusters
-from crosscity.superpixels.pixel_graph import MAX_PIXELS, PixelGraph, pixel_graph
-
-_NOTHING = np.empty(0, dtype=np.int32)
-_NO_SCORES = np.empty(0, dtype=np.float64)
+from crosscity.superpixels.lazy_greedy import balance_rate, join_greedily
+from crosscity.superpixels.pixel_graph import MAX_PIXELS, pixel_graph
 
 
 def entropy_rate_superpixels(
@@ -52,11 +49,9 @@ def entropy_rate_superpixels(
     check_image(image)
     check_parameters(image, n_superpixels, balance, sigma, connectivity)
     graph = pixel_graph(image, float(sigma), connectivity)
-    parents = run_greedy(graph, int(n_superpixels), float(balance), _NOTHING, _NOTHING, _NO_SCORES)[
-        0
-    ]
-    labels: npt.NDArray[np.int32] = number_clusters(parents).reshape(graph.height, graph.width)
-    return labels
+    rate = balance_rate(graph, int(n_superpixels), float(balance))
+    labels = join_greedily(graph, int(n_superpixels), rate).labels
+    return labels.reshape(graph.height, graph.width)
 
 
 def check_image(image: npt.NDArray[Any]) -> None:
@@ -102,37 +97,3 @@ def check_parameters(
         raise ValueError(f"sigma must be a finite number above zero, not {sigma!r}")
     if connectivity not in (4, 8):
         raise ValueError(f"connectivity must be 4 or 8, not {connectivity!r}")
-
-
-def run_greedy(
-    graph: PixelGraph,
-    n_superpixels: int,
-    balance: float,
-    within: npt.NDArray[np.int32],
-    chosen: npt.NDArray[np.int32],
-    scores: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.int32], float, float]:
-    """Calls `join_greedily`, which explains the arguments, on a graph.
-
-    Returns:
-        The (N,) forest of the clusters, in which roots hold minus their cluster's size, and the
-        two numbers that `join_greedily` returns.
-    """
-    width = graph.width
-    offsets = np.array([1, width, width + 1, width - 1][: graph.directions], dtype=np.int64)
-    pixels = graph.pixels
-    total, rate = join_greedily(
-        pixels["distances"],
-        pixels["loop"],
-        pixels["loop_log"],
-        pixels["parent"],
-        graph.weights,
-        offsets,
-        graph.absent,
-        n_superpixels,
-        balance,
-        within,
-        chosen,
-        scores,
-    )
-    return pixels["parent"], float(total), float(rate)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.superpixels.entropy_rate import check_image, check_parameters, run_greedy
-from crosscity.superpixels.lazy_greedy import number_clusters
+from crosscity.superpixels.entropy_rate import check_image, check_parameters
+from crosscity.superpixels.lazy_greedy import balance_rate, join_greedily
 from crosscity.superpixels.pixel_graph import pixel_graph
 
 
@@ -87,34 +87,25 @@ def greedy_partition(
         )
     graph = pixel_graph(image, float(sigma), connectivity)
     n_pixels = graph.height * graph.width
-    borders = np.empty(0, np.int32) if within is None else np.ascontiguousarray(within).reshape(-1)
-    edges = np.empty(n_pixels - n_superpixels, np.int32)
-    scores = np.empty(n_pixels - n_superpixels, np.float64)
-    parents, total, rate = run_greedy(
-        graph,
-        int(n_superpixels),
-        float(balance),
-        np.require(borders, requirements=["W"]),
-        edges,
-        scores,
-    )
-    sizes = -parents[parents < 0].astype(np.float64)
-    n_joined = n_pixels - sizes.size
-    edges, scores = edges[:n_joined], scores[:n_joined]
+    rate = balance_rate(graph, int(n_superpixels), float(balance))
+    borders = None if within is None else np.ascontiguousarray(within).reshape(-1)
+    joins = join_greedily(graph, int(n_superpixels), rate, within=borders, record=True)
+    sizes = joins.sizes.astype(np.float64)
 
     # The score is in units that spare the greedy divisions; this turns it into bits.
-    per_bit = 1.0 / (total * math.log(2.0)) if total > 0 else 0.0
+    per_bit = 1.0 / (graph.total * math.log(2.0)) if graph.total > 0 else 0.0
     balance_weight = rate * n_pixels * math.log(2.0) * per_bit
     size_entropy = -float(np.sum(sizes / n_pixels * np.log2(sizes / n_pixels)))
-    gained = float(np.sum(scores)) * per_bit
+    gained = float(np.sum(joins.scores)) * per_bit
     objective = PartitionObjective(
         entropy_rate=gained + balance_weight * (math.log2(n_pixels) - size_entropy),
         size_entropy=size_entropy,
         balance_weight=balance_weight,
         n_clusters=sizes.size,
     )
-    labels = number_clusters(parents).reshape(graph.height, graph.width)
-    return GreedyPartition(labels, edges, scores * per_bit + balance_weight, objective)
+    labels = joins.labels.reshape(graph.height, graph.width)
+    gains = joins.scores * per_bit + balance_weight
+    return GreedyPartition(labels, joins.edges, gains, objective)
 
 
 def partition_objective(

@@ -15,11 +15,24 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from crosscity.superpixels.scores import (
+    Distances,
+    Floats,
+    Tables,
+    chord,
+    entropy,
+    make_tables,
+    x_log_x,
+)
+
 MAX_PIXELS = 2**29 - 1
 """Edge numbers are 32-bit and an eight-connected pixel owns four of them."""
 
 GREY_LEVELS_OF_UINT16 = 257.0
 """65535 / 255: 16-bit values are measured in 8-bit grey levels, so sigma keeps its meaning."""
+
+SLACK = 1e-4
+"""A guess from chords is less below the entropy than this."""
 
 
 @dataclass(frozen=True)
@@ -29,33 +42,55 @@ class PixelGraph:
     Attributes:
         height: Rows of the picture.
         width: Columns of the picture.
-        pixels: (H * W,) records. `distances`: (D,) unsigned, the L1 colour distance along each
-            edge in the picture's own levels. `loop`, `loop_log` and `parent` are for the greedy,
-            which wants all about a pixel in one place.
+        distances: (H * W, D) unsigned; the L1 colour distance along each edge in the picture's
+            own levels.
         absent: The distance, larger than any, of an edge that would leave the picture.
-        weights: (2, levels) float64; the weight of a straight and of a diagonal edge by distance.
-        directions: D, the number of edges that each pixel owns: 4 or 2.
+        tables: Weights by distance, and their logarithms.
+        loops: (H * W,) float64; l of every pixel, the sum of its edges' weights.
+        total: The sum of all l.
+        largest_entropy: The largest entropy part of a first edge's score, which sets λ.
     """
 
     height: int
     width: int
-    pixels: npt.NDArray[np.void]
+    distances: Distances
     absent: int
-    weights: npt.NDArray[np.float64]
-    directions: int
+    tables: Tables
+    loops: Floats
+    total: float
+    largest_entropy: float
 
 
-def _record(distance: type[np.unsignedinteger[Any]], directions: int) -> np.dtype[np.void]:
-    """What is kept of a pixel: 32 bytes for 8-bit pictures, half a cache line."""
-    return np.dtype(
-        [
-            ("loop", np.float64),
-            ("loop_log", np.float64),
-            ("parent", np.int32),
-            ("distances", distance, (directions,)),
-        ],
-        align=True,
-    )
+@njit(cache=True, nogil=True)
+def _row_distances(
+    image: npt.NDArray[np.unsignedinteger[Any]],
+    distances: npt.NDArray[np.unsignedinteger[Any]],
+    y: int,
+    direction: int,
+    step_x: int,
+    step_y: int,
+    absent: int,
+) -> int:
+    """Fills one direction's distances of a row; returns the largest."""
+    height, width, channels = image.shape
+    largest = np.int64(0)
+    first, last = max(0, -step_x), width - max(0, step_x)
+    if y + step_y >= height:
+        last = first
+    for x in range(first):
+        distances[y, x, direction] = absent
+    for x in range(last, width):
+        distances[y, x, direction] = absent
+    if last == first:
+        distances[y, :, direction] = absent
+    for x in range(first, last):
+        total = np.int64(0)
+        for channel in range(channels):
+            here = np.int64(image[y, x, channel])
+            total += abs(here - np.int64(image[y + step_y, x + step_x, channel]))
+        distances[y, x, direction] = total
+        largest = max(largest, total)
+    return int(largest)
 
 
 @njit(cache=True, nogil=True)
@@ -65,26 +100,71 @@ def _fill_distances(
     absent: int,
 ) -> int:
     """Fills (H, W, D) distances, `absent` where an edge would leave; returns the largest."""
-    height, width, channels = image.shape
-    offsets_x = (1, 0, 1, -1)
-    offsets_y = (0, 1, 1, 1)
-    largest = np.int64(0)
-    for y in range(height):
-        for x in range(width):
-            for direction in range(distances.shape[2]):
-                to_x = x + offsets_x[direction]
-                to_y = y + offsets_y[direction]
-                if to_x < 0 or to_x >= width or to_y >= height:
-                    distances[y, x, direction] = absent
-                    continue
-                total = np.int64(0)
-                for channel in range(channels):
-                    total += abs(
-                        np.int64(image[y, x, channel]) - np.int64(image[to_y, to_x, channel])
-                    )
-                distances[y, x, direction] = total
-                largest = max(largest, total)
-    return int(largest)
+    largest = 0
+    for y in range(image.shape[0]):
+        largest = max(largest, _row_distances(image, distances, y, 0, 1, 0, absent))
+        largest = max(largest, _row_distances(image, distances, y, 1, 0, 1, absent))
+        if distances.shape[2] == 4:
+            largest = max(largest, _row_distances(image, distances, y, 2, 1, 1, absent))
+            largest = max(largest, _row_distances(image, distances, y, 3, -1, 1, absent))
+    return largest
+
+
+@njit(cache=True, nogil=True)
+def fill_loops(
+    distances: npt.NDArray[np.unsignedinteger[Any]],
+    absent: int,
+    weights: Floats,
+    offsets: npt.NDArray[np.int64],
+    loops: Floats,
+) -> float:
+    """Sums the weights at every pixel, in the order of the edges; returns the sum of all."""
+    loops[:] = 0.0
+    for pixel in range(loops.size):
+        for direction in range(offsets.size):
+            distance = distances[pixel, direction]
+            if distance != absent:
+                weight = weights[direction >> 1, distance]
+                loops[pixel] += weight
+                loops[pixel + offsets[direction]] += weight
+    total = 0.0
+    for pixel in range(loops.size):
+        total += loops[pixel]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _largest_entropy(
+    distances: npt.NDArray[np.unsignedinteger[Any]],
+    absent: int,
+    tables: Tables,
+    offsets: npt.NDArray[np.int64],
+    loops: Floats,
+) -> float:
+    """The largest entropy part of a first edge's score."""
+    # Logarithms only for edges that the table of f cannot rule out.
+    weights, weight_logs, _, chords = tables
+    largest = 0.0
+    for pixel in range(loops.size):
+        loop = loops[pixel]
+        log = x_log_x(loop)
+        for direction in range(offsets.size):
+            distance = distances[pixel, direction]
+            if distance == absent:
+                continue
+            other = loops[pixel + offsets[direction]]
+            weight = weights[direction >> 1, distance]
+            weight_log = weight_logs[direction >> 1, distance]
+            guess = log - chord(chords, loop - weight)
+            guess += chord(chords, other) - chord(chords, other - weight)
+            if guess - 2.0 * weight_log + SLACK > largest:
+                largest = max(largest, entropy(loop, other, weight, weight_log))
+    return largest
+
+
+def edge_offsets(width: int, directions: int) -> npt.NDArray[np.int64]:
+    """The raster distance to the neighbour in each direction."""
+    return np.array([1, width, width + 1, width - 1][:directions], dtype=np.int64)
 
 
 def pixel_graph(image: npt.NDArray[Any], sigma: float, connectivity: int) -> PixelGraph:
@@ -107,11 +187,15 @@ def pixel_graph(image: npt.NDArray[Any], sigma: float, connectivity: int) -> Pix
     height, width, channels = layers.shape
     directions = 4 if connectivity == 8 else 2
     is_bytes = layers.dtype == np.uint8
-    kind = _record(np.uint16 if is_bytes else np.uint32, directions)
-    pixels = np.empty((height, width), dtype=kind)
     absent = 2**16 - 1 if is_bytes else 2**32 - 1
-    largest = _fill_distances(layers, pixels["distances"], absent)
+    distances = np.empty((height, width, directions), np.uint16 if is_bytes else np.uint32)
+    largest = _fill_distances(layers, distances, absent)
     unit = 1.0 if is_bytes else GREY_LEVELS_OF_UINT16
     scaled = np.arange(largest + 1, dtype=np.float64) / (channels * sigma * unit)
-    weights = np.stack([np.exp(-0.5 * scaled**2), np.exp(-(scaled**2))])
-    return PixelGraph(height, width, pixels.reshape(-1), absent, weights, directions)
+    tables = make_tables(np.stack([np.exp(-0.5 * scaled**2), np.exp(-(scaled**2))]))
+    flat = distances.reshape(-1, directions)
+    offsets = edge_offsets(width, directions)
+    loops = np.empty(height * width, dtype=np.float64)
+    total = fill_loops(flat, absent, tables.weights, offsets, loops)
+    unit = _largest_entropy(flat, absent, tables, offsets, loops)
+    return PixelGraph(height, width, flat, absent, tables, loops, total, unit)

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from crosscity.superpixels import entropy_rate_superpixels, greedy_partition
+from crosscity.superpixels.lazy_greedy import balance_rate, join_greedily
+from crosscity.superpixels.pixel_graph import pixel_graph
 
 Edge = tuple[int, int, float]
 
@@ -94,6 +96,23 @@ def greedy_by_definition(
     return labels, objective(chosen), weight_of_balance
 
 
+def tie_number(place: int) -> int:
+    """The documented number that decides between equal scores."""
+    number = (place * 0x9E3779B1) % 2**32
+    number ^= number >> 15
+    number = (number * 0x85EBCA77) % 2**32
+    return number ^ (number >> 13)
+
+
+def numbers_of(edges: list[Edge], width: int, connectivity: int) -> list[int]:
+    """Documented edge numbers: the upper pixel's raster index times D, plus the direction."""
+    directions = connectivity // 2
+    steps = [1, width, width + 1, width - 1]
+    if width == 1:
+        return [i * directions + 1 for i, _, _ in edges]
+    return [i * directions + steps.index(j - i) for i, j, _ in edges]
+
+
 def greedy_by_scores(
     image: npt.NDArray, n: int, balance: float, sigma: float, connectivity: int
 ) -> list[int]:
@@ -103,6 +122,8 @@ def greedy_by_scores(
         return x * math.log(x) if x > 0 else 0.0
 
     edges = weighted_edges(image, sigma, connectivity)
+    numbers = numbers_of(edges, image.shape[1], connectivity)
+    ties = {edge: -tie_number(number) for edge, number in zip(edges, numbers, strict=True)}
     n_pixels = image.shape[0] * image.shape[1]
     left = [0.0] * n_pixels
     for i, j, weight in edges:
@@ -111,22 +132,21 @@ def greedy_by_scores(
 
     def entropy(edge: Edge) -> float:
         i, j, weight = edge
-        return (
-            (f(left[i]) - f(left[i] - weight)) + (f(left[j]) - f(left[j] - weight)) - 2 * f(weight)
-        )
+        here, there = f(left[i]) - f(left[i] - weight), f(left[j]) - f(left[j] - weight)
+        return round((here + there - 2 * f(weight)) * 2**44) / 2**44
 
     largest = max(entropy(edge) for edge in edges) or 1.0
     rate = balance * n * largest / (1 - 2 / n_pixels) / (n_pixels * math.log(2))
     labels = list(range(n_pixels))
     for _ in range(n_pixels - n):
         size = {label: labels.count(label) for label in set(labels)}
-        best, best_score = None, -math.inf
+        best, best_score = None, (-math.inf, 0)
         for edge in edges:
             a, b = labels[edge[0]], labels[edge[1]]
             if a == b:
                 continue
             lost = f(size[a] + size[b]) - f(size[a]) - f(size[b])
-            score = entropy(edge) - rate * lost
+            score = (entropy(edge) - rate * lost, ties[edge])
             if score > best_score:
                 best, best_score = edge, score
         assert best is not None
@@ -181,12 +201,33 @@ def test_gains_add_up_to_the_objective() -> None:
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize(("n", "connectivity"), [(1, 8), (5, 8), (5, 4)])
-def test_ties_go_to_the_first_edge(levels: int, n: int, connectivity: int) -> None:
+def test_ties_are_decided_as_documented(levels: int, n: int, connectivity: int) -> None:
     # Pictures of few levels are full of equal scores.
     image = np.random.default_rng([levels, n]).integers(0, levels, (6, 6), dtype=np.uint8) * 4
     labels = greedy_by_scores(image, n, 0.5, 5.0, connectivity)
     ours = entropy_rate_superpixels(image, n, connectivity=connectivity)
     np.testing.assert_array_equal(ours.ravel(), in_raster_order(labels))
+
+
+def patches(rng: np.random.Generator) -> npt.NDArray:
+    base = np.kron(rng.integers(0, 120, (3, 4, 3)), np.ones((5, 5, 1)))
+    return np.clip(base + rng.normal(0, 5, base.shape), 0, 255).astype(np.uint8)
+
+
+def flat_parts(rng: np.random.Generator) -> npt.NDArray:
+    return np.kron(rng.integers(0, 4, (3, 3)) * 9, np.ones((6, 5), int)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("picture", [patches, flat_parts])
+@pytest.mark.parametrize(("n", "connectivity"), [(3, 8), (12, 8), (6, 4)])
+def test_windows_do_not_change_the_result(picture: Callable, n: int, connectivity: int) -> None:
+    image = picture(np.random.default_rng([n, connectivity]))
+    expected = in_raster_order(greedy_by_scores(image, n, 0.5, 5.0, connectivity))
+    for window in (2, 3, 7, 9, 126):
+        graph = pixel_graph(image, 5.0, connectivity)
+        joins = join_greedily(graph, n, balance_rate(graph, n, 0.5), window=window, record=True)
+        np.testing.assert_array_equal(joins.labels, expected)
+        assert (np.diff(joins.scores) <= 0).all()
 
 
 @pytest.mark.slow
