@@ -52,7 +52,7 @@ class Turn:
 
 def search_fov(fov: float, degrees: float) -> float:
     """Field of view that shows a view of `fov` turned by up to so many degrees to both sides."""
-    return min(150.0, fov + 2.0 * degrees)
+    return float(min(150.0, fov + 2.0 * degrees))
 
 
 def relative_turn(reference: Image, fov: float, other: Image, other_fov: float) -> Turn:
@@ -87,7 +87,7 @@ def _half_height(reference: Image, fov: float, other: Image, other_fov: float) -
         for picture, angle in ((reference, fov), (other, other_fov))
     ]
     # At its sides, a view shows less above and below the middle row's ends than in its middle.
-    return min(_HALF_HEIGHT, 0.9 * both[0], 0.9 * both[1] - _SLACK)
+    return float(min(_HALF_HEIGHT, 0.9 * both[0], 0.9 * both[1] - _SLACK))
 
 
 def _strip(
@@ -103,11 +103,11 @@ def _strip(
     tangent = np.arange(rows, -rows - 1, -1) * unit
     x = (width - 1) / 2 + focal * np.tan(azimuth)[None, :]
     y = (height - 1) / 2 - focal * tangent[:, None] / np.cos(azimuth)[None, :]
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.float32)
     # What is finer than the strip's steps would only be noise in it.
     sigma = 0.5 * focal * unit
     if sigma > 0.3:
-        grey = cv2.GaussianBlur(grey, (0, 0), sigma)
+        grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), sigma), dtype=np.float32)
     maps = [np.broadcast_to(m, (len(tangent), len(azimuth))).astype(np.float32) for m in (x, y)]
     found = cv2.remap(grey, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(found, dtype=np.float32)

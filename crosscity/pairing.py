@@ -142,6 +142,7 @@ def make_pairs(
     test_places: int,
     seed: int,
     max_degrees_apart: float = 15.0,
+    test_margin_metres: float = 0.0,
 ) -> Pairs:
     """Chooses one pair for each place and heading, and holds places out for the test.
 
@@ -153,6 +154,8 @@ def make_pairs(
 
     Where the provider gives a split for any capture, that split is used: a place is held out if
     any of its captures is "test". Otherwise `held_out_places` chooses among the paired places.
+    Pairs of other places that lie within a margin of a test pair are dropped: they show what it
+    shows, from a few steps away.
 
     Args:
         captures: The captures of one city.
@@ -162,6 +165,8 @@ def make_pairs(
         seed: Fixes which.
         max_degrees_apart: Largest difference of heading; the default leaves room for a compass
             and is far below the 180 degrees between the two views of the cross-city data set.
+        test_margin_metres: Least distance of training places to test places, metres; what has no
+            position is not checked.
 
     Returns:
         The pairs, their split, and what was dropped.
@@ -186,15 +191,52 @@ def make_pairs(
         held_out = frozenset(place for place, side in given if side == "test")
     else:
         held_out = held_out_places(places, test_places, seed)
+    test = np.array([place in held_out for place in places], dtype=np.bool_)
+    near = within_margin(captures, np.stack([a, b]), test, test_margin_metres)
+    for row in np.flatnonzero(near):
+        reason = f"closer than {test_margin_metres:g} metres to a test place"
+        captures_of = (int(min(a[row], b[row])), int(max(a[row], b[row])))
+        dropped.append(Dropped(places[row], captures_of, reason))
+    a, b, test = a[~near], b[~near], test[~near]
     return Pairs(
         a=a,
         b=b,
         metres_apart=_metres(captures, a, b),
         days_apart=np.abs(captures.days[b] - captures.days[a]),
-        test=np.array([place in held_out for place in places], dtype=np.bool_),
+        test=test,
         test_places=held_out,
         dropped=tuple(dropped),
     )
+
+
+def within_margin(
+    captures: CaptureTable,
+    pairs: npt.NDArray[np.int64],
+    test: npt.NDArray[np.bool_],
+    metres: float,
+) -> npt.NDArray[np.bool_]:
+    """Which pairs that are not of the test lie too near to one that is.
+
+    Args:
+        captures: The captures.
+        pairs: (2, n) rows of the captures of each pair.
+        test: (n,) which pairs are of the test.
+        metres: Least distance between any two of their captures.
+
+    Returns:
+        (n,) bool.
+    """
+    near = np.zeros(len(test), dtype=np.bool_)
+    if metres <= 0:
+        return near
+    held = np.unique(pairs[:, test])
+    for row in np.flatnonzero(~test):
+        ends = pairs[:, row][:, None]
+        apart = haversine_metres(
+            captures.lat[ends], captures.lon[ends], captures.lat[held], captures.lon[held]
+        )
+        near[row] = bool((apart < metres).any())  # NaN is not
+    return near
 
 
 def held_out_places(place_ids: Iterable[str], test_places: int, seed: int) -> frozenset[str]:

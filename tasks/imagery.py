@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,25 @@ from adapters.store import ArtifactRef, Store
 from tasks.errors import InputError
 from tasks.schemas import IMAGERY, OK
 from tasks.tables import Row, read_rows
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Where an image comes from, for the credits.
+
+    Attributes:
+        image_id: The image.
+        licence: Its licence.
+        attribution: Whom to credit.
+        page_url: Where a person can look at the original, ``None`` if nowhere.
+        taken: The day or month, ``None`` if unknown.
+    """
+
+    image_id: str
+    licence: str
+    attribution: str
+    page_url: str | None
+    taken: str | None
 
 
 class Imagery:
@@ -49,3 +70,24 @@ class Imagery:
             terms = (str(row["licence"]), str(row["attribution"]))
             counts[terms] = counts.get(terms, 0) + 1
         return [(licence, whom, count) for (licence, whom), count in sorted(counts.items())]
+
+    def sources(self) -> list[ImageSource]:
+        """Every image with its terms, by attribution and id."""
+        found = [
+            ImageSource(
+                image_id=image_id,
+                licence=str(row["licence"]),
+                attribution=str(row["attribution"]),
+                page_url=row["page_url"],
+                taken=_taken(row),
+            )
+            for image_id, row in self._rows.items()
+        ]
+        return sorted(found, key=lambda source: (source.attribution, source.image_id))
+
+
+def _taken(row: Row) -> str | None:
+    moment = row["captured_at"]
+    if moment is None:
+        return None
+    return str(moment.strftime("%Y-%m" if row["time_precision"] == "month" else "%Y-%m-%d"))

@@ -23,6 +23,10 @@ CAPTURES: Final = pa.schema(
         pa.field("attribution", pa.string(), nullable=False),
         pa.field("page_url", pa.string()),
         pa.field("split", pa.string()),
+        pa.field("time_precision", pa.string()),  # "second", "day" or "month"
+        pa.field("source_id", pa.string()),  # the picture's name at the service
+        pa.field("sequence", pa.string()),  # what the pictures of one drive share there
+        pa.field("aligned_to", pa.string()),  # the image that fixes this one's exact heading
     ]
 )
 """What a provider lists, before any image is fetched."""
@@ -35,6 +39,8 @@ IMAGERY: Final = pa.schema(
         pa.field("artifact", pa.string()),  # <kind>/<city>/<key> that holds the file
         pa.field("file", pa.string()),
         pa.field("sha256", pa.string()),
+        pa.field("heading_offset", pa.float64()),  # degrees, added to what the compass says
+        pa.field("overlap", pa.float64()),  # correlation with the image it is aligned to
         pa.field("status", pa.string(), nullable=False),  # "ok" or "failed"
         pa.field("reason", pa.string()),
     ]

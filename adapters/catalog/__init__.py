@@ -26,9 +26,17 @@ from adapters.catalog.model import (
     Training,
     Transfer,
 )
+from adapters.catalog.providers import (
+    BudgetEntry,
+    GoogleProvider,
+    MapillaryProvider,
+    PanoramaxProvider,
+    ServiceProvider,
+)
 
 __all__ = [
     "Area",
+    "BudgetEntry",
     "CamVidSet",
     "Catalog",
     "CatalogError",
@@ -41,8 +49,12 @@ __all__ = [
     "FileSet",
     "FolderProvider",
     "FolderSet",
+    "GoogleProvider",
+    "MapillaryProvider",
+    "PanoramaxProvider",
     "PriorSettings",
     "SegmenterEntry",
+    "ServiceProvider",
     "SimulatedLabels",
     "SimulatedProvider",
     "SimulatedSet",

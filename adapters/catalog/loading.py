@@ -142,7 +142,9 @@ Key = tuple[str | int, ...]
 
 def _location(loc: Iterable[str | int]) -> Key:
     """Drops the parts that pydantic adds for unions and for keys of mappings."""
-    union_tags = {"simulated", "folder", "cross_city", "cityscapes", "synthia", "camvid", "[key]"}
+    services = {"panoramax", "mapillary", "google"}
+    sets = {"simulated", "folder", "cross_city", "cityscapes", "synthia", "camvid"}
+    union_tags = {*services, *sets, "[key]"}
     parts = list(loc)
     # A tag stands right behind the field that holds the union; a city may carry such a name.
     return tuple(

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
+
+from adapters.catalog.entry import Entry
+from adapters.catalog.providers import (
+    GoogleProvider,
+    MapillaryProvider,
+    PanoramaxProvider,
+    ServiceProvider,
+)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 """Names become folder names and deployment names, so they are kept to lower case and digits."""
@@ -16,12 +24,6 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 Changes = dict[str, bool | int | float | str | list[float]]
 """Settings of the science by field name; the science checks them."""
-
-
-class Entry(BaseModel):
-    """Base of all entries: unknown keys are errors, so a misspelt setting is never ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
@@ -161,7 +163,10 @@ class PriorSettings(Entry):
 class City(Entry):
     """A city to adapt to."""
 
-    provider: Annotated[SimulatedProvider | FolderProvider, Field(discriminator="kind")]
+    provider: Annotated[
+        SimulatedProvider | FolderProvider | PanoramaxProvider | MapillaryProvider | GoogleProvider,
+        Field(discriminator="kind"),
+    ]
     area: Area | None = Field(default=None, description="where; providers of folders need none")
     places: int = Field(default=1600, ge=1, le=1_000_000, description="places to harvest")
     test_places: int = Field(default=100, ge=0, description="of these, held out for the test")
@@ -186,6 +191,27 @@ class City(Entry):
     schedule: str | None = Field(
         default=None, description="cron line (UTC) of readapt-city, e.g. '0 3 * * 1'"
     )
+    watch_schedule: str | None = Field(
+        default=None, description="cron line (UTC) of watch-city, which looks for new imagery"
+    )
+    lookback_days: float = Field(
+        default=30.0,
+        ge=0,
+        description="watch-city looks so far behind the last listing: people upload late",
+    )
+    test_margin_metres: float | None = Field(
+        default=None,
+        ge=0,
+        description="no training place lies so near to a test place; null: 50 for street-view "
+        "services, 0 for simulated cities and folders, whose places are worlds of their own",
+    )
+
+    @property
+    def test_margin(self) -> float:
+        """`test_margin_metres`, with its default by provider."""
+        if self.test_margin_metres is not None:
+            return self.test_margin_metres
+        return 50.0 if isinstance(self.provider, ServiceProvider) else 0.0
 
     @model_validator(mode="after")
     def _places_suffice(self) -> Self:
@@ -196,6 +222,8 @@ class City(Entry):
             )
         if self.provider.kind == "simulated" and self.area is None:
             raise ValueError("a simulated city needs an area")
+        if isinstance(self.provider, ServiceProvider) and self.area is None:
+            raise ValueError(f"a city of {self.provider.kind} needs an area")
         return self
 
 

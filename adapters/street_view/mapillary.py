@@ -140,7 +140,15 @@ class MapillaryStreetView(ServiceStreetView):
             (size, side, round(side * ratio))
             for size, side in zip(_SIZES, (min(1024, width), min(2048, width), width), strict=True)
         ]
-        return self._whole_picture(shot, view, sizes)
+        try:
+            return self._whole_picture(shot, view, sizes)
+        except ServiceError as error:
+            if error.status not in (403, 404, 410):
+                raise
+            # The addresses have expired.
+            shot = self._look_up(shot.source_id)
+            self._cache.note(shot)
+            return self._whole_picture(shot, view, sizes)
 
 
 def _read(record: object) -> Shot:

@@ -422,7 +422,9 @@ class ServiceStreetView(ABC):
         fitting = [s for s in sizes if s[0] in addresses and s[1] * s[2] <= MAX_PIXELS]
         if not fitting:
             raise StreetViewError(f"Picture {shot.source_id} has no size that can be read.")
-        needed = FINE_ENOUGH * self._needed(shot, view)
+        # What the harvest will want of it as well: no picture is downloaded in two sizes.
+        usual = View(0.0, 0.0, self.plan.fov, *self.plan.image_size)
+        needed = FINE_ENOUGH * max(self._needed(shot, view), self._needed(shot, usual))
         chosen = next((s for s in fitting if s[1] >= needed), fitting[-1])
         image = self._decoded(
             self._download(shot.source_id, chosen[0], addresses[chosen[0]]), shot.source_id

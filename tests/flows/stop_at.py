@@ -34,9 +34,9 @@ def nth(module: object, name: str, n: int) -> None:
 
 
 if moment == "harvest":
-    from tasks import harvest
+    from tasks import fetching
 
-    nth(harvest, "_fetch_one", 7)  # in the second of four parts
+    nth(fetching, "_fetch_one", 7)  # in the second of four parts
 elif moment == "priors":
     from tasks import priors
 

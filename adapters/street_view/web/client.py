@@ -59,6 +59,7 @@ class Manners:
         attempts: How often a request is made before it is given up.
         first_wait: Seconds; the n-th repetition waits up to 2^n times as long, at random.
         longest_wait: Seconds; a service that asks for more stops the harvest.
+        patience: So many requests in a row that were given up stop the harvest.
         max_json_bytes: Largest list or record, unpacked.
         max_image_bytes: Largest picture.
     """
@@ -71,6 +72,7 @@ class Manners:
     attempts: int = 5
     first_wait: float = 1.0
     longest_wait: float = 300.0
+    patience: int = 10
     max_json_bytes: int = 1 << 26
     max_image_bytes: int = 1 << 26
 
@@ -166,7 +168,7 @@ class WebClient:
         return self._ask("GET", address, query, None, self.manners.max_image_bytes, usd)
 
     def __getstate__(self) -> dict[str, Any]:
-        live = {"_slots", "_local", "_random"}
+        live = {"_slots", "_local", "_random", "_given_up"}
         return {name: value for name, value in self.__dict__.items() if name not in live}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -176,6 +178,7 @@ class WebClient:
     def _start(self) -> None:
         self._slots = threading.BoundedSemaphore(self.manners.concurrency)
         self._local = threading.local()
+        self._given_up = 0
         self._random = random.Random()  # noqa: S311 - it spreads waits, it guards nothing
 
     @property
@@ -206,7 +209,8 @@ class WebClient:
         for attempt in range(1, self.manners.attempts + 1):
             try:
                 with self._slots:
-                    return self._follow(method, address, query, body, limit, usd)
+                    data = self._follow(method, address, query, body, limit, usd)
+                self._given_up = 0  # two threads may miscount by one, which harms nothing
             except AddressError as error:
                 raise ServiceError(
                     f"{self.service} cannot be asked for {shown}: {error}; if you trust that "
@@ -214,6 +218,8 @@ class WebClient:
                 ) from None
             except _PassingError as fault:
                 self._wait_after(fault, attempt, shown)
+            else:
+                return data
         raise AssertionError("the last attempt either answers or raises")
 
     def _wait_after(self, fault: _PassingError, attempt: int, shown: str) -> None:
@@ -225,9 +231,15 @@ class WebClient:
                 fault.status,
             )
         if attempt == manners.attempts:
-            raise ServiceUnavailable(
-                f"{self.service} did not give {shown} in {attempt} attempts ({fault}): run again "
-                "later; what was fetched so far is kept.",
+            self._given_up += 1
+            if self._given_up >= manners.patience:
+                raise ServiceUnavailable(
+                    f"{self.service} failed {self._given_up} times in a row ({fault}): run again "
+                    "later; what was fetched so far is kept.",
+                    fault.status,
+                )
+            raise ServiceError(
+                f"{self.service} did not give {shown} in {attempt} attempts ({fault}).",
                 fault.status,
             )
         if fault.wait is not None:
@@ -309,7 +321,8 @@ class WebClient:
         said = self._said(answer, deadline)
         if status in _RETRIED:
             return _PassingError(f"status {status}{said}", status, _retry_after(answer))
-        if status in _REFUSED:
+        trusted = bool(self._secret.headers or self._secret.query)
+        if status in _REFUSED and trusted and self.addresses.same_origin(answer.url):
             return AccessRefused(
                 f"{self.service} refused access to {shown} (status {status}{said}): "
                 f"{self._advice}.",

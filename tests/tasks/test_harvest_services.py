@@ -1,0 +1,398 @@
+"""Harvests over HTTP, from a catalog entry to pairs and priors, with each provider's real code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from adapters.catalog import CatalogError
+from adapters.images import decode_image
+from adapters.street_view.base import StreetViewError
+from adapters.street_view.web.errors import AccessRefused, BudgetSpent, HarvestStopped
+from tasks.errors import InputError, TooManyFailures
+from tasks.harvest import (
+    NO_OVERLAP,
+    choose_pairs,
+    harvest_part,
+    harvest_parts,
+    join_imagery,
+    list_captures,
+)
+from tasks.imagery import Imagery
+from tasks.workspace import open_workspace
+
+AREA = {"bbox": [139.699, 35.6595, 139.701, 35.663]}
+QUICK = {"requests_per_second": 100.0, "tile_metres": 5000.0}
+
+
+def ref_of(made: Any) -> Any:
+    """A step's result: a reference, or the state that says that it was found."""
+    return made if hasattr(made, "digest") else made.result()
+
+
+def harvest(catalog: Path) -> Any:
+    """The steps of harvest-city, without a server."""
+    path = str(catalog)
+    captures = ref_of(list_captures.fn("tokyo", path))
+    parts = [
+        ref_of(harvest_part.fn(captures, part, "tokyo", path))
+        for part in harvest_parts(captures, "tokyo", path)
+    ]
+    return ref_of(choose_pairs.fn(ref_of(join_imagery.fn(parts, "tokyo", path)), "tokyo", path))
+
+
+@dataclass
+class City:
+    """A catalog entry and the server behind it."""
+
+    server: Any
+    write: Callable[..., Path]
+    kind: str
+    folder: Path
+
+    def catalog(self, provider: dict[str, Any] | None = None, **city: Any) -> Path:
+        settings: dict[str, Any] = {"kind": self.kind, "base_url": self.server.url, **QUICK}
+        if self.kind == "mapillary":
+            settings["token"] = self.server.token
+        if self.kind == "google":
+            settings |= {"key": self.server.key, "agreement": "contract 4711"}
+        entry = {
+            "provider": {**settings, **(provider or {})},
+            "area": AREA,
+            "places": 10,
+            "test_places": 1,
+            "labels": None,
+            "image_size": [64, 128],
+            "pairs_per_part": 2,
+            "prior": {"downscale": 1, "superpixels": 40},
+            **city,
+        }
+        return self.write(self.folder, city=entry)
+
+    def rows(self, pattern: str) -> list[dict[str, Any]]:
+        found = sorted((self.folder / "store").glob(pattern))
+        return [row for path in found for row in pq.read_table(path).to_pylist()]
+
+
+@pytest.fixture
+def make_city(
+    services: Any, street_world: Any, write_catalog: Any, tmp_path: Path
+) -> Iterator[Callable[..., City]]:
+    running = []
+
+    def make(kind: str, world: Any = None) -> City:
+        server = services.SERVERS[kind](world or street_world)
+        server.__enter__()
+        running.append(server)
+        return City(server, write_catalog, kind, tmp_path)
+
+    yield make
+    for server in running:
+        server.__exit__()
+
+
+@pytest.mark.parametrize("kind", ["panoramax", "mapillary", "google"])
+def test_a_city_is_harvested_over_http(make_city, kind):
+    city = make_city(kind)
+    catalog = city.catalog()
+    pairs = harvest(catalog)
+    store = open_workspace(str(catalog)).store
+    summary = store.manifest(pairs).summary
+    assert summary["pairs"] == 4
+    assert (summary["train"], summary["test"]) == (3, 1)
+    assert store.current("pairs", "tokyo") == pairs
+
+    images = city.rows("imagery/tokyo/*/imagery.parquet")
+    assert len(images) == 8
+    for row in images:
+        assert row["status"] == "ok"
+        assert row["provider"] == kind
+        assert row["licence"].strip()
+        assert row["attribution"].strip()
+        assert row["page_url"].startswith("https://")
+        assert row["time_precision"] == ("month" if kind == "google" else "second")
+        data = (city.folder / "store" / row["artifact"] / row["file"]).read_bytes()
+        assert decode_image(data, "it").shape == (64, 128, 3)
+        assert b"Exif" not in data
+    # The compasses of the two drives differ by degrees; the pictures say by how many.
+    names = {"panoramax": "by_uuid", "mapillary": "by_number", "google": "by_google"}
+    source = getattr(city.server.world, names[kind])
+    for row in images:
+        if row["aligned_to"] is None:
+            assert row["heading_offset"] is None
+            continue
+        (reference,) = (r for r in images if r["image_id"] == row["aligned_to"])
+        truth = {r["image_id"]: source[r["source_id"]] for r in (row, reference)}
+        error = {k: p.heading - p.told_heading for k, p in truth.items()}
+        needed = error[reference["image_id"]] - error[row["image_id"]]
+        needed = (needed + 180) % 360 - 180
+        assert row["overlap"] > 0.22
+        assert row["heading_offset"] == pytest.approx(needed, abs=3.5)  # they also stand apart
+
+
+def test_priors_are_made_of_what_came_over_http(make_city):
+    from tasks.priors import harvested, join_priors, prior_part, prior_parts
+
+    city = make_city("panoramax")
+    catalog = str(city.catalog())
+    harvest(Path(catalog))
+    imagery, pairs = harvested("tokyo", catalog)
+    parts = [
+        ref_of(prior_part.fn(imagery, pairs, part, "tokyo", catalog))
+        for part in prior_parts(pairs, "tokyo", catalog)
+    ]
+    prior = ref_of(join_priors.fn(parts, pairs, "tokyo", catalog))
+    rows = city.rows("static_prior/tokyo/*/part-*.parquet")
+    assert len(rows) == 6  # of the training pairs
+    assert {row["status"] for row in rows} == {"ok"}
+    assert np.mean([row["matches"] for row in rows]) > 10
+    assert prior
+
+
+def test_the_same_entry_gives_the_same_bytes_and_asks_once(make_city):
+    city = make_city("panoramax")
+    catalog = city.catalog()
+    first = harvest(catalog)
+    asked = len(city.server.asked)
+    assert harvest(catalog) == first
+    assert len(city.server.asked) == asked
+    import shutil
+
+    shutil.rmtree(city.folder / "store")
+    assert harvest(catalog).digest == first.digest
+
+
+def test_credits_name_everyone(make_city):
+    city = make_city("mapillary")
+    catalog = city.catalog()
+    harvest(catalog)
+    store = open_workspace(str(catalog)).store
+    imagery = Imagery(store, store.current("imagery", "tokyo"))
+    assert imagery.credits() == [("CC-BY-SA-4.0", "mapper_a / Mapillary", 8)]
+    assert len(imagery.sources()) == 8
+    assert all(source.page_url.startswith("https://") for source in imagery.sources())
+
+
+# Stopping, resuming
+
+
+def test_a_spent_budget_stops_and_the_next_run_goes_on(make_city):
+    city = make_city("panoramax")
+    catalog = city.catalog({"budget": {"requests": 9}}, pairs_per_part=4)
+    with pytest.raises(BudgetSpent, match=r"budget of 9 requests .* what was fetched so far is"):
+        harvest(catalog)
+    assert len(city.server.asked) == 9
+    with pytest.raises(BudgetSpent):  # the same budget buys nothing more
+        harvest(catalog)
+    assert len(city.server.asked) == 9
+    fetched = city.server.paths("/api/pictures")
+    catalog = city.catalog({"budget": {"requests": 19}}, pairs_per_part=4)
+    harvest(catalog)
+    again = city.server.paths("/api/pictures")
+    assert len(again) == len(set(again)) == 8  # no picture was paid for twice
+    assert again[: len(fetched)] == fetched
+    store = open_workspace(str(catalog)).store
+    spent = store.manifest(store.current("imagery", "tokyo")).summary["spent"]
+    listed = json.loads(
+        next((city.folder / "store/captures/tokyo").glob("*/artifact.json")).read_text()
+    )
+    total = spent["requests"] + listed["summary"]["spent"]["requests"]
+    # 17 are needed; what was looked up but not fetched before the stop is asked for again.
+    assert 17 <= total == len(city.server.asked) <= 19
+
+
+def test_money_is_counted_for_what_is_billed(make_city):
+    city = make_city("google")
+    catalog = city.catalog()
+    harvest(catalog)
+    billed = len(city.server.paths("/tiles/")) + len(city.server.paths("/panoIds"))
+    store = open_workspace(str(catalog)).store
+    parts = [store.manifest(r).summary["spent"]["usd"] for r in store.artifacts("imagery_part")]
+    listing = next(store.artifacts("captures"))
+    total = sum(parts) + store.manifest(listing).summary["spent"]["usd"]
+    assert total == pytest.approx(0.002 * billed)
+    assert billed > 8
+
+
+@pytest.mark.parametrize("kind", ["panoramax", "mapillary", "google"])
+def test_passing_faults_change_nothing(make_city, services, kind):
+    clean = make_city(kind)
+    catalog = clean.catalog()
+    wanted = [row["sha256"] for row in (harvest(catalog), clean.rows("imagery/*/*/*.parquet"))[1]]
+    import shutil
+
+    shutil.rmtree(clean.folder / "store")
+    clean.server.faults += [
+        services.Fault("", status=503, headers={"Retry-After": "0"}),
+        services.Fault("jpg", "cut"),
+        services.Fault("tiles", "cut"),
+        services.Fault("", status=429, headers={"Retry-After": "0"}),
+    ]
+    harvest(catalog)
+    assert [row["sha256"] for row in clean.rows("imagery/*/*/*.parquet")] == wanted
+    assert not [f for f in clean.server.faults if f.times and f.path in ("", "jpg")] or (
+        kind == "google"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<html>Quota</html>", "not a readable"),
+        (b"", "is empty"),
+        (b"\xff\xd8\xff\xe0", "readable"),
+    ],
+)
+def test_pictures_that_are_none_become_rows_with_a_reason(make_city, services, body, words):
+    city = make_city("panoramax")
+    city.server.faults.append(services.Fault("/api/pictures", "body", body=body))
+    harvest(city.catalog(failure_limit=0.3))
+    rows = city.rows("imagery/tokyo/*/imagery.parquet")
+    (failed,) = (row for row in rows if row["status"] == "failed")
+    assert words in failed["reason"]
+    assert len(city.rows("pairs/tokyo/*/pairs.parquet")) == 3
+
+
+def test_too_many_bad_pictures_fail_the_harvest(make_city, services):
+    city = make_city("panoramax")
+    city.server.faults.append(services.Fault("/api/pictures", status=404, times=-1))
+    with pytest.raises(TooManyFailures, match="8 of 8 images failed"):
+        harvest(city.catalog())
+
+
+def test_a_decompression_bomb_is_not_decoded(make_city, services):
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    city = make_city("panoramax")
+    city.server.faults.append(services.Fault("/api/pictures", "body", body=bomb))
+    harvest(city.catalog(failure_limit=0.3))
+    rows = city.rows("imagery/tokyo/*/imagery.parquet")
+    assert ["more pixels" in row["reason"] for row in rows if row["status"] == "failed"] == [True]
+
+
+# Keys, terms and settings
+
+
+def test_google_runs_only_with_an_agreement(make_city):
+    city = make_city("google")
+    for agreement in (None, "", "  "):
+        with pytest.raises(StreetViewError, match=r"policies forbid image analysis.*`agreement`"):
+            harvest(city.catalog({"agreement": agreement}))
+    assert city.server.asked == []
+
+
+def test_the_undocumented_history_is_asked_only_where_it_is_opted_for(make_city):
+    city = make_city("google")
+    city.server.across_drives = False
+    with pytest.raises(InputError, match="no place with two of them"):
+        harvest(city.catalog())
+    assert city.server.paths("photometa") == []
+    harvest(city.catalog({"unofficial_history": True, "history_url": city.server.url}))
+    assert city.server.paths("photometa")
+    assert len(city.rows("pairs/tokyo/*/pairs.parquet")) == 4
+    keys = [a.query.get("key") for a in city.server.asked if "photometa" in a.path]
+    assert set(keys) == {None}  # the key is not for that interface
+
+
+def test_a_missing_token_is_named_and_a_refused_one_stops_at_once(make_city, monkeypatch):
+    city = make_city("mapillary")
+    monkeypatch.delenv("NO_SUCH_TOKEN", raising=False)
+    with pytest.raises(CatalogError, match=r"cities.tokyo.provider.token .* NO_SUCH_TOKEN"):
+        harvest(city.catalog({"token": "${NO_SUCH_TOKEN}"}))
+    monkeypatch.setenv("NO_SUCH_TOKEN", "MLY|wrong")
+    with pytest.raises(AccessRefused, match="Mapillary refused access") as told:
+        harvest(city.catalog({"token": "${NO_SUCH_TOKEN}"}))
+    assert "MLY|wrong" not in str(told.value)
+    assert isinstance(told.value, HarvestStopped)
+    assert len(city.server.asked) == 1
+
+
+def test_a_base_url_must_be_safe(make_city):
+    city = make_city("panoramax")
+    with pytest.raises(InputError, match="must start with https"):
+        harvest(city.catalog({"base_url": "http://panoramax.example"}))
+
+
+def test_an_area_without_pairs_is_said_before_anything_is_fetched(make_city):
+    city = make_city("panoramax")
+    with pytest.raises(InputError, match=r"8 usable pictures .* no place with two of them"):
+        harvest(city.catalog(min_days_apart=100_000))
+    assert city.server.paths("pictures") == []
+
+
+def test_licences_that_are_not_accepted_are_left_out_and_told(make_city, services, street_world):
+    pictures = [
+        services.moved(p, p.number, licence="proprietary" if p.number < 2 else p.licence)
+        for p in street_world.pictures
+    ]
+    city = make_city("panoramax", services.World(pictures))
+    harvest(city.catalog())
+    listing = json.loads(
+        next((city.folder / "store/captures/tokyo").glob("*/artifact.json")).read_text()
+    )
+    assert listing["summary"]["rejected"] == {"its licence is proprietary": 2}
+    assert len(city.rows("pairs/tokyo/*/pairs.parquet")) == 3
+
+
+# Pairs
+
+
+def test_views_that_show_something_else_are_no_pair(make_city, services, street_world):
+    # The second drive's picture at the first place is of another street.
+    wrong = street_world.pictures[7].jpeg
+    pictures = [
+        services.moved(p, p.number, jpeg=wrong if p.number == 1 else p.jpeg)
+        for p in street_world.pictures
+    ]
+    city = make_city("panoramax", services.World(pictures))
+    pairs = harvest(city.catalog())
+    summary = open_workspace(str(city.folder / "data_catalog.yaml")).store.manifest(pairs).summary
+    assert summary["pairs"] == 3
+    assert summary["dropped"] == {NO_OVERLAP: 1}
+
+
+def test_two_headings_give_two_pairs_a_place(make_city):
+    city = make_city("panoramax")
+    pairs = harvest(city.catalog({"headings": [0, 180]}))
+    rows = city.rows("pairs/tokyo/*/pairs.parquet")
+    assert len(rows) + sum(
+        open_workspace(str(city.folder / "data_catalog.yaml")).store.manifest(pairs)
+        .summary["dropped"].values()
+    ) == 8  # fmt: skip
+    assert len(rows) >= 7
+
+
+def test_no_training_place_lies_within_the_margin_of_a_test_place(make_city):
+    city = make_city("panoramax")
+    pairs = harvest(city.catalog(test_margin_metres=70.0))  # places are 60 m apart
+    summary = open_workspace(str(city.folder / "data_catalog.yaml")).store.manifest(pairs).summary
+    assert summary["test"] == 1
+    dropped = summary["dropped"]["closer than 70 metres to a test place"]
+    assert dropped in (1, 2)
+    assert summary["train"] == 3 - dropped
+
+
+def test_the_time_of_the_last_listing_is_noted(make_city):
+    city = make_city("panoramax")
+    harvest(city.catalog())
+    listing = json.loads(
+        next((city.folder / "store/captures/tokyo").glob("*/artifact.json")).read_text()
+    )
+    at = datetime.fromisoformat(listing["summary"]["listed_at"])
+    assert abs((datetime.now(UTC) - at).total_seconds()) < 300
