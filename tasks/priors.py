@@ -54,7 +54,10 @@ class PairPrior:
 
 
 def extract_prior(
-    image_a: npt.NDArray[np.uint8], image_b: npt.NDArray[np.uint8], settings: PriorSettings
+    image_a: npt.NDArray[np.uint8],
+    image_b: npt.NDArray[np.uint8],
+    settings: PriorSettings,
+    device: str = "cpu",
 ) -> PairPrior:
     """Matches two images of one place and marks the superpixels that stayed the same.
 
@@ -62,6 +65,7 @@ def extract_prior(
         image_a: (H, W, 3) uint8 RGB.
         image_b: (H, W, 3) uint8 RGB of the same size.
         settings: The catalog's `prior` settings.
+        device: Where to match; superpixels are made on the processor.
 
     Raises:
         ValueError: The sizes differ, or an image is too small to match.
@@ -74,6 +78,7 @@ def extract_prior(
         image_b,
         downscale=settings.downscale,
         search_radius=settings.search_radius,
+        device=device,
         threads=1,  # the cores are busy with other pairs
     )
     spacing = PATCH * settings.downscale
@@ -150,7 +155,7 @@ def prior_part(
         started = time.monotonic()
 
         def extract(pair: Row) -> list[Row]:
-            made = _prior_rows(images, pair, entry.prior)
+            made = _prior_rows(images, pair, entry.prior, workspace.compute.device)
             progress.advance(f"priors {city}", 1, len(rows))
             return made
 
@@ -279,10 +284,10 @@ def _training_pairs(workspace: Workspace, pairs: ArtifactRef) -> list[Row]:
     return [row for row in rows if row["split"] == "train"]
 
 
-def _prior_rows(images: Imagery, pair: Row, settings: PriorSettings) -> list[Row]:
+def _prior_rows(images: Imagery, pair: Row, settings: PriorSettings, device: str) -> list[Row]:
     ids = (pair["image_a"], pair["image_b"])
     try:
-        prior = extract_prior(images.read(ids[0]), images.read(ids[1]), settings)
+        prior = extract_prior(images.read(ids[0]), images.read(ids[1]), settings, device)
     except (ImageError, ValueError) as error:
         reason = " ".join(str(error).split())
         return [_failed_row(image_id, pair["pair_id"], reason) for image_id in ids]

@@ -32,9 +32,8 @@ MATCHES = pa.schema(
 
 ImageArgument = Annotated[Path, typer.Argument(help="A JPEG, PNG or WebP image.")]
 DownscaleOption = Annotated[int, typer.Option(help="Divides the image side: 1, 2 or 4.")]
-RadiusOption = Annotated[
-    float | None, typer.Option(help="Search radius in pixels; all of the image by default.")
-]
+RadiusOption = Annotated[float | None, typer.Option(help="Search radius in pixels.")]
+_PRIOR = PriorSettings()
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +49,7 @@ def match(
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file of the matches.")],
     downscale: DownscaleOption = 2,
     search_radius: RadiusOption = None,
+    device: Annotated[str, typer.Option(help="Where to match: cpu, cuda, cuda:1, …")] = "cpu",
     draw: Annotated[Path | None, typer.Option(help="Also draw the matches to this PNG.")] = None,
 ) -> None:
     """Match two images densely (DeepMatching)."""
@@ -57,7 +57,14 @@ def match(
     from crosscity.matching import deep_matching  # noqa: PLC0415
 
     first, second = _read(image_a), _read(image_b)
-    found = _told(deep_matching, first, second, downscale=downscale, search_radius=search_radius)
+    found = _told(
+        deep_matching,
+        first,
+        second,
+        downscale=downscale,
+        search_radius=search_radius,
+        device=device,
+    )
     columns = {name: getattr(found, name) for name in MATCHES.names}
     publish(output, lambda path: write_table(path, pa.table(columns, schema=MATCHES), MATCHES))
     if draw is not None:
@@ -92,10 +99,13 @@ def prior(
     image_a: ImageArgument,
     image_b: ImageArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
-    downscale: DownscaleOption = 2,
-    search_radius: RadiusOption = None,
+    downscale: DownscaleOption = _PRIOR.downscale,
+    search_radius: RadiusOption = _PRIOR.search_radius,
     number: Annotated[int, typer.Option("--superpixels", help="Superpixels an image.")] = 200,
     k: Annotated[int, typer.Option("-k", help="More than k matches make one static.")] = 3,
+    paper_rule: Annotated[
+        bool, typer.Option("--paper-rule", help="Count every match, as the paper does.")
+    ] = False,
 ) -> None:
     """Extract the static prior of two images of one place."""
     from crosscity.illustrations import draw_prior, prior_figure  # noqa: PLC0415
@@ -107,6 +117,7 @@ def prior(
         search_radius=search_radius,
         superpixels=number,
         k=k,
+        **({"coverage": 0.0, "weakest": 0.0, "neighbours": 0} if paper_rule else {}),
     )
     first, second = _read(image_a), _read(image_b)
     made = _told(extract_prior, first, second, settings)
