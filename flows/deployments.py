@@ -32,6 +32,8 @@ def deployments_yaml(catalog: Catalog, catalog_name: str) -> str:
     """
     deployments = [
         *(_pretraining(name, catalog_name) for name in catalog.segmenters),
+        *(_transfer(name, catalog_name) for name in catalog.transfers),
+        _paper_tables(catalog_name),
         *(
             _deployment(entrypoint, city, catalog_name, _schedule(catalog, city, flow))
             for flow, entrypoint in CITY_FLOWS.items()
@@ -59,6 +61,24 @@ def _pretraining(segmenter: str, catalog_name: str) -> dict[str, Any]:
         "name": segmenter,
         "entrypoint": "flows.pretrain_segmenter.pretrain_segmenter",
         "parameters": {"segmenter": segmenter, "catalog": catalog_name},
+        "work_pool": {"name": WORK_POOL},
+    }
+
+
+def _transfer(transfer: str, catalog_name: str) -> dict[str, Any]:
+    return {
+        "name": transfer,
+        "entrypoint": "flows.adapt_transfer.adapt_transfer",
+        "parameters": {"transfer": transfer, "catalog": catalog_name},
+        "work_pool": {"name": WORK_POOL},
+    }
+
+
+def _paper_tables(catalog_name: str) -> dict[str, Any]:
+    return {
+        "name": "all",
+        "entrypoint": "flows.paper_tables.paper_tables",
+        "parameters": {"catalog": catalog_name},
         "work_pool": {"name": WORK_POOL},
     }
 

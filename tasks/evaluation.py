@@ -177,13 +177,14 @@ class Rules:
 
 
 def rules_of(workspace: Workspace, owner: str) -> Rules:
-    """The scoring rules of a city or a transfer; a data set is scored on all classes."""
+    """The scoring rules of a city or a transfer; a data set is scored as the cities are."""
     if owner in workspace.catalog.transfers:
         transfer = workspace.transfer(owner)
         size = training_of(workspace, owner).image_size
         return Rules(transfer.protocol, transfer.evaluation_size, size)
     if owner in workspace.catalog.datasets:
-        return Rules("score19", None, None)
+        # As in the cities that its segmenter is compared with.
+        return Rules("score13", None, None)
     labels = workspace.city(owner).labels
     if labels is None:
         raise InputError(f"cities.{owner} has no labels in the catalog, so it cannot be scored")
@@ -293,7 +294,8 @@ def segmenter_of_arm(city: str, arm: str, seed: int, catalog: str) -> ArtifactRe
     if arm not in ARM_NAMES:
         raise InputError(f"there is no arm {arm!r}; arms are {', '.join(ARM_NAMES)}")
     if arm == "pretrained":
-        name = workspace.city(city).segmenter
+        is_transfer = city in workspace.catalog.transfers
+        name = workspace.transfer(city).segmenter if is_transfer else workspace.city(city).segmenter
         found = workspace.store.current(f"pretrained-{name}-{seed}", source_of(name, catalog))
         verb = f"crosscity pretrain {name} --seed {seed}"
     else:

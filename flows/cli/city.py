@@ -51,7 +51,7 @@ def demo(
     _check(catalog, city, harvests=True)
     result = finished_demo(city, seed, str(catalog))
     if result is None:
-        with _running(catalog, compute):
+        with running(catalog, compute):
             from flows.demo import demo as run  # noqa: PLC0415
 
             run(city=city, seed=seed, catalog=str(catalog))
@@ -70,10 +70,10 @@ def harvest(
 ) -> None:
     """Fetch a city's images and choose its pairs."""
     _check(catalog, city, harvests=True)
-    with _running(catalog, compute):
+    with running(catalog, compute):
         from flows.harvest_city import harvest_city  # noqa: PLC0415
 
-        _show("pairs", harvest_city(city=city, catalog=str(catalog)).uri)
+        show("pairs", harvest_city(city=city, catalog=str(catalog)).uri)
 
 
 def priors(
@@ -81,10 +81,10 @@ def priors(
 ) -> None:
     """Extract the static priors of a harvested city."""
     _check(catalog, city)
-    with _running(catalog, compute):
+    with running(catalog, compute):
         from flows.extract_priors import extract_priors  # noqa: PLC0415
 
-        _show("priors", extract_priors(city=city, catalog=str(catalog)).uri)
+        show("priors", extract_priors(city=city, catalog=str(catalog)).uri)
 
 
 def pretrain(
@@ -94,11 +94,11 @@ def pretrain(
     compute: ComputeOption = None,
 ) -> None:
     """Pre-train a segmenter on its source set."""
-    with _running(catalog, compute):
+    with running(catalog, compute):
         from flows.pretrain_segmenter import pretrain_segmenter  # noqa: PLC0415
 
         made = pretrain_segmenter(segmenter=segmenter, seed=seed, catalog=str(catalog))
-        _show("segmenter", made.uri)
+        show("segmenter", made.uri)
 
 
 def adapt(
@@ -110,10 +110,10 @@ def adapt(
 ) -> None:
     """Adapt the pre-trained segmenter to a city."""
     _check(catalog, city)
-    with _running(catalog, compute):
+    with running(catalog, compute):
         from flows.adapt_city import adapt_city  # noqa: PLC0415
 
-        _show("segmenter", adapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog)).uri)
+        show("segmenter", adapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog)).uri)
 
 
 def evaluate(
@@ -125,11 +125,11 @@ def evaluate(
 ) -> None:
     """Evaluate a segmenter on the test places of a city."""
     _check(catalog, city)
-    with _running(catalog, compute):
+    with running(catalog, compute):
         from flows.evaluate_city import evaluate_city  # noqa: PLC0415
 
         made = evaluate_city(city=city, arm=arm, seed=seed, catalog=str(catalog))
-        _show("evaluation", made.uri)
+        show("evaluation", made.uri)
         from tasks.evaluation import score_table  # noqa: PLC0415
 
         typer.echo(score_table({arm: made}, str(catalog)))
@@ -144,11 +144,11 @@ def readapt(
 ) -> None:
     """Harvest, extract priors, adapt, evaluate, and promote the new segmenter."""
     _check(catalog, city, harvests=True)
-    with _running(catalog, compute):
+    with running(catalog, compute):
         from flows.readapt_city import readapt_city  # noqa: PLC0415
 
         made = readapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog))
-        _show("promoted segmenter", made.uri)
+        show("promoted segmenter", made.uri)
 
 
 def report(
@@ -159,7 +159,7 @@ def report(
 ) -> None:
     """Write a report of what the store has for a city."""
     _check(catalog, city)
-    with _running(catalog, compute):
+    with running(catalog, compute):
         from flows.report_city import report_city  # noqa: PLC0415
         from tasks.report import report_path  # noqa: PLC0415
 
@@ -184,7 +184,8 @@ def _check(catalog: Path, city: str, *, harvests: bool = False) -> None:
 
 
 @contextmanager
-def _running(catalog: Path, compute: str | None) -> Iterator[None]:
+def running(catalog: Path, compute: str | None) -> Iterator[None]:
+    """A server, and progress in the terminal, while a flow runs."""
     if compute:
         os.environ[COMPUTE_VARIABLE] = compute
     root = catalog.absolute().parent
@@ -197,5 +198,11 @@ def _running(catalog: Path, compute: str | None) -> Iterator[None]:
             yield
 
 
-def _show(what: str, uri: str) -> None:
+def check_store(catalog: Path) -> None:
+    """Fails on a wrong catalog or store at once, not after a server has started."""
+    open_workspace(str(catalog)).store.check_writable()
+
+
+def show(what: str, uri: str) -> None:
+    """Tells where what was made lies."""
     typer.echo(f"{what}: {uri}")

@@ -1,0 +1,29 @@
+"""What a transfer of the catalog names."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from adapters.catalog import Transfer
+from tasks.errors import InputError
+from tasks.workspace import open_workspace
+
+TRANSFER_ARMS: Final = ("pretrained", "control", "bn", "ga", "ga_ca", "fine_tuned")
+"""Every arm but the full method, which needs pairs of images."""
+
+
+def sets_of(transfer: str, catalog: str) -> Transfer:
+    """The catalog's entry of a transfer; `InputError` where there is none."""
+    return open_workspace(catalog).transfer(transfer)
+
+
+def check_transfer_arm(arm: str, transfer: str, catalog: str) -> None:
+    """Fails before any work where the transfer or the arm is not there."""
+    open_workspace(catalog).transfer(transfer)
+    if arm == "full":
+        raise InputError(
+            f"transfers.{transfer} has no pairs of images and so no static prior: the full method "
+            "is for cities"
+        )
+    if arm not in TRANSFER_ARMS:
+        raise InputError(f"there is no arm {arm!r}; arms are {', '.join(TRANSFER_ARMS)}")
