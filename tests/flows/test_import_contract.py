@@ -37,7 +37,7 @@ print(len(names))
         (
             "crosscity",
             "prefect pyarrow PIL pydantic fsspec safetensors typer rich jinja2 yaml scipy "
-            "requests httpx",
+            "requests httpx lightning_fabric transformers sklearn onnx onnxscript",
             "adapters tasks flows",
             30,
         ),

@@ -1,0 +1,340 @@
+"""Speed of adaptation: images/s, FLOP/s over the measured matmul peak, memory, loader's share.
+
+    python benchmarks/adapt.py --device cuda            # every case of a GPU; one call
+    python benchmarks/adapt.py --device cpu --threads 2
+
+Whole steps of GA+CA are timed: decoding the images, source and target forward and backward,
+discriminators, optimisers. Beside them stands `plain_adaptation.py`, the same step written
+straightforwardly in fp32. It needs what `crosscity` needs and nothing else, so that a bare GPU
+machine can run it. Results go to `benchmarks/results/adapt_<device>.json` and `.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.plain_adaptation import PlainAdaptation
+from crosscity.adaptation import PRESETS, Adaptation, AdaptationSettings, open_engine
+from crosscity.adaptation.engine import Precision
+from crosscity.segmenters import Segmenter, build_segmenter
+
+RESULTS = Path(__file__).parent / "results"
+STORED_IMAGES = 48
+"""Encoded images of each domain; they are decoded anew in every step."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed."""
+
+    network: str
+    height: int
+    width: int
+    batch: int
+    precision: Precision
+    plain_batch: int
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.network} {self.width}×{self.height}, batch {self.batch}, {self.precision}"
+
+
+CASES = {
+    "cuda": (
+        Case("dilated_vgg16", 256, 512, 16, "bf16", 16),
+        Case("dilated_vgg16", 647, 1280, 4, "bf16", 2),
+        Case("compact", 256, 512, 16, "bf16", 16),
+    ),
+    "cpu": (Case("compact", 128, 256, 4, "fp32", 4),),
+}
+
+
+class EncodedSource:
+    """Labelled images that are decoded when asked for, as from a store."""
+
+    def __init__(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        return np.stack([_rgb(self.pairs[index][0]) for index in indices])
+
+    def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W) uint8."""
+        return np.stack([_decoded(self.pairs[index][1], cv2.IMREAD_UNCHANGED) for index in indices])
+
+
+class EncodedTarget:
+    """Target images that are decoded when asked for; no priors."""
+
+    def __init__(self, encoded: Sequence[bytes]) -> None:
+        self.encoded = encoded
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        return np.stack([_rgb(self.encoded[index]) for index in indices])
+
+    def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """(N, H, W), all False."""
+        size = self.images(indices[:1]).shape[1:3]
+        return np.zeros((len(indices), *size), dtype=np.bool_)
+
+
+def main() -> None:
+    """Times the cases of a device and writes what was found."""
+    arguments = _arguments()
+    torch.set_num_threads(arguments.threads)
+    cases = [case for case in CASES[arguments.device] if arguments.only in case.name]
+    rows = []
+    if arguments.batch:
+        cases = [replace(case, batch=arguments.batch) for case in cases]
+    for case in cases:
+        row = _measure(case, arguments)
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    found = {"machine": _machine(arguments), "cases": rows}
+    RESULTS.mkdir(exist_ok=True)
+    name = Path(arguments.output) / f"adapt_{arguments.device}"
+    name.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    name.with_suffix(".md").write_text(_markdown(found), encoding="utf-8")
+    print(_markdown(found))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=sorted(CASES), required=True)
+    parser.add_argument("--threads", type=int, default=2, help="of PyTorch on the processor")
+    parser.add_argument("--readers", type=int, default=None, help="threads that decode images")
+    parser.add_argument("--steps", type=int, default=20, help="steps that are timed")
+    parser.add_argument("--only", default="", help="part of the name of the cases to run")
+    parser.add_argument("--batch", type=int, default=0, help="another batch size")
+    parser.add_argument("--no-plain", action="store_true", help="leave the comparison out")
+    parser.add_argument("--output", default=str(RESULTS), help="folder of the results")
+    return parser.parse_args()
+
+
+def _settings(case: Case, batch: int) -> AdaptationSettings:
+    preset = PRESETS["demo" if case.network == "compact" else "paper"]
+    return replace(
+        preset,
+        arm="ga_ca",
+        batch_size=batch,
+        ca_start=0.0,
+        phi_floor=0.0,
+        class_balance=0.0,
+        flip=False,
+        steps=10_000,
+        on_collapse="warn",
+    )
+
+
+def _measure(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
+    source, target = _encoded(case, 1), [image for image, _ in _encoded(case, 2)]
+    row = {"name": case.name, **asdict(case), **_measure_ours(case, source, target, arguments)}
+    if not arguments.no_plain:
+        row |= _measure_plain(case, source, target, arguments)
+        row["faster_than_plain"] = row["images_per_second"] / row["plain_images_per_second"]
+    return row
+
+
+def _measure_ours(
+    case: Case,
+    source: Sequence[tuple[bytes, bytes]],
+    target: Sequence[bytes],
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    peak = matmul_peak(arguments.device, case.precision)
+    readers = arguments.readers
+    if readers is None:
+        readers = 8 if arguments.device == "cuda" else 0
+    training = Adaptation(
+        _segmenter(case, arguments.device),
+        EncodedSource(source),
+        EncodedTarget(target),
+        _settings(case, case.batch),
+        seed=0,
+        engine=open_engine(arguments.device, case.precision),
+        readers=readers,
+    )
+    training.advance(3)  # compiles, allocates, chooses kernels
+    with FlopCounterMode(display=False) as counter:
+        training.advance(1)
+    flops = counter.get_total_flops()
+    waited = training.seconds_waited
+    seconds, cpu_seconds = _timed(lambda: training.advance(1), arguments)
+    images = 2 * case.batch
+    waiting = (training.seconds_waited - waited) / (arguments.steps * seconds)
+    return {
+        "images_per_second": images / seconds,
+        "step_seconds": seconds,
+        "step_cpu_seconds": cpu_seconds,
+        "flop_per_step": flops,
+        "flop_per_second": flops / seconds,
+        "matmul_peak": peak,
+        "share_of_peak": flops / seconds / peak,
+        "loader_share": waiting,
+        "peak_memory_bytes": _memory(arguments.device),
+    }
+
+
+def _measure_plain(
+    case: Case,
+    source: Sequence[tuple[bytes, bytes]],
+    target: Sequence[bytes],
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    if arguments.device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    segmenter = _segmenter(case, arguments.device).to(arguments.device)
+    plain = PlainAdaptation(segmenter, source, target, _settings(case, case.plain_batch))
+    for _ in range(2):
+        plain.step()
+    seconds, cpu_seconds = _timed(plain.step, arguments)
+    return {
+        "plain_images_per_second": 2 * case.plain_batch / seconds,
+        "plain_step_cpu_seconds": cpu_seconds,
+        "plain_peak_memory_bytes": _memory(arguments.device),
+    }
+
+
+def matmul_peak(device: str, precision: Precision) -> float:
+    """FLOP/s of a large matrix product: what the device can do, as measured here and now."""
+    side = 8192 if device == "cuda" else 1024
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    one, other = (torch.randn((side, side), device=device, dtype=kind) for _ in range(2))
+    for _ in range(3):
+        one @ other
+    best = float("inf")
+    for _ in range(10):
+        began = _now(device)
+        for _ in range(4):
+            one @ other
+        best = min(best, (_now(device) - began) / 4)
+    return float(2 * side**3 / best)
+
+
+def _timed(step: Callable[[], object], arguments: argparse.Namespace) -> tuple[float, float]:
+    """Median seconds of a step, and mean seconds of processor time."""
+    if arguments.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    taken, cpu = [], time.process_time()
+    for _ in range(arguments.steps):
+        began = _now(arguments.device)
+        step()
+        taken.append(_now(arguments.device) - began)
+    return statistics.median(taken), (time.process_time() - cpu) / arguments.steps
+
+
+def _now(device: str) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _memory(device: str) -> int | None:
+    return int(torch.cuda.max_memory_allocated()) if device == "cuda" else None
+
+
+def _segmenter(case: Case, device: str) -> Segmenter:
+    return build_segmenter(case.network, seed=0).to(device)
+
+
+def _encoded(case: Case, seed: int) -> list[tuple[bytes, bytes]]:
+    """Pictures of as much detail as photographs have, and labels in blobs, as PNG files."""
+    random = np.random.default_rng(seed)
+    made = []
+    for _ in range(STORED_IMAGES):
+        image = np.zeros((case.height, case.width, 3), dtype=np.float32)
+        for level in range(1, 8):
+            rows, columns = case.height >> level, case.width >> level
+            if not rows or not columns:
+                break
+            noise = random.normal(0, 2.0**level, (rows, columns, 3)).astype(np.float32)
+            image += cv2.resize(noise, (case.width, case.height))
+        pixels = np.clip(128 + image / 3, 0, 255).astype(np.uint8)
+        coarse = random.integers(0, 19, (8, 16), dtype=np.uint8)
+        labels = cv2.resize(coarse, (case.width, case.height), interpolation=cv2.INTER_NEAREST)
+        made.append((_png(pixels), _png(np.asarray(labels))))
+    return made
+
+
+def _png(pixels: npt.NDArray[Any]) -> bytes:
+    return bytes(cv2.imencode(".png", pixels)[1].tobytes())
+
+
+def _rgb(data: bytes) -> npt.NDArray[np.uint8]:
+    return _decoded(data, cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def _decoded(data: bytes, flags: int) -> npt.NDArray[np.uint8]:
+    decoded = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    return np.asarray(decoded, dtype=np.uint8)
+
+
+def _machine(arguments: argparse.Namespace) -> dict[str, Any]:
+    is_gpu = arguments.device == "cuda"
+    return {
+        "device": torch.cuda.get_device_name() if is_gpu else platform.processor() or "cpu",
+        "threads": arguments.threads,
+        "steps": arguments.steps,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+    }
+
+
+def _markdown(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    lines = [
+        f"Adaptation (GA+CA, whole steps) on {machine['device']}, {machine['threads']} threads, "
+        f"PyTorch {machine['torch']}; median of {machine['steps']} steps. Images of both domains "
+        "count. FLOP are those of the step's convolutions and matrix products.",
+        "",
+        "| case | images/s | FLOP a step | FLOP/s | of the measured matmul peak | memory | waiting "
+        "for images | plain script, images/s | times faster |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found["cases"]:
+        memory = row["peak_memory_bytes"]
+        plain = row.get("plain_images_per_second")
+        cells = [
+            row["name"],
+            f"{row['images_per_second']:.1f}",
+            f"{row['flop_per_step'] / 1e12:.3g} T",
+            f"{row['flop_per_second'] / 1e12:.3g} T",
+            f"{row['share_of_peak']:.0%} of {row['matmul_peak'] / 1e12:.3g} T",
+            "" if memory is None else f"{memory / 2**30:.1f} GiB",
+            f"{row['loader_share']:.1%}",
+            "" if plain is None else f"{plain:.1f}",
+            "" if plain is None else f"{row['faster_than_plain']:.1f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
