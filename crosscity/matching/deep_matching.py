@@ -88,8 +88,9 @@ def deep_matching(
     return Matches(
         x_a=_pixels(found.patch % patches.columns * grid + grid // 2),
         y_a=_pixels(found.patch // patches.columns * grid + grid // 2),
-        x_b=_pixels(found.x * downscale),
-        y_b=_pixels(found.y * downscale),
+        # The last window is centred on the rim, just beyond the last pixel.
+        x_b=_pixels(np.minimum(found.x * downscale, image_b.shape[1] - 1)),
+        y_b=_pixels(np.minimum(found.y * downscale, image_b.shape[0] - 1)),
         score=found.score,
         entry=found.entry,
     )

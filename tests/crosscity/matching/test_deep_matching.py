@@ -63,6 +63,38 @@ def test_a_homography_and_other_light_are_followed() -> None:
     assert (error <= 5).mean() > 0.95
 
 
+def smooth_field(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A thin-plate-like bend: (H, W, 2) displacements of a few pixels that vary slowly."""
+    coarse = random.normal(size=(4, 5, 2)).astype(np.float32)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_homographies_bends_and_light_are_followed(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    height, width = 192, 256
+    a = textured(20 + seed, height, width)
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
+    moved = corners + random.uniform(-14, 14, (4, 2)).astype(np.float32)
+    homography = cv2.getPerspectiveTransform(corners, moved)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    # Where each pixel of the second picture comes from: the first picture is looked up there.
+    source = np.stack([x, y], axis=-1) + 2.5 * smooth_field(random, height, width)
+    source = cv2.perspectiveTransform(source.reshape(-1, 1, 2), homography).reshape(source.shape)
+    warped = cv2.remap(a, source[..., 0].copy(), source[..., 1].copy(), cv2.INTER_LINEAR)
+    light = random.uniform(0.6, 1.3) * warped.astype(np.float32) + random.uniform(-20, 20)
+    light += random.normal(0, 3, light.shape)
+    b = np.clip(light, 0, 255).astype(np.uint8)
+    matches = deep_matching(a, b)
+    came_from = source[matches.y_b.astype(int), matches.x_b.astype(int)]
+    inside = ((came_from >= 8) & (came_from < (width - 8, height - 8))).all(axis=1)
+    assert inside.sum() > 200
+    error = np.hypot(*(came_from - places(matches)).T)[inside]
+    # The grid of the second picture is one of two pixels, and a match is a patch of eight.
+    assert (error <= 5).mean() > 0.9
+    assert (error <= 10).mean() > 0.97
+
+
 def test_matches_lie_on_the_grid_and_inside_the_radius() -> None:
     a, b = textured(3), textured(4)
     matches = deep_matching(a, b, downscale=2, search_radius=24)
