@@ -11,6 +11,7 @@ from adapters.catalog import Catalog
 WORK_POOL = "crosscity"
 CITY_FLOWS = {
     "harvest-city": "flows.harvest_city.harvest_city",
+    "watch-city": "flows.watch_city.watch_city",
     "extract-priors": "flows.extract_priors.extract_priors",
     "adapt-city": "flows.adapt_city.adapt_city",
     "evaluate-city": "flows.evaluate_city.evaluate_city",
@@ -35,7 +36,7 @@ def deployments_yaml(catalog: Catalog, catalog_name: str) -> str:
         *(_transfer(name, catalog_name) for name in catalog.transfers),
         _paper_tables(catalog_name),
         *(
-            _deployment(entrypoint, city, catalog_name, _schedule(catalog, city, flow))
+            _deployment(flow, entrypoint, city, catalog_name, _schedule(catalog, city, flow))
             for flow, entrypoint in CITY_FLOWS.items()
             for city in catalog.cities
         ),
@@ -53,6 +54,8 @@ def deployments_yaml(catalog: Catalog, catalog_name: str) -> str:
 
 
 def _schedule(catalog: Catalog, city: str, flow: str) -> str | None:
+    if flow == "watch-city":
+        return catalog.cities[city].watch_schedule
     return catalog.cities[city].schedule if flow == "readapt-city" else None
 
 
@@ -84,7 +87,7 @@ def _paper_tables(catalog_name: str) -> dict[str, Any]:
 
 
 def _deployment(
-    entrypoint: str, city: str, catalog_name: str, schedule: str | None
+    flow: str, entrypoint: str, city: str, catalog_name: str, schedule: str | None
 ) -> dict[str, Any]:
     made: dict[str, Any] = {
         "name": city,
@@ -95,6 +98,19 @@ def _deployment(
         # Two runs that make the same artifacts would do the same work twice.
         "concurrency_limit": {"limit": 1, "collision_strategy": "ENQUEUE"},
     }
+    if flow == "readapt-city":
+        made["triggers"] = [_when_imagery_landed(city)]
     if schedule:
         made["schedules"] = [{"cron": schedule, "timezone": "UTC", "active": True}]
     return made
+
+
+def _when_imagery_landed(city: str) -> dict[str, Any]:
+    """Adapts to what watch-city has added; it is there already, so nothing is harvested."""
+    return {
+        "type": "event",
+        "enabled": True,
+        "match": {"prefect.resource.id": f"crosscity.city.{city}"},
+        "expect": ["imagery.landed"],
+        "parameters": {"harvest": False},
+    }

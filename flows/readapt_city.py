@@ -15,7 +15,11 @@ from tasks.workspace import DEFAULT_CATALOG
 
 @flow(name="readapt-city", flow_run_name="readapt-{city}")
 def readapt_city(
-    city: str, arm: str = "full", seed: int = 0, catalog: str = DEFAULT_CATALOG
+    city: str,
+    arm: str = "full",
+    seed: int = 0,
+    catalog: str = DEFAULT_CATALOG,
+    harvest: bool = True,
 ) -> ArtifactRef:
     """Brings a city's segmenter up to date; what has not changed is found, not made again.
 
@@ -24,11 +28,13 @@ def readapt_city(
         arm: An arm of adapt-city.
         seed: Fixes the training.
         catalog: Path of the catalog.
+        harvest: Whether to harvest first; not where watch-city has just added new imagery.
 
     Returns:
         The promoted `adaptation` artifact.
     """
-    harvest_city(city=city, catalog=catalog)
+    if harvest:
+        harvest_city(city=city, catalog=catalog)
     extract_priors(city=city, catalog=catalog)
     adapted = adapt_city(city=city, arm=arm, seed=seed, catalog=catalog)
     if has_labels(city, catalog):

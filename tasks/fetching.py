@@ -195,8 +195,11 @@ def _turn(
     """The turn of a capture against the reference, and whether it may be turned at all."""
     height, width = reference.shape[:2]
     wide = search_fov(capture.fov, alignment.search_degrees)
-    rows = _SEARCH_WIDTH * height / width * _tangent(capture.fov) / _tangent(wide)
-    view = View(capture.heading, capture.pitch, wide, max(2, round(rows)), _SEARCH_WIDTH)
+    # No finer than the reference: it must not take a larger picture than the view itself.
+    ratio = _tangent(wide) / _tangent(capture.fov)
+    columns = min(_SEARCH_WIDTH, round(width * ratio))
+    rows = max(2, round(columns * height / width / ratio))
+    view = View(capture.heading, capture.pitch, wide, rows, columns)
     try:
         other = decode_image(provider.fetch(capture, view), capture.image_id)
     except HarvestStopped:

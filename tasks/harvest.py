@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 from adapters.catalog import City
@@ -40,6 +41,8 @@ from tasks.workspace import Workspace, open_workspace
 
 HARVEST_VERSION = "2"
 """Bump when the same capture gives another stored image, or the tables other columns."""
+RECENT = "recent.txt"
+"""Beside a service's list: digests of the last days' pictures, which are no news later."""
 NO_OVERLAP = "the two views do not show the same"
 
 
@@ -327,11 +330,13 @@ def _list_at_service(workspace: Workspace, city: str, provider: ServiceStreetVie
     parameters = listing_parameters(workspace.city(city), provider)
 
     def write(draft: Draft, key: str) -> None:
-        listing, summary = list_service(store, city, key, provider)
+        lookback = timedelta(days=workspace.city(city).lookback_days)
+        listing, summary = list_service(store, city, key, provider, lookback=lookback)
         publish_rejected(city, listing.examples)
         check_listing(city, provider, listing)
         rows = [capture_row(capture) for capture in listing.captures]
         write_rows(draft, "captures.parquet", rows, CAPTURES)
+        (draft.path / RECENT).write_text("\n".join(listing.recent), encoding="ascii")
         draft.summary = summary
         publish_table(
             f"listing-{city}",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.catalog import City, ServiceProvider
-from adapters.store import ArtifactRef, Store, artifact_key
+from adapters.store import Store, artifact_key
 from adapters.street_view.service import Listing, ServiceStreetView
+from adapters.street_view.web.budget import Spent
 from adapters.street_view.web.errors import HarvestStopped
 from tasks import progress
 from tasks.errors import InputError
-from tasks.spending import StepSpending, spent_on
+from tasks.spending import StepSpending
 
 _NOTE = "listing"
 _NOTE_EVERY_SECONDS = 5.0
@@ -87,7 +88,7 @@ def list_service(
     *,
     newer_than: datetime | None = None,
     known: frozenset[str] = frozenset(),
-    earlier: tuple[ArtifactRef, ...] = (),
+    lookback: timedelta = timedelta(0),
 ) -> tuple[Listing, dict[str, Any]]:
     """Lists a city, going on from where a killed run was.
 
@@ -98,7 +99,7 @@ def list_service(
         provider: The service.
         newer_than: See `ServiceStreetView.list_views`.
         known: See `ServiceStreetView.list_views`.
-        earlier: Finished steps of the harvest, whose use counts in the budget.
+        lookback: How far behind this listing the next one will look.
 
     Returns:
         The listing, and its summary for the manifest.
@@ -108,10 +109,15 @@ def list_service(
     """
     listed_at = datetime.now(UTC)
     spending = StepSpending(store, "captures", city, key)
-    spending.open(provider.client.ledger, spent_on(store, earlier))
+    spending.open(provider.client.ledger, Spent())
     record = _Record(store, ("captures", city, key), spending)
     try:
-        listing = provider.list_views(newer_than=newer_than, known=known, record=record)
+        listing = provider.list_views(
+            newer_than=newer_than,
+            known=known,
+            recent_from=listed_at - lookback,
+            record=record,
+        )
     except HarvestStopped:
         record.flush()
         raise

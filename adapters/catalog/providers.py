@@ -11,7 +11,7 @@ from adapters.catalog.entry import Entry
 
 
 class BudgetEntry(Entry):
-    """What a harvest of the city may use of a service, in all its runs together."""
+    """What one harvest of the city, or one look for new imagery, may use in all its runs."""
 
     requests: int | None = Field(default=None, ge=1, description="HTTP requests; null: no limit")
     megabytes: float | None = Field(

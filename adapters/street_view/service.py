@@ -144,6 +144,8 @@ class Listing:
         candidates: Places that have a pair.
         rejected: Pictures that cannot be used, by reason.
         examples: Some of them.
+        recent: Digests (`digest_of`) of the pictures of the last days that were looked at,
+            sorted: what a later look back must not take for new.
     """
 
     captures: tuple[Capture, ...]
@@ -151,6 +153,7 @@ class Listing:
     candidates: int
     rejected: Mapping[str, int]
     examples: tuple[Rejected, ...]
+    recent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -258,6 +261,7 @@ class ServiceStreetView(ABC):
         *,
         newer_than: datetime | None = None,
         known: frozenset[str] = frozenset(),
+        recent_from: datetime | None = None,
         record: ListingRecord | None = None,
     ) -> Listing:
         """Goes through the area tile by tile and samples its places.
@@ -265,14 +269,15 @@ class ServiceStreetView(ABC):
         Args:
             newer_than: Only pairs whose later picture was taken since; the earlier one is of any
                 time.
-            known: Names of pictures at the service that are no news any more.
+            known: Digests (`digest_of`) of pictures that are no news any more.
+            recent_from: From when on pictures are noted as recent; none by default.
             record: Where to note how far the listing is, and to go on from.
 
         Raises:
             StreetViewError: The service cannot be asked.
         """
         tiles = list(tiles_of_area(self.plan.bounds, self.plan.tile_metres))
-        state = _ListingState(PlaceSample(self.plan.places, self.plan.seed))
+        state = _ListingState(PlaceSample(self.plan.places, self.plan.seed), recent_from)
         if record is not None:
             state.restore(record.load(), len(tiles))
         for number in range(state.tiles, len(tiles)):
@@ -288,6 +293,7 @@ class ServiceStreetView(ABC):
             candidates=state.sample.seen,
             rejected=dict(state.rejected),
             examples=tuple(state.examples),
+            recent=tuple(sorted(state.recent)),
         )
 
     @cached_property
@@ -302,13 +308,13 @@ class ServiceStreetView(ABC):
         state: _ListingState,
     ) -> None:
         start, end = self.plan.interval
-        if newer_than is not None:
-            news = self._usable(tile, (max(start, newer_than), end), None)
-            if not any(shot.source_id not in known for shot in news):
-                return
         # A place at the edge has pictures beyond it, and those have partners farther on.
-        margin = self.plan.place_metres + self.plan.max_metres_apart
-        shots = self._usable(grown(tile, margin), (start, end), state)
+        around = grown(tile, self.plan.place_metres + self.plan.max_metres_apart)
+        if newer_than is not None:
+            news = self._usable(around, (max(start, newer_than), end), None)
+            if all(digest_of(shot.source_id) in known for shot in news):
+                return
+        shots = self._usable(around, (start, end), state)
         if not shots:
             return
         shots.sort(key=lambda shot: shot.source_id)
@@ -316,7 +322,7 @@ class ServiceStreetView(ABC):
         fresh = None
         if newer_than is not None:
             fresh = np.array(
-                [s.captured_at >= newer_than and s.source_id not in known for s in shots]
+                [s.captured_at >= newer_than and digest_of(s.source_id) not in known for s in shots]
             )
         for pair in place_pairs(
             columns, self.plan.rules, fresh=fresh, own=self._own(columns, tile)
@@ -344,7 +350,7 @@ class ServiceStreetView(ABC):
 
         shots = self._list(bounds, interval, reject)
         if state is not None:
-            state.pictures += len(shots)
+            state.look_at(shots)
         return [s for s in shots if s.panorama or not self.plan.panoramas_only]
 
     def _raw(self, bounds: Bounds) -> list[Capture]:
@@ -531,12 +537,20 @@ def _columns(shots: Sequence[Shot]) -> Shots:
 class _ListingState:
     """How far a listing is; its size does not grow with the area."""
 
-    def __init__(self, sample: PlaceSample[_Pair]) -> None:
+    def __init__(self, sample: PlaceSample[_Pair], recent_from: datetime | None) -> None:
         self.sample = sample
+        self.recent: set[str] = set()
+        self._recent_from = recent_from
         self.tiles = 0
         self.pictures = 0
         self.rejected: Counter[str] = Counter()
         self.examples: list[Rejected] = []
+
+    def look_at(self, shots: Sequence[Shot]) -> None:
+        self.pictures += len(shots)
+        if self._recent_from is not None:
+            since = self._recent_from
+            self.recent |= {digest_of(s.source_id) for s in shots if s.captured_at >= since}
 
     def reject(self, item: Rejected) -> None:
         self.rejected[item.reason] += 1
@@ -556,6 +570,7 @@ class _ListingState:
             "seen": self.sample.seen,
             "rejected": dict(self.rejected),
             "examples": [[item.name, item.reason] for item in self.examples],
+            "recent": sorted(self.recent),
             "kept": kept,
         }
         return json.dumps(content).encode()
@@ -572,6 +587,7 @@ class _ListingState:
             pair = _Pair(Shot.from_dict(earlier), Shot.from_dict(later), heading, fov)
             self.sample.offer((row, column), pair)
         self.sample.seen = content["seen"]
+        self.recent = set(content["recent"])
 
 
 class _Cache:

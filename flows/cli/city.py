@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     verbs: list[Callable[..., None]] = [
         demo,
         harvest,
+        watch,
         priors,
         pretrain,
         adapt,
@@ -74,6 +75,21 @@ def harvest(
         from flows.harvest_city import harvest_city  # noqa: PLC0415
 
         show("pairs", harvest_city(city=city, catalog=str(catalog)).uri)
+
+
+def watch(
+    city: CityArgument, catalog: CatalogOption = CATALOG, compute: ComputeOption = None
+) -> None:
+    """Add imagery that is newer than a city's last harvest."""
+    _check(catalog, city, harvests=True)
+    with running(catalog, compute):
+        from flows.watch_city import watch_city  # noqa: PLC0415
+
+        made = watch_city(city=city, catalog=str(catalog))
+        if made is None:
+            typer.echo(f"nothing new in {city}")
+        else:
+            show("pairs", made.uri)
 
 
 def priors(

@@ -1,0 +1,273 @@
+"""New imagery is added; what is there stays as it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tasks import watch
+from tasks.errors import InputError
+from tasks.harvest import (
+    choose_pairs,
+    harvest_part,
+    harvest_parts,
+    join_imagery,
+    list_captures,
+)
+from tasks.watch import FIXED_TEST, add_imagery, add_pairs, announce_imagery, find_new_captures
+from tasks.workspace import open_workspace
+
+
+def ref_of(made: Any) -> Any:
+    return made if hasattr(made, "digest") else made.result()
+
+
+def fetched(captures: Any, catalog: str) -> list[Any]:
+    return [
+        ref_of(harvest_part.fn(captures, part, "tokyo", catalog))
+        for part in harvest_parts(captures, "tokyo", catalog)
+    ]
+
+
+def harvest(catalog: str) -> Any:
+    parts = fetched(ref_of(list_captures.fn("tokyo", catalog)), catalog)
+    return ref_of(
+        choose_pairs.fn(ref_of(join_imagery.fn(parts, "tokyo", catalog)), "tokyo", catalog)
+    )
+
+
+def look(catalog: str) -> Any:
+    """The steps of watch-city, without a server; the pairs, or None."""
+    captures = find_new_captures.fn("tokyo", catalog)
+    if captures is None:
+        return None
+    imagery = ref_of(add_imagery.fn(fetched(captures, catalog), "tokyo", catalog))
+    return ref_of(add_pairs.fn(imagery, "tokyo", catalog))
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Every published file with its digest."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((folder / "store").rglob("*"))
+        if path.is_file() and not {".progress", "current"} & set(path.parts)
+    }
+
+
+def table(catalog: str, name: str) -> list[dict[str, Any]]:
+    store = open_workspace(catalog).store
+    ref = store.current(name, "tokyo")
+    rows: list[dict[str, Any]] = pq.read_table(store.path(ref, f"{name}.parquet")).to_pylist()
+    return rows
+
+
+@pytest.fixture
+def city(
+    services: Any, street_world: Any, write_catalog: Any, tmp_path: Path
+) -> Iterator[tuple[Any, Callable[..., str]]]:
+    """A server whose world can grow, and its catalog."""
+    world = services.World(list(street_world.pictures))
+    with services.PanoramaxServer(world) as server:
+
+        def catalog(**changes: Any) -> str:
+            entry = {
+                "provider": {
+                    "kind": "panoramax",
+                    "base_url": server.url,
+                    "requests_per_second": 100.0,
+                    "tile_metres": 100.0,
+                },
+                "area": {"bbox": [139.699, 35.6595, 139.701, 35.663]},
+                "places": 10,
+                "test_places": 1,
+                "test_margin_metres": 30.0,
+                "labels": None,
+                "image_size": [64, 128],
+                "pairs_per_part": 2,
+                **changes,
+            }
+            return str(write_catalog(tmp_path, city=entry))
+
+        yield server, catalog
+
+
+def new_drive(services: Any, world: Any, places: tuple[int, ...], taken: datetime) -> None:
+    """A third car's pictures at some places: what the second saw, years later."""
+    world.add(
+        *(
+            services.moved(
+                world.pictures[2 * place + 1], 10 * taken.year + place, taken=taken,
+                drive=f"drive-{taken.year}",
+            )
+            for place in places
+        )
+    )  # fmt: skip
+
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def test_nothing_new_is_nothing(city):
+    server, make = city
+    catalog = make()
+    before = harvest(catalog)
+    published = files(Path(catalog).parent)
+    assert look(catalog) is None
+    assert look(catalog) is None  # and the second look is no shorter than the first
+    assert len([a for a in server.asked if "bbox" in a.query]) >= 3
+    assert files(Path(catalog).parent) == published
+    assert open_workspace(catalog).store.current("pairs", "tokyo") == before
+
+
+def test_a_new_drive_is_added_and_old_artifacts_stay(city, services):
+    server, make = city
+    catalog = make()
+    harvest(catalog)
+    old_pairs, old_images = table(catalog, "pairs"), table(catalog, "imagery")
+    published = files(Path(catalog).parent)
+    asked = len(server.asked)
+    new_drive(services, server.world, (0, 1, 2, 3), NOW + timedelta(hours=1))
+
+    pairs = look(catalog)
+    store = open_workspace(catalog).store
+    assert store.current("pairs", "tokyo") == pairs
+    after = files(Path(catalog).parent)
+    assert {name: after[name] for name in published} == published
+    images = table(catalog, "imagery")
+    assert images[: len(old_images)] == old_images
+    rows = table(catalog, "pairs")
+    assert rows[: len(old_pairs)] == old_pairs
+
+    added = rows[len(old_pairs) :]
+    (test_place,) = {row["place_id"] for row in old_pairs if row["split"] == "test"}
+    assert len(added) == 3  # the fourth is at the test place
+    assert {row["split"] for row in added} == {"train"}
+    assert test_place not in {row["place_id"] for row in added}
+    assert store.manifest(pairs).summary["dropped"] == {FIXED_TEST: 1}
+    assert store.manifest(pairs).summary["added"] == 3
+    news = {row["image_id"]: row for row in images[len(old_images) :]}
+    for row in added:
+        assert news[row["image_b"]]["captured_at"] == NOW + timedelta(hours=1)
+    # Only what is new was downloaded: the new pictures and their earlier partners.
+    downloads = [a.path for a in server.asked[asked:] if "pictures" in a.path]
+    assert len(downloads) == 8
+
+    assert look(catalog) is None
+    new_drive(services, server.world, (1,), NOW + timedelta(days=400))
+    again = look(catalog)
+    assert store.manifest(again).summary["added"] == 1
+
+
+def test_a_later_harvest_does_not_lose_what_was_added(city, services):
+    server, make = city
+    catalog = make()
+    base = harvest(catalog)
+    new_drive(services, server.world, (0, 1, 2, 3), NOW + timedelta(hours=1))
+    added = look(catalog)
+    assert harvest(catalog) == base
+    assert open_workspace(catalog).store.current("pairs", "tokyo") == added
+
+
+def test_what_was_there_at_the_last_listing_is_no_news_but_late_uploads_are(city, services):
+    server, make = city
+    yesterday = NOW - timedelta(days=1)
+    new_drive(services, server.world, (0,), yesterday)
+    catalog = make(min_days_apart=2000, test_places=0)
+    harvest(catalog)
+    assert look(catalog) is None
+    new_drive(services, server.world, (2,), yesterday - timedelta(days=2))
+    late = find_new_captures.fn("tokyo", catalog)
+    rows = pq.read_table(open_workspace(catalog).store.path(late, "captures.parquet")).to_pylist()
+    assert [r["captured_at"] for r in rows if r["aligned_to"]] == [yesterday - timedelta(days=2)]
+
+
+def test_later_than_the_lookback_is_not_found(city, services):
+    server, make = city
+    catalog = make(lookback_days=1)
+    harvest(catalog)
+    new_drive(services, server.world, (2,), NOW - timedelta(days=30))
+    assert look(catalog) is None
+
+
+def test_a_stopped_look_goes_on(city, services):
+    server, make = city
+    catalog = make()
+    harvest(catalog)
+    new_drive(services, server.world, (0, 1, 2, 3), NOW + timedelta(hours=1))
+    captures = find_new_captures.fn("tokyo", catalog)
+    asked = len(server.asked)
+    assert find_new_captures.fn("tokyo", catalog) == captures
+    assert len(server.asked) == asked
+    assert look(catalog) is not None
+
+
+def test_the_event_names_city_count_and_artifacts(city, services, monkeypatch):
+    server, make = city
+    catalog = make()
+    harvest(catalog)
+    new_drive(services, server.world, (0, 1, 2, 3), NOW + timedelta(hours=1))
+    pairs = look(catalog)
+    store = open_workspace(catalog).store
+    imagery = store.current("imagery", "tokyo")
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(watch, "emit_event", lambda **event: told.append(event))
+    announce_imagery.fn("tokyo", imagery, pairs, catalog)
+    assert told == [
+        {
+            "event": "imagery.landed",
+            "resource": {"prefect.resource.id": "crosscity.city.tokyo"},
+            "payload": {
+                "city": "tokyo",
+                "count": 3,
+                "images": 8,
+                "artifacts": {"imagery": imagery.key, "pairs": pairs.key},
+            },
+        }
+    ]
+
+
+def test_a_city_without_a_harvest_says_what_to_run(city):
+    with pytest.raises(InputError, match="run `crosscity harvest tokyo` first"):
+        find_new_captures.fn("tokyo", city[1]())
+
+
+def test_new_files_in_a_folder_are_added(write_catalog, tmp_path):
+    train = tmp_path / "streets" / "Tokyo" / "Images" / "Train"
+    train.mkdir(parents=True)
+
+    def put(place: int, time: int) -> None:
+        pixels = np.random.default_rng([place, time]).integers(0, 256, (40, 80, 3))
+        path = train / f"pano_{place:05d}_{time}_90.png"
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+    for place in (1, 2, 3):
+        put(place, 0)
+        put(place, 1)
+    put(4, 0)
+    provider = {
+        "kind": "folder",
+        "root": str(tmp_path / "streets"),
+        "licence": "CC0-1.0",
+        "attribution": "x",
+    }
+    city = {"provider": provider, "labels": None, "area": None, "test_places": 1}
+    catalog = str(write_catalog(tmp_path, city=city))
+    harvest(catalog)
+    old = table(catalog, "pairs")
+    assert look(catalog) is None
+    put(4, 1)  # its partner is there, unpaired
+    put(5, 0)
+    put(5, 1)
+    assert look(catalog) is not None
+    rows = table(catalog, "pairs")
+    assert rows[: len(old)] == old
+    assert {row["place_id"] for row in rows[len(old) :]} == {"00004", "00005"}
+    assert {row["split"] for row in rows[len(old) :]} == {"train"}
