@@ -24,7 +24,6 @@ from numba import njit
 from crosscity.superpixels.scores import (
     Distances,
     Floats,
-    Heap,
     Ints,
     empty_heap,
     entropy,
@@ -36,7 +35,7 @@ from crosscity.superpixels.scores import (
 )
 from crosscity.superpixels.window_greedy import Picture, Row, Steps
 
-BUCKETS: Final = 1 << 15
+BUCKETS: Final = 1 << 13
 """Buckets in the row; fine enough for small heaps, coarse enough that their heads stay cached."""
 
 ROW_SPAN: Final = 2.0
@@ -309,22 +308,19 @@ def _next_row(picture: Picture, clusters: Clusters, row: Row) -> Row:
 
 
 @njit(cache=True, nogil=True)
-def _grown(heap: Heap) -> Heap:
-    """A heap with twice the room."""
-    n_edges = heap.edges.size
-    larger = empty_heap(2 * n_edges)
-    larger.keys[:n_edges] = heap.keys
-    larger.ties[:n_edges] = heap.ties
-    larger.edges[:n_edges] = heap.edges
-    return larger
-
-
-@njit(cache=True, nogil=True)
 def _open_bucket(
-    picture: Picture, clusters: Clusters, row: Row, bucket: int, heap: Heap
-) -> tuple[Heap, int]:
-    """Scores a bucket's pairs anew: those that still belong to it are returned as a heap."""
-    heads, pairs, parents = clusters.heads, clusters.pairs, clusters.parents
+    picture: Picture,
+    clusters: Clusters,
+    parents: Ints,
+    pairs: npt.NDArray[np.void],
+    heads: Ints,
+    keys: Floats,
+    ties: npt.NDArray[np.int64],
+    members: Ints,
+    row: Row,
+    bucket: int,
+) -> int:
+    """Scores a bucket's pairs anew: those that still belong to it become the heap."""
     at = int(heads[bucket])
     heads[bucket] = -1
     count = 0
@@ -337,15 +333,13 @@ def _open_bucket(
                 pairs[at].next = heads[target]
                 heads[target] = at
             else:
-                if count == heap.keys.size:
-                    heap = _grown(heap)
-                heap.keys[count] = score
-                heap.ties[count] = tie_break(pairs[at].edge)
-                heap.edges[count] = at
+                keys[count] = score
+                ties[count] = tie_break(pairs[at].edge)
+                members[count] = at
                 count += 1
         at = following
-    heapify(heap.keys, heap.ties, heap.edges, count)
-    return heap, count
+    heapify(keys, ties, members, count)
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -374,18 +368,22 @@ def _join(picture: Picture, clusters: Clusters, at: int, score: float, steps: St
 def _take_in_order(
     picture: Picture,
     clusters: Clusters,
+    steps: Steps,
+    parents: Ints,
+    pairs: npt.NDArray[np.void],
+    heads: Ints,
+    keys: Floats,
+    ties: npt.NDArray[np.int64],
+    members: Ints,
     row: Row,
     bucket: int,
-    heap: Heap,
     count: int,
     n_joins: int,
-    steps: Steps,
 ) -> None:
     """Joins along the heap's pairs in order, but for those that have fallen out of the bucket."""
-    keys, ties, edges = heap
-    heads, pairs, parents = clusters.heads, clusters.pairs, clusters.parents
-    while count > 0 and steps.state[0] < n_joins:
-        at = int(edges[0])
+    state = steps.state
+    while count > 0 and state[0] < n_joins:
+        at = int(members[0])
         is_left = False
         if _is_open(parents, pairs, at):
             score = _score(picture, clusters, at)
@@ -402,9 +400,9 @@ def _take_in_order(
                 is_left = True
         if not is_left:
             count -= 1
-            keys[0], ties[0], edges[0] = keys[count], ties[count], edges[count]
+            keys[0], ties[0], members[0] = keys[count], ties[count], members[count]
         if count > 1:
-            sift_down(keys, ties, edges, count, 0)
+            sift_down(keys, ties, members, count, 0)
 
 
 @njit(cache=True, nogil=True)
@@ -431,15 +429,32 @@ def join_clusters(
     """
     row = Row(best, BUCKETS / span)
     _deal(picture, clusters, _collect(picture, clusters, ids), row)
-    heap = empty_heap(1024)
+    keys, ties, members = empty_heap(clusters.pairs.size)
+    heads, pairs, parents = clusters.heads, clusters.pairs, clusters.parents
     bucket = 0
     while steps.state[0] < n_joins:
-        while bucket < BUCKETS and clusters.heads[bucket] < 0:
+        while bucket < BUCKETS and heads[bucket] < 0:
             bucket += 1
         if bucket < BUCKETS:
-            heap, count = _open_bucket(picture, clusters, row, bucket, heap)
-            _take_in_order(picture, clusters, row, bucket, heap, count, n_joins, steps)
-        elif clusters.heads[BUCKETS] >= 0:
+            count = _open_bucket(
+                picture, clusters, parents, pairs, heads, keys, ties, members, row, bucket
+            )
+            _take_in_order(
+                picture,
+                clusters,
+                steps,
+                parents,
+                pairs,
+                heads,
+                keys,
+                ties,
+                members,
+                row,
+                bucket,
+                count,
+                n_joins,
+            )
+        elif heads[BUCKETS] >= 0:
             row = _next_row(picture, clusters, row)
             bucket = 0
         else:

@@ -46,7 +46,7 @@ SIDE = 1 << SIDE_BITS
 
 LARGEST_WINDOW = SIDE - 2
 
-BUCKETS = 1 << 12
+BUCKETS = 1 << 11
 """Buckets between the best score and the floor; the one after them is for what is left alone."""
 
 NONE = 2**16 - 1
@@ -288,13 +288,28 @@ def _deal(picture: Picture, window: Window, row: Row) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _open_bucket(picture: Picture, window: Window, row: Row, bucket: int) -> int:
+def _open_bucket(
+    weights: Floats,
+    weight_logs: Floats,
+    size_logs: Floats,
+    rate: float,
+    shape: tuple[int, int],
+    frame: npt.NDArray[np.int64],
+    distances: Distances,
+    loops: Floats,
+    parents: Ints,
+    heads: npt.NDArray[np.uint16],
+    links: npt.NDArray[np.uint16],
+    keys: Floats,
+    ties: npt.NDArray[np.int64],
+    edges: Ints,
+    row: Row,
+    bucket: int,
+) -> int:
     """Scores a bucket's edges anew; those that still belong to it become the heap."""
-    weights, weight_logs, size_logs, _ = picture.tables
-    rate, width, directions = picture.rate, picture.shape[1], picture.distances.shape[1]
-    frame, distances, loops, parents, heads, links, heap = window
-    keys, ties, edges = heap
+    width, directions = shape
     edge = _signed(heads[bucket])
+    heads[bucket] = NONE
     count = 0
     while edge != NONE:
         following = _signed(links[edge])
@@ -348,14 +363,29 @@ def _record(chosen: Ints, scores: Floats, state: Floats, edge: int, score: float
 
 @njit(cache=True, nogil=True)
 def _take_in_order(
-    picture: Picture, window: Window, row: Row, bucket: int, count: int, steps: Steps
+    weights: Floats,
+    weight_logs: Floats,
+    size_logs: Floats,
+    rate: float,
+    shape: tuple[int, int],
+    frame: npt.NDArray[np.int64],
+    distances: Distances,
+    loops: Floats,
+    parents: Ints,
+    heads: npt.NDArray[np.uint16],
+    links: npt.NDArray[np.uint16],
+    keys: Floats,
+    ties: npt.NDArray[np.int64],
+    edges: Ints,
+    row: Row,
+    bucket: int,
+    count: int,
+    chosen: Ints,
+    scores: Floats,
+    state: Floats,
 ) -> None:
     """Takes the heap's edges in order: joins, freezes, or moves what has fallen."""
-    weights, weight_logs, size_logs, _ = picture.tables
-    rate, width, directions = picture.rate, picture.shape[1], picture.distances.shape[1]
-    frame, distances, loops, parents, heads, links, heap = window
-    keys, ties, edges = heap
-    chosen, scores, state = steps
+    width, directions = shape
     is_fresh = True
     while count > 0:
         edge, score = int(edges[0]), float(keys[0])
@@ -392,6 +422,59 @@ def _take_in_order(
             keys[0], ties[0], edges[0] = keys[count], ties[count], edges[count]
         if count > 1:
             sift_down(keys, ties, edges, count, 0)
+
+
+@njit(cache=True, nogil=True)
+def _empty_buckets(picture: Picture, window: Window, row: Row, steps: Steps) -> None:
+    """Opens one bucket after the other."""
+    weights, weight_logs, size_logs, _ = picture.tables
+    rate, shape = picture.rate, (picture.shape[1], picture.distances.shape[1])
+    frame, distances, loops, parents, heads, links, heap = window
+    keys, ties, edges = heap
+    chosen, scores, state = steps
+    for bucket in range(BUCKETS):
+        if heads[bucket] == NONE:
+            continue
+        count = _open_bucket(
+            weights,
+            weight_logs,
+            size_logs,
+            rate,
+            shape,
+            frame,
+            distances,
+            loops,
+            parents,
+            heads,
+            links,
+            keys,
+            ties,
+            edges,
+            row,
+            bucket,
+        )
+        _take_in_order(
+            weights,
+            weight_logs,
+            size_logs,
+            rate,
+            shape,
+            frame,
+            distances,
+            loops,
+            parents,
+            heads,
+            links,
+            keys,
+            ties,
+            edges,
+            row,
+            bucket,
+            count,
+            chosen,
+            scores,
+            state,
+        )
 
 
 @njit(cache=True, nogil=True)
@@ -435,10 +518,7 @@ def join_in_windows(picture: Picture, side: int, floor: float, best: float, step
                 window.frame[3] = min(x + side, width) - max(x, 0)
                 _load(picture, window)
                 _deal(picture, window, row)
-                for bucket in range(BUCKETS):
-                    if window.heads[bucket] != NONE:
-                        count = _open_bucket(picture, window, row, bucket)
-                        _take_in_order(picture, window, row, bucket, count, steps)
+                _empty_buckets(picture, window, row, steps)
                 _store(picture, window)
         if height <= side and width <= side:
             break
