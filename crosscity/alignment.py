@@ -22,7 +22,7 @@ ALGORITHM_VERSION: Final = "1"
 
 STEP_DEGREES: Final = 0.25
 """Of azimuth, between columns of a strip."""
-MIN_OVERLAP: Final = 0.22
+MIN_OVERLAP: Final = 0.23
 """Least correlation of two views of one place; see docs/imagery.md on how it was found."""
 
 _EDGE_DEGREES: Final = 1.0

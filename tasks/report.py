@@ -31,7 +31,7 @@ from tasks.pictures import read_picture
 from tasks.prior_quality import read_quality
 from tasks.workspace import Workspace, open_workspace
 
-REPORT_VERSION = "1"
+REPORT_VERSION = "2"
 PICTURE_BYTES = 600_000
 """A report is mailed around: its pictures are good, not lossless."""
 
@@ -45,6 +45,8 @@ def write_report(city: str, seed: int, catalog: str) -> Made:
     def write(draft: Draft, _key: str) -> None:
         html = _render(workspace, city, seed, parts)
         (draft.path / "report.html").write_text(html, encoding="utf-8")
+        page = render_credits(city, Imagery(workspace.store, parts["imagery"]))
+        (draft.path / "credits.html").write_text(page, encoding="utf-8")
         lineage = {role: ref.to_dict() for role, ref in parts.items()}
         (draft.path / "parts.json").write_text(json.dumps(lineage, indent=2), encoding="utf-8")
         table = score_table(_evaluations(parts), catalog)
@@ -90,6 +92,20 @@ def _publish_pictures_and_table(store: Store, parts: Mapping[str, ArtifactRef], 
             read_picture(store, parts[f"panels-{shown}"], "panel-0.png"),
             f"{city}: image, labels, before and after ({ARM_NAMES[shown]})",
         )
+
+
+def render_credits(city: str, imagery: Imagery) -> str:
+    """The page that names every image's author, licence and original, as licences ask."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = files("tasks").joinpath("credits.html.j2").read_text(encoding="utf-8")
+    groups = []
+    for licence, attribution, count in imagery.credits():
+        terms = (licence, attribution)
+        sources = [s for s in imagery.sources() if (s.licence, s.attribution) == terms]
+        groups.append(
+            {"licence": licence, "attribution": attribution, "count": count, "sources": sources}
+        )
+    return environment.from_string(template).render(city=city, groups=groups)
 
 
 def report_path(store: Store, ref: ArtifactRef) -> Path:

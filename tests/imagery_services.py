@@ -232,6 +232,7 @@ class ImageryServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body go out together: no waiting for the other side's ACK
 
             def log_message(self, *_: object) -> None:
                 pass

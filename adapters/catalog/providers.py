@@ -63,7 +63,7 @@ class ServiceProvider(Entry):
         description="how far the compasses of two captures may err together",
     )
     min_overlap: float = Field(
-        default=0.22,
+        default=0.23,
         ge=-1,
         le=1,
         description="correlation below which two views are no pair (docs/imagery.md)",

@@ -152,10 +152,10 @@ class MapillaryStreetView(ServiceStreetView):
 
 
 def _read(record: object) -> Shot:
-    camera = field(record, "camera_type")
+    camera = text(record, "camera_type", most=40)
     panorama = field(record, "is_pano") is True or camera in _ALL_ROUND
     if panorama and camera not in (None, *_ALL_ROUND):
-        raise UnusableError(f"its camera is {text(record, 'camera_type', most=40)}")
+        raise UnusableError(f"its camera is {camera}")
     width, height = whole(record, "width"), whole(record, "height")
     fov, k1, k2 = (WHOLE_CIRCLE, 0.0, 0.0) if panorama else _lens(record, width, height)
     try:

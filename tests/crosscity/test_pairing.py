@@ -348,3 +348,42 @@ def test_wrong_tables(change: dict[str, Any], message: str) -> None:
     assert len(CaptureTable(**right)) == 2
     with pytest.raises(ValueError, match=message):
         CaptureTable(**(right | change))
+
+
+# The margin around test places
+
+
+def spread(count: int, metres: float) -> CaptureTable:
+    """Places in a row, that many metres apart, two captures each."""
+    return table(
+        *(
+            {"place": f"p{n:02d}", "lat": n * metres * METRE_OF_LATITUDE, "lon": 0.0, "days": day}
+            for n in range(count)
+            for day in (0, 90)
+        )
+    )
+
+
+@pytest.mark.parametrize("margin", [0.0, 24.0, 26.0, 51.0])
+def test_no_training_pair_lies_within_the_margin_of_a_test_place(margin: float) -> None:
+    captures = spread(40, 25.0)
+    pairs = paired(captures, test_places=8, test_margin_metres=margin)
+    lat = captures.lat / METRE_OF_LATITUDE
+    test, train = lat[pairs.a[pairs.test]], lat[pairs.a[~pairs.test]]
+    assert len(test) == 8
+    assert pairs.test_places == paired(captures, test_places=8).test_places
+    assert np.abs(test[:, None] - train[None]).min() >= margin - 1e-6
+    wanted = [
+        p for p in lat[::2]
+        if p not in test and np.abs(p - test).min() >= margin - 1e-6
+    ]  # fmt: skip
+    assert sorted(train) == pytest.approx(sorted(wanted))
+    reasons = {item.reason for item in pairs.dropped}
+    assert reasons == ({f"closer than {margin:g} metres to a test place"} if margin > 25 else set())
+    assert len(pairs.dropped) == 32 - len(train)
+
+
+def test_places_without_a_position_are_not_checked_for_the_margin() -> None:
+    captures = table(*({"place": f"p{n}", "days": day} for n in range(4) for day in (0, 90)))
+    pairs = paired(captures, test_places=1, test_margin_metres=1000.0)
+    assert len(pairs) == 4

@@ -1,0 +1,261 @@
+"""Places against brute force: which pictures pair, which cells are taken, whatever the tiles."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crosscity.pairing import haversine_metres
+from crosscity.places import (
+    METRES_A_DEGREE,
+    PlaceRules,
+    PlaceSample,
+    Shots,
+    cell_middles,
+    cell_name,
+    cells_of,
+    grown,
+    inside,
+    inside_polygon,
+    neighbours,
+    place_pairs,
+    tiles_of_area,
+)
+
+LAT, LON = 48.85, 2.35
+UP = 1.0 / METRES_A_DEGREE
+ASIDE = UP / math.cos(math.radians(LAT))
+
+
+def shots(*rows: dict[str, Any]) -> Shots:
+    """Pictures at metres east and north of a point; panoramas by default."""
+
+    def column(name: str, default: float) -> np.ndarray:
+        return np.array([float(row.get(name, default)) for row in rows])
+
+    day = column("day", 0.0)
+    return Shots(
+        key=tuple(row.get("key", f"k{n:03d}") for n, row in enumerate(rows)),
+        lat=LAT + column("north", 0.0) * UP,
+        lon=LON + column("east", 0.0) * ASIDE,
+        heading=column("heading", 0.0),
+        fov=column("fov", 360.0),
+        first_day=day,
+        last_day=day + column("uncertain", 0.0),
+    )
+
+
+RULES = PlaceRules(max_metres_apart=10, min_days_apart=30, cell_metres=20)
+TWO = {"day": 0}, {"day": 100, "east": 3}
+
+
+def test_two_times_of_one_spot_are_a_pair():
+    (pair,) = place_pairs(shots({"day": 100, "heading": 80}, {"day": 0, "heading": 20}), RULES)
+    assert (pair.earlier, pair.later) == (1, 0)
+    assert (pair.heading, pair.fov) == (20.0, 90.0)  # the way the earlier camera looked
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"day": 29},
+        {"day": 100, "east": 11},
+        {"day": 50, "uncertain": 0},
+        {"day": 100, "heading": 40, "fov": 70},
+    ],
+)
+def test_what_is_too_soon_too_far_or_looks_away_is_none(second):
+    first = {"day": 0, "uncertain": 31 if second.get("day") == 50 else 0}
+    if "fov" in second:
+        first["fov"] = 70
+    assert place_pairs(shots(first, second), RULES) == []
+
+
+def test_photographs_are_looked_at_half_way_and_only_where_both_show():
+    pictures = shots({"day": 0, "heading": 355, "fov": 75}, {"day": 90, "heading": 5, "fov": 80})
+    (pair,) = place_pairs(pictures, RULES)
+    assert pair.heading == pytest.approx(0.0)
+    assert pair.fov == pytest.approx(0.9 * (75 - 10))
+    (mixed,) = place_pairs(shots({"day": 0}, {"day": 90, "heading": 123, "fov": 80}), RULES)
+    assert mixed.heading == 123
+    assert mixed.fov == pytest.approx(72)
+
+
+def test_the_closest_pair_of_a_cell_is_taken_then_the_longest_time():
+    pictures = shots(
+        {"day": 0},
+        {"day": 900, "east": 8},
+        {"day": 290, "east": 1.2},
+        {"day": 300, "east": 1.4},
+    )
+    (pair,) = place_pairs(pictures, RULES)
+    assert (pair.earlier, pair.later) == (0, 3)
+
+
+def test_own_and_fresh_pictures():
+    pictures = shots(*TWO)
+    yes, no = np.array([True, True]), np.array([False, False])
+    assert len(place_pairs(pictures, RULES, own=yes, fresh=yes)) == 1
+    assert place_pairs(pictures, RULES, own=no) == []
+    assert place_pairs(pictures, RULES, fresh=np.array([True, False])) == []
+    assert len(place_pairs(pictures, RULES, fresh=np.array([False, True]))) == 1
+
+
+some_shots = st.lists(
+    st.fixed_dictionaries(
+        {
+            "east": st.integers(0, 120).map(lambda v: v / 2),
+            "north": st.integers(0, 60).map(lambda v: v / 2),
+            "day": st.integers(0, 6).map(lambda v: v * 20),
+        }
+    ),
+    max_size=25,
+)
+
+
+@given(some_shots)
+@settings(max_examples=80, deadline=None)
+def test_neighbours_are_all_pairs_within_the_distance(rows):
+    pictures = shots(*rows)
+    found = [
+        tuple(sorted(pair))
+        for i, j in neighbours(pictures.lat, pictures.lon, 10.0)
+        for pair in zip(i.tolist(), j.tolist(), strict=True)
+    ]
+    wanted = {
+        (i, j)
+        for i, j in itertools.combinations(range(len(rows)), 2)
+        if haversine_metres(
+            pictures.lat[i], pictures.lon[i], pictures.lat[j], pictures.lon[j]
+        ) <= 10.0
+    }  # fmt: skip
+    assert len(found) == len(set(found))
+    assert set(found) == wanted
+
+
+@given(some_shots)
+@settings(max_examples=80, deadline=None)
+def test_places_against_brute_force(rows):
+    pictures = shots(*rows)
+    found = {pair.cell: (pair.earlier, pair.later) for pair in place_pairs(pictures, RULES)}
+    row_of, column_of = cells_of(pictures.lat, pictures.lon, 20.0)
+    best: dict[tuple[int, int], tuple[Any, ...]] = {}
+    for a, b in itertools.permutations(range(len(rows)), 2):
+        days = rows[b]["day"] - rows[a]["day"]
+        metres = float(
+            haversine_metres(pictures.lat[a], pictures.lon[a], pictures.lat[b], pictures.lon[b])
+        )
+        if days < 30 or metres > 10:
+            continue
+        cell = (int(row_of[a]), int(column_of[a]))
+        rank = (math.floor(metres), -days, pictures.key[a], pictures.key[b], a, b)
+        best[cell] = min(best.get(cell, rank), rank)
+    assert found == {cell: rank[4:] for cell, rank in best.items()}
+
+
+@given(some_shots, st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None)
+def test_the_order_of_pictures_does_not_matter(rows, order):
+    named = [{**row, "key": f"k{n:03d}"} for n, row in enumerate(rows)]
+    shuffled = list(named)
+    order.shuffle(shuffled)
+
+    def names(given: list[dict[str, Any]]) -> list[tuple[Any, str, str]]:
+        pictures = shots(*given)
+        return [
+            (p.cell, pictures.key[p.earlier], pictures.key[p.later])
+            for p in place_pairs(pictures, RULES)
+        ]
+
+    assert names(named) == names(shuffled)
+
+
+@given(st.floats(-80, 80), st.floats(-179, 178), st.floats(1, 3000), st.floats(50, 900))
+@settings(max_examples=60, deadline=None)
+def test_tiles_cover_an_area_once(south, west, extent, side):
+    bounds = (west, south, west + extent / 5e4, south + extent / 1.2e5)
+    tiles = list(tiles_of_area(bounds, side))
+    rng = np.random.default_rng(1)
+    lat = rng.uniform(bounds[1], bounds[3], 200)
+    lon = rng.uniform(bounds[0], bounds[2], 200)
+    assert (sum(inside(lat, lon, tile).astype(int) for tile in tiles) == 1).all()
+    for w, s, e, n in tiles[:50]:
+        assert (n - s) * METRES_A_DEGREE <= side * 1.01
+        assert (e - w) * METRES_A_DEGREE * math.cos(math.radians(s)) <= side * 1.02
+
+
+def test_cells_have_their_size_and_their_middles_are_in_them():
+    rng = np.random.default_rng(0)
+    for at in (0.0, 48.0, -60.0, 80.0):
+        lat, lon = at + rng.uniform(0, 0.01, 500), rng.uniform(-0.01, 0.01, 500)
+        rows, columns = cells_of(lat, lon, 20.0)
+        middle = cell_middles(rows, columns, 20.0)
+        apart = haversine_metres(lat, lon, *middle)
+        assert apart.max() < 20 / math.sqrt(2) + 0.1
+        assert np.array_equal(cells_of(*middle, 20.0), (rows, columns))
+
+
+def test_a_margin_is_that_wide():
+    west, south, east, north = grown((LON, LAT, LON, LAT), 100.0)
+    assert haversine_metres(LAT, LON, north, LON) == pytest.approx(100, rel=1e-6)
+    assert 100 <= haversine_metres(LAT, LON, LAT, east) < 100.5
+    assert (LAT - south, LON - west) == pytest.approx((north - LAT, east - LON))
+
+
+def test_polygons_with_holes():
+    outer = [(0, 0), (4, 0), (4, 4), (0, 4), (0, 0)]
+    hole = [(1, 1), (3, 1), (3, 3), (1, 3), (1, 1)]
+    lat, lon = np.array([0.5, 2.0, 2.0, 5.0]), np.array([0.5, 2.0, 3.5, 2.0])
+    assert inside_polygon(lat, lon, [outer, hole]).tolist() == [True, False, True, False]
+
+
+def test_a_sample_is_even_seeded_and_independent_of_the_order():
+    cells = [(row, column) for row in range(50) for column in range(60)]
+
+    def taken(order: list[tuple[int, int]], seed: int = 0, count: int = 300) -> set[Any]:
+        sample: PlaceSample[int] = PlaceSample(count, seed)
+        for cell in order:
+            sample.offer(cell, 0)
+        assert sample.seen == len(order)
+        return {cell for cell, _ in sample.kept()}
+
+    chosen = taken(cells)
+    assert len(chosen) == 300
+    assert chosen == taken(cells[::-1])
+    assert chosen != taken(cells, seed=1)
+    assert taken(cells, count=100) < chosen  # fewer places are the first of more
+    assert taken([c for c in cells if c not in chosen or c == min(chosen)]) & chosen == {
+        min(chosen)
+    }
+    upper = sum(row < 25 for row, _ in chosen)
+    assert abs(upper - 150) < 5 * math.sqrt(75)
+    with pytest.raises(ValueError, match="has none"):
+        PlaceSample(0, 0)
+
+
+def test_a_busy_street_counts_no_more_than_a_quiet_one():
+    sample: PlaceSample[str] = PlaceSample(2, 0)
+    for _ in range(50):
+        sample.offer((1, 1), "busy")
+    sample.offer((2, 2), "quiet")
+    assert [payload for _, payload in sample.kept()] == ["busy", "quiet"]
+    assert cell_name((12, 34)) == "p12-34"
+
+
+def test_crowded_corners_are_worked_through_in_batches(monkeypatch):
+    from crosscity import places
+
+    rng = np.random.default_rng(2)
+    lat, lon = LAT + rng.uniform(0, 5, 300) * UP, LON + rng.uniform(0, 5, 300) * ASIDE
+    whole = {tuple(sorted(p)) for i, j in neighbours(lat, lon, 10) for p in zip(i, j, strict=True)}
+    monkeypatch.setattr(places, "_MOST_AT_ONCE", 100)
+    batches = list(neighbours(lat, lon, 10))
+    assert len(batches) > 100
+    assert {tuple(sorted(p)) for i, j in batches for p in zip(i, j, strict=True)} == whole
+    assert len(whole) == 300 * 299 // 2

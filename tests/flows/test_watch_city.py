@@ -1,0 +1,105 @@
+"""watch-city on a real server: it adds, it emits its event, and the event starts readapt-city."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import yaml
+
+from adapters.catalog import load_catalog
+from flows.deployments import deployments_yaml
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_readapt_city_is_triggered_by_new_imagery_of_its_own_city(write_catalog, tmp_path):
+    catalog = load_catalog(write_catalog(tmp_path, city={"watch_schedule": "0 5 * * *"}))
+    document = yaml.safe_load(deployments_yaml(catalog, "data_catalog.yaml"))
+    by_flow = {entry["entrypoint"].rpartition(".")[2]: entry for entry in document["deployments"]}
+    assert by_flow["watch_city"]["schedules"][0]["cron"] == "0 5 * * *"
+    (trigger,) = by_flow["readapt_city"]["triggers"]
+    assert trigger["expect"] == ["imagery.landed"]
+    assert trigger["match"] == {"prefect.resource.id": "crosscity.city.tokyo"}
+    assert trigger["parameters"] == {"harvest": False}
+    assert [name for name, entry in by_flow.items() if "triggers" in entry] == ["readapt_city"]
+
+
+def test_new_imagery_is_added_announced_and_readapted_to(
+    services, street_world, write_catalog, many_flows, prefect_server, waiting, tmp_path
+):
+    world = services.World(list(street_world.pictures))
+    with services.PanoramaxServer(world) as server:
+        provider = {
+            "kind": "panoramax",
+            "base_url": server.url,
+            "requests_per_second": 100.0,
+            "tile_metres": 5000.0,
+        }
+        city = {
+            "provider": provider,
+            "area": {"bbox": [139.699, 35.6595, 139.701, 35.663]},
+            "places": 10,
+            "test_places": 1,
+            "labels": None,
+        }
+        catalog = write_catalog(tmp_path, city=city)
+        _deploy(tmp_path, prefect_server)
+        done = many_flows("harvest", "tokyo", "--catalog", catalog)
+        assert done["code"] == 0, done["err"]
+        done = many_flows("watch", "tokyo", "--catalog", catalog)
+        assert done["code"] == 0, done["err"]
+        assert "nothing new in tokyo" in done["out"]
+        taken = datetime.now(UTC) + timedelta(hours=1)
+        world.add(
+            *(
+                services.moved(p, 1000 + p.number, taken=taken, drive="drive-2")
+                for p in street_world.pictures[1::2]
+            )
+        )
+        done = many_flows("watch", "tokyo", "--catalog", catalog)
+        assert done["code"] == 0, done["err"]
+
+    def landed() -> list[dict[str, Any]]:
+        body = {"filter": {"event": {"name": ["imagery.landed"]}}}
+        found: list[dict[str, Any]] = prefect_server.post("/events/filter", body)["events"]
+        return found
+
+    waiting(lambda: bool(landed()), "the event arrives")
+    (event,) = landed()
+    assert event["resource"]["prefect.resource.id"] == "crosscity.city.tokyo"
+    assert event["payload"]["city"] == "tokyo"
+    assert event["payload"]["count"] == 3
+    keys = {path.name for path in (tmp_path / "store" / "pairs" / "tokyo").iterdir()}
+    assert event["payload"]["artifacts"]["pairs"] in keys
+
+    deployment = prefect_server.get("/deployments/name/readapt-city/tokyo")
+
+    def triggered() -> list[dict[str, Any]]:
+        body = {"flow_runs": {"deployment_id": {"any_": [deployment["id"]]}}, "limit": 10}
+        found: list[dict[str, Any]] = prefect_server.post("/flow_runs/filter", body)
+        return found
+
+    waiting(lambda: bool(triggered()), "the event starts readapt-city")
+    assert triggered()[0]["parameters"]["harvest"] is False
+    assert triggered()[0]["parameters"]["city"] == "tokyo"
+
+
+def _deploy(folder: Any, server: Any) -> None:
+    catalog = load_catalog(folder / "data_catalog.yaml")
+    (folder / "prefect.yaml").write_text(deployments_yaml(catalog, "data_catalog.yaml"))
+    pool = ["work-pool", "create", "crosscity", "--type", "process", "--overwrite"]
+    for words in (pool, ["deploy", "--all"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", *words],
+            cwd=folder,
+            env=server.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
