@@ -3,11 +3,17 @@
 from typing import Final
 
 from crosscity.superpixels.entropy_rate import entropy_rate_superpixels
+from crosscity.superpixels.hierarchy import (
+    SuperpixelHierarchy,
+    balance_weight_for,
+    superpixel_hierarchy,
+)
 from crosscity.superpixels.objective import (
     PartitionObjective,
     greedy_partition,
     partition_objective,
 )
+from crosscity.superpixels.quality import SuperpixelQuality, superpixel_quality
 
 ALGORITHM_VERSION: Final = "2"
 """Raised by hand whenever the labels of some image change."""
@@ -15,7 +21,12 @@ ALGORITHM_VERSION: Final = "2"
 __all__ = [
     "ALGORITHM_VERSION",
     "PartitionObjective",
+    "SuperpixelHierarchy",
+    "SuperpixelQuality",
+    "balance_weight_for",
     "entropy_rate_superpixels",
     "greedy_partition",
     "partition_objective",
+    "superpixel_hierarchy",
+    "superpixel_quality",
 ]

@@ -9,7 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from crosscity.superpixels import entropy_rate_superpixels, greedy_partition
+from crosscity.superpixels import (
+    entropy_rate_superpixels,
+    greedy_partition,
+    superpixel_hierarchy,
+)
 from crosscity.superpixels.lazy_greedy import balance_rate, join_greedily
 from crosscity.superpixels.pixel_graph import pixel_graph
 
@@ -114,9 +118,17 @@ def numbers_of(edges: list[Edge], width: int, connectivity: int) -> list[int]:
 
 
 def greedy_by_scores(
-    image: npt.NDArray, n: int, balance: float, sigma: float, connectivity: int
+    image: npt.NDArray,
+    n: int,
+    balance: float,
+    sigma: float,
+    connectivity: int,
+    fixed_weight: float | None = None,
 ) -> list[int]:
-    """The documented score with the documented tie rule, every open edge scored at every step."""
+    """The documented score with the documented tie rule, every open edge scored at every step.
+
+    The balancing term has this weight, or else that of the paper for n.
+    """
 
     def f(x: float) -> float:
         return x * math.log(x) if x > 0 else 0.0
@@ -137,6 +149,8 @@ def greedy_by_scores(
 
     largest = max(entropy(edge) for edge in edges) or 1.0
     rate = balance * n * largest / (1 - 2 / n_pixels) / (n_pixels * math.log(2))
+    if fixed_weight is not None:
+        rate = fixed_weight * sum(left) / n_pixels
     labels = list(range(n_pixels))
     for _ in range(n_pixels - n):
         size = {label: labels.count(label) for label in set(labels)}
@@ -228,6 +242,15 @@ def test_windows_do_not_change_the_result(picture: Callable, n: int, connectivit
         joins = join_greedily(graph, n, balance_rate(graph, n, 0.5), window=window, record=True)
         np.testing.assert_array_equal(joins.labels, expected)
         assert (np.diff(joins.scores) <= 0).all()
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+def test_cuts_of_a_hierarchy_are_the_greedy_with_that_weight(connectivity: int) -> None:
+    image = patches(np.random.default_rng(connectivity))
+    hierarchy = superpixel_hierarchy(image, 2.0, connectivity=connectivity)
+    for n in (2, 9, 60):
+        labels = greedy_by_scores(image, n, 0.5, 5.0, connectivity, fixed_weight=2.0)
+        np.testing.assert_array_equal(hierarchy.cut(n).ravel(), in_raster_order(labels))
 
 
 @pytest.mark.slow

@@ -1,0 +1,188 @@
+"""All numbers of superpixels at once: with a fixed balancing weight the greedy is one hierarchy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from crosscity.superpixels.entropy_rate import check_image, check_parameters
+from crosscity.superpixels.lazy_greedy import balance_rate, join_greedily
+from crosscity.superpixels.pixel_graph import PixelGraph, edge_offsets, pixel_graph
+from crosscity.superpixels.scores import Ints, find
+
+
+@dataclass(frozen=True)
+class SuperpixelHierarchy:
+    """The joins of the greedy from single pixels to the whole picture.
+
+    The pixels stand in a line, in which every cluster that ever was is a run of neighbours.
+    Between two neighbours stands the number of the join that brought them together.
+
+    Attributes:
+        shape: Height and width of the picture.
+        balance_weight: λ.
+        line: (N,) int32 raster indices of the pixels.
+        joins: (N - 1,) int32; which join, counted from 0, joined `line[i]` and `line[i + 1]`.
+    """
+
+    shape: tuple[int, int]
+    balance_weight: float
+    line: npt.NDArray[np.int32] = field(repr=False)
+    joins: npt.NDArray[np.int32] = field(repr=False)
+
+    def cut(self, n_superpixels: int) -> npt.NDArray[np.int32]:
+        """The superpixels after as many joins as leave that number.
+
+        Args:
+            n_superpixels: 1 to H * W.
+
+        Returns:
+            (H, W) int32 labels 0 to n - 1, in raster order of each region's first pixel. Each
+            region is connected, and lies in one region of every cut with fewer.
+
+        Raises:
+            ValueError: If the number is out of its range.
+        """
+        n_pixels = self.shape[0] * self.shape[1]
+        if isinstance(n_superpixels, bool) or not isinstance(n_superpixels, (int, np.integer)):
+            raise ValueError(  # noqa: TRY004
+                f"n_superpixels must be a whole number, not {n_superpixels!r}"
+            )
+        if not 1 <= n_superpixels <= n_pixels:
+            raise ValueError(
+                f"n_superpixels must be 1 to {n_pixels}, the number of pixels, not {n_superpixels}"
+            )
+        labels: npt.NDArray[np.int32] = _cut(self.line, self.joins, int(n_superpixels))
+        return labels.reshape(self.shape)
+
+
+def balance_weight_for(
+    image: npt.NDArray[Any],
+    n_superpixels: int,
+    *,
+    balance: float = 0.5,
+    sigma: float = 5.0,
+    connectivity: int = 8,
+) -> float:
+    """The λ that `entropy_rate_superpixels` uses for that number of superpixels.
+
+    Args:
+        image: As in `entropy_rate_superpixels`.
+        n_superpixels: K.
+        balance: λ'.
+        sigma: As there.
+        connectivity: As there.
+
+    Raises:
+        ValueError: As there.
+    """
+    check_image(image)
+    check_parameters(image, n_superpixels, balance, sigma, connectivity)
+    graph = pixel_graph(image, float(sigma), connectivity)
+    rate = balance_rate(graph, int(n_superpixels), float(balance))
+    return rate / _rate_of_one(graph)
+
+
+def superpixel_hierarchy(
+    image: npt.NDArray[Any],
+    balance_weight: float,
+    *,
+    sigma: float = 5.0,
+    connectivity: int = 8,
+) -> SuperpixelHierarchy:
+    """Joins pixels until one cluster is left, with one weight of the balancing term throughout.
+
+    `entropy_rate_superpixels` scales λ with the number of superpixels (Liu et al., CVPR 2011,
+    Sec. 5), so its results for two numbers are two runs and not nested. Here λ is the caller's
+    and the same for all; `cut(n)` is the greedy of eq. 9 for that λ, stopped at n. Where n is the
+    number that λ belongs to (`balance_weight_for`), both are the same but for ties that rounding
+    decides; with fewer superpixels the hierarchy balances too much, with more too little.
+
+    Of joins with equal scores the order is that in which they were made, so at a cut between
+    equals any of them may have been made.
+
+    Args:
+        image: As in `entropy_rate_superpixels`.
+        balance_weight: λ in bits, zero or more.
+        sigma: As there.
+        connectivity: As there.
+
+    Raises:
+        ValueError: If the image or a parameter is not as described.
+    """
+    check_image(image)
+    check_parameters(image, 1, 0.5, sigma, connectivity)
+    if not (math.isfinite(balance_weight) and balance_weight >= 0):
+        raise ValueError(
+            f"balance_weight must be a finite number, zero or more, not {balance_weight!r}"
+        )
+    graph = pixel_graph(image, float(sigma), connectivity)
+    rate = balance_weight * _rate_of_one(graph)
+    edges = join_greedily(graph, 1, rate, record=True).edges
+    offsets = edge_offsets(graph.width, graph.distances.shape[1])
+    line, joins = _line_up(edges, offsets)
+    return SuperpixelHierarchy((graph.height, graph.width), float(balance_weight), line, joins)
+
+
+def _rate_of_one(graph: PixelGraph) -> float:
+    """The rate at which the score pays for balance if λ is one."""
+    # Where every weight underflows, balance alone decides and any scale will do.
+    return (graph.total or 1.0) / graph.loops.size
+
+
+@njit(cache=True, nogil=True)
+def _line_up(edges: Ints, offsets: npt.NDArray[np.int64]) -> tuple[Ints, Ints]:
+    """Puts the line of one cluster behind that of the other at each join."""
+    n_pixels = edges.size + 1
+    parents = np.full(n_pixels, -1, np.int32)
+    ends = np.arange(n_pixels).astype(np.int32)
+    starts = ends.copy()
+    following = np.full(n_pixels, -1, np.int32)
+    join_after = np.zeros(n_pixels, np.int32)
+    for join in range(edges.size):
+        pixel = edges[join] // offsets.size
+        other = pixel + offsets[edges[join] % offsets.size]
+        root, other_root = find(parents, pixel), find(parents, other)
+        following[ends[root]] = starts[other_root]
+        join_after[ends[root]] = join
+        start, end = starts[root], ends[other_root]
+        if parents[other_root] < parents[root]:
+            root, other_root = other_root, root
+        parents[root] += parents[other_root]
+        parents[other_root] = root
+        starts[root], ends[root] = start, end
+    line = np.empty(n_pixels, np.int32)
+    joins = np.empty(n_pixels - 1, np.int32)
+    pixel = int(starts[find(parents, 0)])
+    for place in range(n_pixels):
+        line[place] = pixel
+        if place < n_pixels - 1:
+            joins[place] = join_after[pixel]
+            pixel = int(following[pixel])
+    return line, joins
+
+
+@njit(cache=True, nogil=True)
+def _cut(line: Ints, joins: Ints, n_superpixels: int) -> Ints:
+    """Labels the runs between the joins that are undone, in raster order of first pixels."""
+    n_made = line.size - n_superpixels
+    labels = np.empty(line.size, np.int32)
+    run = 0
+    for place in range(line.size):
+        labels[line[place]] = run
+        if place < joins.size and joins[place] >= n_made:
+            run += 1
+    names = np.full(n_superpixels, -1, np.int32)
+    count = 0
+    for pixel in range(labels.size):
+        run = labels[pixel]
+        if names[run] < 0:
+            names[run] = count
+            count += 1
+        labels[pixel] = names[run]
+    return labels
