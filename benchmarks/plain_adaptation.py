@@ -81,6 +81,7 @@ class PlainAdaptation:
             target_features = self.segmenter.features(targets)
             logits = self.segmenter.classify(target_features)
             phi = torch.softmax(self.segmenter.upsample(logits, size), 1)
+            phi[phi < self.settings.phi_floor] = 0
         source_weights = self.grid(self.one_hot(labels), source_features)
         target_weights = self.grid(phi, target_features)
 

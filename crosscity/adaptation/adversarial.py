@@ -305,7 +305,7 @@ class Adaptation(Training):
         self._record("global_accuracy", global_accuracy(*logits))
         if self._class_wise is None or view.weights is None:
             return loss
-        logits = (self._class_wise(source).float(), self._class_wise(target).float())
+        logits = _class_logits(self._class_wise, (source, target), view.weights)
         reduction = self.settings.class_reduction
         class_loss = class_discriminator_loss(*logits, *view.weights, reduction)
         self._record("class_discriminator_loss", class_loss)
@@ -353,11 +353,8 @@ class Adaptation(Training):
     ) -> Tensor:
         """L_class^Dinv (eq. 10), or what the settings put in its place."""
         with _fixed(discriminators):
-            source, target = (
-                discriminators(features).float()
-                for features in (view.source_features, view.target_features)
-            )
-        logits = (source, target)
+            domains = (view.source_features, view.target_features)
+            logits = _class_logits(discriminators, domains, weights)
         reduction = self.settings.class_reduction
         loss = class_inverse_loss(*logits, *weights, reduction)
         self._record("class_inverse_loss", loss)
@@ -426,6 +423,19 @@ def _fixed(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.requires_grad_(True)
+
+
+def _class_logits(
+    discriminators: ClassDiscriminators,
+    domains: tuple[Tensor, Tensor],
+    weights: tuple[Tensor, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Logits of both domains; only those that a loss gives weight to count."""
+    source, target = (
+        discriminators(features, weight > 0).float()
+        for features, weight in zip(domains, weights, strict=True)
+    )
+    return source, target
 
 
 def _adam(module: nn.Module, learning_rate: float, settings: AdaptationSettings) -> Adam:

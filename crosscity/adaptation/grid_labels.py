@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -44,7 +45,8 @@ def target_grid_labels(phi: Tensor, grid: tuple[int, int], phi_floor: float = 0.
     """
     phi = phi.detach()
     if phi_floor > 0:
-        phi = torch.where(phi < phi_floor, 0.0, phi)
+        below = float(np.nextafter(np.float32(phi_floor), np.float32(0)))
+        phi = functional.threshold(phi, below, 0.0)
     return functional.adaptive_avg_pool2d(phi, grid)
 
 

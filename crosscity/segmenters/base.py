@@ -102,7 +102,10 @@ class Segmenter(nn.Module, ABC):
 
     def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Bilinear logits at (height, width): a cell's centre is the centre of its pixels."""
-        return functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        # Softmax wants one plane a class; turning the coarse logits costs nothing, the fine much.
+        return functional.interpolate(
+            logits.contiguous(), size=size, mode="bilinear", align_corners=False
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Class logits of every pixel: B×3×H×W in [0, 1] to B×C×H×W."""

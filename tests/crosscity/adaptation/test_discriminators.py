@@ -19,7 +19,7 @@ def test_class_discriminators_are_independent_networks(hidden: tuple[int, ...]) 
         for number, (weight, bias) in enumerate(
             zip(together.weights, together.biases, strict=True)
         ):
-            x = functional.linear(torch.relu(x) if number else x, weight[c].T, bias[c, 0])
+            x = functional.linear(torch.relu(x) if number else x, weight[c], bias[c])
         torch.testing.assert_close(found[:, c], x[..., 0])
 
 
@@ -55,3 +55,20 @@ def test_dropout_only_while_training(network: torch.nn.Module) -> None:
     assert not torch.equal(network(features), network(features))
     network.eval()
     assert torch.equal(network(features), network(features))
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 5)])
+def test_only_the_logits_that_are_wanted_need_computing(hidden: tuple[int, ...]) -> None:
+    torch.manual_seed(1)
+    network = ClassDiscriminators(6, 4, hidden, dropout=0.0)
+    features = torch.randn(2, 6, 4, 5, requires_grad=True)
+    wanted = torch.rand(2, 4, 4, 5) < 0.3
+    wanted[:, 2] = False  # a class without any
+    some, everything = network(features, wanted), network(features)
+    torch.testing.assert_close(some[wanted], everything[wanted])
+    assert not some[~wanted].any()
+    sides = [features, *network.parameters()]
+    one = torch.autograd.grad((some * wanted).square().sum(), sides)
+    other = torch.autograd.grad((everything * wanted).square().sum(), sides)
+    for found, expected in zip(one, other, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
