@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import sys
@@ -337,6 +338,7 @@ def _machine(arguments: argparse.Namespace) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if is_gpu else platform.processor() or "cpu",
         "threads": arguments.threads,
         "steps": arguments.steps,
+        "load_average": round(os.getloadavg()[0], 1),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
     }
@@ -346,6 +348,7 @@ def _markdown(found: dict[str, Any]) -> str:
     machine = found["machine"]
     lines = [
         f"Adaptation (GA+CA, whole steps) on {machine['device']}, {machine['threads']} threads, "
+        f"load average {machine['load_average']} at the end (what others do on the machine counts), "
         f"PyTorch {machine['torch']}; median of {machine['steps']} steps. Images of both domains "
         "count. FLOP are those of the step's convolutions and matrix products. Times faster: by "
         "images a second on a GPU, by processor time on a processor, where both ran in turn.",
