@@ -348,7 +348,7 @@ def _markdown(found: dict[str, Any]) -> str:
     machine = found["machine"]
     lines = [
         f"Adaptation (GA+CA, whole steps) on {machine['device']}, {machine['threads']} threads, "
-        f"load average {machine['load_average']} at the end (what others do on the machine counts), "
+        f"load average {machine['load_average']} at the end (others count), "
         f"PyTorch {machine['torch']}; median of {machine['steps']} steps. Images of both domains "
         "count. FLOP are those of the step's convolutions and matrix products. Times faster: by "
         "images a second on a GPU, by processor time on a processor, where both ran in turn.",

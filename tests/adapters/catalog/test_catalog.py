@@ -83,6 +83,79 @@ def test_faults_name_file_line_and_key(write, old, new, line, key, words) -> Non
     assert words in message
 
 
+SETS = """\
+version: 1
+store: local
+stores:
+  local: {url: store}
+datasets:
+  city: {kind: cityscapes, root: "${DATA}/cityscapes", labels: labelTrainIds}
+  game: {kind: synthia, root: synthia, val: 10, image_size: [380, 640]}
+  dusk: {kind: camvid, root: camvid, sequences: [0001TP]}
+  rome: {kind: cross_city, root: cities, city: Roma}
+  ours: {kind: folder, root: ours, label_map: {0: road, "#804080": void}}
+segmenters:
+  mine: {python: "package.module:build", source: ours}
+  theirs: {architecture: "hf:a/b", source: city}
+trainings:
+  demo: {preset: demo, image_size: [256, 512]}
+transfers:
+  game-city: {segmenter: mine, target: city, protocol: synthia16, evaluation_size: [256, 512]}
+"""
+
+
+def test_data_sets_segmenters_and_transfers_of_every_kind(write) -> None:
+    catalog = load_catalog(write(SETS))
+    assert [entry.kind for entry in catalog.datasets.values()] == [
+        "cityscapes",
+        "synthia",
+        "camvid",
+        "cross_city",
+        "folder",
+    ]
+    assert catalog.datasets["ours"].label_map == {0: "road", "#804080": "void"}
+    assert catalog.transfers["game-city"].evaluation_size == (256, 512)
+    assert environment_references(catalog) == {"DATA": ["datasets.city.root"]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "words"),
+    [
+        ("labels: labelTrainIds", "labels: colour", 6, "datasets.city.labels", "'labelIds'"),
+        ("val: 10", "val: -1", 7, "datasets.game.val", "greater than or equal to 0"),
+        ("val: 10", "vla: 10", 7, "datasets.game.vla", "no such setting"),
+        ("kind: camvid", "kind: kitti", 8, "datasets.dusk", "kitti"),
+        (", city: Roma", "", 9, "datasets.rome.city", "is missing"),
+        ('{0: road, "#804080": void}', "{}", 10, "datasets.ours.label_map", "at least 1"),
+        ('python: "package.module:build"', "options: {}", 12, "segmenters.mine",
+         "either architecture or python"),
+        ('architecture: "hf:a/b"', "architecture: x, weights: a, backbone_weights: b", 13,
+         "segmenters.theirs", "of no use"),
+        ("target: city", "target: moon", 17, "transfers.game-city.target", "'moon'"),
+        ("protocol: synthia16", "protocol: all", 17, "transfers.game-city.protocol", "score13"),
+        ("image_size: [256, 512]}\ntransfers", "image_size: [8, 512]}\ntransfers", 15,
+         "trainings.demo.image_size.0", "greater than or equal to 32"),
+    ],
+)  # fmt: skip
+def test_faults_of_sets_name_line_and_key(write, old, new, line, key, words) -> None:
+    assert old in SETS
+    path = write(SETS.replace(old, new))
+    with pytest.raises(CatalogError) as caught:
+        load_catalog(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}:{line}: {key}: ")
+    assert words in message
+
+
+def test_the_protocols_of_the_catalog_are_those_of_the_science() -> None:
+    from typing import get_args
+
+    from adapters.catalog.model import Protocol
+    from crosscity.evaluation import PROTOCOLS
+
+    assert set(get_args(Protocol)) == set(PROTOCOLS)
+
+
 def test_all_faults_are_told_at_once(write) -> None:
     path = write(SMALL.replace("places: 4", "places: 0").replace("train: 4", "train: 0"))
     with pytest.raises(CatalogError) as caught:

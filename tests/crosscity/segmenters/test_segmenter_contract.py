@@ -80,14 +80,32 @@ def test_every_architecture_is_held_to_the_contract() -> None:
     assert set(ARCHITECTURES) <= {name for name, _ in SEGMENTERS}
 
 
-@pytest.fixture(
-    params=SEGMENTERS, ids=lambda entry: f"{entry[0].partition(':')[0]}-{len(entry[1])}"
-)
-def segmenter(request: pytest.FixtureRequest) -> Segmenter:
-    architecture, options = request.param
+def named(entry: tuple[str, dict[str, Any]]) -> str:
+    return f"{entry[0].partition(':')[0]}-{len(entry[1])}"
+
+
+def built(entry: tuple[str, dict[str, Any]]) -> Segmenter:
+    architecture, options = entry
     if architecture == "hf":
         pytest.importorskip("transformers", reason="the extra [hf] is not installed")
     return build_segmenter(architecture, options, seed=3)
+
+
+@pytest.fixture(params=SEGMENTERS, ids=named)
+def segmenter(request: pytest.FixtureRequest) -> Segmenter:
+    return built(request.param)
+
+
+TRACED = [
+    pytest.param(entry, id=named(entry), marks=[pytest.mark.slow] if entry[0] == "hf" else [])
+    for entry in SEGMENTERS[1:]  # of the two sizes of `compact` one will do
+]
+
+
+@pytest.fixture(params=TRACED)
+def traced(request: pytest.FixtureRequest) -> Segmenter:
+    """For what takes seconds: a network of transformers takes the longest."""
+    return built(request.param)
 
 
 def random_images(height: int, width: int, number: int = 2) -> torch.Tensor:
@@ -222,14 +240,14 @@ def test_bfloat16_gives_nearly_the_same(segmenter: Segmenter) -> None:
     assert (rounded - exact).abs().max() < 0.1 * scale
 
 
-def test_compiles_into_one_graph(segmenter: Segmenter) -> None:
+def test_compiles_into_one_graph(traced: Segmenter) -> None:
     """The graph without code made of it, which needs no compiler."""
-    segmenter.eval()
+    traced.eval()
     images = random_images(32, 64)
     torch._dynamo.reset()
-    compiled = torch.compile(segmenter, backend="aot_eager")
+    compiled = torch.compile(traced, backend="aot_eager")
     with torch.no_grad():
-        torch.testing.assert_close(compiled(images), segmenter(images), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(compiled(images), traced(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -237,34 +255,34 @@ def test_compiles_into_one_graph(segmenter: Segmenter) -> None:
     not any(shutil.which(name) for name in ("c++", "g++", "clang++")),
     reason="torch.compile makes C++ of a network, and there is no C++ compiler here",
 )
-def test_compiled_code_agrees(segmenter: Segmenter) -> None:
-    segmenter.eval()
+def test_compiled_code_agrees(traced: Segmenter) -> None:
+    traced.eval()
     images = random_images(32, 64)
     torch._dynamo.reset()
-    compiled = torch.compile(segmenter)
+    compiled = torch.compile(traced)
     with torch.no_grad():
-        torch.testing.assert_close(compiled(images), segmenter(images), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(compiled(images), traced(images), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
     reason="the extra [onnx] and onnxruntime are not installed",
 )
-def test_onnx_agrees_for_any_number_of_images(segmenter: Segmenter) -> None:
+def test_onnx_agrees_for_any_number_of_images(traced: Segmenter) -> None:
     import onnxruntime
 
-    segmenter.train()
-    exported = onnx_bytes(segmenter, (32, 64))
-    assert segmenter.training
+    traced.train()
+    exported = onnx_bytes(traced, (32, 64))
+    assert traced.training
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
-    segmenter.eval()
+    traced.eval()
     for number in (1, 3):
         images = random_images(32, 64, number)
         (logits,) = session.run(["logits"], {"images": images.numpy()})
         with torch.no_grad():
-            expected = segmenter(images)
+            expected = traced(images)
         torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-3, atol=1e-4)
 
 

@@ -1,0 +1,78 @@
+"""Target images and priors as adaptation reads them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adapters.images import encode_mask_png
+from tasks import target_images
+from tasks.errors import InputError
+from tasks.target_images import StoredTargets
+
+RANDOM = np.random.default_rng(3)
+IMAGES = {name: RANDOM.integers(0, 256, (20, 30, 3), dtype=np.uint8) for name in "abcd"}
+MASKS = {name: RANDOM.random((20, 30)) < 0.5 for name in "ab"}
+
+
+class Imagery:
+    def __init__(self, *_):
+        pass
+
+    def read(self, name):
+        return IMAGES[name]
+
+    def row(self, name):
+        return {"height": 20, "width": 30, "image_id": name}
+
+
+@pytest.fixture
+def targets(monkeypatch):
+    """Two training pairs, of which one has priors, and a test pair."""
+
+    def make(masks=None, **options):
+        pairs = [
+            {"split": "train", "image_a": "a", "image_b": "b"},
+            {"split": "test", "image_a": "x", "image_b": "y"},
+            {"split": "train", "image_a": "c", "image_b": "d"},
+        ]
+        given = MASKS if masks is None else masks
+        rows = [
+            {"image_id": name, "mask": encode_mask_png(mask), "status": "ok"}
+            for name, mask in given.items()
+        ]
+        monkeypatch.setattr(target_images, "Imagery", Imagery)
+        monkeypatch.setattr(target_images, "read_rows", lambda *_: pairs)
+        monkeypatch.setattr(target_images, "static_prior_rows", lambda *_: rows)
+
+        class Workspace:
+            store = None
+
+        return StoredTargets(Workspace(), None, None, "priors", **options)
+
+    return make
+
+
+def test_both_images_of_training_pairs_with_their_priors(targets):
+    found = targets()
+    assert len(found) == 4
+    np.testing.assert_array_equal(found.images([0, 3]), [IMAGES["a"], IMAGES["d"]])
+    priors = found.priors([0, 1, 2])
+    np.testing.assert_array_equal(priors[:2], [MASKS["a"], MASKS["b"]])
+    assert not priors[2].any()  # no prior: nothing is known to be static
+
+
+def test_images_and_priors_come_at_the_size_asked_for(targets):
+    found = targets(size=(10, 15))
+    assert found.images([0, 1]).shape == (2, 10, 15, 3)
+    np.testing.assert_array_equal(found.priors([0])[0], MASKS["a"][1::2, 1::2])
+
+
+@pytest.mark.parametrize("size", [None, (10, 15)])
+def test_a_prior_of_another_size_is_named(targets, size):
+    found = targets({"a": np.ones((10, 15), dtype=np.bool_)}, size=size)
+    with pytest.raises(InputError) as told:
+        found.priors([0])
+    text = str(told.value)
+    assert "the static prior of a is 10×15 pixels" in text
+    assert "its image 20×30: run `crosscity priors` again" in text
