@@ -3,6 +3,7 @@
 python benchmarks/matching.py --out benchmarks/results/matching    # .json, .md and .png
     --reference /path/to/deepmatching    also the authors' program
     --device cuda                        also pairs per second on a device, and its roofline
+    --throughput-only                    nothing but that (benchmarks/on_gpu.sh)
 
 Pictures are views of the simulated cities, warped by a known homography and a known bend, and given
 another light; so every pixel's partner is known. Against OpenCV's DIS and DeepFlow, which are dense
@@ -351,6 +352,25 @@ def table(rows: list[dict[str, object]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def throughput_table(rows: list[dict[str, object]]) -> str:
+    """Pairs per second on a device, and what its roofline allows, as Markdown."""
+    if not rows:
+        return ""
+    lines = [
+        "| size | device | setting | in flight | pairs/s | roofline | of it |",
+        "|" + "---|" * 7,
+    ]
+    for row in rows:
+        reached, roof = (
+            float(str(row[name])) for name in ("pairs_per_second", "roofline_pairs_per_second")
+        )
+        lines.append(
+            f"| {row['size']} | {row['device']} | {row['setting']} | {row['in_flight']} |"
+            f" {reached:.1f} | {roof:.0f} | {100 * reached / roof:.1f} % |"
+        )
+    return "\n" + "\n".join(lines) + "\n"
+
+
 def plot(rows: list[dict[str, object]], path: Path) -> None:
     """Accuracy against time, one panel a size."""
     import matplotlib as mpl  # noqa: PLC0415 - only for the plot
@@ -382,6 +402,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--reference", type=Path, help="the authors' `deepmatching` program")
     parser.add_argument("--device", help="also measure throughput there, e.g. cuda")
+    parser.add_argument("--throughput-only", action="store_true")
     parser.add_argument("--in-flight", type=int, default=8)
     parser.add_argument("--out", type=Path, help="path without suffix")
     options = parser.parse_args()
@@ -397,11 +418,16 @@ def main() -> None:
             for seed in range(options.pairs):
                 a, b, truth = known_pair(height, width, seed)
                 np.savez(folder / f"{seed}.npz", a=a, b=b, truth=truth)
-            for method, setting in [
-                *((name, "") for name in FLOWS),
-                *(("crosscity", name) for name in SETTINGS),
-                *(("authors", name) for name in SETTINGS if options.reference),
-            ]:
+            methods = (
+                []
+                if options.throughput_only
+                else [
+                    *((name, "") for name in FLOWS),
+                    *(("crosscity", name) for name in SETTINGS),
+                    *(("authors", name) for name in SETTINGS if options.reference),
+                ]
+            )
+            for method, setting in methods:
                 row = (
                     measure_reference(options.reference, setting, folder, options.threads)
                     if method == "authors"
@@ -424,8 +450,9 @@ def main() -> None:
             "throughput": throughput,
         }
         options.out.with_suffix(".json").write_text(json.dumps(made, indent=1) + "\n")
-        options.out.with_suffix(".md").write_text(table(rows))
-        plot(rows, options.out.with_suffix(".png"))
+        options.out.with_suffix(".md").write_text(table(rows) + throughput_table(throughput))
+        if rows:
+            plot(rows, options.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":
