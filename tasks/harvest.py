@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from adapters.catalog import City
+from adapters.catalog import City, ServiceProvider
 from adapters.store import ArtifactRef, Draft, Store, artifact_key
 from adapters.street_view.base import Rejected, ReportsRejected, StreetView, capture_table
 from adapters.street_view.service import ServiceStreetView
@@ -128,7 +128,7 @@ def harvest_part(captures: ArtifactRef, part: int, city: str, catalog: str) -> M
             )
 
         try:
-            made = in_parallel(fetch, by_place(wanted), workers=workspace.compute.workers)
+            made = in_parallel(fetch, by_place(wanted), workers=_workers(workspace, entry))
         except HarvestStopped:
             spending.note(at_once=True)
             raise
@@ -157,6 +157,7 @@ def join_imagery(parts: Sequence[ArtifactRef], city: str, catalog: str) -> Made:
     """Joins the shards to the city's `imagery`; fails when more failed than the catalog allows."""
     workspace = open_workspace(catalog)
     rows = read_parts(workspace.store, parts)
+    publish_spent(city, spent_on(workspace.store, parts))
     check_and_publish_failures(workspace, city, rows)
 
     def write(draft: Draft, _key: str) -> None:
@@ -311,6 +312,13 @@ def publish_pairs(store: Store, city: str, pairs: ArtifactRef) -> None:
     publish_lineage(f"pairs-{city}", store, pairs, f"{summary['pairs']} pairs of {city}")
 
 
+def publish_spent(city: str, spent: Spent) -> None:
+    """Shows what fetching from a service has used; nothing where nothing was asked."""
+    if spent.requests:
+        rows = [{"what": what, "used": used} for what, used in spent.to_dict().items()]
+        publish_table(f"spent-{city}", rows, "Used of the budget")
+
+
 def publish_rejected(city: str, rejected: Sequence[Rejected]) -> None:
     """Shows what a provider has and cannot use."""
     if rejected:
@@ -360,6 +368,13 @@ def _list_at_service(workspace: Workspace, city: str, provider: ServiceStreetVie
 def _part_size(entry: City) -> int:
     """Rows a shard; even, so that the two images of a pair are never parted."""
     return 2 * entry.pairs_per_part
+
+
+def _workers(workspace: Workspace, entry: City) -> int:
+    """Images at once: as many as the machine is good for, or as a service may be asked for."""
+    if isinstance(entry.provider, ServiceProvider):
+        return max(workspace.compute.workers, entry.provider.concurrency)
+    return workspace.compute.workers
 
 
 def _part_parameters(entry: City, part: int) -> dict[str, Any]:

@@ -68,15 +68,15 @@ def sphere(height: int, width: int, pose: tuple[float, float, float]) -> np.ndar
 
 
 def photograph(view: View, roll: float = 0.0) -> np.ndarray:
-    """The pattern as a pinhole camera sees it, each pixel the mean of 4 × 4 points."""
-    inside = (np.arange(4) + 0.5) / 4
+    """The pattern as a pinhole camera sees it, each pixel the mean of 3 × 3 points."""
+    inside = (np.arange(3) + 0.5) / 3
     focal = view.width / 2 / math.tan(math.radians(view.fov / 2))
     across = ((np.arange(view.width)[:, None] + inside).ravel() - view.width / 2) / focal
     upward = (view.height / 2 - (np.arange(view.height)[:, None] + inside).ravel()) / focal
     camera = np.stack(np.broadcast_arrays(across[None], np.ones((1, 1)), upward[:, None]), axis=-1)
     camera = camera / np.linalg.norm(camera, axis=-1, keepdims=True)
     values = pattern(camera @ to_world(view.heading, view.pitch, roll).T)
-    return values.reshape(view.height, 4, view.width, 4, 3).mean(axis=(1, 3))
+    return values.reshape(view.height, 3, view.width, 3, 3).mean(axis=(1, 3))
 
 
 def displacement(found: np.ndarray, wanted: np.ndarray, side: int = 40) -> float:

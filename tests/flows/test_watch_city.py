@@ -88,6 +88,36 @@ def test_new_imagery_is_added_announced_and_readapted_to(
     assert triggered()[0]["parameters"]["city"] == "tokyo"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["panoramax", "mapillary", "google"])
+def test_a_city_is_adapted_to_what_came_over_http(
+    services, street_world, write_catalog, many_flows, tmp_path, kind
+):
+    with services.SERVERS[kind](street_world) as server:
+        keys = {"mapillary": {"token": getattr(server, "token", "")}, "google": {
+            "key": getattr(server, "key", ""), "agreement": "contract 4711"}}  # fmt: skip
+        provider = {
+            "kind": kind,
+            "base_url": server.url,
+            "requests_per_second": 100.0,
+            "tile_metres": 5000.0,
+            **keys.get(kind, {}),
+        }
+        city = {
+            "provider": provider,
+            "area": {"bbox": [139.699, 35.6595, 139.701, 35.663]},
+            "places": 10,
+            "test_places": 1,
+            "labels": None,
+        }
+        catalog = write_catalog(tmp_path, city=city)
+        done = many_flows("readapt", "tokyo", "--catalog", catalog)
+        assert done["code"] == 0, done["err"]
+    assert list((tmp_path / "store" / "static_prior" / "tokyo").iterdir())
+    (adapted,) = (tmp_path / "store" / "adaptation" / "tokyo").iterdir()
+    assert (adapted / "weights.safetensors").is_file()
+
+
 def _deploy(folder: Any, server: Any) -> None:
     catalog = load_catalog(folder / "data_catalog.yaml")
     (folder / "prefect.yaml").write_text(deployments_yaml(catalog, "data_catalog.yaml"))

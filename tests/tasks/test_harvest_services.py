@@ -139,10 +139,11 @@ def test_a_city_is_harvested_over_http(make_city, kind):
         assert row["heading_offset"] == pytest.approx(needed, abs=3.5)  # they also stand apart
 
 
-def test_priors_are_made_of_what_came_over_http(make_city):
+@pytest.mark.parametrize("kind", ["panoramax", "mapillary", "google"])
+def test_priors_are_made_of_what_came_over_http(make_city, kind):
     from tasks.priors import harvested, join_priors, prior_part, prior_parts
 
-    city = make_city("panoramax")
+    city = make_city(kind)
     catalog = str(city.catalog())
     harvest(Path(catalog))
     imagery, pairs = harvested("tokyo", catalog)

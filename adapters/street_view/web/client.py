@@ -29,6 +29,7 @@ from adapters.street_view.web.addresses import AddressError, Addresses
 from adapters.street_view.web.budget import Ledger
 from adapters.street_view.web.errors import (
     AccessRefused,
+    HarvestStopped,
     ServiceError,
     ServiceUnavailable,
 )
@@ -155,20 +156,24 @@ class WebClient:
         return self._parsed(data, path)
 
     def get_text(self, address: str, query: Parameters | None = None, *, usd: float = 0.0) -> str:
-        """The UTF-8 text at a whole address."""
-        data = self._ask("GET", address, query, None, self._json_limit, usd)
+        """The UTF-8 text at a whole address, which is not shown the secret."""
+        data = self._ask("GET", address, query, None, self._json_limit, usd, own=False)
         return data.decode("utf-8", "replace")
 
     def get_bytes(
         self, address: str, query: Parameters | None = None, *, usd: float = 0.0
     ) -> bytes:
-        """What lies at a whole address or a path below the base (a picture, not yet decoded)."""
-        if "://" not in address:
+        """A picture, not yet decoded, at a path below the base or at a whole address.
+
+        Whole addresses come from the service's answers; they are not shown the secret.
+        """
+        own = "://" not in address
+        if own:
             address = self.addresses.below(address)
-        return self._ask("GET", address, query, None, self.manners.max_image_bytes, usd)
+        return self._ask("GET", address, query, None, self.manners.max_image_bytes, usd, own=own)
 
     def __getstate__(self) -> dict[str, Any]:
-        live = {"_slots", "_local", "_random", "_given_up"}
+        live = {"_slots", "_local", "_random", "_given_up", "_stopped"}
         return {name: value for name, value in self.__dict__.items() if name not in live}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -179,6 +184,7 @@ class WebClient:
         self._slots = threading.BoundedSemaphore(self.manners.concurrency)
         self._local = threading.local()
         self._given_up = 0
+        self._stopped: HarvestStopped | None = None
         self._random = random.Random()  # noqa: S311 - it spreads waits, it guards nothing
 
     @property
@@ -203,13 +209,17 @@ class WebClient:
         body: Body,
         limit: int,
         usd: float,
+        *,
+        own: bool = True,
     ) -> bytes:
         """Asks until there is an answer, or no more use in asking."""
         shown = _path_of(address)
+        if self._stopped is not None:  # other threads must not go on asking
+            raise self._stopped
         for attempt in range(1, self.manners.attempts + 1):
             try:
                 with self._slots:
-                    data = self._follow(method, address, query, body, limit, usd)
+                    data = self._follow(method, address, query, body, limit, usd, own=own)
                 self._given_up = 0  # two threads may miscount by one, which harms nothing
             except AddressError as error:
                 raise ServiceError(
@@ -218,6 +228,9 @@ class WebClient:
                 ) from None
             except _PassingError as fault:
                 self._wait_after(fault, attempt, shown)
+            except HarvestStopped as stop:
+                self._stopped = stop
+                raise
             else:
                 return data
         raise AssertionError("the last attempt either answers or raises")
@@ -225,19 +238,21 @@ class WebClient:
     def _wait_after(self, fault: _PassingError, attempt: int, shown: str) -> None:
         manners = self.manners
         if fault.wait is not None and fault.wait > manners.longest_wait:
-            raise ServiceUnavailable(
+            self._stopped = ServiceUnavailable(
                 f"{self.service} asks to wait {fault.wait:.0f} seconds ({fault}): run again then; "
                 "what was fetched so far is kept.",
                 fault.status,
             )
+            raise self._stopped
         if attempt == manners.attempts:
             self._given_up += 1
             if self._given_up >= manners.patience:
-                raise ServiceUnavailable(
+                self._stopped = ServiceUnavailable(
                     f"{self.service} failed {self._given_up} times in a row ({fault}): run again "
                     "later; what was fetched so far is kept.",
                     fault.status,
                 )
+                raise self._stopped
             raise ServiceError(
                 f"{self.service} did not give {shown} in {attempt} attempts ({fault}).",
                 fault.status,
@@ -256,6 +271,8 @@ class WebClient:
         body: Body,
         limit: int,
         usd: float,
+        *,
+        own: bool,
     ) -> bytes:
         """Asks once, and goes where redirects lead."""
         for hop in range(MAX_REDIRECTS + 1):
@@ -264,29 +281,36 @@ class WebClient:
             self.ledger.request(usd if hop == 0 else 0.0)
             deadline = self._clock() + self.manners.total_timeout
             try:
-                with self._send(method, address, query if hop == 0 else None, body) as answer:
+                trusted = own and self.addresses.same_origin(address)
+                given = query if hop == 0 else None
+                with self._send(method, address, given, body, trusted=trusted) as answer:
                     location = answer.headers.get("Location")
                     if answer.status_code in _REDIRECTS and location and method == "GET":
                         address = urljoin(address, location)
                         continue
                     if answer.status_code == requests.codes.ok:
                         return self._read(answer, limit, deadline)
-                    raise self._fault(answer, _path_of(address), deadline)
+                    raise self._fault(answer, _path_of(address), deadline, trusted=trusted)
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 raise _PassingError(_connection_fault(error)) from None
         raise ServiceError(f"{self.service} redirected more than {MAX_REDIRECTS} times.")
 
     def _send(
-        self, method: str, address: str, query: Parameters | None, body: Body
+        self,
+        method: str,
+        address: str,
+        query: Parameters | None,
+        body: Body,
+        *,
+        trusted: bool,
     ) -> requests.Response:
-        own = self.addresses.same_origin(address)
-        parameters = {**(query or {}), **(self._secret.query if own else {})}
+        parameters = {**(query or {}), **(self._secret.query if trusted else {})}
         return self._session().request(
             method,
             address,
             params=parameters,
             json=body,
-            headers=dict(self._secret.headers) if own else {},
+            headers=dict(self._secret.headers) if trusted else {},
             timeout=(self.manners.connect_timeout, self.manners.read_timeout),
             allow_redirects=False,
             stream=True,
@@ -316,13 +340,14 @@ class WebClient:
                 raise _PassingError(f"it took more than {self.manners.total_timeout:g} seconds")
             parts.append(part)
 
-    def _fault(self, answer: requests.Response, shown: str, deadline: float) -> Exception:
+    def _fault(
+        self, answer: requests.Response, shown: str, deadline: float, *, trusted: bool
+    ) -> Exception:
         status = answer.status_code
         said = self._said(answer, deadline)
         if status in _RETRIED:
             return _PassingError(f"status {status}{said}", status, _retry_after(answer))
-        trusted = bool(self._secret.headers or self._secret.query)
-        if status in _REFUSED and trusted and self.addresses.same_origin(answer.url):
+        if status in _REFUSED and trusted and (self._secret.headers or self._secret.query):
             return AccessRefused(
                 f"{self.service} refused access to {shown} (status {status}{said}): "
                 f"{self._advice}.",

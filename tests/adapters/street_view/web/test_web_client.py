@@ -170,6 +170,8 @@ def test_refused_access_is_not_tried_again_and_tells_no_secret(server, services,
         ask(made)
     assert token not in str(told.value)
     assert token not in repr(made._secret)
+    with pytest.raises(AccessRefused):  # nor by the next thread that wants something
+        ask(made)
     assert len(server.asked) == 1
 
 
@@ -303,11 +305,14 @@ def test_secrets_do_not_follow_to_another_address(server, services):
         made.addresses.check = lambda address: address  # as if it were a configured host
         server.faults.append(redirect(services, f"{other.url}/api/nothing"))
         with pytest.raises(ServiceError):
-            made.get_bytes(picture_of(server))
+            made.get_bytes("api/pictures/x")
         assert server.asked[0].query["key"] == "y"
         assert server.asked[0].headers["authorization"] == "OAuth x"
         assert "key" not in other.asked[0].query
         assert "authorization" not in other.asked[0].headers
+        with pytest.raises(ServiceError):
+            made.get_bytes(f"{server.url}/api/from-an-answer")
+        assert "key" not in server.asked[-1].query
 
 
 @pytest.mark.parametrize(
