@@ -31,8 +31,15 @@ from crosscity.superpixels.pixel_graph import PixelGraph, edge_offsets, fill_loo
 from crosscity.superpixels.scores import Floats, Ints
 from crosscity.superpixels.window_greedy import LARGEST_WINDOW, Picture, Steps, join_in_windows
 
-FEWEST_PIXELS = 16
+FEWEST_PIXELS = 4
 """Pixels a superpixel below which windows would join too much."""
+
+SHRINK = 4
+"""By what factor the number of clusters falls before the edges between them are sorted anew."""
+
+FLOORS = (0.005, 0.35)
+"""How far above its expected place the floor of windows is, in units of the largest entropy gain:
+first, and if the greedy turned out to stop above that, as on flat pictures, once more."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +94,18 @@ def join_greedily(
     unit = graph.largest_entropy or 1.0
     first_lost = rate * 2.0 * math.log(2.0)
     # A cluster of N / K pixels of one colour joins another at about this score, others later.
-    floor = max(0.0, unit - first_lost * n_pixels / n_clusters) + 0.005 * unit
+    last = max(0.0, unit - first_lost * n_pixels / n_clusters)
+    floors = [last + above * unit for above in FLOORS]
     if within is not None:
         forbid_between(graph.distances, graph.absent, offsets, within)
-    elif n_clusters * FEWEST_PIXELS <= n_pixels and floor < unit - first_lost:
-        joins, is_exact = _join(graph, n_clusters, rate, floor, window, record)
-        if is_exact:
-            return joins
-        fill_loops(graph.distances, graph.absent, graph.tables.weights, offsets, graph.loops)
+    if within is not None or n_clusters * FEWEST_PIXELS > n_pixels:
+        floors = []
+    for floor in floors:
+        if floor < unit - first_lost:
+            joins, is_exact = _join(graph, n_clusters, rate, floor, window, record)
+            if is_exact:
+                return joins
+            fill_loops(graph.distances, graph.absent, graph.tables.weights, offsets, graph.loops)
     return _join(graph, n_clusters, rate, math.inf, window, record)[0]
 
 
@@ -123,23 +134,31 @@ def _join(
         join_in_windows(picture, window, floor, best, steps)
     offsets = edge_offsets(graph.width, graph.distances.shape[1])
     ids = np.empty(n_pixels, np.int32)
-    number_clusters(picture.parents, ids)
-    n_edges = count_open_edges(picture.distances, graph.absent, offsets, ids)
-    clusters = Clusters(
-        picture.parents[picture.parents < 0],
-        np.empty(n_edges, PAIR),
-        np.empty(n_edges, np.int32),
-        np.empty(n_edges, np.int32),
-        np.full(BUCKETS + 1, -1, np.int32),
-        np.zeros(n_pixels, np.uint8),
-        offsets,
-    )
-    join_clusters(picture, clusters, ids, best, ROW_SPAN * unit, n_joins, steps)
+    n_left = number_clusters(picture.parents, ids)
+    parents = picture.parents[picture.parents < 0]
+    while True:
+        # Once there are far fewer clusters, many edges between them have become parallel.
+        goal = max(n_clusters, n_left // SHRINK) if n_left * SHRINK > n_pixels // 8 else n_clusters
+        n_edges = count_open_edges(picture.distances, graph.absent, offsets, ids)
+        clusters = Clusters(
+            parents,
+            np.empty(n_edges, PAIR),
+            np.empty(n_edges, np.int32),
+            np.empty(n_edges, np.int32),
+            np.full(BUCKETS + 1, -1, np.int32),
+            np.zeros(n_pixels, np.uint8),
+            offsets,
+        )
+        join_clusters(picture, clusters, ids, best, ROW_SPAN * unit, n_pixels - goal, steps)
+        label_clusters(parents, ids)
+        parents = -np.bincount(ids).astype(np.int32)
+        if goal == n_clusters or steps.state[0] < n_pixels - goal:
+            break
+        n_left = goal
+        best = min(best, float(steps.state[2]))
     n_made, lowest, last = int(steps.state[0]), steps.state[1], steps.state[2]
     # The greedy stops at its last score: no join below it may have been made in windows.
     is_exact = n_clusters == 1 or n_made < n_joins or last < lowest or lowest == np.inf
-    label_clusters(clusters.parents, ids)
-    sizes = -clusters.parents[clusters.parents < 0]
     edges, scores = steps.edges[:n_made], steps.scores[:n_made]
     order = np.argsort(-scores, kind="stable")
-    return Joins(ids, sizes, edges[order], scores[order]), is_exact
+    return Joins(ids, -parents, edges[order], scores[order]), is_exact

@@ -58,16 +58,22 @@ def superpixel_quality(
     n_pixels = int(counts.sum())
     if n_pixels == 0:
         raise ValueError("no pixel has a true label; nothing can be compared")
-    _, ours = np.unique(labels[counts], return_inverse=True)
-    _, theirs = np.unique(truth[counts], return_inverse=True)
-    overlaps = np.zeros((int(ours.max()) + 1, int(theirs.max()) + 1), np.int64)
-    np.add.at(overlaps, (ours, theirs), 1)
+    ours, theirs = _compact(labels[counts]), _compact(truth[counts])
+    shape = (int(ours.max()) + 1, int(theirs.max()) + 1)
+    overlaps = np.bincount(ours * shape[1] + theirs, minlength=shape[0] * shape[1]).reshape(shape)
     outside = overlaps.sum(axis=1, keepdims=True) - overlaps
     return SuperpixelQuality(
         boundary_recall=_boundary_recall(labels, truth, counts, tolerance),
         undersegmentation_error=float(np.minimum(overlaps, outside).sum() / n_pixels),
         achievable_accuracy=float(overlaps.max(axis=1).sum() / n_pixels),
     )
+
+
+def _compact(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+    """The same regions under numbers that are small."""
+    if values.min() >= 0 and values.max() <= 2**12:
+        return values.astype(np.int64)
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
 def boundaries(labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
