@@ -56,23 +56,24 @@ class HuggingFaceSegmenter(Segmenter):
         model = _network(config, class_names)
         place, classifier = _classifier(model, len(class_names))
         parent = model.get_submodule(place.rpartition(".")[0])
-        setattr(parent, place.rpartition(".")[2], nn.Identity())
+        tap = _Tap()
+        setattr(parent, place.rpartition(".")[2], tap)
         super().__init__(
             class_names=class_names,
             n_features=classifier.in_channels,
-            stride=_stride(model, classifier.in_channels),
+            stride=_stride(model, tap, classifier.in_channels),
             input_mean=input_mean,
             input_std=input_std,
         )
         self.model = model
         self.classifier = classifier
+        self._tap = [tap]  # in a list, as it is a part of the network already
         self._config = dict(config)
         self._place = place
 
     def extract(self, normalised: Tensor) -> Tensor:
         """What the network's head gives to its classifier."""
-        features: Tensor = self.model(pixel_values=normalised).logits
-        return features
+        return self._tap[0].of(self.model, normalised)
 
     def classify(self, features: Tensor) -> Tensor:
         """The network's own 1×1 convolution."""
@@ -121,6 +122,27 @@ class HuggingFaceSegmenter(Segmenter):
                     )
                 expected[f"classifier.{kind}"] = tensor[rows]
         self.load_state_dict({**expected, **{k: v for k, v in own.items() if k in expected}})
+
+
+class _Tap(nn.Module):
+    """Stands where a network's classifier stood, and keeps what comes there.
+
+    Some networks enlarge their logits to the size of the image: of what they would enlarge, one
+    channel is left.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: list[Tensor] = []
+
+    def forward(self, features: Tensor) -> Tensor:
+        self._seen.append(features)
+        return features[:, :1]
+
+    def of(self, model: nn.Module, pixels: Tensor) -> Tensor:
+        """What comes to the classifier for these pixels."""
+        model(pixel_values=pixels)
+        return self._seen.pop()
 
 
 def matched_labels(
@@ -200,10 +222,10 @@ def _classifier(model: nn.Module, n_classes: int) -> tuple[str, nn.Conv2d]:
     return found[-1]
 
 
-def _stride(model: nn.Module, n_features: int) -> int:
+def _stride(model: nn.Module, tap: _Tap, n_features: int) -> int:
     image = torch.zeros((1, 3, _TRIED_SIDE, _TRIED_SIDE))
     with evaluating(model), torch.no_grad():
-        features = model(pixel_values=image).logits
+        features = tap.of(model, image)
     side = features.shape[-1]
     if features.shape[1] != n_features or _TRIED_SIDE % side:
         raise ValueError(

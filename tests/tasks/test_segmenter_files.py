@@ -291,6 +291,38 @@ def test_a_new_classifier_keeps_the_rest_and_is_to_be_trained(write_catalog, tmp
             assert torch.equal(state[f"model.{name}"], tensor), name
 
 
+def test_a_network_that_enlarges_its_logits_keeps_its_coarse_features(write_catalog, tmp_path):
+    """UperNet upsamples to the size of the image; adaptation needs the grid before that."""
+    transformers = pytest.importorskip("transformers", reason="the extra [hf] is not installed")
+    backbone = transformers.ConvNextConfig(
+        hidden_sizes=[8, 16, 24, 32],
+        depths=[1, 1, 1, 1],
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    config = transformers.UperNetConfig(
+        backbone_config=backbone,
+        hidden_size=16,
+        pool_scales=[1, 2],
+        auxiliary_in_channels=24,
+        auxiliary_channels=8,
+        id2label=dict(enumerate(NAMES)),
+        label2id={name: index for index, name in enumerate(NAMES)},
+    )
+    torch.manual_seed(0)
+    network = transformers.UperNetForSemanticSegmentation(config).eval()
+    network.save_pretrained(tmp_path / "upernet")
+    entry = {"architecture": "hf:upernet", "source": "frankfurt"}
+    workspace = open_with(write_catalog, tmp_path, their=entry)
+    ours = starting_segmenter(workspace, "their", seed=0).segmenter.eval()
+    assert ours.stride == 4
+    assert not any("auxiliary" in name for name in ours.state_dict())
+    image = torch.rand((1, 3, 64, 96))
+    with torch.no_grad():
+        assert ours.features(image).shape == (1, 16, 16, 24)
+        expected = network(pixel_values=ours.normalise(image)).logits
+        torch.testing.assert_close(ours(image), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_what_is_no_network_of_transformers_is_told(write_catalog, tmp_path):
     pytest.importorskip("transformers", reason="the extra [hf] is not installed")
     (tmp_path / "segformer").mkdir()
