@@ -73,7 +73,8 @@ def _compact(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
     """The same regions under numbers that are small."""
     if values.min() >= 0 and values.max() <= 2**12:
         return values.astype(np.int64)
-    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+    numbers: npt.NDArray[np.int64] = np.unique(values, return_inverse=True)[1].astype(np.int64)
+    return numbers
 
 
 def boundaries(labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
