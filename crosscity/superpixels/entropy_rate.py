@@ -26,9 +26,10 @@ def entropy_rate_superpixels(
     over edge sets without cycles (Liu, Tuzel, Ramalingam, Chellappa: Entropy Rate Superpixel
     Segmentation, CVPR 2011, eqs. 3, 7, 9 and Algorithm 1, with λ = λ' K max(entropy gain) /
     max(balance gain) as in Sec. 5). The same input gives the same labels; ties go to the edge
-    that comes first in raster order (`lazy_greedy`). Needs about 60 bytes a pixel with eight
-    neighbours and up to 110 for pictures that are mostly flat (8192 × 4096: 2 to 3.4 GB). May be
-    called from several threads at once and does not hold the interpreter lock.
+    with the lowest `scores.tie_break`. Needs about 60 bytes a pixel with eight neighbours
+    (8192 × 4096: 2 GB), and up to 220 where there are fewer than four pixels a superpixel or the
+    picture is mostly of one colour and cut finely. May be called from several threads at once and
+    does not hold the interpreter lock.
 
     Args:
         image: (H, W) grey or (H, W, 3) colour, uint8 or uint16, in any memory layout. 16-bit

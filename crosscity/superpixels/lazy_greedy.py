@@ -5,8 +5,8 @@ computed earlier bounds the present one from above, and only edges that come up 
 Nearly all joins are made in small windows (`window_greedy`), the rest in order of score on the
 clusters that come out of them (`cluster_greedy`). The result is that of the plain greedy.
 
-Ties: of edges with the same score the one with the lowest number (`pixel_graph`) is taken, that
-is the first in raster order of the edge's upper pixel, then right, down, down right, down left.
+Ties: of edges with the same score the one whose number (`pixel_graph`) has the lowest scramble
+(`scores.tie_break`) is taken.
 """
 
 from __future__ import annotations

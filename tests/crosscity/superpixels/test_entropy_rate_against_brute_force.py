@@ -213,6 +213,26 @@ def test_gains_add_up_to_the_objective() -> None:
     assert ours.gains.sum() == pytest.approx(at_end - at_start, rel=1e-9)
 
 
+@pytest.mark.parametrize("connectivity", [4, 8])
+def test_each_gain_is_what_its_edge_adds_at_its_turn(connectivity: int) -> None:
+    # 150 pixels and 4 superpixels: windows make the joins out of order, the report is in order.
+    image = patches(np.random.default_rng(connectivity))[:10]
+    ours = greedy_partition(image, 4, connectivity=connectivity)
+    edges = weighted_edges(image, 5.0, connectivity)
+    numbers = numbers_of(edges, image.shape[1], connectivity)
+    by_number = dict(zip(numbers, edges, strict=True))
+    n_pixels = image.shape[0] * image.shape[1]
+    strengths = np.zeros(n_pixels)
+    for i, j, weight in edges:
+        strengths[[i, j]] += weight
+    worth = []
+    for count in range(ours.edges.size + 1):
+        chosen = [by_number[number] for number in ours.edges[:count].tolist()]
+        balance = ours.objective.balance_weight * balancing(clusters_of(chosen, n_pixels))
+        worth.append(entropy_rate(chosen, strengths) + balance)
+    np.testing.assert_allclose(np.diff(worth), ours.gains, rtol=1e-7, atol=1e-11)
+
+
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize(("n", "connectivity"), [(1, 8), (5, 8), (5, 4)])
 def test_ties_are_decided_as_documented(levels: int, n: int, connectivity: int) -> None:
