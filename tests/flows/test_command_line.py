@@ -308,7 +308,7 @@ def test_catalog_deployments_writes_what_its_check_accepts(outcomes, pictures):
     assert outcomes["deployments"]["code"] == 0
     assert outcomes["deployments good"]["code"] == 0
     document = yaml.safe_load((pictures / "prefect.yaml").read_text(encoding="utf-8"))
-    assert {entry["name"] for entry in document["deployments"]} == {"tokyo", "compact"}
+    assert {entry["name"] for entry in document["deployments"]} == {"tokyo", "compact", "all"}
 
 
 def test_the_exit_code_reaches_the_shell(crosscity, tmp_path):
