@@ -64,7 +64,7 @@ def services() -> Any:
 @pytest.fixture(scope="session")
 def street_world(services: Any) -> Any:
     """A street of four simulated places that two cars drove; rendered when first asked for."""
-    return services.simulated_world(4)
+    return services.simulated_world(4, height=256)
 
 
 @pytest.fixture(scope="session")

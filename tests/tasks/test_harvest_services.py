@@ -31,6 +31,12 @@ from tasks.report import render_credits
 from tasks.workspace import open_workspace
 
 AREA = {"bbox": [139.699, 35.6595, 139.701, 35.663]}
+ONE_IS_ENOUGH = [
+    "panoramax",
+    pytest.param("mapillary", marks=pytest.mark.slow),
+    pytest.param("google", marks=pytest.mark.slow),
+]
+"""For what the providers share; `make test-slow` tries all."""
 QUICK = {"requests_per_second": 100.0, "tile_metres": 5000.0}
 
 
@@ -139,7 +145,7 @@ def test_a_city_is_harvested_over_http(make_city, kind):
         assert row["heading_offset"] == pytest.approx(needed, abs=3.5)  # they also stand apart
 
 
-@pytest.mark.parametrize("kind", ["panoramax", "mapillary", "google"])
+@pytest.mark.parametrize("kind", ONE_IS_ENOUGH)
 def test_priors_are_made_of_what_came_over_http(make_city, kind):
     from tasks.priors import harvested, join_priors, prior_part, prior_parts
 
@@ -247,7 +253,7 @@ def test_money_is_counted_for_what_is_billed(make_city):
     assert billed > 8
 
 
-@pytest.mark.parametrize("kind", ["panoramax", "mapillary", "google"])
+@pytest.mark.parametrize("kind", ONE_IS_ENOUGH)
 def test_passing_faults_change_nothing(make_city, services, kind):
     clean = make_city(kind)
     catalog = clean.catalog()
