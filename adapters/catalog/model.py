@@ -32,6 +32,9 @@ Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
 Protocol = Literal["score13", "merge", "drop", "score19", "synthia16", "synthia13", "camvid11"]
 """How classes are scored: a name in crosscity.evaluation.PROTOCOLS."""
 
+CityProtocol = Literal["score13", "merge", "drop"]
+"""Those of the thirteen classes that cities are scored on."""
+
 EvaluationSize = Annotated[
     Size | None,
     Field(
@@ -120,7 +123,7 @@ class SimulatedLabels(Entry):
     fine_tune_places: int = Field(
         default=90, ge=0, description="training places whose labels the fine-tuned arm may use"
     )
-    protocol: Protocol = "score13"
+    protocol: CityProtocol = "score13"
     evaluation_size: EvaluationSize = None
 
 
@@ -131,7 +134,7 @@ class CrossCityLabels(Entry):
     root: str = Field(description="folder that holds <City>/Labels/...; ${NAME} is read from env")
     city: str | None = None
     fine_tune_places: int = Field(default=0, ge=0)
-    protocol: Protocol = "score13"
+    protocol: CityProtocol = "score13"
     evaluation_size: EvaluationSize = None
 
 
