@@ -37,7 +37,7 @@ FEWEST_PIXELS = 4
 SHRINK = 4
 """By what factor the number of clusters falls before the edges between them are sorted anew."""
 
-FLOORS = (0.005, 0.35)
+FLOORS = (0.1, 0.5)
 """How far above its expected place the floor of windows is, in units of the largest entropy gain:
 first, and if the greedy turned out to stop above that, as on flat pictures, once more."""
 
