@@ -35,7 +35,7 @@ from adapters.street_view.web.errors import (
 )
 from adapters.street_view.web.pace import Pace
 
-USER_AGENT: Final = "crosscity-harvest/1 (+https://pypi.org/project/crosscity)"
+USER_AGENT: Final = "crosscity-harvest/1"
 MAX_REDIRECTS: Final = 3
 _RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
