@@ -372,7 +372,7 @@ def write_report(folder: Path, report: dict[str, Any]) -> None:
     for row in report.get("parallel", []):
         lines += [
             "",
-            f"Four pictures of 1280×647 with {row['threads']} thread(s): {row['wall_s']:.2f} s wall.",
+            f"Four pictures of 1280×647, {row['threads']} thread(s): {row['wall_s']:.2f} s wall.",
         ]
     for title in dict.fromkeys(row["pictures"] for row in report["quality"]):
         lines += ["", f"## {title}", ""]
