@@ -27,7 +27,7 @@ def entropy_rate_superpixels(
     Segmentation, CVPR 2011, eqs. 3, 7, 9 and Algorithm 1, with λ = λ' K max(entropy gain) /
     max(balance gain) as in Sec. 5). The same input gives the same labels; ties go to the edge
     with the lowest `scores.tie_break`. Needs about 60 bytes a pixel with eight neighbours
-    (8192 × 4096: 2 GB), and up to 220 where there are fewer than four pixels a superpixel or the
+    (8192 × 4096: 2 GB), and up to 170 where there are fewer than four pixels a superpixel or the
     picture is mostly of one colour and cut finely. May be called from several threads at once and
     does not hold the interpreter lock.
 
