@@ -42,12 +42,17 @@ class Page(html.parser.HTMLParser):
         super().__init__()
         self.tables: list[list[list[str]]] = []
         self.loaded: list[str] = []
+        self.links: list[str] = []
         self.headings: list[str] = []
         self._inside_cell = self._inside_heading = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.loaded += [v or "" for name, v in attrs if name in {"src", "href", "srcset", "data"}]
+        addresses = [v or "" for name, v in attrs if name in {"src", "href", "srcset", "data"}]
+        if tag == "a":  # followed by a click, not loaded
+            self.links += addresses
+        else:
+            self.loaded += addresses
         if tag == "table":
             self.tables.append([])
         elif tag == "tr":
@@ -75,6 +80,7 @@ def test_the_report_loads_nothing_from_elsewhere(finished_run):
     page = Page(text)
     assert page.loaded, "the report has no pictures"
     assert all(address.startswith("data:image/") for address in page.loaded)
+    assert page.links == ["credits.html"]  # lies beside it
     assert "<script" not in text
     assert not re.search(r"@import|url\(", text)
     assert "file:" not in text
