@@ -159,17 +159,20 @@ def peak_mib(process: int | str) -> float:
 
 def measure_here(method: str, setting: str, folder: Path, threads: int) -> dict[str, object]:
     """One row: all pairs of a folder, in this process."""
-    pairs = [dict(np.load(path)) for path in sorted(folder.glob("*.npz"))]
+    paths = sorted(folder.glob("*.npz"))
     run = run_method(method, setting, threads)
-    small = pairs[0]["a"][:128, :160].copy(), pairs[0]["b"][:128, :160].copy()
-    run(*small)  # loads the compiled code
+    with np.load(paths[0]) as pair:
+        run(pair["a"][:128, :160].copy(), pair["b"][:128, :160].copy())  # loads the compiled code
     results, wall, processor = [], 0.0, 0.0
-    for pair in pairs:
+    for path in paths:
+        with np.load(path) as pair:
+            a, b = pair["a"], pair["b"]
         started, used = time.perf_counter(), time.process_time()
-        results.append(run(pair["a"], pair["b"]))
+        results.append(run(a, b))
         wall += time.perf_counter() - started
         processor += time.process_time() - used
     peak = peak_mib("self")
+    pairs = [dict(np.load(path)) for path in paths]
     went = [
         by_matches(tuple(result), pair["a"].shape) if method == "crosscity" else by_flow(result)
         for result, pair in zip(results, pairs, strict=True)

@@ -148,6 +148,9 @@ class PriorSettings(Entry):
         default=128, description="pixels of the images as given; null searches everywhere"
     )
     superpixels: int = Field(default=200, ge=1, description="superpixels an image")
+    superpixel_downscale: Literal[1, 2, 4] = Field(
+        default=2, description="divides the image side before superpixels; 1 for small images"
+    )
     k: int = Field(default=3, ge=0, description="more than k matched pixels make one static")
     coverage: Fraction = Field(
         default=0.25, description="and this share of its pixels matched; 0 is the paper's rule"
