@@ -147,15 +147,27 @@ def test_folds_test_every_image_once(tables):
             assert len(segmenters) == len(set(segmenters.values())) == 2
 
 
-def test_what_cannot_be_reported_is_told_before_any_work(write_catalog, many_commands, tmp_path):
-    catalog = write_catalog(tmp_path, city={"labels": None})
-    for words, said in (
-        (("paper-tables", "--city", "atlantis"), "no city 'atlantis'"),
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        # Each starts a server of its own, which takes a while; the others tell the same way.
         (("paper-tables", "--city", "tokyo"), "cities.tokyo has no labels"),
-        (("paper-tables", "--transfer", "moon"), "no transfer 'moon'"),
-        (("paper-tables",), "neither a city with labels nor a transfer"),
-        (("transfer", "moon"), "no transfer 'moon'"),
-    ):
-        done = many_commands(*words, "--catalog", catalog)
-        assert done["code"] == 2, done
-        assert said in done["err"]
+        pytest.param(
+            ("paper-tables", "--city", "atlantis"), "no city 'atlantis'", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ("paper-tables", "--transfer", "moon"), "no transfer 'moon'", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ("paper-tables",), "neither a city with labels nor a transfer", marks=pytest.mark.slow
+        ),
+        pytest.param(("transfer", "moon"), "no transfer 'moon'", marks=pytest.mark.slow),
+    ],
+)
+def test_what_cannot_be_reported_is_told_before_any_work(
+    write_catalog, many_commands, tmp_path, words, said
+):
+    catalog = write_catalog(tmp_path, city={"labels": None})
+    done = many_commands(*words, "--catalog", catalog)
+    assert done["code"] == 2, done
+    assert said in done["err"]
