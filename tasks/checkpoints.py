@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -30,6 +30,10 @@ CHECKPOINT: Final = "checkpoint.safetensors"
 """Model, discriminators, optimisers, λ and sampler position (the step, on which both depend, as do
 the random numbers), and the history so far, in one file: a checkpoint is there whole or not at
 all."""
+TAKEN: Final = ("images_per_second", "peak_memory_mib")
+"""What a row of a history says of the machine. The peak is, in MiB, what the step had allocated on
+a GPU, or the resident set of the process so far on a processor."""
+_MIB: Final = 2**20
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Place:
 
 @dataclass
 class Measured:
-    """What a run took. It is kept out of the history, whose bytes must not differ between runs.
+    """What a run took, for the manifest's summary; `timed_step` has it by step.
 
     Attributes:
         intervals: Of each stretch between checkpoints: the last step, images a second, the share
@@ -93,7 +97,8 @@ def run_resumably(
         measured: Is told speed and memory.
 
     Returns:
-        The history from the first step on, one row a step.
+        The history from the first step on, one row a step; what each step took is in its row
+        (`TAKEN`), of which a resumed training knows also what it took before.
 
     Raises:
         InputError: The checkpoint is of another training.
@@ -107,11 +112,11 @@ def run_resumably(
             before, clock = training.step, _Clock(training)
             ends = min(before + every - before % every, training.total_steps)
             while training.step < ends and not _anyone(training, asked):
-                history += training.advance(1)
+                history += timed_step(training)
             if is_first and training.step > before:
                 _save(training, history, workspace.store, place)
             if measured is not None and training.step > before:
-                measured.intervals.append(clock.read())
+                measured.intervals.append(clock.read(history[before:]))
             progress.advance(place.stage, training.step - before, training.total_steps)
             if _anyone(training, asked):
                 break
@@ -180,18 +185,35 @@ def _anyone(training: Training, asked: threading.Event) -> bool:
     return bool(training.engine.mean(flag) > 0)
 
 
+def timed_step(training: Training) -> list[dict[str, Any]]:
+    """One step; its row of the history also says what it took (`TAKEN`).
+
+    The row's other values follow from the inputs. These two are of the machine: no two runs have
+    the same.
+    """
+    if training.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(training.device)
+    began = time.perf_counter()
+    rows = training.advance(1)
+    # A step ends with its losses on the host, so a GPU has done nearly all of it by now.
+    speed = training.images_a_step / max(time.perf_counter() - began, 1e-9)
+    memory = _peak_memory(training.device) / _MIB
+    return [
+        {**row, "images_per_second": round(speed, 3), "peak_memory_mib": round(memory, 1)}
+        for row in rows
+    ]
+
+
 class _Clock:
-    """Speed and memory of some steps."""
+    """Speed and memory of the steps up to a checkpoint, which counts too."""
 
     def __init__(self, training: Training) -> None:
         self._training = training
         self._step = training.step
         self._waited = training.seconds_waited
         self._began = time.perf_counter()
-        if training.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(training.device)
 
-    def read(self) -> dict[str, float]:
+    def read(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         training = self._training
         seconds = max(time.perf_counter() - self._began, 1e-9)
         images = (training.step - self._step) * training.images_a_step
@@ -200,11 +222,12 @@ class _Clock:
             "seconds": round(seconds, 3),
             "images_per_second": round(images / seconds, 3),
             "waiting_share": round((training.seconds_waited - self._waited) / seconds, 4),
-            "peak_memory_bytes": _peak_memory(training.device),
+            "peak_memory_bytes": round(max(row["peak_memory_mib"] for row in rows) * _MIB),
         }
 
 
 def _peak_memory(device: torch.device) -> int:
+    """Bytes: allocated on a GPU since the last reset, or resident since the process began."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others kibibytes

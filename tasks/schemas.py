@@ -92,7 +92,8 @@ HISTORY: Final = pa.schema(
         pa.field("value", pa.float64()),
     ]
 )
-"""One row a step and quantity: losses, λ, discriminator accuracies, learning rates."""
+"""One row a step and quantity: losses, λ, discriminator accuracies, learning rates, and what the
+step took: images a second and the peak of memory in MiB (`tasks.checkpoints.TAKEN`)."""
 
 OK: Final = "ok"
 FAILED: Final = "failed"

@@ -328,10 +328,10 @@ def checked_settings(defaults: Settings, changes: Mapping[str, Any]) -> Settings
 
 
 def write_history(draft: Draft, history: Sequence[Mapping[str, Any]]) -> None:
-    """Writes `history.parquet`: every loss, λ, accuracy and learning rate by step.
+    """Writes `history.parquet`: every loss, λ, accuracy, learning rate, speed and memory by step.
 
-    Speed and memory, which differ from run to run, are in the manifest's summary instead: the
-    bytes of an artifact follow from its inputs.
+    Speed and memory differ from run to run, so the file does not count in the artifact's digest:
+    what is made from the weights must not depend on how fast they came.
     """
     rows = [
         {"step": row["step"], "quantity": name, "value": float(value)}
@@ -340,6 +340,7 @@ def write_history(draft: Draft, history: Sequence[Mapping[str, Any]]) -> None:
         if name != "step" and isinstance(value, int | float)
     ]
     write_rows(draft, "history.parquet", rows, HISTORY)
+    draft.measured.add("history.parquet")
 
 
 def _publish_training(store: Store, ref: ArtifactRef, city: str, arm: str) -> None:

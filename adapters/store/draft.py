@@ -25,6 +25,8 @@ class Draft:
         rows: rows of the whole artifact, where that means something.
         file_rows: rows by file name, where that means something.
         summary: JSON for people: counts, failures by reason. NaN becomes null.
+        measured: names of files that also hold what a run took, and so differ between runs: they
+            do not count in the artifact's digest.
     """
 
     def __init__(self, path: Path, locate: Locate) -> None:
@@ -32,6 +34,7 @@ class Draft:
         self.rows: int | None = None
         self.file_rows: dict[str, int] = {}
         self.summary: dict[str, Any] = {}
+        self.measured: set[str] = set()
         self._locate = locate
         self._ref: ArtifactRef | None = None
 
@@ -93,7 +96,7 @@ def file_entries(draft: Draft) -> dict[str, FileEntry]:
 
     Raises:
         StoreError: for a name that the store does not admit, a link or a special file, and rows
-            given for a file that is not there.
+            given, or measurements named, for a file that is not there.
     """
     entries: dict[str, FileEntry] = {}
     for path in sorted(draft.path.rglob("*")):
@@ -108,4 +111,7 @@ def file_entries(draft: Draft) -> dict[str, FileEntry]:
     unknown = sorted(set(draft.file_rows) - set(entries))
     if unknown:
         raise StoreError(f"the draft gives rows for {unknown[0]!r}, which it does not hold")
+    unknown = sorted(draft.measured - set(entries))
+    if unknown:
+        raise StoreError(f"the draft calls {unknown[0]!r} measured, which it does not hold")
     return entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from numbers import Integral, Real
@@ -130,6 +130,7 @@ class ArtifactRef:
         key: digest of inputs, parameters and algorithm (`artifact_key`).
         uri: place relative to the store's root, so that a moved store keeps its references.
         digest: SHA-256 over kind, key and the files' SHA-256: changes if and only if they do.
+            Files that hold measured times (`Manifest.measured`) do not count.
     """
 
     kind: str
@@ -186,6 +187,9 @@ class Manifest(BaseModel):
     made_at: AwareDatetime = Field(description="UTC")
     rows: int | None = Field(default=None, ge=0)
     files: dict[str, FileEntry]
+    measured: tuple[str, ...] = Field(
+        default=(), description="files that hold what the run took; not in the digest"
+    )
     summary: dict[str, JsonValue] = Field(
         default_factory=dict, description="counts, failures by reason"
     )
@@ -202,11 +206,14 @@ class Manifest(BaseModel):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hexadecimal) over kind, key and the files' SHA-256."""
+        """SHA-256 (hexadecimal) over kind, key and the SHA-256 of the files, less the measured."""
+        return self._digest_of(set(self.files) - set(self.measured))
+
+    def _digest_of(self, names: Collection[str]) -> str:
         identity = {
             "kind": self.kind,
             "key": self.key,
-            "files": {name: entry.sha256 for name, entry in self.files.items()},
+            "files": {name: self.files[name].sha256 for name in names},
         }
         return hashlib.sha256(canonical_json(identity)).hexdigest()
 
@@ -222,8 +229,11 @@ class Manifest(BaseModel):
 
     @property
     def digest_folder(self) -> str:
-        """Where the files lie in places without rename: each content has a folder of its own."""
-        return f"{self.folder}/{self.digest[:16]}"
+        """Where the files lie in places without rename: each content has a folder of its own.
+
+        Measured files count here: two writers of one artifact must not mix theirs.
+        """
+        return f"{self.folder}/{self._digest_of(self.files)[:16]}"
 
     def to_json(self) -> bytes:
         """The bytes of `artifact.json`; its digest is written with it and checked on reading."""

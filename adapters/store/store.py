@@ -146,12 +146,14 @@ class Store:
                     made_at=datetime.now(UTC),
                     rows=None if draft.rows is None else int(draft.rows),
                     files=file_entries(draft),
+                    measured=tuple(sorted(draft.measured)),
                     summary=plain_object(draft.summary, nan_as_null=True),
                 )
                 published = self._place.publish(scratch, manifest)
         ref = manifest.ref if published else self.find(kind, city, key)
         if ref is None:
             raise self._damaged(folder, f"{MANIFEST_NAME} is missing")
+        self._manifests.pop(ref, None)  # measured files of one digest may differ
         draft._published_as(ref)
 
     def path(self, ref: ArtifactRef, name: str) -> Path:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,10 +25,11 @@ from crosscity.adaptation import (
     PretrainingSettings,
 )
 from crosscity.segmenters import build_segmenter
-from tasks.checkpoints import CHECKPOINT, Measured, Place, run_resumably
+from tasks.checkpoints import CHECKPOINT, TAKEN, Measured, Place, run_resumably
 from tasks.errors import InputError
-from tasks.schemas import LABELLED, OK
-from tasks.tables import part_name, write_rows
+from tasks.schemas import HISTORY, LABELLED, OK
+from tasks.tables import part_name, read_rows, write_rows
+from tasks.training import train
 from tasks.training_jobs import Job, SetTargets, carry_out
 from tasks.workspace import Workspace
 
@@ -72,6 +74,13 @@ def saved_step(workspace: Workspace) -> int:
         return int(opened.metadata()["history"].count('"step"'))
 
 
+def what_follows(history: list[dict[str, object]]) -> list[dict[str, object]]:
+    """A history without what its steps took, which must be in every row."""
+    for row in history:
+        assert all(0 < float(row[name]) < float("inf") for name in TAKEN)  # type: ignore[arg-type]
+    return [{name: row[name] for name in row if name not in TAKEN} for row in history]
+
+
 def test_sigterm_saves_after_the_step_under_way_and_is_passed_on(workspace):
     whole = pretraining()
     other = replace(workspace, store=Store(workspace.root / "b"))
@@ -88,7 +97,8 @@ def test_sigterm_saves_after_the_step_under_way_and_is_passed_on(workspace):
             assert saved_step(workspace) == saved
             assert signal.getsignal(signal.SIGTERM) is end
         resumed = pretraining()
-        assert run_resumably(resumed, workspace, PLACE, every=4) == history
+        again = run_resumably(resumed, workspace, PLACE, every=4)
+        assert what_follows(again) == what_follows(history)
     finally:
         signal.signal(signal.SIGTERM, before)
     for name, tensor in whole.segmenter.state_dict().items():
@@ -112,6 +122,7 @@ def test_speed_and_memory_are_measured(workspace):
     assert summary["images_per_second"] > 0
     assert 0 <= summary["waiting_share"] <= 1
     assert summary["peak_memory_bytes"] > 10**7
+    assert summary["peak_memory_bytes"] == measured.intervals[-1]["peak_memory_bytes"]
     assert Measured().summary() == {}
 
 
@@ -154,6 +165,38 @@ def test_a_job_leaves_the_segmenter_its_history_and_what_it_took(workspace):
     assert trained.summary["speed"]["images_per_second"] > 0
     assert trained.summary["warnings"]["count"] == 0
     assert trained.summary["remarks"] == []
+
+
+def test_the_history_has_speed_and_memory_beside_the_losses(workspace):
+    digests = set()
+    for number in range(2):
+        again = replace(workspace, store=Store(workspace.root / str(number)))
+        with again.store.draft(
+            "segmenter", "frankfurt", "akey", inputs={}, parameters={}, version="1"
+        ) as draft:
+            train(job(again), again, draft)
+        table = {
+            (row["step"], row["quantity"]): row["value"]
+            for row in read_rows(again.store, draft.ref, "history.parquet", HISTORY)
+        }
+        for step in range(6):
+            for name in ("task_loss", "learning_rate", "images_per_second", "peak_memory_mib"):
+                assert table[step, name] > 0
+        # A process with PyTorch in it; and a mistake of 1024 either way would be seen.
+        assert 100 < table[5, "peak_memory_mib"] < 100_000
+        digests.add(draft.ref.digest)
+    # What is made from the weights is found again, however fast they came.
+    assert len(digests) == 1
+
+
+def test_the_speed_of_a_step_is_that_of_its_images(workspace, monkeypatch):
+    from tasks import checkpoints as module
+
+    ticks = iter(range(1000))
+    clock = SimpleNamespace(perf_counter=lambda: 0.25 * next(ticks))
+    monkeypatch.setattr(module, "time", clock)
+    history = run_resumably(pretraining(), workspace, PLACE, every=6)
+    assert [row["images_per_second"] for row in history] == [8.0] * 6  # 2 images in 0.25 s
 
 
 def test_images_go_through_the_network_at_the_size_asked_for(workspace, monkeypatch):

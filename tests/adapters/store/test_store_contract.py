@@ -69,6 +69,43 @@ def test_the_digest_changes_if_and_only_if_the_contents_do(tmp_path, publish) ->
     assert len({same[0], altered, renamed}) == 3
 
 
+def test_measured_files_are_kept_and_checked_but_do_not_count_in_the_digest(store: Store) -> None:
+    def published(version: str, course: bytes, measured: set[str]) -> ArtifactRef:
+        facts = {**FACTS, "version": version}
+        key = artifact_key("segmenter", **facts)
+        with store.draft("segmenter", "rome", key, **facts) as draft:
+            draft.file("weights").write_bytes(b"w")
+            draft.file("course").write_bytes(course)
+            draft.measured |= measured
+        return draft.ref
+
+    one = published("1", b"fast", {"course"})
+    assert store.manifest(one).measured == ("course",)
+    assert store.path(one, "course").read_bytes() == b"fast"
+    folder = f"{one.kind}/{one.city}/{one.key}"
+    store._place.remove(folder)
+    again = published("1", b"slow", {"course"})
+    assert again == one
+    assert store.path(again, "course").read_bytes() == b"slow"
+    store.verify(again)
+    store._place.remove(folder)
+    assert published("1", b"slow", set()).digest != one.digest
+    with pytest.raises(StoreError, match="measured"):
+        published("2", b"slow", {"weights", "corse"})
+
+
+def test_two_writers_of_one_artifact_do_not_mix_their_measured_files(store: Store) -> None:
+    with store.draft("static_prior", "rome", KEY, **FACTS) as first:
+        first.file("course").write_bytes(b"mine")
+        first.measured.add("course")
+        with store.draft("static_prior", "rome", KEY, **FACTS) as second:
+            second.file("course").write_bytes(b"theirs")
+            second.measured.add("course")
+    assert first.ref == second.ref
+    store.verify(first.ref)
+    assert store.path(first.ref, "course").read_bytes() == b"theirs"
+
+
 def test_keys_tell_every_difference() -> None:
     base = {"inputs": ["a", "b"], "parameters": {"k": 3}, "version": "1"}
     keys = {
