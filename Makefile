@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 # The versions that were tested together; see docs/dependencies.md on why a lock is needed.
 LOCK := constraints.txt
 CATALOG ?= data_catalog.yaml
+# Processes that run the tests. Each may start a Prefect server: about 2 GiB of memory.
+WORKERS ?= 2
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
@@ -23,8 +25,8 @@ $(READY): pyproject.toml $(LOCK)
 demo: $(READY)  ## Harvest, match, adapt and evaluate an embedded city; writes a report.
 	@$(BIN)/crosscity demo --catalog $(CATALOG)
 
-test: $(READY)  ## The default tests, under ten minutes on two cores.
-	$(BIN)/python -m pytest
+test: $(READY)  ## The default tests: minutes on two cores. WORKERS=4 where there are more.
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 test-slow: $(READY)  ## The long tests.
 	$(BIN)/python -m pytest -m slow

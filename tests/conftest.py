@@ -23,6 +23,13 @@ import pytest
 import yaml
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+FINISHED_RUN = (
+    "flows/test_dashboard.py",
+    "flows/test_demo.py",
+    "flows/test_kills.py",
+    "tasks/test_report.py",
+)
+"""What looks at `finished_run`, below this folder: one worker makes it once for all of these."""
 PATIENCE = 300.0
 """Seconds that a test waits for something that takes a few on a machine with nothing else to do."""
 
@@ -38,6 +45,10 @@ def pytest_configure() -> None:
         PREFECT_CLI_PROMPT="false",
         PREFECT_LOGGING_LEVEL="WARNING",
         DO_NOT_TRACK="1",
+        # Networks of a few pixels gain nothing from threads, and two workers share the cores.
+        OMP_NUM_THREADS="1",
+        OPENBLAS_NUM_THREADS="1",
+        OMP_WAIT_POLICY="passive",
         NO_COLOR="1",
         COLUMNS="200",
     )
@@ -46,6 +57,26 @@ def pytest_configure() -> None:
 def pytest_unconfigure() -> None:
     """Removes the suite's Prefect."""
     shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several workers, one waits for servers while the other computes: flows come first."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith("tests/flows/"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Gives a worker whole files, in our order, and those of `FINISHED_RUN` to one worker."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "finished run" if file.endswith(FINISHED_RUN) else file
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ not start, with SQLAlchemy 2.1 it starts and no schedule ever fires.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,7 @@ def deployed(
         )
     yield made
     assert worker.poll() is None, (folder / "worker.log").read_text()
+    module_launcher.end(worker, signal.SIGKILL)  # asked politely, it takes its time
 
 
 def test_prefect_deployment_run_harvests_a_city(deployed, prefect_server, waiting):
