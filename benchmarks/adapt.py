@@ -1,11 +1,13 @@
 """Speed of adaptation: images/s, FLOP/s over the measured matmul peak, memory, loader's share.
 
     python benchmarks/adapt.py --device cuda            # every case of a GPU; one call
-    python benchmarks/adapt.py --device cpu --threads 2
+    python benchmarks/adapt.py --device cpu --threads 1 2
 
 Whole steps of GA+CA are timed: decoding the images, source and target forward and backward,
 discriminators, optimisers. Beside them stands `plain_adaptation.py`, the same step written
-straightforwardly in fp32. It needs what `crosscity` needs and nothing else, so that a bare GPU
+straightforwardly in fp32. On a processor each has a process of its own, and they take their steps
+in turn, so that whatever else the machine does hits both alike and their peaks of memory do not
+mix. It needs what `crosscity` needs and nothing else, so that a bare GPU
 machine can run it. Results go to `benchmarks/results/adapt_<device>.json` and `.md`.
 """
 
@@ -13,13 +15,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
+import re
+import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +38,13 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.plain_adaptation import PlainAdaptation
-from crosscity.adaptation import PRESETS, Adaptation, AdaptationSettings, open_engine
+from crosscity.adaptation import (
+    PRESETS,
+    Adaptation,
+    AdaptationSettings,
+    keep_freed_memory,
+    open_engine,
+)
 from crosscity.adaptation.engine import Precision
 from crosscity.segmenters import Segmenter, build_segmenter
 
@@ -111,15 +123,18 @@ class EncodedTarget:
 def main() -> None:
     """Times the cases of a device and writes what was found."""
     arguments = _arguments()
-    torch.set_num_threads(arguments.threads)
     cases = [case for case in CASES[arguments.device] if arguments.only in case.name]
     rows = []
     if arguments.batch:
         cases = [replace(case, batch=arguments.batch) for case in cases]
-    for case in cases:
-        row = _measure(case, arguments)
-        rows.append(row)
-        print(json.dumps(row), flush=True)
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        for case in cases:
+            measure = _measure_on_gpu if arguments.device == "cuda" else _measure_on_processor
+            row = {**measure(case, arguments), "threads": threads}
+            row["load_average"] = round(os.getloadavg()[0], 1)
+            rows.append(row)
+            print(json.dumps(row), flush=True)
     found = {"machine": _machine(arguments), "cases": rows}
     RESULTS.mkdir(exist_ok=True)
     name = Path(arguments.output) / f"adapt_{arguments.device}"
@@ -131,7 +146,9 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=sorted(CASES), required=True)
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch on the processor")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[2], help="of PyTorch on the processor"
+    )
     parser.add_argument("--readers", type=int, default=None, help="threads that decode images")
     parser.add_argument("--steps", type=int, default=20, help="steps that are timed")
     parser.add_argument("--only", default="", help="part of the name of the cases to run")
@@ -155,41 +172,127 @@ def _settings(case: Case, batch: int) -> AdaptationSettings:
     )
 
 
-def _measure(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
-    device = arguments.device
-    source, target = _encoded(case, 1), [image for image, _ in _encoded(case, 2)]
+def _measure_on_gpu(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
+    source, target = _images(case)
     row: dict[str, Any] = {"name": case.name, **asdict(case)}
-    row["matmul_peak"] = matmul_peak(device, case.precision)
+    row["matmul_peak"] = matmul_peak("cuda", case.precision)
     ours = _our_training(case, source, target, arguments)
     with FlopCounterMode(display=False) as counter:
         ours.advance(1)
     row["flop_per_step"] = counter.get_total_flops()
     waited = ours.seconds_waited
-    if device == "cpu" and not arguments.no_plain:
-        # In turn, so that whatever else the machine does hits both alike.
-        plain = _plain_training(case, source, target, device)
-        mine, theirs = _timed([lambda: ours.advance(1), plain.step], arguments)
-        row |= _plain_row(case, theirs, device)
-    else:
-        (mine,) = _timed([lambda: ours.advance(1)], arguments)
-    row |= {
-        "images_per_second": 2 * case.batch / mine.seconds,
-        "step_seconds": mine.seconds,
-        "step_cpu_seconds": mine.cpu_seconds,
-        "flop_per_second": row["flop_per_step"] / mine.seconds,
-        "share_of_peak": row["flop_per_step"] / mine.seconds / row["matmul_peak"],
-        "loader_share": (ours.seconds_waited - waited) / mine.total,
-        "peak_memory_bytes": mine.memory,
-    }
-    if device == "cuda" and not arguments.no_plain:
+    mine = _timed(lambda: ours.advance(1), arguments)
+    row |= _our_row(row, case, mine, ours.seconds_waited - waited)
+    if not arguments.no_plain:
         ours.segmenter.cpu()
         torch.cuda.empty_cache()
-        plain = _plain_training(case, source, target, device)
-        (theirs,) = _timed([plain.step], arguments)
-        row |= _plain_row(case, theirs, device)
-    if not arguments.no_plain:
-        row["faster_than_plain"] = _times_faster(row, case, device)
+        plain = _plain_training(case, source, target, "cuda")
+        row |= _plain_row(case, _timed(plain.step, arguments))
+        row["faster_than_plain"] = _times_faster(row, case, "cuda")
     return row
+
+
+def _measure_on_processor(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": case.name, **asdict(case)}
+    row["matmul_peak"] = matmul_peak("cpu", case.precision)
+    ours = OwnProcess("ours", case, arguments)
+    row["flop_per_step"] = ours.ask("flop")
+    everyone = [ours]
+    if not arguments.no_plain:
+        everyone.append(OwnProcess("plain", case, arguments))
+    taken = [[one.ask("step") for one in everyone] for _ in range(arguments.steps)]
+    mine, *theirs = (
+        Taken.of(steps, one.ask("end"))
+        for one, steps in zip(everyone, zip(*taken, strict=True), strict=True)
+    )
+    row |= _our_row(row, case, mine, sum(steps[0][2] for steps in taken))
+    a_processor_second = row["flop_per_step"] / mine.cpu_seconds
+    row["share_of_peak"] = a_processor_second * torch.get_num_threads() / row["matmul_peak"]
+    for plain in theirs:
+        row |= _plain_row(case, plain)
+        row["faster_than_plain"] = _times_faster(row, case, "cpu")
+    return row
+
+
+class OwnProcess:
+    """A training in a process of its own, which takes a step when it is told to.
+
+    Args:
+        which: "ours" or "plain".
+        case: What is trained.
+        arguments: Of the command line.
+    """
+
+    def __init__(self, which: str, case: Case, arguments: argparse.Namespace) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        given = (other, which, case, arguments, torch.get_num_threads())
+        self._process = context.Process(target=_serve, args=given, daemon=True)
+        self._process.start()
+
+    def ask(self, what: str) -> Any:  # noqa: ANN401 - see `_serve`
+        """Waits for the answer to "flop", "step" or "end"."""
+        self._pipe.send(what)
+        return self._pipe.recv()
+
+
+def _serve(
+    pipe: Connection, which: str, case: Case, arguments: argparse.Namespace, threads: int
+) -> None:
+    """Answers "flop" with those of a step; "step" with wall, processor and waiting seconds of one.
+
+    "end" is answered with the most bytes that the process had resident.
+    """
+    torch.set_num_threads(threads)
+    source, target = _images(case)
+    waited: Callable[[], float] = lambda: 0.0  # noqa: E731
+    step: Callable[[], object]
+    if which == "ours":
+        keep_freed_memory()  # as `crosscity` does before it trains on a processor
+        ours = _our_training(case, source, target, arguments)
+        step, waited = (lambda: ours.advance(1)), (lambda: ours.seconds_waited)
+    else:
+        step = _plain_training(case, source, target, "cpu").step
+    while (asked := pipe.recv()) != "end":
+        if asked == "flop":
+            with FlopCounterMode(display=False) as counter:
+                step()
+            pipe.send(counter.get_total_flops())
+            continue
+        before, began, cpu_began = waited(), time.perf_counter(), time.process_time()
+        step()
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu_began
+        pipe.send((seconds, cpu, waited() - before))
+    pipe.send(_peak_resident())
+
+
+def _peak_resident() -> int:
+    """Bytes. Linux's getrusage would also count the process that started this one."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.is_file() else None
+    if found:
+        return int(found[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _images(case: Case) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+    return _encoded(case, 1), [image for image, _ in _encoded(case, 2)]
+
+
+def _our_row(
+    row: dict[str, Any], case: Case, taken: Taken, seconds_waited: float
+) -> dict[str, Any]:
+    flop_per_second = row["flop_per_step"] / taken.seconds
+    return {
+        "images_per_second": 2 * case.batch / taken.seconds,
+        "step_seconds": taken.seconds,
+        "step_cpu_seconds": taken.cpu_seconds,
+        "flop_per_second": flop_per_second,
+        "share_of_peak": flop_per_second / row["matmul_peak"],
+        "loader_share": seconds_waited / taken.total,
+        "peak_memory_bytes": taken.memory,
+    }
 
 
 def _times_faster(row: dict[str, Any], case: Case, device: str) -> float:
@@ -233,11 +336,11 @@ def _plain_training(
     return plain
 
 
-def _plain_row(case: Case, taken: Taken, device: str) -> dict[str, Any]:
+def _plain_row(case: Case, taken: Taken) -> dict[str, Any]:
     return {
         "plain_images_per_second": 2 * case.plain_batch / taken.seconds,
         "plain_step_cpu_seconds": taken.cpu_seconds,
-        "plain_peak_memory_bytes": taken.memory if device == "cuda" else None,
+        "plain_peak_memory_bytes": taken.memory,
     }
 
 
@@ -249,51 +352,44 @@ def matmul_peak(device: str, precision: Precision) -> float:
     for _ in range(3):
         one @ other
     best = float("inf")
-    for _ in range(10):
+    for _ in range(40):  # the best of many, as others may use the device in between
         began = _now(device)
-        for _ in range(4):
-            one @ other
-        best = min(best, (_now(device) - began) / 4)
+        one @ other
+        best = min(best, _now(device) - began)
     return float(2 * side**3 / best)
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What steps took: medians of a step's seconds, their sum, and the most memory (GPU)."""
+    """What steps took: medians of a step's seconds, their sum, and the most memory in bytes."""
 
     seconds: float
     cpu_seconds: float
     total: float
-    memory: int | None
+    memory: int
+
+    @classmethod
+    def of(cls, steps: Sequence[tuple[float, ...]], memory: int) -> Taken:
+        """Of steps whose first two values are wall and processor seconds."""
+        wall, cpu = [step[0] for step in steps], [step[1] for step in steps]
+        return cls(statistics.median(wall), statistics.median(cpu), sum(wall), memory)
 
 
-def _timed(steps: Sequence[Callable[[], object]], arguments: argparse.Namespace) -> list[Taken]:
-    """Runs the steps in turn, so many times each."""
-    if arguments.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    wall: list[list[float]] = [[] for _ in steps]
-    cpu: list[list[float]] = [[] for _ in steps]
+def _timed(step: Callable[[], object], arguments: argparse.Namespace) -> Taken:
+    """So many steps on a GPU."""
+    torch.cuda.reset_peak_memory_stats()
+    taken = []
     for _ in range(arguments.steps):
-        for index, step in enumerate(steps):
-            began, cpu_began = _now(arguments.device), time.process_time()
-            step()
-            wall[index].append(_now(arguments.device) - began)
-            cpu[index].append(time.process_time() - cpu_began)
-    memory = _memory(arguments.device)
-    return [
-        Taken(statistics.median(one), statistics.median(other), sum(one), memory)
-        for one, other in zip(wall, cpu, strict=True)
-    ]
+        began, cpu_began = _now("cuda"), time.process_time()
+        step()
+        taken.append((_now("cuda") - began, time.process_time() - cpu_began))
+    return Taken.of(taken, int(torch.cuda.max_memory_allocated()))
 
 
 def _now(device: str) -> float:
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
-
-
-def _memory(device: str) -> int | None:
-    return int(torch.cuda.max_memory_allocated()) if device == "cuda" else None
 
 
 def _segmenter(case: Case, device: str) -> Segmenter:
@@ -336,9 +432,7 @@ def _machine(arguments: argparse.Namespace) -> dict[str, Any]:
     is_gpu = arguments.device == "cuda"
     return {
         "device": torch.cuda.get_device_name() if is_gpu else platform.processor() or "cpu",
-        "threads": arguments.threads,
         "steps": arguments.steps,
-        "load_average": round(os.getloadavg()[0], 1),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
     }
@@ -347,28 +441,33 @@ def _machine(arguments: argparse.Namespace) -> dict[str, Any]:
 def _markdown(found: dict[str, Any]) -> str:
     machine = found["machine"]
     lines = [
-        f"Adaptation (GA+CA, whole steps) on {machine['device']}, {machine['threads']} threads, "
-        f"load average {machine['load_average']} at the end (others count), "
-        f"PyTorch {machine['torch']}; median of {machine['steps']} steps. Images of both domains "
-        "count. FLOP are those of the step's convolutions and matrix products. Times faster: by "
-        "images a second on a GPU, by processor time on a processor, where both ran in turn.",
+        f"Adaptation (GA+CA, whole steps) on {machine['device']}, PyTorch {machine['torch']}; "
+        f"median of {machine['steps']} steps. Images of both domains count. FLOP are those "
+        "of the step's convolutions and matrix products; on a processor their share of the peak is "
+        "by processor time, as others may use it too. Memory: the most allocated on a GPU; "
+        "the peak of the process's resident set on a processor, each in a process of its own. "
+        "Load: the machine's average at the end of the case, itself counted. Times faster: by "
+        "images a second on a GPU, by processor time on a processor, where both took steps in "
+        "turn.",
         "",
-        "| case | images/s | FLOP a step | FLOP/s | of the measured matmul peak | memory | waiting "
-        "for images | plain script, images/s | times faster |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| case | threads | load | images/s | FLOP a step | FLOP/s | of the measured matmul peak "
+        "| memory | waiting for images | plain script, images/s | its memory | times faster |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in found["cases"]:
-        memory = row["peak_memory_bytes"]
         plain = row.get("plain_images_per_second")
         cells = [
             row["name"],
+            str(row["threads"]),
+            str(row["load_average"]),
             f"{row['images_per_second']:.1f}",
             f"{row['flop_per_step'] / 1e12:.3g} T",
             f"{row['flop_per_second'] / 1e12:.3g} T",
             f"{row['share_of_peak']:.0%} of {row['matmul_peak'] / 1e12:.3g} T",
-            "" if memory is None else f"{memory / 2**30:.1f} GiB",
+            f"{row['peak_memory_bytes'] / 2**30:.2f} GiB",
             f"{row['loader_share']:.1%}",
             "" if plain is None else f"{plain:.1f}",
+            "" if plain is None else f"{row['plain_peak_memory_bytes'] / 2**30:.2f} GiB",
             "" if plain is None else f"{row['faster_than_plain']:.1f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")

@@ -80,7 +80,7 @@ class PlainAdaptation:
             source_features = self.segmenter.features(images)
             target_features = self.segmenter.features(targets)
             logits = self.segmenter.classify(target_features)
-            phi = torch.softmax(self.segmenter.upsample(logits, size), 1)
+            phi = torch.softmax(self.upsample(logits, size), 1)
             phi[phi < self.settings.phi_floor] = 0
         source_weights = self.grid(self.one_hot(labels), source_features)
         target_weights = self.grid(phi, target_features)
@@ -103,7 +103,7 @@ class PlainAdaptation:
 
         source_features = self.segmenter.features(images)
         target_features = self.segmenter.features(targets)
-        logits = self.segmenter.upsample(self.segmenter.classify(source_features), size)
+        logits = self.upsample(self.segmenter.classify(source_features), size)
         task = functional.cross_entropy(logits, labels, ignore_index=255)
         p_source = torch.sigmoid(self.global_discriminator(source_features))
         p_target = torch.sigmoid(self.global_discriminator(target_features))
@@ -150,6 +150,11 @@ class PlainAdaptation:
         height, width = features.shape[-2:]
         pooled = functional.adaptive_avg_pool2d(values, (height, width))
         return pooled / pooled.sum((2, 3), keepdim=True).clamp(min=1e-12)
+
+    @staticmethod
+    def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Bilinear."""
+        return functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
     @staticmethod
     def log(values: Tensor) -> Tensor:

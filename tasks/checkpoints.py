@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -21,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from adapters.store import Store
-from crosscity.adaptation import Training, TrainingState
+from crosscity.adaptation import Training, TrainingState, keep_freed_memory
 from tasks import progress
 from tasks.errors import InputError
 from tasks.workspace import Workspace
@@ -104,6 +106,8 @@ def run_resumably(
         InputError: The checkpoint is of another training.
     """
     torch.set_num_threads(workspace.compute.threads)
+    if training.device.type == "cpu":
+        keep_freed_memory()
     history = _restore(training, workspace.store, place)
     is_first = training.engine.rank == 0
     progress.advance(place.stage, training.step, training.total_steps)
@@ -230,5 +234,11 @@ def _peak_memory(device: torch.device) -> int:
     """Bytes: allocated on a GPU since the last reset, or resident since the process began."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Linux's getrusage also counts the process that this one was started by.
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others kibibytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

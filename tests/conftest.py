@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
 
@@ -52,6 +53,9 @@ def pytest_configure() -> None:
         NO_COLOR="1",
         COLUMNS="200",
     )
+    # How long an example takes says what else the machine does.
+    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.load_profile("patient")
 
 
 def pytest_unconfigure() -> None:

@@ -8,6 +8,7 @@ from crosscity.adaptation.engine import (
     on_all_devices,
     open_engine,
 )
+from crosscity.adaptation.freed_memory import keep_freed_memory
 from crosscity.adaptation.image_sets import (
     LabelledArrays,
     LabelledImages,
@@ -57,6 +58,7 @@ __all__ = [
     "TorchEngine",
     "Training",
     "TrainingState",
+    "keep_freed_memory",
     "on_all_devices",
     "open_engine",
 ]

@@ -20,7 +20,7 @@ from crosscity.adaptation.sampling import STEP_STREAM
 from crosscity.adaptation.settings import AdaptationSettings, SupervisedSettings
 from crosscity.segmenters import Segmenter, seeded_randomness
 
-ALGORITHM_VERSION: Final = "2"
+ALGORITHM_VERSION: Final = "3"
 """Raised by hand whenever the same settings and seed would give other weights."""
 
 Row = dict[str, Any]
@@ -86,8 +86,9 @@ class Training(ABC):
             raise ValueError(f"a seed must be at least 0, not {seed}")
         self.engine = TorchEngine(segmenter.input_mean.device) if engine is None else engine
         self.segmenter = segmenter.to(self.engine.device)
-        if self.engine.device.type == "cuda":
-            # What cuDNN's fast kernels read, so that it need not turn every tensor round.
+        if self.engine.device.type in ("cpu", "cuda"):
+            # What cuDNN's and oneDNN's fast kernels read, so that they need not turn every tensor
+            # round; the discriminators see cells as rows without a copy.
             self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.seed = seed
         self.device = self.engine.device

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crosscity.labels import CLASSES
+from crosscity.segmenters.bilinear import LARGEST_GRID, upsample_by_products
 
 ROAD_CLASS_NAMES: tuple[str, ...] = tuple(road_class.name for road_class in CLASSES)
 """The label space of the 19 Cityscapes classes, at the index of their trainId."""
@@ -103,9 +104,15 @@ class Segmenter(nn.Module, ABC):
     def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Bilinear logits at (height, width): a cell's centre is the centre of its pixels."""
         # Softmax wants one plane a class; turning the coarse logits costs nothing, the fine much.
-        return functional.interpolate(
-            logits.contiguous(), size=size, mode="bilinear", align_corners=False
-        )
+        logits = logits.contiguous()
+        if self._trains_on_processor(logits):
+            return upsample_by_products(logits, size)
+        return functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+    def _trains_on_processor(self, logits: Tensor) -> bool:
+        """Whether products are worth it; predictions stay PyTorch's own, to the bit."""
+        small = logits.device.type == "cpu" and logits.shape[-2] <= LARGEST_GRID
+        return self.training and small and not torch.compiler.is_compiling()
 
     def forward(self, images: Tensor) -> Tensor:
         """Class logits of every pixel: B×3×H×W in [0, 1] to B×C×H×W."""
