@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import pickle
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ from tasks.errors import InputError
 from tasks.workspace import Workspace
 
 HUB_PREFIX: Final = "hf:"
+PACKAGE_PREFIX: Final = "package:"
+"""Before the path of a weight file that an installed Python package carries."""
 WEIGHTS: Final = "weights.safetensors"
 _CLASS_NAMES: Final = "class_names"
 """Key of a weight file's metadata: the label space, which the tensors alone do not tell."""
@@ -65,11 +68,12 @@ def starting_segmenter(workspace: Workspace, name: str, seed: int) -> Starting:
     segmenter = fresh_segmenter(model, seed)
     made_of: dict[str, Any] = {}
     if entry.weights is not None:
-        path = workspace.folder(entry.weights, key=f"segmenters.{name}.weights")
+        path = _weight_file(workspace, entry.weights, f"segmenters.{name}.weights")
         load_checked(segmenter, path)
         made_of["weights_sha256"] = file_digest(path)
     if entry.backbone_weights is not None:
-        path = workspace.folder(entry.backbone_weights, key=f"segmenters.{name}.backbone_weights")
+        key = f"segmenters.{name}.backbone_weights"
+        path = _weight_file(workspace, entry.backbone_weights, key)
         try:
             segmenter.load_backbone(read_tensors(path))
         except ValueError as error:
@@ -163,6 +167,25 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _weight_file(workspace: Workspace, given: str, key: str) -> Path:
+    """The weight file that an entry names, on disk or in an installed package."""
+    if not given.startswith(PACKAGE_PREFIX):
+        return workspace.folder(given, key=key)
+    package, _, inside = given.removeprefix(PACKAGE_PREFIX).strip().partition("/")
+    if not package.isidentifier() or not inside or ".." in Path(inside).parts:
+        raise InputError(
+            f"{key}: {given!r} names no file of a package: write "
+            f"{PACKAGE_PREFIX}<importable name>/<path in it>"
+        )
+    found = importlib.util.find_spec(package)  # finds it without running any of it
+    if found is None or not found.submodule_search_locations:
+        raise InputError(
+            f"{key}: the package {package!r} that carries the weights is not installed here "
+            "(docs/segmenters.md says which extra brings it)"
+        )
+    return Path(next(iter(found.submodule_search_locations))) / inside
 
 
 def _of_the_hub(

@@ -311,7 +311,8 @@ class SegmenterEntry(Entry):
     """A segmenter and how it is pre-trained on its source set (docs/segmenters.md)."""
 
     architecture: str | None = Field(
-        default=None, description="compact, dilated_vgg16, or hf:<folder or name on the hub>"
+        default=None,
+        description="compact, dilated_vgg16, efficientnet_lite0, or hf:<folder or name on the hub>",
     )
     python: str | None = Field(
         default=None,
@@ -329,7 +330,8 @@ class SegmenterEntry(Entry):
     )
     backbone_weights: str | None = Field(
         default=None,
-        description="safetensors or .pth file of ImageNet weights that pre-training starts from",
+        description="safetensors or .pth file of ImageNet weights that pre-training starts from; "
+        "package:<name>/<path> is a file of an installed Python package",
     )
     pretraining: Changes = Field(
         default_factory=dict, description="fields of PretrainingSettings that differ"

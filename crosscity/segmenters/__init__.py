@@ -5,6 +5,7 @@ from typing import Final
 from crosscity.segmenters.base import Segmenter, WeightsError, evaluating, image_tensor
 from crosscity.segmenters.compact import CompactSegmenter
 from crosscity.segmenters.dilated_vgg16 import DilatedVgg16
+from crosscity.segmenters.efficientnet_lite0 import EfficientNetLite0
 from crosscity.segmenters.export import onnx_bytes
 from crosscity.segmenters.hugging_face import HuggingFaceSegmenter
 from crosscity.segmenters.plug_in import ComposedSegmenter
@@ -21,6 +22,7 @@ __all__ = [
     "CompactSegmenter",
     "ComposedSegmenter",
     "DilatedVgg16",
+    "EfficientNetLite0",
     "HuggingFaceSegmenter",
     "Segmenter",
     "WeightsError",

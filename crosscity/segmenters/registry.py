@@ -8,6 +8,7 @@ from typing import Any, Final
 from crosscity.segmenters.base import Segmenter
 from crosscity.segmenters.compact import CompactSegmenter
 from crosscity.segmenters.dilated_vgg16 import DilatedVgg16
+from crosscity.segmenters.efficientnet_lite0 import EfficientNetLite0
 from crosscity.segmenters.hugging_face import HuggingFaceSegmenter
 from crosscity.segmenters.plug_in import PREFIX, build_plug_in
 from crosscity.segmenters.seeding import seeded_randomness
@@ -15,6 +16,7 @@ from crosscity.segmenters.seeding import seeded_randomness
 ARCHITECTURES: Final[dict[str, type[Segmenter]]] = {
     CompactSegmenter.architecture: CompactSegmenter,
     DilatedVgg16.architecture: DilatedVgg16,
+    EfficientNetLite0.architecture: EfficientNetLite0,
     HuggingFaceSegmenter.architecture: HuggingFaceSegmenter,
 }
 """Every architecture of our own that `build_segmenter` knows."""

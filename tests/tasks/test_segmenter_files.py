@@ -130,6 +130,37 @@ def test_pretraining_starts_from_imagenet_weights(write_catalog, tmp_path, endin
     assert torch.equal(fc6.reshape(16, -1), tensors["classifier.0.weight"])
 
 
+def test_weights_of_an_installed_package_are_found_without_running_it(
+    write_catalog, tmp_path, monkeypatch
+):
+    package = tmp_path / "site" / "weights_of_vgg"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('it was run')")
+    tensors = imagenet(4, 16)
+    torch.save(tensors, package / "models" / "vgg.pth")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    entry = {"architecture": "dilated_vgg16", "options": VGG, "source": "frankfurt"}
+    for number, (given, reason) in enumerate(
+        {
+            "package:weights_of_vgg/models/vgg.pth": None,
+            "package:weights_of_vgg/vgg.pth": "there is no weight file",
+            "package:weights_of_vgg/../../vgg.pth": "names no file of a package",
+            "package:not_there/vgg.pth": "'not_there' that carries the weights is not installed",
+        }.items()
+    ):
+        entries = {"vgg": {**entry, "backbone_weights": given}}
+        root = tmp_path / str(number)
+        root.mkdir()
+        workspace = open_with(write_catalog, root, **entries)
+        if reason is None:
+            segmenter = starting_segmenter(workspace, "vgg", seed=0).segmenter
+            fc6 = segmenter.state_dict()["fc6.weight"]
+            assert torch.equal(fc6.reshape(16, -1), tensors["classifier.0.weight"])
+        else:
+            with pytest.raises(InputError, match=reason):
+                starting_segmenter(workspace, "vgg", seed=0)
+
+
 def test_weights_of_our_own_are_taken_as_a_whole(write_catalog, tmp_path):
     trained = build_segmenter("dilated_vgg16", VGG, seed=5)
     save_file(trained.state_dict(), tmp_path / "cityscapes.safetensors")

@@ -41,6 +41,7 @@ SEGMENTERS: list[tuple[str, dict[str, Any]]] = [
     ("compact", {}),
     ("compact", {"width": 16, "dropout": 0.5, "dilations": [1, 2]}),
     ("dilated_vgg16", {"width": 4, "fc_width": 24}),
+    ("efficientnet_lite0", {"stages": 4, "width": 24}),
     ("hf", {"config": SEGFORMER}),
     ("python:a_users_package.networks:build", {"width": 12}),
 ]
