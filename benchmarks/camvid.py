@@ -24,6 +24,8 @@ from flows.cli.server import quieten, running_server
 
 HERE: Final = Path(__file__).parent
 ARMS: Final = ("pretrained", "control", "bn", "ga", "ga_ca", "fine_tuned")
+COMPARED: Final = (("ga", "bn"), ("ga_ca", "ga"))
+"""Pairs of arms whose difference the table also shows."""
 TRANSFERS: Final = ("dusk-lite", "simulated-lite", "dusk-compact", "simulated-compact")
 CHOSEN_ON: Final = (
     "day-val-lite",
@@ -135,6 +137,10 @@ def _markdown(rows: list[Row], arms: tuple[str, ...]) -> str:
     for arm in arms:
         cells = [_cell(rows, name, arm) for name in transfers]
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    for one, other in COMPARED if len(arms) > 1 else ():
+        gains = [_gains(rows, name, one, other) for name in transfers]
+        shown = [_spread(found, signed=True) if found else "–" for found in gains]
+        lines.append(f"| *{one} less {other}* | " + " | ".join(shown) + " |")
     for name in transfers:
         classes = next(row["per_class"] for row in rows if row["transfer"] == name)
         lines += ["", f"IoU by class, {name}, mean over seeds:", ""]
@@ -153,13 +159,19 @@ def _facts(rows: list[Row], transfer: str) -> str:
 
 
 def _cell(rows: list[Row], transfer: str, arm: str) -> str:
-    values = _by_seed(rows, transfer, arm)
-    before = _by_seed(rows, transfer, "pretrained")
-    gains = [value - before[seed] for seed, value in values.items() if seed in before]
+    values = list(_by_seed(rows, transfer, arm).values())
+    gains = _gains(rows, transfer, arm, "pretrained")
     if not values:
         return "–"
-    gain = "" if arm == "pretrained" else f" ({_spread(gains, signed=True)})"
-    return f"{_spread(list(values.values()))}{gain}"
+    gain = f" ({_spread(gains, signed=True)})" if gains and arm != "pretrained" else ""
+    return f"{_spread(values)}{gain}"
+
+
+def _gains(rows: list[Row], transfer: str, arm: str, other: str) -> list[float]:
+    """By how much an arm is ahead of another, seed by seed."""
+    before = _by_seed(rows, transfer, other)
+    after = _by_seed(rows, transfer, arm)
+    return [value - before[seed] for seed, value in after.items() if seed in before]
 
 
 def _by_seed(rows: list[Row], transfer: str, arm: str) -> dict[int, float]:
