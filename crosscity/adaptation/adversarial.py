@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,10 +34,11 @@ from crosscity.adaptation.grid_labels import (
     source_grid_labels,
     target_grid_labels,
 )
-from crosscity.adaptation.image_sets import LabelledImages, TargetImages
+from crosscity.adaptation.image_sets import LabelledImages, TargetImages, check_priors
+from crosscity.adaptation.label_shift import class_ratios, class_shares, source_cell_weights
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
 from crosscity.adaptation.sampling import INITIALISATION_STREAM
-from crosscity.adaptation.schedule import ramp
+from crosscity.adaptation.schedule import learning_rate_factor, ramp
 from crosscity.adaptation.settings import AdaptationSettings
 from crosscity.adaptation.task_loss import (
     class_pixels,
@@ -50,10 +53,14 @@ from crosscity.adaptation.training import (
     batch_norms,
     check_source,
     freeze_batch_norm,
+    set_learning_rate,
 )
-from crosscity.segmenters import Segmenter, evaluating, seeded_randomness
+from crosscity.segmenters import Segmenter, evaluating, image_tensor, seeded_randomness
 
 _IMAGES_OF_A_MEAN = 200
+_DISCRIMINATING = ("ga", "ga_ca", "full", "self_training")
+_CLASS_WISE = ("ga_ca", "full", "self_training")
+_WITH_PRIOR = ("full", "self_training")
 
 
 @dataclass(frozen=True)
@@ -66,16 +73,19 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _View:
-    """What the network makes of a batch, and the weights of the class-wise losses.
+    """What the network makes of a batch, and what the losses need beside it.
 
     In an arm without discriminators the target is not looked at, and its features are empty; the
-    weights are there while classes are aligned.
+    weights of the class-wise losses are there while classes are aligned, those of the global ones
+    where the label shift is made up for, and predicted labels where they are trained on.
     """
 
     batch: _Batch
     source_features: Tensor
     target_features: Tensor
     weights: tuple[Tensor, Tensor] | None = None
+    shift_weights: Tensor | None = None
+    predicted: Tensor | None = None
 
 
 class Adaptation(Training):
@@ -132,6 +142,8 @@ class Adaptation(Training):
         self._static_classes = static_class_indices(segmenter.class_names)
         self._source_shift = self._separate_means(target) if settings.domain_means else None
         self._make_discriminators()
+        self._teacher = self._copied() if self._needs_teacher else None
+        self._ratios = self._class_ratios(counted, target) if self._weighs_shift else None
         self._optimiser = _adam(segmenter, settings.learning_rate, settings)
         self._watch = CollapseWatch()
         if settings.arm == "bn":
@@ -167,21 +179,55 @@ class Adaptation(Training):
         self._class_wise: ClassDiscriminators | None = None
         hidden, dropout = settings.discriminator_hidden, settings.discriminator_dropout
         with seeded_randomness(self.seed, INITIALISATION_STREAM):
-            if settings.arm in ("ga", "ga_ca", "full"):
+            if settings.arm in _DISCRIMINATING:
                 self._global = GlobalDiscriminator(n_features, hidden, dropout).to(self.device)
                 rate = settings.learning_rate * settings.global_discriminator_rate
                 self._global_optimiser = _adam(self._global, rate, settings)
-            if settings.arm in ("ga_ca", "full"):
+            if settings.arm in _CLASS_WISE:
                 self._class_wise = ClassDiscriminators(
                     n_features, self.segmenter.n_classes, hidden, dropout
                 ).to(self.device)
                 rate = settings.learning_rate * settings.class_discriminator_rate
                 self._class_optimiser = _adam(self._class_wise, rate, settings)
 
+    @property
+    def _needs_teacher(self) -> bool:
+        return self._class_wise is not None and self.settings.teacher_momentum > 0
+
+    @property
+    def _weighs_shift(self) -> bool:
+        return self._global is not None and self.settings.label_shift
+
+    def _copied(self) -> Segmenter:
+        teacher = copy.deepcopy(self.segmenter).eval()
+        teacher.requires_grad_(False)
+        return teacher
+
+    def _class_ratios(self, counted: npt.NDArray[np.int64], target: TargetImages) -> Tensor:
+        """How much more often the classes occur in the target, as the segmenter sees it now."""
+        indices = _spread_indices(len(target), _IMAGES_OF_A_MEAN)
+        predictions = (self._first_prediction(target, index) for index in indices)
+        shares = class_shares(predictions, self.segmenter.n_classes)
+        source_shares = torch.from_numpy(counted / max(1, counted.sum())).float()
+        return class_ratios(shares, source_shares).to(self.device)
+
+    @torch.no_grad()
+    def _first_prediction(self, target: TargetImages, index: int) -> Tensor:
+        """φ of one target image, refined where the arm has priors."""
+        pictures, prior = target.images([index]), target.priors([index])
+        check_priors(pictures, prior, [index])
+        with evaluating(self.segmenter), self.engine.autocast():
+            logits = self.segmenter(image_tensor(pictures, self.device))
+        phi = functional.softmax(logits.float(), dim=1)
+        if self.settings.arm in _WITH_PRIOR:
+            static = torch.from_numpy(prior).to(self.device)
+            phi = refine_by_prior(phi, static, self._static_classes)
+        return phi
+
     def _separate_means(self, target: TargetImages) -> Tensor:
         """Gives the segmenter the target's mean; returns what then centres source images."""
-        counted = np.unique(np.linspace(0, len(target) - 1, _IMAGES_OF_A_MEAN).round().astype(int))
-        means = [target.images([i])[0].reshape(-1, 3).mean(0) / 255 for i in counted.tolist()]
+        counted = _spread_indices(len(target), _IMAGES_OF_A_MEAN)
+        means = [target.images([i])[0].reshape(-1, 3).mean(0) / 255 for i in counted]
         mean = torch.tensor(np.mean(means, axis=0), dtype=torch.float32, device=self.device)
         source_mean = self.segmenter.input_mean.clone()
         self.segmenter.input_mean.copy_(mean.reshape(1, 3, 1, 1))
@@ -193,6 +239,8 @@ class Adaptation(Training):
             modules["global_discriminator"] = self._global
         if self._class_wise is not None:
             modules["class_discriminators"] = self._class_wise
+        if self._teacher is not None:
+            modules["teacher"] = self._teacher
         return modules
 
     def _optimisers(self) -> dict[str, Optimizer]:
@@ -212,6 +260,7 @@ class Adaptation(Training):
     def _update(self) -> Row:
         if self.settings.arm == "bn":
             return self._estimate_statistics()
+        set_learning_rate(self._optimiser, self._learning_rate)
         self.segmenter.train()
         # The statistics of mixed or alternating domains would move under the discriminators.
         freeze_batch_norm(self.segmenter)
@@ -250,33 +299,47 @@ class Adaptation(Training):
         if self._global is None:
             return _View(batch, source_features, source_features[:0])
         target_features = self.segmenter.features(batch.target)
-        if not self._aligns_classes:
+        if self._ratios is None and not self._uses_predictions:
             return _View(batch, source_features, target_features)
         source_labels = source_grid_labels(
             batch.labels, self.segmenter.n_classes, _size(source_features)
         )
-        target_labels = target_grid_labels(
-            self._pseudo_labels(batch, target_features),
-            _size(target_features),
-            self.settings.phi_floor,
-        )
-        target_labels = target_labels * self._in_source
-        weights = (normalise_over_cells(source_labels), normalise_over_cells(target_labels))
-        return _View(batch, source_features, target_features, weights)
+        shift = None if self._ratios is None else source_cell_weights(source_labels, self._ratios)
+        if not self._uses_predictions:
+            return _View(batch, source_features, target_features, None, shift)
+        phi = self._pseudo_labels(batch, target_features)
+        weights = None
+        if self._aligns_classes:
+            target_labels = target_grid_labels(phi, _size(target_features), self.settings.phi_floor)
+            target_labels = target_labels * self._in_source
+            weights = (normalise_over_cells(source_labels), normalise_over_cells(target_labels))
+        predicted = phi.argmax(1) if self._trains_on_predictions else None
+        return _View(batch, source_features, target_features, weights, shift, predicted)
 
     @property
     def _aligns_classes(self) -> bool:
         begin = self.settings.ca_start * self.total_steps
         return self._class_wise is not None and self.step >= begin
 
+    @property
+    def _trains_on_predictions(self) -> bool:
+        return self.settings.arm == "self_training"
+
+    @property
+    def _uses_predictions(self) -> bool:
+        return self._aligns_classes or self._trains_on_predictions
+
     @torch.no_grad()
     def _pseudo_labels(self, batch: _Batch, target_features: Tensor) -> Tensor:
-        """φ of the target images, refined by the prior in the arm "full"."""
+        """φ of the target images, refined by the prior in the arms that have one."""
         height, width = batch.target.shape[-2:]
-        with evaluating(self.segmenter):  # no dropout in what counts as a label
-            logits = self.segmenter.classify(target_features.detach())
+        if self._teacher is not None:
+            logits = self._teacher.classify(self._teacher.features(batch.target))
+        else:
+            with evaluating(self.segmenter):  # no dropout in what counts as a label
+                logits = self.segmenter.classify(target_features.detach())
         phi = functional.softmax(self.segmenter.upsample(logits, (height, width)).float(), dim=1)
-        if self.settings.arm == "full":
+        if self.settings.arm in _WITH_PRIOR:
             phi = refine_by_prior(phi, batch.prior, self._static_classes)
         return phi
 
@@ -300,9 +363,9 @@ class Adaptation(Training):
         """L_G^D (eq. 4), and L_class^D (eq. 9) while classes are aligned."""
         source, target = view.source_features.detach(), view.target_features.detach()
         logits = (global_discriminator(source).float(), global_discriminator(target).float())
-        loss = global_discriminator_loss(*logits)
+        loss = global_discriminator_loss(*logits, view.shift_weights)
         self._record("global_discriminator_loss", loss)
-        self._record("global_accuracy", global_accuracy(*logits))
+        self._record("global_accuracy", global_accuracy(*logits, view.shift_weights))
         if self._class_wise is None or view.weights is None:
             return loss
         logits = _class_logits(self._class_wise, (source, target), view.weights)
@@ -321,9 +384,11 @@ class Adaptation(Training):
             self._backward(loss)
         self._settle(row)
         self._move(self._optimiser, self.segmenter)
+        if self._teacher is not None and not self._trial:
+            _follow(self._teacher, self.segmenter, self.settings.teacher_momentum)
 
     def _feature_loss(self, view: _View, row: Row) -> Tensor:
-        """L_task + λ_G L_G^Dinv + λ_class L_class^Dinv (eq. 1)."""
+        """L_task + λ_G L_G^Dinv + λ_class L_class^Dinv (eq. 1), and λ_self L_self."""
         height, width = view.batch.labels.shape[-2:]
         logits = self.segmenter.classify(view.source_features)
         upsampled = self.segmenter.upsample(logits, (height, width))
@@ -334,14 +399,29 @@ class Adaptation(Training):
         if self._class_wise is not None and view.weights is not None:
             class_loss = self._class_loss(self._class_wise, view, view.weights)
             loss = loss + row["lambda_class"] * class_loss
+        if view.predicted is not None:
+            loss = loss + row["lambda_self"] * self._self_training_loss(view, view.predicted)
         self._record("total_loss", loss)
+        return loss
+
+    def _self_training_loss(self, view: _View, predicted: Tensor) -> Tensor:
+        """Cross-entropy of target images against predicted labels.
+
+        All pixels count alike: the weights of rare classes would multiply what is predicted
+        wrongly of them.
+        """
+        height, width = predicted.shape[-2:]
+        logits = self.segmenter.classify(view.target_features)
+        loss = task_loss(self.segmenter.upsample(logits, (height, width)), predicted, None)
+        self._record("self_training_loss", loss)
         return loss
 
     def _global_loss(self, discriminator: GlobalDiscriminator, view: _View) -> Tensor:
         """L_G^Dinv (eq. 5)."""
         with _fixed(discriminator):
             logits = (discriminator(view.source_features), discriminator(view.target_features))
-        loss = global_inverse_loss(*(values.float() for values in logits))
+        source, target = (values.float() for values in logits)
+        loss = global_inverse_loss(source, target, view.shift_weights)
         self._record("global_inverse_loss", loss)
         return loss
 
@@ -387,7 +467,17 @@ class Adaptation(Training):
                 "class_inverse_loss": None,
                 "class_accuracy": None,
             }
-        return {**row, "learning_rate": settings.learning_rate, "warning": ""}
+        if self._trains_on_predictions:
+            rise = ramp(self.step, self.total_steps, steepness=settings.ramp_steepness)
+            row |= {"lambda_self": settings.lambda_self * rise, "self_training_loss": None}
+        return {**row, "learning_rate": self._learning_rate, "warning": ""}
+
+    @property
+    def _learning_rate(self) -> float:
+        factor = learning_rate_factor(
+            self.step, self.total_steps, schedule=self.settings.schedule, warm_up=0.0
+        )
+        return self.settings.learning_rate * factor
 
     def _backward(self, loss: Tensor) -> None:
         self.engine.backward(loss / self.settings.accumulation)
@@ -453,3 +543,16 @@ def _forget_statistics(segmenter: Segmenter) -> None:
 def _size(features: Tensor) -> tuple[int, int]:
     height, width = features.shape[-2:]
     return height, width
+
+
+def _spread_indices(length: int, most: int) -> list[int]:
+    """Up to so many indices, evenly spread over a set."""
+    spread: list[int] = np.unique(np.linspace(0, length - 1, most).round().astype(int)).tolist()
+    return spread
+
+
+@torch.no_grad()
+def _follow(teacher: Segmenter, segmenter: Segmenter, momentum: float) -> None:
+    """Moves the teacher's weights a little towards the segmenter's."""
+    for mine, its in zip(teacher.parameters(), segmenter.parameters(), strict=True):
+        mine.lerp_(its, 1 - momentum)

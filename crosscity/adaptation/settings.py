@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-Arm = Literal["control", "bn", "ga", "ga_ca", "full"]
+Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training"]
 """What an adaptation does:
 
 - `control`: source training continued, no target image enters a loss.
@@ -13,6 +13,8 @@ Arm = Literal["control", "bn", "ga", "ga_ca", "full"]
 - `ga`: global alignment (eq. 2-5).
 - `ga_ca`: and class-wise alignment (eq. 6-11).
 - `full`: and the static prior (eq. 12).
+- `self_training`: and training on target images with the labels that a slow copy of the segmenter
+  (`teacher_momentum`) predicts and the static prior refines. Not in the paper.
 
 All arms take the same number of steps and, for a seed, read the same images in the same order.
 """
@@ -115,10 +117,20 @@ class AdaptationSettings:
         steps: Updates of the segmenter.
         batch_size: Source images, and as many target images, that go through the network at once.
         accumulation: Batches whose gradients are added up before an update.
-        learning_rate: Adam's, of the segmenter.
+        learning_rate: Adam's, of the segmenter, at its highest.
+        schedule: Of the segmenter's learning rate: "constant", as in the paper, "cosine" (to 0), or
+            "poly"; the discriminators' stays. At a constant rate the order of the last images moves
+            a small network's mIoU by more than an arm does.
         betas: Adam's.
         lambda_global: λ_G at the end of its ramp.
         lambda_class: λ_class at the end of its ramp.
+        lambda_self: Weight of the loss on predicted labels at the end of its ramp; read by the arm
+            `self_training` alone.
+        label_shift: Weigh source cells in the global losses by how often their classes occur in the
+            target, as the first segmenter predicts it (`crosscity.adaptation.label_shift`). The
+            paper weighs all cells alike.
+        teacher_momentum: φ of target images comes from a copy of the segmenter that keeps this
+            share of itself in every step; 0: from the segmenter as it is, as in the paper.
         ramp_steepness: k of λ(t) = λ_max (2 / (1 + exp(-k t/T)) - 1).
         ca_start: Fraction of the steps after which class-wise alignment, discriminators included,
             begins; its ramp runs over what is left. Class-wise alignment from a weak start does
@@ -149,9 +161,13 @@ class AdaptationSettings:
     batch_size: int = 4
     accumulation: int = 1
     learning_rate: float = 5e-6
+    schedule: Schedule = "constant"
     betas: tuple[float, float] = (0.9, 0.999)
     lambda_global: float = 0.1
     lambda_class: float = 0.5
+    lambda_self: float = 1.0
+    label_shift: bool = False
+    teacher_momentum: float = 0.0
     ramp_steepness: float = 10.0
     ca_start: float = 0.0
     class_reduction: ClassReduction = "mean"
@@ -171,6 +187,7 @@ class AdaptationSettings:
         object.__setattr__(self, "betas", tuple(self.betas))
         object.__setattr__(self, "discriminator_hidden", tuple(self.discriminator_hidden))
         _one_of("arm", self.arm, ARMS)
+        _one_of("schedule", self.schedule, get_args(Schedule))
         _one_of("class_reduction", self.class_reduction, get_args(ClassReduction))
         _one_of("class_feature_loss", self.class_feature_loss, get_args(ClassFeatureLoss))
         _one_of("on_collapse", self.on_collapse, get_args(OnCollapse))
@@ -178,9 +195,10 @@ class AdaptationSettings:
             _positive(name, getattr(self, name))
         for name in ("global_discriminator_rate", "class_discriminator_rate"):
             _positive(name, getattr(self, name))
-        for name in ("lambda_global", "lambda_class"):
+        for name in ("lambda_global", "lambda_class", "lambda_self"):
             _at_least_zero(name, getattr(self, name))
         _fraction("ca_start", self.ca_start, below_one=True)
+        _fraction("teacher_momentum", self.teacher_momentum, below_one=True)
         _fraction("phi_floor", self.phi_floor, below_one=True)
         _fraction("discriminator_dropout", self.discriminator_dropout, below_one=True)
         _fraction("class_balance", self.class_balance)
@@ -238,11 +256,14 @@ PRESETS: Final[dict[str, AdaptationSettings]] = {
     "demo": AdaptationSettings(
         steps=150,
         batch_size=4,
-        learning_rate=1e-4,
-        lambda_global=0.03,
-        lambda_class=0.03,
+        learning_rate=2e-4,
+        schedule="cosine",
+        lambda_global=0.1,
+        lambda_class=0.3,
+        label_shift=True,
+        teacher_momentum=0.99,
         ca_start=0.3,
-        phi_floor=0.5,
+        phi_floor=0.3,
         discriminator_hidden=(64,),
         discriminator_dropout=0.0,
         global_discriminator_rate=10.0,

@@ -184,7 +184,7 @@ def test_all_arms_read_the_same_images_in_the_same_order() -> None:
 
 def test_at_lambda_zero_every_arm_is_the_control() -> None:
     weights = []
-    for arm in ("control", "ga", "ga_ca", "full"):
+    for arm in ("control", "ga", "ga_ca", "full", "self_training"):
         training = adapt(arm=arm)
         training.advance(1)  # λ is 0 in the first step
         weights.append(training.segmenter.state_dict())
@@ -203,7 +203,7 @@ def test_lambda_is_a_real_weight() -> None:
     assert (moves[2] - moves[0]).norm() > (moves[1] - moves[0]).norm()
 
 
-@pytest.mark.parametrize("arm", ["control", "ga", "ga_ca", "full"])
+@pytest.mark.parametrize("arm", ["control", "ga", "ga_ca", "full", "self_training"])
 def test_batch_norm_statistics_stay_frozen(arm: str) -> None:
     training = adapt(arm=arm)
     before = {n: b.clone() for n, b in training.segmenter.named_buffers()}
@@ -292,6 +292,57 @@ def test_without_priors_full_is_ga_ca() -> None:
         for arm in ("ga_ca", "full")
     ]
     assert rows[0] == rows[1]
+
+
+def test_self_training_follows_the_teachers_refined_labels() -> None:
+    """λ_self alone: the segmenter moves towards labels that the prior allows."""
+    everything = TargetArrays(TARGET.all_images, np.ones((6, H, W), dtype=np.bool_))
+    changes = {"lambda_global": 0.0, "lambda_class": 0.0, "lambda_self": 3.0, "steps": 40}
+    settings = replace(SETTINGS, arm="self_training", teacher_momentum=0.9, **changes)  # type: ignore[arg-type]
+    images = image_tensor(TARGET.all_images)
+    before = pretrained().eval()(images).softmax(1)[:, list(STATIC_TRAIN_IDS)].sum(1).mean()
+    training = Adaptation(pretrained(), SOURCE, everything, settings, seed=9)
+    rows = training.advance(40)
+    after = training.segmenter.eval()(images).softmax(1)[:, list(STATIC_TRAIN_IDS)].sum(1).mean()
+    assert after > before + 0.05
+    assert rows[0]["lambda_self"] == 0
+    assert rows[-1]["lambda_self"] == pytest.approx(3.0, rel=0.01)
+    assert rows[-1]["self_training_loss"] < rows[0]["self_training_loss"]
+
+
+def test_the_teacher_lies_between_where_the_segmenter_was_and_is() -> None:
+    first = {n: p.detach().clone() for n, p in pretrained().named_parameters()}
+    training = adapt(arm="full", teacher_momentum=0.75)
+    training.advance(1)
+    now = dict(training.segmenter.named_parameters())
+    teacher = dict(training._modules()["teacher"].named_parameters())
+    for name, parameter in teacher.items():
+        expected = 0.75 * first[name] + 0.25 * now[name].detach()
+        torch.testing.assert_close(parameter.detach(), expected)
+        assert not parameter.requires_grad
+    assert "teacher" not in adapt(arm="full")._modules()
+    assert "teacher" not in adapt(arm="ga", teacher_momentum=0.75)._modules()
+
+
+def test_label_shift_weighs_source_cells_by_predicted_shares() -> None:
+    """The weights come from the first segmenter's predictions, refined where there are priors."""
+    net = pretrained().eval()
+    for arm in ("ga", "full"):
+        phi = net(image_tensor(TARGET.all_images)).softmax(1).detach()
+        if arm == "full":
+            for b, i, j in torch.from_numpy(TARGET.all_priors).nonzero().tolist():
+                kept = torch.zeros(CLASSES)
+                kept[list(STATIC_TRAIN_IDS)] = phi[b, list(STATIC_TRAIN_IDS), i, j]
+                phi[b, :, i, j] = kept / kept.sum()
+        target = np.bincount(phi.argmax(1).flatten(), minlength=CLASSES) / phi[:, 0].numel()
+        source = np.bincount(LABELS.ravel(), minlength=CLASSES) / LABELS.size
+        expected = np.clip((target + 1e-4) / (source + 1e-4), 0.1, 10)
+        training = adapt(arm=arm, label_shift=True)
+        assert training._ratios is not None
+        np.testing.assert_allclose(training._ratios.numpy(), expected, rtol=1e-4)
+    row, plain = adapt(arm="ga", label_shift=True).advance(1)[0], adapt(arm="ga").advance(1)[0]
+    assert row["global_discriminator_loss"] != plain["global_discriminator_loss"]
+    assert row["task_loss"] == plain["task_loss"]
 
 
 def test_separate_means_shift_the_source_and_stay_in_the_segmenter() -> None:

@@ -71,3 +71,21 @@ def test_accuracy_is_the_mean_of_both_domains() -> None:
     source = torch.tensor([1.0, 1.0, 1.0, -1.0])
     target = torch.tensor([-1.0, 1.0])
     assert float(global_accuracy(source, target)) == pytest.approx((0.75 + 0.5) / 2)
+
+
+def test_weights_count_cells_as_often(logits: tuple[np.ndarray, np.ndarray]) -> None:
+    """A cell of weight 2 counts like two cells, one of weight 0 like none."""
+    source, target = (torch.from_numpy(x) for x in logits)
+    weights = torch.ones_like(source)
+    weights[0, 0, 0, 0], weights[1, 0, 2, 3] = 2.0, 0.0
+    repeated = torch.cat([source.flatten(), source[0, 0, 0, :1]])
+    kept = torch.ones(len(repeated), dtype=torch.bool)
+    kept[source.numel() - 1] = False
+    as_often = repeated[kept].reshape(1, 1, 1, -1)
+    for loss in (global_discriminator_loss, global_inverse_loss, global_accuracy):
+        torch.testing.assert_close(
+            loss(source, target, weights), loss(as_often, target), check_dtype=False
+        )
+        torch.testing.assert_close(
+            loss(source, target, torch.ones_like(source)), loss(source, target), check_dtype=False
+        )

@@ -78,6 +78,7 @@ TRAININGS: dict[str, Callable[[], Training]] = {
     ),
     **{arm: adaptation(arm=arm) for arm in ARMS},
     "accumulated": adaptation(accumulation=2, class_feature_loss="confusion"),
+    "slow teacher": adaptation(arm="self_training", teacher_momentum=0.9, label_shift=True),
     "separate means": adaptation(domain_means=True, class_reduction="sum"),
 }
 

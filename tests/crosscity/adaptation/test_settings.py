@@ -36,7 +36,7 @@ def test_settings_survive_json() -> None:
 
 
 def test_every_arm_is_accepted() -> None:
-    assert ARMS == ("control", "bn", "ga", "ga_ca", "full")
+    assert ARMS == ("control", "bn", "ga", "ga_ca", "full", "self_training")
     for arm in ARMS:
         assert replace(PRESETS["demo"], arm=arm).arm == arm
 
@@ -44,7 +44,7 @@ def test_every_arm_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"arm": "magic"}, "arm must be one of control, bn, ga, ga_ca, full, not 'magic'"),
+        ({"arm": "magic"}, "arm must be one of control, bn, ga, .*self_training, not 'magic'"),
         ({"class_reduction": "max"}, "class_reduction must be one of mean, sum"),
         ({"class_feature_loss": "reversal"}, "class_feature_loss must be one of"),
         ({"steps": 0}, "steps must be greater than 0"),
