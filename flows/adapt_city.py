@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
+from crosscity.adaptation import ARMS_WITH_PRIOR
 from flows.pretrain_segmenter import pretrain_segmenter
 from flows.runner import one_part_at_a_time
 from tasks.arms import check_arm
@@ -18,12 +19,12 @@ from tasks.workspace import DEFAULT_CATALOG
 def adapt_city(
     city: str, arm: str = "full", seed: int = 0, catalog: str = DEFAULT_CATALOG
 ) -> ArtifactRef:
-    """Adapts to the pairs of the last harvest and, in the full method, their static priors.
+    """Adapts to the pairs of the last harvest and, where the arm uses them, their static priors.
 
     Args:
         city: A city of the catalog that was harvested.
-        arm: "control", "bn", "ga", "ga_ca" or "full"; "fine_tuned" trains on labels of the city
-            instead, where the catalog has them, as the upper bound.
+        arm: "control", "bn", "ga", "ga_ca", "full" or "self_training"; "fine_tuned" trains on
+            labels of the city instead, where the catalog has them, as the upper bound.
         seed: Fixes discriminators, order of images and dropout.
         catalog: Path of the catalog.
 
@@ -32,7 +33,7 @@ def adapt_city(
     """
     check_arm(arm)
     imagery, pairs = harvested(city, catalog)
-    priors = extracted(pairs, city, catalog) if arm == "full" else None
+    priors = extracted(pairs, city, catalog) if arm in ARMS_WITH_PRIOR else None
     name = segmenter_of(city, catalog)
     owner, of_pairs = (city, pairs) if arm == "fine_tuned" else (source_of(name, catalog), None)
     parts = labelled_parts(owner, "train", of_pairs, catalog)

@@ -17,6 +17,7 @@ from crosscity.adaptation.image_sets import (
 )
 from crosscity.adaptation.settings import (
     ARMS,
+    ARMS_WITH_PRIOR,
     PRESETS,
     AdaptationSettings,
     Arm,
@@ -37,6 +38,7 @@ from crosscity.adaptation.training import (
 __all__ = [
     "ALGORITHM_VERSION",
     "ARMS",
+    "ARMS_WITH_PRIOR",
     "PRESETS",
     "Adaptation",
     "AdaptationSettings",

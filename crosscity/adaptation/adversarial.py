@@ -39,7 +39,7 @@ from crosscity.adaptation.label_shift import class_ratios, class_shares, source_
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
 from crosscity.adaptation.sampling import INITIALISATION_STREAM
 from crosscity.adaptation.schedule import learning_rate_factor, ramp
-from crosscity.adaptation.settings import AdaptationSettings
+from crosscity.adaptation.settings import ARMS_WITH_PRIOR, AdaptationSettings
 from crosscity.adaptation.task_loss import (
     class_pixels,
     class_weights,
@@ -60,7 +60,6 @@ from crosscity.segmenters import Segmenter, evaluating, image_tensor, seeded_ran
 _IMAGES_OF_A_MEAN = 200
 _DISCRIMINATING = ("ga", "ga_ca", "full", "self_training")
 _CLASS_WISE = ("ga_ca", "full", "self_training")
-_WITH_PRIOR = ("full", "self_training")
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ class Adaptation(Training):
         with evaluating(self.segmenter), self.engine.autocast():
             logits = self.segmenter(image_tensor(pictures, self.device))
         phi = functional.softmax(logits.float(), dim=1)
-        if self.settings.arm in _WITH_PRIOR:
+        if self.settings.arm in ARMS_WITH_PRIOR:
             static = torch.from_numpy(prior).to(self.device)
             phi = refine_by_prior(phi, static, self._static_classes)
         return phi
@@ -339,7 +338,7 @@ class Adaptation(Training):
             with evaluating(self.segmenter):  # no dropout in what counts as a label
                 logits = self.segmenter.classify(target_features.detach())
         phi = functional.softmax(self.segmenter.upsample(logits, (height, width)).float(), dim=1)
-        if self.settings.arm in _WITH_PRIOR:
+        if self.settings.arm in ARMS_WITH_PRIOR:
             phi = refine_by_prior(phi, batch.prior, self._static_classes)
         return phi
 

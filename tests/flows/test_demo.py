@@ -17,7 +17,7 @@ from crosscity.labels import CROSS_CITY_CLASSES
 
 pytestmark = pytest.mark.timeout(900)
 
-ARMS = ["Pre-trained", "GA", "GA+CA", "Full method", "Fine-tuned"]
+ARMS = ["Pre-trained", "GA", "GA+CA", "Full method", "Full + self-training", "Fine-tuned"]
 COLUMNS = [
     "Road",
     "SW",
@@ -114,7 +114,8 @@ def test_the_terminal_shows_the_same_table_as_the_report(finished_run):
 def test_the_terminal_tells_progress_report_and_dashboard(finished_run):
     assert re.search(r"^harvest tokyo: 14/14", finished_run.stderr, re.MULTILINE)
     assert re.search(r"^priors tokyo: 5/5", finished_run.stderr, re.MULTILINE)
-    assert re.search(r"^adapt tokyo full: 6/6", finished_run.stderr, re.MULTILINE)
+    for arm in ("full", "self_training"):
+        assert re.search(rf"^adapt tokyo {arm}: 6/6", finished_run.stderr, re.MULTILINE)
     told = re.search(r"^report: (.*report\.html)$", finished_run.stdout, re.MULTILINE)
     assert told
     assert Path(told[1]).is_file()
