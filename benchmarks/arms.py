@@ -1,124 +1,304 @@
-"""Every arm on every city over several seeds: mIoU mean and standard deviation.
+"""Every arm on every simulated city over several seeds, with paired differences and intervals.
 
-    python benchmarks/arms.py --city tokyo --seed 0 --seed 1 --seed 2
+    python benchmarks/arms.py --processes 2
 
-Runs the same flows as `crosscity demo` (finished parts are found in the store) plus the two cheap
-baselines, and writes `arms.json` and `arms.md` into benchmarks/results. Nothing is chosen here:
-settings come from the catalog, and the test split is scored once per arm and seed.
+The science alone, without server or store, so that a bare machine can run it: images and labels are
+rendered, priors matched, a source segmenter is trained for every seed, and every arm adapts it to
+every city with the catalog's settings. Finished work is found again in `--work`; kill it and start
+it again at will. Nothing is chosen here, and every arm's last weights are scored once on the test
+places. Writes `benchmarks/results/arms.json` and `arms.md`.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import statistics
-import time
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
+os.environ["OMP_NUM_THREADS"] = "1"  # a process works on one core; see --processes
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import numpy as np
+import numpy.typing as npt
+import torch
 import typer
+from safetensors.torch import load_file, save_file
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from adapters.catalog.model import PriorSettings
+from adapters.images import decode_image
+from adapters.street_view.simulated import SimulatedCity, find_style
+from crosscity.adaptation import (
+    PRESETS,
+    Adaptation,
+    FineTuning,
+    FineTuningSettings,
+    LabelledArrays,
+    Pretraining,
+    PretrainingSettings,
+    TargetArrays,
+)
+from crosscity.evaluation import evaluate, score
 from crosscity.labels import CROSS_CITY_CLASSES
-from flows.cli.progress import TerminalProgress
-from flows.cli.server import quieten, running_server
+from crosscity.segmenters import Segmenter, build_segmenter
+from tasks.priors import extract_prior
 
-ARMS = ("pretrained", "control", "bn", "ga", "ga_ca", "full", "fine_tuned")
 RESULTS = Path(__file__).parent / "results"
+SIZE: Final = (128, 256)
+CITIES: Final = {"rome": 1, "rio": 2, "tokyo": 3, "taipei": 4}
+"""Target styles and their seeds, as in the catalog."""
+CHOSEN_ON: Final = "tokyo"
+"""On validation places of this city, which nothing here uses, the settings were chosen."""
+SOURCE, SOURCE_SEED, SOURCE_PLACES = "frankfurt", 11, 600
+FIRST_TEST_PLACE: Final = 10_000
+PRIOR: Final = PriorSettings(downscale=1, superpixels=100, superpixel_downscale=1)
+ADAPTED: Final = ("control", "bn", "ga", "ga_ca", "full", "self_training")
+ARMS: Final = ("pretrained", *ADAPTED, "fine_tuned")
+# Two-sided 95 % quantiles of Student's t for 1 to 9 degrees of freedom.
+T_QUANTILES: Final = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+Row = dict[str, Any]
+Arrays = dict[str, npt.NDArray[Any]]
 
 
 def main(
-    city: Annotated[list[str], typer.Option(help="Cities of the catalog.")],
-    seed: Annotated[list[int], typer.Option(help="Seeds of the trainings.")],
-    catalog: Annotated[Path, typer.Option()] = Path("data_catalog.yaml"),
+    city: Annotated[list[str], typer.Option(help="Target cities.")] = list(CITIES),  # noqa: B006
+    seed: Annotated[list[int], typer.Option(help="Seeds of the trainings.")] = [0, 1, 2, 3, 4],  # noqa: B006
+    pairs: Annotated[int, typer.Option(help="Training pairs a city.")] = 200,
+    test: Annotated[int, typer.Option(help="Test images a city.")] = 400,
+    processes: Annotated[int, typer.Option(help="Each works on one core.")] = 2,
+    work: Annotated[Path, typer.Option(help="Folder of unfinished work.")] = Path(
+        ".crosscity/arms"
+    ),
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
 ) -> None:
-    """Runs and reports the arms."""
-    quieten(verbose=False)
-    with running_server(catalog.absolute().parent):
-        from tasks import progress  # noqa: PLC0415 - Prefect reads its settings at import
+    """Runs what is missing and reports."""
+    work.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(processes) as pool:
 
-        with TerminalProgress() as shown:
-            progress.listen(shown)
-            rows = [row for name in city for one in seed for row in _run(name, one, str(catalog))]
+        def run(calls: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
+            pending = [pool.submit(function, *arguments) for function, arguments in calls]
+            for done in as_completed(pending):
+                done.result()
+                print(f"{sum(f.done() for f in pending)} of {len(pending)} done", flush=True)
+
+        data = [(_city_images, (work, name, pairs, test)) for name in city]
+        run([(_source_images, (work,)), *data])
+        run([(_pretrain, (work, one)) for one in seed])
+        run([(_adapt, (work, name, one, arm)) for one in seed for name in city for arm in ARMS])
+    rows = [
+        json.loads(_row_path(work, name, one, arm).read_text(encoding="utf-8"))
+        for name in city
+        for one in seed
+        for arm in ARMS
+    ]
     output.mkdir(parents=True, exist_ok=True)
     (output / "arms.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    text = _markdown(rows)
+    text = report(rows)
     (output / "arms.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def _run(city: str, seed: int, catalog: str) -> list[dict[str, Any]]:
-    from flows.adapt_city import adapt_city  # noqa: PLC0415
-    from flows.demo import demo  # noqa: PLC0415
-    from flows.evaluate_city import evaluate_city  # noqa: PLC0415
-    from tasks.evaluation import read_evaluation  # noqa: PLC0415
-    from tasks.workspace import open_workspace  # noqa: PLC0415
-
-    started = time.monotonic()
-    demo(city=city, seed=seed, catalog=catalog)
-    seconds = time.monotonic() - started
-    store = open_workspace(catalog).store
-    rows = []
-    for arm in ARMS:
-        if arm in {"control", "bn"}:
-            adapt_city(city=city, arm=arm, seed=seed, catalog=catalog)
-        evaluated = read_evaluation(
-            store, evaluate_city(city=city, arm=arm, seed=seed, catalog=catalog)
-        )
-        rows.append(
-            {
-                "city": city,
-                "seed": seed,
-                "arm": arm,
-                "miou": evaluated.miou,
-                "per_class": evaluated.per_class,
-                "images": evaluated.images,
-                "demo_seconds": round(seconds, 1),
-            }
-        )
-    return rows
+def _source_images(work: Path) -> None:
+    places = range(1_000_000, 1_000_000 + SOURCE_PLACES)
+    _once(work / "source.npz", lambda: _rendered(SOURCE, SOURCE_SEED, places, (0,)))
 
 
-def _markdown(rows: list[dict[str, Any]]) -> str:
-    """Tables of mean ± standard deviation over seeds, in percent."""
+def _city_images(work: Path, city: str, pairs: int, test: int) -> None:
+    """Both images of the training places with priors, and the test images."""
+
+    def training() -> Arrays:
+        found = _rendered(city, CITIES[city], range(pairs), (0, 1))
+        images = found["images"]
+        priors: list[npt.NDArray[np.bool_]] = []
+        for first in range(0, len(images), 2):
+            priors += extract_prior(images[first], images[first + 1], PRIOR).masks
+        return {**found, "priors": np.stack(priors)}
+
+    tested = range(FIRST_TEST_PLACE, FIRST_TEST_PLACE + test)
+    _once(work / f"{city}-train.npz", training)
+    _once(work / f"{city}-test.npz", lambda: _rendered(city, CITIES[city], tested, (0,)))
+
+
+def _rendered(style: str, seed: int, places: Iterable[int], times: Sequence[int]) -> Arrays:
+    city = SimulatedCity(find_style(style), seed, SIZE)
+    images, labels = [], []
+    for place in places:
+        for time in times:
+            rendering = city.render(place, time)
+            images.append(decode_image(city.encode(rendering), f"{style} {place} {time}"))
+            labels.append(rendering.train_ids)
+    return {"images": np.stack(images), "labels": np.stack(labels)}
+
+
+def _pretrain(work: Path, seed: int) -> None:
+    torch.set_num_threads(1)
+    path = work / f"pretrained-{seed}.safetensors"
+    if path.exists():
+        return
+    segmenter = build_segmenter("compact", seed=seed)
+    training = Pretraining(segmenter, _labelled(work / "source.npz"), PretrainingSettings(), seed)
+    training.advance(training.total_steps)
+    unfinished = path.with_suffix(".unfinished")
+    save_file(segmenter.state_dict(), unfinished)
+    unfinished.replace(path)
+
+
+def _adapt(work: Path, city: str, seed: int, arm: str) -> None:
+    """One arm on one city: adapts, scores the test images, and writes a row."""
+    torch.set_num_threads(1)
+    path = _row_path(work, city, seed, arm)
+    if path.exists():
+        return
+    segmenter = build_segmenter("compact", seed=seed)
+    segmenter.load_state_dict(load_file(work / f"pretrained-{seed}.safetensors"))
+    _train(work, city, seed, arm, segmenter)
+    tested = _labelled(work / f"{city}-test.npz")
+    scores = score(evaluate(segmenter, tested), "score13")
+    row = {
+        "city": city,
+        "seed": seed,
+        "arm": arm,
+        "miou": scores.miou,
+        "per_class": scores.per_class,
+        "images": len(tested),
+    }
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(row), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _train(work: Path, city: str, seed: int, arm: str, segmenter: Segmenter) -> None:
+    training: Adaptation | FineTuning
+    if arm == "pretrained":
+        return
+    if arm == "fine_tuned":
+        found = _loaded(work / f"{city}-train.npz")
+        labelled = slice(0, 180, 2)  # 90 places, at their first time
+        images = LabelledArrays(found["images"][labelled], found["labels"][labelled])
+        training = FineTuning(segmenter, images, FineTuningSettings(), seed)
+    else:
+        found = _loaded(work / f"{city}-train.npz")
+        target = TargetArrays(found["images"], found["priors"])
+        settings = replace(PRESETS["demo"], arm=arm)  # type: ignore[arg-type]
+        source = _labelled(work / "source.npz")
+        training = Adaptation(segmenter, source, target, settings, seed)
+    training.advance(training.total_steps)
+
+
+def _labelled(path: Path) -> LabelledArrays:
+    found = _loaded(path)
+    return LabelledArrays(found["images"], found["labels"])
+
+
+def _loaded(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as found:
+        return dict(found)
+
+
+def _once(path: Path, make: Callable[[], Arrays]) -> None:
+    if path.exists():
+        return
+    unfinished = path.with_suffix(".unfinished.npz")
+    arrays: Any = make()  # the stubs take a keyword for the option of the same function
+    np.savez(unfinished, **arrays)
+    unfinished.replace(path)
+
+
+def _row_path(work: Path, city: str, seed: int, arm: str) -> Path:
+    return work / f"row-{city}-{seed}-{arm}.json"
+
+
+def report(rows: Sequence[Row]) -> str:
+    """Tables in Markdown, in percent."""
     cities = list(dict.fromkeys(row["city"] for row in rows))
     seeds = sorted({row["seed"] for row in rows})
+    others = [city for city in cities if city != CHOSEN_ON]
+    columns = {city: [city] for city in cities}
+    if len(cities) > 1:
+        columns["all"] = cities
+        if len(others) < len(cities):
+            columns[f"without {CHOSEN_ON}"] = others
+    images = sorted({row["images"] for row in rows})
     lines = [
-        f"mIoU in percent (13 classes, `score13`), mean ± standard deviation over seeds "
-        f"{', '.join(map(str, seeds))}; in brackets the paired gain over pre-trained.",
+        f"mIoU in percent (13 classes, `score13`, {images[0]} test images a city), mean ± standard "
+        f"deviation over {len(seeds)} seeds; columns of several cities are of the cities' mean.",
         "",
-        "| arm | " + " | ".join(cities) + " |",
-        "|---|" + "---|" * len(cities),
+        *_table(
+            columns,
+            [[_spread(rows, cs, seeds, arm) for cs in columns.values()] for arm in ARMS],
+            ARMS,
+        ),
+        "",
+        "Paired differences, same seed and same images, with 95 % intervals (Student's t over the "
+        "seeds):",
+        "",
     ]
-    for arm in ARMS:
-        cells = []
-        for city in cities:
-            values = _values(rows, city, arm)
-            gains = [v - b for v, b in zip(values, _values(rows, city, "pretrained"), strict=True)]
-            gain = "" if arm == "pretrained" else f" ({statistics.mean(gains):+.1f})"
-            cells.append(f"{_spread(values)}{gain}")
-        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    compared = [(arm, "pretrained") for arm in ARMS[1:]]
+    compared += [("ga", "control"), ("ga_ca", "ga"), ("full", "ga_ca"), ("self_training", "full")]
+    names = [f"{arm} − {other}" for arm, other in compared]
+    cells = [
+        [_difference(rows, cs, seeds, arm, other) for cs in columns.values()]
+        for arm, other in compared
+    ]
+    lines += _table(columns, cells, names)
     for city in cities:
         lines += ["", f"IoU by class in {city}, mean over seeds:", ""]
-        lines.append("| arm | " + " | ".join(c.short for c in CROSS_CITY_CLASSES) + " |")
-        lines.append("|---|" + "---|" * len(CROSS_CITY_CLASSES))
-        for arm in ARMS:
-            means = [_mean_iou(rows, city, arm, c.name) for c in CROSS_CITY_CLASSES]
-            lines.append(f"| {arm} | " + " | ".join(means) + " |")
+        classes = [c.short for c in CROSS_CITY_CLASSES]
+        means = [[_class_iou(rows, city, arm, c.name) for c in CROSS_CITY_CLASSES] for arm in ARMS]
+        lines += _table(classes, means, ARMS)
     return "\n".join(lines) + "\n"
 
 
-def _values(rows: list[dict[str, Any]], city: str, arm: str) -> list[float]:
-    return [100 * row["miou"] for row in rows if (row["city"], row["arm"]) == (city, arm)]
+def _table(
+    columns: Iterable[str], cells: Sequence[Sequence[str]], names: Sequence[str]
+) -> list[str]:
+    heads = list(columns)
+    lines = ["| arm | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
+    lines += [
+        f"| {name} | " + " | ".join(row) + " |" for name, row in zip(names, cells, strict=True)
+    ]
+    return lines
 
 
-def _spread(values: list[float]) -> str:
+def _values(
+    rows: Sequence[Row], cities: Sequence[str], seeds: Sequence[int], arm: str
+) -> list[float]:
+    """Of every seed, the mean over the cities, in percent."""
+    found = {(row["city"], row["seed"]): row["miou"] for row in rows if row["arm"] == arm}
+    return [100 * statistics.mean(found[city, seed] for city in cities) for seed in seeds]
+
+
+def _spread(rows: Sequence[Row], cities: Sequence[str], seeds: Sequence[int], arm: str) -> str:
+    values = _values(rows, cities, seeds, arm)
     deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.1f}{deviation}"
 
 
-def _mean_iou(rows: list[dict[str, Any]], city: str, arm: str, name: str) -> str:
+def _difference(
+    rows: Sequence[Row], cities: Sequence[str], seeds: Sequence[int], arm: str, other: str
+) -> str:
+    one, two = (_values(rows, cities, seeds, name) for name in (arm, other))
+    gains = [a - b for a, b in zip(one, two, strict=True)]
+    mean = statistics.mean(gains)
+    if len(gains) < 2:
+        return f"{mean:+.1f}"
+    quantile = T_QUANTILES[len(gains) - 2] if len(gains) - 2 < len(T_QUANTILES) else 1.96
+    half = quantile * statistics.stdev(gains) / math.sqrt(len(gains))
+    return f"{mean:+.1f} ({mean - half:+.1f} … {mean + half:+.1f})"
+
+
+def _class_iou(rows: Sequence[Row], city: str, arm: str, name: str) -> str:
     chosen = [r["per_class"][name] for r in rows if (r["city"], r["arm"]) == (city, arm)]
-    known = [100 * iou for iou in chosen if iou == iou]  # noqa: PLR0124 - NaN is unequal to itself
+    known = [100 * iou for iou in chosen if not math.isnan(iou)]
     return f"{statistics.mean(known):.1f}" if known else "–"
 
 
