@@ -1,4 +1,4 @@
-"""The whole way, for a schedule or an event: harvest, priors, adapt, evaluate, promote."""
+"""The whole way, for a schedule or an event: harvest, priors, adapt, evaluate, judge, promote."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from flows.adapt_city import adapt_city
 from flows.evaluate_city import evaluate_city
 from flows.extract_priors import extract_priors
 from flows.harvest_city import harvest_city
+from tasks.priors import harvested
 from tasks.promotion import has_labels, promote
+from tasks.safeguard import earlier_segmenter, judge_adaptation, keep_earlier, looks_harmful
 from tasks.workspace import DEFAULT_CATALOG
 
 
@@ -31,7 +33,8 @@ def readapt_city(
         harvest: Whether to harvest first; not where watch-city has just added new imagery.
 
     Returns:
-        The promoted `adaptation` artifact.
+        The artifact that is promoted now: the `adaptation`, or, where the safeguard saw harm, the
+        segmenter before it.
     """
     if harvest:
         harvest_city(city=city, catalog=catalog)
@@ -39,4 +42,10 @@ def readapt_city(
     adapted = adapt_city(city=city, arm=arm, seed=seed, catalog=catalog)
     if has_labels(city, catalog):
         evaluate_city(city=city, arm=arm, seed=seed, catalog=catalog)
+    earlier = earlier_segmenter(adapted, city, catalog)
+    if earlier is not None:
+        imagery, pairs = harvested(city, catalog)
+        judged = judge_adaptation(adapted, earlier, imagery, pairs, city, catalog)
+        if looks_harmful(judged, city, catalog):
+            return keep_earlier(earlier, adapted, judged, city, catalog)
     return promote(adapted, city, catalog)

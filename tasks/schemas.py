@@ -74,6 +74,21 @@ STATIC_PRIOR: Final = pa.schema(
 )
 """One row an image of a pair. Times are in the manifest: rows must not differ between runs."""
 
+SAFEGUARD: Final = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("points", pa.int64()),  # static ones that were matched
+        pa.field("equal_before", pa.int64()),  # of them with one class at both times
+        pa.field("equal_after", pa.int64()),
+        pa.field("drift", pa.float64()),  # bits between the predicted classes, of this pair alone
+        pa.field("entropy_before", pa.float64()),  # mean over the pixels, bits
+        pa.field("entropy_after", pa.float64()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""One row a pair that an adaptation was judged on, also where it could not be looked at."""
+
 LABELLED: Final = pa.schema(
     [
         pa.field("sample", pa.string(), nullable=False),

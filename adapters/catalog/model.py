@@ -346,6 +346,21 @@ class SegmenterEntry(Entry):
         return self
 
 
+class Safeguard(Entry):
+    """What readapt-city does when an adaptation looks harmful (docs/operate.md)."""
+
+    mode: Literal["keep", "report", "off"] = Field(
+        default="keep",
+        description="keep: the earlier segmenter stays promoted; report: it is only said; off",
+    )
+    tolerance: Fraction = Field(
+        default=0.01, description="fall of the two times' agreement (kappa) that is of no concern"
+    )
+    drift: Fraction = Field(
+        default=0.1, description="bits by which the predicted classes may drift"
+    )
+
+
 class Training(Entry):
     """How a segmenter is adapted and fine-tuned: a preset, and what differs from it."""
 
@@ -362,6 +377,7 @@ class Training(Entry):
         description="[height, width] at which source, target and test images go through the "
         "network (lab: [256, 512]); null: the size they have",
     )
+    safeguard: Safeguard = Safeguard()
 
 
 class Transfer(Entry):

@@ -158,12 +158,17 @@ def readapt(
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
 ) -> None:
-    """Harvest, extract priors, adapt, evaluate, and promote the new segmenter."""
+    """Harvest, extract priors, adapt, evaluate; promote the segmenter if it shows no harm."""
     _check(catalog, city, harvests=True)
     with running(catalog, compute):
         from flows.readapt_city import readapt_city  # noqa: PLC0415
 
         made = readapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog))
+        from tasks.safeguard import verdict_on  # noqa: PLC0415
+
+        said = verdict_on(arm, seed, city, str(catalog))
+        if said is not None:
+            typer.echo(said)
         show("promoted segmenter", made.uri)
 
 

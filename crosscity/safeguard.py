@@ -1,0 +1,379 @@
+"""A safeguard without labels: did an adaptation make a segmenter worse on the target?
+
+Two things can be seen without one label. What stood still between the two times of a pair has one
+class, so a segmenter that names it differently at the two times is wrong at least once; and the
+mixture of classes of a city does not turn over because a network was trained. Neither proves that
+an adaptation helped. Both can show that it did harm. Not in the paper, which has labels to look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from crosscity.segmenters import Segmenter, evaluating, image_tensor
+
+if TYPE_CHECKING:
+    from crosscity.matching import Matches
+
+ALGORITHM_VERSION: Final = "1"
+"""Raised by hand whenever the signals or the verdict of some input change."""
+
+RESAMPLES: Final = 2000
+"""Of the bootstrap: the interval's ends then move by some hundredths of its width by chance."""
+FEWEST_PAIRS: Final = 5
+"""With fewer, a bootstrap over pairs says nothing about other pairs, and none is made."""
+
+Image = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.int64]
+Shares = npt.NDArray[np.float64]
+Points = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""Rows and columns of the same points, in one image each: two arrays of (N, 2)."""
+
+
+@dataclass(frozen=True)
+class SafeguardLimits:
+    """How much worse a segmenter may look before the earlier one is kept.
+
+    Attributes:
+        tolerance: Fall of kappa, in [0, 1], that is of no concern. Adaptation trades classes
+            against each other; a hundredth lies at the edge of what a bootstrap over 48 pairs
+            resolves, and whoever reads a map does not see it.
+        drift: Bits of Jensen-Shannon divergence between the predicted classes before and after. An
+            adaptation that helps moves some hundredths; a collapsed network, or one whose classes
+            are permuted, some tenths or more.
+        present: Share of the pixels above which a class counts as seen before, in [0, 1].
+        missed: Share above which it is missed when it vanishes, in [0, 1]; rarer ones may have been
+            nothing but errors, and are only reported.
+        vanished: A class has vanished when less than this fraction of its share is left.
+    """
+
+    tolerance: float = 0.01
+    drift: float = 0.1
+    present: float = 0.002
+    missed: float = 0.005
+    vanished: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        for name in ("tolerance", "drift", "present", "missed", "vanished"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"the safeguard's {name} must lie from 0 to 1, not {value}")
+
+
+@dataclass(frozen=True)
+class PairSigns:
+    """What one segmenter shows on one pair.
+
+    Attributes:
+        table: (C, C) int64, static points by their class at the first and at the second time.
+        classes: (C,) int64, pixels of both images by predicted class.
+        probability: (C,) float64, predicted probabilities added up over these pixels.
+        entropy: Entropies of the predictions in bits, added up over these pixels.
+    """
+
+    table: Counts
+    classes: Counts
+    probability: Shares
+    entropy: float
+
+
+@dataclass(frozen=True)
+class BeforeAfter:
+    """A quantity of the segmenter before and of the one after adaptation."""
+
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What two segmenters show on the same pairs.
+
+    Attributes:
+        pairs: Pairs that were looked at.
+        points: Static points in all of them.
+        agreement: Share of the points with equal classes at the two times, in [0, 1]; NaN without
+            points.
+        kappa: Cohen's kappa of the two times over the points, at most 1; NaN without points.
+        kappa_change: Kappa after minus kappa before.
+        interval: Its 95 % interval by a bootstrap over pairs; NaN with fewer than `FEWEST_PAIRS`.
+        drift: Jensen-Shannon divergence of the predicted classes, bits in [0, 1].
+        shares: By class name, the share of the pixels.
+        entropy: Mean entropy of the predictions, bits.
+        information: Mutual information of pixel and class, bits: entropy of the mean prediction
+            minus mean entropy. High where a segmenter is sure and uses all its classes.
+    """
+
+    pairs: int
+    points: int
+    agreement: BeforeAfter
+    kappa: BeforeAfter
+    kappa_change: float
+    interval: tuple[float, float]
+    drift: float
+    shares: Mapping[str, BeforeAfter]
+    entropy: BeforeAfter
+    information: BeforeAfter
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which segmenter to go on with, and why.
+
+    Attributes:
+        keep: "before" where the adaptation was seen to do harm.
+        reasons: Sentences, one for each sign of harm; empty where there is none.
+    """
+
+    keep: Literal["before", "after"]
+    reasons: tuple[str, ...]
+
+
+def static_points(matches: Matches, masks: tuple[Any, Any]) -> Points:
+    """Matches whose both ends lie in the static priors of their images, by the nearest pixel.
+
+    Args:
+        matches: Of the two images of a pair.
+        masks: (H, W) bool static prior of the first and of the second image.
+
+    Returns:
+        (N, 2) int64 (row, column) in the first and in the second image.
+    """
+    ends = []
+    inside = np.ones(len(matches), dtype=np.bool_)
+    sides = ((matches.x_a, matches.y_a), (matches.x_b, matches.y_b))
+    for (x, y), mask in zip(sides, masks, strict=True):
+        at = np.floor(np.stack([y, x], axis=1).astype(np.float64) + 0.5).astype(np.int64)
+        within = ((at >= 0) & (at < np.array(mask.shape))).all(axis=1)
+        at[~within] = 0
+        inside &= within & mask[at[:, 0], at[:, 1]]
+        ends.append(at)
+    return ends[0][inside], ends[1][inside]
+
+
+def pair_signs(
+    segmenter: Segmenter,
+    images: tuple[Image, Image],
+    points: Points,
+    *,
+    network_images: tuple[Image, Image] | None = None,
+) -> PairSigns:
+    """Predicts both images of a pair and counts what the safeguard looks at.
+
+    Args:
+        segmenter: Left in the mode (training or not) that it was in.
+        images: (H, W, 3) uint8 RGB, as the points refer to them.
+        points: `static_points` of the pair.
+        network_images: The same images at the size that the network takes; default: as they are.
+    """
+    n_classes = segmenter.n_classes
+    classes = np.zeros(n_classes, dtype=np.int64)
+    probability = np.zeros(n_classes)
+    entropy = 0.0
+    found = []
+    for image, shown, at in zip(images, network_images or images, points, strict=True):
+        labels, mean, bits = _predicted(segmenter, shown, (image.shape[0], image.shape[1]))
+        classes += np.bincount(labels.ravel(), minlength=n_classes)
+        probability += mean
+        entropy += bits
+        found.append(labels[at[:, 0], at[:, 1]].astype(np.int64))
+    cells = np.bincount(found[0] * n_classes + found[1], minlength=n_classes**2)
+    return PairSigns(cells.reshape(n_classes, n_classes), classes, probability, entropy)
+
+
+def agreement(table: npt.NDArray[Any]) -> float:
+    """Share of the points that have the same class at both times; NaN without points.
+
+    Args:
+        table: (C, C) counts by the class at the first and at the second time.
+    """
+    total = float(table.sum())
+    return float(np.trace(table)) / total if total else float("nan")
+
+
+def kappa(table: npt.NDArray[Any]) -> float:
+    """Agreement beyond chance (Cohen 1960), at most 1; NaN without points.
+
+    Chance is what two segmenters would agree on that draw classes with the frequencies of the two
+    times. A segmenter that sees one class everywhere always agrees with itself, and only by chance:
+    its kappa is 0 here, where the formula is 0 / 0.
+
+    Args:
+        table: (C, C) counts by the class at the first and at the second time.
+    """
+    return float(_kappas(np.asarray(table, dtype=np.float64)[None])[0])
+
+
+def divergence(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
+    """Jensen-Shannon divergence of two distributions (Lin 1991), in bits: 0 to 1.
+
+    Args:
+        first: (C,) counts or weights, zero or more.
+        second: (C,) the same of the other distribution.
+
+    Raises:
+        ValueError: They differ in length, or one has no weight at all.
+    """
+    if first.shape != second.shape or first.sum() <= 0 or second.sum() <= 0:
+        raise ValueError(
+            "two distributions over the same classes are needed, with some weight each"
+        )
+    p, q = (np.asarray(each, dtype=np.float64) / each.sum() for each in (first, second))
+    gained = _entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2
+    return float(min(max(gained, 0.0), 1.0))  # rounding may leave the range by 1e-16
+
+
+def compare(
+    before: Sequence[PairSigns],
+    after: Sequence[PairSigns],
+    class_names: Sequence[str],
+    *,
+    seed: int = 0,
+) -> Signals:
+    """Compares two segmenters on the same pairs.
+
+    Args:
+        before: Signs of the earlier segmenter, one a pair.
+        after: Signs of the later one on the same pairs, in the same order.
+        class_names: The label space of both.
+        seed: Fixes the bootstrap.
+
+    Raises:
+        ValueError: No pair, different numbers of pairs, or other classes.
+    """
+    if not before or len(before) != len(after):
+        raise ValueError(
+            "the safeguard needs the same pairs of both segmenters, at least one; it got "
+            f"{len(before)} and {len(after)}"
+        )
+    if any(len(signs.classes) != len(class_names) for signs in (*before, *after)):
+        raise ValueError("the safeguard compares segmenters of one label space only")
+    tables = tuple(np.stack([signs.table for signs in which]) for which in (before, after))
+    classes = [np.sum([signs.classes for signs in which], axis=0) for which in (before, after)]
+    totals = [table.sum(axis=0) for table in tables]
+    kappas = BeforeAfter(kappa(totals[0]), kappa(totals[1]))
+    shares = [counted / counted.sum() for counted in classes]
+    entropies = [
+        sum(signs.entropy for signs in which) / counted.sum()
+        for which, counted in zip((before, after), classes, strict=True)
+    ]
+    spread = []
+    for which in (before, after):
+        mean = np.sum([signs.probability for signs in which], axis=0)
+        spread.append(_entropy(mean / mean.sum()))
+    return Signals(
+        pairs=len(before),
+        points=int(totals[0].sum()),
+        agreement=BeforeAfter(agreement(totals[0]), agreement(totals[1])),
+        kappa=kappas,
+        kappa_change=kappas.after - kappas.before,
+        interval=_interval(tables[0], tables[1], seed),
+        drift=divergence(classes[0], classes[1]),
+        shares={
+            name: BeforeAfter(float(shares[0][index]), float(shares[1][index]))
+            for index, name in enumerate(class_names)
+        },
+        entropy=BeforeAfter(*entropies),
+        information=BeforeAfter(spread[0] - entropies[0], spread[1] - entropies[1]),
+    )
+
+
+def vanished_classes(signals: Signals, limits: SafeguardLimits) -> list[str]:
+    """Names of the classes that were seen before and are (almost) gone after."""
+    return [
+        name
+        for name, share in signals.shares.items()
+        if share.before >= limits.present and share.after < limits.vanished * share.before
+    ]
+
+
+def verdict(signals: Signals, limits: SafeguardLimits | None = None) -> Verdict:
+    """Whether the adaptation was seen to do harm; where nothing was seen, it is trusted.
+
+    The earlier segmenter is kept where (a) the whole interval of the change of kappa lies below
+    minus the tolerance, (b) the predicted classes drifted further than the limit, or (c) a class
+    that was more than rare vanished. Where there are too few points or pairs for (a), (b) and (c)
+    decide.
+    """
+    limits = limits or SafeguardLimits()
+    reasons = []
+    low, high = signals.interval
+    if high < -limits.tolerance:
+        reasons.append(
+            "The two times of a pair agree less than before: kappa over "
+            f"{signals.points} static points fell from {signals.kappa.before:.3f} to "
+            f"{signals.kappa.after:.3f} (95 % interval of the change {low:+.3f} to {high:+.3f}, "
+            f"tolerated is {-limits.tolerance:+.3f})."
+        )
+    if signals.drift > limits.drift:
+        reasons.append(
+            f"The predicted classes drifted by {signals.drift:.3f} bit, more than the limit of "
+            f"{limits.drift:g}."
+        )
+    for name in vanished_classes(signals, limits):
+        share = signals.shares[name]
+        if share.before >= limits.missed:
+            reasons.append(
+                f"The class {name} vanished: from {100 * share.before:.2f} % of the pixels to "
+                f"{100 * share.after:.2f} %."
+            )
+    return Verdict("before" if reasons else "after", tuple(reasons))
+
+
+def _predicted(
+    segmenter: Segmenter, image: Image, size: tuple[int, int]
+) -> tuple[npt.NDArray[np.uint8], Shares, float]:
+    """Classes (H, W), probabilities added up (C,), entropies added up (bits) of one image."""
+    with evaluating(segmenter), torch.inference_mode():
+        features = segmenter.features(image_tensor(image[None], segmenter.input_mean.device))
+        logits = segmenter.upsample(segmenter.classify(features), size).float()
+        logs = logits.log_softmax(1)
+        probabilities = logs.exp()
+        bits = -(probabilities * logs).sum(dtype=torch.float64).item() / float(np.log(2))
+        mean = probabilities.sum(dim=(0, 2, 3), dtype=torch.float64).cpu().numpy()
+        labels = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
+    return labels, mean, bits
+
+
+def _kappas(tables: Shares) -> Shares:
+    """Kappa of each of (N, C, C) tables of counts."""
+    totals = tables.sum(axis=(1, 2))
+    safe = np.where(totals > 0, totals, 1)
+    equal = np.trace(tables, axis1=1, axis2=2) / safe
+    chance = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1) / safe**2
+    beyond = 1 - chance
+    constant = beyond <= 1e-12
+    found = np.where(constant, 0.0, (equal - chance) / np.where(constant, 1.0, beyond))
+    return np.where(totals > 0, found, np.nan)
+
+
+def _interval(before: Counts, after: Counts, seed: int) -> tuple[float, float]:
+    """95 % interval of the change of kappa: pairs are drawn anew, the same ones for both."""
+    with_points = before.sum(axis=(1, 2)) > 0
+    before, after = before[with_points], after[with_points]
+    pairs, n_classes = len(before), before.shape[1]
+    if pairs < FEWEST_PAIRS:
+        return float("nan"), float("nan")
+    drawn = np.random.default_rng([seed, pairs]).multinomial(
+        pairs, np.full(pairs, 1 / pairs), size=RESAMPLES
+    )
+
+    def kappas(tables: Counts) -> Shares:
+        flat = drawn.astype(np.float64) @ tables.reshape(pairs, -1).astype(np.float64)
+        return _kappas(flat.reshape(RESAMPLES, n_classes, n_classes))
+
+    low, high = np.quantile(kappas(after) - kappas(before), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _entropy(shares: Shares) -> float:
+    """Entropy of a distribution in bits."""
+    some = shares[shares > 0]
+    return float(-(some * np.log2(some)).sum())

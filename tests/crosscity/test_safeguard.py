@@ -1,0 +1,303 @@
+"""The label-free safeguard: its signals against plain counting, and what it notices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from crosscity.matching import Matches
+from crosscity.safeguard import (
+    FEWEST_PAIRS,
+    PairSigns,
+    SafeguardLimits,
+    agreement,
+    compare,
+    divergence,
+    kappa,
+    pair_signs,
+    static_points,
+    vanished_classes,
+    verdict,
+)
+from crosscity.segmenters import build_segmenter, image_tensor
+
+NAMES = ("road", "building", "sky", "person")
+TABLES = arrays(np.int64, (4, 4), elements=st.integers(0, 50))
+COUNTS = arrays(np.int64, (5,), elements=st.integers(0, 1000)).filter(lambda counts: counts.any())
+
+
+def counted(first, second) -> np.ndarray:
+    table = np.zeros((4, 4), dtype=np.int64)
+    for a, b in zip(first, second, strict=True):
+        table[a, b] += 1
+    return table
+
+
+def labels_of(table) -> tuple[list[int], list[int]]:
+    """The points behind a table, one by one."""
+    pairs = [(a, b) for a in range(4) for b in range(4) for _ in range(table[a, b])]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+@given(TABLES)
+def test_kappa_and_agreement_are_those_of_counting_the_points(table):
+    first, second = labels_of(table)
+    n = len(first)
+    if not n:
+        assert math.isnan(kappa(table))
+        assert math.isnan(agreement(table))
+        return
+    equal = sum(a == b for a, b in zip(first, second, strict=True)) / n
+    chance = sum(a == b for a in first for b in second) / n**2  # every first with every second
+    assert agreement(table) == pytest.approx(equal)
+    assert kappa(table) == pytest.approx(0 if chance == 1 else (equal - chance) / (1 - chance))
+
+
+@given(TABLES)
+def test_kappa_is_bounded_and_does_not_care_which_time_is_first(table):
+    if table.any():
+        assert -1 - 1e-9 <= kappa(table) <= 1 + 1e-9
+        assert kappa(table) == pytest.approx(kappa(table.T))
+
+
+@given(st.lists(st.integers(1, 50), min_size=2, max_size=4))
+def test_kappa_of_full_agreement_is_one(diagonal):
+    table = np.zeros((4, 4), dtype=np.int64)
+    table[range(len(diagonal)), range(len(diagonal))] = diagonal
+    assert kappa(table) == pytest.approx(1)
+
+
+def test_kappa_of_one_class_everywhere_is_none_beyond_chance():
+    assert kappa(np.diag([7, 0, 0, 0])) == 0
+
+
+@given(COUNTS, COUNTS)
+def test_divergence_is_that_of_the_definition(first, second):
+    p, q = [c / first.sum() for c in first], [c / second.sum() for c in second]
+
+    def surprise(these, others) -> float:
+        return sum(a * math.log2(a / b) for a, b in zip(these, others, strict=True) if a > 0)
+
+    mean = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+    wanted = (surprise(p, mean) + surprise(q, mean)) / 2
+    assert divergence(first, second) == pytest.approx(wanted, abs=1e-9)
+
+
+@given(COUNTS, COUNTS, st.integers(2, 9))
+def test_divergence_is_bounded_symmetric_and_nothing_for_the_same_shares(first, second, times):
+    found = divergence(first, second)
+    assert 0 <= found <= 1
+    assert found == pytest.approx(divergence(second, first), abs=1e-12)
+    assert divergence(first, first * times) == pytest.approx(0, abs=1e-12)
+
+
+def test_divergence_of_disjoint_classes_is_one_bit():
+    assert divergence(np.array([3, 0]), np.array([0, 9])) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("second", [[1, 2, 3], [0, 0]])
+def test_divergence_needs_two_distributions(second):
+    with pytest.raises(ValueError, match="two distributions over the same classes"):
+        divergence(np.array([1, 2]), np.array(second))
+
+
+# Whole pictures: a street of four classes, seen at two times.
+
+
+def street(pairs: int, noise: float, *, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Labels of both times of each pair; a share of the pixels is wrong, by chance."""
+    random = np.random.default_rng(seed)
+    found = []
+    for _ in range(pairs):
+        truth = np.repeat([[2], [1], [0]], 8, axis=0) * np.ones((1, 32), dtype=np.int64)
+        truth[12:20, 10:13] = 3
+        times = []
+        for _ in range(2):
+            wrong = random.random(truth.shape) < noise
+            times.append(np.where(wrong, random.integers(0, 4, truth.shape), truth))
+        found.append((times[0], times[1]))
+    return found
+
+
+def signs(labels) -> list[PairSigns]:
+    return [
+        PairSigns(
+            counted(a.ravel(), b.ravel()),
+            np.bincount(np.concatenate([a.ravel(), b.ravel()]), minlength=4),
+            np.full(4, a.size / 2),
+            float(a.size),
+        )
+        for a, b in labels
+    ]
+
+
+def changed(labels, change) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(change(a), change(b)) for a, b in labels]
+
+
+def test_an_identical_segmenter_is_kept_whatever_the_limits():
+    before = signs(street(12, 0.2))
+    signals = compare(before, before, NAMES)
+    assert signals.kappa_change == 0
+    assert signals.interval == (0, 0)
+    assert signals.drift == 0
+    assert signals.pairs == 12
+    assert signals.points == 12 * 24 * 32
+    strictest = SafeguardLimits(tolerance=0, drift=0, present=0, missed=0, vanished=0)
+    assert verdict(signals, strictest).keep == "after"
+    assert verdict(signals).reasons == ()
+
+
+def test_a_better_segmenter_is_taken():
+    signals = compare(signs(street(12, 0.3)), signs(street(12, 0.1, seed=1)), NAMES)
+    assert signals.interval[0] > 0
+    assert signals.agreement.after > signals.agreement.before
+    assert verdict(signals).keep == "after"
+
+
+def test_a_segmenter_whose_two_times_agree_less_is_rejected():
+    signals = compare(signs(street(12, 0.1)), signs(street(12, 0.2, seed=1)), NAMES)
+    assert signals.interval[0] <= signals.kappa_change <= signals.interval[1] < -0.01
+    found = verdict(signals)
+    assert found.keep == "before"
+    (reason,) = found.reasons
+    assert reason.startswith("The two times of a pair agree less than before")
+    assert verdict(signals, SafeguardLimits(tolerance=0.9)).keep == "after"
+
+
+@pytest.mark.parametrize("label", range(4))
+def test_a_collapsed_segmenter_is_rejected_though_its_two_times_agree(label):
+    labels = street(12, 0.1)
+    collapsed = changed(labels, lambda seen: np.full_like(seen, label))
+    signals = compare(signs(labels), signs(collapsed), NAMES)
+    assert signals.agreement.after == 1
+    assert signals.kappa.after == 0
+    found = verdict(signals)
+    assert found.keep == "before"
+    said = " ".join(found.reasons)
+    assert "agree less than before" in said
+    assert "drifted" in said
+    assert sum("vanished" in reason for reason in found.reasons) == 3
+
+
+def test_a_permuted_classifier_is_rejected_though_its_two_times_agree_as_before():
+    labels = street(12, 0.1)
+    permuted = changed(labels, lambda seen: np.array([3, 0, 1, 2])[seen])
+    signals = compare(signs(labels), signs(permuted), NAMES)
+    assert signals.kappa_change == pytest.approx(0, abs=1e-12)
+    found = verdict(signals)
+    assert found.keep == "before"
+    assert [reason.split(" by ")[0] for reason in found.reasons] == [
+        "The predicted classes drifted"
+    ]
+
+
+def test_a_class_that_vanishes_is_named_and_counts_when_it_was_not_rare():
+    labels = street(12, 0.0)
+    share = 24 / (24 * 32)
+    without = changed(labels, lambda seen: np.where(seen == 3, 1, seen))
+    signals = compare(signs(labels), signs(without), NAMES)
+    assert signals.shares["person"].before == pytest.approx(share)
+    assert vanished_classes(signals, SafeguardLimits()) == ["person"]
+    assert verdict(signals).reasons == (
+        "The class person vanished: from 3.12 % of the pixels to 0.00 %.",
+    )
+    rare = SafeguardLimits(missed=0.05)
+    assert vanished_classes(signals, rare) == ["person"]
+    assert verdict(signals, rare).keep == "after"
+
+
+def test_the_interval_is_that_of_drawing_pairs_anew_the_same_for_both():
+    before, after = signs(street(9, 0.1)), signs(street(9, 0.15, seed=1))
+    found = compare(before, after, NAMES, seed=3)
+    random = np.random.default_rng(99)
+    changes = []
+    for _ in range(1500):
+        drawn = random.integers(0, 9, 9)
+        tables = [sum(which[i].table for i in drawn) for which in (before, after)]
+        changes.append(kappa(tables[1]) - kappa(tables[0]))
+    width = found.interval[1] - found.interval[0]
+    wanted = np.quantile(changes, [0.025, 0.975])
+    np.testing.assert_allclose(found.interval, wanted, atol=0.15 * width)
+    assert compare(before, after, NAMES, seed=3) == found
+    assert compare(before, after, NAMES, seed=4).interval != found.interval
+
+
+def test_too_few_pairs_or_points_leave_the_other_signs():
+    few = FEWEST_PAIRS - 1
+    labels = street(few, 0.1)
+    worse = changed(labels, lambda seen: np.full_like(seen, 0))
+    signals = compare(signs(labels), signs(worse), NAMES)
+    assert all(math.isnan(end) for end in signals.interval)
+    assert verdict(signals).reasons[0].startswith("The predicted classes drifted")
+    without = [replace(each, table=np.zeros((4, 4), dtype=np.int64)) for each in signs(labels)]
+    signals = compare(without, without, NAMES)
+    assert signals.points == 0
+    assert math.isnan(signals.kappa.before)
+    assert verdict(signals).keep == "after"
+
+
+def test_what_cannot_be_compared_is_told():
+    some = signs(street(2, 0.1))
+    with pytest.raises(ValueError, match="at least one; it got 0 and 0"):
+        compare([], [], NAMES)
+    with pytest.raises(ValueError, match="it got 2 and 1"):
+        compare(some, some[:1], NAMES)
+    with pytest.raises(ValueError, match="one label space"):
+        compare(some, some, NAMES[:3])
+
+
+@pytest.mark.parametrize("name", ["tolerance", "drift", "present", "missed", "vanished"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_limits_lie_in_their_ranges(name, value):
+    with pytest.raises(ValueError, match=f"the safeguard's {name} must lie from 0 to 1"):
+        SafeguardLimits(**{name: value})
+
+
+@given(st.data())
+def test_static_points_are_matches_with_both_ends_in_the_priors(data):
+    ends = st.floats(-2, 9, width=32)
+    points = data.draw(st.lists(st.tuples(ends, ends, ends, ends), max_size=20))
+    masks = tuple(data.draw(arrays(np.bool_, (6, 8))) for _ in range(2))
+    columns = [np.array([p[i] for p in points], dtype=np.float32) for i in range(4)]
+    n = len(points)
+    matches = Matches(*columns, np.ones(n, np.float32), np.zeros(n, np.int32))
+    wanted = []
+    for x_a, y_a, x_b, y_b in zip(*(column.tolist() for column in columns), strict=True):
+        cells = [(math.floor(y + 0.5), math.floor(x + 0.5)) for x, y in ((x_a, y_a), (x_b, y_b))]
+        inside = [0 <= y < 6 and 0 <= x < 8 for y, x in cells]
+        if all(inside) and all(bool(m[c]) for m, c in zip(masks, cells, strict=True)):
+            wanted.append(cells)
+    first, second = static_points(matches, masks)
+    assert [tuple(at) for at in first.tolist()] == [a for a, _ in wanted]
+    assert [tuple(at) for at in second.tolist()] == [b for _, b in wanted]
+
+
+def test_signs_of_a_network_are_those_of_its_probabilities():
+    network = build_segmenter("compact", {"width": 8}, seed=2)
+    network.train()
+    random = np.random.default_rng(5)
+    images = tuple(random.integers(0, 256, (24, 40, 3), dtype=np.uint8) for _ in range(2))
+    at = tuple(np.stack([random.integers(0, 24, 30), random.integers(0, 40, 30)], 1) for _ in "ab")
+    found = pair_signs(network, images, at)
+    assert network.training
+    network.eval()
+    with torch.no_grad():
+        soft = network(image_tensor(np.stack(images))).softmax(1).double().numpy()
+    labels = soft.argmax(1)
+    table = np.zeros((19, 19), dtype=np.int64)
+    for (row_a, column_a), (row_b, column_b) in zip(*(a.tolist() for a in at), strict=True):
+        table[labels[0, row_a, column_a], labels[1, row_b, column_b]] += 1
+    np.testing.assert_array_equal(found.table, table)
+    np.testing.assert_array_equal(found.classes, np.bincount(labels.ravel(), minlength=19))
+    np.testing.assert_allclose(found.probability, soft.sum(axis=(0, 2, 3)), rtol=1e-5)
+    assert found.entropy == pytest.approx(-(soft * np.log2(soft)).sum(), rel=1e-5)
+    smaller = tuple(image[::2, ::2] for image in images)
+    assert pair_signs(network, images, at, network_images=smaller).classes.sum() == 2 * 24 * 40
