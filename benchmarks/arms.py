@@ -87,6 +87,8 @@ def main(
         def run(calls: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
             pending = [pool.submit(function, *arguments) for function, arguments in calls]
             for done in as_completed(pending):
+                if done.exception() is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
                 done.result()
                 print(f"{sum(f.done() for f in pending)} of {len(pending)} done", flush=True)
 
@@ -148,9 +150,7 @@ def _pretrain(work: Path, seed: int) -> None:
     segmenter = build_segmenter("compact", seed=seed)
     training = Pretraining(segmenter, labelled(work / "source.npz"), PretrainingSettings(), seed)
     training.advance(training.total_steps)
-    unfinished = path.with_suffix(".unfinished")
-    save_file(segmenter.state_dict(), unfinished)
-    unfinished.replace(path)
+    save(segmenter, path)
 
 
 def _adapt(work: Path, city: str, seed: int, arm: str) -> None:
@@ -163,7 +163,7 @@ def _adapt(work: Path, city: str, seed: int, arm: str) -> None:
     segmenter.load_state_dict(load_file(work / f"pretrained-{seed}.safetensors"))
     _train(work, city, seed, arm, segmenter)
     # Before the row, which tells that all is done: benchmarks/safeguard.py judges these weights.
-    save_file(segmenter.state_dict(), work / f"weights-{city}-{seed}-{arm}.safetensors")
+    save(segmenter, work / f"weights-{city}-{seed}-{arm}.safetensors")
     tested = labelled(work / f"{city}-test.npz")
     scores = score(evaluate(segmenter, tested), "score13")
     row = {
@@ -195,6 +195,15 @@ def _train(work: Path, city: str, seed: int, arm: str, segmenter: Segmenter) -> 
         source = labelled(work / "source.npz")
         training = Adaptation(segmenter, source, target, settings, seed)
     training.advance(training.total_steps)
+
+
+def save(segmenter: Segmenter, path: Path) -> None:
+    """Writes the weights, whole or not at all."""
+    unfinished = path.with_suffix(".unfinished")
+    # Trained on a processor they lie channels last, which a file of tensors does not know.
+    state = {name: value.contiguous() for name, value in segmenter.state_dict().items()}
+    save_file(state, unfinished)
+    unfinished.replace(path)
 
 
 def labelled(path: Path) -> LabelledArrays:

@@ -28,7 +28,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 import typer
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -196,7 +196,7 @@ def _ruined(work: Path, city: str, seed: int, name: str, changes: dict[str, Any]
         seed,
     )
     training.advance(training.total_steps)
-    save_file(network.state_dict(), path)
+    arms.save(network, path)
     return network
 
 
