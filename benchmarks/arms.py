@@ -61,7 +61,9 @@ SOURCE, SOURCE_SEED, SOURCE_PLACES = "frankfurt", 11, 600
 FIRST_TEST_PLACE: Final = 10_000
 PRIOR: Final = PriorSettings(downscale=1, superpixels=100, superpixel_downscale=1)
 ADAPTED: Final = ("control", "bn", "ga", "ga_ca", "full", "self_training")
-ARMS: Final = ("pretrained", *ADAPTED, "fine_tuned")
+WITHOUT_PRIOR: Final = "self_training_without_prior"
+"""What the prior gives to self-training, seen by leaving it out."""
+ARMS: Final = ("pretrained", *ADAPTED, WITHOUT_PRIOR, "fine_tuned")
 # Two-sided 95 % quantiles of Student's t for 1 to 9 degrees of freedom.
 T_QUANTILES: Final = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
@@ -190,7 +192,10 @@ def _train(work: Path, city: str, seed: int, arm: str, segmenter: Segmenter) -> 
         training = FineTuning(segmenter, images, FineTuningSettings(), seed)
     else:
         found = loaded(work / f"{city}-train.npz")
-        target = TargetArrays(found["images"], found["priors"])
+        priors = found["priors"]
+        if arm == WITHOUT_PRIOR:
+            arm, priors = "self_training", np.zeros_like(priors)
+        target = TargetArrays(found["images"], priors)
         settings = replace(PRESETS["demo"], arm=arm)  # type: ignore[arg-type]
         source = labelled(work / "source.npz")
         training = Adaptation(segmenter, source, target, settings, seed)
@@ -259,6 +264,7 @@ def report(rows: Sequence[Row]) -> str:
     ]
     compared = [(arm, "pretrained") for arm in ARMS[1:]]
     compared += [("ga", "control"), ("ga_ca", "ga"), ("full", "ga_ca"), ("self_training", "full")]
+    compared += [("self_training", WITHOUT_PRIOR)]
     names = [f"{arm} − {other}" for arm, other in compared]
     cells = [
         [_difference(rows, cs, seeds, arm, other) for cs in columns.values()]
