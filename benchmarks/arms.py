@@ -99,7 +99,7 @@ def main(
         run([(_pretrain, (work, one)) for one in seed])
         run([(_adapt, (work, name, one, arm)) for one in seed for name in city for arm in ARMS])
     rows = [
-        json.loads(_row_path(work, name, one, arm).read_text(encoding="utf-8"))
+        json.loads(row_path(work, name, one, arm).read_text(encoding="utf-8"))
         for name in city
         for one in seed
         for arm in ARMS
@@ -158,7 +158,7 @@ def _pretrain(work: Path, seed: int) -> None:
 def _adapt(work: Path, city: str, seed: int, arm: str) -> None:
     """One arm on one city: adapts, scores the test images, and writes a row."""
     torch.set_num_threads(1)
-    path = _row_path(work, city, seed, arm)
+    path = row_path(work, city, seed, arm)
     if path.exists():
         return
     segmenter = build_segmenter("compact", seed=seed)
@@ -233,7 +233,8 @@ def once(path: Path, make: Callable[[], Arrays]) -> None:
     unfinished.replace(path)
 
 
-def _row_path(work: Path, city: str, seed: int, arm: str) -> Path:
+def row_path(work: Path, city: str, seed: int, arm: str) -> Path:
+    """Where the scores of an arm are, once it has been scored."""
     return work / f"row-{city}-{seed}-{arm}.json"
 
 
