@@ -21,6 +21,7 @@ from crosscity.evaluation import evaluate as evaluate_segmenter
 from crosscity.illustrations import before_after_panel
 from crosscity.labels import CROSS_CITY_CLASSES
 from crosscity.resizing import resized_image
+from crosscity.segmenters import Segmenter, in_train_ids
 from tasks import progress
 from tasks.arms import ARM_NAMES
 from tasks.artifact_task import Made, artifact_task, digests, make_once
@@ -32,7 +33,7 @@ from tasks.segmenters import read_segmenter
 from tasks.training import TRAINING_VERSION, images_in, inside, on_device, source_of, training_of
 from tasks.workspace import Workspace, open_workspace
 
-EVALUATION_VERSION = f"2-evaluation.{evaluation_module.ALGORITHM_VERSION}"
+EVALUATION_VERSION = f"3-evaluation.{evaluation_module.ALGORITHM_VERSION}"
 BATCH_SIZE = 16
 PANELS = 4
 """Before/after pictures an evaluation."""
@@ -82,7 +83,7 @@ def evaluate(
     stage = f"evaluate {city} {arm}"
 
     def write(draft: Draft, _key: str) -> None:
-        network = on_device(read_segmenter(workspace.store, segmenter)[1], workspace)
+        network = _scored(segmenter, workspace)
         images = StoredLabelled(workspace.store, parts)
         confusion = evaluate_segmenter(
             network,
@@ -126,7 +127,7 @@ def evaluate_folds(
         total, names = np.zeros((0, 0), dtype=np.int64), tuple[str, ...]()
         count = images_in(workspace.store, parts)
         for which, ref in enumerate(segmenters):
-            network = on_device(read_segmenter(workspace.store, ref)[1], workspace)
+            network = _scored(ref, workspace)
             images = StoredLabelled(workspace.store, parts, chosen=inside((which, folds), count))
             confusion = evaluate_segmenter(
                 network,
@@ -190,6 +191,11 @@ def rules_of(workspace: Workspace, owner: str) -> Rules:
         raise InputError(f"cities.{owner} has no labels in the catalog, so it cannot be scored")
     size = training_of(workspace, owner).image_size
     return Rules(labels.protocol, labels.evaluation_size, size)
+
+
+def _scored(segmenter: ArtifactRef, workspace: Workspace) -> Segmenter:
+    """A segmenter that predicts trainIds, whatever its own classes are."""
+    return on_device(in_train_ids(read_segmenter(workspace.store, segmenter)[1]), workspace)
 
 
 def write_evaluation(
@@ -257,9 +263,7 @@ def draw_panels(
 
     def write(draft: Draft, _key: str) -> None:
         images = StoredLabelled(workspace.store, parts)
-        networks = [
-            on_device(read_segmenter(workspace.store, ref)[1], workspace) for ref in (before, after)
-        ]
+        networks = [_scored(ref, workspace) for ref in (before, after)]
         # Evenly spread over the set, so that nobody chose the pictures.
         chosen = np.linspace(0, len(images) - 1, min(PANELS, len(images))).round().astype(int)
         for number, index in enumerate(chosen.tolist()):

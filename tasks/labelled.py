@@ -21,6 +21,8 @@ from adapters.images import (
 )
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity.resizing import resized_image, resized_map
+from crosscity.segmenters import class_table
+from crosscity.segmenters.base import ROAD_CLASS_NAMES
 from crosscity.simulation import ALGORITHM_VERSION as SIMULATION_VERSION
 from tasks import progress
 from tasks.artifact_task import Made, artifact_task, make_once
@@ -181,6 +183,7 @@ class StoredLabelled:
         parts: `labelled` artifacts.
         size: (height, width) that images and labels are given at; ``None``: as they are stored.
         chosen: Places in the set that are taken; ``None``: all.
+        class_names: Label space that labels are given in; default: trainIds.
     """
 
     def __init__(
@@ -190,12 +193,14 @@ class StoredLabelled:
         *,
         size: tuple[int, int] | None = None,
         chosen: Sequence[int] | None = None,
+        class_names: Sequence[str] = ROAD_CLASS_NAMES,
     ) -> None:
         rows = _good_rows(store, parts)
         self._rows = rows if chosen is None else [rows[place] for place in chosen]
         if not self._rows:
             raise InputError("there is no labelled image to work on")
         self._size = size
+        self._table = class_table(class_names)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -206,8 +211,9 @@ class StoredLabelled:
         return _stacked([resized_image(image, self._size) for image in read], self, indices)
 
     def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """(N, H, W) uint8 trainIds, 255 where void."""
-        read = (decode_label_png(self._rows[i]["labels"], self.name(i)) for i in indices)
+        """(N, H, W) uint8 indices of `class_names`, 255 where void or of none of these."""
+        stored = (decode_label_png(self._rows[i]["labels"], self.name(i)) for i in indices)
+        read = (self._table[train_ids] for train_ids in stored)
         return _stacked([resized_map(labels, self._size) for labels in read], self, indices)
 
     def name(self, index: int) -> str:

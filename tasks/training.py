@@ -35,7 +35,7 @@ from tasks.tables import Row, read_rows, write_rows
 from tasks.training_jobs import Job, PairTargets, SetTargets, carry_out, check_device, where
 from tasks.workspace import Workspace, open_workspace
 
-TRAINING_VERSION = f"2-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
+TRAINING_VERSION = f"3-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
 Settings = TypeVar("Settings", PretrainingSettings, FineTuningSettings, AdaptationSettings)
 PRETRAINING_CHECKPOINT_EVERY = 100
 """Steps; about twenty seconds of the demo's pre-training."""

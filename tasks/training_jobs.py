@@ -190,7 +190,13 @@ def _run(
 
 def _opened(engine: Engine, job: Job, workspace: Workspace) -> tuple[Training, dict[str, Any]]:
     model, segmenter = _start(job, workspace)
-    source = StoredLabelled(workspace.store, job.source, size=job.image_size, chosen=job.chosen)
+    source = StoredLabelled(
+        workspace.store,
+        job.source,
+        size=job.image_size,
+        chosen=job.chosen,
+        class_names=segmenter.class_names,
+    )
     shared: dict[str, Any] = {"engine": engine, "readers": _readers(workspace)}
     try:
         return _training(job, workspace, segmenter, source, shared), model

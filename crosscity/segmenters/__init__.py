@@ -8,6 +8,7 @@ from crosscity.segmenters.dilated_vgg16 import DilatedVgg16
 from crosscity.segmenters.efficientnet_lite0 import EfficientNetLite0
 from crosscity.segmenters.export import onnx_bytes
 from crosscity.segmenters.hugging_face import HuggingFaceSegmenter
+from crosscity.segmenters.label_space import class_table, in_train_ids
 from crosscity.segmenters.plug_in import ComposedSegmenter
 from crosscity.segmenters.registry import ARCHITECTURES, build_segmenter
 from crosscity.segmenters.seeding import seeded_randomness
@@ -27,8 +28,10 @@ __all__ = [
     "Segmenter",
     "WeightsError",
     "build_segmenter",
+    "class_table",
     "evaluating",
     "image_tensor",
+    "in_train_ids",
     "load_weights",
     "onnx_bytes",
     "seeded_randomness",
