@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from adapters.store import ArtifactRef, StoreError, artifact_key
+from crosscity.adaptation import PRESETS, FineTuningSettings, PretrainingSettings
+from tasks.arms import DEMO_ARMS
 from tasks.evaluation import EVALUATION_VERSION
 from tasks.harvest import HARVEST_VERSION
 from tasks.labelled import LABELLED_VERSION
@@ -70,9 +72,20 @@ def finished_demo(city: str, seed: int, catalog: str) -> Demo | None:
 def _settings(workspace: Workspace, city: str) -> dict[str, Any]:
     entry = workspace.city(city)
     segmenter = workspace.catalog.segmenters[entry.segmenter]
+    training = workspace.catalog.trainings[entry.training]
     return {
+        "arms": list(DEMO_ARMS),
         "city": entry.model_dump(mode="json"),
         "segmenter": segmenter.model_dump(mode="json"),
         "source": workspace.dataset(segmenter.source).model_dump(mode="json"),
-        "training": workspace.catalog.trainings[entry.training].model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
+        # The catalog says what differs from these; they may change with a new version of ours.
+        "defaults": [
+            asdict(settings)
+            for settings in (
+                PRESETS[training.preset],
+                PretrainingSettings(),
+                FineTuningSettings(),
+            )
+        ],
     }
