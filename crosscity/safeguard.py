@@ -8,6 +8,7 @@ an adaptation helped. Both can show that it did harm. Not in the paper, which ha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -28,6 +29,8 @@ RESAMPLES: Final = 2000
 """Of the bootstrap: the interval's ends then move by some hundredths of its width by chance."""
 FEWEST_PAIRS: Final = 5
 """With fewer, a bootstrap over pairs says nothing about other pairs, and none is made."""
+WITHOUT_INTERVAL: Final = 10.0
+"""Times the tolerance that kappa may fall by where no interval tells chance from harm."""
 
 Image = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
@@ -298,19 +301,27 @@ def verdict(signals: Signals, limits: SafeguardLimits | None = None) -> Verdict:
     """Whether the adaptation was seen to do harm; where nothing was seen, it is trusted.
 
     The earlier segmenter is kept where (a) the whole interval of the change of kappa lies below
-    minus the tolerance, (b) the predicted classes drifted further than the limit, or (c) a class
-    that was more than rare vanished. Where there are too few points or pairs for (a), (b) and (c)
-    decide.
+    minus the tolerance (without an interval: the change lies below minus ten times the tolerance),
+    (b) the predicted classes drifted further than the limit, (c) a class that was more than rare
+    vanished, or (d) the later predictions are no numbers. Where no static point was matched,
+    (b) to (d) decide.
     """
     limits = limits or SafeguardLimits()
     reasons = []
+    if not math.isfinite(signals.entropy.after):
+        reasons.append("The adapted segmenter predicts what is no finite number.")
     low, high = signals.interval
-    if high < -limits.tolerance:
+    told = f"95 % interval of the change {low:+.3f} to {high:+.3f}"
+    tolerated = limits.tolerance
+    if math.isnan(high):
+        told = f"{signals.pairs} pairs are too few for an interval"
+        high = signals.kappa_change
+        tolerated *= WITHOUT_INTERVAL
+    if high < -tolerated:
         reasons.append(
             "The two times of a pair agree less than before: kappa over "
             f"{signals.points} static points fell from {signals.kappa.before:.3f} to "
-            f"{signals.kappa.after:.3f} (95 % interval of the change {low:+.3f} to {high:+.3f}, "
-            f"tolerated is {-limits.tolerance:+.3f})."
+            f"{signals.kappa.after:.3f} ({told}, tolerated is {-tolerated:+.3f})."
         )
     if signals.drift > limits.drift:
         reasons.append(

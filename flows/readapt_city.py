@@ -42,7 +42,7 @@ def readapt_city(
     adapted = adapt_city(city=city, arm=arm, seed=seed, catalog=catalog)
     if has_labels(city, catalog):
         evaluate_city(city=city, arm=arm, seed=seed, catalog=catalog)
-    earlier = earlier_segmenter(adapted, city, catalog)
+    earlier = earlier_segmenter(adapted, arm, city, catalog)
     if earlier is not None:
         imagery, pairs = harvested(city, catalog)
         judged = judge_adaptation(adapted, earlier, imagery, pairs, city, catalog)

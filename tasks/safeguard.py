@@ -35,6 +35,7 @@ from crosscity.safeguard import (
 )
 from crosscity.segmenters import Segmenter
 from tasks import progress
+from tasks.arms import UNLABELLED_ARMS
 from tasks.artifact_task import Made, artifact_task, make_once
 from tasks.dashboard import publish_lineage, publish_markdown
 from tasks.errors import InputError
@@ -42,7 +43,7 @@ from tasks.imagery import Imagery
 from tasks.parallel import in_parallel
 from tasks.priors import PRIOR_VERSION, extract_prior
 from tasks.schemas import FAILED, OK, PAIRS, SAFEGUARD
-from tasks.segmenters import read_segmenter
+from tasks.segmenters import class_names_of, read_segmenter
 from tasks.tables import Row, read_rows, write_rows
 from tasks.training import on_device, training_of
 from tasks.workspace import open_workspace
@@ -72,15 +73,18 @@ class PairSeen:
     reason: str | None = None
 
 
-def earlier_segmenter(adapted: ArtifactRef, city: str, catalog: str) -> ArtifactRef | None:
+def earlier_segmenter(
+    adapted: ArtifactRef, arm: str, city: str, catalog: str
+) -> ArtifactRef | None:
     """What an adaptation must not be worse than; ``None`` where there is nothing to judge.
 
     That is the promoted segmenter, or, where none was promoted or it has other classes, the
-    pre-trained one that the adaptation started from.
+    pre-trained one that the adaptation started from. Fine-tuning is not judged: labels of the city
+    say more than what can be seen without, and move the predicted classes on purpose.
     """
     workspace = open_workspace(catalog)
     store = workspace.store
-    if training_of(workspace, city).safeguard.mode == "off":
+    if arm not in UNLABELLED_ARMS or training_of(workspace, city).safeguard.mode == "off":
         return None
     promoted = store.current("promoted", city)
     if promoted == adapted:
@@ -88,8 +92,8 @@ def earlier_segmenter(adapted: ArtifactRef, city: str, catalog: str) -> Artifact
     start = _started_from(store, adapted)
     if promoted is None:
         return start
-    names = [read_segmenter(store, ref)[1].class_names for ref in (promoted, adapted)]
-    return promoted if names[0] == names[1] else start
+    comparable = class_names_of(store, promoted) == class_names_of(store, adapted)
+    return promoted if comparable else start
 
 
 @artifact_task("judge adaptation", run_name="judge the adaptation of {city}")
@@ -126,7 +130,9 @@ def judge_adaptation(
         # One at a time: what predicts uses all threads already.
         seen = in_parallel(look, chosen, workers=1)
         write_rows(draft, "pairs.parquet", [_row(each) for each in seen], SAFEGUARD)
-        draft.summary = _summary(_compared(seen, networks[0].class_names, city), limits)
+        failed = sum(each.reason is not None for each in seen)
+        signals = _compared(seen, networks[0].class_names, city)
+        draft.summary = _summary(signals, limits, failed)
 
     made = make_once(
         workspace.store,
@@ -165,7 +171,9 @@ def keep_earlier(
 ) -> ArtifactRef:
     """Leaves the promoted segmenter, or promotes the pre-trained one where there is none; says so.
 
-    Emits the event `adaptation.rejected`, on which an automation can tell somebody.
+    A promoted segmenter of other classes, which the adaptation could not be compared with, stays
+    too: a new one that looks harmful is no reason to take what is in use out of it. Emits the event
+    `adaptation.rejected`, on which an automation can tell somebody.
 
     Returns:
         The segmenter that is promoted now.
@@ -274,12 +282,14 @@ def _row(seen: PairSeen) -> Row:
     }
 
 
-def _summary(signals: Signals, limits: SafeguardLimits) -> dict[str, Any]:
+def _summary(signals: Signals, limits: SafeguardLimits, failed: int) -> dict[str, Any]:
     found = verdict(signals, limits)
+    unseen = f" {failed} more pairs could not be looked at." if failed else ""
     return {
         "keep": found.keep,
         "reasons": list(found.reasons),
-        "sentence": _sentence(found, signals),
+        "sentence": _sentence(found, signals) + unseen,
+        "failed": failed,
         "signals": _jsonable(asdict(signals)),
         "vanished": vanished_classes(signals, limits),
     }

@@ -113,6 +113,12 @@ def read_segmenter(store: Store, ref: ArtifactRef) -> tuple[dict[str, Any], Segm
     return model, segmenter
 
 
+def class_names_of(store: Store, ref: ArtifactRef) -> tuple[str, ...]:
+    """The label space of a `segmenter` or `adaptation` artifact, without building the network."""
+    description = json.loads(store.path(ref, "model.json").read_text(encoding="utf-8"))
+    return tuple(description["config"]["class_names"])
+
+
 def load_checked(segmenter: Segmenter, path: Path) -> None:
     """Loads a weight file into a segmenter.
 

@@ -230,18 +230,37 @@ def test_the_interval_is_that_of_drawing_pairs_anew_the_same_for_both():
     assert compare(before, after, NAMES, seed=4).interval != found.interval
 
 
-def test_too_few_pairs_or_points_leave_the_other_signs():
+def test_of_few_pairs_only_a_large_fall_of_agreement_counts():
     few = FEWEST_PAIRS - 1
-    labels = street(few, 0.1)
-    worse = changed(labels, lambda seen: np.full_like(seen, 0))
-    signals = compare(signs(labels), signs(worse), NAMES)
-    assert all(math.isnan(end) for end in signals.interval)
-    assert verdict(signals).reasons[0].startswith("The predicted classes drifted")
+    labels = street(few, 0.0)
+    for noise, keep in ((0.02, "after"), (0.4, "before")):
+        signals = compare(signs(labels), signs(street(few, noise, seed=1)), NAMES)
+        assert all(math.isnan(end) for end in signals.interval)
+        assert signals.kappa_change < -0.01
+        assert verdict(signals, SafeguardLimits(drift=1)).keep == keep
+    (reason,) = verdict(signals, SafeguardLimits(drift=1)).reasons
+    assert "4 pairs are too few for an interval, tolerated is -0.100" in reason
+
+
+def test_without_points_the_other_signs_decide():
+    labels = street(9, 0.1)
     without = [replace(each, table=np.zeros((4, 4), dtype=np.int64)) for each in signs(labels)]
     signals = compare(without, without, NAMES)
     assert signals.points == 0
     assert math.isnan(signals.kappa.before)
     assert verdict(signals).keep == "after"
+    collapsed = signs(changed(labels, lambda seen: np.full_like(seen, 0)))
+    blind = [replace(each, table=np.zeros((4, 4), dtype=np.int64)) for each in collapsed]
+    found = verdict(compare(without, blind, NAMES))
+    assert found.keep == "before"
+    assert found.reasons[0].startswith("The predicted classes drifted")
+
+
+def test_predictions_that_are_no_numbers_are_rejected():
+    before = signs(street(9, 0.1))
+    after = [replace(each, entropy=math.nan) for each in before]
+    found = verdict(compare(before, after, NAMES))
+    assert found.reasons == ("The adapted segmenter predicts what is no finite number.",)
 
 
 def test_what_cannot_be_compared_is_told():

@@ -1,0 +1,92 @@
+"""What the safeguard compares an adaptation with, and what stays in use when it looks harmful."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapters.store import ArtifactRef, Store
+from crosscity.labels import CLASSES
+from tasks.errors import InputError
+from tasks.safeguard import earlier_segmenter, keep_earlier, sampled_pairs
+from tasks.segmenters import fresh_segmenter, write_segmenter
+
+NAMES = [road_class.name for road_class in CLASSES]
+
+
+def network(
+    store: Store, kind: str, key: str, inputs: dict[str, ArtifactRef], names: list[str]
+) -> ArtifactRef:
+    model = {"architecture": "compact", "options": {"width": 8, "class_names": names}}
+    where = "frankfurt" if kind == "segmenter" else "tokyo"
+    digests = {name: ref.digest for name, ref in inputs.items()}
+    with store.draft(kind, where, key, inputs=digests, parameters={}, version="1") as draft:
+        write_segmenter(draft, fresh_segmenter(model, 0), model)
+    return draft.ref
+
+
+@pytest.fixture
+def world(write_catalog, tmp_path):
+    catalog = str(write_catalog(tmp_path))
+    store = Store(tmp_path / "store")
+    start = network(store, "segmenter", "astart", {}, NAMES)
+    adapted = network(store, "adaptation", "anew", {"segmenter": start}, NAMES)
+    return catalog, store, start, adapted
+
+
+def test_the_first_adaptation_is_compared_with_what_it_started_from(world):
+    catalog, _, start, adapted = world
+    assert earlier_segmenter(adapted, "full", "tokyo", catalog) == start
+
+
+def test_a_later_one_is_compared_with_the_one_in_use(world):
+    catalog, store, start, adapted = world
+    used = network(store, "adaptation", "aused", {"segmenter": start}, NAMES)
+    store.set_current("promoted", "tokyo", used)
+    assert earlier_segmenter(adapted, "full", "tokyo", catalog) == used
+    store.set_current("promoted", "tokyo", adapted)
+    assert earlier_segmenter(adapted, "full", "tokyo", catalog) is None
+
+
+def test_one_in_use_of_other_classes_is_not_compared_with_but_stays(world, monkeypatch):
+    catalog, store, start, adapted = world
+    events: list[dict[str, Any]] = []
+    monkeypatch.setattr("tasks.safeguard.emit_event", lambda **event: events.append(event))
+    used = network(store, "adaptation", "aused", {"segmenter": start}, NAMES[:13])
+    store.set_current("promoted", "tokyo", used)
+    assert earlier_segmenter(adapted, "full", "tokyo", catalog) == start
+    with store.draft("safeguard", "tokyo", "ajudged", inputs={}, parameters={}, version="1") as d:
+        (d.path / "pairs.parquet").write_bytes(b"none")
+        d.summary = {"sentence": "It looks harmful.", "reasons": ["It does."]}
+    assert keep_earlier.fn(start, adapted, d.ref, "tokyo", catalog) == used
+    assert store.current("promoted", "tokyo") == used
+    assert [event["payload"]["reasons"] for event in events] == [["It does."]]
+
+
+def test_fine_tuning_and_a_switched_off_safeguard_are_not_judged(world, write_catalog, tmp_path):
+    catalog, _, _, adapted = world
+    assert earlier_segmenter(adapted, "fine_tuned", "tokyo", catalog) is None
+    off = {"demo": {"safeguard": {"mode": "off"}}}
+    catalog = str(write_catalog(tmp_path, trainings=off))
+    assert earlier_segmenter(adapted, "full", "tokyo", catalog) is None
+
+
+def test_a_start_that_was_deleted_is_told(world, tmp_path):
+    catalog, store, _, _ = world
+    elsewhere = Store(tmp_path / "elsewhere")
+    gone = network(elsewhere, "segmenter", "agone", {}, NAMES[::-1])
+    adapted = network(store, "adaptation", "aorphan", {"segmenter": gone}, NAMES)
+    with pytest.raises(InputError, match="is gone from the store: run `crosscity pretrain` again"):
+        earlier_segmenter(adapted, "full", "tokyo", catalog)
+
+
+def test_pairs_are_drawn_from_the_training_places_the_same_each_time():
+    rows = [{"pair_id": str(i), "split": "test" if i % 3 == 0 else "train"} for i in range(99)]
+    chosen = sampled_pairs(rows)
+    assert len(chosen) == 48
+    assert all(row["split"] == "train" for row in chosen)
+    assert chosen == sampled_pairs(rows)
+    assert [int(row["pair_id"]) for row in chosen] == sorted(int(r["pair_id"]) for r in chosen)
+    with pytest.raises(InputError, match="no training pair"):
+        sampled_pairs(rows[:1])
