@@ -243,3 +243,23 @@ def _dangling_references(catalog: Catalog) -> Iterable[tuple[Key, str]]:
             unknown((*here, "training"), city.training, "trainings", catalog.trainings),
         ]
     yield from (check for check in checks if check is not None)
+    yield from _shared_names(catalog)
+
+
+def _shared_names(catalog: Catalog) -> Iterable[tuple[Key, str]]:
+    """Names of two entries that the store and the flows could not tell apart."""
+    owners = {
+        "datasets": catalog.datasets,
+        "cities": catalog.cities,
+        "transfers": catalog.transfers,
+    }
+    taken: dict[str, str] = {}
+    for section, entries in owners.items():
+        for name in entries:
+            first = taken.setdefault(name, section)
+            if first != section:
+                yield (
+                    (section, name),
+                    f"`{first}` has an entry of this name too, and labels and results are kept by "
+                    "name: rename one of the two",
+                )

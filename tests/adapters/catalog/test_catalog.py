@@ -83,6 +83,37 @@ def test_faults_name_file_line_and_key(write, old, new, line, key, words) -> Non
     assert words in message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "key", "other"),
+    [
+        ("  tokyo:\n", "  frankfurt:\n", "cities.frankfurt", "`datasets`"),
+        (
+            "cities:\n",
+            "transfers:\n  tokyo: {segmenter: compact, target: frankfurt}\ncities:\n",
+            "transfers.tokyo",
+            "`cities`",
+        ),
+    ],
+)
+def test_sets_cities_and_transfers_have_names_of_their_own(write, old, new, key, other) -> None:
+    """What a name stands for, labels and results, must be one entry."""
+    text = SMALL.replace(old, new)
+    name = key.partition(".")[2]
+    section = key.partition(".")[0]
+    lines = text.splitlines()
+    line = next(
+        number
+        for number, words in enumerate(lines, start=1)
+        if words.startswith(f"  {name}:") and number > lines.index(f"{section}:")
+    )
+    path = write(text)
+    with pytest.raises(CatalogError) as caught:
+        load_catalog(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}:{line}: {key}: {other} has an entry of this name too")
+    assert "rename" in message
+
+
 SETS = """\
 version: 1
 store: local
