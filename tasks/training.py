@@ -16,6 +16,7 @@ from adapters.store import ArtifactRef, Draft, Store
 from crosscity.adaptation import ALGORITHM_VERSION as ADAPTATION_VERSION
 from crosscity.adaptation import (
     ARMS_WITH_PRIOR,
+    FINE_TUNING_PRESETS,
     PRESETS,
     AdaptationSettings,
     FineTuningSettings,
@@ -221,7 +222,7 @@ def fine_tune(
     """
     workspace = open_workspace(catalog)
     entry = training_of(workspace, owner)
-    settings = checked_settings(FineTuningSettings(), entry.fine_tuning)
+    settings = fine_tuning_settings(entry)
 
     def write(draft: Draft, key: str) -> None:
         job = Job(
@@ -258,6 +259,11 @@ def fine_tune(
         workspace.store.set_current(f"arm-fine_tuned-{seed}", owner, made.ref)
         _publish_training(workspace.store, made.ref, owner, "fine_tuned")
     return made
+
+
+def fine_tuning_settings(entry: TrainingEntry) -> FineTuningSettings:
+    """What an entry of `trainings` fine-tunes with: its preset's, and what differs from it."""
+    return checked_settings(FINE_TUNING_PRESETS[entry.preset], entry.fine_tuning)
 
 
 def outside(fold: tuple[int, int], images: int) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from crosscity.adaptation.image_sets import (
 from crosscity.adaptation.settings import (
     ARMS,
     ARMS_WITH_PRIOR,
+    FINE_TUNING_PRESETS,
     PRESETS,
     AdaptationSettings,
     Arm,
@@ -39,6 +40,7 @@ __all__ = [
     "ALGORITHM_VERSION",
     "ARMS",
     "ARMS_WITH_PRIOR",
+    "FINE_TUNING_PRESETS",
     "PRESETS",
     "Adaptation",
     "AdaptationSettings",

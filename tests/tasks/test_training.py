@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from crosscity.adaptation import FineTuning, FineTuningSettings, Pretraining, Pr
 from tasks.checkpoints import CHECKPOINT, TAKEN, Place, run_resumably
 from tasks.errors import InputError
 from tasks.segmenters import fresh_segmenter, read_segmenter, write_segmenter
-from tasks.training import checked_settings
+from tasks.training import checked_settings, fine_tuning_settings
 from tasks.workspace import Workspace
 
 SETTINGS = PretrainingSettings(steps=4, batch_size=2)
@@ -191,3 +192,13 @@ def test_wrong_settings_in_the_catalog_are_told_by_field(changes, said):
         checked_settings(PretrainingSettings(), changes)
     assert said in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_the_shipped_trainings_fine_tune_as_their_presets_do():
+    """5e-6 where the network is the paper's; `compact` alone takes 1e-3."""
+    trainings = load_catalog(Path(__file__).parents[2] / "data_catalog.yaml").trainings
+    settings = {name: fine_tuning_settings(entry) for name, entry in trainings.items()}
+    rates = {name: (one.steps, one.learning_rate) for name, one in settings.items()}
+    assert rates == {"demo": (150, 1e-3), "lab": (2000, 5e-6), "paper": (2000, 5e-6)}
+    changed = trainings["paper"].model_copy(update={"fine_tuning": {"steps": 7}})
+    assert fine_tuning_settings(changed) == replace(settings["paper"], steps=7)

@@ -7,6 +7,7 @@ import pytest
 
 from crosscity.adaptation import (
     ARMS,
+    FINE_TUNING_PRESETS,
     PRESETS,
     AdaptationSettings,
     FineTuningSettings,
@@ -28,6 +29,37 @@ def test_presets_are_the_papers_and_the_labs() -> None:
     assert lab.ca_start == pytest.approx(2 / 3)
     assert lab.class_feature_loss == "confusion"
     assert lab.domain_means
+
+
+def test_every_preset_fine_tunes_with_the_adaptations_optimiser() -> None:
+    assert set(FINE_TUNING_PRESETS) == set(PRESETS)
+    for name in ("paper", "lab"):
+        adaptation, tuned = PRESETS[name], FINE_TUNING_PRESETS[name]
+        assert tuned.steps == 2000
+        assert (tuned.optimiser, tuned.weight_decay) == ("adam", 0)  # Adam without decay
+        assert (tuned.schedule, tuned.warm_up) == (adaptation.schedule, 0)
+        for same in ("learning_rate", "batch_size", "accumulation", "class_balance", "flip"):
+            assert getattr(tuned, same) == getattr(adaptation, same)
+        assert tuned.learning_rate == 5e-6
+        assert tuned.batch_size * tuned.accumulation == 16
+
+
+def test_the_demos_fine_tuning_is_that_of_its_finished_artifacts() -> None:
+    assert asdict(FINE_TUNING_PRESETS["demo"]) == {
+        "steps": 150,
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "accumulation": 1,
+        "optimiser": "adam",
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "schedule": "cosine",
+        "warm_up": 0.05,
+        "class_balance": 0.5,
+        "flip": True,
+        "smallest_crop": 1.0,
+        "freeze_batch_norm": False,
+    }
 
 
 def test_settings_survive_json() -> None:
