@@ -2,9 +2,9 @@
 
     python benchmarks/arms.py --work DIR && python benchmarks/safeguard.py --work DIR
 
-Judges every segmenter that `arms.py` adapted, and some that are ruined on purpose, against the
-pre-trained one on 48 training pairs of its city, as `readapt-city` does, and sets the verdict
-beside the true change of the mIoU. The limits were chosen on tokyo, whose true changes are
+Judges every segmenter that `arms.py` adapted without labels, and some that are ruined on purpose,
+against the pre-trained one on 48 training pairs of its city, as `readapt-city` does, and sets the
+verdict beside the true change of the mIoU. The limits were chosen on tokyo, whose true changes are
 therefore those on validation places; the other cities' are those on the test places. Writes
 `benchmarks/results/safeguard.json` and `safeguard.md`.
 """
@@ -118,7 +118,7 @@ def _judged(work: Path, city: str, seed: int, ruined: bool) -> list[Row]:
     signs = _signs(work, city, before)
     scored = _miou(work, city, seed, "pretrained", before)
     rows = []
-    for arm in arms.ARMS[1:]:
+    for arm in (*arms.ADAPTED, arms.WITHOUT_PRIOR):
         after = _network(work / f"weights-{city}-{seed}-{arm}.safetensors", seed)
         rows.append(_row(work, city, seed, arm, signs, after, scored))
     if ruined:
