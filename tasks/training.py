@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
-from pydantic import TypeAdapter, ValidationError
 
 from adapters.catalog import Training as TrainingEntry
 from adapters.store import ArtifactRef, Draft, Store
@@ -18,7 +17,6 @@ from crosscity.adaptation import (
     ARMS_WITH_PRIOR,
     FINE_TUNING_PRESETS,
     PRESETS,
-    AdaptationSettings,
     FineTuningSettings,
     PretrainingSettings,
 )
@@ -32,12 +30,12 @@ from tasks.errors import InputError
 from tasks.labelled import StoredLabelled
 from tasks.schemas import HISTORY
 from tasks.segmenters import Starting, starting_segmenter, write_segmenter
+from tasks.settings import checked_settings
 from tasks.tables import Row, read_rows, write_rows
 from tasks.training_jobs import Job, PairTargets, SetTargets, carry_out, check_device, where
 from tasks.workspace import Workspace, open_workspace
 
 TRAINING_VERSION = f"3-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
-Settings = TypeVar("Settings", PretrainingSettings, FineTuningSettings, AdaptationSettings)
 PRETRAINING_CHECKPOINT_EVERY = 100
 """Steps; about twenty seconds of the demo's pre-training."""
 
@@ -308,30 +306,6 @@ def on_device(segmenter: Segmenter, workspace: Workspace) -> Segmenter:
     """
     check_device(workspace.compute.device)
     return segmenter.to(torch.device(workspace.compute.device))
-
-
-def checked_settings(defaults: Settings, changes: Mapping[str, Any]) -> Settings:
-    """Settings with what the catalog changes of them.
-
-    Raises:
-        InputError: There is no such field, or a value is of the wrong type or out of range.
-    """
-    kind = type(defaults)
-    values = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
-    unknown = sorted(set(changes) - set(values))
-    if unknown:
-        raise InputError(
-            f"the catalog's settings of {kind.__name__} are wrong: there is no {unknown[0]!r}; "
-            f"there are {', '.join(values)}"
-        )
-    try:
-        return TypeAdapter(kind).validate_python({**values, **changes})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or kind.__name__
-        raise InputError(
-            f"the catalog's settings of {kind.__name__} are wrong: {where}: {first['msg']}"
-        ) from None
 
 
 def write_history(draft: Draft, history: Sequence[Mapping[str, Any]]) -> None:

@@ -13,11 +13,11 @@ from adapters.catalog import (
     ComputeProfile,
     DataSet,
     Transfer,
-    load_catalog,
 )
 from adapters.catalog.loading import resolve_environment, resolve_options
 from adapters.store import Store
 from tasks.errors import InputError
+from tasks.settings import open_catalog
 
 DEFAULT_CATALOG = "data_catalog.yaml"
 COMPUTE_VARIABLE = "CROSSCITY_COMPUTE"
@@ -81,7 +81,7 @@ def open_workspace(catalog: str = DEFAULT_CATALOG) -> Workspace:
         StoreError: The store cannot be opened.
     """
     path = Path(catalog).absolute()
-    loaded = load_catalog(path)
+    loaded = open_catalog(path)
     profile = os.environ.get(COMPUTE_VARIABLE) or loaded.compute
     if profile not in loaded.computes:
         raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,25 @@ MAX_CATALOG_BYTES = 4 * 1024 * 1024
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
+Key = tuple[str | int, ...]
+"""The way to a value of the catalog: `("cities", "tokyo", "places")`."""
+
+Fault = tuple[Key, str]
+"""Where the catalog is wrong, and how, as a sentence."""
+
+
 class CatalogError(ValueError):
     """The catalog, or something asked of it, is wrong; the message names file, line and key."""
 
 
-def load_catalog(path: Path) -> Catalog:
+def load_catalog(
+    path: Path, *, further: Callable[[Catalog], Iterable[Fault]] | None = None
+) -> Catalog:
     """Reads and validates a catalog.
 
     Args:
         path: The YAML file.
+        further: Finds faults that only those see who use the catalog; they are told like its own.
 
     Returns:
         The catalog. `${NAME}` references are kept as written: they are resolved where they are
@@ -56,6 +66,8 @@ def load_catalog(path: Path) -> Catalog:
             faults = [(_location(e["loc"]), _sentence(e)) for e in error.errors()]
         else:
             faults = list(_dangling_references(catalog))
+            if further is not None:
+                faults += further(catalog)
             if not faults:
                 return catalog
     raise CatalogError("\n".join(_fault_line(path, root, *fault) for fault in faults))
@@ -137,9 +149,6 @@ def _read(path: Path) -> str:
         raise CatalogError(f"the catalog {path} cannot be read: {error}") from None
 
 
-Key = tuple[str | int, ...]
-
-
 def _location(loc: Iterable[str | int]) -> Key:
     """Drops the parts that pydantic adds for unions and for keys of mappings."""
     services = {"panoramax", "mapillary", "google"}
@@ -201,7 +210,7 @@ def _line_of(node: yaml.Node, location: Key) -> int:
     return line
 
 
-def _duplicate_keys(node: yaml.Node, location: Key) -> Iterable[tuple[Key, str]]:
+def _duplicate_keys(node: yaml.Node, location: Key) -> Iterable[Fault]:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -212,10 +221,10 @@ def _duplicate_keys(node: yaml.Node, location: Key) -> Iterable[tuple[Key, str]]
             yield from _duplicate_keys(value, here)
 
 
-def _dangling_references(catalog: Catalog) -> Iterable[tuple[Key, str]]:
+def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
     """Names that point to an entry which is not there."""
 
-    def unknown(key: Key, name: str, section: str, known: Iterable[str]) -> tuple[Key, str] | None:
+    def unknown(key: Key, name: str, section: str, known: Iterable[str]) -> Fault | None:
         known = sorted(known)
         if name in known:
             return None
@@ -246,9 +255,9 @@ def _dangling_references(catalog: Catalog) -> Iterable[tuple[Key, str]]:
     yield from _shared_names(catalog)
 
 
-def _shared_names(catalog: Catalog) -> Iterable[tuple[Key, str]]:
+def _shared_names(catalog: Catalog) -> Iterable[Fault]:
     """Names of two entries that the store and the flows could not tell apart."""
-    owners = {
+    owners: dict[str, Mapping[str, object]] = {
         "datasets": catalog.datasets,
         "cities": catalog.cities,
         "transfers": catalog.transfers,

@@ -14,6 +14,7 @@ from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.output import publish
 from flows.deployments import deployments_yaml
 from tasks.errors import InputError
+from tasks.settings import open_catalog
 
 app = typer.Typer(no_args_is_help=True, help="The data catalog.")
 
@@ -21,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="The data catalog.")
 @app.command("check")
 def check(catalog: CatalogOption = CATALOG) -> None:
     """Validate the catalog; tells every fault with file, line and key."""
-    loaded = load_catalog(catalog)
+    loaded = open_catalog(catalog)
     missing = {
         name: keys
         for name, keys in environment_references(loaded).items()

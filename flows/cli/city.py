@@ -110,6 +110,7 @@ def pretrain(
     compute: ComputeOption = None,
 ) -> None:
     """Pre-train a segmenter on its source set."""
+    check_store(catalog)
     with running(catalog, compute):
         from flows.pretrain_segmenter import pretrain_segmenter  # noqa: PLC0415
 

@@ -17,7 +17,8 @@ from crosscity.adaptation import FineTuning, FineTuningSettings, Pretraining, Pr
 from tasks.checkpoints import CHECKPOINT, TAKEN, Place, run_resumably
 from tasks.errors import InputError
 from tasks.segmenters import fresh_segmenter, read_segmenter, write_segmenter
-from tasks.training import checked_settings, fine_tuning_settings
+from tasks.settings import checked_settings
+from tasks.training import fine_tuning_settings
 from tasks.workspace import Workspace
 
 SETTINGS = PretrainingSettings(steps=4, batch_size=2)

@@ -1,0 +1,129 @@
+"""Settings of trainings that the catalog changes, checked by the science before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from adapters.catalog import Catalog, load_catalog
+from adapters.catalog.loading import Fault, Key
+from tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from crosscity.adaptation import AdaptationSettings
+    from crosscity.adaptation.settings import SupervisedSettings
+
+Settings = TypeVar("Settings", bound="SupervisedSettings | AdaptationSettings")
+
+_ARM = (
+    "the arm does not belong into the catalog: it is chosen where an adaptation is started, by "
+    "`--arm`"
+)
+
+
+def open_catalog(path: Path) -> Catalog:
+    """Reads and validates a catalog, settings of trainings included.
+
+    Raises:
+        CatalogError: As of `load_catalog`; a setting that is not there, or a value that is wrong,
+            is told with file, line and key.
+    """
+    return load_catalog(path, further=settings_faults)
+
+
+def settings_faults(catalog: Catalog) -> Iterator[Fault]:
+    """Wrong `pretraining`, `adaptation` and `fine_tuning` of a catalog, with their keys."""
+    segmenters = {name: one for name, one in catalog.segmenters.items() if one.pretraining}
+    trainings = {
+        name: one for name, one in catalog.trainings.items() if one.adaptation or one.fine_tuning
+    }
+    if not segmenters and not trainings:
+        return
+    # PyTorch comes with it, which takes longer than everything else that reads a catalog.
+    from crosscity.adaptation import (  # noqa: PLC0415
+        FINE_TUNING_PRESETS,
+        PRESETS,
+        PretrainingSettings,
+    )
+
+    for name, segmenter in segmenters.items():
+        here: Key = ("segmenters", name, "pretraining")
+        yield from _below(here, _faults(PretrainingSettings(), segmenter.pretraining))
+    for name, training in trainings.items():
+        here = ("trainings", name, "adaptation")
+        adaptation = dict(training.adaptation)
+        if "arm" in adaptation:
+            del adaptation["arm"]
+            yield (*here, "arm"), _ARM
+        yield from _below(here, _faults(PRESETS[training.preset], adaptation, hidden="arm"))
+        here = ("trainings", name, "fine_tuning")
+        defaults = FINE_TUNING_PRESETS[training.preset]
+        yield from _below(here, _faults(defaults, training.fine_tuning))
+
+
+def checked_settings(defaults: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Settings with what the catalog changes of them.
+
+    Raises:
+        InputError: There is no such field, or a value is of the wrong type or out of range.
+    """
+    for key, sentence in _faults(defaults, changes):
+        where = ".".join(map(str, (type(defaults).__name__, *key)))
+        raise InputError(f"the catalog's settings are wrong: {where}: {sentence}")
+    return _changed(defaults, changes)
+
+
+def _below(here: Key, faults: Iterable[Fault]) -> Iterator[Fault]:
+    return (((*here, *key), sentence) for key, sentence in faults)
+
+
+def _faults(
+    defaults: Settings, changes: Mapping[str, Any], *, hidden: str | None = None
+) -> Iterator[Fault]:
+    """What is wrong with changes of settings; `hidden` is a field that is not told of."""
+    known = [field.name for field in fields(defaults)]
+    shown = ", ".join(name for name in known if name != hidden)
+    for name in changes:
+        if name not in known:
+            yield (name,), f"no such setting; there are {shown}"
+    changes = {name: value for name, value in changes.items() if name in known}
+    try:
+        _changed(defaults, changes)
+    except ValidationError as error:
+        for one in error.errors():
+            sentence = _sentence(one)
+            if one["loc"]:
+                yield one["loc"], f"{sentence} (it is {one['input']!r})"
+            else:
+                yield _to_blame(defaults, changes), sentence
+
+
+def _to_blame(defaults: Settings, changes: Mapping[str, Any]) -> Key:
+    """The field that is out of range; the empty key where only several together are wrong."""
+    for name, value in changes.items():
+        try:
+            _changed(defaults, {name: value})
+        except ValidationError:
+            return (name,)
+    return ()
+
+
+def _changed(defaults: Settings, changes: Mapping[str, Any]) -> Settings:
+    values = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    kind: Hashable = type(defaults)
+    made: Settings = _adapter(kind).validate_python({**values, **changes})
+    return made
+
+
+@lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    return str(error["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,116 @@
+"""Settings of trainings in the catalog: faults name file, line and key, before any work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapters.catalog import CatalogError
+from tasks.settings import open_catalog
+from tasks.workspace import open_workspace
+
+SMALL = """\
+version: 1
+store: local
+compute: laptop
+stores:
+  local: {url: store}
+computes:
+  laptop: {}
+datasets:
+  frankfurt: {kind: simulated, style: frankfurt, image_size: [64, 128], train: 4, val: 1, test: 2}
+segmenters:
+  compact:
+    architecture: compact
+    source: frankfurt
+    pretraining: {steps: 7}
+trainings:
+  demo:
+    preset: demo
+    adaptation:
+      steps: 3
+      betas: [0.9, 0.99]
+      discriminator_hidden: [32]
+    fine_tuning: {class_balance: 0}
+cities:
+  tokyo:
+    provider: {kind: simulated, style: tokyo}
+    area: {bbox: [139.7, 35.6, 139.8, 35.7]}
+    places: 4
+    test_places: 1
+"""
+WRONG = [
+    ("      steps: 3", "      stepz: 3", 19, "trainings.demo.adaptation.stepz",
+     "no such setting; there are steps, batch_size"),
+    ("      steps: 3", "      steps: many", 19, "trainings.demo.adaptation.steps", "'many'"),
+    ("      steps: 3", "      steps: 0", 19, "trainings.demo.adaptation.steps",
+     "must be greater than 0, not 0"),
+    ("0.99]", "1.5]", 20, "trainings.demo.adaptation.betas", "two numbers in [0, 1)"),
+    ("      steps: 3", "      arm: ga", 19, "trainings.demo.adaptation.arm", "`--arm`"),
+    ("class_balance: 0", "lambda_class: 0", 22, "trainings.demo.fine_tuning.lambda_class",
+     "there are steps, batch_size, learning_rate"),
+    ("class_balance: 0", "optimiser: magic", 22, "trainings.demo.fine_tuning.optimiser", "'magic'"),
+    ("{steps: 7}", "{step: 7}", 14, "segmenters.compact.pretraining.step", "no such setting"),
+    ("{steps: 7}", "{momentum: 2}", 14, "segmenters.compact.pretraining.momentum",
+     "must be in [0, 1), not 2"),
+]  # fmt: skip
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "data_catalog.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_good_settings_are_taken(tmp_path):
+    assert open_catalog(write(tmp_path, SMALL)).trainings["demo"].adaptation["steps"] == 3
+
+
+@pytest.mark.parametrize(("old", "new", "line", "key", "words"), WRONG)
+def test_a_wrong_setting_is_told_when_a_catalog_is_opened_for_work(
+    tmp_path, old, new, line, key, words
+):
+    assert old in SMALL
+    path = write(tmp_path, SMALL.replace(old, new))
+    for opened in (lambda: open_catalog(path), lambda: open_workspace(str(path))):
+        with pytest.raises(CatalogError) as caught:
+            opened()
+        message = str(caught.value)
+        assert message.startswith(f"{path}:{line}: {key}: ")
+        assert words in message
+        assert "\n" not in message
+        assert "Settings" not in message
+    assert "arm, " not in message
+
+
+def test_all_wrong_settings_are_told_at_once(tmp_path):
+    text = SMALL
+    for old, new, *_ in (WRONG[0], WRONG[5], WRONG[7]):
+        text = text.replace(old, new)
+    with pytest.raises(CatalogError) as caught:
+        open_catalog(write(tmp_path, text))
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_catalog_without_changed_settings_is_checked_without_pytorch():
+    """It is what every command does first; PyTorch would take longer than all the rest."""
+    shipped = Path(__file__).parents[2] / "data_catalog.yaml"
+    code = (
+        "import sys; from pathlib import Path; from tasks.settings import open_catalog;"
+        f"open_catalog(Path({str(shipped)!r})); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_catalog_check_and_the_start_of_a_command_tell_it(many_commands, tmp_path):
+    path = write(tmp_path, SMALL.replace("      steps: 3", "      stepz: 3"))
+    words = [["catalog", "check"], *([verb, "tokyo"] for verb in ("adapt", "harvest"))]
+    for line in [*words, ["pretrain", "compact"], ["paper-tables"]]:
+        done = many_commands(*line, "--catalog", path)
+        assert done["code"] == 2
+        assert done["err"].startswith(f"crosscity: {path}:19: trainings.demo.adaptation.stepz: ")
+        assert len(done["err"].splitlines()) == 1
+    assert not (tmp_path / "store").exists()
