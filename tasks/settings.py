@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -115,14 +114,8 @@ def _to_blame(defaults: Settings, changes: Mapping[str, Any]) -> Key:
 
 def _changed(defaults: Settings, changes: Mapping[str, Any]) -> Settings:
     values = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
-    kind: Hashable = type(defaults)
-    made: Settings = _adapter(kind).validate_python({**values, **changes})
+    made: Settings = TypeAdapter(type(defaults)).validate_python({**values, **changes})
     return made
-
-
-@lru_cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
