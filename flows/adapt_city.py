@@ -11,7 +11,7 @@ from flows.runner import one_part_at_a_time
 from tasks.arms import check_arm
 from tasks.labelled import labelled_part, labelled_parts
 from tasks.priors import extracted, harvested
-from tasks.training import adapt, fine_tune, segmenter_of, source_of
+from tasks.training import adapt, check_fine_tuning, fine_tune, segmenter_of, source_of
 from tasks.workspace import DEFAULT_CATALOG
 
 
@@ -32,6 +32,8 @@ def adapt_city(
         The `adaptation` artifact, which holds the adapted segmenter.
     """
     check_arm(arm)
+    if arm == "fine_tuned":
+        check_fine_tuning(city, catalog)
     imagery, pairs = harvested(city, catalog)
     priors = extracted(pairs, city, catalog) if arm in ARMS_WITH_PRIOR else None
     name = segmenter_of(city, catalog)

@@ -12,6 +12,7 @@ from flows.harvest_city import harvest_city
 from tasks.arms import DEMO_ARMS
 from tasks.demo import remember_demo
 from tasks.report import write_report
+from tasks.training import check_fine_tuning
 from tasks.workspace import DEFAULT_CATALOG
 
 
@@ -27,6 +28,7 @@ def demo(city: str = "tokyo", seed: int = 0, catalog: str = DEFAULT_CATALOG) -> 
     Returns:
         The `report` artifact.
     """
+    check_fine_tuning(city, catalog)
     harvest_city(city=city, catalog=catalog)
     extract_priors(city=city, catalog=catalog)
     for arm in DEMO_ARMS:

@@ -13,6 +13,7 @@ from typing import Any
 
 import jinja2
 
+from adapters.catalog import SimulatedLabels
 from adapters.store import ArtifactRef, Draft, Manifest, Store
 from crosscity.labels import CROSS_CITY_CLASSES
 from tasks.arms import ARM_NAMES, UNLABELLED_ARMS
@@ -177,7 +178,9 @@ def _render(workspace: Workspace, city: str, seed: int, parts: dict[str, Artifac
         protocol=scored["pretrained"].protocol,
         headings=[road_class.short for road_class in CROSS_CITY_CLASSES],
         rows=list(_table(scored)),
-        fine_tune_images=entry.labels.fine_tune_places if entry.labels else 0,
+        fine_tune_images=(
+            entry.labels.fine_tune_places if isinstance(entry.labels, SimulatedLabels) else 0
+        ),
         prior_figure=_inline(store, parts["prior_figure"], "prior.png"),
         k=entry.prior.k,
         prior_images=prior_summary["images"],

@@ -10,6 +10,7 @@ import torch
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
+from adapters.catalog import SimulatedLabels
 from adapters.catalog import Training as TrainingEntry
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity.adaptation import ALGORITHM_VERSION as ADAPTATION_VERSION
@@ -257,6 +258,27 @@ def fine_tune(
         workspace.store.set_current(f"arm-fine_tuned-{seed}", owner, made.ref)
         _publish_training(workspace.store, made.ref, owner, "fine_tuned")
     return made
+
+
+def check_fine_tuning(city: str, catalog: str) -> None:
+    """Fails before any work; `InputError` where no training place of a city has a label."""
+    labels = open_workspace(catalog).city(city).labels
+    if labels is None:
+        raise InputError(
+            f"cities.{city} has no labels in the catalog, so the arm 'fine_tuned' has nothing to "
+            "train on: name another arm"
+        )
+    if not isinstance(labels, SimulatedLabels):
+        raise InputError(
+            f"cities.{city}.labels are of test places alone, so the arm 'fine_tuned' has nothing "
+            "to train on: name another arm, or run `crosscity paper-tables`, which fine-tunes in "
+            "folds of the test images"
+        )
+    if labels.fine_tune_places == 0:
+        raise InputError(
+            f"cities.{city}.labels.fine_tune_places is 0, so the arm 'fine_tuned' has nothing to "
+            "train on: set it, or name another arm"
+        )
 
 
 def fine_tuning_settings(entry: TrainingEntry) -> FineTuningSettings:

@@ -128,12 +128,14 @@ class SimulatedLabels(Entry):
 
 
 class CrossCityLabels(Entry):
-    """`<City>/Labels/Test/<id>_eval.png` of the public layout (Cityscapes labelIds)."""
+    """`<City>/Labels/Test/<id>_eval.png` of the public layout (Cityscapes labelIds).
+
+    They are of test places alone, so the arm `fine_tuned` has nothing to train on.
+    """
 
     kind: Literal["cross_city"]
     root: str = Field(description="folder that holds <City>/Labels/...; ${NAME} is read from env")
     city: str | None = None
-    fine_tune_places: int = Field(default=0, ge=0)
     protocol: CityProtocol = "score13"
     evaluation_size: EvaluationSize = None
 

@@ -18,7 +18,7 @@ from tasks.checkpoints import CHECKPOINT, TAKEN, Place, run_resumably
 from tasks.errors import InputError
 from tasks.segmenters import fresh_segmenter, read_segmenter, write_segmenter
 from tasks.settings import checked_settings
-from tasks.training import fine_tuning_settings
+from tasks.training import check_fine_tuning, fine_tuning_settings
 from tasks.workspace import Workspace
 
 SETTINGS = PretrainingSettings(steps=4, batch_size=2)
@@ -203,3 +203,22 @@ def test_the_shipped_trainings_fine_tune_as_their_presets_do():
     assert rates == {"demo": (150, 1e-3), "lab": (2000, 5e-6), "paper": (2000, 5e-6)}
     changed = trainings["paper"].model_copy(update={"fine_tuning": {"steps": 7}})
     assert fine_tuning_settings(changed) == replace(settings["paper"], steps=7)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (None, "cities.tokyo has no labels in the catalog"),
+        ({"kind": "cross_city", "root": "none"}, "cities.tokyo.labels are of test places alone"),
+        ({"kind": "simulated", "fine_tune_places": 0}, "labels.fine_tune_places is 0"),
+    ],
+)
+def test_fine_tuning_without_labels_of_training_places_is_refused(
+    write_catalog, tmp_path, labels, said
+):
+    good = str(write_catalog(tmp_path / "good"))
+    check_fine_tuning("tokyo", good)
+    catalog = str(write_catalog(tmp_path / "wrong", city={"labels": labels}))
+    with pytest.raises(InputError, match=said) as told:
+        check_fine_tuning("tokyo", catalog)
+    assert "fine_tuned" in str(told.value)

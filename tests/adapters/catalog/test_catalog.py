@@ -69,6 +69,8 @@ def test_yaml_merge_keys_share_settings_between_cities() -> None:
         ("test_places: 1", "test_places: 4", 12, "cities.tokyo", "must be below places"),
         ("kind: simulated, style: tokyo", "kind: telepathy", 13, "cities.tokyo.provider",
          "telepathy"),
+        ("    places: 4", "    places: 4\n    labels: {kind: cross_city, root: x, fine_tune_places: 9}",
+         16, "cities.tokyo.labels.fine_tune_places", "no such setting"),
         ("source: frankfurt", "source: berlin", 8, "segmenters.compact.source", "'berlin'"),
         ("store: local", "store: attic", 2, "store", "'attic'"),
         ("    places: 4", "    places: 4\n    places: 5", 16, "cities.tokyo.places", "twice"),
