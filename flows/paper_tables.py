@@ -59,17 +59,9 @@ def paper_tables(
     chosen = labelled_cities(catalog) if cities is None else list(cities)
     wanted = list(open_workspace(catalog).catalog.transfers) if transfers is None else transfers
     check_wanted(chosen, wanted, catalog)
+    at_home = _at_home(chosen, seeds, catalog)
     evaluations: dict[str, dict[str, list[ArtifactRef]]] = {}
     figures: dict[str, Figures] = {}
-    for segmenter, source in sources_of(chosen, catalog).items():
-        split = source_test_split(source, catalog)
-        if split is not None:
-            tested = _labelled(source, split, None, catalog)
-            evaluations[source] = {"pretrained": []}
-            for seed in seeds:
-                trained = pretrain_segmenter(segmenter=segmenter, seed=seed, catalog=catalog)
-                scored = evaluate(trained, tested, "pretrained", seed, source, catalog)
-                evaluations[source]["pretrained"].append(scored)
     for city in chosen:
         harvest_city(city=city, catalog=catalog)
         extract_priors(city=city, catalog=catalog)
@@ -84,7 +76,24 @@ def paper_tables(
             for arm in TABLE_3_ARMS
         }
         figures[transfer] = _transfer_figures(transfer, seeds[0], catalog)
-    return write_paper_tables(evaluations, figures, list(seeds), folds, catalog)
+    return write_paper_tables(at_home, evaluations, figures, list(seeds), folds, catalog)
+
+
+def _at_home(
+    cities: Sequence[str], seeds: Sequence[int], catalog: str
+) -> dict[str, list[ArtifactRef]]:
+    """Table 1: by segmenter, its evaluations on its source's test images, one a seed."""
+    found: dict[str, list[ArtifactRef]] = {}
+    for segmenter, source in sources_of(cities, catalog).items():
+        split = source_test_split(source, catalog)
+        if split is not None:
+            tested = _labelled(source, split, None, catalog)
+            found[segmenter] = []
+            for seed in seeds:
+                trained = pretrain_segmenter(segmenter=segmenter, seed=seed, catalog=catalog)
+                scored = evaluate(trained, tested, "pretrained", seed, source, catalog)
+                found[segmenter].append(scored)
+    return found
 
 
 def _city_arms(

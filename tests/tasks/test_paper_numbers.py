@@ -51,6 +51,7 @@ def test_mean_and_deviation_over_seeds() -> None:
 def test_an_arm_has_every_class_and_the_miou() -> None:
     scored = Scored(
         "tokyo",
+        "compact",
         "ga",
         tuple(
             Evaluated(miou, {"road": road, "bus": math.nan}, 4, "score13")

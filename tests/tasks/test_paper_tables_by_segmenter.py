@@ -1,0 +1,93 @@
+"""Table 1 has a row for each segmenter, also where two were trained on one source set."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from adapters.store import ArtifactRef
+from crosscity.labels import CLASSES
+from flows import paper_tables as flow
+from tasks.evaluation import rules_of, write_evaluation
+from tasks.paper_tables import write_paper_tables
+from tasks.workspace import Workspace, open_workspace
+
+NAMES = tuple(road_class.name for road_class in CLASSES)
+RIGHT = {("compact", "frankfurt"): 90, ("wide", "frankfurt"): 70, ("compact", "tokyo"): 50,
+         ("wide", "rome"): 30}  # fmt: skip
+"""Pixels of a hundred of each class that a segmenter tells right."""
+
+
+@pytest.fixture
+def workspace(write_catalog, tmp_path) -> Workspace:
+    network = {"architecture": "compact", "options": {"width": 8}, "source": "frankfurt"}
+    rome = {
+        "provider": {"kind": "simulated", "style": "rome"},
+        "area": {"bbox": [12.4, 41.8, 12.5, 41.9]},
+        "labels": {"kind": "simulated"},
+        "segmenter": "wide",
+    }
+    catalog = write_catalog(tmp_path, segmenters={"wide": network}, cities={"rome": rome})
+    return open_workspace(str(catalog))
+
+
+def evaluation(workspace: Workspace, segmenter: str, owner: str) -> ArtifactRef:
+    right = RIGHT[segmenter, owner]
+    counts = np.eye(len(NAMES), dtype=np.int64) * right
+    counts += np.roll(np.eye(len(NAMES), dtype=np.int64), 1, axis=1) * (100 - right)
+    with workspace.store.draft(
+        "evaluation", owner, f"a{segmenter}", inputs={}, parameters={}, version="1"
+    ) as draft:
+        write_evaluation(draft, counts, 5, rules_of(workspace, owner), NAMES)
+    return draft.ref
+
+
+def test_two_segmenters_of_one_source_are_two_rows(workspace):
+    catalog = str(workspace.root / "data_catalog.yaml")
+    at_home = {name: [evaluation(workspace, name, "frankfurt")] for name in ("compact", "wide")}
+    of_cities = {
+        city: {"pretrained": [evaluation(workspace, name, city)]}
+        for city, name in (("tokyo", "compact"), ("rome", "wide"))
+    }
+    made = write_paper_tables.fn(at_home, of_cities, {}, [0], 2, catalog)
+    folder = workspace.store.path(getattr(made, "ref", made), "tables.md").parent
+    rows = pq.read_table(folder / "numbers.parquet").to_pylist()
+    found = {(r["segmenter"], r["owner"]): r["mean"] for r in rows if r["quantity"] == "mIoU"}
+    scored = {
+        ("compact", "tokyo"): of_cities["tokyo"]["pretrained"][0],
+        ("wide", "rome"): of_cities["rome"]["pretrained"][0],
+    }
+    scored |= {(name, "frankfurt"): refs[0] for name, refs in at_home.items()}
+    store = workspace.store
+    mious = {
+        key: 100 * json.loads(store.path(ref, "evaluation.json").read_text())["miou"]
+        for key, ref in scored.items()
+    }
+    assert len(set(mious.values())) == 4
+    assert found == pytest.approx(mious)
+    table = (folder / "tables.md").read_text(encoding="utf-8").partition("## Table 1")[2]
+    lines = [line.split(" | ")[:2] for line in table.partition("## ")[0].splitlines()]
+    shown = [(line[0].removeprefix("| "), line[1]) for line in lines if len(line) == 2]
+    assert shown[1:] == [
+        ("compact", "frankfurt"),
+        ("compact", "tokyo"),
+        ("wide", "frankfurt"),
+        ("wide", "rome"),
+    ]
+
+
+def test_the_flow_scores_each_segmenter_at_home(workspace, monkeypatch):
+    def trained(*, segmenter, seed, catalog):  # noqa: ARG001 - as the flow calls it
+        return f"{segmenter} {seed}"
+
+    monkeypatch.setattr(flow, "_labelled", lambda *_: ["shard"])
+    monkeypatch.setattr(flow, "pretrain_segmenter", trained)
+    monkeypatch.setattr(flow, "evaluate", lambda *given: f"{given[0]} on {given[4]}")
+    catalog = str(workspace.root / "data_catalog.yaml")
+    assert flow._at_home(["tokyo", "rome"], [0, 4], catalog) == {
+        "compact": ["compact 0 on frankfurt", "compact 4 on frankfurt"],
+        "wide": ["wide 0 on frankfurt", "wide 4 on frankfurt"],
+    }
