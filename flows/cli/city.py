@@ -18,7 +18,10 @@ from tasks.workspace import COMPUTE_VARIABLE, open_workspace
 CityArgument = Annotated[str, typer.Argument(help="A city of the catalog.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
 ArmOption = Annotated[
-    str, typer.Option(help="control, bn, ga, ga_ca or full (see docs/method.md).")
+    str,
+    typer.Option(
+        help="control, bn, ga, ga_ca, full, self_training or fine_tuned (see docs/method.md)."
+    ),
 ]
 
 

@@ -19,6 +19,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from tasks.arms import ADAPTED_ARMS
+
 pytestmark = pytest.mark.timeout(900)
 
 HEIGHT, WIDTH = 64, 96
@@ -333,3 +335,10 @@ def test_a_flow_that_fails_ends_in_one_sentence_and_leaves_its_log_in_the_dashbo
     assert run["state_type"] == "FAILED"
     logs = prefect_server.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
     assert any("Traceback" in entry["message"] for entry in logs)
+
+
+def test_the_help_names_every_arm(many_commands):
+    for verb in ("adapt", "readapt"):
+        said = many_commands(verb, "--help")["out"]
+        for arm in ADAPTED_ARMS:
+            assert re.search(rf"\b{arm}\b", said), f"{verb}: {arm}"
