@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.store import ArtifactRef, StoreError, artifact_key
-from crosscity.adaptation import PRESETS, FineTuningSettings, PretrainingSettings
+from crosscity.adaptation import FINE_TUNING_PRESETS, PRESETS, PretrainingSettings
 from tasks.arms import DEMO_ARMS
 from tasks.evaluation import EVALUATION_VERSION
 from tasks.harvest import HARVEST_VERSION
@@ -85,7 +85,7 @@ def _settings(workspace: Workspace, city: str) -> dict[str, Any]:
             for settings in (
                 PRESETS[training.preset],
                 PretrainingSettings(),
-                FineTuningSettings(),
+                FINE_TUNING_PRESETS[training.preset],
             )
         ],
     }
