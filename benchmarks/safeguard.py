@@ -36,7 +36,15 @@ from benchmarks import arms
 from crosscity.adaptation import PRESETS, Adaptation, TargetArrays
 from crosscity.evaluation import evaluate, score
 from crosscity.labels import CROSS_CITY_CLASSES
-from crosscity.safeguard import PairSigns, compare, pair_signs, static_points, verdict
+from crosscity.safeguard import (
+    PairSigns,
+    SafeguardLimits,
+    compare,
+    missed_classes,
+    pair_signs,
+    static_points,
+    verdict,
+)
 from crosscity.segmenters import Segmenter, build_segmenter
 from tasks.priors import extract_prior
 
@@ -142,7 +150,6 @@ def _row(
     scored: float,
 ) -> Row:
     signals = compare(before, _signs(work, city, network), network.class_names)
-    found = verdict(signals)
     return {
         "city": city,
         "seed": seed,
@@ -153,8 +160,8 @@ def _row(
         "drift": signals.drift,
         "entropy_change": signals.entropy.after - signals.entropy.before,
         "information_change": signals.information.after - signals.information.before,
-        "keep": found.keep,
-        "reasons": found.reasons,
+        "vanished": missed_classes(signals, SafeguardLimits()),
+        "keep": verdict(signals).keep,
     }
 
 

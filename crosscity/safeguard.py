@@ -22,7 +22,7 @@ from crosscity.segmenters import Segmenter, evaluating, image_tensor
 if TYPE_CHECKING:
     from crosscity.matching import Matches
 
-ALGORITHM_VERSION: Final = "1"
+ALGORITHM_VERSION: Final = "2"
 """Raised by hand whenever the signals or the verdict of some input change."""
 
 RESAMPLES: Final = 2000
@@ -50,6 +50,9 @@ class SafeguardLimits:
         drift: Bits of Jensen-Shannon divergence between the predicted classes before and after. An
             adaptation that helps moves some hundredths; a collapsed network, or one whose classes
             are permuted, some tenths or more.
+        information: Fall of the mutual information of pixel and class, in bits, that is too much:
+            a network that was pulled apart is sure of little, and so an adversary or a learning
+            rate that is too strong shows.
         present: Share of the pixels above which a class counts as seen before, in [0, 1].
         missed: Share above which it is missed when it vanishes, in [0, 1]; rarer ones may have been
             nothing but errors, and are only reported.
@@ -58,6 +61,7 @@ class SafeguardLimits:
 
     tolerance: float = 0.01
     drift: float = 0.1
+    information: float = 0.5
     present: float = 0.002
     missed: float = 0.005
     vanished: float = 0.1
@@ -68,6 +72,10 @@ class SafeguardLimits:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"the safeguard's {name} must lie from 0 to 1, not {value}")
+        if not self.information >= 0:
+            raise ValueError(
+                f"the safeguard's information must be 0 bits or more, not {self.information}"
+            )
 
 
 @dataclass(frozen=True)
@@ -302,12 +310,14 @@ def verdict(signals: Signals, limits: SafeguardLimits | None = None) -> Verdict:
 
     The earlier segmenter is kept where (a) the whole interval of the change of kappa lies below
     minus the tolerance (without an interval: the change lies below minus ten times the tolerance),
-    (b) the predicted classes drifted further than the limit, (c) a class that was more than rare
-    vanished, or (d) the later predictions are no numbers. Where no static point was matched,
-    (b) to (d) decide.
+    (b) the predicted classes drifted further than the limit, (c) the mutual information of pixel
+    and class fell by more than the limit, (d) classes that were more than rare vanished: two, or
+    one while the agreement did not clearly rise, or (e) the later predictions are no numbers. One
+    class alone may have been an error that is now corrected, if the two times agree better for it.
+    Where no static point was matched, (b) to (e) decide.
     """
     limits = limits or SafeguardLimits()
-    reasons = []
+    reasons, lost = [], _losses(signals, limits)
     if not math.isfinite(signals.entropy.after):
         reasons.append("The adapted segmenter predicts what is no finite number.")
     low, high = signals.interval
@@ -328,14 +338,35 @@ def verdict(signals: Signals, limits: SafeguardLimits | None = None) -> Verdict:
             f"The predicted classes drifted by {signals.drift:.3f} bit, more than the limit of "
             f"{limits.drift:g}."
         )
-    for name in vanished_classes(signals, limits):
-        share = signals.shares[name]
-        if share.before >= limits.missed:
-            reasons.append(
-                f"The class {name} vanished: from {100 * share.before:.2f} % of the pixels to "
-                f"{100 * share.after:.2f} %."
-            )
-    return Verdict("before" if reasons else "after", tuple(reasons))
+    information = signals.information
+    if information.before - information.after > limits.information:
+        reasons.append(
+            "The predictions tell less: the mutual information of pixel and class fell from "
+            f"{information.before:.2f} to {information.after:.2f} bit, by more than the limit of "
+            f"{limits.information:g}."
+        )
+    return Verdict("before" if reasons or lost else "after", (*reasons, *lost))
+
+
+def missed_classes(signals: Signals, limits: SafeguardLimits) -> list[str]:
+    """Those of the vanished classes that were more than rare."""
+    return [
+        name
+        for name in vanished_classes(signals, limits)
+        if signals.shares[name].before >= limits.missed
+    ]
+
+
+def _losses(signals: Signals, limits: SafeguardLimits) -> list[str]:
+    """Sentences about vanished classes, where they are a sign of harm."""
+    missed = missed_classes(signals, limits)
+    if len(missed) == 1 and signals.interval[0] > 0:
+        return []
+    return [
+        f"The class {name} vanished: from {100 * signals.shares[name].before:.2f} % of the pixels "
+        f"to {100 * signals.shares[name].after:.2f} %."
+        for name in missed
+    ]
 
 
 def _predicted(

@@ -110,7 +110,9 @@ def judge_adaptation(
     torch.set_num_threads(workspace.compute.threads)
     entry, training = workspace.city(city), training_of(workspace, city)
     settings = training.safeguard
-    limits = SafeguardLimits(tolerance=settings.tolerance, drift=settings.drift)
+    limits = SafeguardLimits(
+        tolerance=settings.tolerance, drift=settings.drift, information=settings.information
+    )
     size = training.image_size
 
     def write(draft: Draft, _key: str) -> None:

@@ -361,6 +361,11 @@ class Safeguard(Entry):
     drift: Fraction = Field(
         default=0.1, description="bits by which the predicted classes may drift"
     )
+    information: float = Field(
+        default=0.5,
+        ge=0,
+        description="bits by which the mutual information of pixel and class may fall",
+    )
 
 
 class Training(Entry):

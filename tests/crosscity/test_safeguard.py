@@ -214,6 +214,35 @@ def test_a_class_that_vanishes_is_named_and_counts_when_it_was_not_rare():
     assert verdict(signals, rare).keep == "after"
 
 
+def test_one_class_may_vanish_where_the_two_times_agree_better_for_it():
+    """An error that is seen at one of the two times only, and then no more; two classes may not."""
+    random = np.random.default_rng(0)
+    labels = street(12, 0.0)
+    wrong = [(np.where(random.random(a.shape) < 0.04, 3, a), b) for a, b in labels]
+    corrected = changed(wrong, lambda seen: np.where(seen == 3, 1, seen))
+    signals = compare(signs(wrong), signs(corrected), NAMES)
+    assert vanished_classes(signals, SafeguardLimits()) == ["person"]
+    assert signals.interval[0] > 0
+    assert verdict(signals).keep == "after"
+    poorer = changed(wrong, lambda seen: np.where(seen >= 2, 1, seen))
+    signals = compare(signs(wrong), signs(poorer), NAMES)
+    assert signals.interval[0] > 0
+    found = verdict(signals, SafeguardLimits(drift=1))
+    assert [reason.split()[2] for reason in found.reasons] == ["sky", "person"]
+
+
+def test_predictions_that_tell_less_of_the_classes_are_rejected():
+    before = signs(street(12, 0.1))
+    unsure = [replace(each, entropy=each.entropy + 0.6 * each.classes.sum()) for each in before]
+    signals = compare(before, unsure, NAMES)
+    assert signals.information.before - signals.information.after == pytest.approx(0.6)
+    (reason,) = verdict(signals).reasons
+    assert reason.startswith("The predictions tell less")
+    assert verdict(signals, SafeguardLimits(information=0.7)).keep == "after"
+    with pytest.raises(ValueError, match="information must be 0 bits or more"):
+        SafeguardLimits(information=-0.1)
+
+
 def test_the_interval_is_that_of_drawing_pairs_anew_the_same_for_both():
     before, after = signs(street(9, 0.1)), signs(street(9, 0.15, seed=1))
     found = compare(before, after, NAMES, seed=3)
