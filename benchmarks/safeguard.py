@@ -54,9 +54,9 @@ RUINED: Final[dict[str, dict[str, Any]]] = {
     "ga, learning rate × 40": {"arm": "ga", "learning_rate": 2e-2},
     "ga, λ_G = 3": {"arm": "ga", "lambda_global": 3.0},
     "ga_ca, λ_class = 3": {"arm": "ga_ca", "lambda_class": 3.0},
-    "self_training, λ = 3, no prior": {"arm": "self_training", "lambda_self": 3.0},
+    "self_training, λ = 3, all static": {"arm": "self_training", "lambda_self": 3.0},
 }
-"""Ways to do harm that a wrong line in a catalog has; of the last, the prior is made all static."""
+"""Ways to do harm that a wrong line in a catalog has, or, the last, priors that are none."""
 SCRAMBLED: Final = "classes permuted"
 HARM: Final = 1.0
 """Points of mIoU below which a change is called harm."""
@@ -197,7 +197,7 @@ def _ruined(work: Path, city: str, seed: int, name: str, changes: dict[str, Any]
         return _network(path, seed)
     network = _network(work / f"pretrained-{seed}.safetensors", seed)
     found = arms.loaded(work / f"{city}-train.npz")
-    priors = np.ones_like(found["priors"]) if "no prior" in name else found["priors"]
+    priors = np.ones_like(found["priors"]) if "all static" in name else found["priors"]
     training = Adaptation(
         network,
         arms.labelled(work / "source.npz"),
