@@ -85,14 +85,7 @@ def evaluate(
     def write(draft: Draft, _key: str) -> None:
         network = _scored(segmenter, workspace)
         images = StoredLabelled(workspace.store, parts)
-        confusion = evaluate_segmenter(
-            network,
-            images,
-            BATCH_SIZE,
-            image_size=rules.image_size,
-            label_size=rules.label_size,
-            on_batch=lambda count: progress.advance(stage, count, len(images)),
-        )
+        confusion = _counted(network, images, rules, stage)
         write_evaluation(draft, confusion, len(images), rules, network.class_names)
 
     made = make_once(
@@ -129,13 +122,7 @@ def evaluate_folds(
         for which, ref in enumerate(segmenters):
             network = _scored(ref, workspace)
             images = StoredLabelled(workspace.store, parts, chosen=inside((which, folds), count))
-            confusion = evaluate_segmenter(
-                network,
-                images,
-                BATCH_SIZE,
-                image_size=rules.image_size,
-                label_size=rules.label_size,
-            )
+            confusion = _counted(network, images, rules, f"evaluate {city} {arm}, fold {which}")
             total = confusion if which == 0 else total + confusion
             names = network.class_names
         write_evaluation(draft, total, count, rules, names)
@@ -196,6 +183,23 @@ def rules_of(workspace: Workspace, owner: str) -> Rules:
 def _scored(segmenter: ArtifactRef, workspace: Workspace) -> Segmenter:
     """A segmenter that predicts trainIds, whatever its own classes are."""
     return on_device(in_train_ids(read_segmenter(workspace.store, segmenter)[1]), workspace)
+
+
+def _counted(
+    network: Segmenter, images: StoredLabelled, rules: Rules, stage: str
+) -> npt.NDArray[np.int64]:
+    """The confusion matrix; what images or memory lack is said with the stage."""
+    try:
+        return evaluate_segmenter(
+            network,
+            images,
+            BATCH_SIZE,
+            image_size=rules.image_size,
+            label_size=rules.label_size,
+            on_batch=lambda count: progress.advance(stage, count, len(images)),
+        )
+    except ValueError as error:
+        raise InputError(f"{stage}: {error}") from error
 
 
 def write_evaluation(

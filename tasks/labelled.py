@@ -29,6 +29,7 @@ from tasks.artifact_task import Made, artifact_task, make_once
 from tasks.errors import InputError, check_failures
 from tasks.parallel import in_parallel
 from tasks.schemas import FAILED, LABELLED, OK, PAIRS
+from tasks.stacking import stacked
 from tasks.tables import Row, failures, part_name, read_rows, write_rows
 from tasks.workspace import Workspace, open_workspace
 
@@ -208,13 +209,15 @@ class StoredLabelled:
     def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W, 3) uint8 RGB."""
         read = (decode_image(self._rows[i]["image"], self.name(i)) for i in indices)
-        return _stacked([resized_image(image, self._size) for image in read], self, indices)
+        shown = [resized_image(image, self._size) for image in read]
+        return stacked(shown, [self.name(i) for i in indices])
 
     def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W) uint8 indices of `class_names`, 255 where void or of none of these."""
         stored = (decode_label_png(self._rows[i]["labels"], self.name(i)) for i in indices)
         read = (self._table[train_ids] for train_ids in stored)
-        return _stacked([resized_map(labels, self._size) for labels in read], self, indices)
+        shown = [resized_map(labels, self._size) for labels in read]
+        return stacked(shown, [self.name(i) for i in indices])
 
     def name(self, index: int) -> str:
         """The sample's id."""
@@ -248,7 +251,8 @@ class StoredUnlabelled:
     def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W, 3) uint8 RGB."""
         read = (decode_image(self._rows[i]["image"], self.name(i)) for i in indices)
-        return _stacked([resized_image(image, self._size) for image in read], self, indices)
+        shown = [resized_image(image, self._size) for image in read]
+        return stacked(shown, [self.name(i) for i in indices])
 
     def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
         """(N, H, W) bool, all False."""
@@ -267,21 +271,6 @@ def _good_rows(store: Store, parts: Sequence[ArtifactRef]) -> list[Row]:
         for row in read_rows(store, ref, name, LABELLED)
         if row["status"] == OK
     ]
-
-
-def _stacked(
-    arrays: Sequence[npt.NDArray[np.uint8]],
-    images: StoredLabelled | StoredUnlabelled,
-    indices: Sequence[int],
-) -> npt.NDArray[np.uint8]:
-    for array, index in zip(arrays, indices, strict=True):
-        if array.shape != arrays[0].shape:
-            raise InputError(
-                f"{images.name(index)} is {array.shape[0]}×{array.shape[1]} pixels high and wide, "
-                f"{images.name(indices[0])} {arrays[0].shape[0]}×{arrays[0].shape[1]}: images of a "
-                "batch need one size, so set image_size in the catalog"
-            )
-    return np.stack(arrays)
 
 
 def _stored_size(workspace: Workspace, owner: str) -> tuple[int, int] | None:

@@ -252,9 +252,16 @@ def _look(
         return PairSeen(pair["pair_id"], None, None, " ".join(str(error).split()))
     points = static_points(prior.matches, prior.masks)
     shown = (resized_image(first, size), resized_image(second, size))
-    before, after = (
-        pair_signs(network, (first, second), points, network_images=shown) for network in networks
-    )
+    try:
+        before, after = (
+            pair_signs(network, (first, second), points, network_images=shown)
+            for network in networks
+        )
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"{device} ran out of memory with one image of {pair['pair_id']}: use a smaller "
+            f"image_size in `trainings`, or end what else runs on it ({str(error).splitlines()[0]})"
+        ) from None
     return PairSeen(pair["pair_id"], before, after)
 
 

@@ -14,6 +14,7 @@ from tasks.errors import InputError
 from tasks.imagery import Imagery
 from tasks.priors import static_prior_rows
 from tasks.schemas import OK, PAIRS
+from tasks.stacking import stacked
 from tasks.tables import read_rows
 from tasks.workspace import Workspace
 
@@ -63,12 +64,14 @@ class StoredTargets:
     def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W, 3) uint8 RGB."""
         read = (self._imagery.read(self._ids[index]) for index in indices)
-        return np.stack([resized_image(image, self._size) for image in read])
+        shown = [resized_image(image, self._size) for image in read]
+        return stacked(shown, [self._ids[index] for index in indices])
 
     def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
         """(N, H, W) bool; all False where an image has no prior."""
         masks = (self._prior(self._ids[index]) for index in indices)
-        return np.stack([resized_map(mask, self._size) for mask in masks])
+        shown = [resized_map(mask, self._size) for mask in masks]
+        return stacked(shown, [self._ids[index] for index in indices])
 
     def _prior(self, image_id: str) -> npt.NDArray[np.bool_]:
         row = self._imagery.row(image_id)

@@ -202,6 +202,12 @@ def _opened(engine: Engine, job: Job, workspace: Workspace) -> tuple[Training, d
         return _training(job, workspace, segmenter, source, shared), model
     except InputError:
         raise
+    except torch.OutOfMemoryError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{job.place.stage}: {engine.device} ran out of memory before the first step: use a "
+            f"smaller image_size, or end what else runs on it ({reason})"
+        ) from None
     except ValueError as error:
         raise InputError(f"{job.place.stage}: {error}") from error
 

@@ -18,7 +18,7 @@ from crosscity.adaptation.engine import Engine, MemoryProbe, TorchEngine, averag
 from crosscity.adaptation.image_sets import LabelledImages
 from crosscity.adaptation.sampling import STEP_STREAM
 from crosscity.adaptation.settings import AdaptationSettings, SupervisedSettings
-from crosscity.segmenters import Segmenter, seeded_randomness
+from crosscity.segmenters import Segmenter, evaluating, seeded_randomness
 
 ALGORITHM_VERSION: Final = "3"
 """Raised by hand whenever the same settings and seed would give other weights."""
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 class DivergedError(ValueError):
-    """A loss that is not a finite number."""
+    """A loss, a weight or a prediction that is not a finite number."""
 
 
 class CollapsedError(ValueError):
@@ -147,7 +147,8 @@ class Training(ABC):
             One history row a step.
 
         Raises:
-            DivergedError: A loss was not finite; the segmenter has not taken that step.
+            DivergedError: A loss was not finite; the segmenter has not taken that step. Or the last
+                step left weights or predictions that are not finite.
             CollapsedError: The adversarial training is none any more, and the settings say that
                 this ends it.
             OutOfMemoryError: A batch does not fit into the device's memory.
@@ -158,7 +159,21 @@ class Training(ABC):
             row = self._one_step()
             rows.append({"step": self._step, **row})
             self._step += 1
+            if self.finished:
+                self._check_outcome()
         return rows
+
+    @torch.no_grad()
+    def _check_outcome(self) -> None:
+        """No loss follows the last step and would show what it has done to the segmenter."""
+        grey = torch.full((1, 3, 64, 64), 0.5, device=self.device)
+        with evaluating(self.segmenter):
+            values = [*self.segmenter.state_dict().values(), self.segmenter(grey)]
+        if not all(bool(value.isfinite().all()) for value in values if value.is_floating_point()):
+            raise DivergedError(
+                f"after the last step, {self._step - 1}, the segmenter predicts what is no finite "
+                "number: lower the learning rate"
+            )
 
     def _one_step(self) -> Row:
         key: tuple[int, ...] = (self.seed, STEP_STREAM, self._step)
@@ -177,6 +192,9 @@ class Training(ABC):
         """One sentence that names the batch size that would fit."""
         size = self.settings.batch_size
         began = f"{self.device} ran out of memory in step {self._step} with batch_size {size}"
+        if self.engine.ranks > 1:
+            # The other processes wait for gradients of this one, and would do so for ever.
+            return f"{began} a process: halve it and double accumulation ({reason})"
         try:
             fitting = self._fitting_batch()
         except torch.OutOfMemoryError:

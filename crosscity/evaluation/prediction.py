@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from crosscity.adaptation.image_sets import LabelledImages
+from crosscity.adaptation.training import OutOfMemoryError
 from crosscity.evaluation.confusion import ConfusionMatrix
 from crosscity.labels import VOID
 from crosscity.resizing import resized_image, resized_map
@@ -67,20 +68,54 @@ def evaluate(
 
     Raises:
         ValueError: No image, or labels that are none of the segmenter's classes.
+        OutOfMemoryError: The device has too little memory for one image; where it is too little for
+            a batch, smaller ones are predicted.
     """
     if not len(images):
         raise ValueError("there is no image to evaluate on: check the split that was asked for")
     device = segmenter.input_mean.device
     matrix = ConfusionMatrix(segmenter.n_classes, device)
+    fitting = batch_size
     with evaluating(segmenter), torch.inference_mode():
         for batch in _batches(images, batch_size, segmenter.n_classes, image_size, label_size):
-            pictures = np.stack([picture for picture, _ in batch])
-            labels = torch.from_numpy(np.stack([labels for _, labels in batch])).to(device)
-            size = (labels.shape[1], labels.shape[2])
-            matrix.add(labels, _predicted(segmenter, pictures, size))
+            done = 0
+            while done < len(batch):
+                some = batch[done : done + fitting]
+                lack = _count(segmenter, some, matrix)
+                if lack is None:
+                    done += len(some)
+                else:
+                    fitting = _smaller(some, device, lack)
             if on_batch is not None:
                 on_batch(len(batch))
     return matrix.counts()
+
+
+def _count(segmenter: Segmenter, batch: Sequence[Pair], matrix: ConfusionMatrix) -> str | None:
+    """Adds a batch to the matrix; where memory does not suffice, nothing, and says what lacked."""
+    pictures = np.stack([picture for picture, _ in batch])
+    try:
+        labels = torch.from_numpy(np.stack([labels for _, labels in batch]))
+        labels = labels.to(segmenter.input_mean.device)
+        matrix.add(labels, _predicted(segmenter, pictures, (labels.shape[1], labels.shape[2])))
+    except torch.OutOfMemoryError as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def _smaller(batch: Sequence[Pair], device: torch.device, lack: str) -> int:
+    """Half a batch that did not fit.
+
+    Raises:
+        OutOfMemoryError: It was a single image.
+    """
+    if len(batch) > 1:
+        return len(batch) // 2
+    (height, width), (rows, columns) = batch[0][0].shape[:2], batch[0][1].shape
+    raise OutOfMemoryError(
+        f"{device} ran out of memory with one image of {height}×{width} pixels, scored at "
+        f"{rows}×{columns}: let images go through the network at a smaller image_size ({lack})"
+    )
 
 
 def _predicted(segmenter: Segmenter, images: npt.NDArray[np.uint8], size: Size) -> Tensor:

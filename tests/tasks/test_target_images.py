@@ -76,3 +76,12 @@ def test_a_prior_of_another_size_is_named(targets, size):
     text = str(told.value)
     assert "the static prior of a is 10×15 pixels" in text
     assert "its image 20×30: run `crosscity priors` again" in text
+
+
+def test_images_of_several_sizes_are_named_with_what_to_do(targets, monkeypatch):
+    monkeypatch.setitem(IMAGES, "d", RANDOM.integers(0, 256, (24, 30, 3), dtype=np.uint8))
+    found = targets()
+    assert found.images([0, 1]).shape == (2, 20, 30, 3)
+    with pytest.raises(InputError, match=r"d is 24×30 pixels high and wide, a 20×30.*image_size"):
+        found.images([0, 3])
+    assert targets(size=(10, 15)).images([0, 3]).shape == (2, 10, 15, 3)

@@ -247,6 +247,17 @@ def test_a_device_too_small_for_one_image_says_so() -> None:
         training.advance(1)
 
 
+def test_one_of_several_processes_does_not_look_for_a_batch_that_fits() -> None:
+    """The others would wait for its gradients for ever."""
+    training = adaptation(batch_size=8)
+    training.engine.ranks = 2  # type: ignore[misc]
+    Meddled(training, limit=7)
+    training.probe = SmallDevice(10**9)  # type: ignore[assignment]
+    with pytest.raises(OutOfMemoryError, match="batch_size 8 a process: halve it and double"):
+        training.advance(1)
+    assert training.probe.tried == []  # type: ignore[attr-defined]
+
+
 def test_supervised_training_tells_the_batch_that_fits_too() -> None:
     settings = PretrainingSettings(steps=3, batch_size=8)
     training = Pretraining(pretrained(), SOURCE, settings, seed=0)

@@ -81,3 +81,27 @@ def test_divergence_names_the_step() -> None:
         segmenter.classifier.weight.fill_(float("inf"))
     with pytest.raises(DivergedError, match="task loss of step 4 is nan"):
         training.advance(1)
+
+
+def test_a_last_step_that_ruins_the_segmenter_is_noticed() -> None:
+    """Its loss was still finite; the weights may be so too, and yet no prediction is."""
+    segmenter = build_segmenter("compact", OPTIONS, seed=0)
+    settings = PretrainingSettings(steps=1, batch_size=2, learning_rate=1e36, warm_up=0)
+    training = Pretraining(segmenter, coloured_scenes(3, 1), settings, seed=0)
+    with pytest.raises(DivergedError, match="after the last step, 0, the segmenter predicts"):
+        training.advance(1)
+
+
+def test_the_look_at_the_outcome_changes_nothing() -> None:
+    found = []
+    for steps in (3, 4):  # the look comes after the third step, and then only after the fourth
+        settings = PretrainingSettings(steps=steps, batch_size=2, schedule="constant")
+        training = Pretraining(
+            build_segmenter("compact", OPTIONS, seed=0), coloured_scenes(3, 1), settings, seed=0
+        )
+        training.advance(3)
+        modes = [module.training for module in training.segmenter.modules()]
+        found.append((training.state().tensors, modes))
+    assert found[0][1] == found[1][1]
+    for name, tensor in found[0][0].items():
+        assert torch.equal(tensor, found[1][0][name]), name

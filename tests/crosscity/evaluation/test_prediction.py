@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from crosscity.adaptation import LabelledArrays
+from crosscity.adaptation import LabelledArrays, OutOfMemoryError
 from crosscity.evaluation import confusion_matrix, evaluate, predict
 from crosscity.resizing import resized_image
 from crosscity.segmenters import build_segmenter, image_tensor
@@ -112,3 +112,43 @@ def test_other_sizes_are_an_option() -> None:
             truth[None, rows[:, None], columns], predict(SEGMENTER, small, size=(10, 20)), 19
         )
     assert np.abs(found - expected).sum() <= 4
+
+
+class SmallDevice:
+    """In place of a segmenter's features: memory for so many images at once and no more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, images: int) -> None:
+        self.images, self.sizes = images, list[int]()
+        self._features = SEGMENTER.features
+        monkeypatch.setattr(SEGMENTER, "features", self)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(len(images))
+        if len(images) > self.images:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore lines")
+        return self._features(images)
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 4])
+def test_what_does_not_fit_is_predicted_in_smaller_batches(
+    monkeypatch: pytest.MonkeyPatch, images: int
+) -> None:
+    expected = evaluate(SEGMENTER, IMAGES, 5)
+    device = SmallDevice(monkeypatch, images)
+    seen: list[int] = []
+    found = evaluate(SEGMENTER, IMAGES, 5, on_batch=seen.append)
+    assert np.abs(found - expected).sum() <= 4
+    assert found.sum() == expected.sum()
+    assert seen == [5]
+    fitting = device.sizes[1:] if images >= 2 else device.sizes[2:]
+    assert max(fitting) <= images
+    assert sum(fitting) == 5
+
+
+def test_a_device_too_small_for_an_image_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    SmallDevice(monkeypatch, 0)
+    with pytest.raises(OutOfMemoryError) as told:
+        evaluate(SEGMENTER, IMAGES, 5)
+    text = str(told.value)
+    assert text.startswith("cpu ran out of memory with one image of 18×30 pixels, scored at 18×30")
+    assert "\n" not in text
