@@ -170,6 +170,10 @@ def _settings(case: Case, batch: int) -> AdaptationSettings:
         flip=False,
         steps=10_000,
         on_collapse="warn",
+        # The paper's step, which the plain script takes; both have no more than that.
+        label_shift=False,
+        teacher_momentum=0.0,
+        schedule="constant",
     )
 
 

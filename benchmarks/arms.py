@@ -81,6 +81,7 @@ def main(
     seed: Annotated[list[int], typer.Option(help="Seeds of the trainings.")] = [0, 1, 2, 3, 4],  # noqa: B006
     pairs: Annotated[int, typer.Option(help="Training pairs a city.")] = 200,
     test: Annotated[int, typer.Option(help="Test images a city.")] = 400,
+    truth: Annotated[int, typer.Option(help="Seeds, the first, of the arm with true labels.")] = 3,
     processes: Annotated[int, typer.Option(help="Each works on one core.")] = 2,
     work: Annotated[Path, typer.Option(help="Folder of unfinished work.")] = Path(
         ".crosscity/arms"
@@ -102,13 +103,15 @@ def main(
         data = [(_city_images, (work, name, pairs, test)) for name in city]
         run([(_source_images, (work,)), *data])
         run([(_pretrain, (work, one)) for one in seed])
-        run([(_adapt, (work, name, one, arm)) for one in seed for name in city for arm in ARMS])
-    rows = [
-        json.loads(row_path(work, name, one, arm).read_text(encoding="utf-8"))
-        for name in city
-        for one in seed
-        for arm in ARMS
-    ]
+        wanted = [
+            (work, name, one, arm)
+            for one in seed
+            for name in city
+            for arm in ARMS
+            if arm != WITH_TRUTH or one in seed[:truth]
+        ]
+        run([(_adapt, call) for call in wanted])
+    rows = [json.loads(row_path(*call).read_text(encoding="utf-8")) for call in wanted]
     output.mkdir(parents=True, exist_ok=True)
     (output / "arms.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     text = report(rows)
@@ -268,7 +271,8 @@ def report(rows: Sequence[Row]) -> str:
     images = sorted({row["images"] for row in rows})
     lines = [
         f"mIoU in percent (13 classes, `score13`, {images[0]} test images a city), mean ± standard "
-        f"deviation over {len(seeds)} seeds; columns of several cities are of the cities' mean.",
+        f"deviation over {len(seeds)} seeds ({WITH_TRUTH}: "
+        f"{len(_run(rows, seeds, WITH_TRUTH))}); columns of several cities are of the cities' mean.",
         "",
         *_table(
             columns,
@@ -308,25 +312,38 @@ def _table(
     return lines
 
 
+def _scores(rows: Sequence[Row], arm: str) -> dict[tuple[str, int], float]:
+    return {(row["city"], row["seed"]): row["miou"] for row in rows if row["arm"] == arm}
+
+
+def _run(rows: Sequence[Row], seeds: Sequence[int], *arms: str) -> list[int]:
+    """The seeds that all of these arms were run with."""
+    runs = [{seed for _, seed in _scores(rows, arm)} for arm in arms]
+    return [seed for seed in seeds if all(seed in found for found in runs)]
+
+
 def _values(
     rows: Sequence[Row], cities: Sequence[str], seeds: Sequence[int], arm: str
 ) -> list[float]:
     """Of every seed, the mean over the cities, in percent."""
-    found = {(row["city"], row["seed"]): row["miou"] for row in rows if row["arm"] == arm}
+    found = _scores(rows, arm)
     return [100 * statistics.mean(found[city, seed] for city in cities) for seed in seeds]
 
 
 def _spread(rows: Sequence[Row], cities: Sequence[str], seeds: Sequence[int], arm: str) -> str:
-    values = _values(rows, cities, seeds, arm)
+    values = _values(rows, cities, _run(rows, seeds, arm), arm)
     deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{deviation}"
+    return f"{statistics.mean(values):.1f}{deviation}" if values else "–"
 
 
 def _difference(
     rows: Sequence[Row], cities: Sequence[str], seeds: Sequence[int], arm: str, other: str
 ) -> str:
-    one, two = (_values(rows, cities, seeds, name) for name in (arm, other))
+    both = _run(rows, seeds, arm, other)
+    one, two = (_values(rows, cities, both, name) for name in (arm, other))
     gains = [a - b for a, b in zip(one, two, strict=True)]
+    if not gains:
+        return "–"
     mean = statistics.mean(gains)
     if len(gains) < 2:
         return f"{mean:+.1f}"
