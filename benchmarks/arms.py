@@ -271,8 +271,8 @@ def report(rows: Sequence[Row]) -> str:
     images = sorted({row["images"] for row in rows})
     lines = [
         f"mIoU in percent (13 classes, `score13`, {images[0]} test images a city), mean ± standard "
-        f"deviation over {len(seeds)} seeds ({WITH_TRUTH}: "
-        f"{len(_run(rows, seeds, WITH_TRUTH))}); columns of several cities are of the cities' mean.",
+        f"deviation over {len(seeds)} seeds ({len(_run(rows, seeds, WITH_TRUTH))} for {WITH_TRUTH}"
+        "); columns of several cities are of the cities' mean.",
         "",
         *_table(
             columns,
