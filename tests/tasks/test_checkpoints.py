@@ -206,7 +206,8 @@ def test_images_go_through_the_network_at_the_size_asked_for(workspace, monkeypa
     extract = CompactSegmenter.extract
 
     def spied(self, images):
-        seen.add(tuple(images.shape[-2:]))
+        if images.std() > 0:  # a grey square is what the outcome is checked with
+            seen.add(tuple(images.shape[-2:]))
         return extract(self, images)
 
     monkeypatch.setattr(CompactSegmenter, "extract", spied)
