@@ -11,7 +11,13 @@ from flows.extract_priors import extract_priors
 from flows.harvest_city import harvest_city
 from tasks.priors import harvested
 from tasks.promotion import has_labels, promote
-from tasks.safeguard import earlier_segmenter, judge_adaptation, keep_earlier, looks_harmful
+from tasks.safeguard import (
+    earlier_segmenters,
+    is_heeded,
+    judge_adaptation,
+    keep_earlier,
+    looks_harmful,
+)
 from tasks.workspace import DEFAULT_CATALOG
 
 
@@ -42,10 +48,11 @@ def readapt_city(
     adapted = adapt_city(city=city, arm=arm, seed=seed, catalog=catalog)
     if has_labels(city, catalog):
         evaluate_city(city=city, arm=arm, seed=seed, catalog=catalog)
-    earlier = earlier_segmenter(adapted, arm, city, catalog)
-    if earlier is not None:
+    for earlier in earlier_segmenters(adapted, arm, city, catalog):
         imagery, pairs = harvested(city, catalog)
         judged = judge_adaptation(adapted, earlier, imagery, pairs, city, catalog)
-        if looks_harmful(judged, city, catalog):
-            return keep_earlier(earlier, adapted, judged, city, catalog)
+        if looks_harmful(judged, catalog):
+            if is_heeded(city, catalog):
+                return keep_earlier(earlier, adapted, judged, city, catalog)
+            break
     return promote(adapted, city, catalog)

@@ -48,7 +48,7 @@ from tasks.tables import Row, read_rows, write_rows
 from tasks.training import on_device, training_of
 from tasks.workspace import open_workspace
 
-SAFEGUARD_VERSION: Final = f"1-safeguard.{safeguard_module.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
+SAFEGUARD_VERSION: Final = f"2-safeguard.{safeguard_module.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
 MOST_PAIRS: Final = 48
 """Training pairs that are looked at: some minutes for the largest pictures, seconds for the
 demo's; twice as many would narrow the interval by a third."""
@@ -73,27 +73,28 @@ class PairSeen:
     reason: str | None = None
 
 
-def earlier_segmenter(
+def earlier_segmenters(
     adapted: ArtifactRef, arm: str, city: str, catalog: str
-) -> ArtifactRef | None:
-    """What an adaptation must not be worse than; ``None`` where there is nothing to judge.
+) -> list[ArtifactRef]:
+    """What an adaptation must not be worse than; empty where there is nothing to judge.
 
-    That is the promoted segmenter, or, where none was promoted or it has other classes, the
-    pre-trained one that the adaptation started from. Fine-tuning is not judged: labels of the city
-    say more than what can be seen without, and move the predicted classes on purpose.
+    That is the pre-trained segmenter that the adaptation started from, so that what falls a little
+    with every adaptation does not add up, and the promoted one, where there is one with the same
+    classes. Fine-tuning is not judged: labels of the city say more than what can be seen without,
+    and move the predicted classes on purpose.
     """
     workspace = open_workspace(catalog)
     store = workspace.store
     if arm not in UNLABELLED_ARMS or training_of(workspace, city).safeguard.mode == "off":
-        return None
+        return []
     promoted = store.current("promoted", city)
     if promoted == adapted:
-        return None
+        return []
     start = _started_from(store, adapted)
-    if promoted is None:
-        return start
+    if promoted is None or promoted == start:
+        return [start]
     comparable = class_names_of(store, promoted) == class_names_of(store, adapted)
-    return promoted if comparable else start
+    return [start, promoted] if comparable else [start]
 
 
 @artifact_task("judge adaptation", run_name="judge the adaptation of {city}")
@@ -134,7 +135,7 @@ def judge_adaptation(
         write_rows(draft, "pairs.parquet", [_row(each) for each in seen], SAFEGUARD)
         failed = sum(each.reason is not None for each in seen)
         signals = _compared(seen, networks[0].class_names, city)
-        draft.summary = _summary(signals, limits, failed)
+        draft.summary = _summary(signals, limits, failed, earlier)
 
     made = make_once(
         workspace.store,
@@ -155,11 +156,14 @@ def judge_adaptation(
     return made
 
 
-def looks_harmful(judged: ArtifactRef, city: str, catalog: str) -> bool:
-    """Whether the earlier segmenter is to stay: the verdict says so, and the catalog heeds it."""
-    workspace = open_workspace(catalog)
-    heeded = training_of(workspace, city).safeguard.mode == "keep"
-    return heeded and workspace.store.manifest(judged).summary["keep"] == "before"
+def looks_harmful(judged: ArtifactRef, catalog: str) -> bool:
+    """Whether the verdict is for the earlier segmenter."""
+    return bool(open_workspace(catalog).store.manifest(judged).summary["keep"] == "before")
+
+
+def is_heeded(city: str, catalog: str) -> bool:
+    """Whether the catalog lets a verdict of harm keep the earlier segmenter."""
+    return training_of(open_workspace(catalog), city).safeguard.mode == "keep"
 
 
 @task(
@@ -174,8 +178,9 @@ def keep_earlier(
     """Leaves the promoted segmenter, or promotes the pre-trained one where there is none; says so.
 
     A promoted segmenter of other classes, which the adaptation could not be compared with, stays
-    too: a new one that looks harmful is no reason to take what is in use out of it. Emits the event
-    `adaptation.rejected`, on which an automation can tell somebody.
+    too: a new one that looks harmful is no reason to take what is in use out of it. The event
+    `adaptation.rejected`, on which an automation can tell somebody, is emitted once a judgement: a
+    schedule that finds the same adaptation again has no news.
 
     Returns:
         The segmenter that is promoted now.
@@ -187,6 +192,8 @@ def keep_earlier(
         promoted = earlier
     summary: dict[str, Any] = dict(store.manifest(judged).summary)
     _log(logging.WARNING, f"{city}: {summary['sentence']} Promoted is {promoted.uri}.")
+    if store.current("rejected", city) == judged:
+        return promoted
     emit_event(
         event=ADAPTATION_REJECTED,
         resource={"prefect.resource.id": f"crosscity.city.{city}"},
@@ -200,6 +207,8 @@ def keep_earlier(
             },
         },
     )
+    # Afterwards: killed in between, it is rather announced twice than never.
+    store.set_current("rejected", city, judged)
     return promoted
 
 
@@ -291,29 +300,34 @@ def _row(seen: PairSeen) -> Row:
     }
 
 
-def _summary(signals: Signals, limits: SafeguardLimits, failed: int) -> dict[str, Any]:
+def _summary(
+    signals: Signals, limits: SafeguardLimits, failed: int, earlier: ArtifactRef
+) -> dict[str, Any]:
     found = verdict(signals, limits)
     unseen = f" {failed} more pairs could not be looked at." if failed else ""
     return {
         "keep": found.keep,
         "reasons": list(found.reasons),
-        "sentence": _sentence(found, signals) + unseen,
+        "sentence": _sentence(found, signals, earlier) + unseen,
         "failed": failed,
         "signals": _jsonable(asdict(signals)),
         "vanished": vanished_classes(signals, limits),
     }
 
 
-def _sentence(found: Verdict, signals: Signals) -> str:
+def _sentence(found: Verdict, signals: Signals, earlier: ArtifactRef) -> str:
+    other = "the pre-trained segmenter" if earlier.kind == "segmenter" else "the one in use"
     if found.keep == "before":
-        return "The adaptation looks harmful without any label. " + " ".join(found.reasons)
+        reasons = " ".join(found.reasons)
+        return f"The adaptation looks harmful without any label, compared with {other}. {reasons}"
     agreed = (
         f"kappa of the two times {signals.kappa.before:.3f} before, {signals.kappa.after:.3f} after"
         if signals.points
         else "no static point to compare the two times at"
     )
     return (
-        f"The adaptation shows no harm on {signals.pairs} pairs without labels: {agreed}, "
+        f"The adaptation shows no harm on {signals.pairs} pairs without labels, compared with "
+        f"{other}: {agreed}, "
         f"the predicted classes drifted by {signals.drift:.3f} bit."
     )
 

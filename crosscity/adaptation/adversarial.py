@@ -44,6 +44,7 @@ from crosscity.adaptation.task_loss import (
     class_pixels,
     class_weights,
     missing_classes,
+    shown_classes,
     task_loss,
 )
 from crosscity.adaptation.training import (
@@ -133,9 +134,10 @@ class Adaptation(Training):
         self.settings = settings
         self._batches_of(source, target, readers)
         counted = class_pixels(source, segmenter.n_classes)
-        self._remarks = missing_classes(counted, segmenter.class_names, "source")
+        shown = shown_classes(source, counted)
+        self._remarks = missing_classes(shown, segmenter.class_names, "source")
         # A class that the source never shows has nothing to be aligned with.
-        self._in_source = torch.from_numpy(counted > 0).to(self.device).reshape(1, -1, 1, 1)
+        self._in_source = torch.from_numpy(shown).to(self.device).reshape(1, -1, 1, 1)
         weights = class_weights(counted, settings.class_balance)
         self._class_weights = None if weights is None else weights.to(self.device)
         self._static_classes = static_class_indices(segmenter.class_names)

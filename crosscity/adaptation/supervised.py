@@ -21,6 +21,7 @@ from crosscity.adaptation.task_loss import (
     class_pixels,
     class_weights,
     missing_classes,
+    shown_classes,
     task_loss,
 )
 from crosscity.adaptation.training import (
@@ -71,7 +72,8 @@ class SupervisedTraining(Training):
             stride=self.engine.ranks,
         )
         counted = class_pixels(source, segmenter.n_classes)
-        self._remarks = missing_classes(counted, segmenter.class_names, "source")
+        shown = shown_classes(source, counted)
+        self._remarks = missing_classes(shown, segmenter.class_names, "source")
         weights = class_weights(counted, settings.class_balance)
         self._class_weights = None if weights is None else weights.to(self.device)
         self._optimiser = _optimiser(segmenter, settings)

@@ -58,25 +58,48 @@ def class_pixels(source: LabelledImages, n_classes: int) -> npt.NDArray[np.int64
     Raises:
         ValueError: Labels that are no classes.
     """
-    counted = np.unique(np.linspace(0, len(source) - 1, _COUNTED_IMAGES).round().astype(int))
     counts = np.zeros(n_classes, dtype=np.int64)
-    for index in counted.tolist():
-        labels = source.labels([index])
-        check_label_values(labels, [index], n_classes)
-        counts += np.bincount(labels[labels != VOID], minlength=n_classes)
+    for index in _counted(source):
+        counts += _pixels_of(source, index, n_classes)
     return counts
 
 
+def shown_classes(source: LabelledImages, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which classes some image of the set shows.
+
+    A rare class may be on none of the images that were counted, so the others are looked at too,
+    until every class has been found.
+
+    Args:
+        source: The labelled images.
+        counts: (C,) `class_pixels` of the same set.
+
+    Returns:
+        (C,) bool.
+
+    Raises:
+        ValueError: Labels that are no classes.
+    """
+    shown = counts > 0
+    counted = set(_counted(source))
+    for index in range(len(source)):
+        if shown.all():
+            break
+        if index not in counted:
+            shown |= _pixels_of(source, index, len(counts)) > 0
+    return shown
+
+
 def missing_classes(
-    counts: npt.NDArray[np.int64], class_names: Sequence[str], which: str
+    shown: npt.NDArray[np.bool_], class_names: Sequence[str], which: str
 ) -> tuple[str, ...]:
     """A sentence that names the classes without a pixel; none where every class has some."""
-    missing = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+    missing = [name for name, some in zip(class_names, shown, strict=True) if not some]
     if not missing:
         return ()
     return (
-        f"the {which} set has no pixel of {', '.join(missing)} (on up to {_COUNTED_IMAGES} images, "
-        "spread evenly): nothing is learned of what is not there",
+        f"the {which} set has no pixel of {', '.join(missing)}: nothing is learned of what is not "
+        "there",
     )
 
 
@@ -95,3 +118,17 @@ def class_weights(counts: npt.NDArray[np.int64], balance: float) -> Tensor | Non
     weights = frequency**-balance
     weights /= (weights * frequency).sum() / frequency.sum()
     return torch.from_numpy(weights).float()
+
+
+def _counted(source: LabelledImages) -> list[int]:
+    """Indices of the images whose pixels are counted."""
+    spread = np.linspace(0, len(source) - 1, _COUNTED_IMAGES).round().astype(int)
+    counted: list[int] = np.unique(spread).tolist()
+    return counted
+
+
+def _pixels_of(source: LabelledImages, index: int, n_classes: int) -> npt.NDArray[np.int64]:
+    """(C,) pixels of each class on one image."""
+    labels = source.labels([index])
+    check_label_values(labels, [index], n_classes)
+    return np.bincount(labels[labels != VOID], minlength=n_classes)

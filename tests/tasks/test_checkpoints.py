@@ -259,7 +259,7 @@ def test_a_source_without_pixels_of_a_class_is_told(workspace, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "LABELS", without)
     trained = carry_out(job(workspace), workspace)
     (said,) = trained.summary["remarks"]
-    assert said.startswith("the source set has no pixel of bus ")
+    assert said.startswith("the source set has no pixel of bus:")
 
 
 def test_an_empty_source_set_is_told(workspace):

@@ -9,7 +9,7 @@ import pytest
 from adapters.store import ArtifactRef, Store
 from crosscity.labels import CLASSES
 from tasks.errors import InputError
-from tasks.safeguard import earlier_segmenter, keep_earlier, sampled_pairs
+from tasks.safeguard import earlier_segmenters, keep_earlier, sampled_pairs
 from tasks.segmenters import fresh_segmenter, write_segmenter
 
 NAMES = [road_class.name for road_class in CLASSES]
@@ -37,16 +37,16 @@ def world(write_catalog, tmp_path):
 
 def test_the_first_adaptation_is_compared_with_what_it_started_from(world):
     catalog, _, start, adapted = world
-    assert earlier_segmenter(adapted, "full", "tokyo", catalog) == start
+    assert earlier_segmenters(adapted, "full", "tokyo", catalog) == [start]
 
 
-def test_a_later_one_is_compared_with_the_one_in_use(world):
+def test_a_later_one_is_compared_with_the_one_in_use_too(world):
     catalog, store, start, adapted = world
     used = network(store, "adaptation", "aused", {"segmenter": start}, NAMES)
     store.set_current("promoted", "tokyo", used)
-    assert earlier_segmenter(adapted, "full", "tokyo", catalog) == used
+    assert earlier_segmenters(adapted, "full", "tokyo", catalog) == [start, used]
     store.set_current("promoted", "tokyo", adapted)
-    assert earlier_segmenter(adapted, "full", "tokyo", catalog) is None
+    assert earlier_segmenters(adapted, "full", "tokyo", catalog) == []
 
 
 def test_one_in_use_of_other_classes_is_not_compared_with_but_stays(world, monkeypatch):
@@ -55,7 +55,7 @@ def test_one_in_use_of_other_classes_is_not_compared_with_but_stays(world, monke
     monkeypatch.setattr("tasks.safeguard.emit_event", lambda **event: events.append(event))
     used = network(store, "adaptation", "aused", {"segmenter": start}, NAMES[:13])
     store.set_current("promoted", "tokyo", used)
-    assert earlier_segmenter(adapted, "full", "tokyo", catalog) == start
+    assert earlier_segmenters(adapted, "full", "tokyo", catalog) == [start]
     with store.draft("safeguard", "tokyo", "ajudged", inputs={}, parameters={}, version="1") as d:
         (d.path / "pairs.parquet").write_bytes(b"none")
         d.summary = {"sentence": "It looks harmful.", "reasons": ["It does."]}
@@ -64,12 +64,27 @@ def test_one_in_use_of_other_classes_is_not_compared_with_but_stays(world, monke
     assert [event["payload"]["reasons"] for event in events] == [["It does."]]
 
 
+def test_a_rejection_is_announced_once(world, monkeypatch):
+    catalog, store, start, adapted = world
+    events: list[dict[str, Any]] = []
+    monkeypatch.setattr("tasks.safeguard.emit_event", lambda **event: events.append(event))
+    judged = []
+    for key in ("afirst", "asecond"):
+        with store.draft("safeguard", "tokyo", key, inputs={}, parameters={}, version="1") as d:
+            (d.path / "pairs.parquet").write_bytes(b"none")
+            d.summary = {"sentence": "It looks harmful.", "reasons": [key]}
+        judged.append(d.ref)
+    for ref in (judged[0], judged[0], judged[1], judged[1]):
+        assert keep_earlier.fn(start, adapted, ref, "tokyo", catalog) == start
+    assert [event["payload"]["reasons"] for event in events] == [["afirst"], ["asecond"]]
+
+
 def test_fine_tuning_and_a_switched_off_safeguard_are_not_judged(world, write_catalog, tmp_path):
     catalog, _, _, adapted = world
-    assert earlier_segmenter(adapted, "fine_tuned", "tokyo", catalog) is None
+    assert earlier_segmenters(adapted, "fine_tuned", "tokyo", catalog) == []
     off = {"demo": {"safeguard": {"mode": "off"}}}
     catalog = str(write_catalog(tmp_path, trainings=off))
-    assert earlier_segmenter(adapted, "full", "tokyo", catalog) is None
+    assert earlier_segmenters(adapted, "full", "tokyo", catalog) == []
 
 
 def test_a_start_that_was_deleted_is_told(world, tmp_path):
@@ -78,7 +93,7 @@ def test_a_start_that_was_deleted_is_told(world, tmp_path):
     gone = network(elsewhere, "segmenter", "agone", {}, NAMES[::-1])
     adapted = network(store, "adaptation", "aorphan", {"segmenter": gone}, NAMES)
     with pytest.raises(InputError, match="is gone from the store: run `crosscity pretrain` again"):
-        earlier_segmenter(adapted, "full", "tokyo", catalog)
+        earlier_segmenters(adapted, "full", "tokyo", catalog)
 
 
 def test_pairs_are_drawn_from_the_training_places_the_same_each_time():

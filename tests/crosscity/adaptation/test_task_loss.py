@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from crosscity.adaptation.task_loss import (
     class_pixels,
     class_weights,
     missing_classes,
+    shown_classes,
     task_loss,
 )
 
@@ -100,6 +103,31 @@ def test_class_weights_follow_frequencies() -> None:
 
 def test_classes_without_a_pixel_are_named() -> None:
     names = ["road", "bus", "sky"]
-    (said,) = missing_classes(np.array([3, 0, 0]), names, "source")
-    assert said.startswith("the source set has no pixel of bus, sky ")
-    assert missing_classes(np.array([3, 1, 9]), names, "source") == ()
+    (said,) = missing_classes(np.array([True, False, False]), names, "source")
+    assert said.startswith("the source set has no pixel of bus, sky:")
+    assert missing_classes(np.array([True, True, True]), names, "source") == ()
+
+
+def test_a_class_on_a_single_image_of_many_is_found() -> None:
+    labels = np.zeros((600, 1, 2), dtype=np.uint8)
+    labels[8, 0, 0] = 1  # not among the 256 that are counted
+    source = LabelledArrays(np.zeros((600, 1, 2, 3), dtype=np.uint8), labels)
+    counts = class_pixels(source, 3)
+    assert counts.tolist() == [512, 0, 0]
+    assert shown_classes(source, counts).tolist() == [True, True, False]
+
+
+def test_no_more_images_are_looked_at_than_it_takes() -> None:
+    labels = np.zeros((600, 1, 3), dtype=np.uint8)
+    labels[:, 0] = [0, 1, 2]
+
+    class Counting(LabelledArrays):
+        asked = 0
+
+        def labels(self, indices: Sequence[int]) -> np.ndarray:
+            Counting.asked += len(indices)
+            return super().labels(indices)
+
+    source = Counting(np.zeros((600, 1, 3, 3), dtype=np.uint8), labels)
+    assert shown_classes(source, class_pixels(source, 3)).all()
+    assert Counting.asked == 256
