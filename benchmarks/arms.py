@@ -49,6 +49,7 @@ from crosscity.adaptation import (
     TargetArrays,
 )
 from crosscity.adaptation.prior_refinement import refine_by_prior
+from crosscity.adaptation.task_loss import class_pixels, class_weights
 from crosscity.evaluation import evaluate, score
 from crosscity.labels import CROSS_CITY_CLASSES
 from crosscity.segmenters import Segmenter, build_segmenter
@@ -68,7 +69,9 @@ WITHOUT_PRIOR: Final = "self_training_without_prior"
 """What the prior gives to self-training, seen by leaving it out."""
 WITH_TRUTH: Final = "ga_ca_with_true_labels"
 """What predicted labels cost class-wise alignment: here it sees the target's true ones instead."""
-ARMS: Final = ("pretrained", *ADAPTED, WITHOUT_PRIOR, WITH_TRUTH, "fine_tuned")
+BALANCED: Final = "pretrained_balanced"
+"""What it costs when predictions keep the class weights of the loss: nothing else is changed."""
+ARMS: Final = ("pretrained", BALANCED, *ADAPTED, WITHOUT_PRIOR, WITH_TRUTH, "fine_tuned")
 # Two-sided 95 % quantiles of Student's t for 1 to 9 degrees of freedom.
 T_QUANTILES: Final = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
@@ -193,6 +196,9 @@ def _train(work: Path, city: str, seed: int, arm: str, segmenter: Segmenter) -> 
     training: Adaptation | FineTuning
     if arm == "pretrained":
         return
+    if arm == BALANCED:
+        _keep_class_weights(segmenter, labelled(work / "source.npz"))
+        return
     if arm == "fine_tuned":
         found = loaded(work / f"{city}-train.npz")
         chosen = slice(0, 180, 2)  # 90 places, at their first time
@@ -214,6 +220,15 @@ def _train(work: Path, city: str, seed: int, arm: str, segmenter: Segmenter) -> 
             training.advance(training.total_steps)
         return
     training.advance(training.total_steps)
+
+
+def _keep_class_weights(segmenter: Segmenter, source: LabelledArrays) -> None:
+    """Lets a segmenter predict what `balanced_predictions` would have made of it."""
+    counts = class_pixels(source, segmenter.n_classes)
+    weights = class_weights(counts, PretrainingSettings().class_balance)
+    if weights is not None:
+        with torch.no_grad():
+            segmenter.get_parameter("classifier.bias").add_(weights.log())
 
 
 def _truth(phi: Tensor, labels: Tensor, _static: Sequence[int]) -> Tensor:

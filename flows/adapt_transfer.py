@@ -27,8 +27,9 @@ def adapt_transfer(
 
     Args:
         transfer: A transfer of the catalog.
-        arm: "pretrained" (nothing is adapted), "control", "bn", "ga", "ga_ca", or "fine_tuned",
-            which trains on the target's labels as the upper bound.
+        arm: "pretrained" (nothing is adapted), "control", "bn", "ga", "ga_ca",
+            "self_training" (with predicted labels that no prior refines), or "fine_tuned", which
+            trains on the target's labels as the upper bound.
         seed: Fixes the trainings.
         catalog: Path of the catalog.
 

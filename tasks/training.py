@@ -15,7 +15,6 @@ from adapters.catalog import Training as TrainingEntry
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity.adaptation import ALGORITHM_VERSION as ADAPTATION_VERSION
 from crosscity.adaptation import (
-    ARMS_WITH_PRIOR,
     FINE_TUNING_PRESETS,
     PRESETS,
     FineTuningSettings,
@@ -145,7 +144,7 @@ def adapt_transfer(
 ) -> Made:
     """Adapts a pre-trained segmenter to the images of another data set (paper, Sec. 5.4)."""
     workspace = open_workspace(catalog)
-    if arm in ARMS_WITH_PRIOR:
+    if arm == "full":
         raise InputError(f"transfers.{transfer} has no pairs of images, so no static prior")
     entry = workspace.catalog.trainings[workspace.transfer(transfer).training]
     inputs = {"segmenter": segmenter, **digests(source)}

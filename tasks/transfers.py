@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 from adapters.catalog import Transfer
-from crosscity.adaptation import ARMS_WITH_PRIOR
 from tasks.errors import InputError
 from tasks.workspace import open_workspace
 
-TRANSFER_ARMS: Final = ("pretrained", "control", "bn", "ga", "ga_ca", "fine_tuned")
-"""Every arm but those with the static prior, which needs pairs of images."""
+TRANSFER_ARMS: Final = (
+    "pretrained",
+    "control",
+    "bn",
+    "ga",
+    "ga_ca",
+    "self_training",
+    "fine_tuned",
+)
+"""Every arm but `full`: the static prior needs pairs of images. Self-training takes the predicted
+labels as they are."""
 
 
 def sets_of(transfer: str, catalog: str) -> Transfer:
@@ -21,7 +29,7 @@ def sets_of(transfer: str, catalog: str) -> Transfer:
 def check_transfer_arm(arm: str, transfer: str, catalog: str) -> None:
     """Fails before any work where the transfer or the arm is not there."""
     open_workspace(catalog).transfer(transfer)
-    if arm in ARMS_WITH_PRIOR:
+    if arm == "full":
         raise InputError(
             f"transfers.{transfer} has no pairs of images and so no static prior: the arm {arm!r} "
             "is for cities"

@@ -393,7 +393,12 @@ class Adaptation(Training):
         height, width = view.batch.labels.shape[-2:]
         logits = self.segmenter.classify(view.source_features)
         upsampled = self.segmenter.upsample(logits, (height, width))
-        loss = task_loss(upsampled, view.batch.labels, self._class_weights)
+        loss = task_loss(
+            upsampled,
+            view.batch.labels,
+            self._class_weights,
+            balanced_predictions=self.settings.balanced_predictions,
+        )
         self._record("task_loss", loss)
         if self._global is not None:
             loss = loss + row["lambda_global"] * self._global_loss(self._global, view)

@@ -111,7 +111,12 @@ class SupervisedTraining(Training):
             images, labels = self._source.batch(number, self.settings.batch_size)
             with self.engine.autocast():
                 logits = self.segmenter(images)
-                loss = task_loss(logits, labels, self._class_weights)
+                loss = task_loss(
+                    logits,
+                    labels,
+                    self._class_weights,
+                    balanced_predictions=self.settings.balanced_predictions,
+                )
             self._record("task_loss", loss)
             self._record("task_accuracy", pixel_accuracy(logits, labels))
             self.engine.backward(loss / self.settings.accumulation)

@@ -16,15 +16,26 @@ from crosscity.labels import VOID
 _COUNTED_IMAGES = 256
 
 
-def task_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+def task_loss(
+    logits: Tensor,
+    labels: Tensor,
+    class_weights: Tensor | None = None,
+    *,
+    balanced_predictions: bool = True,
+) -> Tensor:
     """Pixel cross entropy on source images (paper, L_task of eq. 1).
 
-    L_task = -Σ_i w_{y_i} log softmax(x_i)_{y_i} / Σ_i w_{y_i}, over the pixels i that are not void.
+    L_task = -Σ_i w_{y_i} log softmax(z_i)_{y_i} / Σ_i w_{y_i}, over the pixels i that are not void,
+    with z the logits x, or x + log w. What is smallest for softmax(z) is the distribution
+    proportional to w_c p(c | image): with z = x the network itself overrates what weighs much, and
+    with z = x + log w its softmax stays p(c | image) (Menon et al., Long-tail learning via logit
+    adjustment, ICLR 2021, read backwards).
 
     Args:
-        logits: B×C×H×W.
+        logits: B×C×H×W, x.
         labels: B×H×W int64 class indices, 255 where void.
-        class_weights: C, or ``None`` for w = 1.
+        class_weights: C, above 0, or ``None`` for w = 1.
+        balanced_predictions: Whether z = x.
 
     Returns:
         The loss; 0, with gradient 0, if every pixel is void.
@@ -34,6 +45,8 @@ def task_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = Non
             f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} differ in size: "
             "upsample the logits to the labels"
         )
+    if class_weights is not None and not balanced_predictions:
+        logits = logits + class_weights.log().reshape(1, -1, 1, 1)
     total = functional.cross_entropy(
         logits, labels, weight=class_weights, ignore_index=VOID, reduction="sum"
     )

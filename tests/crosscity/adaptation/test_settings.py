@@ -38,7 +38,14 @@ def test_every_preset_fine_tunes_with_the_adaptations_optimiser() -> None:
         assert tuned.steps == 2000
         assert (tuned.optimiser, tuned.weight_decay) == ("adam", 0)  # Adam without decay
         assert (tuned.schedule, tuned.warm_up) == (adaptation.schedule, 0)
-        for same in ("learning_rate", "batch_size", "accumulation", "class_balance", "flip"):
+        for same in (
+            "learning_rate",
+            "batch_size",
+            "accumulation",
+            "class_balance",
+            "balanced_predictions",
+            "flip",
+        ):
             assert getattr(tuned, same) == getattr(adaptation, same)
         assert tuned.learning_rate == 5e-6
         assert tuned.batch_size * tuned.accumulation == 16
@@ -56,6 +63,7 @@ def test_the_demos_fine_tuning_is_that_of_its_finished_artifacts() -> None:
         "schedule": "cosine",
         "warm_up": 0.05,
         "class_balance": 0.5,
+        "balanced_predictions": False,
         "flip": True,
         "smallest_crop": 1.0,
         "freeze_batch_norm": False,

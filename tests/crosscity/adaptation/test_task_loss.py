@@ -49,6 +49,22 @@ def test_agrees_with_loops(sample: tuple[np.ndarray, np.ndarray, np.ndarray]) ->
     assert weighted.item() == pytest.approx(brute_force(logits, labels, weights))
 
 
+@pytest.mark.parametrize("balanced", [True, False])
+def test_what_the_weighted_loss_makes_of_known_frequencies(balanced: bool) -> None:
+    frequency, weights = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.5, 1.0, 4.0])
+    labels = torch.tensor([0] * 7 + [1] * 2 + [2]).reshape(1, 1, 10)
+    logits = torch.zeros(1, 3, 1, 1, requires_grad=True)
+    optimiser = torch.optim.SGD([logits], lr=1.0)
+    for _ in range(300):
+        optimiser.zero_grad()
+        shown = logits.expand(1, 3, 1, 10)
+        task_loss(shown, labels, weights, balanced_predictions=balanced).backward()
+        optimiser.step()
+    expected = frequency * weights if balanced else frequency
+    found = logits.detach().softmax(1).flatten()
+    torch.testing.assert_close(found, expected / expected.sum(), rtol=1e-3, atol=1e-4)
+
+
 def test_void_pixels_have_no_influence(
     sample: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:

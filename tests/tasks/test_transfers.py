@@ -1,0 +1,43 @@
+"""Adapting from one labelled set to another: which arms there are, and what they train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adapters.store import Store
+from tasks.errors import InputError
+from tasks.transfers import TRANSFER_ARMS, check_transfer_arm
+
+TRANSFER = {"segmenter": "compact", "target": "frankfurt", "test_split": "test"}
+
+
+@pytest.fixture
+def catalog(write_catalog, tmp_path: Path) -> str:
+    return str(write_catalog(tmp_path, transfers={"home": TRANSFER}))
+
+
+@pytest.mark.parametrize("arm", TRANSFER_ARMS)
+def test_arms_that_need_no_pairs_are_taken(catalog: str, arm: str) -> None:
+    check_transfer_arm(arm, "home", catalog)
+
+
+def test_what_a_transfer_has_not_is_told_before_any_work(catalog: str) -> None:
+    with pytest.raises(InputError, match=r"no pairs of images and so no static prior: .* 'full'"):
+        check_transfer_arm("full", "home", catalog)
+    with pytest.raises(InputError, match="no arm 'magic'; arms are pretrained, "):
+        check_transfer_arm("magic", "home", catalog)
+    with pytest.raises(InputError, match="no transfer 'moon'"):
+        check_transfer_arm("ga", "moon", catalog)
+
+
+def test_self_training_needs_no_pairs(many_flows, write_catalog, tmp_path: Path) -> None:
+    catalog = write_catalog(tmp_path, transfers={"home": TRANSFER})
+    done = many_flows("transfer", "home", "--arm", "self_training", "--catalog", catalog)
+    assert done["code"] == 0, done["err"]
+    assert "mIoU " in done["out"]
+    store = Store(tmp_path / "store")
+    adapted = store.current("arm-self_training-0", "home")
+    assert adapted is not None
+    assert store.manifest(adapted).parameters["arm"] == "self_training"
