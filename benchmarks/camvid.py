@@ -23,8 +23,8 @@ from flows.cli.progress import TerminalProgress
 from flows.cli.server import quieten, running_server
 
 HERE: Final = Path(__file__).parent
-ARMS: Final = ("pretrained", "control", "bn", "ga", "ga_ca", "fine_tuned")
-COMPARED: Final = (("ga", "bn"), ("ga_ca", "ga"))
+ARMS: Final = ("pretrained", "control", "bn", "ga", "ga_ca", "self_training", "fine_tuned")
+COMPARED: Final = (("ga", "bn"), ("ga_ca", "ga"), ("self_training", "ga_ca"))
 """Pairs of arms whose difference the table also shows."""
 TRANSFERS: Final = ("dusk-lite", "simulated-lite", "dusk-compact", "simulated-compact")
 CHOSEN_ON: Final = (
