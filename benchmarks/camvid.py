@@ -38,8 +38,10 @@ EARLIER: Final = TRANSFERS[:4]
 """Of a preset that knew no self-training."""
 CHOSEN_ON: Final = (
     "day-val-lite",
+    "day-val-lite-now",
     "day-val-compact",
     "frankfurt-val-lite",
+    "frankfurt-val-lite-now",
     "frankfurt-val-compact",
 )
 SHORT: Final = {
