@@ -33,6 +33,8 @@ TRANSFERS: Final = (
     "simulated-compact",
     "dusk-lite-now",
     "simulated-lite-now",
+    "dusk-lite-balanced",
+    "simulated-lite-balanced",
 )
 EARLIER: Final = TRANSFERS[:4]
 """Of a preset that knew no self-training."""
