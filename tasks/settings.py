@@ -37,6 +37,14 @@ def open_catalog(path: Path) -> Catalog:
 
 def settings_faults(catalog: Catalog) -> Iterator[Fault]:
     """Wrong `pretraining`, `adaptation` and `fine_tuning` of a catalog, with their keys."""
+    faults = list(_single_faults(catalog))
+    yield from faults
+    if not faults:
+        yield from _unlike_predictions(catalog)
+
+
+def _single_faults(catalog: Catalog) -> Iterator[Fault]:
+    """Settings that are wrong by themselves."""
     segmenters = {name: one for name, one in catalog.segmenters.items() if one.pretraining}
     trainings = {
         name: one for name, one in catalog.trainings.items() if one.adaptation or one.fine_tuning
@@ -63,6 +71,44 @@ def settings_faults(catalog: Catalog) -> Iterator[Fault]:
         here = ("trainings", name, "fine_tuning")
         defaults = FINE_TUNING_PRESETS[training.preset]
         yield from _below(here, _faults(defaults, training.fine_tuning))
+
+
+def _unlike_predictions(catalog: Catalog) -> Iterator[Fault]:
+    """Adaptations whose task loss would move all predictions away from the segmenter's.
+
+    Weights of rare classes stay in the predictions with `balanced_predictions`. Where only one of
+    pre-training and adaptation keeps them, the first steps of the adaptation unlearn or learn a
+    preference for rare classes, in every arm, and no error would tell.
+    """
+    changed = [
+        *(segmenter.pretraining for segmenter in catalog.segmenters.values()),
+        *(training.adaptation for training in catalog.trainings.values()),
+    ]
+    if not any("balanced_predictions" in changes for changes in changed):
+        return
+    from crosscity.adaptation import PRESETS, PretrainingSettings  # noqa: PLC0415
+
+    for section, entries in (("cities", catalog.cities), ("transfers", catalog.transfers)):
+        for name, entry in entries.items():
+            segmenter = catalog.segmenters.get(entry.segmenter)
+            training = catalog.trainings.get(entry.training)
+            # Nothing is known about the loss that weights from elsewhere were trained with.
+            if segmenter is None or training is None or segmenter.weights is not None:
+                continue
+            before = _kept_weights(_changed(PretrainingSettings(), segmenter.pretraining))
+            after = _kept_weights(_changed(PRESETS[training.preset], training.adaptation))
+            if before != after:
+                yield (
+                    (section, name, "training"),
+                    f"segmenters.{entry.segmenter}.pretraining keeps class weights of exponent "
+                    f"{before:g} in the predictions, trainings.{entry.training}.adaptation of "
+                    f"{after:g}: give both the same balanced_predictions and class_balance",
+                )
+
+
+def _kept_weights(settings: SupervisedSettings | AdaptationSettings) -> float:
+    """Exponent of the class weights that stay in what a network predicts; 0: none do."""
+    return settings.class_balance if settings.balanced_predictions else 0.0
 
 
 def checked_settings(defaults: Settings, changes: Mapping[str, Any]) -> Settings:

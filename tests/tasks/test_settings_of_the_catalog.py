@@ -86,6 +86,41 @@ def test_a_wrong_setting_is_told_when_a_catalog_is_opened_for_work(
     assert "arm, " not in message
 
 
+BALANCED = SMALL.replace("{steps: 7}", "{balanced_predictions: true}")
+TRANSFER = """\
+transfers:
+  back: {segmenter: compact, target: frankfurt}
+"""
+
+
+def test_predictions_that_keep_other_class_weights_than_the_segmenter_are_told(tmp_path):
+    with pytest.raises(CatalogError) as caught:
+        open_catalog(write(tmp_path, BALANCED + TRANSFER))
+    city, transfer = str(caught.value).splitlines()
+    assert (
+        f":{len(SMALL[: SMALL.index('  tokyo')].splitlines()) + 1}: cities.tokyo.training: " in city
+    )
+    assert "transfers.back.training: " in transfer
+    for told in (city, transfer):
+        assert "segmenters.compact.pretraining keeps class weights of exponent 0.5" in told
+        assert "trainings.demo.adaptation of 0: " in told
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("      steps: 3", "      balanced_predictions: true"),
+        # Without weights there is nothing to keep.
+        ("{balanced_predictions: true}", "{balanced_predictions: true, class_balance: 0}"),
+        # Of weights from elsewhere it is not known.
+        ("    source: frankfurt", "    source: frankfurt\n    weights: my.safetensors"),
+    ],
+)
+def test_predictions_that_agree_with_the_segmenter_are_taken(tmp_path, old, new):
+    assert old in BALANCED
+    open_catalog(write(tmp_path, BALANCED.replace(old, new)))
+
+
 def test_all_wrong_settings_are_told_at_once(tmp_path):
     text = SMALL
     for old, new, *_ in (WRONG[0], WRONG[5], WRONG[7]):
