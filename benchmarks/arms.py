@@ -38,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.catalog.model import PriorSettings
 from adapters.images import decode_image
 from adapters.street_view.simulated import SimulatedCity, find_style
+from benchmarks.paired import interval
 from crosscity.adaptation import (
     PRESETS,
     Adaptation,
@@ -72,8 +73,6 @@ WITH_TRUTH: Final = "ga_ca_with_true_labels"
 BALANCED: Final = "pretrained_balanced"
 """What it costs when predictions keep the class weights of the loss: nothing else is changed."""
 ARMS: Final = ("pretrained", BALANCED, *ADAPTED, WITHOUT_PRIOR, WITH_TRUTH, "fine_tuned")
-# Two-sided 95 % quantiles of Student's t for 1 to 9 degrees of freedom.
-T_QUANTILES: Final = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 Row = dict[str, Any]
 Arrays = dict[str, npt.NDArray[Any]]
@@ -356,15 +355,7 @@ def _difference(
 ) -> str:
     both = _run(rows, seeds, arm, other)
     one, two = (_values(rows, cities, both, name) for name in (arm, other))
-    gains = [a - b for a, b in zip(one, two, strict=True)]
-    if not gains:
-        return "–"
-    mean = statistics.mean(gains)
-    if len(gains) < 2:
-        return f"{mean:+.1f}"
-    quantile = T_QUANTILES[len(gains) - 2] if len(gains) - 2 < len(T_QUANTILES) else 1.96
-    half = quantile * statistics.stdev(gains) / math.sqrt(len(gains))
-    return f"{mean:+.1f} ({mean - half:+.1f} … {mean + half:+.1f})"
+    return interval([a - b for a, b in zip(one, two, strict=True)])
 
 
 def _class_iou(rows: Sequence[Row], city: str, arm: str, name: str) -> str:

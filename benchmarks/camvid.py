@@ -13,19 +13,30 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.paired import interval
 from flows.cli.progress import TerminalProgress
 from flows.cli.server import quieten, running_server
 
 HERE: Final = Path(__file__).parent
 ARMS: Final = ("pretrained", "control", "bn", "ga", "ga_ca", "self_training", "fine_tuned")
-COMPARED: Final = (("ga", "bn"), ("ga_ca", "ga"), ("self_training", "ga_ca"))
-"""Pairs of arms whose difference the table also shows."""
+COMPARED: Final = (
+    *((arm, "pretrained") for arm in ARMS[1:]),
+    ("ga", "control"),
+    ("ga", "bn"),
+    ("ga_ca", "bn"),
+    ("ga_ca", "ga"),
+    ("self_training", "ga_ca"),
+)
+"""Pairs of arms whose difference is shown."""
 TRANSFERS: Final = (
     "dusk-lite",
     "simulated-lite",
@@ -137,23 +148,31 @@ def _order(row: Row) -> tuple[int, int, int]:
 
 
 def _markdown(rows: list[Row], arms: tuple[str, ...]) -> str:
-    """Tables of the mIoU with its paired gain, then IoU by class; in percent."""
+    """Tables of the mIoU, of paired differences, then of IoU by class; in percent."""
     transfers = list(dict.fromkeys(row["transfer"] for row in rows))
+    heads = [f"{name} ({_facts(rows, name)})" for name in transfers]
     lines = [
         "mIoU in percent (11 classes, `camvid11`, labels at their own 360×480), mean ± standard "
-        "deviation over seeds; in brackets the mean of the paired gains over pre-trained ± their "
-        "standard deviation.",
+        "deviation over seeds.",
         "",
-        "| arm | " + " | ".join(f"{name} ({_facts(rows, name)})" for name in transfers) + " |",
+        "| arm | " + " | ".join(heads) + " |",
         "|---|" + "---|" * len(transfers),
     ]
     for arm in arms:
-        cells = [_cell(rows, name, arm) for name in transfers]
+        cells = [_spread(list(_by_seed(rows, name, arm).values())) for name in transfers]
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
-    for one, other in COMPARED if len(arms) > 1 else ():
-        gains = [_gains(rows, name, one, other) for name in transfers]
-        shown = [_spread(found, signed=True) if found else "–" for found in gains]
-        lines.append(f"| *{one} less {other}* | " + " | ".join(shown) + " |")
+    if len(arms) > 1:
+        lines += [
+            "",
+            "Paired differences, same seed and same images, with 95 % intervals (Student's t over "
+            "the seeds):",
+            "",
+            "| arm | " + " | ".join(transfers) + " |",
+            "|---|" + "---|" * len(transfers),
+        ]
+        for one, other in COMPARED:
+            cells = [interval(_gains(rows, name, one, other)) for name in transfers]
+            lines.append(f"| {one} − {other} | " + " | ".join(cells) + " |")
     for name in transfers:
         classes = next(row["per_class"] for row in rows if row["transfer"] == name)
         lines += ["", f"IoU by class, {name}, mean over seeds:", ""]
@@ -171,15 +190,6 @@ def _facts(rows: list[Row], transfer: str) -> str:
     return f"{mine[0]['images']} images, seeds {', '.join(map(str, seeds))}"
 
 
-def _cell(rows: list[Row], transfer: str, arm: str) -> str:
-    values = list(_by_seed(rows, transfer, arm).values())
-    gains = _gains(rows, transfer, arm, "pretrained")
-    if not values:
-        return "–"
-    gain = f" ({_spread(gains, signed=True)})" if gains and arm != "pretrained" else ""
-    return f"{_spread(values)}{gain}"
-
-
 def _gains(rows: list[Row], transfer: str, arm: str, other: str) -> list[float]:
     """By how much an arm is ahead of another, seed by seed."""
     before = _by_seed(rows, transfer, other)
@@ -195,10 +205,9 @@ def _by_seed(rows: list[Row], transfer: str, arm: str) -> dict[int, float]:
     }
 
 
-def _spread(values: list[float], *, signed: bool = False) -> str:
+def _spread(values: list[float]) -> str:
     deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    mean = statistics.mean(values)
-    return f"{mean:+.1f}{deviation}" if signed else f"{mean:.1f}{deviation}"
+    return f"{statistics.mean(values):.1f}{deviation}" if values else "–"
 
 
 def _mean_iou(rows: list[Row], transfer: str, arm: str, name: str) -> str:
