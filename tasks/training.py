@@ -20,6 +20,8 @@ from crosscity.adaptation import (
     FineTuningSettings,
     PretrainingSettings,
 )
+from crosscity.adaptation.training import OutOfMemoryError
+from crosscity.evaluation import evaluate, unlearned_classes
 from crosscity.segmenters import ALGORITHM_VERSION as SEGMENTERS_VERSION
 from crosscity.segmenters import Segmenter
 from tasks.arms import ARM_NAMES
@@ -38,6 +40,8 @@ from tasks.workspace import Workspace, open_workspace
 TRAINING_VERSION = f"3-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
 PRETRAINING_CHECKPOINT_EVERY = 100
 """Steps; about twenty seconds of the demo's pre-training."""
+HOME_IMAGES = 64
+"""Images of its own source that show whether a segmenter has learned its classes."""
 
 
 def source_of(segmenter: str, catalog: str) -> str:
@@ -312,11 +316,40 @@ def training_of(workspace: Workspace, owner: str) -> TrainingEntry:
 def train(job: Job, workspace: Workspace, draft: Draft) -> None:
     """Carries a training out and writes what it leaves: the segmenter and its history."""
     trained = carry_out(job, workspace)
+    if isinstance(job.settings, PretrainingSettings):
+        trained.summary["remarks"] += _unlearned(trained.segmenter, job, workspace)
     write_segmenter(draft, trained.segmenter, trained.model)
     write_history(draft, trained.history)
     draft.summary = trained.summary
     for remark in [*trained.summary["remarks"], *trained.summary["warnings"]["last"]]:
         _warn(f"{job.place.stage}: {remark}")
+
+
+def _unlearned(segmenter: Segmenter, job: Job, workspace: Workspace) -> list[str]:
+    """A remark on classes that are not recognised on the very images that were trained on.
+
+    Looked for on up to 64 of them, spread over the set.
+    """
+    images = images_in(workspace.store, job.source)
+    source = StoredLabelled(
+        workspace.store,
+        job.source,
+        chosen=sorted({place * images // HOME_IMAGES for place in range(HOME_IMAGES)}),
+        class_names=segmenter.class_names,
+    )
+    try:
+        counts = evaluate(on_device(segmenter, workspace), source, job.settings.batch_size)
+    except OutOfMemoryError:
+        return []  # the training is done, and must not be lost for a remark
+    found = unlearned_classes(counts, segmenter.class_names)
+    if not found:
+        return []
+    told = ", ".join(f"{name} ({share:.1%} of the pixels)" for name, share in found)
+    return [
+        f"hardly a pixel is recognised of {told} on the source's own images, and no adaptation "
+        "learns what the segmenter does not know: train for more steps, on larger images, or with "
+        "balanced_predictions (docs/segmenters.md, Rare classes)"
+    ]
 
 
 def on_device(segmenter: Segmenter, workspace: Workspace) -> Segmenter:

@@ -6,6 +6,7 @@ from crosscity.evaluation.confusion import ConfusionMatrix, confusion_matrix
 from crosscity.evaluation.prediction import evaluate, predict
 from crosscity.evaluation.protocols import PROTOCOLS, ProtocolName, ScoringProtocol
 from crosscity.evaluation.scores import Scores, score
+from crosscity.evaluation.unlearned import unlearned_classes
 
 ALGORITHM_VERSION: Final = "1"
 """Raised by hand whenever the same predictions would be scored differently."""
@@ -21,4 +22,5 @@ __all__ = [
     "evaluate",
     "predict",
     "score",
+    "unlearned_classes",
 ]

@@ -262,6 +262,39 @@ def test_a_source_without_pixels_of_a_class_is_told(workspace, monkeypatch):
     assert said.startswith("the source set has no pixel of bus:")
 
 
+@pytest.mark.parametrize("knows", [False, True])
+def test_classes_that_the_trained_segmenter_does_not_know_at_home_are_told(
+    workspace, monkeypatch, knows
+):
+    def counted(_segmenter, images, _batch_size):
+        assert len(images) == 6
+        counts = np.zeros((19, 19), dtype=np.int64)
+        counts[0, 0] = 900
+        counts[5, 5 if knows else 0] = 100
+        return counts
+
+    monkeypatch.setattr("tasks.training.evaluate", counted)
+    with workspace.store.draft(
+        "segmenter", "frankfurt", "anotherkey", inputs={}, parameters={}, version="1"
+    ) as draft:
+        train(job(workspace), workspace, draft)
+    said = workspace.store.manifest(draft.ref).summary["remarks"]
+    if knows:
+        assert said == []
+    else:
+        assert said[0].startswith("hardly a pixel is recognised of pole (10.0% of the pixels) on")
+
+
+def test_a_segmenter_that_learned_nothing_is_told_of(workspace):
+    slow = replace(SETTINGS, steps=1, learning_rate=1e-9)
+    with workspace.store.draft(
+        "segmenter", "frankfurt", "anotherkey", inputs={}, parameters={}, version="1"
+    ) as draft:
+        train(job(workspace, settings=slow), workspace, draft)
+    (said,) = workspace.store.manifest(draft.ref).summary["remarks"]
+    assert "balanced_predictions (docs/segmenters.md, Rare classes)" in said
+
+
 def test_an_empty_source_set_is_told(workspace):
     empty = (labelled(workspace.store, number=0),)
     with pytest.raises(InputError, match="there is no labelled image"):
