@@ -32,7 +32,7 @@ from tasks.pictures import read_picture
 from tasks.prior_quality import read_quality
 from tasks.workspace import Workspace, open_workspace
 
-REPORT_VERSION = "2"
+REPORT_VERSION = "3"
 PICTURE_BYTES = 600_000
 """A report is mailed around: its pictures are good, not lossless."""
 
@@ -182,7 +182,11 @@ def _render(workspace: Workspace, city: str, seed: int, parts: dict[str, Artifac
             entry.labels.fine_tune_places if isinstance(entry.labels, SimulatedLabels) else 0
         ),
         prior_figure=_inline(store, parts["prior_figure"], "prior.png"),
-        k=entry.prior.k,
+        prior={
+            "k": entry.prior.k,
+            "coverage": _whole_percent(entry.prior.coverage),
+            "weakest": _whole_percent(entry.prior.weakest),
+        },
         prior_images=prior_summary["images"],
         static_fraction=_percent(float(str(prior_summary["mean_static_fraction"]))),
         quality=_quality(store, quality) if quality else None,
@@ -307,6 +311,10 @@ def _rounded(iou: float) -> float | None:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def _whole_percent(share: float) -> str | None:
+    return f"{100 * share:.3g} %" if share else None
 
 
 def _or_minus_one(iou: float) -> float:

@@ -141,6 +141,7 @@ def test_the_report_has_figure_panels_lineage_and_credits(finished_run):
         "evaluation",
     }
     assert "CC0-1.0" in text
+    assert re.search(r"superpixels with more than \d+ matched pixels, at least \d+ % of each", text)
     for artifact in finished_run.store.glob("adaptation/tokyo/*"):
         assert artifact.name[:12] in text
 
