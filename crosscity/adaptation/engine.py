@@ -226,7 +226,20 @@ def _in_a_process(
     precision: Precision,
     function: Callable[[Engine], Result],
 ) -> Result:
-    return function(FabricEngine(fabric, precision))
+    result = function(FabricEngine(fabric, precision))
+    _part_company()
+    return result
+
+
+def _part_company() -> None:
+    """Ends the exchange between the processes: one that exits within it may abort.
+
+    Only after success. After a fault the others may wait in an exchange that never comes; they are
+    ended from outside.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def _called(

@@ -65,6 +65,18 @@ def contents(store: Path, kind: str) -> dict[str, str]:
     }
 
 
+def repeatable_contents(store: Path, kind: str) -> dict[str, object]:
+    """`contents`, of a history the rows that no clock and no machine decide."""
+    found: dict[str, object] = dict(contents(store, kind))
+    for name in found:
+        if name.endswith("/history.parquet"):
+            table = pq.read_table(store / name)
+            kept = table.filter(pc.invert(pc.is_in(table["quantity"], pa.array(TAKEN))))
+            assert kept.num_rows > 0
+            found[name] = kept.to_pylist()
+    return found
+
+
 @dataclass(frozen=True)
 class Kill:
     """What a killed process left."""
@@ -198,18 +210,10 @@ def test_priors_are_those_of_an_undisturbed_run_to_the_byte(survivor, finished_r
 
 
 def test_weights_and_history_are_those_of_an_undisturbed_run_to_the_byte(survivor, finished_run):
-    mine = contents(survivor.store, "adaptation")
-    undisturbed = contents(finished_run.store, "adaptation")
-    (history,) = (name for name in mine if name.endswith("/history.parquet"))
-    assert any(name.endswith("/weights.safetensors") for name in mine)
-    assert {name: undisturbed[name] for name in mine if name != history} == {
-        name: digest for name, digest in mine.items() if name != history
-    }
-    tables = [pq.read_table(store / history) for store in (survivor.store, finished_run.store)]
-    taken = [pc.is_in(table["quantity"], pa.array(TAKEN)) for table in tables]
-    rest = [t.filter(pc.invert(is_taken)) for t, is_taken in zip(tables, taken, strict=True)]
-    assert rest[0].equals(rest[1])
-    assert rest[0].num_rows > 0
+    mine = repeatable_contents(survivor.store, "adaptation")
+    undisturbed = repeatable_contents(finished_run.store, "adaptation")
+    assert {name.rpartition("/")[2] for name in mine} >= {"weights.safetensors", "history.parquet"}
+    assert {name: undisturbed[name] for name in mine} == mine
 
 
 def test_speed_and_memory_are_there_of_every_step_before_and_after_a_kill(survivor):
@@ -300,4 +304,5 @@ def test_a_demo_killed_at_any_time_ends_as_if_undisturbed(
     done = crosscity("demo", "tokyo", "--catalog", catalog, server=server)
     assert done.returncode == 0, done.stderr
     for kind in ("static_prior", "adaptation", "segmenter", "evaluation"):
-        assert contents(tmp_path / "store", kind) == contents(finished_run.store, kind)
+        mine = repeatable_contents(tmp_path / "store", kind)
+        assert mine == repeatable_contents(finished_run.store, kind) != {}
