@@ -14,6 +14,7 @@ WORKDIR /srv/crosscity
 
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY crosscity crosscity
+COPY simcity simcity
 COPY adapters adapters
 COPY tasks tasks
 COPY flows flows

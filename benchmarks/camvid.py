@@ -80,7 +80,7 @@ def main(
     """Runs and reports the arms."""
     quieten(verbose=False)
     with running_server(catalog.absolute().parent):
-        from tasks import progress  # noqa: PLC0415 - Prefect reads its settings at import
+        from tasks.steps import progress  # noqa: PLC0415 - Prefect reads its settings at import
 
         with TerminalProgress() as shown:
             progress.listen(shown)
@@ -115,8 +115,8 @@ def _run_all(transfers: list[str], seeds: list[int], catalog: Path, output: Path
 
 def _run(transfer: str, arm: str, seed: int, catalog: Path) -> Row:
     from flows.adapt_transfer import adapt_transfer  # noqa: PLC0415
-    from tasks.evaluation import read_evaluation  # noqa: PLC0415
-    from tasks.workspace import open_workspace  # noqa: PLC0415
+    from tasks.judging.evaluation import read_evaluation  # noqa: PLC0415
+    from tasks.steps.workspace import open_workspace  # noqa: PLC0415
 
     started = time.process_time()
     ref = adapt_transfer(transfer=transfer, arm=arm, seed=seed, catalog=str(catalog))

@@ -48,7 +48,7 @@ GRID = 8
 
 def known_pair(height: int, width: int, seed: int) -> tuple[Image, Image, Float]:
     """Two pictures and, for each pixel of the first, where it went: (H, W, 2) float32 (x, y)."""
-    from crosscity.simulation import STYLES, render  # noqa: PLC0415 - not in the measured process
+    from simcity import STYLES, render  # noqa: PLC0415 - not in the measured process
 
     random = np.random.default_rng(seed)
     style = STYLES[("rome", "rio", "tokyo", "taipei")[seed % 4]]

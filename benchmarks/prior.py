@@ -26,8 +26,8 @@ import numpy.typing as npt
 from adapters.catalog import PriorSettings
 from adapters.images import decode_image, encode_jpeg, encode_mask_png
 from crosscity.labels import CLASSES
-from crosscity.simulation import STYLES, Rendering, capture_pose, render, render_from
-from tasks.priors import extract_prior
+from simcity import STYLES, Rendering, capture_pose, render, render_from
+from tasks.priors.extraction import extract_prior
 
 CITIES = ("rome", "rio", "tokyo", "taipei")
 PAPER = {"coverage": 0.0, "weakest": 0.0, "neighbours": 0}

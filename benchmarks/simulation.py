@@ -11,7 +11,7 @@ import platform
 import time
 from pathlib import Path
 
-from crosscity.simulation import ALGORITHM_VERSION, STYLES, render
+from simcity import ALGORITHM_VERSION, STYLES, render
 
 SIZES = ((64, 128), (128, 256), (256, 512), (647, 1280))
 

@@ -34,7 +34,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.simulation import STYLES, render
 from crosscity.superpixels import (
     balance_weight_for,
     entropy_rate_superpixels,
@@ -43,6 +42,7 @@ from crosscity.superpixels import (
     superpixel_hierarchy,
     superpixel_quality,
 )
+from simcity import STYLES, render
 
 SIZES = ("640x320", "1280x647", "2048x1024", "4096x2048")
 SPEED_COUNTS = (200, 1000)

@@ -8,11 +8,11 @@ from adapters.store import ArtifactRef
 from crosscity.adaptation import ARMS_WITH_PRIOR
 from flows.pretrain_segmenter import pretrain_segmenter
 from flows.runner import one_part_at_a_time
-from tasks.arms import check_arm
-from tasks.labelled import labelled_part, labelled_parts
-from tasks.priors import extracted, harvested
-from tasks.training import adapt, check_fine_tuning, fine_tune, segmenter_of, source_of
-from tasks.workspace import DEFAULT_CATALOG
+from tasks.priors.extraction import extracted, harvested
+from tasks.steps.workspace import DEFAULT_CATALOG
+from tasks.training.arms import check_arm
+from tasks.training.labelled import labelled_part, labelled_parts
+from tasks.training.trainings import adapt, check_fine_tuning, fine_tune, segmenter_of, source_of
 
 
 @flow(name="adapt-city", flow_run_name="adapt-{city}-{arm}", task_runner=one_part_at_a_time())

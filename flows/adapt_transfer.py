@@ -7,12 +7,12 @@ from prefect import flow, unmapped
 from adapters.store import ArtifactRef
 from flows.pretrain_segmenter import pretrain_segmenter
 from flows.runner import one_part_at_a_time
-from tasks.evaluation import draw_panels, evaluate
-from tasks.labelled import labelled_part, labelled_parts, unlabelled_part, unlabelled_parts
-from tasks.training import adapt_transfer as adapt
-from tasks.training import fine_tune, source_of
-from tasks.transfers import check_transfer_arm, sets_of
-from tasks.workspace import DEFAULT_CATALOG
+from tasks.judging.evaluation import draw_panels, evaluate
+from tasks.steps.workspace import DEFAULT_CATALOG
+from tasks.training.labelled import labelled_part, labelled_parts, unlabelled_part, unlabelled_parts
+from tasks.training.trainings import adapt_transfer as adapt
+from tasks.training.trainings import fine_tune, source_of
+from tasks.training.transfers import check_transfer_arm, sets_of
 
 
 @flow(

@@ -9,11 +9,11 @@ from flows.adapt_city import adapt_city
 from flows.evaluate_city import evaluate_city
 from flows.extract_priors import extract_priors
 from flows.harvest_city import harvest_city
-from tasks.arms import DEMO_ARMS
-from tasks.demo import remember_demo
-from tasks.report import write_report
-from tasks.training import check_fine_tuning
-from tasks.workspace import DEFAULT_CATALOG
+from tasks.pages.demo import remember_demo
+from tasks.pages.report import write_report
+from tasks.steps.workspace import DEFAULT_CATALOG
+from tasks.training.arms import DEMO_ARMS
+from tasks.training.trainings import check_fine_tuning
 
 
 @flow(name="demo", flow_run_name="demo-{city}")

@@ -6,10 +6,10 @@ from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
 from flows.runner import one_part_at_a_time
-from tasks.evaluation import draw_panels, evaluate, segmenter_of_arm
-from tasks.labelled import labelled_part, labelled_parts
-from tasks.priors import harvested
-from tasks.workspace import DEFAULT_CATALOG
+from tasks.judging.evaluation import draw_panels, evaluate, segmenter_of_arm
+from tasks.priors.extraction import harvested
+from tasks.steps.workspace import DEFAULT_CATALOG
+from tasks.training.labelled import labelled_part, labelled_parts
 
 
 @flow(name="evaluate-city", flow_run_name="evaluate-{city}-{arm}", task_runner=one_part_at_a_time())

@@ -6,9 +6,15 @@ from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
 from flows.runner import one_part_at_a_time
-from tasks.prior_quality import exact_masks_known, measure_priors
-from tasks.priors import harvested, illustrate_prior, join_priors, prior_part, prior_parts
-from tasks.workspace import DEFAULT_CATALOG
+from tasks.priors.extraction import (
+    harvested,
+    illustrate_prior,
+    join_priors,
+    prior_part,
+    prior_parts,
+)
+from tasks.priors.quality import exact_masks_known, measure_priors
+from tasks.steps.workspace import DEFAULT_CATALOG
 
 
 @flow(name="extract-priors", flow_run_name="priors-{city}", task_runner=one_part_at_a_time())

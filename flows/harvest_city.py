@@ -6,8 +6,14 @@ from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
 from flows.runner import one_part_at_a_time
-from tasks.harvest import choose_pairs, harvest_part, harvest_parts, join_imagery, list_captures
-from tasks.workspace import DEFAULT_CATALOG
+from tasks.harvesting.harvest import (
+    choose_pairs,
+    harvest_part,
+    harvest_parts,
+    join_imagery,
+    list_captures,
+)
+from tasks.steps.workspace import DEFAULT_CATALOG
 
 
 @flow(name="harvest-city", flow_run_name="harvest-{city}", task_runner=one_part_at_a_time())

@@ -14,11 +14,10 @@ from flows.extract_priors import extract_priors
 from flows.harvest_city import harvest_city
 from flows.pretrain_segmenter import pretrain_segmenter
 from flows.runner import one_part_at_a_time
-from tasks.evaluation import evaluate, evaluate_folds, segmenter_of_arm
-from tasks.feature_maps import draw_features
-from tasks.label_statistics import count_labels
-from tasks.labelled import labelled_part, labelled_parts
-from tasks.paper_tables import (
+from tasks.judging.evaluation import evaluate, evaluate_folds, segmenter_of_arm
+from tasks.judging.label_statistics import count_labels
+from tasks.pages.feature_maps import draw_features
+from tasks.pages.paper_tables import (
     TABLE_3_ARMS,
     Figures,
     check_wanted,
@@ -28,10 +27,11 @@ from tasks.paper_tables import (
     sources_of,
     write_paper_tables,
 )
-from tasks.priors import harvested
-from tasks.training import fine_tune, segmenter_of, source_of
-from tasks.transfers import sets_of
-from tasks.workspace import DEFAULT_CATALOG, open_workspace
+from tasks.priors.extraction import harvested
+from tasks.steps.workspace import DEFAULT_CATALOG, open_workspace
+from tasks.training.labelled import labelled_part, labelled_parts
+from tasks.training.trainings import fine_tune, segmenter_of, source_of
+from tasks.training.transfers import sets_of
 
 CITY_ARMS = ("pretrained", "ga", "ga_ca", "full")
 

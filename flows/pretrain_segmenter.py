@@ -6,9 +6,9 @@ from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
 from flows.runner import one_part_at_a_time
-from tasks.labelled import labelled_part, labelled_parts
-from tasks.training import pretrain, source_of
-from tasks.workspace import DEFAULT_CATALOG
+from tasks.steps.workspace import DEFAULT_CATALOG
+from tasks.training.labelled import labelled_part, labelled_parts
+from tasks.training.trainings import pretrain, source_of
 
 
 @flow(

@@ -9,16 +9,16 @@ from flows.adapt_city import adapt_city
 from flows.evaluate_city import evaluate_city
 from flows.extract_priors import extract_priors
 from flows.harvest_city import harvest_city
-from tasks.priors import harvested
-from tasks.promotion import has_labels, promote
-from tasks.safeguard import (
+from tasks.judging.promotion import has_labels, promote
+from tasks.judging.safeguard import (
     earlier_segmenters,
     is_heeded,
     judge_adaptation,
     keep_earlier,
     looks_harmful,
 )
-from tasks.workspace import DEFAULT_CATALOG
+from tasks.priors.extraction import harvested
+from tasks.steps.workspace import DEFAULT_CATALOG
 
 
 @flow(name="readapt-city", flow_run_name="readapt-{city}")

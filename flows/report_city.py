@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import flow
 
 from adapters.store import ArtifactRef
-from tasks.report import write_report
-from tasks.workspace import DEFAULT_CATALOG
+from tasks.pages.report import write_report
+from tasks.steps.workspace import DEFAULT_CATALOG
 
 
 @flow(name="report-city", flow_run_name="report-{city}")

@@ -6,9 +6,9 @@ from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
 from flows.runner import one_part_at_a_time
-from tasks.harvest import harvest_part, harvest_parts
-from tasks.watch import add_imagery, add_pairs, announce_imagery, find_new_captures
-from tasks.workspace import DEFAULT_CATALOG
+from tasks.harvesting.harvest import harvest_part, harvest_parts
+from tasks.harvesting.watch import add_imagery, add_pairs, announce_imagery, find_new_captures
+from tasks.steps.workspace import DEFAULT_CATALOG
 
 
 @flow(name="watch-city", flow_run_name="watch-{city}", task_runner=one_part_at_a_time())

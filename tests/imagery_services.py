@@ -108,8 +108,8 @@ def simulated_world(
     compass_error: float = 4.0,
 ) -> World:
     """A street with places 60 m apart that two cars drove, years apart, with bad compasses."""
-    from crosscity.simulation import STYLES, capture_pose
-    from crosscity.simulation.panorama import render_panorama
+    from simcity import STYLES, capture_pose
+    from simcity.panorama import render_panorama
 
     rng = np.random.default_rng(seed)
     pictures = []

@@ -98,10 +98,10 @@ class Area(Entry):
 
 
 class SimulatedProvider(Entry):
-    """Procedural street views of `crosscity.simulation`."""
+    """Procedural street views of `simcity`."""
 
     kind: Literal["simulated"]
-    style: str = Field(description="a name in crosscity.simulation.STYLES")
+    style: str = Field(description="a name in simcity.STYLES")
 
 
 class FolderProvider(Entry):
@@ -239,7 +239,7 @@ class SimulatedSet(Entry):
     """A simulated source city, with exact labels."""
 
     kind: Literal["simulated"]
-    style: str = Field(description="a name in crosscity.simulation.STYLES")
+    style: str = Field(description="a name in simcity.STYLES")
     image_size: Size
     train: int = Field(ge=1, description="training images")
     val: int = Field(ge=0, description="validation images: what settings are chosen on")

@@ -1,4 +1,4 @@
-"""Labelled sets of the embedded procedural cities (`crosscity.simulation`)."""
+"""Labelled sets of the embedded procedural cities (`simcity`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adapters.datasets.base import DatasetError, LabelledSample
 from adapters.images import decode_image
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.simulated import MAX_PLACES, SimulatedCity, find_style
-from crosscity.simulation import CityStyle
+from simcity import CityStyle
 
 _FIRST_PLACE: Final = {"train": MAX_PLACES, "val": 2 * MAX_PLACES, "test": 3 * MAX_PLACES}
 """Ranges that meet neither each other nor the street views, so a split can grow by itself."""
@@ -40,7 +40,7 @@ class SimulatedDataset:
         """Lists the samples; nothing is rendered yet.
 
         Args:
-            style: A style, or the name of one in `crosscity.simulation.STYLES`.
+            style: A style, or the name of one in `simcity.STYLES`.
             seed: Fixes the city; that of the street views for a target city.
             image_size: (height, width) of the images in pixels.
             splits: For "train", "val" and "test": how many places, or which place ids.

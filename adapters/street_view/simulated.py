@@ -1,4 +1,4 @@
-"""Street views of the embedded procedural cities (`crosscity.simulation`)."""
+"""Street views of the embedded procedural cities (`simcity`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from adapters.street_view.base import (
 from crosscity.pairing import EARTH_RADIUS_METRES
 from crosscity.panorama import View
 from crosscity.places import Bounds
-from crosscity.simulation import (
+from simcity import (
     ALGORITHM_VERSION,
     STYLES,
     CityStyle,
@@ -138,7 +138,7 @@ class SimulatedStreetView:
         """Checks the settings; nothing is laid out or rendered yet.
 
         Args:
-            style: A style, or the name of one in `crosscity.simulation.STYLES`.
+            style: A style, or the name of one in `simcity.STYLES`.
             bbox: (west, south, east, north) in WGS84 degrees.
             places: Number of places.
             seed: Fixes the city and the layout.

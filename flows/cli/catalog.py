@@ -13,8 +13,8 @@ from adapters.catalog.loading import environment_references
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.output import publish
 from flows.deployments import deployments_yaml
-from tasks.errors import InputError
-from tasks.settings import open_catalog
+from tasks.steps.errors import InputError
+from tasks.steps.settings import open_catalog
 
 app = typer.Typer(no_args_is_help=True, help="The data catalog.")
 

@@ -13,7 +13,7 @@ import typer
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.progress import TerminalProgress
 from flows.cli.server import run_dashboard, running_server
-from tasks.workspace import COMPUTE_VARIABLE, open_workspace
+from tasks.steps.workspace import COMPUTE_VARIABLE, open_workspace
 
 CityArgument = Annotated[str, typer.Argument(help="A city of the catalog.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
@@ -50,7 +50,7 @@ def demo(
     compute: ComputeOption = None,
 ) -> None:
     """Harvest, match, adapt and evaluate an embedded city, and write a report."""
-    from tasks.demo import finished_demo  # noqa: PLC0415 - Prefect and PyTorch load late
+    from tasks.pages.demo import finished_demo  # noqa: PLC0415 - Prefect and PyTorch load late
 
     _check(catalog, city, harvests=True)
     result = finished_demo(city, seed, str(catalog))
@@ -150,7 +150,7 @@ def evaluate(
 
         made = evaluate_city(city=city, arm=arm, seed=seed, catalog=str(catalog))
         show("evaluation", made.uri)
-        from tasks.evaluation import score_table  # noqa: PLC0415
+        from tasks.judging.evaluation import score_table  # noqa: PLC0415
 
         typer.echo(score_table({arm: made}, str(catalog)))
 
@@ -168,7 +168,7 @@ def readapt(
         from flows.readapt_city import readapt_city  # noqa: PLC0415
 
         made = readapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog))
-        from tasks.safeguard import verdict_on  # noqa: PLC0415
+        from tasks.judging.safeguard import verdict_on  # noqa: PLC0415
 
         said = verdict_on(arm, seed, city, str(catalog))
         if said is not None:
@@ -186,7 +186,7 @@ def report(
     _check(catalog, city)
     with running(catalog, compute):
         from flows.report_city import report_city  # noqa: PLC0415
-        from tasks.report import report_path  # noqa: PLC0415
+        from tasks.pages.report import report_path  # noqa: PLC0415
 
         made = report_city(city=city, seed=seed, catalog=str(catalog))
         typer.echo(f"report: {report_path(open_workspace(str(catalog)).store, made)}")
@@ -203,7 +203,7 @@ def _check(catalog: Path, city: str, *, harvests: bool = False) -> None:
     workspace.city(city)
     workspace.store.check_writable()
     if harvests:
-        from tasks.providers import street_view  # noqa: PLC0415 - compiled code loads late
+        from tasks.harvesting.providers import street_view  # noqa: PLC0415 - compiled code loads late
 
         street_view(workspace, city)
 
@@ -216,7 +216,7 @@ def running(catalog: Path, compute: str | None) -> Iterator[None]:
     root = catalog.absolute().parent
     with running_server(root) as address:
         typer.echo(f"watch it at {address}", err=True)
-        from tasks import progress  # noqa: PLC0415 - reads Prefect's settings
+        from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
 
         with TerminalProgress() as shown:
             progress.listen(shown)

@@ -9,7 +9,7 @@ from adapters.store import StoreError
 from adapters.street_view.base import StreetViewError
 from adapters.tables import TableError
 from flows.cli.server import ServerError
-from tasks.errors import InputError, TooManyFailures
+from tasks.steps.errors import InputError, TooManyFailures
 
 BAD_INPUT: tuple[type[Exception], ...] = (
     CatalogError,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from tasks.errors import InputError
+from tasks.steps.errors import InputError
 
 
 def publish(path: Path, write: Callable[[Path], object]) -> None:

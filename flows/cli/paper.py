@@ -34,7 +34,7 @@ def paper_tables(
     check_store(catalog)
     with running(catalog, compute):
         from flows.paper_tables import paper_tables as run  # noqa: PLC0415
-        from tasks.workspace import open_workspace  # noqa: PLC0415
+        from tasks.steps.workspace import open_workspace  # noqa: PLC0415
 
         made = run(
             cities=city or None,
@@ -61,8 +61,8 @@ def transfer(
     check_store(catalog)
     with running(catalog, compute):
         from flows.adapt_transfer import adapt_transfer  # noqa: PLC0415
-        from tasks.evaluation import read_evaluation  # noqa: PLC0415
-        from tasks.workspace import open_workspace  # noqa: PLC0415
+        from tasks.judging.evaluation import read_evaluation  # noqa: PLC0415
+        from tasks.steps.workspace import open_workspace  # noqa: PLC0415
 
         made = adapt_transfer(transfer=name, arm=arm, seed=seed, catalog=str(catalog))
         scored = read_evaluation(open_workspace(str(catalog)).store, made)

@@ -17,7 +17,7 @@ from adapters.catalog import PriorSettings
 from adapters.images import MAX_BYTES, decode_image, encode_mask_png, encode_png
 from adapters.tables import write_table
 from flows.cli.output import make_folder, publish
-from tasks.errors import InputError
+from tasks.steps.errors import InputError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,7 +109,7 @@ def prior(
 ) -> None:
     """Extract the static prior of two images of one place."""
     from crosscity.illustrations import draw_prior, prior_figure  # noqa: PLC0415
-    from tasks.priors import extract_prior  # noqa: PLC0415
+    from tasks.priors.extraction import extract_prior  # noqa: PLC0415
 
     settings = _told(
         PriorSettings,

@@ -62,7 +62,7 @@ class TerminalProgress:
             self._rich.stop()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Takes one step of a stage (a listener of `tasks.progress`)."""
+        """Takes one step of a stage (a listener of `tasks.steps.progress`)."""
         with self._lock:
             if self._rich is None:
                 self._line(stage, done, total)

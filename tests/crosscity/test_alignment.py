@@ -10,8 +10,8 @@ import pytest
 from adapters.images import decode_image
 from crosscity.alignment import MIN_OVERLAP, relative_turn, search_fov
 from crosscity.panorama import Equirectangular, Perspective, View, render_view
-from crosscity.simulation import STYLES, capture_pose
-from crosscity.simulation.panorama import render_panorama
+from simcity import STYLES, capture_pose
+from simcity.panorama import render_panorama
 
 FOV = 90.0
 WIDE = search_fov(FOV, 20.0)

@@ -34,21 +34,21 @@ def nth(module: object, name: str, n: int) -> None:
 
 
 if moment == "harvest":
-    from tasks import fetching
+    from tasks.harvesting import fetching
 
     nth(fetching, "_fetch_one", 7)  # in the second of four parts
 elif moment == "priors":
-    from tasks import priors
+    from tasks.priors import extraction as priors
 
     nth(priors, "extract_prior", 4)  # in the second of three parts
 elif moment == "after a checkpoint":
-    from tasks import checkpoints
+    from tasks.training import checkpoints
 
     nth(checkpoints, "_save", 2)  # with what the first saved
 elif moment == "in a checkpoint":
     from safetensors.torch import save
 
-    from tasks import checkpoints
+    from tasks.training import checkpoints
 
     saves = itertools.count(1)
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tasks.arms import ADAPTED_ARMS
+from tasks.training.arms import ADAPTED_ARMS
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -212,7 +212,7 @@ def test_a_second_demo_needs_no_server(finished_run, crosscity, tmp_path):
 def test_a_demo_whose_artifact_was_deleted_is_not_finished(finished_run, tmp_path):
     import shutil
 
-    from tasks.demo import finished_demo
+    from tasks.pages.demo import finished_demo
 
     copy = tmp_path / "copy"
     shutil.copytree(finished_run.catalog.parent, copy)

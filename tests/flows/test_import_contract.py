@@ -38,8 +38,15 @@ print(len(names))
             "crosscity",
             "prefect pyarrow PIL pydantic fsspec safetensors typer rich jinja2 yaml scipy "
             "requests httpx lightning_fabric transformers sklearn onnx onnxscript",
-            "adapters tasks flows",
+            "simcity adapters tasks flows",
             30,
+        ),
+        (
+            "simcity",
+            "prefect pyarrow PIL pydantic fsspec safetensors typer rich jinja2 yaml scipy torch "
+            "requests httpx lightning_fabric transformers sklearn onnx onnxscript",
+            "adapters tasks flows",
+            20,
         ),
         ("adapters", "prefect typer rich jinja2 scipy", "tasks flows", 15),
     ],

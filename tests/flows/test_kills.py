@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from adapters.store import Store
-from tasks.checkpoints import TAKEN
+from tasks.training.checkpoints import TAKEN
 
 pytestmark = pytest.mark.timeout(1200)
 STOP_AT = Path(__file__).with_name("stop_at.py")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from adapters.store import ArtifactRef, Store
-from tasks.schemas import SAFEGUARD
+from tasks.steps.schemas import SAFEGUARD
 
 pytestmark = pytest.mark.timeout(900)
 

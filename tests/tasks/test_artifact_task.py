@@ -7,8 +7,8 @@ from prefect import flow, unmapped
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from adapters.store import ArtifactRef, Store
-from tasks.artifact_task import Made, artifact_task, digests, make_once
-from tasks.parallel import in_parallel
+from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
+from tasks.steps.parallel import in_parallel
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import TooManyFailures, check_failures
+from tasks.steps.errors import TooManyFailures, check_failures
 
 
 @given(

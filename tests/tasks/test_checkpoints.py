@@ -25,13 +25,13 @@ from crosscity.adaptation import (
     PretrainingSettings,
 )
 from crosscity.segmenters import build_segmenter
-from tasks.checkpoints import CHECKPOINT, TAKEN, Measured, Place, run_resumably
-from tasks.errors import InputError
-from tasks.schemas import HISTORY, LABELLED, OK
-from tasks.tables import part_name, read_rows, write_rows
-from tasks.training import train
-from tasks.training_jobs import Job, SetTargets, carry_out
-from tasks.workspace import Workspace
+from tasks.steps.errors import InputError
+from tasks.steps.schemas import HISTORY, LABELLED, OK
+from tasks.steps.tables import part_name, read_rows, write_rows
+from tasks.steps.workspace import Workspace
+from tasks.training.checkpoints import CHECKPOINT, TAKEN, Measured, Place, run_resumably
+from tasks.training.jobs import Job, SetTargets, carry_out
+from tasks.training.trainings import train
 
 PLACE = Place("segmenter", "frankfurt", "akey", "pre-train compact")
 RANDOM = np.random.default_rng(2)
@@ -190,7 +190,7 @@ def test_the_history_has_speed_and_memory_beside_the_losses(workspace):
 
 
 def test_the_speed_of_a_step_is_that_of_its_images(workspace, monkeypatch):
-    from tasks import checkpoints as module
+    from tasks.training import checkpoints as module
 
     ticks = iter(range(1000))
     clock = SimpleNamespace(perf_counter=lambda: 0.25 * next(ticks))
@@ -219,8 +219,8 @@ def test_images_go_through_the_network_at_the_size_asked_for(workspace, monkeypa
 
 
 def test_folds_are_trained_on_what_they_are_not_tested_on(workspace, monkeypatch):
-    from tasks import training_jobs
-    from tasks.training import inside, outside
+    from tasks.training import jobs as training_jobs
+    from tasks.training.trainings import inside, outside
 
     for folds, images in ((3, 10), (10, 100), (2, 2)):
         parts = [(inside((f, folds), images), outside((f, folds), images)) for f in range(folds)]
@@ -273,7 +273,7 @@ def test_classes_that_the_trained_segmenter_does_not_know_at_home_are_told(
         counts[5, 5 if knows else 0] = 100
         return counts
 
-    monkeypatch.setattr("tasks.training.evaluate", counted)
+    monkeypatch.setattr("tasks.training.trainings.evaluate", counted)
     with workspace.store.draft(
         "segmenter", "frankfurt", "anotherkey", inputs={}, parameters={}, version="1"
     ) as draft:
@@ -319,8 +319,8 @@ import pickle, sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    from tasks.training_jobs import carry_out
-    from tasks.workspace import open_workspace
+    from tasks.training.jobs import carry_out
+    from tasks.steps.workspace import open_workspace
 
     job = pickle.loads(Path(sys.argv[1]).read_bytes())
     trained = carry_out(job, open_workspace(job.catalog))

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from crosscity.adaptation import PRESETS
-from tasks import demo
-from tasks.demo import demo_name
+from tasks.pages import demo
+from tasks.pages.demo import demo_name
 
 
 def test_what_a_demo_depends_on_is_in_its_name(write_catalog, tmp_path, monkeypatch):

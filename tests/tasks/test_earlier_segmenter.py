@@ -8,9 +8,9 @@ import pytest
 
 from adapters.store import ArtifactRef, Store
 from crosscity.labels import CLASSES
-from tasks.errors import InputError
-from tasks.safeguard import earlier_segmenters, keep_earlier, sampled_pairs
-from tasks.segmenters import fresh_segmenter, write_segmenter
+from tasks.judging.safeguard import earlier_segmenters, keep_earlier, sampled_pairs
+from tasks.steps.errors import InputError
+from tasks.training.segmenters import fresh_segmenter, write_segmenter
 
 NAMES = [road_class.name for road_class in CLASSES]
 
@@ -52,7 +52,7 @@ def test_a_later_one_is_compared_with_the_one_in_use_too(world):
 def test_one_in_use_of_other_classes_is_not_compared_with_but_stays(world, monkeypatch):
     catalog, store, start, adapted = world
     events: list[dict[str, Any]] = []
-    monkeypatch.setattr("tasks.safeguard.emit_event", lambda **event: events.append(event))
+    monkeypatch.setattr("tasks.judging.safeguard.emit_event", lambda **event: events.append(event))
     used = network(store, "adaptation", "aused", {"segmenter": start}, NAMES[:13])
     store.set_current("promoted", "tokyo", used)
     assert earlier_segmenters(adapted, "full", "tokyo", catalog) == [start]
@@ -67,7 +67,7 @@ def test_one_in_use_of_other_classes_is_not_compared_with_but_stays(world, monke
 def test_a_rejection_is_announced_once(world, monkeypatch):
     catalog, store, start, adapted = world
     events: list[dict[str, Any]] = []
-    monkeypatch.setattr("tasks.safeguard.emit_event", lambda **event: events.append(event))
+    monkeypatch.setattr("tasks.judging.safeguard.emit_event", lambda **event: events.append(event))
     judged = []
     for key in ("afirst", "asecond"):
         with store.draft("safeguard", "tokyo", key, inputs={}, parameters={}, version="1") as d:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from adapters.catalog import PriorSettings
-from tasks.priors import extract_prior, superpixels_of
+from tasks.priors.extraction import extract_prior, superpixels_of
 
 
 def scene(seed: int, height: int, width: int) -> np.ndarray:

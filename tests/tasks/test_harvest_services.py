@@ -17,8 +17,7 @@ from adapters.catalog import CatalogError
 from adapters.images import decode_image
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.web.errors import AccessRefused, BudgetSpent, HarvestStopped
-from tasks.errors import InputError, TooManyFailures
-from tasks.harvest import (
+from tasks.harvesting.harvest import (
     NO_OVERLAP,
     choose_pairs,
     harvest_part,
@@ -26,9 +25,10 @@ from tasks.harvest import (
     join_imagery,
     list_captures,
 )
-from tasks.imagery import Imagery
-from tasks.report import render_credits
-from tasks.workspace import open_workspace
+from tasks.pages.report import render_credits
+from tasks.steps.errors import InputError, TooManyFailures
+from tasks.steps.imagery import Imagery
+from tasks.steps.workspace import open_workspace
 
 AREA = {"bbox": [139.699, 35.6595, 139.701, 35.663]}
 ONE_IS_ENOUGH = [
@@ -147,7 +147,7 @@ def test_a_city_is_harvested_over_http(make_city, kind):
 
 @pytest.mark.parametrize("kind", ONE_IS_ENOUGH)
 def test_priors_are_made_of_what_came_over_http(make_city, kind):
-    from tasks.priors import harvested, join_priors, prior_part, prior_parts
+    from tasks.priors.extraction import harvested, join_priors, prior_part, prior_parts
 
     city = make_city(kind)
     catalog = str(city.catalog())

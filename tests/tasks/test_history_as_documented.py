@@ -23,8 +23,8 @@ from crosscity.adaptation import (
     TargetArrays,
 )
 from crosscity.segmenters import build_segmenter
-from tasks.checkpoints import TAKEN
-from tasks.training import write_history
+from tasks.training.checkpoints import TAKEN
+from tasks.training.trainings import write_history
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "architecture.md"
 STEPS, CA_START = 4, 2

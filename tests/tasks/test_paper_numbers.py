@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from crosscity.labels import CROSS_CITY_CLASSES
-from tasks.evaluation import Evaluated
-from tasks.feature_maps import embedded, told_apart
-from tasks.paper_numbers import MIOU, TABLE_2, TABLE_3
-from tasks.paper_tables import Scored, Table, over_seeds
+from tasks.judging.evaluation import Evaluated
+from tasks.pages.feature_maps import embedded, told_apart
+from tasks.pages.paper_numbers import MIOU, TABLE_2, TABLE_3
+from tasks.pages.paper_tables import Scored, Table, over_seeds
 
 ROWS = {f"{city} {arm}": row for city, arms in TABLE_2.items() for arm, row in arms.items()}
 ROWS |= {f"table 3 {arm}": row for arm, row in TABLE_3.items()}

@@ -11,9 +11,9 @@ import pytest
 from adapters.store import ArtifactRef
 from crosscity.labels import CLASSES
 from flows import paper_tables as flow
-from tasks.evaluation import rules_of, write_evaluation
-from tasks.paper_tables import write_paper_tables
-from tasks.workspace import Workspace, open_workspace
+from tasks.judging.evaluation import rules_of, write_evaluation
+from tasks.pages.paper_tables import write_paper_tables
+from tasks.steps.workspace import Workspace, open_workspace
 
 NAMES = tuple(road_class.name for road_class in CLASSES)
 RIGHT = {("compact", "frankfurt"): 90, ("wide", "frankfurt"): 70, ("compact", "tokyo"): 50,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.prior_quality import prior_quality
+from tasks.priors.quality import prior_quality
 
 
 @pytest.mark.parametrize("seed", range(5))

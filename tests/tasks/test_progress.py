@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tasks import progress
+from tasks.steps import progress
 
 
 @pytest.fixture

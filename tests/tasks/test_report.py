@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks import report
-from tasks.dashboard import artifact_slug, small_jpeg
-from tasks.errors import InputError
-from tasks.report import write_report
-from tasks.workspace import open_workspace
+from tasks.pages import report
+from tasks.pages.report import write_report
+from tasks.steps.dashboard import artifact_slug, small_jpeg
+from tasks.steps.errors import InputError
+from tasks.steps.workspace import open_workspace
 
 pytestmark = pytest.mark.timeout(900)
 HOSTILE = '<script>alert("1")</script> & <img src=x onerror=alert(1)>'

@@ -16,8 +16,9 @@ from adapters.catalog import load_catalog
 from adapters.store import Store
 from crosscity.labels import CLASSES
 from crosscity.segmenters import build_segmenter
-from tasks.errors import InputError
-from tasks.segmenters import (
+from tasks.steps.errors import InputError
+from tasks.steps.workspace import Workspace
+from tasks.training.segmenters import (
     fresh_segmenter,
     load_checked,
     read_segmenter,
@@ -25,7 +26,6 @@ from tasks.segmenters import (
     starting_segmenter,
     write_segmenter,
 )
-from tasks.workspace import Workspace
 
 NAMES = [road_class.name for road_class in CLASSES]
 SMALL = {"architecture": "compact", "options": {"width": 8}}

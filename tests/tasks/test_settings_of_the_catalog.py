@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from adapters.catalog import CatalogError
-from tasks.settings import open_catalog
-from tasks.workspace import open_workspace
+from tasks.steps.settings import open_catalog
+from tasks.steps.workspace import open_workspace
 
 SMALL = """\
 version: 1
@@ -134,7 +134,7 @@ def test_a_catalog_without_changed_settings_is_checked_without_pytorch():
     """It is what every command does first; PyTorch would take longer than all the rest."""
     shipped = Path(__file__).parents[2] / "data_catalog.yaml"
     code = (
-        "import sys; from pathlib import Path; from tasks.settings import open_catalog;"
+        "import sys; from pathlib import Path; from tasks.steps.settings import open_catalog;"
         f"open_catalog(Path({str(shipped)!r})); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from adapters.images import encode_mask_png
-from tasks import target_images
-from tasks.errors import InputError
-from tasks.target_images import StoredTargets
+from tasks.steps.errors import InputError
+from tasks.training import target_images
+from tasks.training.target_images import StoredTargets
 
 RANDOM = np.random.default_rng(3)
 IMAGES = {name: RANDOM.integers(0, 256, (20, 30, 3), dtype=np.uint8) for name in "abcd"}

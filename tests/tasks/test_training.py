@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 from adapters.catalog import load_catalog
 from adapters.store import Store
 from crosscity.adaptation import FineTuning, FineTuningSettings, Pretraining, PretrainingSettings
-from tasks.checkpoints import CHECKPOINT, TAKEN, Place, run_resumably
-from tasks.errors import InputError
-from tasks.segmenters import fresh_segmenter, read_segmenter, write_segmenter
-from tasks.settings import checked_settings
-from tasks.training import check_fine_tuning, fine_tuning_settings
-from tasks.workspace import Workspace
+from tasks.steps.errors import InputError
+from tasks.steps.settings import checked_settings
+from tasks.steps.workspace import Workspace
+from tasks.training.checkpoints import CHECKPOINT, TAKEN, Place, run_resumably
+from tasks.training.segmenters import fresh_segmenter, read_segmenter, write_segmenter
+from tasks.training.trainings import check_fine_tuning, fine_tuning_settings
 
 SETTINGS = PretrainingSettings(steps=4, batch_size=2)
 SMALL = {"architecture": "compact", "options": {"width": 8}}
@@ -64,7 +64,7 @@ def what_follows(history):
 
 def interrupt(workspace, training, *, after: int, monkeypatch) -> None:
     """Runs a training until so many checkpoints are saved."""
-    from tasks import checkpoints as module
+    from tasks.training import checkpoints as module
 
     saved, save = [], module._save
 

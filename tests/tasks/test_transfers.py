@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from adapters.store import Store
-from tasks.errors import InputError
-from tasks.transfers import TRANSFER_ARMS, check_transfer_arm
+from tasks.steps.errors import InputError
+from tasks.training.transfers import TRANSFER_ARMS, check_transfer_arm
 
 TRANSFER = {"segmenter": "compact", "target": "frankfurt", "test_split": "test"}
 

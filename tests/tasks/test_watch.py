@@ -13,17 +13,23 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tasks import watch
-from tasks.errors import InputError
-from tasks.harvest import (
+from tasks.harvesting import watch
+from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
     harvest_parts,
     join_imagery,
     list_captures,
 )
-from tasks.watch import FIXED_TEST, add_imagery, add_pairs, announce_imagery, find_new_captures
-from tasks.workspace import open_workspace
+from tasks.harvesting.watch import (
+    FIXED_TEST,
+    add_imagery,
+    add_pairs,
+    announce_imagery,
+    find_new_captures,
+)
+from tasks.steps.errors import InputError
+from tasks.steps.workspace import open_workspace
 
 
 def ref_of(made: Any) -> Any:

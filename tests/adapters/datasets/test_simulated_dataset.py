@@ -11,7 +11,7 @@ from adapters.datasets.base import DatasetError
 from adapters.datasets.simulated import SimulatedDataset
 from adapters.images import decode_image, sanitised_image
 from adapters.street_view.simulated import SimulatedStreetView
-from crosscity.simulation import STYLES
+from simcity import STYLES
 
 
 def street_view() -> SimulatedStreetView:

@@ -13,7 +13,7 @@ from adapters.images import decode_image
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.simulated import SimulatedStreetView
 from crosscity.pairing import haversine_metres
-from crosscity.simulation import STYLES, capture_pose
+from simcity import STYLES, capture_pose
 
 BBOX = (12.45, 41.88, 12.51, 41.93)
 

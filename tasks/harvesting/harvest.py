@@ -1,0 +1,416 @@
+"""Harvesting a city: list captures, fetch their images, choose pairs (paper, Sec. 3)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from adapters.catalog import City, ServiceProvider
+from adapters.store import ArtifactRef, Draft, Store, artifact_key
+from adapters.street_view.base import Rejected, ReportsRejected, StreetView, capture_table
+from adapters.street_view.service import ServiceStreetView
+from adapters.street_view.web.budget import Spent
+from adapters.street_view.web.errors import HarvestStopped
+from crosscity.alignment import ALGORITHM_VERSION as ALIGNMENT_VERSION
+from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
+from crosscity.pairing import make_pairs
+from tasks.harvesting.fetching import (
+    KeptInStore,
+    KeptNowhere,
+    alignment_of,
+    by_place,
+    capture_of,
+    capture_row,
+    fetch_place,
+)
+from tasks.harvesting.listing import captures_key, check_listing, list_service, listing_parameters
+from tasks.harvesting.providers import street_view
+from tasks.harvesting.spending import StepSpending, spent_on
+from tasks.steps import progress
+from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
+from tasks.steps.dashboard import publish_lineage, publish_table
+from tasks.steps.errors import InputError, check_failures
+from tasks.steps.parallel import in_parallel
+from tasks.steps.schemas import CAPTURES, IMAGERY, OK, PAIRS
+from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
+from tasks.steps.workspace import Workspace, open_workspace
+
+HARVEST_VERSION = "2"
+"""Bump when the same capture gives another stored image, or the tables other columns."""
+RECENT = "recent.txt"
+"""Beside a service's list: digests of the last days' pictures, which are no news later."""
+NO_OVERLAP = "the two views do not show the same"
+
+
+@artifact_task("list captures", run_name="list captures of {city}")
+def list_captures(city: str, catalog: str) -> Made:
+    """Lists what the provider has for a city.
+
+    A service is asked once: its list is kept under the settings it was made with. What lies on
+    disk or is simulated is listed every time, and kept under the list itself.
+    """
+    workspace = open_workspace(catalog)
+    workspace.store.check_writable()
+    provider = street_view(workspace, city)
+    if isinstance(provider, ServiceStreetView):
+        return _list_at_service(workspace, city, provider)
+    captures = provider.captures()
+    rows = [capture_row(capture) for capture in captures]
+    rejected = provider.rejected() if isinstance(provider, ReportsRejected) else ()
+
+    def write(draft: Draft, _key: str) -> None:
+        write_rows(draft, "captures.parquet", rows, CAPTURES)
+        draft.summary = {
+            "captures": len(rows),
+            "places": len({row["place_id"] for row in rows}),
+            "rejected": [asdict(item) for item in rejected[:100]],
+        }
+
+    listing = hashlib.sha256(repr(rows).encode()).hexdigest()
+    parameters = {"provider": provider.name, "listing": listing, "revision": _revision(provider)}
+    made = make_once(
+        workspace.store,
+        "captures",
+        city,
+        inputs={},
+        parameters=parameters,
+        version=HARVEST_VERSION,
+        write=write,
+    )
+    publish_rejected(city, rejected)
+    return made
+
+
+def harvest_parts(captures: ArtifactRef, city: str, catalog: str) -> list[int]:
+    """The shards in which a city's images are fetched."""
+    workspace = open_workspace(catalog)
+    count = workspace.store.manifest(captures).rows or 0
+    return list(range(-(-count // _part_size(workspace.city(city)))))
+
+
+@artifact_task("harvest images", run_name="harvest images of {city}, part {part}")
+def harvest_part(captures: ArtifactRef, part: int, city: str, catalog: str) -> Made:
+    """Fetches one shard of a city's images; one that fails becomes a row that says why.
+
+    Where a service cannot go on (its budget is used up, the key is refused, it asks to wait), the
+    images that were fetched are kept, the run ends with one sentence, and the next goes on there.
+    """
+    workspace = open_workspace(catalog)
+    store, entry = workspace.store, workspace.city(city)
+    size = _part_size(entry)
+    total = store.manifest(captures).rows or 0
+    share = min(size, total - part * size)
+
+    def write(draft: Draft, key: str) -> None:
+        provider = street_view(workspace, city)
+        rows = read_rows(store, captures, "captures.parquet", CAPTURES)
+        wanted = rows[part * size : part * size + share]
+        (draft.path / "images").mkdir()
+        location = f"imagery_part/{city}/{key}"
+        remote = isinstance(provider, ServiceStreetView)
+        kept = KeptInStore(store, city, key) if remote else KeptNowhere()
+        spending = StepSpending(store, "imagery_part", city, key)
+        if isinstance(provider, ServiceStreetView):
+            spending.open(provider.client.ledger, _spent_before(store, captures, part, city, entry))
+
+        def step() -> None:
+            progress.advance(f"harvest {city}", 1, total)
+            if remote:
+                spending.note()
+
+        def fetch(place: list[Row]) -> list[Row]:
+            return fetch_place(
+                provider, place, draft.path, location, alignment_of(entry), kept, step
+            )
+
+        try:
+            made = in_parallel(fetch, by_place(wanted), workers=_workers(workspace, entry))
+        except HarvestStopped:
+            spending.note(at_once=True)
+            raise
+        done = [row for place in made for row in place]
+        write_rows(draft, part_name(part), done, IMAGERY)
+        draft.summary = {"failures": failures(done)}
+        if remote:
+            draft.summary["spent"] = spending.total.to_dict()
+
+    made = make_once(
+        store,
+        "imagery_part",
+        city,
+        inputs={"captures": captures},
+        parameters=_part_parameters(entry, part),
+        version=HARVEST_VERSION,
+        write=write,
+    )
+    if made.cached:
+        progress.advance(f"harvest {city}", share, total)
+    return made
+
+
+@artifact_task("join imagery", run_name="join imagery of {city}")
+def join_imagery(parts: Sequence[ArtifactRef], city: str, catalog: str) -> Made:
+    """Joins the shards to the city's `imagery`; fails when more failed than the catalog allows."""
+    workspace = open_workspace(catalog)
+    rows = read_parts(workspace.store, parts)
+    publish_spent(city, spent_on(workspace.store, parts))
+    check_and_publish_failures(workspace, city, rows)
+
+    def write(draft: Draft, _key: str) -> None:
+        write_rows(draft, "imagery.parquet", rows, IMAGERY)
+        draft.summary = {
+            "images": len(rows),
+            "failures": failures(rows),
+            "spent": spent_on(workspace.store, parts).to_dict(),
+        }
+
+    return make_once(
+        workspace.store,
+        "imagery",
+        city,
+        inputs=digests(parts),
+        parameters={},
+        version=HARVEST_VERSION,
+        write=write,
+    )
+
+
+@artifact_task("choose pairs", run_name="choose pairs of {city}")
+def choose_pairs(imagery: ArtifactRef, city: str, catalog: str) -> Made:
+    """Pairs images of one place and heading, holds test places out, marks both as current.
+
+    Where `watch-city` has added to this very harvest, what it added stays current.
+    """
+    workspace = open_workspace(catalog)
+    entry = workspace.city(city)
+    settings = pair_settings(entry)
+    least = min_overlap(entry)
+
+    def write(draft: Draft, _key: str) -> None:
+        images = read_rows(workspace.store, imagery, "imagery.parquet", IMAGERY)
+        shown, apart = split_by_overlap([row for row in images if row["status"] == OK], least)
+        captures = [capture_of(row) for row in shown]
+        try:
+            pairs = make_pairs(capture_table(captures), **settings)
+        except ValueError as error:
+            raise InputError(f"cities.{city}: {error}") from None
+        rows = [
+            {
+                "pair_id": f"{captures[a].image_id}--{captures[b].image_id}",
+                "image_a": captures[a].image_id,
+                "image_b": captures[b].image_id,
+                "place_id": captures[a].place_id,
+                "metres_apart": _known(pairs.metres_apart[row]),
+                "days_apart": _known(pairs.days_apart[row]),
+                "split": "test" if pairs.test[row] else "train",
+            }
+            for row, (a, b) in enumerate(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))
+        ]
+        dropped = Counter(item.reason for item in pairs.dropped)
+        if apart:
+            dropped[NO_OVERLAP] += len(apart)
+        if not rows:
+            raise InputError(
+                f"no place of {city} gave a pair: {'; '.join(sorted(dropped)) or 'no images'}"
+            )
+        write_rows(draft, "pairs.parquet", rows, PAIRS)
+        draft.summary = pair_summary(rows, dropped)
+
+    made = make_once(
+        workspace.store,
+        "pairs",
+        city,
+        inputs={"imagery": imagery},
+        parameters={**settings, "min_overlap": least, "alignment": ALIGNMENT_VERSION},
+        version=PAIRING_VERSION,
+        write=write,
+    )
+    mark_current(workspace.store, city, imagery, made.ref)
+    publish_pairs(workspace.store, city, made.ref)
+    return made
+
+
+# What the steps that add new imagery share with these (tasks/harvesting/watch.py)
+
+
+def read_parts(store: Store, parts: Sequence[ArtifactRef]) -> list[Row]:
+    """The rows of all shards, in their order."""
+    return [
+        row
+        for number, ref in enumerate(parts)
+        for row in read_rows(store, ref, part_name(number), IMAGERY)
+    ]
+
+
+def pair_settings(entry: City) -> dict[str, Any]:
+    """The settings of `make_pairs`."""
+    return {
+        "max_metres_apart": entry.max_metres_apart,
+        "min_days_apart": entry.min_days_apart,
+        "test_places": entry.test_places,
+        "seed": entry.seed,
+        "test_margin_metres": entry.test_margin,
+    }
+
+
+def min_overlap(entry: City) -> float | None:
+    """The overlap from which on aligned views are a pair, ``None`` where none is measured."""
+    alignment = alignment_of(entry)
+    return None if alignment is None else alignment.min_overlap
+
+
+def split_by_overlap(rows: Sequence[Row], least: float | None) -> tuple[list[Row], list[Row]]:
+    """Images that may pair, and those that show something else than what they are aligned to.
+
+    The reference of such an image goes with it, as it has no other partner.
+    """
+    if least is None:
+        return list(rows), []
+    apart = [row for row in rows if row["overlap"] is not None and row["overlap"] < least]
+    gone = {row["image_id"] for row in apart} | {row["aligned_to"] for row in apart}
+    return [row for row in rows if row["image_id"] not in gone], apart
+
+
+def pair_summary(rows: Sequence[Row], dropped: Counter[str]) -> dict[str, Any]:
+    """Counts for people."""
+    return {
+        "pairs": len(rows),
+        "train": sum(row["split"] == "train" for row in rows),
+        "test": sum(row["split"] == "test" for row in rows),
+        "dropped": dict(dropped),
+    }
+
+
+def mark_current(store: Store, city: str, imagery: ArtifactRef, pairs: ArtifactRef) -> None:
+    """Points to imagery and pairs, unless what is current was made from these."""
+    current = store.current("pairs", city)
+    while current is not None and current != pairs:
+        inputs = store.manifest(current).inputs
+        before = inputs.get("before") if isinstance(inputs, dict) else None
+        current = next((r for r in store.artifacts("pairs", city) if r.digest == before), None)
+    if current is None:
+        store.set_current("imagery", city, imagery)
+        store.set_current("pairs", city, pairs)
+
+
+def publish_pairs(store: Store, city: str, pairs: ArtifactRef) -> None:
+    """Shows how many pairs a harvest gave, and why others were dropped."""
+    summary: dict[str, Any] = dict(store.manifest(pairs).summary)
+    publish_table(
+        f"harvest-{city}",
+        [
+            {"what": "pairs to adapt on", "count": summary["train"]},
+            {"what": "pairs held out for the test", "count": summary["test"]},
+            *({"what": f"dropped: {why}", "count": n} for why, n in summary["dropped"].items()),
+        ],
+        f"Harvest of {city}",
+    )
+    publish_lineage(f"pairs-{city}", store, pairs, f"{summary['pairs']} pairs of {city}")
+
+
+def publish_spent(city: str, spent: Spent) -> None:
+    """Shows what fetching from a service has used; nothing where nothing was asked."""
+    if spent.requests:
+        rows = [{"what": what, "used": used} for what, used in spent.to_dict().items()]
+        publish_table(f"spent-{city}", rows, "Used of the budget")
+
+
+def publish_rejected(city: str, rejected: Sequence[Rejected]) -> None:
+    """Shows what a provider has and cannot use."""
+    if rejected:
+        publish_table(f"rejected-{city}", [asdict(r) for r in rejected[:100]], "Left out")
+
+
+def check_and_publish_failures(workspace: Workspace, city: str, rows: Sequence[Row]) -> None:
+    """Shows the failures by reason; `TooManyFailures` above the catalog's limit."""
+    failed = failures(rows)
+    if failed:
+        publish_table(f"failed-images-{city}", _counted(failed), "Images that failed, by reason")
+    check_failures("images", failed, len(rows), workspace.city(city).failure_limit)
+
+
+def _list_at_service(workspace: Workspace, city: str, provider: ServiceStreetView) -> Made:
+    store = workspace.store
+    parameters = listing_parameters(workspace.city(city), provider)
+
+    def write(draft: Draft, key: str) -> None:
+        lookback = timedelta(days=workspace.city(city).lookback_days)
+        listing, summary = list_service(store, city, key, provider, lookback=lookback)
+        publish_rejected(city, listing.examples)
+        check_listing(city, provider, listing)
+        rows = [capture_row(capture) for capture in listing.captures]
+        write_rows(draft, "captures.parquet", rows, CAPTURES)
+        (draft.path / RECENT).write_text("\n".join(listing.recent), encoding="ascii")
+        draft.summary = summary
+        publish_table(
+            f"listing-{city}",
+            [{"what": k, "value": v} for k, v in summary.items() if not isinstance(v, dict)],
+            f"What {provider.client.service} lists for {city}",
+        )
+
+    if store.find("captures", city, captures_key(parameters, HARVEST_VERSION)) is not None:
+        progress.advance(f"list {city}", 1, 1)
+    return make_once(
+        store,
+        "captures",
+        city,
+        inputs={},
+        parameters=parameters,
+        version=HARVEST_VERSION,
+        write=write,
+    )
+
+
+def _part_size(entry: City) -> int:
+    """Rows a shard; even, so that the two images of a pair are never parted."""
+    return 2 * entry.pairs_per_part
+
+
+def _workers(workspace: Workspace, entry: City) -> int:
+    """Images at once: as many as the machine is good for, or as a service may be asked for."""
+    if isinstance(entry.provider, ServiceProvider):
+        return max(workspace.compute.workers, entry.provider.concurrency)
+    return workspace.compute.workers
+
+
+def _part_parameters(entry: City, part: int) -> dict[str, Any]:
+    parameters: dict[str, Any] = {"part": part, "part_size": _part_size(entry)}
+    alignment = alignment_of(entry)
+    if alignment is not None:
+        parameters["alignment"] = {**asdict(alignment), "version": ALIGNMENT_VERSION}
+    return parameters
+
+
+def _spent_before(store: Store, captures: ArtifactRef, part: int, city: str, entry: City) -> Spent:
+    """What the listing and the other shards of a harvest have used."""
+    refs = [captures]
+    total = store.manifest(captures).rows or 0
+    for other in range(-(-total // _part_size(entry))):
+        key = artifact_key(
+            "imagery_part",
+            inputs={"captures": captures.digest},
+            parameters=_part_parameters(entry, other),
+            version=HARVEST_VERSION,
+        )
+        found = None if other == part else store.find("imagery_part", city, key)
+        if found is not None:
+            refs.append(found)
+    return spent_on(store, refs)
+
+
+def _revision(provider: StreetView) -> str:
+    """What tells that a provider's images changed under the same names, where it can tell."""
+    revision = getattr(provider, "revision", None)
+    return str(revision()) if callable(revision) else ""
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else float(value)  # noqa: PLR0124 - NaN is unequal to itself
+
+
+def _counted(reasons: dict[str, int]) -> list[Row]:
+    return [{"reason": reason, "count": count} for reason, count in sorted(reasons.items())]

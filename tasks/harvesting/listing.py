@@ -1,0 +1,155 @@
+"""Listing a city's captures at a street-view service, so that a kill does not repeat it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from adapters.catalog import City, ServiceProvider
+from adapters.store import Store, artifact_key
+from adapters.street_view.service import Listing, ServiceStreetView
+from adapters.street_view.web.budget import Spent
+from adapters.street_view.web.errors import HarvestStopped
+from tasks.harvesting.spending import StepSpending
+from tasks.steps import progress
+from tasks.steps.errors import InputError
+
+_NOTE = "listing"
+_NOTE_EVERY_SECONDS = 5.0
+_NO_MATTER = {
+    "budget",
+    "requests_per_second",
+    "concurrency",
+    "token",
+    "key",
+    "usd_per_request",
+    "search_degrees",
+    "min_overlap",
+}
+"""Settings of a provider that change nothing in what is listed."""
+
+
+def listing_parameters(entry: City, provider: ServiceStreetView) -> dict[str, Any]:
+    """What the list of a city's captures depends on; the service's state is not among it.
+
+    So a city is listed once, and the same entry has the same places from then on; `watch-city`
+    brings what is new.
+    """
+    if not isinstance(entry.provider, ServiceProvider) or entry.area is None:
+        raise TypeError("this city is not harvested from a service")
+    return {
+        "provider": entry.provider.model_dump(mode="json", exclude=_NO_MATTER),
+        "area": entry.area.model_dump(mode="json"),
+        "places": entry.places,
+        "seed": entry.seed,
+        "max_metres_apart": entry.max_metres_apart,
+        "min_days_apart": entry.min_days_apart,
+        "image_size": list(entry.image_size),
+        "revision": provider.revision(),
+    }
+
+
+class _Record:
+    """Notes in the store, every few seconds at most."""
+
+    def __init__(self, store: Store, step: tuple[str, str, str], spending: StepSpending) -> None:
+        self._store, self._step, self._spending = store, step, spending
+        self._saved_at = time.monotonic()
+        self._latest: Callable[[], bytes] | None = None
+        self._done = 0
+
+    def load(self) -> bytes | None:
+        path = self._store.load_progress(*self._step, _NOTE)
+        return None if path is None else path.read_bytes()
+
+    def save(self, note: Callable[[], bytes]) -> None:
+        self._latest = note
+        if time.monotonic() - self._saved_at > _NOTE_EVERY_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._latest is not None:
+            self._store.save_progress(*self._step, _NOTE, self._latest())
+            self._saved_at = time.monotonic()
+        self._spending.note(at_once=True)
+
+    def advance(self, done: int, total: int) -> None:
+        progress.advance(f"list {self._step[1]}", done - self._done, total)
+        self._done = done
+
+
+def list_service(
+    store: Store,
+    city: str,
+    key: str,
+    provider: ServiceStreetView,
+    *,
+    newer_than: datetime | None = None,
+    known: frozenset[str] = frozenset(),
+    lookback: timedelta = timedelta(0),
+) -> tuple[Listing, dict[str, Any]]:
+    """Lists a city, going on from where a killed run was.
+
+    Args:
+        store: The store.
+        city: City.
+        key: Key of the `captures` artifact that is being made.
+        provider: The service.
+        newer_than: See `ServiceStreetView.list_views`.
+        known: See `ServiceStreetView.list_views`.
+        lookback: How far behind this listing the next one will look.
+
+    Returns:
+        The listing, and its summary for the manifest.
+
+    Raises:
+        StreetViewError: The service cannot be asked, or the budget is used up.
+    """
+    listed_at = datetime.now(UTC)
+    spending = StepSpending(store, "captures", city, key)
+    spending.open(provider.client.ledger, Spent())
+    record = _Record(store, ("captures", city, key), spending)
+    try:
+        listing = provider.list_views(
+            newer_than=newer_than,
+            known=known,
+            recent_from=listed_at - lookback,
+            record=record,
+        )
+    except HarvestStopped:
+        record.flush()
+        raise
+    finally:
+        spending.note(at_once=True)
+    summary = {
+        "captures": len(listing.captures),
+        "places": len({capture.place_id for capture in listing.captures}),
+        "pictures_looked_at": listing.pictures,
+        "places_with_a_pair": listing.candidates,
+        "rejected": dict(sorted(listing.rejected.items())),
+        "listed_at": listed_at.isoformat(timespec="seconds"),
+        "spent": spending.total.to_dict(),
+    }
+    return listing, summary
+
+
+def check_listing(city: str, provider: ServiceStreetView, listing: Listing) -> None:
+    """Says at once, and not after a download, that an area has no place with two times."""
+    if listing.captures:
+        return
+    rejected = ", ".join(
+        f"{count} because {reason}" for reason, count in sorted(listing.rejected.items())[:3]
+    )
+    raise InputError(
+        f"{provider.client.service} has {listing.pictures} usable pictures in the area of {city} "
+        f"({rejected or 'none'} left out), but no place with two of them within "
+        f"{provider.plan.max_metres_apart:g} metres and {provider.plan.min_days_apart:g} days "
+        "apart: enlarge the area or relax the limits"
+    )
+
+
+def captures_key(parameters: dict[str, Any], version: str) -> str:
+    """The key of a `captures` artifact that depends on settings alone."""
+    return artifact_key("captures", inputs={}, parameters=parameters, version=version)

@@ -1,0 +1,328 @@
+"""Adding to a city what was captured since its last harvest; what is there stays as it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+
+from adapters.store import ArtifactRef, Draft, Store
+from adapters.street_view.base import capture_table
+from adapters.street_view.records import digest_of
+from adapters.street_view.service import ServiceStreetView
+from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
+from crosscity.pairing import make_pairs, within_margin
+from tasks.harvesting.fetching import capture_of, capture_row
+from tasks.harvesting.harvest import (
+    HARVEST_VERSION,
+    NO_OVERLAP,
+    RECENT,
+    check_and_publish_failures,
+    min_overlap,
+    pair_settings,
+    pair_summary,
+    publish_pairs,
+    read_parts,
+    split_by_overlap,
+)
+from tasks.harvesting.listing import captures_key, list_service, listing_parameters
+from tasks.harvesting.providers import street_view
+from tasks.harvesting.spending import spent_on
+from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
+from tasks.steps.errors import InputError
+from tasks.steps.schemas import CAPTURES, IMAGERY, OK, PAIRS
+from tasks.steps.tables import Row, failures, read_rows, write_rows
+from tasks.steps.workspace import Workspace, open_workspace
+
+IMAGERY_LANDED: Final = "imagery.landed"
+"""The event; its resource is ``crosscity.city.<name>``."""
+FIXED_TEST: Final = "at a test place, or too near to one: the test stays what it was"
+
+
+@task(
+    name="look for new imagery",
+    task_run_name="look for new imagery of {city}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def find_new_captures(city: str, catalog: str) -> ArtifactRef | None:
+    """Asks the provider for what is newer than the last harvest.
+
+    Returns:
+        A `captures` artifact with the new views alone, ``None`` if there are none.
+
+    Raises:
+        InputError: The city was not harvested yet.
+    """
+    workspace = open_workspace(catalog)
+    workspace.store.check_writable()
+    before, _ = _current(workspace.store, city)
+    provider = street_view(workspace, city)
+    if isinstance(provider, ServiceStreetView):
+        return _new_at_service(workspace, city, provider, before)
+    known = _column(workspace.store, before, "image_id")
+    rows = [capture_row(c) for c in provider.captures() if c.image_id not in known]
+    if not rows:
+        return None
+
+    def write(draft: Draft, _key: str) -> None:
+        write_rows(draft, "captures.parquet", rows, CAPTURES)
+        draft.summary = {"captures": len(rows)}
+
+    listing = hashlib.sha256(repr(rows).encode()).hexdigest()
+    return make_once(
+        workspace.store,
+        "captures",
+        city,
+        inputs={"before": before},
+        parameters={"listing": listing, "revision": provider.revision()},
+        version=HARVEST_VERSION,
+        write=write,
+    ).ref
+
+
+@artifact_task("add imagery", run_name="add imagery of {city}")
+def add_imagery(parts: Sequence[ArtifactRef], city: str, catalog: str) -> Made:
+    """Adds shards to the city's `imagery`; the shards that it had are referred to unchanged."""
+    workspace = open_workspace(catalog)
+    store = workspace.store
+    before, _ = _current(store, city)
+    old = read_rows(store, before, "imagery.parquet", IMAGERY)
+    new = read_parts(store, parts)
+    check_and_publish_failures(workspace, city, new)
+
+    def write(draft: Draft, _key: str) -> None:
+        write_rows(draft, "imagery.parquet", [*old, *new], IMAGERY)
+        draft.summary = {
+            "images": len(old) + len(new),
+            "added": len(new),
+            "failures": failures([*old, *new]),
+            "spent": spent_on(store, parts).to_dict(),
+        }
+
+    return make_once(
+        store,
+        "imagery",
+        city,
+        inputs={"before": before, **digests(parts)},
+        parameters={},
+        version=HARVEST_VERSION,
+        write=write,
+    )
+
+
+@artifact_task("add pairs", run_name="add pairs of {city}")
+def add_pairs(imagery: ArtifactRef, city: str, catalog: str) -> Made:
+    """Adds the pairs of new images to the city's `pairs`, and marks both as current.
+
+    Pairs that are there keep their images and their side. New ones are for training, as a test
+    that changes measures nothing; where the provider itself puts a place on a side, it stays there.
+    """
+    workspace = open_workspace(catalog)
+    store, entry = workspace.store, workspace.city(city)
+    before_imagery, before = _current(store, city)
+    if before_imagery == imagery:
+        raise InputError(f"there is no new imagery of {city} to make pairs of")
+    settings, least = pair_settings(entry), min_overlap(entry)
+
+    def write(draft: Draft, _key: str) -> None:
+        old_pairs = read_rows(store, before, "pairs.parquet", PAIRS)
+        known = _column(store, before_imagery, "image_id")
+        images = read_rows(store, imagery, "imagery.parquet", IMAGERY)
+        rows, dropped = _new_pairs(images, known, old_pairs, settings, least)
+        write_rows(draft, "pairs.parquet", [*old_pairs, *rows], PAIRS)
+        draft.summary = {**pair_summary([*old_pairs, *rows], dropped), "added": len(rows)}
+
+    made = make_once(
+        store,
+        "pairs",
+        city,
+        inputs={"imagery": imagery, "before": before},
+        parameters={**settings, "min_overlap": least},
+        version=PAIRING_VERSION,
+        write=write,
+    )
+    store.set_current("imagery", city, imagery)
+    store.set_current("pairs", city, made.ref)
+    publish_pairs(store, city, made.ref)
+    return made
+
+
+@task(name="announce imagery", cache_policy=NO_CACHE, persist_result=False)
+def announce_imagery(
+    city: str, imagery: ArtifactRef, pairs: ArtifactRef, catalog: str
+) -> dict[str, Any]:
+    """Emits the event `imagery.landed`, on which a deployment of readapt-city can start.
+
+    Returns:
+        The event's payload: city, count of new pairs, the artifacts' keys.
+    """
+    store = open_workspace(catalog).store
+    payload: dict[str, Any] = {
+        "city": city,
+        "count": store.manifest(pairs).summary["added"],
+        "images": store.manifest(imagery).summary["added"],
+        "artifacts": {"imagery": imagery.key, "pairs": pairs.key},
+    }
+    emit_event(
+        event=IMAGERY_LANDED,
+        resource={"prefect.resource.id": f"crosscity.city.{city}"},
+        payload=payload,
+    )
+    return payload
+
+
+def _new_at_service(
+    workspace: Workspace, city: str, provider: ServiceStreetView, before: ArtifactRef
+) -> ArtifactRef | None:
+    store, entry = workspace.store, workspace.city(city)
+    parameters = {**listing_parameters(entry, provider), "before": before.digest}
+    key = captures_key(parameters, HARVEST_VERSION)
+    found = store.find("captures", city, key)
+    if found is not None:  # a run that found news was stopped before it had fetched them
+        return found
+    lists = _lists_of(store, city, before)
+    lookback = timedelta(days=entry.lookback_days)
+    newer_than = max(_listed_at(store, ref) for ref in lists) - lookback
+    known = {digest_of(name) for name in _column(store, before, "source_id") if name}
+    for ref in lists:
+        known |= set(store.path(ref, RECENT).read_text(encoding="ascii").split())
+    listing, summary = list_service(
+        store,
+        city,
+        key,
+        provider,
+        newer_than=newer_than,
+        known=frozenset(known),
+        lookback=lookback,
+    )
+    rows = [capture_row(capture) for capture in listing.captures]
+    if not rows:
+        store.clear_progress("captures", city, key)
+        return None
+
+    def write(draft: Draft, _key: str) -> None:
+        write_rows(draft, "captures.parquet", rows, CAPTURES)
+        (draft.path / RECENT).write_text("\n".join(listing.recent), encoding="ascii")
+        draft.summary = summary
+
+    return make_once(
+        store,
+        "captures",
+        city,
+        inputs={},
+        parameters=parameters,
+        version=HARVEST_VERSION,
+        write=write,
+    ).ref
+
+
+def _new_pairs(
+    images: Sequence[Row],
+    known: set[str],
+    old_pairs: Sequence[Row],
+    settings: dict[str, Any],
+    least: float | None,
+) -> tuple[list[Row], Counter[str]]:
+    """Pairs of which at least one image is new, and why others are none."""
+    paired = {pair[end] for pair in old_pairs for end in ("image_a", "image_b")}
+    usable = [row for row in images if row["status"] == OK]
+    touched = {row["place_id"] for row in usable if row["image_id"] not in known}
+    candidates = [
+        row
+        for row in usable
+        if row["image_id"] not in known
+        or (row["place_id"] in touched and row["image_id"] not in paired)
+    ]
+    shown, apart = split_by_overlap(candidates, least)
+    captures = [capture_of(row) for row in shown]
+    # What is old: the test places, which neither grow nor are looked at from close by.
+    test_images = {
+        pair[end] for pair in old_pairs if pair["split"] == "test" for end in ("image_a", "image_b")
+    }
+    held = [capture_of(row) for row in usable if row["image_id"] in test_images]
+    table = capture_table([*captures, *held])
+    chosen = make_pairs(capture_table(captures), **{**settings, "test_places": 0})
+    dropped = Counter(item.reason for item in chosen.dropped)
+    if apart:
+        dropped[NO_OVERLAP] += len(apart)
+    ends = np.stack([chosen.a, chosen.b])
+    fixed = len(captures) + np.arange(len(held))
+    near = within_margin(
+        table,
+        np.concatenate([ends, np.stack([fixed, fixed])], axis=1),
+        np.concatenate([np.zeros(len(chosen), np.bool_), np.ones(len(held), np.bool_)]),
+        settings["test_margin_metres"],
+    )
+    test_places = {pair["place_id"] for pair in old_pairs if pair["split"] == "test"}
+    rows = []
+    for row, (a, b) in enumerate(zip(chosen.a.tolist(), chosen.b.tolist(), strict=True)):
+        if {captures[a].image_id, captures[b].image_id} <= known:
+            continue
+        given = captures[a].split is not None
+        if not given and (near[row] or captures[a].place_id in test_places):
+            dropped[FIXED_TEST] += 1
+            continue
+        rows.append(
+            {
+                "pair_id": f"{captures[a].image_id}--{captures[b].image_id}",
+                "image_a": captures[a].image_id,
+                "image_b": captures[b].image_id,
+                "place_id": captures[a].place_id,
+                "metres_apart": _known(chosen.metres_apart[row]),
+                "days_apart": _known(chosen.days_apart[row]),
+                "split": "test" if chosen.test[row] else "train",
+            }
+        )
+    return rows, dropped
+
+
+def _current(store: Store, city: str) -> tuple[ArtifactRef, ArtifactRef]:
+    imagery, pairs = store.current("imagery", city), store.current("pairs", city)
+    if imagery is None or pairs is None:
+        raise InputError(
+            f"{city} has no harvest that could be added to: run `crosscity harvest {city}` first"
+        )
+    return imagery, pairs
+
+
+def _column(store: Store, imagery: ArtifactRef, name: str) -> set[str]:
+    return {row[name] for row in read_rows(store, imagery, "imagery.parquet", IMAGERY)}
+
+
+def _lists_of(store: Store, city: str, imagery: ArtifactRef) -> list[ArtifactRef]:
+    """The lists that an imagery was fetched from, those of the imagery before it included."""
+    by_digest = {ref.digest: ref for ref in store.artifacts(city=city)}
+
+    def inputs(ref: ArtifactRef) -> Iterable[ArtifactRef]:
+        given = store.manifest(ref).inputs
+        values = given.values() if isinstance(given, dict) else given
+        return [by_digest[digest] for digest in values if digest in by_digest]
+
+    found: dict[str, ArtifactRef] = {}
+    pending = [imagery]
+    while pending:
+        ref = pending.pop()
+        for made_of in inputs(ref):
+            if made_of.kind == "captures":
+                found[made_of.digest] = made_of
+            else:
+                pending.append(made_of)
+    if not found:
+        raise InputError(f"the list of {city} is gone from the store: harvest it again")
+    return [found[digest] for digest in sorted(found)]
+
+
+def _listed_at(store: Store, captures: ArtifactRef) -> datetime:
+    return datetime.fromisoformat(str(store.manifest(captures).summary["listed_at"]))
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else float(value)  # noqa: PLR0124 - NaN is unequal to itself

@@ -1,0 +1,1 @@
+"""Scores, the safeguard and promotion."""

@@ -1,0 +1,350 @@
+"""Scoring segmenters on the test places of a city."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from adapters.store import ArtifactRef, Draft, Store
+from adapters.tables import write_table
+from crosscity import evaluation as evaluation_module
+from crosscity.evaluation import ProtocolName, predict, score
+from crosscity.evaluation import evaluate as evaluate_segmenter
+from crosscity.illustrations import before_after_panel
+from crosscity.labels import CROSS_CITY_CLASSES
+from crosscity.resizing import resized_image
+from crosscity.segmenters import Segmenter, in_train_ids
+from tasks.steps import progress
+from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
+from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
+from tasks.steps.errors import InputError
+from tasks.steps.pictures import read_picture, write_png
+from tasks.steps.workspace import Workspace, open_workspace
+from tasks.training.arms import ARM_NAMES
+from tasks.training.labelled import StoredLabelled
+from tasks.training.segmenters import read_segmenter
+from tasks.training.trainings import (
+    TRAINING_VERSION,
+    images_in,
+    inside,
+    on_device,
+    source_of,
+    training_of,
+)
+
+EVALUATION_VERSION = f"3-evaluation.{evaluation_module.ALGORITHM_VERSION}"
+BATCH_SIZE = 16
+PANELS = 4
+"""Before/after pictures an evaluation."""
+
+CONFUSION = pa.schema(
+    [
+        pa.field("truth", pa.string(), nullable=False),
+        pa.field("prediction", pa.string(), nullable=False),
+        pa.field("pixels", pa.int64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The content of `evaluation.json`.
+
+    Attributes:
+        miou: Mean IoU over the protocol's classes that occur, in [0, 1].
+        per_class: IoU by class name in [0, 1]; NaN where a class occurs neither in truth nor in
+            prediction.
+        images: Number of test images.
+        protocol: How the 19 classes were reduced to those scored.
+        label_size: (height, width) that labels were scored at; ``None``: their own.
+    """
+
+    miou: float
+    per_class: dict[str, float]
+    images: int
+    protocol: str
+    label_size: tuple[int, int] | None = None
+
+
+@artifact_task("evaluate", run_name="evaluate {arm} on {city}")
+def evaluate(
+    segmenter: ArtifactRef,
+    parts: Sequence[ArtifactRef],
+    arm: str,
+    seed: int,
+    city: str,
+    catalog: str,
+) -> Made:
+    """Confusion matrix, IoU by class and mIoU of a segmenter on labelled images."""
+    workspace = open_workspace(catalog)
+    torch.set_num_threads(workspace.compute.threads)
+    rules = rules_of(workspace, city)
+    stage = f"evaluate {city} {arm}"
+
+    def write(draft: Draft, _key: str) -> None:
+        network = _scored(segmenter, workspace)
+        images = StoredLabelled(workspace.store, parts)
+        confusion = _counted(network, images, rules, stage)
+        write_evaluation(draft, confusion, len(images), rules, network.class_names)
+
+    made = make_once(
+        workspace.store,
+        "evaluation",
+        city,
+        inputs={"segmenter": segmenter, **digests(parts)},
+        parameters=rules.parameters(),
+        version=EVALUATION_VERSION,
+        write=write,
+    )
+    _publish(workspace.store, made.ref, arm, seed, city)
+    return made
+
+
+@artifact_task("evaluate folds", run_name="evaluate {arm} on {city}, {folds} folds")
+def evaluate_folds(
+    segmenters: Sequence[ArtifactRef],
+    parts: Sequence[ArtifactRef],
+    arm: str,
+    seed: int,
+    city: str,
+    catalog: str,
+    folds: int,
+) -> Made:
+    """Each segmenter on the images that its fold kept out; the counts of all folds are added up."""
+    workspace = open_workspace(catalog)
+    torch.set_num_threads(workspace.compute.threads)
+    rules = rules_of(workspace, city)
+
+    def write(draft: Draft, _key: str) -> None:
+        total, names = np.zeros((0, 0), dtype=np.int64), tuple[str, ...]()
+        count = images_in(workspace.store, parts)
+        for which, ref in enumerate(segmenters):
+            network = _scored(ref, workspace)
+            images = StoredLabelled(workspace.store, parts, chosen=inside((which, folds), count))
+            confusion = _counted(network, images, rules, f"evaluate {city} {arm}, fold {which}")
+            total = confusion if which == 0 else total + confusion
+            names = network.class_names
+        write_evaluation(draft, total, count, rules, names)
+
+    made = make_once(
+        workspace.store,
+        "evaluation",
+        city,
+        inputs={
+            **{f"segmenter-{i:02d}": ref for i, ref in enumerate(segmenters)},
+            **digests(parts),
+        },
+        parameters={**rules.parameters(), "folds": folds},
+        version=EVALUATION_VERSION,
+        write=write,
+    )
+    _publish(workspace.store, made.ref, arm, seed, city)
+    return made
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a city, a data set or a transfer is scored.
+
+    Attributes:
+        protocol: A name in `crosscity.evaluation.PROTOCOLS`.
+        label_size: (height, width) that labels are scored at; ``None``: their own.
+        image_size: (height, width) at which images go through the network; ``None``: their own.
+    """
+
+    protocol: ProtocolName
+    label_size: tuple[int, int] | None
+    image_size: tuple[int, int] | None
+
+    def parameters(self) -> dict[str, Any]:
+        """What of it an evaluation depends on; JSON-able."""
+        sizes = {"label_size": self.label_size, "image_size": self.image_size}
+        given = {name: list(size) for name, size in sizes.items() if size is not None}
+        return {"protocol": self.protocol, "split": "test", **given}
+
+
+def rules_of(workspace: Workspace, owner: str) -> Rules:
+    """The scoring rules of a city or a transfer; a data set is scored as the cities are."""
+    if owner in workspace.catalog.transfers:
+        transfer = workspace.transfer(owner)
+        size = training_of(workspace, owner).image_size
+        return Rules(transfer.protocol, transfer.evaluation_size, size)
+    if owner in workspace.catalog.datasets:
+        # As in the cities that its segmenter is compared with.
+        return Rules("score13", None, None)
+    labels = workspace.city(owner).labels
+    if labels is None:
+        raise InputError(f"cities.{owner} has no labels in the catalog, so it cannot be scored")
+    size = training_of(workspace, owner).image_size
+    return Rules(labels.protocol, labels.evaluation_size, size)
+
+
+def _scored(segmenter: ArtifactRef, workspace: Workspace) -> Segmenter:
+    """A segmenter that predicts trainIds, whatever its own classes are."""
+    return on_device(in_train_ids(read_segmenter(workspace.store, segmenter)[1]), workspace)
+
+
+def _counted(
+    network: Segmenter, images: StoredLabelled, rules: Rules, stage: str
+) -> npt.NDArray[np.int64]:
+    """The confusion matrix; what images or memory lack is said with the stage."""
+    try:
+        return evaluate_segmenter(
+            network,
+            images,
+            BATCH_SIZE,
+            image_size=rules.image_size,
+            label_size=rules.label_size,
+            on_batch=lambda count: progress.advance(stage, count, len(images)),
+        )
+    except ValueError as error:
+        raise InputError(f"{stage}: {error}") from error
+
+
+def write_evaluation(
+    draft: Draft,
+    confusion: npt.NDArray[np.int64],
+    images: int,
+    rules: Rules,
+    class_names: Sequence[str],
+) -> None:
+    """Writes `evaluation.json` and `confusion.parquet`."""
+    scores = score(confusion, rules.protocol, class_names=class_names)
+    content = {
+        "miou": scores.miou,
+        "per_class": {
+            name: None if math.isnan(iou) else iou for name, iou in scores.per_class.items()
+        },
+        "images": images,
+        "label_size": rules.label_size,
+        **rules.parameters(),
+    }
+    (draft.path / "evaluation.json").write_text(
+        json.dumps(content, indent=2) + "\n", encoding="utf-8"
+    )
+    rows = [
+        {"truth": truth, "prediction": predicted, "pixels": int(confusion[i, j])}
+        for i, truth in enumerate(class_names)
+        for j, predicted in enumerate(class_names)
+    ]
+    table = pa.Table.from_pylist(rows, schema=CONFUSION)
+    write_table(draft.path / "confusion.parquet", table, CONFUSION)
+    draft.summary = {"miou": scores.miou, "images": images}
+
+
+def _publish(store: Store, ref: ArtifactRef, arm: str, seed: int, city: str) -> None:
+    store.set_current(f"evaluation-{arm}-{seed}", city, ref)
+    evaluated = read_evaluation(store, ref)
+    publish_table(
+        f"evaluation-{city}-{arm}",
+        [
+            {"class": name, "IoU %": None if math.isnan(iou) else round(100 * iou, 1)}
+            for name, iou in evaluated.per_class.items()
+        ]
+        + [{"class": "mIoU", "IoU %": round(100 * evaluated.miou, 1)}],
+        f"{arm} on {evaluated.images} test images of {city} ({evaluated.protocol})",
+    )
+    publish_lineage(
+        f"evaluation-{city}-{arm}-lineage", store, ref, f"mIoU {100 * evaluated.miou:.1f} %"
+    )
+
+
+@artifact_task("draw before and after", run_name="before and after, {city}, {arm}")
+def draw_panels(
+    before: ArtifactRef,
+    after: ArtifactRef,
+    parts: Sequence[ArtifactRef],
+    arm: str,
+    seed: int,
+    city: str,
+    catalog: str,
+) -> Made:
+    """Draws images, labels, and what two segmenters see, like the paper's Fig. 5."""
+    workspace = open_workspace(catalog)
+    torch.set_num_threads(workspace.compute.threads)
+    size = rules_of(workspace, city).image_size
+
+    def write(draft: Draft, _key: str) -> None:
+        images = StoredLabelled(workspace.store, parts)
+        networks = [_scored(ref, workspace) for ref in (before, after)]
+        # Evenly spread over the set, so that nobody chose the pictures.
+        chosen = np.linspace(0, len(images) - 1, min(PANELS, len(images))).round().astype(int)
+        for number, index in enumerate(chosen.tolist()):
+            picture, labels = images.images([index])[0], images.labels([index])[0]
+            shown = resized_image(picture, (labels.shape[0], labels.shape[1]))
+            read = resized_image(picture, size)[None]
+            seen = [predict(network, read, size=labels.shape)[0] for network in networks]
+            panel = before_after_panel(shown, labels, seen[0], seen[1])
+            write_png(draft, f"panel-{number}.png", panel)
+
+    made = make_once(
+        workspace.store,
+        "illustration",
+        city,
+        inputs={"before": before, "after": after, **digests(parts)},
+        parameters={"figure": "before_after", "panels": PANELS},
+        version=f"{EVALUATION_VERSION}-{TRAINING_VERSION}",
+        write=write,
+    )
+    workspace.store.set_current(f"panels-{arm}-{seed}", city, made.ref)
+    publish_picture(
+        f"before-after-{city}-{arm}",
+        read_picture(workspace.store, made.ref, "panel-0.png"),
+        f"{city}: image, labels, before and after ({arm})",
+    )
+    return made
+
+
+def segmenter_of_arm(city: str, arm: str, seed: int, catalog: str) -> ArtifactRef:
+    """The segmenter that an arm left for a city; `InputError` says what to run if there is none."""
+    workspace = open_workspace(catalog)
+    if arm not in ARM_NAMES:
+        raise InputError(f"there is no arm {arm!r}; arms are {', '.join(ARM_NAMES)}")
+    if arm == "pretrained":
+        is_transfer = city in workspace.catalog.transfers
+        name = workspace.transfer(city).segmenter if is_transfer else workspace.city(city).segmenter
+        found = workspace.store.current(f"pretrained-{name}-{seed}", source_of(name, catalog))
+        verb = f"crosscity pretrain {name} --seed {seed}"
+    else:
+        found = workspace.store.current(f"arm-{arm}-{seed}", city)
+        verb = f"crosscity adapt {city} --arm {arm} --seed {seed}"
+    if found is None:
+        raise InputError(f"there is no segmenter {arm!r} for {city} yet: run `{verb}` first")
+    return found
+
+
+def read_evaluation(store: Store, ref: ArtifactRef) -> Evaluated:
+    """The content of an `evaluation` artifact."""
+    content = json.loads(store.path(ref, "evaluation.json").read_text(encoding="utf-8"))
+    return Evaluated(
+        miou=float(content["miou"]),
+        per_class={
+            name: math.nan if iou is None else float(iou)
+            for name, iou in content["per_class"].items()
+        },
+        images=int(content["images"]),
+        protocol=str(content["protocol"]),
+        label_size=None if content["label_size"] is None else tuple(content["label_size"]),
+    )
+
+
+def score_table(evaluations: Mapping[str, ArtifactRef], catalog: str) -> str:
+    """The evaluations as text, one row an arm, columns in the paper's order, in percent."""
+    store = open_workspace(catalog).store
+    headings = [road_class.short for road_class in CROSS_CITY_CLASSES]
+    width = 1 + max(len(ARM_NAMES[arm]) for arm in evaluations)
+    lines = [" " * width + "".join(f"{heading:>8}" for heading in [*headings, "mIoU"])]
+    for arm, ref in evaluations.items():
+        evaluated = read_evaluation(store, ref)
+        cells = [evaluated.per_class[c.name] for c in CROSS_CITY_CLASSES] + [evaluated.miou]
+        shown = "".join(f"{'–' if math.isnan(v) else f'{100 * v:.1f}':>8}" for v in cells)
+        lines.append(f"{ARM_NAMES[arm]:<{width}}{shown}")
+    return "\n".join(lines)

@@ -1,0 +1,31 @@
+"""Making a city's newest segmenter the one that is used."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from adapters.store import ArtifactRef
+from tasks.steps.dashboard import publish_lineage
+from tasks.steps.workspace import open_workspace
+
+
+@task(
+    name="promote",
+    task_run_name="promote {city}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def promote(adapted: ArtifactRef, city: str, catalog: str) -> ArtifactRef:
+    """Points `current/<city>/promoted.json` at an adaptation; the one before stays in the store."""
+    store = open_workspace(catalog).store
+    before = store.current("promoted", city)
+    store.set_current("promoted", city, adapted)
+    said = f"Promoted for {city}. Before: `{before.uri}`." if before else f"Promoted for {city}."
+    publish_lineage(f"promoted-{city}", store, adapted, said)
+    return adapted
+
+
+def has_labels(city: str, catalog: str) -> bool:
+    """Whether a city's segmenters can be scored."""
+    return open_workspace(catalog).city(city).labels is not None

@@ -1,0 +1,369 @@
+"""Judging an adaptation without labels before it is promoted, and keeping the earlier segmenter."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+
+from adapters.catalog import PriorSettings
+from adapters.images import ImageError
+from adapters.store import ArtifactRef, Draft, Store
+from crosscity import safeguard as safeguard_module
+from crosscity.resizing import resized_image
+from crosscity.safeguard import (
+    PairSigns,
+    SafeguardLimits,
+    Signals,
+    Verdict,
+    compare,
+    divergence,
+    pair_signs,
+    static_points,
+    vanished_classes,
+    verdict,
+)
+from crosscity.segmenters import Segmenter
+from tasks.priors.extraction import PRIOR_VERSION, extract_prior
+from tasks.steps import progress
+from tasks.steps.artifact_task import Made, artifact_task, make_once
+from tasks.steps.dashboard import publish_lineage, publish_markdown
+from tasks.steps.errors import InputError
+from tasks.steps.imagery import Imagery
+from tasks.steps.parallel import in_parallel
+from tasks.steps.schemas import FAILED, OK, PAIRS, SAFEGUARD
+from tasks.steps.tables import Row, read_rows, write_rows
+from tasks.steps.workspace import open_workspace
+from tasks.training.arms import UNLABELLED_ARMS
+from tasks.training.segmenters import class_names_of, read_segmenter
+from tasks.training.trainings import on_device, training_of
+
+SAFEGUARD_VERSION: Final = f"2-safeguard.{safeguard_module.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
+MOST_PAIRS: Final = 48
+"""Training pairs that are looked at: some minutes for the largest pictures, seconds for the
+demo's; twice as many would narrow the interval by a third."""
+ADAPTATION_REJECTED: Final = "adaptation.rejected"
+"""The event; its resource is ``crosscity.city.<name>``."""
+
+
+@dataclass(frozen=True)
+class PairSeen:
+    """What both segmenters show on a pair.
+
+    Attributes:
+        pair_id: The pair.
+        before: Signs of the earlier segmenter, ``None`` where the pair could not be looked at.
+        after: Signs of the adapted one.
+        reason: Why the pair could not be looked at.
+    """
+
+    pair_id: str
+    before: PairSigns | None
+    after: PairSigns | None
+    reason: str | None = None
+
+
+def earlier_segmenters(
+    adapted: ArtifactRef, arm: str, city: str, catalog: str
+) -> list[ArtifactRef]:
+    """What an adaptation must not be worse than; empty where there is nothing to judge.
+
+    That is the pre-trained segmenter that the adaptation started from, so that what falls a little
+    with every adaptation does not add up, and the promoted one, where there is one with the same
+    classes. Fine-tuning is not judged: labels of the city say more than what can be seen without,
+    and move the predicted classes on purpose.
+    """
+    workspace = open_workspace(catalog)
+    store = workspace.store
+    if arm not in UNLABELLED_ARMS or training_of(workspace, city).safeguard.mode == "off":
+        return []
+    promoted = store.current("promoted", city)
+    if promoted == adapted:
+        return []
+    start = _started_from(store, adapted)
+    if promoted is None or promoted == start:
+        return [start]
+    comparable = class_names_of(store, promoted) == class_names_of(store, adapted)
+    return [start, promoted] if comparable else [start]
+
+
+@artifact_task("judge adaptation", run_name="judge the adaptation of {city}")
+def judge_adaptation(
+    adapted: ArtifactRef,
+    earlier: ArtifactRef,
+    imagery: ArtifactRef,
+    pairs: ArtifactRef,
+    city: str,
+    catalog: str,
+) -> Made:
+    """Compares two segmenters on training pairs of the city, without a label of it."""
+    workspace = open_workspace(catalog)
+    torch.set_num_threads(workspace.compute.threads)
+    entry, training = workspace.city(city), training_of(workspace, city)
+    settings = training.safeguard
+    limits = SafeguardLimits(
+        tolerance=settings.tolerance, drift=settings.drift, information=settings.information
+    )
+    size = training.image_size
+
+    def write(draft: Draft, _key: str) -> None:
+        networks = tuple(
+            on_device(read_segmenter(workspace.store, ref)[1], workspace)
+            for ref in (earlier, adapted)
+        )
+        chosen = sampled_pairs(read_rows(workspace.store, pairs, "pairs.parquet", PAIRS))
+        images = Imagery(workspace.store, imagery)
+
+        def look(pair: Row) -> PairSeen:
+            device = workspace.compute.device
+            seen = _look(images, pair, (networks[0], networks[1]), entry.prior, size, device)
+            progress.advance(f"judge {city}", 1, len(chosen))
+            return seen
+
+        # One at a time: what predicts uses all threads already.
+        seen = in_parallel(look, chosen, workers=1)
+        write_rows(draft, "pairs.parquet", [_row(each) for each in seen], SAFEGUARD)
+        failed = sum(each.reason is not None for each in seen)
+        signals = _compared(seen, networks[0].class_names, city)
+        draft.summary = _summary(signals, limits, failed, earlier)
+
+    made = make_once(
+        workspace.store,
+        "safeguard",
+        city,
+        inputs={"adaptation": adapted, "before": earlier, "imagery": imagery, "pairs": pairs},
+        parameters={
+            "prior": entry.prior.model_dump(),
+            "limits": asdict(limits),
+            "most_pairs": MOST_PAIRS,
+            **({} if size is None else {"image_size": list(size)}),
+        },
+        version=SAFEGUARD_VERSION,
+        write=write,
+    )
+    workspace.store.set_current("safeguard", city, made.ref)
+    _publish(workspace.store, made.ref, city)
+    return made
+
+
+def looks_harmful(judged: ArtifactRef, catalog: str) -> bool:
+    """Whether the verdict is for the earlier segmenter."""
+    return bool(open_workspace(catalog).store.manifest(judged).summary["keep"] == "before")
+
+
+def is_heeded(city: str, catalog: str) -> bool:
+    """Whether the catalog lets a verdict of harm keep the earlier segmenter."""
+    return training_of(open_workspace(catalog), city).safeguard.mode == "keep"
+
+
+@task(
+    name="keep the earlier segmenter",
+    task_run_name="keep the earlier segmenter of {city}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def keep_earlier(
+    earlier: ArtifactRef, adapted: ArtifactRef, judged: ArtifactRef, city: str, catalog: str
+) -> ArtifactRef:
+    """Leaves the promoted segmenter, or promotes the pre-trained one where there is none; says so.
+
+    A promoted segmenter of other classes, which the adaptation could not be compared with, stays
+    too: a new one that looks harmful is no reason to take what is in use out of it. The event
+    `adaptation.rejected`, on which an automation can tell somebody, is emitted once a judgement: a
+    schedule that finds the same adaptation again has no news.
+
+    Returns:
+        The segmenter that is promoted now.
+    """
+    store = open_workspace(catalog).store
+    promoted = store.current("promoted", city)
+    if promoted is None:
+        store.set_current("promoted", city, earlier)
+        promoted = earlier
+    summary: dict[str, Any] = dict(store.manifest(judged).summary)
+    _log(logging.WARNING, f"{city}: {summary['sentence']} Promoted is {promoted.uri}.")
+    if store.current("rejected", city) == judged:
+        return promoted
+    emit_event(
+        event=ADAPTATION_REJECTED,
+        resource={"prefect.resource.id": f"crosscity.city.{city}"},
+        payload={
+            "city": city,
+            "reasons": summary["reasons"],
+            "artifacts": {
+                "adaptation": adapted.key,
+                "promoted": promoted.key,
+                "safeguard": judged.key,
+            },
+        },
+    )
+    # Afterwards: killed in between, it is rather announced twice than never.
+    store.set_current("rejected", city, judged)
+    return promoted
+
+
+def verdict_on(arm: str, seed: int, city: str, catalog: str) -> str | None:
+    """The sentence about an arm's adaptation; ``None`` where it was not judged."""
+    workspace = open_workspace(catalog)
+    store = workspace.store
+    judged, adapted = store.current("safeguard", city), store.current(f"arm-{arm}-{seed}", city)
+    if judged is None or adapted is None or training_of(workspace, city).safeguard.mode == "off":
+        return None
+    manifest = store.manifest(judged)
+    if not isinstance(manifest.inputs, dict) or manifest.inputs["adaptation"] != adapted.digest:
+        return None
+    return str(manifest.summary["sentence"])
+
+
+def sampled_pairs(rows: Sequence[Row]) -> list[Row]:
+    """At most `MOST_PAIRS` of the training pairs, drawn once for a list of pairs, in its order."""
+    training = [row for row in rows if row["split"] == "train"]
+    if not training:
+        raise InputError("there is no training pair to judge the adaptation on")
+    order = np.random.default_rng([len(training), MOST_PAIRS]).permutation(len(training))
+    return [training[index] for index in sorted(order[:MOST_PAIRS].tolist())]
+
+
+def _started_from(store: Store, adapted: ArtifactRef) -> ArtifactRef:
+    inputs = store.manifest(adapted).inputs
+    digest = inputs.get("segmenter") if isinstance(inputs, dict) else None
+    for ref in store.artifacts(kind="segmenter"):
+        if ref.digest == digest:
+            return ref
+    raise InputError(
+        f"the segmenter that {adapted.uri} started from is gone from the store: "
+        "run `crosscity pretrain` again, or switch the safeguard off in `trainings`"
+    )
+
+
+def _look(
+    images: Imagery,
+    pair: Row,
+    networks: tuple[Segmenter, Segmenter],
+    settings: PriorSettings,
+    size: tuple[int, int] | None,
+    device: str,
+) -> PairSeen:
+    try:
+        first, second = (images.read(pair[end]) for end in ("image_a", "image_b"))
+        prior = extract_prior(first, second, settings, device)
+    except (ImageError, ValueError) as error:
+        return PairSeen(pair["pair_id"], None, None, " ".join(str(error).split()))
+    points = static_points(prior.matches, prior.masks)
+    shown = (resized_image(first, size), resized_image(second, size))
+    try:
+        before, after = (
+            pair_signs(network, (first, second), points, network_images=shown)
+            for network in networks
+        )
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"{device} ran out of memory with one image of {pair['pair_id']}: use a smaller "
+            f"image_size in `trainings`, or end what else runs on it ({str(error).splitlines()[0]})"
+        ) from None
+    return PairSeen(pair["pair_id"], before, after)
+
+
+def _compared(seen: Sequence[PairSeen], class_names: Sequence[str], city: str) -> Signals:
+    before = [each.before for each in seen if each.before is not None]
+    after = [each.after for each in seen if each.after is not None]
+    if not before:
+        raise InputError(f"no pair of {city} can be looked at: {seen[0].reason}")
+    return compare(before, after, class_names)
+
+
+def _row(seen: PairSeen) -> Row:
+    if seen.before is None or seen.after is None:
+        empty = dict.fromkeys(SAFEGUARD.names)
+        return {**empty, "pair_id": seen.pair_id, "status": FAILED, "reason": seen.reason}
+    pixels = int(seen.before.classes.sum())
+    return {
+        "pair_id": seen.pair_id,
+        "points": int(seen.before.table.sum()),
+        "equal_before": int(np.trace(seen.before.table)),
+        "equal_after": int(np.trace(seen.after.table)),
+        "drift": divergence(seen.before.classes, seen.after.classes),
+        "entropy_before": seen.before.entropy / pixels,
+        "entropy_after": seen.after.entropy / pixels,
+        "status": OK,
+        "reason": None,
+    }
+
+
+def _summary(
+    signals: Signals, limits: SafeguardLimits, failed: int, earlier: ArtifactRef
+) -> dict[str, Any]:
+    found = verdict(signals, limits)
+    unseen = f" {failed} more pairs could not be looked at." if failed else ""
+    return {
+        "keep": found.keep,
+        "reasons": list(found.reasons),
+        "sentence": _sentence(found, signals, earlier) + unseen,
+        "failed": failed,
+        "signals": _jsonable(asdict(signals)),
+        "vanished": vanished_classes(signals, limits),
+    }
+
+
+def _sentence(found: Verdict, signals: Signals, earlier: ArtifactRef) -> str:
+    other = "the pre-trained segmenter" if earlier.kind == "segmenter" else "the one in use"
+    if found.keep == "before":
+        reasons = " ".join(found.reasons)
+        return f"The adaptation looks harmful without any label, compared with {other}. {reasons}"
+    agreed = (
+        f"kappa of the two times {signals.kappa.before:.3f} before, {signals.kappa.after:.3f} after"
+        if signals.points
+        else "no static point to compare the two times at"
+    )
+    return (
+        f"The adaptation shows no harm on {signals.pairs} pairs without labels, compared with "
+        f"{other}: {agreed}, "
+        f"the predicted classes drifted by {signals.drift:.3f} bit."
+    )
+
+
+def _jsonable(value: object) -> Any:  # noqa: ANN401 - whatever JSON may hold
+    """NaN, which JSON has not, as null; tuples as lists."""
+    if isinstance(value, dict):
+        return {name: _jsonable(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_jsonable(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _publish(store: Store, ref: ArtifactRef, city: str) -> None:
+    summary: dict[str, Any] = dict(store.manifest(ref).summary)
+    signals = summary["signals"]
+    lines = [
+        summary["sentence"],
+        "",
+        "| | before | after |",
+        "|---|---|---|",
+    ]
+    for name in ("agreement", "kappa", "entropy", "information"):
+        values = [signals[name][when] for when in ("before", "after")]
+        shown = ["–" if value is None else f"{value:.3f}" for value in values]
+        lines.append(f"| {name} | {shown[0]} | {shown[1]} |")
+    for name, share in signals["shares"].items():
+        lines.append(f"| {name}, % | {100 * share['before']:.2f} | {100 * share['after']:.2f} |")
+    publish_markdown(f"safeguard-{city}", "\n".join(lines), f"Is the adaptation of {city} sound?")
+    publish_lineage(f"safeguard-{city}-lineage", store, ref, summary["sentence"])
+    _log(logging.INFO, f"{city}: {summary['sentence']}")
+
+
+def _log(level: int, message: str) -> None:
+    """Tells the run's log, where there is a run."""
+    try:
+        get_run_logger().log(level, message)
+    except MissingContextError:
+        return

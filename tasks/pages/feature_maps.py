@@ -1,0 +1,147 @@
+"""t-SNE of the features of source and target cells, before and after adaptation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from adapters.store import ArtifactRef, Draft
+from adapters.tables import write_table
+from crosscity.evaluation.feature_samples import sampled_features
+from crosscity.scatter import scatter_panels
+from tasks.judging.evaluation import rules_of
+from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
+from tasks.steps.dashboard import publish_picture
+from tasks.steps.pictures import read_picture, write_png
+from tasks.steps.workspace import open_workspace
+from tasks.training.arms import ARM_NAMES
+from tasks.training.labelled import StoredLabelled
+from tasks.training.segmenters import read_segmenter
+from tasks.training.trainings import on_device
+
+FEATURE_MAP_VERSION = "1"
+CELLS: Final = 400
+"""Of each domain; more make t-SNE slow and the picture black."""
+_COMPONENTS: Final = 50
+"""Principal components that t-SNE works on, as its authors advise."""
+
+POINTS = pa.schema(
+    [
+        pa.field("arm", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("x", pa.float32(), nullable=False),
+        pa.field("y", pa.float32(), nullable=False),
+    ]
+)
+
+
+@artifact_task("draw features", run_name="t-SNE of features, {owner}")
+def draw_features(
+    segmenters: Mapping[str, ArtifactRef],
+    source: Sequence[ArtifactRef],
+    target: Sequence[ArtifactRef],
+    seed: int,
+    owner: str,
+    catalog: str,
+) -> Made:
+    """Embeds features of cells of both domains for every arm, and tells how well they part.
+
+    Args:
+        segmenters: By arm.
+        source: Labelled shards of the source set.
+        target: Labelled shards of the target; their labels are not read.
+        seed: Fixes the cells and the embedding.
+        owner: The city or transfer.
+        catalog: Path of the catalog.
+    """
+    workspace = open_workspace(catalog)
+    torch.set_num_threads(workspace.compute.threads)
+    size = rules_of(workspace, owner).image_size
+
+    def write(draft: Draft, _key: str) -> None:
+        domains = [StoredLabelled(workspace.store, parts) for parts in (source, target)]
+        panels, rows, parted = {}, [], {}
+        for arm, ref in segmenters.items():
+            network = on_device(read_segmenter(workspace.store, ref)[1], workspace)
+            features = [
+                sampled_features(network, images, CELLS, seed=seed, image_size=size)
+                for images in domains
+            ]
+            is_source = np.repeat([True, False], [len(part) for part in features])
+            reduced = _principal(np.concatenate(features))
+            parted[arm] = told_apart(reduced, is_source, seed)
+            points = embedded(reduced, seed)
+            panels[ARM_NAMES[arm]] = (points, is_source)
+            rows += [
+                {"arm": arm, "domain": domain, "x": float(x), "y": float(y)}
+                for (x, y), domain in zip(
+                    points, np.where(is_source, "source", "target").tolist(), strict=True
+                )
+            ]
+        write_png(draft, "features.png", scatter_panels(panels))
+        table = pa.Table.from_pylist(rows, schema=POINTS)
+        write_table(draft.path / "features.parquet", table, POINTS)
+        (draft.path / "told_apart.json").write_text(
+            json.dumps(parted, indent=2) + "\n", encoding="utf-8"
+        )
+
+    made = make_once(
+        workspace.store,
+        "illustration",
+        owner,
+        inputs={
+            **{f"segmenter-{arm}": ref for arm, ref in segmenters.items()},
+            **digests(source),
+            **{f"target-{number:05d}": ref for number, ref in enumerate(target)},
+        },
+        parameters={"figure": "features", "cells": CELLS, "seed": seed},
+        version=FEATURE_MAP_VERSION,
+        write=write,
+    )
+    publish_picture(
+        f"features-{owner}",
+        read_picture(workspace.store, made.ref, "features.png"),
+        f"t-SNE of features of {owner} (orange) and its source (blue)",
+    )
+    return made
+
+
+def embedded(features: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
+    """t-SNE to two dimensions: (N, D) to (N, 2); N at least 8."""
+    from sklearn.manifold import TSNE  # noqa: PLC0415 - takes a second to import
+
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    fitted = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)
+    points: npt.NDArray[np.float32] = fitted.astype(np.float32)
+    return points
+
+
+def told_apart(
+    features: npt.NDArray[np.float32], is_source: npt.NDArray[np.bool_], seed: int
+) -> float:
+    """How often a linear classifier tells the domain of a cell that it was not trained on.
+
+    0.5 is chance: the domains are aligned as far as a plane can see. Five-fold cross-validation.
+    """
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from sklearn.model_selection import StratifiedKFold, cross_val_score  # noqa: PLC0415
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    return float(cross_val_score(model, features, is_source, cv=folds).mean())
+
+
+def _principal(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    from sklearn.decomposition import PCA  # noqa: PLC0415
+
+    components = min(_COMPONENTS, *features.shape)
+    reduced: npt.NDArray[np.float32] = PCA(components, random_state=0).fit_transform(features)
+    return reduced.astype(np.float32)

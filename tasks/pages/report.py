@@ -1,0 +1,321 @@
+"""The report of a city: the paper's Table 2, its Fig. 4 and Fig. 5, lineage and credits."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from adapters.catalog import SimulatedLabels
+from adapters.store import ArtifactRef, Draft, Manifest, Store
+from crosscity.labels import CROSS_CITY_CLASSES
+from tasks.judging.evaluation import Evaluated, read_evaluation, score_table
+from tasks.priors.quality import read_quality
+from tasks.steps.artifact_task import Made, artifact_task, make_once
+from tasks.steps.dashboard import (
+    publish_lineage,
+    publish_markdown,
+    publish_picture,
+    publish_table,
+    small_jpeg,
+)
+from tasks.steps.errors import InputError
+from tasks.steps.imagery import Imagery
+from tasks.steps.pictures import read_picture
+from tasks.steps.workspace import Workspace, open_workspace
+from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS
+
+REPORT_VERSION = "3"
+PICTURE_BYTES = 600_000
+"""A report is mailed around: its pictures are good, not lossless."""
+
+
+@artifact_task("write report", run_name="report of {city}, seed {seed}")
+def write_report(city: str, seed: int, catalog: str) -> Made:
+    """Writes `report.html` from what the store has for a city now."""
+    workspace = open_workspace(catalog)
+    parts = _report_parts(workspace, city, seed)
+
+    def write(draft: Draft, _key: str) -> None:
+        html = _render(workspace, city, seed, parts)
+        (draft.path / "report.html").write_text(html, encoding="utf-8")
+        page = render_credits(city, Imagery(workspace.store, parts["imagery"]))
+        (draft.path / "credits.html").write_text(page, encoding="utf-8")
+        lineage = {role: ref.to_dict() for role, ref in parts.items()}
+        (draft.path / "parts.json").write_text(json.dumps(lineage, indent=2), encoding="utf-8")
+        table = score_table(_evaluations(parts), catalog)
+        (draft.path / "table.txt").write_text(table + "\n", encoding="utf-8")
+
+    made = make_once(
+        workspace.store,
+        "report",
+        city,
+        inputs=parts,
+        parameters={"seed": seed},
+        version=REPORT_VERSION,
+        write=write,
+    )
+    workspace.store.set_current(f"report-{seed}", city, made.ref)
+    table = workspace.store.path(made.ref, "table.txt").read_text(encoding="utf-8")
+    publish_markdown(
+        f"report-{city}",
+        f"```\n{table}```\n\n`{made.ref.uri}/report.html` in the store\n",
+        f"Report of {city}",
+    )
+    _publish_pictures_and_table(workspace.store, parts, city)
+    publish_lineage(f"report-{city}-lineage", workspace.store, made.ref, f"Report of {city}")
+    return made
+
+
+def _publish_pictures_and_table(store: Store, parts: Mapping[str, ArtifactRef], city: str) -> None:
+    rows = []
+    for arm, ref in _evaluations(parts).items():
+        evaluated = read_evaluation(store, ref)
+        by_class = {c.short: _rounded(evaluated.per_class[c.name]) for c in CROSS_CITY_CLASSES}
+        rows.append({"segmenter": ARM_NAMES[arm], **by_class, "mIoU": _rounded(evaluated.miou)})
+    publish_table(f"scores-{city}", rows, f"IoU by class on {city}, in percent")
+    publish_picture(
+        f"prior-{city}",
+        read_picture(store, parts["prior_figure"], "prior.png"),
+        f"A pair of {city}, its matches, superpixels and static prior",
+    )
+    shown = _shown_arm(parts)
+    if shown is not None:
+        publish_picture(
+            f"before-after-{city}-{shown}",
+            read_picture(store, parts[f"panels-{shown}"], "panel-0.png"),
+            f"{city}: image, labels, before and after ({ARM_NAMES[shown]})",
+        )
+
+
+def render_credits(city: str, imagery: Imagery) -> str:
+    """The page that names every image's author, licence and original, as licences ask."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = files("tasks.pages").joinpath("credits.html.j2").read_text(encoding="utf-8")
+    groups = []
+    for licence, attribution, count in imagery.credits():
+        terms = (licence, attribution)
+        sources = [s for s in imagery.sources() if (s.licence, s.attribution) == terms]
+        groups.append(
+            {"licence": licence, "attribution": attribution, "count": count, "sources": sources}
+        )
+    return environment.from_string(template).render(city=city, groups=groups)
+
+
+def report_path(store: Store, ref: ArtifactRef) -> Path:
+    """Where the report lies on this machine."""
+    return store.path(ref, "report.html")
+
+
+def report_parts_of(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
+    """What a report was written from."""
+    content = json.loads(store.path(ref, "parts.json").read_text(encoding="utf-8"))
+    return {role: ArtifactRef.from_dict(values) for role, values in content.items()}
+
+
+def _report_parts(workspace: Workspace, city: str, seed: int) -> dict[str, ArtifactRef]:
+    """The current artifacts that a report shows; `InputError` says what is missing."""
+    workspace.city(city)
+    store = workspace.store
+    wanted = {
+        "imagery": "imagery",
+        "pairs": "pairs",
+        "static_prior": "static_prior",
+        "prior_figure": "figure-prior",
+        "prior_quality": "prior_quality",
+        **{f"evaluation-{arm}": f"evaluation-{arm}-{seed}" for arm in ARM_NAMES},
+        **{f"panels-{arm}": f"panels-{arm}-{seed}" for arm in ARM_NAMES},
+        **{f"segmenter-{arm}": f"arm-{arm}-{seed}" for arm in ARM_NAMES},
+    }
+    parts: dict[str, ArtifactRef] = {}
+    for role, pointer in wanted.items():
+        found = store.current(pointer, city)
+        if found is not None:
+            parts[role] = found
+    verbs = {
+        "pairs": "harvest",
+        "static_prior": "priors",
+        "prior_figure": "priors",
+        "evaluation-pretrained": "evaluate --arm pretrained",
+    }
+    for role, verb in verbs.items():
+        if role not in parts:
+            raise InputError(f"{city} has no {role} yet: run `crosscity {verb} {city}` first")
+    return parts
+
+
+def _evaluations(parts: Mapping[str, ArtifactRef]) -> dict[str, ArtifactRef]:
+    return {arm: parts[f"evaluation-{arm}"] for arm in ARM_NAMES if f"evaluation-{arm}" in parts}
+
+
+def _shown_arm(parts: Mapping[str, ArtifactRef]) -> str | None:
+    """The arm whose before/after is shown: the last of those that saw no label, if any ran."""
+    drawn = [arm for arm in UNLABELLED_ARMS if {f"panels-{arm}", f"evaluation-{arm}"} <= set(parts)]
+    return drawn[-1] if drawn else None
+
+
+def _render(workspace: Workspace, city: str, seed: int, parts: dict[str, ArtifactRef]) -> str:
+    store = workspace.store
+    entry = workspace.city(city)
+    scored = {arm: read_evaluation(store, ref) for arm, ref in _evaluations(parts).items()}
+    panel_arm = _shown_arm(parts)
+    quality = parts.get("prior_quality")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = files("tasks.pages").joinpath("report.html.j2").read_text(encoding="utf-8")
+    prior_summary = store.manifest(parts["static_prior"]).summary
+    return environment.from_string(template).render(
+        city=city,
+        source=workspace.catalog.segmenters[entry.segmenter].source,
+        seed=seed,
+        images=scored["pretrained"].images,
+        protocol=scored["pretrained"].protocol,
+        headings=[road_class.short for road_class in CROSS_CITY_CLASSES],
+        rows=list(_table(scored)),
+        fine_tune_images=(
+            entry.labels.fine_tune_places if isinstance(entry.labels, SimulatedLabels) else 0
+        ),
+        prior_figure=_inline(store, parts["prior_figure"], "prior.png"),
+        prior={
+            "k": entry.prior.k,
+            "coverage": _whole_percent(entry.prior.coverage),
+            "weakest": _whole_percent(entry.prior.weakest),
+        },
+        prior_images=prior_summary["images"],
+        static_fraction=_percent(float(str(prior_summary["mean_static_fraction"]))),
+        quality=_quality(store, quality) if quality else None,
+        panels=list(_panels(store, parts[f"panels-{panel_arm}"], city)) if panel_arm else [],
+        panel_arm=ARM_NAMES.get(panel_arm or "", "none"),
+        lineage=list(_lineage(store, parts)),
+        code_version=store.manifest(parts["static_prior"]).code_version,
+        credits=[
+            {"licence": licence, "attribution": whom, "count": count}
+            for licence, whom, count in Imagery(store, parts["imagery"]).credits()
+        ],
+    )
+
+
+def _table(scored: Mapping[str, Evaluated]) -> Iterator[dict[str, Any]]:
+    names = [road_class.name for road_class in CROSS_CITY_CLASSES]
+    unlabelled = [arm for arm in scored if arm in UNLABELLED_ARMS]
+    best = {
+        name: max((scored[arm].per_class[name] for arm in unlabelled), key=_or_minus_one)
+        for name in names
+    }
+    for arm, evaluated in scored.items():
+        yield {
+            "name": ARM_NAMES[arm],
+            "miou": f"{100 * evaluated.miou:.1f}",
+            "cells": [
+                {
+                    "text": _number(evaluated.per_class[name]),
+                    "best": arm in unlabelled
+                    and len(unlabelled) > 1
+                    and best[name] > 0
+                    and evaluated.per_class[name] == best[name],
+                }
+                for name in names
+            ],
+        }
+
+
+def _quality(store: Store, ref: ArtifactRef) -> dict[str, Any]:
+    quality = read_quality(store, ref)
+    return {
+        "images": quality.images,
+        "precision": _percent(quality.precision),
+        "recall": _percent(quality.recall),
+        "moving_flagged": _percent(quality.moving_flagged),
+    }
+
+
+def _panels(store: Store, ref: ArtifactRef, city: str) -> Iterator[dict[str, str]]:
+    names = sorted(name for name in store.manifest(ref).files if name.startswith("panel-"))
+    for number, name in enumerate(names):
+        yield {
+            "source": _inline(store, ref, name),
+            "text": f"Test image {number} of {city}: image, labels, before and after adaptation",
+        }
+
+
+def _inline(store: Store, ref: ArtifactRef, name: str) -> str:
+    data = small_jpeg(read_picture(store, ref, name), PICTURE_BYTES)
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+
+
+@dataclass(frozen=True)
+class _Known:
+    ref: ArtifactRef
+    manifest: Manifest
+
+
+def _lineage(store: Store, parts: Mapping[str, ArtifactRef]) -> Iterator[dict[str, Any]]:
+    """Everything the report rests on, inputs before what was made of them; shards together."""
+    by_digest = {ref.digest: ref for ref in store.artifacts()}
+    ordered: dict[str, _Known] = {}
+
+    def visit(ref: ArtifactRef) -> None:
+        if ref.digest in ordered:
+            return
+        manifest = store.manifest(ref)
+        for digest in _input_digests(manifest):
+            if digest in by_digest:
+                visit(by_digest[digest])
+        ordered[ref.digest] = _Known(ref, manifest)
+
+    for ref in parts.values():
+        visit(ref)
+    groups: dict[tuple[str, str, str], list[_Known]] = {}
+    for known in ordered.values():
+        arm = str(known.manifest.parameters.get("arm", known.manifest.parameters.get("split", "")))
+        shard = known.ref.kind.endswith("_part") or known.ref.kind == "labelled"
+        key = "" if shard else known.ref.key
+        groups.setdefault((f"{known.ref.kind} {arm}".strip(), known.ref.city, key), []).append(
+            known
+        )
+    for (kind, city, _), members in groups.items():
+        first = members[0].manifest
+        yield {
+            "name": f"{kind} · {city}" + (f" × {len(members)}" if len(members) > 1 else ""),
+            "key": members[0].ref.key[:12],
+            "made": first.made_at.strftime("%Y-%m-%d %H:%M UTC"),
+            "rows": sum(member.manifest.rows or 0 for member in members) or "",
+            "made_of": _kinds(first, by_digest),
+        }
+
+
+def _kinds(manifest: Manifest, by_digest: Mapping[str, ArtifactRef]) -> str:
+    kinds = [by_digest[d].kind if d in by_digest else "?" for d in _input_digests(manifest)]
+    counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+    return ", ".join(k if n == 1 else f"{k} × {n}" for k, n in counted.items()) or "the catalog"
+
+
+def _input_digests(manifest: Manifest) -> Sequence[str]:
+    inputs = manifest.inputs
+    return list(inputs.values()) if isinstance(inputs, dict) else inputs
+
+
+def _number(iou: float) -> str:
+    return "–" if math.isnan(iou) else f"{100 * iou:.1f}"
+
+
+def _rounded(iou: float) -> float | None:
+    return None if math.isnan(iou) else round(100 * iou, 1)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _whole_percent(share: float) -> str | None:
+    return f"{100 * share:.3g} %" if share else None
+
+
+def _or_minus_one(iou: float) -> float:
+    return -1.0 if math.isnan(iou) else iou

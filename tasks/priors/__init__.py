@@ -1,0 +1,1 @@
+"""From pairs to static priors, and how good they are."""

@@ -1,0 +1,333 @@
+"""Extracting static priors: dense matching and superpixels on every pair (paper, Sec. 4.3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from adapters.catalog import PriorSettings
+from adapters.images import ImageError, encode_mask_png
+from adapters.store import ArtifactRef, Draft
+from crosscity import static_prior as prior_module
+from crosscity import superpixels as superpixels_module
+from crosscity.illustrations import prior_figure
+from crosscity.matching import ALGORITHM_VERSION as MATCHING_VERSION
+from crosscity.matching import PATCH, Matches, deep_matching, reliable_matches
+from crosscity.static_prior import static_prior
+from crosscity.superpixels import entropy_rate_superpixels
+from tasks.steps import progress
+from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
+from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
+from tasks.steps.errors import InputError, check_failures
+from tasks.steps.imagery import Imagery
+from tasks.steps.parallel import in_parallel
+from tasks.steps.pictures import read_picture, write_png
+from tasks.steps.schemas import FAILED, OK, PAIRS, STATIC_PRIOR
+from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
+from tasks.steps.workspace import Workspace, open_workspace
+
+PRIOR_VERSION = (
+    f"2-matching.{MATCHING_VERSION}-superpixels.{superpixels_module.ALGORITHM_VERSION}"
+    f"-prior.{prior_module.ALGORITHM_VERSION}"
+)
+"""The science's own versions are in it, so a change there makes new priors by itself."""
+
+
+@dataclass(frozen=True)
+class PairPrior:
+    """Everything that was computed on one pair.
+
+    Attributes:
+        matches: The dense matches between the two images that were counted.
+        superpixels: (H, W) int32 labels of the first and the second image.
+        masks: (H, W) bool static prior of the first and the second image.
+    """
+
+    matches: Matches
+    superpixels: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+    masks: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+
+
+def extract_prior(
+    image_a: npt.NDArray[np.uint8],
+    image_b: npt.NDArray[np.uint8],
+    settings: PriorSettings,
+    device: str = "cpu",
+) -> PairPrior:
+    """Matches two images of one place and marks the superpixels that stayed the same.
+
+    Args:
+        image_a: (H, W, 3) uint8 RGB.
+        image_b: (H, W, 3) uint8 RGB of the same size.
+        settings: The catalog's `prior` settings.
+        device: Where to match; superpixels are made on the processor.
+
+    Raises:
+        ValueError: The sizes differ, or an image is too small to match.
+    """
+    if image_a.shape != image_b.shape:
+        sizes = " and ".join(f"{image.shape[1]}×{image.shape[0]}" for image in (image_a, image_b))
+        raise ValueError(f"the two images differ in size ({sizes})")
+    matches = deep_matching(
+        image_a,
+        image_b,
+        downscale=settings.downscale,
+        search_radius=settings.search_radius,
+        device=device,
+        threads=1,  # the cores are busy with other pairs
+    )
+    spacing = PATCH * settings.downscale
+    trusted = reliable_matches(
+        matches,
+        spacing,
+        weakest=settings.weakest,
+        neighbours=settings.neighbours,
+        tolerance=settings.tolerance,
+    )
+    labels_a, labels_b = (superpixels_of(image, settings) for image in (image_a, image_b))
+
+    def mask(labels: npt.NDArray[np.int32], side: Literal["a", "b"]) -> npt.NDArray[np.bool_]:
+        return static_prior(
+            trusted, labels, k=settings.k, coverage=settings.coverage, spacing=spacing, side=side
+        )
+
+    masks = (mask(labels_a, "a"), mask(labels_b, "b"))
+    return PairPrior(trusted, (labels_a, labels_b), masks)
+
+
+def superpixels_of(image: npt.NDArray[np.uint8], settings: PriorSettings) -> npt.NDArray[np.int32]:
+    """Superpixels of an image, made on a smaller one where the settings say so: (H, W) int32.
+
+    Noise is averaged away there, and priors were no worse for it (docs/results.md), in a fifth of
+    the time; borders then lie within a pixel or two.
+    """
+    height, width = image.shape[:2]
+    scale = settings.superpixel_downscale
+    if scale == 1:
+        return entropy_rate_superpixels(image, settings.superpixels)
+    size = (max(width // scale, 1), max(height // scale, 1))
+    smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    labels = entropy_rate_superpixels(np.asarray(smaller, dtype=np.uint8), settings.superpixels)
+    enlarged = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(enlarged, dtype=np.int32)
+
+
+def current_pairs(workspace: Workspace, city: str) -> tuple[ArtifactRef, ArtifactRef]:
+    """The `imagery` and `pairs` that the last harvest of a city left."""
+    workspace.city(city)
+    imagery = workspace.store.current("imagery", city)
+    pairs = workspace.store.current("pairs", city)
+    if imagery is None or pairs is None:
+        raise InputError(
+            f"{city} has no harvested pairs in this store: run `crosscity harvest {city}` first"
+        )
+    return imagery, pairs
+
+
+def harvested(city: str, catalog: str) -> tuple[ArtifactRef, ArtifactRef]:
+    """`current_pairs` of a catalog, for flows."""
+    return current_pairs(open_workspace(catalog), city)
+
+
+def extracted(pairs: ArtifactRef, city: str, catalog: str) -> ArtifactRef:
+    """The `static_prior` that was made of these pairs."""
+    store = open_workspace(catalog).store
+    found = store.current("static_prior", city)
+    if found is None:
+        raise InputError(f"{city} has no static priors yet: run `crosscity priors {city}` first")
+    inputs = store.manifest(found).inputs
+    if not isinstance(inputs, dict) or inputs.get("pairs") != pairs.digest:
+        raise InputError(
+            f"the static priors of {city} are of an earlier harvest: run `crosscity priors {city}`"
+        )
+    return found
+
+
+def prior_parts(pairs: ArtifactRef, city: str, catalog: str) -> list[int]:
+    """The shards in which a city's priors are extracted."""
+    workspace = open_workspace(catalog)
+    count = len(_training_pairs(workspace, pairs))
+    return list(range(-(-count // workspace.city(city).pairs_per_part)))
+
+
+@artifact_task("extract priors", run_name="extract priors of {city}, part {part}")
+def prior_part(
+    imagery: ArtifactRef, pairs: ArtifactRef, part: int, city: str, catalog: str
+) -> Made:
+    """Extracts the priors of one shard of pairs; a pair that fails becomes rows that say why."""
+    workspace = open_workspace(catalog)
+    entry = workspace.city(city)
+    size = entry.pairs_per_part
+    rows = _training_pairs(workspace, pairs)
+    wanted = rows[part * size : (part + 1) * size]
+
+    def write(draft: Draft, _key: str) -> None:
+        images = Imagery(workspace.store, imagery)
+        started = time.monotonic()
+
+        def extract(pair: Row) -> list[Row]:
+            made = _prior_rows(images, pair, entry.prior, workspace.compute.device)
+            progress.advance(f"priors {city}", 1, len(rows))
+            return made
+
+        made_rows = in_parallel(extract, wanted, workers=workspace.compute.workers)
+        done = [row for rows_of_pair in made_rows for row in rows_of_pair]
+        write_rows(draft, part_name(part), done, STATIC_PRIOR)
+        draft.summary = {
+            "failures": failures(done),
+            "milliseconds_per_pair": round(
+                1000 * (time.monotonic() - started) / max(1, len(wanted)), 1
+            ),
+        }
+
+    made = make_once(
+        workspace.store,
+        "static_prior_part",
+        city,
+        inputs={"imagery": imagery, "pairs": pairs},
+        parameters={"part": part, "part_size": size, **entry.prior.model_dump()},
+        version=PRIOR_VERSION,
+        write=write,
+    )
+    if made.cached:
+        progress.advance(f"priors {city}", len(wanted), len(rows))
+    return made
+
+
+@artifact_task("join priors", run_name="join priors of {city}")
+def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, catalog: str) -> Made:
+    """Joins the shards to the city's `static_prior`, and marks it as current."""
+    workspace = open_workspace(catalog)
+    store = workspace.store
+    rows = [
+        row
+        for number, ref in enumerate(parts)
+        for row in read_rows(store, ref, part_name(number), STATIC_PRIOR)
+    ]
+    failed = failures(rows)
+    if failed:
+        counted = [{"reason": reason, "images": count} for reason, count in failed.items()]
+        publish_table(f"failed-priors-{city}", counted, "Pairs that failed, by reason")
+    check_failures("priors", failed, len(rows), workspace.city(city).failure_limit)
+    fractions = [row["static_fraction"] for row in rows if row["status"] == OK]
+
+    def write(draft: Draft, _key: str) -> None:
+        for number, ref in enumerate(parts):
+            draft.add_link(part_name(number), ref, part_name(number))
+        draft.rows = len(rows)
+        draft.summary = {
+            "images": len(rows),
+            "failures": failed,
+            "mean_static_fraction": float(np.mean(fractions)),
+        }
+
+    made = make_once(
+        store,
+        "static_prior",
+        city,
+        inputs={"pairs": pairs, **digests(parts)},
+        parameters={},
+        version=PRIOR_VERSION,
+        write=write,
+    )
+    store.set_current("static_prior", city, made.ref)
+    publish_table(
+        f"priors-{city}",
+        [
+            {"what": "images with a prior", "value": len(fractions)},
+            {"what": "mean static fraction", "value": round(float(np.mean(fractions)), 3)},
+            {"what": "images that failed", "value": sum(failed.values())},
+        ],
+        f"Static priors of {city}",
+    )
+    publish_lineage(f"priors-{city}-lineage", store, made.ref, "Static priors")
+    return made
+
+
+@artifact_task("illustrate prior", run_name="illustrate the prior of {city}")
+def illustrate_prior(imagery: ArtifactRef, pairs: ArtifactRef, city: str, catalog: str) -> Made:
+    """Draws the paper's Fig. 4 for the first training pair that can be matched."""
+    workspace = open_workspace(catalog)
+    settings = workspace.city(city).prior
+
+    def write(draft: Draft, _key: str) -> None:
+        images = Imagery(workspace.store, imagery)
+        for pair in _training_pairs(workspace, pairs):
+            first, second = images.read(pair["image_a"]), images.read(pair["image_b"])
+            try:
+                prior = extract_prior(first, second, settings)
+            except ValueError:
+                continue
+            figure = prior_figure(first, second, prior.matches, *prior.superpixels, *prior.masks)
+            write_png(draft, "prior.png", figure)
+            draft.summary = {"pair": pair["pair_id"]}
+            return
+        raise InputError(f"no pair of {city} can be matched")
+
+    made = make_once(
+        workspace.store,
+        "illustration",
+        city,
+        inputs={"imagery": imagery, "pairs": pairs},
+        parameters={"figure": "prior", **settings.model_dump()},
+        version=PRIOR_VERSION,
+        write=write,
+    )
+    workspace.store.set_current("figure-prior", city, made.ref)
+    publish_picture(
+        f"prior-{city}",
+        read_picture(workspace.store, made.ref, "prior.png"),
+        f"A pair of {city}, its matches, superpixels and static prior",
+    )
+    return made
+
+
+def static_prior_rows(workspace: Workspace, priors: ArtifactRef) -> list[Row]:
+    """All rows of a `static_prior` artifact."""
+    names = sorted(
+        name for name in workspace.store.manifest(priors).files if name.startswith("part-")
+    )
+    return [row for name in names for row in read_rows(workspace.store, priors, name, STATIC_PRIOR)]
+
+
+def _training_pairs(workspace: Workspace, pairs: ArtifactRef) -> list[Row]:
+    rows = read_rows(workspace.store, pairs, "pairs.parquet", PAIRS)
+    return [row for row in rows if row["split"] == "train"]
+
+
+def _prior_rows(images: Imagery, pair: Row, settings: PriorSettings, device: str) -> list[Row]:
+    ids = (pair["image_a"], pair["image_b"])
+    try:
+        prior = extract_prior(images.read(ids[0]), images.read(ids[1]), settings, device)
+    except (ImageError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        return [_failed_row(image_id, pair["pair_id"], reason) for image_id in ids]
+    return [
+        {
+            "image_id": image_id,
+            "pair_id": pair["pair_id"],
+            "mask": encode_mask_png(mask),
+            "static_fraction": float(mask.mean()),
+            "matches": len(prior.matches),
+            "superpixels": int(labels.max()) + 1,
+            "status": OK,
+            "reason": None,
+        }
+        for image_id, mask, labels in zip(ids, prior.masks, prior.superpixels, strict=True)
+    ]
+
+
+def _failed_row(image_id: str, pair_id: str, reason: str) -> Row:
+    return {
+        **dict.fromkeys(STATIC_PRIOR.names),
+        "image_id": image_id,
+        "pair_id": pair_id,
+        "status": FAILED,
+        "reason": reason,
+    }

@@ -1,0 +1,123 @@
+"""How good a simulated city's priors are, against its exact masks: for evaluation only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.images import decode_mask_png
+from adapters.store import ArtifactRef, Draft, Store
+from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
+from tasks.harvesting.providers import simulated_street_view
+from tasks.priors.extraction import static_prior_rows
+from tasks.steps.artifact_task import Made, artifact_task, make_once
+from tasks.steps.dashboard import publish_table
+from tasks.steps.errors import InputError
+from tasks.steps.parallel import in_parallel
+from tasks.steps.schemas import OK
+from tasks.steps.tables import Row
+from tasks.steps.workspace import Workspace, open_workspace
+
+QUALITY_VERSION = f"1-simulation.{SIMULATION_VERSION}"
+MAX_IMAGES = 100
+"""Images that are measured, evenly spread; enough for a tenth of a point over their pixels."""
+
+
+@dataclass(frozen=True)
+class PriorQuality:
+    """Shares of pixels, over all measured images together.
+
+    Attributes:
+        images: Number of images measured.
+        precision: Of the pixels in the prior, those that are static in truth.
+        recall: Of the pixels static in truth, those in the prior.
+        moving_flagged: Of the pixels of moving things, those in the prior all the same. Precision
+            alone flatters, as most pixels are static anyway.
+    """
+
+    images: int
+    precision: float
+    recall: float
+    moving_flagged: float
+
+
+def prior_quality(
+    priors: list[npt.NDArray[np.bool_]], truths: list[npt.NDArray[np.bool_]]
+) -> PriorQuality:
+    """Compares priors with exact masks, both (H, W) bool, pixel by pixel."""
+    hits = flagged = static = moving = moving_hits = 0
+    for prior, truth in zip(priors, truths, strict=True):
+        hits += int((prior & truth).sum())
+        flagged += int(prior.sum())
+        static += int(truth.sum())
+        moving += int((~truth).sum())
+        moving_hits += int((prior & ~truth).sum())
+    return PriorQuality(
+        images=len(priors),
+        precision=hits / max(1, flagged),
+        recall=hits / max(1, static),
+        moving_flagged=moving_hits / max(1, moving),
+    )
+
+
+@artifact_task("measure priors", run_name="measure the priors of {city}")
+def measure_priors(priors: ArtifactRef, city: str, catalog: str) -> Made:
+    """Precision and recall of a simulated city's priors."""
+    workspace = open_workspace(catalog)
+    if workspace.city(city).provider.kind != "simulated":
+        raise InputError(f"{city} is not simulated, so there are no exact masks to compare with")
+
+    def write(draft: Draft, _key: str) -> None:
+        rows = [row for row in static_prior_rows(workspace, priors) if row["status"] == OK]
+        chosen = np.linspace(0, len(rows) - 1, min(MAX_IMAGES, len(rows))).round().astype(int)
+        measured = _measure(workspace, city, [rows[index] for index in chosen.tolist()])
+        (draft.path / "quality.json").write_text(
+            json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8"
+        )
+
+    made = make_once(
+        workspace.store,
+        "prior_quality",
+        city,
+        inputs={"static_prior": priors},
+        parameters={"max_images": MAX_IMAGES},
+        version=QUALITY_VERSION,
+        write=write,
+    )
+    workspace.store.set_current("prior_quality", city, made.ref)
+    quality = read_quality(workspace.store, made.ref)
+    publish_table(
+        f"prior-quality-{city}",
+        [
+            {"of": "precision", "%": round(100 * quality.precision, 1)},
+            {"of": "recall", "%": round(100 * quality.recall, 1)},
+            {"of": "moving pixels flagged", "%": round(100 * quality.moving_flagged, 1)},
+        ],
+        f"Priors of {city} against exact masks, {quality.images} images",
+    )
+    return made
+
+
+def read_quality(store: Store, ref: ArtifactRef) -> PriorQuality:
+    """The content of a `prior_quality` artifact."""
+    return PriorQuality(**json.loads(store.path(ref, "quality.json").read_text(encoding="utf-8")))
+
+
+def exact_masks_known(city: str, catalog: str) -> bool:
+    """Whether a city is simulated, so that its exact masks can be had for comparison."""
+    return open_workspace(catalog).city(city).provider.kind == "simulated"
+
+
+def _measure(workspace: Workspace, city: str, rows: list[Row]) -> PriorQuality:
+    provider = simulated_street_view(workspace.city(city))
+    captures = {capture.image_id: capture for capture in provider.captures()}
+
+    def truth(row: Row) -> npt.NDArray[np.bool_]:
+        static: npt.NDArray[np.bool_] = provider.ground_truth(captures[row["image_id"]]).static
+        return static
+
+    truths = in_parallel(truth, rows, workers=workspace.compute.workers)
+    return prior_quality([decode_mask_png(row["mask"], row["image_id"]) for row in rows], truths)

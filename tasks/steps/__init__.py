@@ -1,0 +1,1 @@
+"""What steps share: artifacts, tables, look-up, progress and what the dashboard shows."""

@@ -1,0 +1,114 @@
+"""Columns of the tables that artifacts hold: the contract between the steps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+
+_MOMENT = pa.timestamp("ms", tz="UTC")
+
+CAPTURES: Final = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("provider", pa.string(), nullable=False),
+        pa.field("place_id", pa.string(), nullable=False),
+        pa.field("lat", pa.float64()),
+        pa.field("lon", pa.float64()),
+        pa.field("heading", pa.float64(), nullable=False),
+        pa.field("pitch", pa.float64(), nullable=False),
+        pa.field("fov", pa.float64(), nullable=False),
+        pa.field("captured_at", _MOMENT),
+        pa.field("licence", pa.string(), nullable=False),
+        pa.field("attribution", pa.string(), nullable=False),
+        pa.field("page_url", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("time_precision", pa.string()),  # "second", "day" or "month"
+        pa.field("source_id", pa.string()),  # the picture's name at the service
+        pa.field("sequence", pa.string()),  # what the pictures of one drive share there
+        pa.field("aligned_to", pa.string()),  # the image that fixes this one's exact heading
+    ]
+)
+"""What a provider lists, before any image is fetched."""
+
+IMAGERY: Final = pa.schema(
+    [
+        *CAPTURES,
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("artifact", pa.string()),  # <kind>/<city>/<key> that holds the file
+        pa.field("file", pa.string()),
+        pa.field("sha256", pa.string()),
+        pa.field("heading_offset", pa.float64()),  # degrees, added to what the compass says
+        pa.field("overlap", pa.float64()),  # correlation with the image it is aligned to
+        pa.field("status", pa.string(), nullable=False),  # "ok" or "failed"
+        pa.field("reason", pa.string()),
+    ]
+)
+"""One row an image that was asked for, also where it failed."""
+
+PAIRS: Final = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("image_a", pa.string(), nullable=False),
+        pa.field("image_b", pa.string(), nullable=False),
+        pa.field("place_id", pa.string(), nullable=False),
+        pa.field("metres_apart", pa.float64()),
+        pa.field("days_apart", pa.float64()),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+)
+"""One row a pair of images of one place and heading at two times."""
+
+STATIC_PRIOR: Final = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("mask", pa.binary()),  # 1-bit PNG, white where static
+        pa.field("static_fraction", pa.float64()),
+        pa.field("matches", pa.int32()),
+        pa.field("superpixels", pa.int32()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""One row an image of a pair. Times are in the manifest: rows must not differ between runs."""
+
+SAFEGUARD: Final = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("points", pa.int64()),  # static ones that were matched
+        pa.field("equal_before", pa.int64()),  # of them with one class at both times
+        pa.field("equal_after", pa.int64()),
+        pa.field("drift", pa.float64()),  # bits between the predicted classes, of this pair alone
+        pa.field("entropy_before", pa.float64()),  # mean over the pixels, bits
+        pa.field("entropy_after", pa.float64()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""One row a pair that an adaptation was judged on, also where it could not be looked at."""
+
+LABELLED: Final = pa.schema(
+    [
+        pa.field("sample", pa.string(), nullable=False),
+        pa.field("image", pa.binary()),  # JPEG
+        pa.field("labels", pa.binary()),  # 8-bit PNG of trainIds
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""One row a labelled image."""
+
+HISTORY: Final = pa.schema(
+    [
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("quantity", pa.string(), nullable=False),
+        pa.field("value", pa.float64()),
+    ]
+)
+"""One row a step and quantity: losses, λ, discriminator accuracies, learning rates, and what the
+step took: images a second and the peak of memory in MiB (`tasks.training.checkpoints.TAKEN`)."""
+
+OK: Final = "ok"
+FAILED: Final = "failed"

@@ -1,0 +1,168 @@
+"""Settings of trainings that the catalog changes, checked by the science before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from adapters.catalog import Catalog, load_catalog
+from adapters.catalog.loading import Fault, Key
+from tasks.steps.errors import InputError
+
+if TYPE_CHECKING:
+    from crosscity.adaptation import AdaptationSettings
+    from crosscity.adaptation.settings import SupervisedSettings
+
+Settings = TypeVar("Settings", bound="SupervisedSettings | AdaptationSettings")
+
+_ARM = (
+    "the arm does not belong into the catalog: it is chosen where an adaptation is started, by "
+    "`--arm`"
+)
+
+
+def open_catalog(path: Path) -> Catalog:
+    """Reads and validates a catalog, settings of trainings included.
+
+    Raises:
+        CatalogError: As of `load_catalog`; a setting that is not there, or a value that is wrong,
+            is told with file, line and key.
+    """
+    return load_catalog(path, further=settings_faults)
+
+
+def settings_faults(catalog: Catalog) -> Iterator[Fault]:
+    """Wrong `pretraining`, `adaptation` and `fine_tuning` of a catalog, with their keys."""
+    faults = list(_single_faults(catalog))
+    yield from faults
+    if not faults:
+        yield from _unlike_predictions(catalog)
+
+
+def _single_faults(catalog: Catalog) -> Iterator[Fault]:
+    """Settings that are wrong by themselves."""
+    segmenters = {name: one for name, one in catalog.segmenters.items() if one.pretraining}
+    trainings = {
+        name: one for name, one in catalog.trainings.items() if one.adaptation or one.fine_tuning
+    }
+    if not segmenters and not trainings:
+        return
+    # PyTorch comes with it, which takes longer than everything else that reads a catalog.
+    from crosscity.adaptation import (  # noqa: PLC0415
+        FINE_TUNING_PRESETS,
+        PRESETS,
+        PretrainingSettings,
+    )
+
+    for name, segmenter in segmenters.items():
+        here: Key = ("segmenters", name, "pretraining")
+        yield from _below(here, _faults(PretrainingSettings(), segmenter.pretraining))
+    for name, training in trainings.items():
+        here = ("trainings", name, "adaptation")
+        adaptation = dict(training.adaptation)
+        if "arm" in adaptation:
+            del adaptation["arm"]
+            yield (*here, "arm"), _ARM
+        yield from _below(here, _faults(PRESETS[training.preset], adaptation, hidden="arm"))
+        here = ("trainings", name, "fine_tuning")
+        defaults = FINE_TUNING_PRESETS[training.preset]
+        yield from _below(here, _faults(defaults, training.fine_tuning))
+
+
+def _unlike_predictions(catalog: Catalog) -> Iterator[Fault]:
+    """Adaptations whose task loss would move all predictions away from the segmenter's.
+
+    Weights of rare classes stay in the predictions with `balanced_predictions`. Where only one of
+    pre-training and adaptation keeps them, the first steps of the adaptation unlearn or learn a
+    preference for rare classes, in every arm, and no error would tell.
+    """
+    changed = [
+        *(segmenter.pretraining for segmenter in catalog.segmenters.values()),
+        *(training.adaptation for training in catalog.trainings.values()),
+    ]
+    if not any("balanced_predictions" in changes for changes in changed):
+        return
+    from crosscity.adaptation import PRESETS, PretrainingSettings  # noqa: PLC0415
+
+    for section, entries in (("cities", catalog.cities), ("transfers", catalog.transfers)):
+        for name, entry in entries.items():
+            segmenter = catalog.segmenters.get(entry.segmenter)
+            training = catalog.trainings.get(entry.training)
+            # Nothing is known about the loss that weights from elsewhere were trained with.
+            if segmenter is None or training is None or segmenter.weights is not None:
+                continue
+            before = _kept_weights(_changed(PretrainingSettings(), segmenter.pretraining))
+            after = _kept_weights(_changed(PRESETS[training.preset], training.adaptation))
+            if before != after:
+                yield (
+                    (section, name, "training"),
+                    f"segmenters.{entry.segmenter}.pretraining keeps class weights of exponent "
+                    f"{before:g} in the predictions, trainings.{entry.training}.adaptation of "
+                    f"{after:g}: give both the same balanced_predictions and class_balance",
+                )
+
+
+def _kept_weights(settings: SupervisedSettings | AdaptationSettings) -> float:
+    """Exponent of the class weights that stay in what a network predicts; 0: none do."""
+    return settings.class_balance if settings.balanced_predictions else 0.0
+
+
+def checked_settings(defaults: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Settings with what the catalog changes of them.
+
+    Raises:
+        InputError: There is no such field, or a value is of the wrong type or out of range.
+    """
+    for key, sentence in _faults(defaults, changes):
+        where = ".".join(map(str, (type(defaults).__name__, *key)))
+        raise InputError(f"the catalog's settings are wrong: {where}: {sentence}")
+    return _changed(defaults, changes)
+
+
+def _below(here: Key, faults: Iterable[Fault]) -> Iterator[Fault]:
+    return (((*here, *key), sentence) for key, sentence in faults)
+
+
+def _faults(
+    defaults: Settings, changes: Mapping[str, Any], *, hidden: str | None = None
+) -> Iterator[Fault]:
+    """What is wrong with changes of settings; `hidden` is a field that is not told of."""
+    known = [field.name for field in fields(defaults)]
+    shown = ", ".join(name for name in known if name != hidden)
+    for name in changes:
+        if name not in known:
+            yield (name,), f"no such setting; there are {shown}"
+    changes = {name: value for name, value in changes.items() if name in known}
+    try:
+        _changed(defaults, changes)
+    except ValidationError as error:
+        for one in error.errors():
+            sentence = _sentence(one)
+            if one["loc"]:
+                yield one["loc"], f"{sentence} (it is {one['input']!r})"
+            else:
+                yield _to_blame(defaults, changes), sentence
+
+
+def _to_blame(defaults: Settings, changes: Mapping[str, Any]) -> Key:
+    """The field that is out of range; the empty key where only several together are wrong."""
+    for name, value in changes.items():
+        try:
+            _changed(defaults, {name: value})
+        except ValidationError:
+            return (name,)
+    return ()
+
+
+def _changed(defaults: Settings, changes: Mapping[str, Any]) -> Settings:
+    values = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    made: Settings = TypeAdapter(type(defaults)).validate_python({**values, **changes})
+    return made
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    return str(error["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,1 @@
+"""Labelled and target images, segmenters, and what trains them."""

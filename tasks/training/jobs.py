@@ -1,0 +1,262 @@
+"""A training as a description that any process can carry out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from adapters.store import ArtifactRef, Store
+from crosscity.adaptation import (
+    Adaptation,
+    AdaptationSettings,
+    Engine,
+    FineTuning,
+    FineTuningSettings,
+    Pretraining,
+    PretrainingSettings,
+    TargetImages,
+    Training,
+    on_all_devices,
+    open_engine,
+)
+from crosscity.segmenters import Segmenter, load_weights
+from tasks.steps.errors import InputError
+from tasks.steps.workspace import Workspace, open_workspace
+from tasks.training.checkpoints import CHECKPOINT, Measured, Place, run_resumably
+from tasks.training.labelled import StoredLabelled, StoredUnlabelled
+from tasks.training.segmenters import fresh_segmenter, read_segmenter, starting_segmenter
+from tasks.training.target_images import StoredTargets
+
+
+@dataclass(frozen=True)
+class PairTargets:
+    """Target images of a city: both of every training pair.
+
+    Attributes:
+        imagery: The city's images.
+        pairs: Which belong together.
+        priors: Their static priors, where the arm uses them.
+    """
+
+    imagery: ArtifactRef
+    pairs: ArtifactRef
+    priors: ArtifactRef | None
+
+    def open(self, workspace: Workspace, size: tuple[int, int] | None) -> TargetImages:
+        """The images, ready to be read."""
+        return StoredTargets(workspace, self.imagery, self.pairs, self.priors, size=size)
+
+
+@dataclass(frozen=True)
+class SetTargets:
+    """Target images of a data set: its `unlabelled` shards."""
+
+    parts: tuple[ArtifactRef, ...]
+
+    def open(self, workspace: Workspace, size: tuple[int, int] | None) -> TargetImages:
+        """The images, ready to be read."""
+        return StoredUnlabelled(workspace.store, self.parts, size=size)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides what a training does and where it keeps its checkpoints.
+
+    Attributes:
+        start: The segmenter that is trained: one of the catalog by name, or an artifact.
+        source: Labelled shards.
+        settings: Of the training; their class says which it is.
+        seed: Of the training.
+        catalog: Path of the catalog.
+        place: Of the checkpoints.
+        every: Steps between checkpoints.
+        image_size: (height, width) at which images go through the network, or their own.
+        target: What is adapted to.
+        chosen: Places in the labelled set that are trained on; ``None``: all.
+    """
+
+    start: str | ArtifactRef
+    source: tuple[ArtifactRef, ...]
+    settings: PretrainingSettings | FineTuningSettings | AdaptationSettings
+    seed: int
+    catalog: str
+    place: Place
+    every: int
+    image_size: tuple[int, int] | None = None
+    target: PairTargets | SetTargets | None = None
+    chosen: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left.
+
+    Attributes:
+        model: Architecture and options.
+        segmenter: The trained network.
+        history: One row a step.
+        summary: For the manifest: speed and memory, remarks on the data, warnings.
+    """
+
+    model: dict[str, Any]
+    segmenter: Segmenter
+    history: list[dict[str, Any]]
+    summary: dict[str, Any]
+
+
+def carry_out(job: Job, workspace: Workspace) -> Trained:
+    """Trains on the devices of the compute profile, from the last checkpoint to the end.
+
+    Raises:
+        InputError: The machine has no such device, or the job does not fit its inputs.
+    """
+    compute = workspace.compute
+    if compute.devices == 1:
+        training, model = _opened(_engine(workspace), job, workspace)
+        history, summary = _run(training, job, workspace)
+        return Trained(model, training.segmenter, history, summary)
+    check_device(compute.device)
+    try:
+        history, summary = on_all_devices(
+            _in_a_process,
+            job,
+            device=compute.device,
+            devices=compute.devices,
+            precision=compute.precision,
+        )
+    except ProcessRaisedException as error:
+        told = re.findall(r"InputError: (.+)", str(error))
+        if told:
+            raise InputError(told[-1]) from None
+        raise
+    model, segmenter = _start(job, workspace)
+    _load_checkpoint(segmenter, workspace.store, job.place)
+    return Trained(model, segmenter, history, summary)
+
+
+def check_device(device: str) -> None:
+    """Fails with one sentence where the machine has no such device."""
+    try:
+        torch.zeros(1, device=torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"the device {device!r} of the compute profile cannot be used ({reason}): choose "
+            "another profile with --compute or CROSSCITY_COMPUTE"
+        ) from None
+
+
+def where(workspace: Workspace) -> dict[str, Any]:
+    """What of the compute profile changes the weights that come out; nothing for one in fp32."""
+    compute = workspace.compute
+    parameters: dict[str, Any] = {}
+    if compute.devices > 1:
+        parameters["ranks"] = compute.devices
+    if compute.precision != "fp32":
+        parameters["precision"] = compute.precision
+    return parameters
+
+
+def _in_a_process(engine: Engine, job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    workspace = open_workspace(job.catalog)
+    training, _ = _opened(engine, job, workspace)
+    return _run(training, job, workspace)
+
+
+def _run(
+    training: Training, job: Job, workspace: Workspace
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    measured = Measured()
+    try:
+        history = run_resumably(training, workspace, job.place, every=job.every, measured=measured)
+    except ValueError as error:
+        # What the science says of settings, data and memory is for whoever wrote the catalog.
+        raise InputError(f"{job.place.stage}: {error}") from error
+    warnings = [f"step {row['step']}: {row['warning']}" for row in history if row.get("warning")]
+    summary = {
+        "steps": len(history),
+        "remarks": list(training.remarks),
+        "warnings": {"count": len(warnings), "first": warnings[:3], "last": warnings[-1:]},
+        "speed": {"device": str(training.device), **measured.summary()},
+    }
+    return history, summary
+
+
+def _opened(engine: Engine, job: Job, workspace: Workspace) -> tuple[Training, dict[str, Any]]:
+    model, segmenter = _start(job, workspace)
+    source = StoredLabelled(
+        workspace.store,
+        job.source,
+        size=job.image_size,
+        chosen=job.chosen,
+        class_names=segmenter.class_names,
+    )
+    shared: dict[str, Any] = {"engine": engine, "readers": _readers(workspace)}
+    try:
+        return _training(job, workspace, segmenter, source, shared), model
+    except InputError:
+        raise
+    except torch.OutOfMemoryError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{job.place.stage}: {engine.device} ran out of memory before the first step: use a "
+            f"smaller image_size, or end what else runs on it ({reason})"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{job.place.stage}: {error}") from error
+
+
+def _training(
+    job: Job,
+    workspace: Workspace,
+    segmenter: Segmenter,
+    source: StoredLabelled,
+    shared: Mapping[str, Any],
+) -> Training:
+    if isinstance(job.settings, PretrainingSettings):
+        return Pretraining(segmenter, source, job.settings, job.seed, **shared)
+    if isinstance(job.settings, FineTuningSettings):
+        return FineTuning(segmenter, source, job.settings, job.seed, **shared)
+    if job.target is None:
+        raise InputError("an adaptation needs images of the target")
+    target = job.target.open(workspace, job.image_size)
+    return Adaptation(segmenter, source, target, job.settings, job.seed, **shared)
+
+
+def _readers(workspace: Workspace) -> int:
+    """Threads that read ahead: worth it where the device leaves the processor free."""
+    compute = workspace.compute
+    on_cpu = torch.device(compute.device).type == "cpu"
+    return 0 if on_cpu else max(1, compute.workers // compute.devices)
+
+
+def _engine(workspace: Workspace) -> Engine:
+    check_device(workspace.compute.device)
+    return open_engine(workspace.compute.device, workspace.compute.precision)
+
+
+def _start(job: Job, workspace: Workspace) -> tuple[dict[str, Any], Segmenter]:
+    if isinstance(job.start, str):
+        starting = starting_segmenter(workspace, job.start, job.seed)
+        return starting.model, starting.segmenter
+    return read_segmenter(workspace.store, job.start)
+
+
+def _load_checkpoint(segmenter: Segmenter, store: Store, place: Place) -> None:
+    """The weights that the processes left."""
+    path = store.load_progress(place.kind, place.city, place.key, CHECKPOINT)
+    if path is None:
+        raise InputError(f"{place.stage} left no checkpoint: run it again")
+    with safe_open(path, framework="pt") as opened:
+        names = [name for name in opened.keys() if name.startswith("segmenter.")]  # noqa: SIM118
+        tensors = {name.removeprefix("segmenter."): opened.get_tensor(name) for name in names}
+    load_weights(segmenter, tensors)
+
+
+__all__ = ["Job", "PairTargets", "SetTargets", "Trained", "carry_out", "fresh_segmenter", "where"]

@@ -1,0 +1,319 @@
+"""Labelled images: source sets to train on, test places of a city to score on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.catalog import FileSet, SimulatedLabels
+from adapters.datasets.base import DatasetError, LabelledDataset
+from adapters.datasets.cross_city import CrossCityDataset
+from adapters.datasets.opening import open_dataset
+from adapters.datasets.simulated import SimulatedDataset
+from adapters.images import (
+    ImageError,
+    decode_image,
+    decode_label_png,
+    encode_label_png,
+    encode_png,
+)
+from adapters.store import ArtifactRef, Draft, Store
+from crosscity.resizing import resized_image, resized_map
+from crosscity.segmenters import class_table
+from crosscity.segmenters.base import ROAD_CLASS_NAMES
+from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
+from tasks.steps import progress
+from tasks.steps.artifact_task import Made, artifact_task, make_once
+from tasks.steps.errors import InputError, check_failures
+from tasks.steps.parallel import in_parallel
+from tasks.steps.schemas import FAILED, LABELLED, OK, PAIRS
+from tasks.steps.stacking import stacked
+from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
+from tasks.steps.workspace import Workspace, open_workspace
+
+LABELLED_VERSION = f"2-simulation.{SIMULATION_VERSION}"
+PART_SIZE = 100
+"""Images a shard: what a kill can lose."""
+FAILURE_LIMIT = 0.05
+"""Of a labelled set; a set with more broken images than that is not the set that was meant."""
+
+
+def labelled_parts(owner: str, split: str, pairs: ArtifactRef | None, catalog: str) -> list[int]:
+    """The shards in which a split is read.
+
+    Args:
+        owner: A data set or a city of the catalog.
+        split: "train", "val" or "test"; of a city, "train" is what fine-tuning may use.
+        pairs: The city's pairs, which say where its test places are; ``None`` for a data set.
+        catalog: Path of the catalog.
+    """
+    workspace = open_workspace(catalog)
+    samples = labelled_set(workspace, owner, pairs).samples(split)
+    if not samples:
+        raise InputError(f"{owner} has no labelled images in its split {split!r}")
+    return list(range(-(-len(samples) // PART_SIZE)))
+
+
+@artifact_task("read labelled images", run_name="labelled images of {owner}, {split}, part {part}")
+def labelled_part(
+    owner: str, split: str, pairs: ArtifactRef | None, part: int, catalog: str
+) -> Made:
+    """Reads (or renders) one shard of labelled images into the store.
+
+    Images of a data set with an `image_size` are stored at that size, and so are the labels of
+    "train". Labels of other splits keep their own size: they are what is scored on.
+    """
+    workspace = open_workspace(catalog)
+    source = labelled_set(workspace, owner, pairs)
+    size = _stored_size(workspace, owner)
+
+    def read(sample: str) -> Row:
+        found = source.read(sample)
+        labels = resized_map(found.train_ids, size if split == "train" else None)
+        return {
+            "image": encode_png(resized_image(found.image, size)),
+            "labels": encode_label_png(labels),
+        }
+
+    return _part("labelled", workspace, owner, split, source, source.samples(split), part, read)
+
+
+def unlabelled_parts(owner: str, split: str, catalog: str) -> list[int]:
+    """The shards in which the images of a data set's split are read for adapting to them."""
+    samples = labelled_set(open_workspace(catalog), owner, None).unlabelled(split)
+    if not samples:
+        raise InputError(f"{owner} has no images in its split {split!r} to adapt to")
+    return list(range(-(-len(samples) // PART_SIZE)))
+
+
+@artifact_task("read target images", run_name="images of {owner}, {split}, part {part}")
+def unlabelled_part(owner: str, split: str, part: int, catalog: str) -> Made:
+    """Reads one shard of images into the store; no label file is opened."""
+    workspace = open_workspace(catalog)
+    source = labelled_set(workspace, owner, None)
+    size = _stored_size(workspace, owner)
+
+    def read(sample: str) -> Row:
+        image = encode_png(resized_image(source.read_image(sample), size))
+        return {"image": image, "labels": None}
+
+    samples = source.unlabelled(split)
+    return _part("unlabelled", workspace, owner, split, source, samples, part, read)
+
+
+def _part(
+    kind: str,
+    workspace: Workspace,
+    owner: str,
+    split: str,
+    source: LabelledDataset,
+    samples: Sequence[str],
+    part: int,
+    read: Callable[[str], Row],
+) -> Made:
+    wanted = samples[part * PART_SIZE : (part + 1) * PART_SIZE]
+    stage = f"{kind} {owner} {split}"
+
+    def write(draft: Draft, _key: str) -> None:
+        def row(sample: str) -> Row:
+            made = _row(sample, read)
+            progress.advance(stage, 1, len(samples))
+            return made
+
+        rows = in_parallel(row, wanted, workers=workspace.compute.workers)
+        failed = failures(rows)
+        check_failures("labelled images", failed, len(rows), FAILURE_LIMIT)
+        write_rows(draft, part_name(part), rows, LABELLED)
+        draft.summary = {"failures": failed}
+
+    made = make_once(
+        workspace.store,
+        kind,
+        owner,
+        inputs={},
+        parameters={
+            "split": split,
+            "part": part,
+            "samples": list(wanted),
+            **_identity(workspace, owner, source, wanted),
+        },
+        version=LABELLED_VERSION,
+        write=write,
+    )
+    if made.cached:
+        progress.advance(stage, len(wanted), len(samples))
+    return made
+
+
+def labelled_set(workspace: Workspace, owner: str, pairs: ArtifactRef | None) -> LabelledDataset:
+    """The labelled set of a data set or a city of the catalog."""
+    if owner in workspace.catalog.datasets:
+        entry = workspace.dataset(owner)
+        if isinstance(entry, FileSet):
+            return open_dataset(entry, workspace.folder(entry.root, key=f"datasets.{owner}.root"))
+        return open_dataset(entry, None)
+    city = workspace.city(owner)
+    if city.labels is None:
+        raise InputError(
+            f"cities.{owner} has no labels in the catalog, so nothing can be scored there"
+        )
+    if not isinstance(city.labels, SimulatedLabels):
+        root = workspace.folder(city.labels.root, key=f"cities.{owner}.labels.root")
+        return CrossCityDataset(root, city.labels.city or owner)
+    if city.provider.kind != "simulated" or pairs is None:
+        raise InputError(f"cities.{owner}: simulated labels need the simulated provider")
+    places = _places_by_split(workspace.store, pairs)
+    return SimulatedDataset(
+        city.provider.style,
+        seed=city.seed,
+        image_size=city.image_size,
+        splits={
+            "test": places["test"],
+            "train": places["train"][: city.labels.fine_tune_places],
+        },
+    )
+
+
+class StoredLabelled:
+    """The images of labelled shards, decoded when asked for; bad rows are left out.
+
+    Args:
+        store: Holds the shards.
+        parts: `labelled` artifacts.
+        size: (height, width) that images and labels are given at; ``None``: as they are stored.
+        chosen: Places in the set that are taken; ``None``: all.
+        class_names: Label space that labels are given in; default: trainIds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        parts: Sequence[ArtifactRef],
+        *,
+        size: tuple[int, int] | None = None,
+        chosen: Sequence[int] | None = None,
+        class_names: Sequence[str] = ROAD_CLASS_NAMES,
+    ) -> None:
+        rows = _good_rows(store, parts)
+        self._rows = rows if chosen is None else [rows[place] for place in chosen]
+        if not self._rows:
+            raise InputError("there is no labelled image to work on")
+        self._size = size
+        self._table = class_table(class_names)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        read = (decode_image(self._rows[i]["image"], self.name(i)) for i in indices)
+        shown = [resized_image(image, self._size) for image in read]
+        return stacked(shown, [self.name(i) for i in indices])
+
+    def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W) uint8 indices of `class_names`, 255 where void or of none of these."""
+        stored = (decode_label_png(self._rows[i]["labels"], self.name(i)) for i in indices)
+        read = (self._table[train_ids] for train_ids in stored)
+        shown = [resized_map(labels, self._size) for labels in read]
+        return stacked(shown, [self.name(i) for i in indices])
+
+    def name(self, index: int) -> str:
+        """The sample's id."""
+        return str(self._rows[index]["sample"])
+
+
+class StoredUnlabelled:
+    """The images of `unlabelled` shards as adaptation reads them: without any prior.
+
+    Args:
+        store: Holds the shards.
+        parts: `unlabelled` artifacts.
+        size: (height, width) that images are given at; ``None``: as they are stored.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        parts: Sequence[ArtifactRef],
+        *,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self._rows = _good_rows(store, parts)
+        if not self._rows:
+            raise InputError("the target set is empty: there is no image to adapt to")
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        read = (decode_image(self._rows[i]["image"], self.name(i)) for i in indices)
+        shown = [resized_image(image, self._size) for image in read]
+        return stacked(shown, [self.name(i) for i in indices])
+
+    def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """(N, H, W) bool, all False."""
+        return np.zeros(self.images(indices).shape[:3], dtype=np.bool_)
+
+    def name(self, index: int) -> str:
+        """The image's id."""
+        return str(self._rows[index]["sample"])
+
+
+def _good_rows(store: Store, parts: Sequence[ArtifactRef]) -> list[Row]:
+    return [
+        row
+        for ref in parts
+        for name in sorted(store.manifest(ref).files)
+        for row in read_rows(store, ref, name, LABELLED)
+        if row["status"] == OK
+    ]
+
+
+def _stored_size(workspace: Workspace, owner: str) -> tuple[int, int] | None:
+    entry = workspace.catalog.datasets.get(owner)
+    return entry.image_size if isinstance(entry, FileSet) else None
+
+
+def _identity(
+    workspace: Workspace, owner: str, source: LabelledDataset, samples: Sequence[str]
+) -> dict[str, object]:
+    """What, beside its id, determines a sample's pixels."""
+    if owner in workspace.catalog.datasets:
+        entry = workspace.dataset(owner)
+        if isinstance(entry, FileSet):
+            # Where the files lie does not matter, what is in them does.
+            settings = entry.model_dump(mode="json", exclude={"root"})
+            return {"entry": settings, "files": source.revision(samples)}
+        return {"style": entry.style, "seed": entry.seed, "image_size": list(entry.image_size)}
+    city = workspace.city(owner)
+    files = {} if city.provider.kind == "simulated" else {"files": source.revision(samples)}
+    return {
+        "provider": city.provider.model_dump(include={"kind", "style", "city"}),
+        "seed": city.seed,
+        "image_size": list(city.image_size),
+        **files,
+    }
+
+
+def _places_by_split(store: Store, pairs: ArtifactRef) -> dict[str, list[str]]:
+    places: dict[str, list[str]] = {"train": [], "test": []}
+    for row in read_rows(store, pairs, "pairs.parquet", PAIRS):
+        if row["place_id"] not in places[row["split"]]:
+            places[row["split"]].append(row["place_id"])
+    return places
+
+
+def _row(sample: str, read: Callable[[str], Row]) -> Row:
+    try:
+        return {"sample": sample, **read(sample), "status": OK, "reason": None}
+    except (DatasetError, ImageError) as error:
+        return {
+            **dict.fromkeys(LABELLED.names),
+            "sample": sample,
+            "status": FAILED,
+            "reason": " ".join(str(error).split()),
+        }

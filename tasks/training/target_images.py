@@ -1,0 +1,88 @@
+"""The unlabelled images of a city with their static priors, as adaptation reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.images import decode_mask_png
+from adapters.store import ArtifactRef
+from crosscity.resizing import resized_image, resized_map
+from tasks.priors.extraction import static_prior_rows
+from tasks.steps.errors import InputError
+from tasks.steps.imagery import Imagery
+from tasks.steps.schemas import OK, PAIRS
+from tasks.steps.stacking import stacked
+from tasks.steps.tables import read_rows
+from tasks.steps.workspace import Workspace
+
+
+class StoredTargets:
+    """Both images of every training pair; decoded when asked for.
+
+    Args:
+        workspace: Gives the store.
+        imagery: The city's images.
+        pairs: Which of them belong together.
+        priors: Their static priors, or ``None``.
+        size: (height, width) that images and priors are given at; ``None``: their own.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        imagery: ArtifactRef,
+        pairs: ArtifactRef,
+        priors: ArtifactRef | None,
+        *,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self._size = size
+        self._imagery = Imagery(workspace.store, imagery)
+        rows = read_rows(workspace.store, pairs, "pairs.parquet", PAIRS)
+        self._ids = [
+            image_id
+            for row in rows
+            if row["split"] == "train"
+            for image_id in (row["image_a"], row["image_b"])
+        ]
+        if not self._ids:
+            raise InputError("there is no training pair to adapt on")
+        self._masks: dict[str, bytes] = {}
+        if priors is not None:
+            self._masks = {
+                row["image_id"]: row["mask"]
+                for row in static_prior_rows(workspace, priors)
+                if row["status"] == OK
+            }
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        read = (self._imagery.read(self._ids[index]) for index in indices)
+        shown = [resized_image(image, self._size) for image in read]
+        return stacked(shown, [self._ids[index] for index in indices])
+
+    def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """(N, H, W) bool; all False where an image has no prior."""
+        masks = (self._prior(self._ids[index]) for index in indices)
+        shown = [resized_map(mask, self._size) for mask in masks]
+        return stacked(shown, [self._ids[index] for index in indices])
+
+    def _prior(self, image_id: str) -> npt.NDArray[np.bool_]:
+        row = self._imagery.row(image_id)
+        data = self._masks.get(image_id)
+        if data is None:
+            return np.zeros((row["height"], row["width"]), dtype=np.bool_)
+        size = (row["height"], row["width"])
+        mask = decode_mask_png(data, image_id)
+        if mask.shape != size:
+            raise InputError(
+                f"the static prior of {image_id} is {mask.shape[0]}×{mask.shape[1]} pixels high "
+                f"and wide, its image {size[0]}×{size[1]}: run `crosscity priors` again"
+            )
+        return mask

@@ -1,0 +1,405 @@
+"""Training steps: pre-training, adaptation, fine-tuning; each resumes from its last checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+
+from adapters.catalog import SimulatedLabels
+from adapters.catalog import Training as TrainingEntry
+from adapters.store import ArtifactRef, Draft, Store
+from crosscity.adaptation import ALGORITHM_VERSION as ADAPTATION_VERSION
+from crosscity.adaptation import (
+    FINE_TUNING_PRESETS,
+    PRESETS,
+    FineTuningSettings,
+    PretrainingSettings,
+)
+from crosscity.adaptation.training import OutOfMemoryError
+from crosscity.evaluation import evaluate, unlearned_classes
+from crosscity.segmenters import ALGORITHM_VERSION as SEGMENTERS_VERSION
+from crosscity.segmenters import Segmenter
+from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
+from tasks.steps.dashboard import publish_lineage, publish_table
+from tasks.steps.errors import InputError
+from tasks.steps.schemas import HISTORY
+from tasks.steps.settings import checked_settings
+from tasks.steps.tables import Row, read_rows, write_rows
+from tasks.steps.workspace import Workspace, open_workspace
+from tasks.training.arms import ARM_NAMES
+from tasks.training.checkpoints import Place
+from tasks.training.jobs import Job, PairTargets, SetTargets, carry_out, check_device, where
+from tasks.training.labelled import StoredLabelled
+from tasks.training.segmenters import Starting, starting_segmenter, write_segmenter
+
+TRAINING_VERSION = f"3-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
+PRETRAINING_CHECKPOINT_EVERY = 100
+"""Steps; about twenty seconds of the demo's pre-training."""
+HOME_IMAGES = 64
+"""Images of its own source that show whether a segmenter has learned its classes."""
+
+
+def source_of(segmenter: str, catalog: str) -> str:
+    """Name of the data set that a segmenter is pre-trained on."""
+    segmenters = open_workspace(catalog).catalog.segmenters
+    if segmenter not in segmenters:
+        raise InputError(
+            f"the catalog has no segmenter {segmenter!r}; it has "
+            f"{', '.join(sorted(segmenters)) or 'none'}"
+        )
+    return segmenters[segmenter].source
+
+
+def segmenter_of(city: str, catalog: str) -> str:
+    """Name of the segmenter that a city adapts."""
+    return open_workspace(catalog).city(city).segmenter
+
+
+@artifact_task("pre-train", run_name="pre-train {segmenter}, seed {seed}")
+def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, catalog: str) -> Made:
+    """Trains a segmenter on its source set, or takes the weights that the catalog names."""
+    workspace = open_workspace(catalog)
+    entry = workspace.catalog.segmenters[segmenter]
+    starting = starting_segmenter(workspace, segmenter, seed)
+    if starting.is_trained:
+        made = _given_weights(workspace, starting, entry.source)
+    else:
+        settings = checked_settings(PretrainingSettings(), entry.pretraining)
+
+        def write(draft: Draft, key: str) -> None:
+            place = Place("segmenter", entry.source, key, f"pre-train {segmenter}")
+            every = PRETRAINING_CHECKPOINT_EVERY
+            job = Job(segmenter, tuple(parts), settings, seed, catalog, place, every)
+            train(job, workspace, draft)
+
+        made = make_once(
+            workspace.store,
+            "segmenter",
+            entry.source,
+            inputs=digests(parts),
+            parameters={
+                **starting.model,
+                **starting.made_of,
+                **asdict(settings),
+                **where(workspace),
+                "seed": seed,
+            },
+            version=TRAINING_VERSION,
+            write=write,
+        )
+        _publish_training(workspace.store, made.ref, entry.source, "pretrained")
+    workspace.store.set_current(f"pretrained-{segmenter}-{seed}", entry.source, made.ref)
+    return made
+
+
+def _given_weights(workspace: Workspace, starting: Starting, source: str) -> Made:
+    """The artifact of weights that were trained elsewhere, once they are seen to fit."""
+
+    def write(draft: Draft, _key: str) -> None:
+        write_segmenter(draft, starting.segmenter, starting.model)
+
+    return make_once(
+        workspace.store,
+        "segmenter",
+        source,
+        inputs={},
+        parameters={**starting.model, **starting.made_of},
+        version=TRAINING_VERSION,
+        write=write,
+    )
+
+
+@artifact_task("adapt", run_name="adapt {city}, {arm}, seed {seed}")
+def adapt(
+    segmenter: ArtifactRef,
+    source: Sequence[ArtifactRef],
+    imagery: ArtifactRef,
+    pairs: ArtifactRef,
+    priors: ArtifactRef | None,
+    arm: str,
+    seed: int,
+    city: str,
+    catalog: str,
+) -> Made:
+    """Adapts a pre-trained segmenter to the city's unlabelled images (paper, Sec. 4)."""
+    workspace = open_workspace(catalog)
+    entry = workspace.catalog.trainings[workspace.city(city).training]
+    inputs = {"segmenter": segmenter, "imagery": imagery, "pairs": pairs, **digests(source)}
+    if priors is not None:
+        inputs["static_prior"] = priors
+    targets = PairTargets(imagery, pairs, priors)
+    return _adapt(workspace, entry, segmenter, source, targets, inputs, arm, seed, city, catalog)
+
+
+@artifact_task("adapt to a set", run_name="adapt {transfer}, {arm}, seed {seed}")
+def adapt_transfer(
+    segmenter: ArtifactRef,
+    source: Sequence[ArtifactRef],
+    target: Sequence[ArtifactRef],
+    arm: str,
+    seed: int,
+    transfer: str,
+    catalog: str,
+) -> Made:
+    """Adapts a pre-trained segmenter to the images of another data set (paper, Sec. 5.4)."""
+    workspace = open_workspace(catalog)
+    if arm == "full":
+        raise InputError(f"transfers.{transfer} has no pairs of images, so no static prior")
+    entry = workspace.catalog.trainings[workspace.transfer(transfer).training]
+    inputs = {"segmenter": segmenter, **digests(source)}
+    inputs |= {f"target-{number:05d}": ref for number, ref in enumerate(target)}
+    targets = SetTargets(tuple(target))
+    return _adapt(
+        workspace, entry, segmenter, source, targets, inputs, arm, seed, transfer, catalog
+    )
+
+
+def _adapt(
+    workspace: Workspace,
+    entry: TrainingEntry,
+    segmenter: ArtifactRef,
+    source: Sequence[ArtifactRef],
+    target: PairTargets | SetTargets,
+    inputs: Mapping[str, ArtifactRef],
+    arm: str,
+    seed: int,
+    owner: str,
+    catalog: str,
+) -> Made:
+    settings = checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
+
+    def write(draft: Draft, key: str) -> None:
+        place = Place("adaptation", owner, key, f"adapt {owner} {arm}")
+        job = Job(
+            start=segmenter,
+            source=tuple(source),
+            settings=settings,
+            seed=seed,
+            catalog=catalog,
+            place=place,
+            every=entry.checkpoint_every,
+            image_size=entry.image_size,
+            target=target,
+        )
+        train(job, workspace, draft)
+
+    made = make_once(
+        workspace.store,
+        "adaptation",
+        owner,
+        inputs=inputs,
+        parameters={**asdict(settings), **_sized(entry), **where(workspace), "seed": seed},
+        version=TRAINING_VERSION,
+        write=write,
+    )
+    workspace.store.set_current(f"arm-{arm}-{seed}", owner, made.ref)
+    _publish_training(workspace.store, made.ref, owner, arm)
+    return made
+
+
+@artifact_task("fine-tune", run_name="fine-tune {owner}, seed {seed}")
+def fine_tune(
+    segmenter: ArtifactRef,
+    parts: Sequence[ArtifactRef],
+    seed: int,
+    owner: str,
+    catalog: str,
+    fold: tuple[int, int] | None = None,
+) -> Made:
+    """Trains on labels of the city itself: the upper bound that adaptation is compared with.
+
+    Args:
+        segmenter: Where it begins.
+        parts: Labelled shards of the city (or of a transfer's target).
+        seed: Of the training.
+        owner: The city or transfer.
+        catalog: Path of the catalog.
+        fold: (which, of how many): train on all images but every so-manieth, which are kept for
+            testing, as the paper does with ten folds; ``None``: train on all.
+    """
+    workspace = open_workspace(catalog)
+    entry = training_of(workspace, owner)
+    settings = fine_tuning_settings(entry)
+
+    def write(draft: Draft, key: str) -> None:
+        job = Job(
+            start=segmenter,
+            source=tuple(parts),
+            settings=settings,
+            seed=seed,
+            catalog=catalog,
+            place=Place("adaptation", owner, key, f"fine-tune {owner}"),
+            every=entry.checkpoint_every,
+            image_size=entry.image_size,
+            chosen=None if fold is None else outside(fold, images_in(workspace.store, parts)),
+        )
+        train(job, workspace, draft)
+
+    folded = {} if fold is None else {"fold": list(fold)}
+    made = make_once(
+        workspace.store,
+        "adaptation",
+        owner,
+        inputs={"segmenter": segmenter, **digests(parts)},
+        parameters={
+            "arm": "fine_tuned",
+            **asdict(settings),
+            **_sized(entry),
+            **where(workspace),
+            **folded,
+            "seed": seed,
+        },
+        version=TRAINING_VERSION,
+        write=write,
+    )
+    if fold is None:
+        workspace.store.set_current(f"arm-fine_tuned-{seed}", owner, made.ref)
+        _publish_training(workspace.store, made.ref, owner, "fine_tuned")
+    return made
+
+
+def check_fine_tuning(city: str, catalog: str) -> None:
+    """Fails before any work; `InputError` where no training place of a city has a label."""
+    labels = open_workspace(catalog).city(city).labels
+    if labels is None:
+        raise InputError(
+            f"cities.{city} has no labels in the catalog, so the arm 'fine_tuned' has nothing to "
+            "train on: name another arm"
+        )
+    if not isinstance(labels, SimulatedLabels):
+        raise InputError(
+            f"cities.{city}.labels are of test places alone, so the arm 'fine_tuned' has nothing "
+            "to train on: name another arm, or run `crosscity paper-tables`, which fine-tunes in "
+            "folds of the test images"
+        )
+    if labels.fine_tune_places == 0:
+        raise InputError(
+            f"cities.{city}.labels.fine_tune_places is 0, so the arm 'fine_tuned' has nothing to "
+            "train on: set it, or name another arm"
+        )
+
+
+def fine_tuning_settings(entry: TrainingEntry) -> FineTuningSettings:
+    """What an entry of `trainings` fine-tunes with: its preset's, and what differs from it."""
+    return checked_settings(FINE_TUNING_PRESETS[entry.preset], entry.fine_tuning)
+
+
+def outside(fold: tuple[int, int], images: int) -> tuple[int, ...]:
+    """Places of the images that a fold is trained on; `inside` has those it is tested on."""
+    which, folds = fold
+    return tuple(place for place in range(images) if place % folds != which)
+
+
+def inside(fold: tuple[int, int], images: int) -> tuple[int, ...]:
+    """Places of the images that a fold is tested on."""
+    which, folds = fold
+    return tuple(range(which, images, folds))
+
+
+def images_in(store: Store, parts: Sequence[ArtifactRef]) -> int:
+    """Number of good images in labelled shards."""
+    return len(StoredLabelled(store, parts))
+
+
+def training_of(workspace: Workspace, owner: str) -> TrainingEntry:
+    """How a city, or a transfer, is trained."""
+    if owner in workspace.catalog.transfers:
+        return workspace.catalog.trainings[workspace.transfer(owner).training]
+    return workspace.catalog.trainings[workspace.city(owner).training]
+
+
+def train(job: Job, workspace: Workspace, draft: Draft) -> None:
+    """Carries a training out and writes what it leaves: the segmenter and its history."""
+    trained = carry_out(job, workspace)
+    if isinstance(job.settings, PretrainingSettings):
+        trained.summary["remarks"] += _unlearned(trained.segmenter, job, workspace)
+    write_segmenter(draft, trained.segmenter, trained.model)
+    write_history(draft, trained.history)
+    draft.summary = trained.summary
+    for remark in [*trained.summary["remarks"], *trained.summary["warnings"]["last"]]:
+        _warn(f"{job.place.stage}: {remark}")
+
+
+def _unlearned(segmenter: Segmenter, job: Job, workspace: Workspace) -> list[str]:
+    """A remark on classes that are not recognised on the very images that were trained on.
+
+    Looked for on up to 64 of them, spread over the set.
+    """
+    images = images_in(workspace.store, job.source)
+    source = StoredLabelled(
+        workspace.store,
+        job.source,
+        chosen=sorted({place * images // HOME_IMAGES for place in range(HOME_IMAGES)}),
+        class_names=segmenter.class_names,
+    )
+    try:
+        counts = evaluate(on_device(segmenter, workspace), source, job.settings.batch_size)
+    except OutOfMemoryError:
+        return []  # the training is done, and must not be lost for a remark
+    found = unlearned_classes(counts, segmenter.class_names)
+    if not found:
+        return []
+    told = ", ".join(f"{name} ({share:.1%} of the pixels)" for name, share in found)
+    return [
+        f"hardly a pixel is recognised of {told} on the source's own images, and no adaptation "
+        "learns what the segmenter does not know: train for more steps, on larger images, or with "
+        "balanced_predictions (docs/segmenters.md, Rare classes)"
+    ]
+
+
+def on_device(segmenter: Segmenter, workspace: Workspace) -> Segmenter:
+    """Moves a segmenter to the device of the compute profile.
+
+    Raises:
+        InputError: The machine has no such device.
+    """
+    check_device(workspace.compute.device)
+    return segmenter.to(torch.device(workspace.compute.device))
+
+
+def write_history(draft: Draft, history: Sequence[Mapping[str, Any]]) -> None:
+    """Writes `history.parquet`: every loss, λ, accuracy, learning rate, speed and memory by step.
+
+    Speed and memory differ from run to run, so the file does not count in the artifact's digest:
+    what is made from the weights must not depend on how fast they came.
+    """
+    rows = [
+        {"step": row["step"], "quantity": name, "value": float(value)}
+        for row in history
+        for name, value in row.items()
+        if name != "step" and isinstance(value, int | float)
+    ]
+    write_rows(draft, "history.parquet", rows, HISTORY)
+    draft.measured.add("history.parquet")
+
+
+def _publish_training(store: Store, ref: ArtifactRef, city: str, arm: str) -> None:
+    """Shows the losses at twenty steps, which is what a person looks at, and the lineage."""
+    by_step: dict[int, Row] = {}
+    for row in read_rows(store, ref, "history.parquet", HISTORY):
+        entry = by_step.setdefault(row["step"], {"step": row["step"]})
+        entry[row["quantity"]] = None if row["value"] is None else round(row["value"], 4)
+    steps = list(by_step.values())
+    publish_table(
+        f"losses-{city}-{arm}", steps[:: max(1, len(steps) // 20)], f"Losses of {arm} on {city}"
+    )
+    publish_lineage(
+        f"segmenter-{city}-{arm}-lineage", store, ref, f"{ARM_NAMES[arm]}, {len(steps)} steps"
+    )
+
+
+def _sized(entry: TrainingEntry) -> dict[str, Any]:
+    return {} if entry.image_size is None else {"image_size": list(entry.image_size)}
+
+
+def _warn(message: str) -> None:
+    """Tells the run's log, where there is a run."""
+    try:
+        get_run_logger().warning(message)
+    except MissingContextError:
+        return
