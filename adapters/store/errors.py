@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
@@ -14,6 +15,27 @@ _FULL_WORDS = ("No space left on device", "Disk quota exceeded", "StorageFull")
 
 class StoreError(Exception):
     """The store cannot do what was asked; the message is one sentence for the operator."""
+
+
+class NewerReleaseError(StoreError):
+    """What is stored was written by a newer release, in a format that this one does not know."""
+
+
+class DamagedArtifactError(StoreError):
+    """A published artifact is incomplete or altered.
+
+    Attributes:
+        folder: its place in the store.
+        what: what is wrong with it, in a few words.
+    """
+
+    def __init__(self, message: str, folder: str, what: str) -> None:
+        super().__init__(message)
+        self.folder = folder
+        self.what = what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.folder, self.what)
 
 
 class DamagedFileError(Exception):

@@ -80,6 +80,19 @@ class LocalPlace:
             except FileNotFoundError:  # also where another process removes the same
                 return
 
+    def move(self, path: str, target: str) -> bool:
+        """See `Place`."""
+        source, destination = self._root / path, self._root / target
+        with explained(self._named):
+            make_folders(destination.parent)
+            try:
+                source.rename(destination)
+            except FileNotFoundError:
+                return False
+            sync(destination.parent)
+            sync(source.parent)
+        return True
+
     def children(self, path: str) -> list[str]:
         """See `Place`."""
         with explained(self._named):

@@ -12,8 +12,11 @@ from adapters.store.errors import StoreError
 
 MANIFEST_NAME = "artifact.json"
 CURRENT_FOLDER = "current"
+QUARANTINE_FOLDER = "quarantine"
 PROGRESS_FOLDER = ".progress"
 SCRATCH_FOLDER = ".drafts"
+
+_OWN_FOLDERS = {CURRENT_FOLDER: "pointers", QUARANTINE_FOLDER: "damaged artifacts"}
 
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 _CITY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
@@ -24,8 +27,8 @@ _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 def check_kind(kind: str) -> str:
     """Return `kind` if it is lower case letters, digits and `_`; raise `StoreError` otherwise."""
-    if kind == CURRENT_FOLDER:
-        raise StoreError(f"{CURRENT_FOLDER!r} is the folder of pointers: name the kind otherwise")
+    if isinstance(kind, str) and kind in _OWN_FOLDERS:
+        raise StoreError(f"{kind!r} is the folder of {_OWN_FOLDERS[kind]}: name the kind otherwise")
     return _checked(_KIND, kind, "kind of artifact", "a lower case letter, then a-z 0-9 _")
 
 

@@ -7,10 +7,17 @@ import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+from cachetools import LRUCache
 
 from adapters.store.errors import DamagedFileError
 from adapters.store.records import FileEntry, Manifest
+
+_MOST_HASHED: Final = 250_000
+"""Files that are remembered as hashed: some 50 MB."""
+_hashed: LRUCache[tuple[int, int, int, str], bool] = LRUCache(_MOST_HASHED)
+_lock = threading.Lock()
 
 
 class Place(Protocol):
@@ -33,6 +40,12 @@ class Place(Protocol):
 
     def remove(self, path: str) -> None:
         """Remove a file or folder with all that is in it; none there is no error."""
+
+    def move(self, path: str, target: str) -> bool:
+        """Move a folder; False if it is not there (any more).
+
+        Where it takes several steps, what makes the folder an artifact goes first.
+        """
 
     def children(self, path: str) -> list[str]:
         """Sorted names directly below `path`; empty where there is nothing."""
@@ -63,30 +76,29 @@ class Place(Protocol):
 
 
 class FileChecks:
-    """Checks files against their entries, hashing each only once per process."""
+    """Checks files against their entries, hashing each only once per process.
 
-    def __init__(self) -> None:
-        self._hashed: set[tuple[Path, str]] = set()
-        self._lock = threading.Lock()
+    A file that was written or replaced since is hashed again: its time of change or number differs.
+    """
 
     def check(self, path: Path, entry: FileEntry, *, afresh: bool = False) -> None:
         """Raise `DamagedFileError` unless the file at `path` has the entry's size and SHA-256."""
         try:
-            size = path.stat().st_size
+            status = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             raise DamagedFileError("is missing") from None
-        if size != entry.bytes:
-            raise DamagedFileError(f"has {size} bytes instead of {entry.bytes}")
-        mark = (path, entry.sha256)
-        with self._lock:
-            known = mark in self._hashed
+        if status.st_size != entry.bytes:
+            raise DamagedFileError(f"has {status.st_size} bytes instead of {entry.bytes}")
+        mark = (status.st_dev, status.st_ino, status.st_mtime_ns, entry.sha256)
+        with _lock:
+            known = mark in _hashed
         if known and not afresh:
             return
         found = file_sha256(path)
         if found != entry.sha256:
             raise DamagedFileError(f"has SHA-256 {found} instead of {entry.sha256}")
-        with self._lock:
-            self._hashed.add(mark)
+        with _lock:
+            _hashed[mark] = True
 
 
 def file_sha256(path: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     AwareDatetime,
@@ -22,8 +22,13 @@ from pydantic import (
     field_validator,
 )
 
-from adapters.store.errors import StoreError
+from adapters.store.errors import NewerReleaseError, StoreError
 from adapters.store.names import check_city, check_file_name, check_key, check_kind
+
+FORMAT: Final = 1
+"""Number of the manifest's format. It is raised only when an older release would misread a newer
+manifest. A field that older releases may leave alone is no reason: they keep what they do not
+know. Manifests from before there was a number have none, and are read as this one."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 KEY_LENGTH = 24
@@ -145,27 +150,33 @@ class ArtifactRef:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The reference that `to_dict` gave.
+        """The reference that `to_dict` gave; fields of a newer release are left alone.
 
         Raises:
-            StoreError: if a field is missing, unknown or not a safe name.
+            StoreError: if a field is missing or not a safe name, or the place is another one.
         """
         fields = ("kind", "city", "key", "uri", "digest")
-        if set(values) != set(fields) or not all(isinstance(values[f], str) for f in fields):
+        if not isinstance(values, Mapping) or not all(
+            isinstance(values.get(field), str) for field in fields
+        ):
+            shown = sorted(map(str, values)) if isinstance(values, Mapping) else []
             raise StoreError(
-                f"an artifact reference needs exactly the texts {', '.join(fields)}; "
-                f"this one has {', '.join(sorted(map(str, values))) or 'nothing'}"
+                f"an artifact reference needs the texts {', '.join(fields)}; "
+                f"this one has {', '.join(shown) or 'nothing'}"
             )
-        check_kind(values["kind"])
-        check_city(values["city"])
-        check_key(values["key"])
+        folder = artifact_folder(values["kind"], values["city"], values["key"])
+        if values["uri"] != folder:
+            raise StoreError(f"an artifact reference to {folder} gives another place as its uri")
         return cls(**{field: values[field] for field in fields})
 
 
 class FileEntry(BaseModel):
-    """One file of an artifact: its size in bytes, its SHA-256 and, for tables, its rows."""
+    """One file of an artifact: its size in bytes, its SHA-256 and, for tables, its rows.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    What a newer release wrote beside these is kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     bytes: int = Field(ge=0)
     sha256: Sha256
@@ -173,14 +184,19 @@ class FileEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The content of `artifact.json`."""
+    """The content of `artifact.json`; what a newer release wrote beside these fields is kept."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="allow")
 
+    format: int = Field(default=FORMAT, ge=0, description="of this file; see `FORMAT`")
     kind: str
     city: str
     key: str
     inputs: dict[str, str] | list[str]
+    inputs_at: dict[str, str] = Field(
+        default_factory=dict,
+        description="<kind>/<city>/<key> of the inputs, by role; empty in older manifests",
+    )
     parameters: dict[str, JsonValue]
     version: str = Field(description="version of the algorithm")
     code_version: str = Field(description="version of the package and commit, where known")
@@ -203,6 +219,16 @@ class Manifest(BaseModel):
             except StoreError as error:
                 raise ValueError(str(error)) from None
         return files
+
+    @field_validator("inputs_at")
+    @classmethod
+    def _safe_folders(cls, inputs_at: dict[str, str]) -> dict[str, str]:
+        for place in inputs_at.values():
+            try:
+                artifact_place(place)
+            except StoreError as error:
+                raise ValueError(str(error)) from None
+        return inputs_at
 
     @cached_property
     def digest(self) -> str:
@@ -246,6 +272,7 @@ class Manifest(BaseModel):
 
         Raises:
             ValueError: in a few words, if the bytes are cut short, altered or foreign.
+            NewerReleaseError: if its format is newer than this release knows.
         """
         try:
             values = json.loads(data)
@@ -253,6 +280,12 @@ class Manifest(BaseModel):
             raise ValueError("it is not JSON") from None
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")  # noqa: TRY004 - one kind of error
+        stated = values.get("format", FORMAT)
+        if isinstance(stated, int) and stated > FORMAT:
+            raise NewerReleaseError(
+                f"was made by a newer version of this program (its format is {stated}, this "
+                f"version reads up to {FORMAT})"
+            )
         digest = values.pop("digest", None)
         try:
             manifest = cls.model_validate(values)
@@ -268,3 +301,15 @@ class Manifest(BaseModel):
 def artifact_folder(kind: str, city: str, key: str) -> str:
     """`<kind>/<city>/<key>` of checked names."""
     return f"{check_kind(kind)}/{check_city(city)}/{check_key(key)}"
+
+
+def artifact_place(uri: str) -> tuple[str, str, str]:
+    """Kind, city and key of `<kind>/<city>/<key>`, which may come from a stored file.
+
+    Raises:
+        StoreError: if it is not of that form, or a name in it is not safe.
+    """
+    parts = uri.split("/")
+    if len(parts) != 3:
+        raise StoreError(f"{uri[:80]!r} is no place of an artifact: <kind>/<city>/<key>")
+    return check_kind(parts[0]), check_city(parts[1]), check_key(parts[2])

@@ -83,6 +83,26 @@ class RemotePlace:
             except FileNotFoundError:
                 return
 
+    def move(self, path: str, target: str) -> bool:
+        """See `Place`."""
+        source, destination = self._full(path), self._full(target)
+        with self._explained("written"):
+            self._files.invalidate_cache()
+            names = sorted(self._files.find(source))
+            if not names:
+                return False
+            for name in names:
+                inside = str(name).partition(f"{path}/")[2]
+                if not self._in_bucket:
+                    self._files.makedirs(
+                        f"{destination}/{inside}".rpartition("/")[0], exist_ok=True
+                    )
+                self._files.cp_file(str(name), f"{destination}/{inside}")
+            # Without its manifest it is no artifact any more, whatever is still to be removed.
+            self.remove(f"{path}/{MANIFEST_NAME}")
+            self.remove(path)
+        return True
+
     def children(self, path: str) -> list[str]:
         """See `Place`."""
         with self._explained("read"):

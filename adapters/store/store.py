@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,14 +14,18 @@ from typing import Any
 from adapters.store.code_version import code_version
 from adapters.store.draft import Draft, file_entries
 from adapters.store.errors import (
+    DamagedArtifactError,
     DamagedFileError,
+    NewerReleaseError,
     StoreError,
     full_store,
     means_full,
 )
+from adapters.store.manifests import ManifestCache
 from adapters.store.names import (
     CURRENT_FOLDER,
     MANIFEST_NAME,
+    QUARANTINE_FOLDER,
     check_city,
     check_file_name,
     check_key,
@@ -28,16 +34,18 @@ from adapters.store.names import (
 )
 from adapters.store.opening import open_place
 from adapters.store.progress import Progress
+from adapters.store.quarantine import Quarantined, read_record, record
 from adapters.store.records import (
     ArtifactRef,
     FileEntry,
     Manifest,
     artifact_folder,
+    artifact_place,
     plain_inputs,
     plain_object,
 )
 
-_MANIFESTS_KEPT = 64
+_LOG = logging.getLogger("crosscity.store")
 
 
 class Store:
@@ -64,7 +72,7 @@ class Store:
     ) -> None:
         self._arguments = (url, dict(options or {}), cache_dir)
         self._place = open_place(url, dict(options or {}), cache_dir)
-        self._manifests: dict[ArtifactRef, Manifest] = {}
+        self._manifests = ManifestCache(self._arguments)
 
     def __repr__(self) -> str:
         return f"Store({self._place.label!r})"
@@ -75,25 +83,45 @@ class Store:
     def find(self, kind: str, city: str, key: str) -> ArtifactRef | None:
         """Reference to the published artifact, or None if there is none.
 
+        One whose `artifact.json` is damaged, or missing beside other files, is put into quarantine
+        and logged; there is none then, so that it is made again.
+
         Raises:
-            StoreError: if its `artifact.json` is damaged, or missing beside other files.
+            DamagedArtifactError: if it is damaged and cannot be moved, as in a read-only store.
+            NewerReleaseError: if a newer release made it.
         """
-        manifest = self._read_manifest(kind, city, key)
+        try:
+            manifest = self._read_manifest(kind, city, key)
+        except DamagedArtifactError as error:
+            place = self._into_quarantine(error)
+            _LOG.warning("%s: it was moved to %s and is made again", error.args[0], place)
+            return None
         return manifest.ref if manifest else None
 
+    def find_at(self, uri: str) -> ArtifactRef | None:
+        """`find` for `<kind>/<city>/<key>` out of a stored table.
+
+        Raises:
+            StoreError: if it is no such place.
+        """
+        return self.find(*artifact_place(uri))
+
     def manifest(self, ref: ArtifactRef) -> Manifest:
-        """The artifact's `artifact.json`.
+        """The artifact's `artifact.json`, read once a process: it does not change.
 
         Raises:
             StoreError: if it is gone, damaged, or has other content than when it was referred to.
         """
-        manifest = self._read_manifest(ref.kind, ref.city, ref.key)
+        known = self._manifests.get(ref)
+        if known is not None:
+            return known
         folder = artifact_folder(ref.kind, ref.city, ref.key)
+        try:
+            manifest = self._read_manifest(ref.kind, ref.city, ref.key)
+        except DamagedArtifactError as error:
+            raise self._quarantined_error(error) from None
         if manifest is None:
-            raise StoreError(
-                f"{self._place.describe(folder)} is not there any more: "
-                f"run the step that makes the {ref.kind} of {ref.city} again"
-            )
+            raise self._gone(ref.kind, ref.city, folder)
         if manifest.digest != ref.digest:
             raise StoreError(
                 f"{self._place.describe(folder)} has other content than when it was referred to "
@@ -101,6 +129,28 @@ class Store:
                 "run the steps that use it again"
             )
         return manifest
+
+    def inputs_of(self, ref: ArtifactRef) -> dict[str, ArtifactRef | None]:
+        """What an artifact was made of, by role; None where an input is not there any more.
+
+        Inputs are looked up where the manifest says that they lie. Manifests of older releases do
+        not say it: for these alone, the store is searched.
+
+        Raises:
+            StoreError: if the artifact itself is gone or damaged.
+        """
+        manifest = self.manifest(ref)
+        inputs = manifest.inputs
+        by_role = inputs if isinstance(inputs, dict) else {str(i): d for i, d in enumerate(inputs)}
+        found: dict[str, ArtifactRef | None] = {}
+        searched: dict[str, ArtifactRef] | None = None
+        for role, digest in by_role.items():
+            place = manifest.inputs_at.get(role)
+            if place is None and searched is None:
+                searched = {one.digest: one for one in self.artifacts()}
+            there = self._find_or_log(place) if place else (searched or {}).get(digest)
+            found[role] = there if there is not None and there.digest == digest else None
+        return found
 
     @contextmanager
     def draft(
@@ -112,6 +162,7 @@ class Store:
         inputs: Mapping[str, str] | Sequence[str],
         parameters: Mapping[str, Any],
         version: str,
+        inputs_at: Mapping[str, ArtifactRef] | None = None,
     ) -> Iterator[Draft]:
         """Make an artifact: write files into the draft's `path`; leaving the block publishes it.
 
@@ -125,6 +176,7 @@ class Store:
             inputs: digests of the inputs.
             parameters: JSON values.
             version: version of the algorithm.
+            inputs_at: the inputs themselves, by role, so that `inputs_of` finds them at once.
 
         Raises:
             StoreError: for bad names or values, and if the store is read-only or full.
@@ -140,6 +192,7 @@ class Store:
                     city=city,
                     key=key,
                     inputs=inputs,
+                    inputs_at={role: one.uri for role, one in (inputs_at or {}).items()},
                     parameters=parameters,
                     version=version,
                     code_version=code_version(),
@@ -152,8 +205,8 @@ class Store:
                 published = self._place.publish(scratch, manifest)
         ref = manifest.ref if published else self.find(kind, city, key)
         if ref is None:
-            raise self._damaged(folder, f"{MANIFEST_NAME} is missing")
-        self._manifests.pop(ref, None)  # measured files of one digest may differ
+            raise self._gone(kind, city, folder)
+        self._manifests.forget(ref)  # measured files of one digest may differ
         draft._published_as(ref)
 
     def path(self, ref: ArtifactRef, name: str) -> Path:
@@ -181,7 +234,9 @@ class Store:
         """Point `name` of `city` (such as its segmenter in use) to a published artifact."""
         self.manifest(ref)
         data = json.dumps(ref.to_dict(), indent=1, sort_keys=True).encode()
-        self._place.replace(_pointer(name, city), data)
+        pointer = _pointer(name, city)
+        if self._place.read(pointer) != data:  # so that a store may be read-only where all is there
+            self._place.replace(pointer, data)
 
     def current(self, name: str, city: str) -> ArtifactRef | None:
         """What `set_current` pointed to last; None if that never was, or is not there any more.
@@ -230,17 +285,31 @@ class Store:
     def artifacts(self, kind: str | None = None, city: str | None = None) -> Iterator[ArtifactRef]:
         """All published artifacts, or those of a kind or city, sorted by kind, city and key.
 
-        Raises:
-            StoreError: at an artifact that is damaged.
+        One that is damaged, or of a newer release, is logged and left out: it is no concern of
+        whoever looks for another.
         """
         kinds = [check_kind(kind)] if kind is not None else self._names("", check_kind)
         for one_kind in kinds:
             cities = [check_city(city)] if city is not None else self._names(one_kind, check_city)
             for one_city in cities:
                 for key in self._names(f"{one_kind}/{one_city}", check_key):
-                    ref = self.find(one_kind, one_city, key)
+                    ref = self._read_or_log(one_kind, one_city, key)
                     if ref is not None:
                         yield ref
+
+    def quarantined(self) -> list[Quarantined]:
+        """What was found damaged and moved away, sorted by place."""
+        found = []
+        for kind in self._names(QUARANTINE_FOLDER, check_kind):
+            for city in self._names(f"{QUARANTINE_FOLDER}/{kind}", check_city):
+                folder = f"{QUARANTINE_FOLDER}/{kind}/{city}"
+                names = self._place.children(folder)
+                for name in (one for one in names if f"{one}.json" in names):
+                    place = f"{folder}/{name}"
+                    one = read_record(self._place.read(f"{place}.json"), place)
+                    if one is not None:
+                        found.append(one)
+        return found
 
     def check_writable(self) -> None:
         """Make sure, before any work, that artifacts can be written.
@@ -261,25 +330,36 @@ class Store:
                 raise self._damaged(folder, f"{MANIFEST_NAME} is missing")
         try:
             manifest = Manifest.from_json(data)
+        except NewerReleaseError as error:
+            raise NewerReleaseError(
+                f"{self._place.describe(folder)} {error}: run it with that version, or choose "
+                "another store"
+            ) from None
         except ValueError as error:
             raise self._damaged(folder, f"{MANIFEST_NAME} is damaged: {error}") from None
         if manifest.folder != folder:
             raise self._damaged(folder, f"{MANIFEST_NAME} belongs to {manifest.folder}")
+        self._manifests.keep(manifest)
         return manifest
 
-    def _known_manifest(self, ref: ArtifactRef) -> Manifest:
-        """The manifest as it was read last: one of thousands of files is not parsed for each."""
-        manifest = self._manifests.get(ref)
-        if manifest is None:
-            manifest = self.manifest(ref)
-            if len(self._manifests) >= _MANIFESTS_KEPT:
-                self._manifests.clear()
-            self._manifests[ref] = manifest
-        return manifest
+    def _read_or_log(self, kind: str, city: str, key: str) -> ArtifactRef | None:
+        try:
+            manifest = self._read_manifest(kind, city, key)
+        except (DamagedArtifactError, NewerReleaseError) as error:
+            _LOG.warning("left out: %s", error)
+            return None
+        return manifest.ref if manifest else None
+
+    def _find_or_log(self, uri: str) -> ArtifactRef | None:
+        try:
+            return self.find_at(uri)
+        except (DamagedArtifactError, NewerReleaseError) as error:
+            _LOG.warning("left out: %s", error)
+            return None
 
     def _locate(self, ref: ArtifactRef, name: str) -> tuple[Path, FileEntry]:
         check_file_name(name)
-        manifest = self._known_manifest(ref)
+        manifest = self.manifest(ref)
         if name not in manifest.files:
             some = ", ".join(sorted(manifest.files)[:5]) or "none"
             raise StoreError(
@@ -288,6 +368,25 @@ class Store:
         return self._checked_path(manifest, name), manifest.files[name]
 
     def _checked_path(self, manifest: Manifest, name: str, *, afresh: bool = False) -> Path:
+        fault = self._fault(manifest, name, afresh=afresh)
+        if isinstance(fault, Path):
+            return fault
+        # The last word is what the store says now: it may have been made again since it was read.
+        self._manifests.forget(manifest.ref)
+        try:
+            now = self._read_manifest(manifest.kind, manifest.city, manifest.key)
+        except DamagedArtifactError as error:
+            raise self._quarantined_error(error) from None
+        if now is None:
+            raise self._gone(manifest.kind, manifest.city, manifest.folder)
+        if now.files.get(name) != manifest.files[name] and now.digest == manifest.digest:
+            fault = self._fault(now, name, afresh=afresh)
+            if isinstance(fault, Path):
+                return fault
+        raise self._quarantined_error(self._damaged(manifest.folder, f"{name} {fault}"))
+
+    def _fault(self, manifest: Manifest, name: str, *, afresh: bool) -> Path | str:
+        """The checked file, or what is wrong with it."""
         faults = []
         for folder in self._place.file_folders(manifest):
             try:
@@ -296,11 +395,46 @@ class Store:
             except DamagedFileError as error:
                 faults.append(str(error))
         # "is missing", the shortest, says least: it also holds for the folder not in use.
-        raise self._damaged(manifest.folder, f"{name} {max(faults, key=len)}")
+        return max(faults, key=len)
 
-    def _damaged(self, folder: str, what: str) -> StoreError:
+    def _damaged(self, folder: str, what: str) -> DamagedArtifactError:
         place = self._place.describe(folder)
-        return StoreError(f"{place} is damaged ({what}): delete {place} and run again")
+        return DamagedArtifactError(f"{place} is damaged ({what})", folder, what)
+
+    def _gone(self, kind: str, city: str, folder: str) -> StoreError:
+        return StoreError(
+            f"{self._place.describe(folder)} is not there any more: "
+            f"run the step that makes the {kind} of {city} again"
+        )
+
+    def _quarantined_error(self, error: DamagedArtifactError) -> DamagedArtifactError:
+        """Move a damaged artifact away; the error for whoever asked for it, to be raised."""
+        place = self._into_quarantine(error)
+        message = f"{error}: it was moved to {place}; run again, and it is made anew"
+        _LOG.warning("%s", message)
+        return DamagedArtifactError(message, error.folder, error.what)
+
+    def _into_quarantine(self, error: DamagedArtifactError) -> str:
+        """Move a damaged artifact away; where it is now.
+
+        Raises:
+            DamagedArtifactError: if the store does not let it be moved.
+        """
+        place = f"{QUARANTINE_FOLDER}/{error.folder}.{secrets.token_hex(4)}"
+        try:
+            # What says why goes first: what lies in quarantine is listed by it.
+            self._place.replace(f"{place}.json", record(error.folder, error.what))
+            if not self._place.move(error.folder, place):  # another process was quicker
+                self._place.remove(f"{place}.json")
+        except StoreError as refused:
+            described = self._place.describe(error.folder)
+            raise DamagedArtifactError(
+                f"{error}, and it cannot be moved away ({refused}): where the store is writable, "
+                f"run again or move {described} away",
+                error.folder,
+                error.what,
+            ) from None
+        return self._place.describe(place)
 
     def _names(self, folder: str, check: Callable[[str], str]) -> Iterator[str]:
         """Names below `folder` that the store could have made; others are not its own."""

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+from flows.cli.output import warnings_shown
 from flows.cli.progress import TerminalProgress
 from flows.cli.server import run_dashboard, running_server
 from tasks.steps.workspace import COMPUTE_VARIABLE, open_workspace
@@ -144,7 +145,7 @@ def evaluate(
     compute: ComputeOption = None,
 ) -> None:
     """Evaluate a segmenter on the test places of a city."""
-    _check(catalog, city)
+    _check(catalog, city, writes=False)
     with running(catalog, compute):
         from flows.evaluate_city import evaluate_city  # noqa: PLC0415
 
@@ -183,7 +184,7 @@ def report(
     compute: ComputeOption = None,
 ) -> None:
     """Write a report of what the store has for a city."""
-    _check(catalog, city)
+    _check(catalog, city, writes=False)
     with running(catalog, compute):
         from flows.report_city import report_city  # noqa: PLC0415
         from tasks.pages.report import report_path  # noqa: PLC0415
@@ -197,11 +198,15 @@ def dashboard(catalog: CatalogOption = CATALOG) -> None:
     raise typer.Exit(run_dashboard(catalog.absolute().parent))
 
 
-def _check(catalog: Path, city: str, *, harvests: bool = False) -> None:
-    """Fails on a wrong catalog, city, store or provider at once, not after a server has started."""
+def _check(catalog: Path, city: str, *, harvests: bool = False, writes: bool = True) -> None:
+    """Fails on a wrong catalog, city, store or provider at once, not after a server has started.
+
+    Verbs that may find everything done also work on a store that cannot be written to.
+    """
     workspace = open_workspace(str(catalog))
     workspace.city(city)
-    workspace.store.check_writable()
+    if writes:
+        workspace.store.check_writable()
     if harvests:
         from tasks.harvesting.providers import street_view  # noqa: PLC0415 - compiled code loads late
 
@@ -220,7 +225,8 @@ def running(catalog: Path, compute: str | None) -> Iterator[None]:
 
         with TerminalProgress() as shown:
             progress.listen(shown)
-            yield
+            with warnings_shown():
+                yield
 
 
 def check_store(catalog: Path) -> None:

@@ -32,7 +32,7 @@ from tasks.harvesting.providers import street_view
 from tasks.harvesting.spending import StepSpending, spent_on
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
-from tasks.steps.dashboard import publish_lineage, publish_table
+from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
 from tasks.steps.errors import InputError, check_failures
 from tasks.steps.parallel import in_parallel
 from tasks.steps.schemas import CAPTURES, IMAGERY, OK, PAIRS
@@ -289,14 +289,13 @@ def mark_current(store: Store, city: str, imagery: ArtifactRef, pairs: ArtifactR
     """Points to imagery and pairs, unless what is current was made from these."""
     current = store.current("pairs", city)
     while current is not None and current != pairs:
-        inputs = store.manifest(current).inputs
-        before = inputs.get("before") if isinstance(inputs, dict) else None
-        current = next((r for r in store.artifacts("pairs", city) if r.digest == before), None)
+        current = store.inputs_of(current).get("before")
     if current is None:
         store.set_current("imagery", city, imagery)
         store.set_current("pairs", city, pairs)
 
 
+@only_shown
 def publish_pairs(store: Store, city: str, pairs: ArtifactRef) -> None:
     """Shows how many pairs a harvest gave, and why others were dropped."""
     summary: dict[str, Any] = dict(store.manifest(pairs).summary)

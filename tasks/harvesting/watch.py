@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -299,21 +299,13 @@ def _column(store: Store, imagery: ArtifactRef, name: str) -> set[str]:
 
 def _lists_of(store: Store, city: str, imagery: ArtifactRef) -> list[ArtifactRef]:
     """The lists that an imagery was fetched from, those of the imagery before it included."""
-    by_digest = {ref.digest: ref for ref in store.artifacts(city=city)}
-
-    def inputs(ref: ArtifactRef) -> Iterable[ArtifactRef]:
-        given = store.manifest(ref).inputs
-        values = given.values() if isinstance(given, dict) else given
-        return [by_digest[digest] for digest in values if digest in by_digest]
-
     found: dict[str, ArtifactRef] = {}
     pending = [imagery]
     while pending:
-        ref = pending.pop()
-        for made_of in inputs(ref):
-            if made_of.kind == "captures":
+        for made_of in store.inputs_of(pending.pop()).values():
+            if made_of is not None and made_of.kind == "captures":
                 found[made_of.digest] = made_of
-            else:
+            elif made_of is not None:
                 pending.append(made_of)
     if not found:
         raise InputError(f"the list of {city} is gone from the store: harvest it again")

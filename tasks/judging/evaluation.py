@@ -24,13 +24,13 @@ from crosscity.resizing import resized_image
 from crosscity.segmenters import Segmenter, in_train_ids
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
-from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
+from tasks.steps.dashboard import only_shown, publish_lineage, publish_picture, publish_table
 from tasks.steps.errors import InputError
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.workspace import Workspace, open_workspace
 from tasks.training.arms import ARM_NAMES
 from tasks.training.labelled import StoredLabelled
-from tasks.training.segmenters import read_segmenter
+from tasks.training.segmenters import stored_segmenter
 from tasks.training.trainings import (
     TRAINING_VERSION,
     images_in,
@@ -104,7 +104,8 @@ def evaluate(
         version=EVALUATION_VERSION,
         write=write,
     )
-    _publish(workspace.store, made.ref, arm, seed, city)
+    workspace.store.set_current(f"evaluation-{arm}-{seed}", city, made.ref)
+    _publish(workspace.store, made.ref, arm, city)
     return made
 
 
@@ -146,7 +147,8 @@ def evaluate_folds(
         version=EVALUATION_VERSION,
         write=write,
     )
-    _publish(workspace.store, made.ref, arm, seed, city)
+    workspace.store.set_current(f"evaluation-{arm}-{seed}", city, made.ref)
+    _publish(workspace.store, made.ref, arm, city)
     return made
 
 
@@ -189,7 +191,10 @@ def rules_of(workspace: Workspace, owner: str) -> Rules:
 
 def _scored(segmenter: ArtifactRef, workspace: Workspace) -> Segmenter:
     """A segmenter that predicts trainIds, whatever its own classes are."""
-    return on_device(in_train_ids(read_segmenter(workspace.store, segmenter)[1]), workspace)
+    return on_device(
+        in_train_ids(stored_segmenter(workspace, segmenter)[1]),
+        workspace,
+    )
 
 
 def _counted(
@@ -240,8 +245,8 @@ def write_evaluation(
     draft.summary = {"miou": scores.miou, "images": images}
 
 
-def _publish(store: Store, ref: ArtifactRef, arm: str, seed: int, city: str) -> None:
-    store.set_current(f"evaluation-{arm}-{seed}", city, ref)
+@only_shown
+def _publish(store: Store, ref: ArtifactRef, arm: str, city: str) -> None:
     evaluated = read_evaluation(store, ref)
     publish_table(
         f"evaluation-{city}-{arm}",
@@ -297,7 +302,7 @@ def draw_panels(
     workspace.store.set_current(f"panels-{arm}-{seed}", city, made.ref)
     publish_picture(
         f"before-after-{city}-{arm}",
-        read_picture(workspace.store, made.ref, "panel-0.png"),
+        lambda: read_picture(workspace.store, made.ref, "panel-0.png"),
         f"{city}: image, labels, before and after ({arm})",
     )
     return made

@@ -11,7 +11,7 @@ from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import read_table, write_table
 from crosscity.labels import CLASSES, VOID
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
-from tasks.steps.dashboard import publish_table
+from tasks.steps.dashboard import only_shown, publish_table
 from tasks.steps.workspace import open_workspace
 from tasks.training.labelled import StoredLabelled
 
@@ -64,10 +64,15 @@ def count_labels(parts: Sequence[ArtifactRef], owner: str, catalog: str) -> Made
         version=STATISTICS_VERSION,
         write=write,
     )
-    shares = read_shares(workspace.store, made.ref)
+    _publish(workspace.store, made.ref, owner)
+    return made
+
+
+@only_shown
+def _publish(store: Store, ref: ArtifactRef, owner: str) -> None:
+    shares = read_shares(store, ref)
     rows = [{"class": name, "share %": round(100 * share, 2)} for name, share in shares.items()]
     publish_table(f"labels-{owner}", rows, f"Labels of {owner}")
-    return made
 
 
 def read_shares(store: Store, ref: ArtifactRef) -> dict[str, float]:

@@ -19,6 +19,7 @@ from tasks.steps.workspace import open_workspace
 def promote(adapted: ArtifactRef, city: str, catalog: str) -> ArtifactRef:
     """Points `current/<city>/promoted.json` at an adaptation; the one before stays in the store."""
     store = open_workspace(catalog).store
+    store.verify(adapted)  # to the last byte, before anybody uses it
     before = store.current("promoted", city)
     store.set_current("promoted", city, adapted)
     said = f"Promoted for {city}. Before: `{before.uri}`." if before else f"Promoted for {city}."

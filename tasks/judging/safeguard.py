@@ -13,8 +13,6 @@ import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
-from prefect.exceptions import MissingContextError
-from prefect.logging import get_run_logger
 
 from adapters.catalog import PriorSettings
 from adapters.images import ImageError
@@ -37,15 +35,17 @@ from crosscity.segmenters import Segmenter
 from tasks.priors.extraction import PRIOR_VERSION, extract_prior
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, make_once
-from tasks.steps.dashboard import publish_lineage, publish_markdown
+from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
+from tasks.steps.logs import log
 from tasks.steps.parallel import in_parallel
 from tasks.steps.schemas import FAILED, OK, PAIRS, SAFEGUARD
 from tasks.steps.tables import Row, read_rows, write_rows
 from tasks.steps.workspace import open_workspace
 from tasks.training.arms import UNLABELLED_ARMS
-from tasks.training.segmenters import class_names_of, read_segmenter
+from tasks.training.segmenters import stored_segmenter
+from tasks.training.stored_networks import read_class_names
 from tasks.training.trainings import on_device, training_of
 
 SAFEGUARD_VERSION: Final = f"2-safeguard.{safeguard_module.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
@@ -93,7 +93,7 @@ def earlier_segmenters(
     start = _started_from(store, adapted)
     if promoted is None or promoted == start:
         return [start]
-    comparable = class_names_of(store, promoted) == class_names_of(store, adapted)
+    comparable = read_class_names(store, promoted) == read_class_names(store, adapted)
     return [start, promoted] if comparable else [start]
 
 
@@ -118,8 +118,7 @@ def judge_adaptation(
 
     def write(draft: Draft, _key: str) -> None:
         networks = tuple(
-            on_device(read_segmenter(workspace.store, ref)[1], workspace)
-            for ref in (earlier, adapted)
+            on_device(stored_segmenter(workspace, ref)[1], workspace) for ref in (earlier, adapted)
         )
         chosen = sampled_pairs(read_rows(workspace.store, pairs, "pairs.parquet", PAIRS))
         images = Imagery(workspace.store, imagery)
@@ -187,11 +186,12 @@ def keep_earlier(
     """
     store = open_workspace(catalog).store
     promoted = store.current("promoted", city)
+    store.verify(earlier if promoted is None else promoted)
     if promoted is None:
         store.set_current("promoted", city, earlier)
         promoted = earlier
     summary: dict[str, Any] = dict(store.manifest(judged).summary)
-    _log(logging.WARNING, f"{city}: {summary['sentence']} Promoted is {promoted.uri}.")
+    log(logging.WARNING, f"{city}: {summary['sentence']} Promoted is {promoted.uri}.")
     if store.current("rejected", city) == judged:
         return promoted
     emit_event(
@@ -235,11 +235,9 @@ def sampled_pairs(rows: Sequence[Row]) -> list[Row]:
 
 
 def _started_from(store: Store, adapted: ArtifactRef) -> ArtifactRef:
-    inputs = store.manifest(adapted).inputs
-    digest = inputs.get("segmenter") if isinstance(inputs, dict) else None
-    for ref in store.artifacts(kind="segmenter"):
-        if ref.digest == digest:
-            return ref
+    found = store.inputs_of(adapted).get("segmenter")
+    if found is not None:
+        return found
     raise InputError(
         f"the segmenter that {adapted.uri} started from is gone from the store: "
         "run `crosscity pretrain` again, or switch the safeguard off in `trainings`"
@@ -341,6 +339,7 @@ def _jsonable(value: object) -> Any:  # noqa: ANN401 - whatever JSON may hold
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
+@only_shown
 def _publish(store: Store, ref: ArtifactRef, city: str) -> None:
     summary: dict[str, Any] = dict(store.manifest(ref).summary)
     signals = summary["signals"]
@@ -358,12 +357,4 @@ def _publish(store: Store, ref: ArtifactRef, city: str) -> None:
         lines.append(f"| {name}, % | {100 * share['before']:.2f} | {100 * share['after']:.2f} |")
     publish_markdown(f"safeguard-{city}", "\n".join(lines), f"Is the adaptation of {city} sound?")
     publish_lineage(f"safeguard-{city}-lineage", store, ref, summary["sentence"])
-    _log(logging.INFO, f"{city}: {summary['sentence']}")
-
-
-def _log(level: int, message: str) -> None:
-    """Tells the run's log, where there is a run."""
-    try:
-        get_run_logger().log(level, message)
-    except MissingContextError:
-        return
+    log(logging.INFO, f"{city}: {summary['sentence']}")

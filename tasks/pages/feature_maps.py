@@ -22,7 +22,7 @@ from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.workspace import open_workspace
 from tasks.training.arms import ARM_NAMES
 from tasks.training.labelled import StoredLabelled
-from tasks.training.segmenters import read_segmenter
+from tasks.training.segmenters import stored_segmenter
 from tasks.training.trainings import on_device
 
 FEATURE_MAP_VERSION = "1"
@@ -68,7 +68,7 @@ def draw_features(
         domains = [StoredLabelled(workspace.store, parts) for parts in (source, target)]
         panels, rows, parted = {}, [], {}
         for arm, ref in segmenters.items():
-            network = on_device(read_segmenter(workspace.store, ref)[1], workspace)
+            network = on_device(stored_segmenter(workspace, ref)[1], workspace)
             features = [
                 sampled_features(network, images, CELLS, seed=seed, image_size=size)
                 for images in domains
@@ -106,7 +106,7 @@ def draw_features(
     )
     publish_picture(
         f"features-{owner}",
-        read_picture(workspace.store, made.ref, "features.png"),
+        lambda: read_picture(workspace.store, made.ref, "features.png"),
         f"t-SNE of features of {owner} (orange) and its source (blue)",
     )
     return made

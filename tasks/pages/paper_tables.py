@@ -23,7 +23,7 @@ from tasks.judging.evaluation import Evaluated, read_evaluation
 from tasks.judging.label_statistics import read_shares
 from tasks.pages.paper_numbers import MIOU, SOURCE_MIOU, TABLE_2, TABLE_3
 from tasks.steps.artifact_task import Made, artifact_task, make_once
-from tasks.steps.dashboard import publish_lineage, publish_markdown, small_jpeg
+from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown, small_jpeg
 from tasks.steps.errors import InputError
 from tasks.steps.pictures import read_picture
 from tasks.steps.workspace import Workspace, open_workspace
@@ -247,12 +247,15 @@ def write_paper_tables(
         write=write,
     )
     workspace.store.set_current("paper_tables", OWNER, made.ref)
-    markdown = workspace.store.path(made.ref, "tables.md").read_text(encoding="utf-8")
-    publish_markdown("paper-tables", markdown, "The paper's tables")
-    publish_lineage(
-        "paper-tables-lineage", workspace.store, made.ref, f"seeds {', '.join(map(str, seeds))}"
-    )
+    _publish(workspace.store, made.ref, seeds)
     return made
+
+
+@only_shown
+def _publish(store: Store, ref: ArtifactRef, seeds: Sequence[int]) -> None:
+    markdown = store.path(ref, "tables.md").read_text(encoding="utf-8")
+    publish_markdown("paper-tables", markdown, "The paper's tables")
+    publish_lineage("paper-tables-lineage", store, ref, f"seeds {', '.join(map(str, seeds))}")
 
 
 def _scored(

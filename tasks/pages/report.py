@@ -20,6 +20,7 @@ from tasks.judging.evaluation import Evaluated, read_evaluation, score_table
 from tasks.priors.quality import read_quality
 from tasks.steps.artifact_task import Made, artifact_task, make_once
 from tasks.steps.dashboard import (
+    only_shown,
     publish_lineage,
     publish_markdown,
     publish_picture,
@@ -63,34 +64,35 @@ def write_report(city: str, seed: int, catalog: str) -> Made:
         write=write,
     )
     workspace.store.set_current(f"report-{seed}", city, made.ref)
-    table = workspace.store.path(made.ref, "table.txt").read_text(encoding="utf-8")
-    publish_markdown(
-        f"report-{city}",
-        f"```\n{table}```\n\n`{made.ref.uri}/report.html` in the store\n",
-        f"Report of {city}",
-    )
-    _publish_pictures_and_table(workspace.store, parts, city)
+    _publish(workspace.store, made.ref, parts, city)
     publish_lineage(f"report-{city}-lineage", workspace.store, made.ref, f"Report of {city}")
     return made
 
 
-def _publish_pictures_and_table(store: Store, parts: Mapping[str, ArtifactRef], city: str) -> None:
+@only_shown
+def _publish(store: Store, ref: ArtifactRef, parts: Mapping[str, ArtifactRef], city: str) -> None:
+    table = store.path(ref, "table.txt").read_text(encoding="utf-8")
+    publish_markdown(
+        f"report-{city}",
+        f"```\n{table}```\n\n`{ref.uri}/report.html` in the store\n",
+        f"Report of {city}",
+    )
     rows = []
-    for arm, ref in _evaluations(parts).items():
-        evaluated = read_evaluation(store, ref)
+    for arm, scored in _evaluations(parts).items():
+        evaluated = read_evaluation(store, scored)
         by_class = {c.short: _rounded(evaluated.per_class[c.name]) for c in CROSS_CITY_CLASSES}
         rows.append({"segmenter": ARM_NAMES[arm], **by_class, "mIoU": _rounded(evaluated.miou)})
     publish_table(f"scores-{city}", rows, f"IoU by class on {city}, in percent")
     publish_picture(
         f"prior-{city}",
-        read_picture(store, parts["prior_figure"], "prior.png"),
+        lambda: read_picture(store, parts["prior_figure"], "prior.png"),
         f"A pair of {city}, its matches, superpixels and static prior",
     )
     shown = _shown_arm(parts)
     if shown is not None:
         publish_picture(
             f"before-after-{city}-{shown}",
-            read_picture(store, parts[f"panels-{shown}"], "panel-0.png"),
+            lambda: read_picture(store, parts[f"panels-{shown}"], "panel-0.png"),
             f"{city}: image, labels, before and after ({ARM_NAMES[shown]})",
         )
 
@@ -253,21 +255,21 @@ def _inline(store: Store, ref: ArtifactRef, name: str) -> str:
 class _Known:
     ref: ArtifactRef
     manifest: Manifest
+    made_of: Sequence[ArtifactRef | None]
 
 
 def _lineage(store: Store, parts: Mapping[str, ArtifactRef]) -> Iterator[dict[str, Any]]:
     """Everything the report rests on, inputs before what was made of them; shards together."""
-    by_digest = {ref.digest: ref for ref in store.artifacts()}
     ordered: dict[str, _Known] = {}
 
     def visit(ref: ArtifactRef) -> None:
         if ref.digest in ordered:
             return
-        manifest = store.manifest(ref)
-        for digest in _input_digests(manifest):
-            if digest in by_digest:
-                visit(by_digest[digest])
-        ordered[ref.digest] = _Known(ref, manifest)
+        made_of = list(store.inputs_of(ref).values())
+        for one in made_of:
+            if one is not None:
+                visit(one)
+        ordered[ref.digest] = _Known(ref, store.manifest(ref), made_of)
 
     for ref in parts.values():
         visit(ref)
@@ -286,19 +288,14 @@ def _lineage(store: Store, parts: Mapping[str, ArtifactRef]) -> Iterator[dict[st
             "key": members[0].ref.key[:12],
             "made": first.made_at.strftime("%Y-%m-%d %H:%M UTC"),
             "rows": sum(member.manifest.rows or 0 for member in members) or "",
-            "made_of": _kinds(first, by_digest),
+            "made_of": _kinds(members[0].made_of),
         }
 
 
-def _kinds(manifest: Manifest, by_digest: Mapping[str, ArtifactRef]) -> str:
-    kinds = [by_digest[d].kind if d in by_digest else "?" for d in _input_digests(manifest)]
+def _kinds(made_of: Sequence[ArtifactRef | None]) -> str:
+    kinds = ["?" if ref is None else ref.kind for ref in made_of]
     counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
     return ", ".join(k if n == 1 else f"{k} × {n}" for k, n in counted.items()) or "the catalog"
-
-
-def _input_digests(manifest: Manifest) -> Sequence[str]:
-    inputs = manifest.inputs
-    return list(inputs.values()) if isinstance(inputs, dict) else inputs
 
 
 def _number(iou: float) -> str:

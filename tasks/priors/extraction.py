@@ -282,7 +282,7 @@ def illustrate_prior(imagery: ArtifactRef, pairs: ArtifactRef, city: str, catalo
     workspace.store.set_current("figure-prior", city, made.ref)
     publish_picture(
         f"prior-{city}",
-        read_picture(workspace.store, made.ref, "prior.png"),
+        lambda: read_picture(workspace.store, made.ref, "prior.png"),
         f"A pair of {city}, its matches, superpixels and static prior",
     )
     return made

@@ -14,7 +14,7 @@ from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
 from tasks.harvesting.providers import simulated_street_view
 from tasks.priors.extraction import static_prior_rows
 from tasks.steps.artifact_task import Made, artifact_task, make_once
-from tasks.steps.dashboard import publish_table
+from tasks.steps.dashboard import only_shown, publish_table
 from tasks.steps.errors import InputError
 from tasks.steps.parallel import in_parallel
 from tasks.steps.schemas import OK
@@ -88,7 +88,13 @@ def measure_priors(priors: ArtifactRef, city: str, catalog: str) -> Made:
         write=write,
     )
     workspace.store.set_current("prior_quality", city, made.ref)
-    quality = read_quality(workspace.store, made.ref)
+    _publish(workspace.store, made.ref, city)
+    return made
+
+
+@only_shown
+def _publish(store: Store, ref: ArtifactRef, city: str) -> None:
+    quality = read_quality(store, ref)
     publish_table(
         f"prior-quality-{city}",
         [
@@ -98,7 +104,6 @@ def measure_priors(priors: ArtifactRef, city: str, catalog: str) -> Made:
         ],
         f"Priors of {city} against exact masks, {quality.images} images",
     )
-    return made
 
 
 def read_quality(store: Store, ref: ArtifactRef) -> PriorQuality:

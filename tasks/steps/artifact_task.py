@@ -20,8 +20,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from adapters.store import ArtifactRef, Draft, Store, artifact_key
+from tasks.steps.logs import hand_to_runs
 
 P = ParamSpec("P")
+hand_to_runs()
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,15 @@ def make_once(
     found = store.find(kind, city, key)
     if found is not None:
         return Made(found, cached=True)
+    store.check_writable()  # before any work, which could not be kept
     with store.draft(
-        kind, city, key, inputs=made_of, parameters=parameters, version=version
+        kind,
+        city,
+        key,
+        inputs=made_of,
+        parameters=parameters,
+        version=version,
+        inputs_at=inputs,
     ) as draft:
         write(draft, key)
     store.clear_progress(kind, city, key)

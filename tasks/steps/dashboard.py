@@ -1,14 +1,18 @@
 """What a run shows in the Prefect dashboard: tables, pictures, text with links.
 
-Outside a run (a step called as a plain function) nothing is published.
+Outside a run (a step called as a plain function) nothing is published. Nothing that is only shown
+fails a step: what cannot be posted is tried again, then logged and left.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
+import logging
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, ParamSpec
 
 import cv2
 import numpy as np
@@ -22,36 +26,103 @@ from prefect.context import FlowRunContext, TaskRunContext
 
 from adapters.images import encode_jpeg
 from adapters.store import ArtifactRef, Store
+from tasks.steps.logs import log
 
 MAX_PICTURE_BYTES = 95_000
 """Pictures live in the server's database, so they stay small there; the store has them whole."""
+WAITS: Final = (0.5, 2.0)
+"""Seconds before the second and the third try of a post."""
+
+P = ParamSpec("P")
+
+
+def only_shown(show: Callable[P, object]) -> Callable[P, None]:
+    """Decorates what only shows something: whatever goes wrong in it is logged and left."""
+
+    @functools.wraps(show)
+    def shown(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            show(*args, **kwargs)
+        except Exception as error:
+            log(logging.WARNING, f"{show.__name__.strip('_')} failed and is left out: {error}")
+
+    return shown
+
+
+def post(what: str, send: Callable[[], object], waits: Sequence[float] = WAITS) -> object:
+    """Posts something to the server; tried again after each wait, then logged and left.
+
+    Args:
+        what: Name of it in the log.
+        send: Posts it.
+        waits: Seconds before each further try.
+
+    Returns:
+        What `send` gave; ``None`` where every try failed.
+    """
+    for wait in (*waits, None):
+        try:
+            return send()
+        except Exception as error:
+            if wait is None:
+                log(logging.WARNING, f"the dashboard does not show {what}: {error}")
+            else:
+                time.sleep(wait)
+    return None
 
 
 def publish_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
     """Shows rows as a table."""
-    if _in_a_run():
-        create_table_artifact(
+    _post_in_a_run(
+        key,
+        lambda: create_table_artifact(
             key=artifact_slug(key), table=[dict(row) for row in rows], description=description
-        )
+        ),
+    )
 
 
 def publish_markdown(key: str, text: str, description: str) -> None:
     """Shows markdown."""
-    if _in_a_run():
-        create_markdown_artifact(key=artifact_slug(key), markdown=text, description=description)
+    _post_in_a_run(
+        key,
+        lambda: create_markdown_artifact(
+            key=artifact_slug(key), markdown=text, description=description
+        ),
+    )
 
 
-def publish_picture(key: str, picture: npt.NDArray[np.uint8], description: str) -> None:
-    """Shows a (H, W, 3) uint8 RGB picture, shrunk until it fits the database."""
-    if _in_a_run():
-        url = "data:image/jpeg;base64," + base64.b64encode(small_jpeg(picture)).decode("ascii")
-        create_image_artifact(key=artifact_slug(key), image_url=url, description=description)
+def publish_picture(
+    key: str, picture: Callable[[], npt.NDArray[np.uint8]], description: str
+) -> None:
+    """Shows a picture, shrunk until it fits the database.
+
+    Args:
+        key: Key of the artifact.
+        picture: Gives it, (H, W, 3) uint8 RGB; called only where it is shown.
+        description: Text above it.
+    """
+
+    def send() -> object:
+        url = "data:image/jpeg;base64," + base64.b64encode(small_jpeg(picture())).decode("ascii")
+        return create_image_artifact(key=artifact_slug(key), image_url=url, description=description)
+
+    _post_in_a_run(key, send)
 
 
 def publish_lineage(key: str, store: Store, ref: ArtifactRef, summary: str) -> None:
     """Shows where an artifact lies and what it was made of."""
-    if not _in_a_run():
-        return
+
+    def send() -> object:
+        return create_markdown_artifact(
+            key=artifact_slug(key),
+            markdown=_lineage(store, ref, summary),
+            description=f"Lineage of the {ref.kind} of {ref.city}",
+        )
+
+    _post_in_a_run(key, send)
+
+
+def _lineage(store: Store, ref: ArtifactRef, summary: str) -> str:
     inputs = store.manifest(ref).inputs
     if not isinstance(inputs, dict):
         inputs = {str(number): digest for number, digest in enumerate(inputs)}
@@ -59,11 +130,9 @@ def publish_lineage(key: str, store: Store, ref: ArtifactRef, summary: str) -> N
         f"- {role}: `{digest[:16]}`" for role, digest in sorted(inputs.items())[:40]
     )
     more = f"\n- … and {len(inputs) - 40} more" if len(inputs) > 40 else ""
-    publish_markdown(
-        key,
+    return (
         f"{summary}\n\n**Artifact** `{ref.uri}`  \n**digest** `{ref.digest}`\n\n"
-        f"**made of**\n\n{made_of or '- nothing but parameters'}{more}\n",
-        f"Lineage of the {ref.kind} of {ref.city}",
+        f"**made of**\n\n{made_of or '- nothing but parameters'}{more}\n"
     )
 
 
@@ -77,6 +146,11 @@ def small_jpeg(picture: npt.NDArray[np.uint8], limit: int = MAX_PICTURE_BYTES) -
         if len(data) <= limit or max(size) <= 64:
             return data
         scale *= 0.8
+
+
+def _post_in_a_run(key: str, send: Callable[[], object]) -> None:
+    if _in_a_run():
+        post(key, send)
 
 
 def _in_a_run() -> bool:

@@ -11,7 +11,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 
-from tasks.steps.dashboard import artifact_slug
+from tasks.steps.dashboard import WAITS, artifact_slug, only_shown, post
 
 Listener = Callable[[str, int, int], None]
 """Called with the stage, how many are done and how many there are."""
@@ -47,7 +47,7 @@ class _Board:
             entry.total = total
             entry.done = min(entry.done + count, total)
             for listener in self._listeners:
-                listener(stage, entry.done, total)
+                only_shown(listener)(stage, entry.done, total)
             if run:
                 _publish(stage, entry)
             if entry.done >= total:
@@ -70,13 +70,24 @@ def _publish(stage: str, entry: _Stage) -> None:
         return
     entry.published_at = now
     percent = 100.0 * entry.done / entry.total if entry.total else 100.0
+    # The next second brings the next update: only the last one is worth a second try.
+    waits = WAITS if entry.done >= entry.total else ()
     if entry.artifact is None:
-        created = create_progress_artifact(
-            progress=percent, key=artifact_slug(stage), description=f"{stage}: {entry.total}"
+        created = post(
+            f"the progress of {stage}",
+            lambda: create_progress_artifact(
+                progress=percent, key=artifact_slug(stage), description=f"{stage}: {entry.total}"
+            ),
+            waits,
         )
         entry.artifact = created if isinstance(created, UUID) else None
-    else:
-        update_progress_artifact(artifact_id=entry.artifact, progress=percent)
+        return
+    artifact = entry.artifact
+    post(
+        f"the progress of {stage}",
+        lambda: update_progress_artifact(artifact_id=artifact, progress=percent),
+        waits,
+    )
 
 
 _board = _Board()

@@ -30,7 +30,11 @@ from tasks.steps.errors import InputError
 from tasks.steps.workspace import Workspace, open_workspace
 from tasks.training.checkpoints import CHECKPOINT, Measured, Place, run_resumably
 from tasks.training.labelled import StoredLabelled, StoredUnlabelled
-from tasks.training.segmenters import fresh_segmenter, read_segmenter, starting_segmenter
+from tasks.training.segmenters import (
+    fresh_segmenter,
+    starting_segmenter,
+    stored_segmenter,
+)
 from tasks.training.target_images import StoredTargets
 
 
@@ -245,7 +249,7 @@ def _start(job: Job, workspace: Workspace) -> tuple[dict[str, Any], Segmenter]:
     if isinstance(job.start, str):
         starting = starting_segmenter(workspace, job.start, job.seed)
         return starting.model, starting.segmenter
-    return read_segmenter(workspace.store, job.start)
+    return stored_segmenter(workspace, job.start)
 
 
 def _load_checkpoint(segmenter: Segmenter, store: Store, place: Place) -> None:

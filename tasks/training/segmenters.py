@@ -23,8 +23,14 @@ from crosscity.segmenters.base import ROAD_CLASS_NAMES
 from crosscity.segmenters.hugging_face import IMAGENET_MEAN, IMAGENET_STD, transformers_library
 from tasks.steps.errors import InputError
 from tasks.steps.workspace import Workspace
+from tasks.training.stored_networks import (
+    DESCRIPTION,
+    HUB_PREFIX,
+    CatalogNetworks,
+    check_options,
+    read_description,
+)
 
-HUB_PREFIX: Final = "hf:"
 PACKAGE_PREFIX: Final = "package:"
 """Before the path of a weight file that an installed Python package carries."""
 WEIGHTS: Final = "weights.safetensors"
@@ -98,25 +104,38 @@ def write_segmenter(draft: Draft, segmenter: Segmenter, model: Mapping[str, Any]
     names = {_CLASS_NAMES: json.dumps(segmenter.class_names)}
     save_file(weights, draft.path / WEIGHTS, metadata=names)
     description = {**model, "config": segmenter.config()}
-    (draft.path / "model.json").write_text(
+    (draft.path / DESCRIPTION).write_text(
         json.dumps(description, indent=2, sort_keys=True) + "\n", encoding="utf-8"
     )
 
 
-def read_segmenter(store: Store, ref: ArtifactRef) -> tuple[dict[str, Any], Segmenter]:
-    """The description and the network of a `segmenter` or `adaptation` artifact."""
-    path = store.path(ref, "model.json")
-    description = json.loads(path.read_text(encoding="utf-8"))
-    model = {"architecture": description["architecture"], "options": description["options"]}
+def stored_segmenter(workspace: Workspace, ref: ArtifactRef) -> tuple[dict[str, Any], Segmenter]:
+    """`read_segmenter` with the networks that the workspace's catalog names."""
+    networks = CatalogNetworks.of(workspace.catalog.segmenters.values(), workspace.root)
+    return read_segmenter(workspace.store, ref, networks)
+
+
+def read_segmenter(
+    store: Store, ref: ArtifactRef, networks: CatalogNetworks
+) -> tuple[dict[str, Any], Segmenter]:
+    """The description and the network of a `segmenter` or `adaptation` artifact.
+
+    Its weights are checked against their SHA-256 before they are read, and its description against
+    the catalog before anything is built.
+
+    Args:
+        store: Holds the artifact.
+        ref: The artifact.
+        networks: What the present catalog names.
+
+    Raises:
+        InputError: It would run code that the catalog does not name, or does not fit its weights.
+        StoreError: It is damaged.
+    """
+    model = read_description(store, ref, networks).model
     segmenter = fresh_segmenter(model, seed=0)
     load_checked(segmenter, store.path(ref, WEIGHTS))
     return model, segmenter
-
-
-def class_names_of(store: Store, ref: ArtifactRef) -> tuple[str, ...]:
-    """The label space of a `segmenter` or `adaptation` artifact, without building the network."""
-    description = json.loads(store.path(ref, "model.json").read_text(encoding="utf-8"))
-    return tuple(description["config"]["class_names"])
 
 
 def load_checked(segmenter: Segmenter, path: Path) -> None:
@@ -215,7 +234,9 @@ def _of_the_hub(
         config = json.loads(theirs.config.to_json_string(use_diff=False))
         for key in ("id2label", "label2id", "num_labels", "_name_or_path"):
             config.pop(key, None)
-        model = {"architecture": "hf", "options": {"config": config, "class_names": class_names}}
+        built = {"config": config, "class_names": class_names}
+        check_options("hf", built, f"{HUB_PREFIX}{reference}")
+        model = {"architecture": "hf", "options": built}
         segmenter = fresh_segmenter(model, seed)
         assert isinstance(segmenter, HuggingFaceSegmenter)  # noqa: S101 - says so to mypy
         labels = [theirs.config.id2label[index] for index in range(theirs.config.num_labels)]

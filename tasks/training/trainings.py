@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from prefect.exceptions import MissingContextError
-from prefect.logging import get_run_logger
 
 from adapters.catalog import SimulatedLabels
 from adapters.catalog import Training as TrainingEntry
@@ -25,8 +24,9 @@ from crosscity.evaluation import evaluate, unlearned_classes
 from crosscity.segmenters import ALGORITHM_VERSION as SEGMENTERS_VERSION
 from crosscity.segmenters import Segmenter
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
-from tasks.steps.dashboard import publish_lineage, publish_table
+from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
 from tasks.steps.errors import InputError
+from tasks.steps.logs import log
 from tasks.steps.schemas import HISTORY
 from tasks.steps.settings import checked_settings
 from tasks.steps.tables import Row, read_rows, write_rows
@@ -322,7 +322,7 @@ def train(job: Job, workspace: Workspace, draft: Draft) -> None:
     write_history(draft, trained.history)
     draft.summary = trained.summary
     for remark in [*trained.summary["remarks"], *trained.summary["warnings"]["last"]]:
-        _warn(f"{job.place.stage}: {remark}")
+        log(logging.WARNING, f"{job.place.stage}: {remark}")
 
 
 def _unlearned(segmenter: Segmenter, job: Job, workspace: Workspace) -> list[str]:
@@ -378,6 +378,7 @@ def write_history(draft: Draft, history: Sequence[Mapping[str, Any]]) -> None:
     draft.measured.add("history.parquet")
 
 
+@only_shown
 def _publish_training(store: Store, ref: ArtifactRef, city: str, arm: str) -> None:
     """Shows the losses at twenty steps, which is what a person looks at, and the lineage."""
     by_step: dict[int, Row] = {}
@@ -395,11 +396,3 @@ def _publish_training(store: Store, ref: ArtifactRef, city: str, arm: str) -> No
 
 def _sized(entry: TrainingEntry) -> dict[str, Any]:
     return {} if entry.image_size is None else {"image_size": list(entry.image_size)}
-
-
-def _warn(message: str) -> None:
-    """Tells the run's log, where there is a run."""
-    try:
-        get_run_logger().warning(message)
-    except MissingContextError:
-        return

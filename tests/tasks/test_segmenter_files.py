@@ -24,8 +24,10 @@ from tasks.training.segmenters import (
     read_segmenter,
     read_tensors,
     starting_segmenter,
+    stored_segmenter,
     write_segmenter,
 )
+from tasks.training.stored_networks import CatalogNetworks
 
 NAMES = [road_class.name for road_class in CLASSES]
 SMALL = {"architecture": "compact", "options": {"width": 8}}
@@ -196,7 +198,7 @@ def test_class_lists_that_do_not_match_the_checkpoint_are_told(tmp_path, names, 
     assert said in str(told.value)
     assert str(path) in str(told.value)
     assert "\n" not in str(told.value)
-    _, network = read_segmenter(store, draft.ref)
+    _, network = read_segmenter(store, draft.ref, CatalogNetworks.of([], tmp_path))
     assert network.class_names == tuple(names)
 
 
@@ -267,7 +269,7 @@ def test_its_artifact_needs_neither_hub_nor_folder(write_catalog, tmp_path, segf
     with store.draft("segmenter", "x", "akey", inputs={}, parameters={}, version="1") as draft:
         write_segmenter(draft, starting.segmenter, starting.model)
     folder.rename(tmp_path / "elsewhere")
-    _, again = read_segmenter(store, draft.ref)
+    _, again = stored_segmenter(workspace, draft.ref)
     image = torch.rand((1, 3, 40, 56))
     with torch.no_grad():
         assert torch.equal(again.eval()(image), starting.segmenter.eval()(image))
@@ -404,7 +406,7 @@ def test_a_users_network_is_built_stored_and_read(write_catalog, tmp_path):
     store = workspace.store
     with store.draft("segmenter", "x", "akey", inputs={}, parameters={}, version="1") as draft:
         write_segmenter(draft, starting.segmenter, starting.model)
-    _, again = read_segmenter(store, draft.ref)
+    _, again = stored_segmenter(workspace, draft.ref)
     image = torch.rand((1, 3, 32, 48))
     assert torch.equal(again.eval()(image), starting.segmenter.eval()(image))
 

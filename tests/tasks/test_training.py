@@ -18,7 +18,7 @@ from tasks.steps.errors import InputError
 from tasks.steps.settings import checked_settings
 from tasks.steps.workspace import Workspace
 from tasks.training.checkpoints import CHECKPOINT, TAKEN, Place, run_resumably
-from tasks.training.segmenters import fresh_segmenter, read_segmenter, write_segmenter
+from tasks.training.segmenters import fresh_segmenter, stored_segmenter, write_segmenter
 from tasks.training.trainings import check_fine_tuning, fine_tuning_settings
 
 SETTINGS = PretrainingSettings(steps=4, batch_size=2)
@@ -141,7 +141,7 @@ def segmenter_artifact(store: Store, described: dict, weights_of: dict):
 
 def test_a_segmenter_comes_back_as_it_was_written(workspace):
     ref = segmenter_artifact(workspace.store, SMALL, SMALL)
-    model, network = read_segmenter(workspace.store, ref)
+    model, network = stored_segmenter(workspace, ref)
     assert model == SMALL
     for name, tensor in fresh_segmenter(SMALL, 0).state_dict().items():
         assert torch.equal(tensor, network.state_dict()[name])
@@ -150,7 +150,7 @@ def test_a_segmenter_comes_back_as_it_was_written(workspace):
 def test_weights_of_another_architecture_are_told_in_one_sentence(workspace):
     ref = segmenter_artifact(workspace.store, LARGE, SMALL)
     with pytest.raises(InputError) as told:
-        read_segmenter(workspace.store, ref)
+        stored_segmenter(workspace, ref)
     assert "weights.safetensors" in str(told.value)
     assert "\n" not in str(told.value)
 
@@ -162,7 +162,7 @@ def test_weights_of_no_segmenter_at_all_are_told_in_one_sentence(workspace):
         (draft.path / "model.json").write_text(json.dumps({**SMALL, "config": {}}))
         save_file({"weight": torch.zeros(3)}, draft.path / "weights.safetensors")
     with pytest.raises(InputError) as told:
-        read_segmenter(workspace.store, draft.ref)
+        stored_segmenter(workspace, draft.ref)
     assert "\n" not in str(told.value)
 
 

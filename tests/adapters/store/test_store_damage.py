@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 
 import fsspec
 import pytest
 
-from adapters.store import Store, StoreError
+from adapters.store import Store, StoreError, places
+from adapters.store.places import file_sha256
 
 
 @pytest.fixture
@@ -25,27 +27,54 @@ def two_views(tmp_path, publish):
 )
 def test_a_damaged_file_is_named_with_what_to_do(two_views, content, said) -> None:
     ref, folder, store = two_views
-    file = folder / "images" / "x.jpg"
-    file.unlink() if content is None else file.write_bytes(content)
-    for look in (lambda: store.path(ref, "images/x.jpg"), lambda: store.verify(ref)):
+    looks = (lambda: store.path(ref, "images/x.jpg"), lambda: store.verify(ref))
+    for number, look in enumerate(looks):
+        kept = folder.with_name(f"kept-{number}")
+        shutil.copytree(folder, kept)
+        file = folder / "images" / "x.jpg"
+        file.unlink() if content is None else file.write_bytes(content)
         with pytest.raises(StoreError) as caught:
             look()
         message = str(caught.value)
         assert "images/x.jpg" in message
         assert said in message
-        assert f"delete {folder} and run again" in message
+        assert f"{folder} is damaged" in message
+        assert "run again, and it is made anew" in message
+        assert store.find(ref.kind, ref.city, ref.key) is None
+        kept.rename(folder)
     assert store.path(ref, "t").read_bytes() == b"rows"
+    assert [one.what.startswith("images/x.jpg") for one in store.quarantined()] == [True, True]
 
 
 def test_a_file_that_was_hashed_once_is_still_checked_on_demand(two_views) -> None:
     ref, folder, store = two_views
     store.path(ref, "t")
+    hashed = (folder / "t").stat()
     (folder / "t").write_bytes(b"ROWS")
+    os.utime(folder / "t", ns=(hashed.st_atime_ns, hashed.st_mtime_ns))
+    assert store.path(ref, "t").read_bytes() == b"ROWS"
     with pytest.raises(StoreError, match="SHA-256"):
         store.verify(ref)
-    (folder / "t").write_bytes(b"row")
-    with pytest.raises(StoreError, match="3 bytes instead of 4"):
+
+
+def test_a_file_that_was_written_since_it_was_hashed_is_hashed_again(two_views) -> None:
+    ref, folder, store = two_views
+    store.path(ref, "t")
+    (folder / "t").write_bytes(b"ROWS")
+    with pytest.raises(StoreError, match="SHA-256"):
         store.path(ref, "t")
+
+
+def test_a_file_is_hashed_once_a_process_whoever_opens_the_store(two_views, monkeypatch) -> None:
+    ref, folder, store = two_views
+    hashed = []
+    monkeypatch.setattr(
+        places, "file_sha256", lambda path: hashed.append(path) or file_sha256(path)
+    )
+    for _ in range(3):
+        Store(folder.parents[2]).path(ref, "t")
+        store.path(ref, "t")
+    assert hashed == [folder / "t"]
 
 
 @pytest.mark.parametrize(
@@ -64,26 +93,31 @@ def test_a_file_that_was_hashed_once_is_still_checked_on_demand(two_views) -> No
         ).encode(),
     ],
 )
-def test_a_damaged_manifest_is_an_error_that_names_it(two_views, damage) -> None:
+def test_a_damaged_manifest_is_named_and_moved_away(two_views, damage, caplog) -> None:
     ref, folder, store = two_views
     manifest = folder / "artifact.json"
+    shutil.copytree(folder, folder.with_name("kept"))
     manifest.write_bytes(damage(manifest.read_bytes()))
-    for look in (
-        lambda: store.find(ref.kind, ref.city, ref.key),
-        lambda: store.manifest(ref),
-        lambda: list(store.artifacts()),
-    ):
-        with pytest.raises(StoreError, match=r"artifact\.json .*delete .* and run again"):
-            look()
+    assert list(store.artifacts()) == [], "whoever looks for others passes it"
+    assert "artifact.json" in caplog.text
+    assert folder.is_dir(), "listing changes nothing"
+    assert store.find(ref.kind, ref.city, ref.key) is None, "so that it is made again"
+    assert "is made again" in caplog.text
+    (moved,) = store.quarantined()
+    assert (moved.kind, moved.city, moved.key) == (ref.kind, ref.city, ref.key)
+    assert (folder.parents[2] / moved.place / "t").read_bytes() == b"rows"
+    folder.with_name("kept").rename(folder)
+    manifest.write_bytes(damage(manifest.read_bytes()))
+    with pytest.raises(StoreError, match=r"artifact\.json .*moved to .*run again"):
+        store.manifest(ref)
+    assert len(store.quarantined()) == 2
 
 
 def test_a_folder_without_a_manifest_is_damage(two_views) -> None:
     ref, folder, store = two_views
     (folder / "artifact.json").unlink()
-    with pytest.raises(StoreError, match=r"artifact\.json is missing.*delete"):
-        store.find(ref.kind, ref.city, ref.key)
-    shutil.rmtree(folder)
     assert store.find(ref.kind, ref.city, ref.key) is None
+    assert [one.what for one in store.quarantined()] == ["artifact.json is missing"]
     with pytest.raises(StoreError, match="not there any more"):
         store.manifest(ref)
 
@@ -118,7 +152,11 @@ def test_a_damaged_pointer_is_an_error_that_names_it(two_views) -> None:
     ref, folder, store = two_views
     store.set_current("segmenter", "rome", ref)
     pointer = folder.parents[2] / "current" / "rome" / "segmenter.json"
-    for text in ("", "{}", "[1]", '{"kind": 3}'):
+    whole = pointer.read_text()
+    elsewhere = whole.replace(f'"uri": "{ref.uri}"', '"uri": "../../elsewhere"')
+    above = whole.replace('"city": "rome"', '"city": "../rome"')
+    assert whole not in (elsewhere, above)
+    for text in ("", "{}", "[1]", '{"kind": 3}', whole[: len(whole) // 2], elsewhere, above):
         pointer.write_text(text)
         with pytest.raises(StoreError, match=r"segmenter\.json is damaged: delete it"):
             store.current("segmenter", "rome")
@@ -163,21 +201,33 @@ def test_remote_damage_is_found_behind_the_cache(tmp_path, publish) -> None:
     bucket = uuid.uuid4().hex
     files = fsspec.filesystem("memory")
     store = Store(f"memory://{bucket}", cache_dir=tmp_path / "cache")
-    ref = publish(store, {"t": b"rows"})
-    (place,) = [name for name in files.find(f"/{bucket}") if name.endswith("/t")]
-    files.pipe_file(place, b"ROWS")
-    with pytest.raises(StoreError, match=r"t has SHA-256 .* delete memory://"):
+
+    def published(content: bytes):
+        ref = publish(store, {"t": b"rows"})
+        found = [name for name in files.find(f"/{bucket}/imagery") if name.endswith("/t")]
+        (place,) = found
+        files.rm(place) if content == b"" else files.pipe_file(place, content)
+        return ref
+
+    ref = published(b"ROWS")
+    with pytest.raises(StoreError, match=r"t has SHA-256 .* moved to memory://"):
         store.path(ref, "t")
-    files.pipe_file(place, b"rows")
-    copy = store.path(ref, "t")
-    for damage, said in ((b"ROWS", "SHA-256"), (b"row", "3 bytes instead of 4")):
-        files.pipe_file(place, damage)
+    for damage, said in (
+        (b"ROWS", "SHA-256"),
+        (b"row", "3 bytes instead of 4"),
+        (b"", "is missing"),
+    ):
+        copy = store.path(published(b"rows"), "t")
+        assert published(damage) == ref
         assert store.path(ref, "t") == copy
         with pytest.raises(StoreError, match=said):
             store.verify(ref)
-    files.rm(place)
-    with pytest.raises(StoreError, match="is missing"):
-        store.verify(ref)
+        assert store.find(ref.kind, ref.city, ref.key) is None
+        assert files.find(f"/{bucket}/imagery") == [], "nothing is left of it where it was"
+    whats = [one.what.split()[0] for one in store.quarantined()]
+    assert whats == ["t"] * 4
+    for one in store.quarantined():
+        assert files.exists(f"/{bucket}/{one.place}/artifact.json")
 
 
 def test_a_damaged_cache_heals_itself(tmp_path, publish) -> None:

@@ -145,11 +145,18 @@ assert store.load_progress("a", "rome", "large", "step").read_bytes() == b"1"
 told(store.check_writable)
 (root / "ballast").unlink()
 store.verify(ref)
-publish(1000, "large")
+large = publish(1000, "large")
+damaged = publish(1000, "damaged")
+store.set_current("x", "rome", large)
+(root / "store" / damaged.uri / "x").write_bytes(b"y" * 1000)
 subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
 store = Store(root / "store")
 store.verify(ref)
-assert len(list(store.artifacts())) == 2
+assert len(list(store.artifacts())) == 3
+assert store.current("x", "rome") == large
+store.set_current("x", "rome", large)
+told(store.path, damaged, "x")
+assert store.find("a", "rome", "damaged") == damaged
 told(store.check_writable)
 told(publish, 10, "more")
 told(store.save_progress, "a", "rome", "large", "step", b"2")
@@ -172,7 +179,8 @@ def test_a_file_system_that_is_really_full_then_really_read_only(tmp_path) -> No
     )
     assert done.returncode == 0, done.stderr
     told = done.stdout.splitlines()
-    assert len(told) == 8
+    assert len(told) == 9
+    assert "cannot be moved away" in told[3]
     assert all("is full" in line for line in told[:3])
     assert all("read-only file system" in line for line in told[3:])
     assert all(f"the store at {tmp_path}/store" in line for line in told)

@@ -1,0 +1,51 @@
+"""What lies in quarantine: artifacts that were found damaged, and why.
+
+`quarantine/<kind>/<city>/<key>.<hexadecimal digits>/` is the artifact as it was found; the file of
+that name with `.json` says what is wrong with it. Nothing reads it again: it is for people.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from adapters.store.errors import StoreError
+from adapters.store.records import artifact_place
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A damaged artifact that was moved away.
+
+    Attributes:
+        kind: kind of artifact.
+        city: the catalog's name of the city.
+        key: key of the artifact.
+        place: where it lies now, relative to the store's root.
+        what: what is wrong with it.
+        found_at: when it was moved, ISO 8601 in UTC.
+    """
+
+    kind: str
+    city: str
+    key: str
+    place: str
+    what: str
+    found_at: str
+
+
+def record(folder: str, what: str) -> bytes:
+    """The content of the `.json` file beside an artifact in quarantine."""
+    content = {"artifact": folder, "what": what, "found_at": datetime.now(UTC).isoformat()}
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def read_record(data: bytes | None, place: str) -> Quarantined | None:
+    """What `record` wrote; None for anything else."""
+    try:
+        content = json.loads(data or b"")
+        kind, city, key = artifact_place(str(content["artifact"]))
+        return Quarantined(kind, city, key, place, str(content["what"]), str(content["found_at"]))
+    except (ValueError, TypeError, KeyError, StoreError):
+        return None

@@ -1,0 +1,37 @@
+"""Lines of the run's log, from wherever in the project they come."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+
+PROJECT: Final = "crosscity"
+"""Logger under which the layers below, which know no Prefect, say what an operator should know."""
+
+
+def log(level: int, message: str) -> None:
+    """Writes a line into the log of the run that is under way; outside a run, into `PROJECT`."""
+    try:
+        get_run_logger().log(level, message)
+    except MissingContextError:
+        logging.getLogger(PROJECT).log(level, message)
+
+
+class _ToTheRun(logging.Handler):
+    """Hands lines of the layers below to the run that is under way, if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            get_run_logger().log(record.levelno, record.getMessage())
+        except MissingContextError:
+            return
+
+
+def hand_to_runs() -> None:
+    """From now on, warnings of the project's own loggers stand in the log of the run as well."""
+    logger = logging.getLogger(PROJECT)
+    if not any(isinstance(handler, _ToTheRun) for handler in logger.handlers):
+        logger.addHandler(_ToTheRun(logging.WARNING))
