@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-from adapters.catalog.loading import CatalogError, catalog_json_schema, load_catalog
-from adapters.catalog.model import (
-    Area,
+from adapters.catalog.datasets import (
     CamVidSet,
-    Catalog,
-    City,
     CityscapesSet,
-    ComputeProfile,
-    CrossCityLabels,
     CrossCitySet,
     DataSet,
+    DatasetSite,
     FileSet,
-    FolderProvider,
     FolderSet,
+    PluggedSet,
+    SimulatedSet,
+    SynthiaSet,
+)
+from adapters.catalog.errors import CatalogError
+from adapters.catalog.loading import catalog_json_schema, load_catalog
+from adapters.catalog.model import (
+    Area,
+    Catalog,
+    City,
+    ComputeProfile,
+    CrossCityLabels,
     PriorSettings,
     Safeguard,
     SegmenterEntry,
     SimulatedLabels,
-    SimulatedProvider,
-    SimulatedSet,
     StoreEntry,
-    SynthiaSet,
     Training,
     Transfer,
 )
 from adapters.catalog.providers import (
     BudgetEntry,
+    CitySite,
+    FolderProvider,
     GoogleProvider,
     MapillaryProvider,
     PanoramaxProvider,
+    PluggedProvider,
     ServiceProvider,
+    SimulatedProvider,
 )
 
 __all__ = [
@@ -42,17 +49,21 @@ __all__ = [
     "Catalog",
     "CatalogError",
     "City",
+    "CitySite",
     "CityscapesSet",
     "ComputeProfile",
     "CrossCityLabels",
     "CrossCitySet",
     "DataSet",
+    "DatasetSite",
     "FileSet",
     "FolderProvider",
     "FolderSet",
     "GoogleProvider",
     "MapillaryProvider",
     "PanoramaxProvider",
+    "PluggedProvider",
+    "PluggedSet",
     "PriorSettings",
     "Safeguard",
     "SegmenterEntry",

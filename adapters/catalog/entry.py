@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+"""(height, width) in pixels."""
 
 
 class Entry(BaseModel):

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from adapters.catalog.errors import CatalogError
 from adapters.catalog.model import Catalog
+from adapters.catalog.plug_in import kind_of
 
 MAX_CATALOG_BYTES = 4 * 1024 * 1024
 """A catalog is written by hand; anything larger is a mistaken path."""
-
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
 
 Key = tuple[str | int, ...]
 """The way to a value of the catalog: `("cities", "tokyo", "places")`."""
 
 Fault = tuple[Key, str]
 """Where the catalog is wrong, and how, as a sentence."""
-
-
-class CatalogError(ValueError):
-    """The catalog, or something asked of it, is wrong; the message names file, line and key."""
 
 
 def load_catalog(
@@ -61,9 +54,10 @@ def load_catalog(
     faults = list(_duplicate_keys(root, ()))
     if not faults:
         try:
-            catalog = Catalog.model_validate(yaml.safe_load(text))
+            data = yaml.safe_load(text)
+            catalog = Catalog.model_validate(data)
         except ValidationError as error:
-            faults = [(_location(e["loc"]), _sentence(e)) for e in error.errors()]
+            faults = [(_location(data, e["loc"]), _sentence(e)) for e in error.errors()]
         else:
             faults = list(_dangling_references(catalog))
             if further is not None:
@@ -81,61 +75,6 @@ def catalog_json_schema() -> str:
     return json.dumps(schema, indent=2, sort_keys=True)
 
 
-def resolve_environment(value: str, *, key: str) -> str:
-    """Replaces every `${NAME}` in a catalog value by the environment variable of that name.
-
-    Args:
-        value: A string of the catalog.
-        key: The dotted key it stands under, for the error.
-
-    Raises:
-        CatalogError: A variable is not set. Its name is told, never its value.
-    """
-
-    def replace(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1])
-        if not found:
-            raise CatalogError(
-                f"{key} needs the environment variable {match[1]}, which is not set: export it "
-                "and run again"
-            )
-        return found
-
-    return _REFERENCE.sub(replace, value)
-
-
-def resolve_options(options: Mapping[str, Any], *, key: str) -> dict[str, Any]:
-    """`resolve_environment` over every string of a nested mapping."""
-    resolved: dict[str, Any] = {}
-    for name, value in options.items():
-        if isinstance(value, str):
-            resolved[name] = resolve_environment(value, key=f"{key}.{name}")
-        elif isinstance(value, Mapping):
-            resolved[name] = resolve_options(value, key=f"{key}.{name}")
-        else:
-            resolved[name] = value
-    return resolved
-
-
-def environment_references(catalog: Catalog) -> dict[str, list[str]]:
-    """Environment variables that the catalog refers to, each with the keys that need it."""
-    found: dict[str, list[str]] = {}
-
-    def walk(value: object, key: str) -> None:
-        if isinstance(value, str):
-            for name in _REFERENCE.findall(value):
-                found.setdefault(name, []).append(key)
-        elif isinstance(value, BaseModel):
-            for field in type(value).model_fields:
-                walk(getattr(value, field), f"{key}.{field}" if key else field)
-        elif isinstance(value, Mapping):
-            for name, item in value.items():
-                walk(item, f"{key}.{name}" if key else str(name))
-
-    walk(catalog, "")
-    return found
-
-
 def _read(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_CATALOG_BYTES:
@@ -149,26 +88,30 @@ def _read(path: Path) -> str:
         raise CatalogError(f"the catalog {path} cannot be read: {error}") from None
 
 
-def _location(loc: Iterable[str | int]) -> Key:
-    """Drops the parts that pydantic adds for unions and for keys of mappings."""
-    services = {"panoramax", "mapillary", "google"}
-    sets = {"simulated", "folder", "cross_city", "cityscapes", "synthia", "camvid"}
-    union_tags = {*services, *sets, "[key]"}
-    parts = list(loc)
-    # A tag stands right behind the field that holds the union; a city may carry such a name.
-    return tuple(
-        part
-        for index, part in enumerate(parts)
-        if not (
-            part in union_tags
-            and index > 0
-            and (
-                parts[index - 1] in {"provider", "labels"}
-                or part == "[key]"
-                or (index == 2 and parts[0] == "datasets")
-            )
-        )
-    )
+def _location(root: object, loc: Iterable[str | int]) -> Key:
+    """Where an error stands in the file.
+
+    Pydantic puts the `kind` of an entry right behind the key of the entry, and `[key]` behind a
+    key that is wrong itself. Neither is in the file.
+    """
+    data: Any = root
+    key: list[str | int] = []
+    inside_kind = False
+    for part in loc:
+        if part == "[key]":
+            continue
+        kind = kind_of(data)
+        if kind is not None and part == kind and not inside_kind:
+            inside_kind = True
+            continue
+        key.append(part)
+        inside_kind = False
+        if isinstance(data, dict):
+            data = data.get(part)
+        else:
+            inside = isinstance(data, list) and isinstance(part, int) and part < len(data)
+            data = data[part] if inside else None
+    return tuple(key)
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from adapters.catalog.entry import Entry
-from adapters.catalog.providers import (
-    GoogleProvider,
-    MapillaryProvider,
-    PanoramaxProvider,
-    ServiceProvider,
-)
+from adapters.catalog.datasets import DataSet
+from adapters.catalog.entry import Entry, Size
+from adapters.catalog.providers import CitySite, Provider
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 """Names become folder names and deployment names, so they are kept to lower case and digits."""
@@ -25,9 +22,6 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Changes = dict[str, bool | int | float | str | list[float]]
 """Settings of the science by field name; the science checks them."""
 
-
-Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
-"""(height, width) in pixels."""
 
 Protocol = Literal["score13", "merge", "drop", "score19", "synthia16", "synthia13", "camvid11"]
 """How classes are scored: a name in crosscity.evaluation.PROTOCOLS."""
@@ -97,25 +91,6 @@ class Area(Entry):
         return min(longitudes), min(latitudes), max(longitudes), max(latitudes)
 
 
-class SimulatedProvider(Entry):
-    """Procedural street views of `simcity`."""
-
-    kind: Literal["simulated"]
-    style: str = Field(description="a name in simcity.STYLES")
-
-
-class FolderProvider(Entry):
-    """Images on disk in the public layout of the cross-city data set."""
-
-    kind: Literal["folder"]
-    root: str = Field(description="folder that holds <City>/Images/...; ${NAME} is read from env")
-    city: str | None = Field(
-        default=None, description="name of the city's folder; default: the entry's own name"
-    )
-    licence: str = Field(description="licence of the images, carried into every artifact")
-    attribution: str = Field(description="whom to credit, carried into every artifact")
-
-
 class SimulatedLabels(Entry):
     """Exact labels of a simulated city: for evaluation and for the fine-tuned upper bound."""
 
@@ -171,10 +146,7 @@ class PriorSettings(Entry):
 class City(Entry):
     """A city to adapt to."""
 
-    provider: Annotated[
-        SimulatedProvider | FolderProvider | PanoramaxProvider | MapillaryProvider | GoogleProvider,
-        Field(discriminator="kind"),
-    ]
+    provider: Provider
     area: Area | None = Field(default=None, description="where; providers of folders need none")
     places: int = Field(default=1600, ge=1, le=1_000_000, description="places to harvest")
     test_places: int = Field(default=100, ge=0, description="of these, held out for the test")
@@ -219,7 +191,27 @@ class City(Entry):
         """`test_margin_metres`, with its default by provider."""
         if self.test_margin_metres is not None:
             return self.test_margin_metres
-        return 50.0 if isinstance(self.provider, ServiceProvider) else 0.0
+        return self.provider.test_margin
+
+    def site(self, name: str, folder: Path) -> CitySite:
+        """What the city's provider is told of it.
+
+        Args:
+            name: The city's name in the catalog.
+            folder: The catalog's folder.
+        """
+        polygon = None if self.area is None else self.area.geojson
+        return CitySite(
+            name=name,
+            folder=folder,
+            bounds=None if self.area is None else self.area.bounds(),
+            rings=() if polygon is None else tuple(tuple(ring) for ring in polygon.coordinates),
+            places=self.places,
+            seed=self.seed,
+            image_size=self.image_size,
+            min_days_apart=self.min_days_apart,
+            max_metres_apart=self.max_metres_apart,
+        )
 
     @model_validator(mode="after")
     def _places_suffice(self) -> Self:
@@ -228,85 +220,9 @@ class City(Entry):
                 f"test_places ({self.test_places}) must be below places ({self.places}), "
                 "or nothing is left to adapt on"
             )
-        if self.provider.kind == "simulated" and self.area is None:
-            raise ValueError("a simulated city needs an area")
-        if isinstance(self.provider, ServiceProvider) and self.area is None:
+        if self.provider.needs_area and self.area is None:
             raise ValueError(f"a city of {self.provider.kind} needs an area")
         return self
-
-
-class SimulatedSet(Entry):
-    """A simulated source city, with exact labels."""
-
-    kind: Literal["simulated"]
-    style: str = Field(description="a name in simcity.STYLES")
-    image_size: Size
-    train: int = Field(ge=1, description="training images")
-    val: int = Field(ge=0, description="validation images: what settings are chosen on")
-    test: int = Field(ge=0, description="test images: reported, never chosen on")
-    seed: int = Field(default=0, ge=0)
-
-
-class FileSet(Entry):
-    """What labelled sets on disk have in common."""
-
-    root: str = Field(description="folder of the set; ${NAME} is read from the environment")
-    image_size: Size | None = Field(
-        default=None,
-        description="[height, width] that images go through the network at; null: their own. "
-        "Labels that are trained on are resized too, labels that are scored on never",
-    )
-
-
-class CityscapesSet(FileSet):
-    """`leftImg8bit/` and `gtFine/`; scored on "val"."""
-
-    kind: Literal["cityscapes"]
-    labels: Literal["labelIds", "labelTrainIds"] = "labelIds"
-
-
-class SynthiaSet(FileSet):
-    """SYNTHIA-RAND-CITYSCAPES: `RGB/` and `GT/LABELS/` (16-bit PNGs)."""
-
-    kind: Literal["synthia"]
-    val: int = Field(default=0, ge=0, description="images held out, spread evenly")
-
-
-class CamVidSet(FileSet):
-    """CamVid, in the layout of 11 classes or the original one of 32 colours."""
-
-    kind: Literal["camvid"]
-    sequences: list[str] | None = Field(
-        default=None, description="only these drives: 0001TP (dusk), 0006R0, 0016E5, Seq05VD"
-    )
-
-
-class CrossCitySet(FileSet):
-    """One city of the public cross-city set; its images to adapt to are "clean", "transductive"."""
-
-    kind: Literal["cross_city"]
-    city: str = Field(description="name of the city's folder; spellings (Roma) do not matter")
-
-
-class FolderSet(FileSet):
-    """Images and labels of one's own."""
-
-    kind: Literal["folder"]
-    label_map: dict[int | str, str] = Field(
-        min_length=1,
-        description="for every value (0 to 255) or colour ('#rrggbb') of the labels a Cityscapes "
-        "class name or 'void'; a value that is not here is an error",
-    )
-    images: str = Field(default="images/{split}", description="folder of the images below root")
-    labels: str = Field(default="labels/{split}", description="folder of the labels below root")
-    label_ending: str = Field(default=".png", description="what follows a name in its label's")
-
-
-DataSet = Annotated[
-    SimulatedSet | CityscapesSet | SynthiaSet | CamVidSet | CrossCitySet | FolderSet,
-    Field(discriminator="kind"),
-]
-"""A labelled set."""
 
 
 class SegmenterEntry(Entry):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from crosscity.named_function import named_function
 from crosscity.segmenters.base import ROAD_CLASS_NAMES, Segmenter, evaluating
 
 PREFIX: Final = "python:"
@@ -85,30 +85,14 @@ def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
         ValueError: There is no such module or function, it does not take the options, or what it
             returns is no segmenter.
     """
-    module_name, _, function = architecture.removeprefix(PREFIX).strip().partition(":")
-    if not module_name or not function.isidentifier():
-        raise ValueError(
-            f"{architecture!r} names no function: write `python: my_package.my_module:build`"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ValueError(
-            f"{architecture!r} cannot be imported ({error}): install the package in this "
-            "environment or put it on PYTHONPATH"
-        ) from error
-    build = getattr(module, function, None)
-    if not callable(build):
-        raise ValueError(  # noqa: TRY004 - a wrong catalog entry, like the others
-            f"the module {module_name} has no function {function!r}"
-        )
-    segmenter = build(**dict(options))
+    name = architecture.removeprefix(PREFIX).strip()
+    segmenter = named_function(name)(**dict(options))
     if not isinstance(segmenter, Segmenter):
         raise ValueError(  # noqa: TRY004 - a wrong catalog entry, like the others
             f"{architecture!r} returned {type(segmenter).__name__}: it must return a Segmenter "
             "(crosscity.segmenters.ComposedSegmenter makes one of two modules)"
         )
-    segmenter.architecture = f"{PREFIX}{module_name}:{function}"
+    segmenter.architecture = f"{PREFIX}{name}"
     if isinstance(segmenter, ComposedSegmenter):
         segmenter.built_with = dict(options)
     check_shapes(segmenter)

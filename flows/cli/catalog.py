@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from adapters.catalog import catalog_json_schema, load_catalog
-from adapters.catalog.loading import environment_references
+from adapters.catalog.environment import environment_references
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.output import publish
 from flows.deployments import deployments_yaml

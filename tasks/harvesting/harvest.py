@@ -71,7 +71,12 @@ def list_captures(city: str, catalog: str) -> Made:
         }
 
     listing = hashlib.sha256(repr(rows).encode()).hexdigest()
-    parameters = {"provider": provider.name, "listing": listing, "revision": _revision(provider)}
+    parameters = {
+        "provider": provider.name,
+        "listing": listing,
+        "revision": _revision(provider),
+        **workspace.city(city).provider.identity(),
+    }
     made = make_once(
         workspace.store,
         "captures",

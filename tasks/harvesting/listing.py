@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from adapters.catalog import City, ServiceProvider
+from adapters.catalog import City
 from adapters.store import Store, artifact_key
 from adapters.street_view.service import Listing, ServiceStreetView
 from adapters.street_view.web.budget import Spent
@@ -37,8 +37,8 @@ def listing_parameters(entry: City, provider: ServiceStreetView) -> dict[str, An
     So a city is listed once, and the same entry has the same places from then on; `watch-city`
     brings what is new.
     """
-    if not isinstance(entry.provider, ServiceProvider) or entry.area is None:
-        raise TypeError("this city is not harvested from a service")
+    if entry.area is None:
+        raise InputError("a city that is harvested from a service needs an area")
     return {
         "provider": entry.provider.model_dump(mode="json", exclude=_NO_MATTER),
         "area": entry.area.model_dump(mode="json"),

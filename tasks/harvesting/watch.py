@@ -82,7 +82,11 @@ def find_new_captures(city: str, catalog: str) -> ArtifactRef | None:
         "captures",
         city,
         inputs={"before": before},
-        parameters={"listing": listing, "revision": provider.revision()},
+        parameters={
+            "listing": listing,
+            "revision": provider.revision(),
+            **workspace.city(city).provider.identity(),
+        },
         version=HARVEST_VERSION,
         write=write,
     ).ref

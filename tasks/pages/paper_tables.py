@@ -14,7 +14,6 @@ from typing import Any, Final
 import jinja2
 import pyarrow as pa
 
-from adapters.catalog import SimulatedSet
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import write_table
 from crosscity.evaluation import PROTOCOLS
@@ -161,12 +160,7 @@ def check_wanted(cities: Sequence[str], transfers: Sequence[str], catalog: str) 
 
 def source_test_split(source: str, catalog: str) -> str | None:
     """The split of a data set that its segmenter is scored on; ``None`` where it has none."""
-    entry = open_workspace(catalog).dataset(source)
-    if isinstance(entry, SimulatedSet):
-        return "test" if entry.test else None
-    if entry.kind == "synthia":
-        return "val" if entry.val else None
-    return "val" if entry.kind == "cityscapes" else "test"
+    return open_workspace(catalog).dataset(source).scored_split
 
 
 def panels_of(owner: str, arms: Sequence[str], seed: int, catalog: str) -> dict[str, ArtifactRef]:

@@ -117,7 +117,7 @@ def exact_masks_known(city: str, catalog: str) -> bool:
 
 
 def _measure(workspace: Workspace, city: str, rows: list[Row]) -> PriorQuality:
-    provider = simulated_street_view(workspace.city(city))
+    provider = simulated_street_view(workspace, city)
     captures = {capture.image_id: capture for capture in provider.captures()}
 
     def truth(row: Row) -> npt.NDArray[np.bool_]:

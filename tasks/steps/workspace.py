@@ -14,7 +14,11 @@ from adapters.catalog import (
     DataSet,
     Transfer,
 )
-from adapters.catalog.loading import resolve_environment, resolve_options
+from adapters.catalog.environment import (
+    resolve_environment,
+    resolve_folder,
+    resolve_options,
+)
 from adapters.store import Store
 from tasks.steps.errors import InputError
 from tasks.steps.settings import open_catalog
@@ -65,7 +69,7 @@ class Workspace:
 
     def folder(self, value: str, *, key: str) -> Path:
         """A folder that the catalog names, with its environment references resolved."""
-        return self.root / Path(resolve_environment(value, key=key)).expanduser()
+        return resolve_folder(self.root, value, key=key)
 
 
 def open_workspace(catalog: str = DEFAULT_CATALOG) -> Workspace:

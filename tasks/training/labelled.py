@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from adapters.catalog import FileSet, SimulatedLabels
+from adapters.catalog import DatasetSite, SimulatedLabels, SimulatedProvider
 from adapters.datasets.base import DatasetError, LabelledDataset
 from adapters.datasets.cross_city import CrossCityDataset
-from adapters.datasets.opening import open_dataset
 from adapters.datasets.simulated import SimulatedDataset
 from adapters.images import (
     ImageError,
@@ -150,10 +149,7 @@ def _part(
 def labelled_set(workspace: Workspace, owner: str, pairs: ArtifactRef | None) -> LabelledDataset:
     """The labelled set of a data set or a city of the catalog."""
     if owner in workspace.catalog.datasets:
-        entry = workspace.dataset(owner)
-        if isinstance(entry, FileSet):
-            return open_dataset(entry, workspace.folder(entry.root, key=f"datasets.{owner}.root"))
-        return open_dataset(entry, None)
+        return workspace.dataset(owner).open(DatasetSite(owner, workspace.root))
     city = workspace.city(owner)
     if city.labels is None:
         raise InputError(
@@ -162,7 +158,7 @@ def labelled_set(workspace: Workspace, owner: str, pairs: ArtifactRef | None) ->
     if not isinstance(city.labels, SimulatedLabels):
         root = workspace.folder(city.labels.root, key=f"cities.{owner}.labels.root")
         return CrossCityDataset(root, city.labels.city or owner)
-    if city.provider.kind != "simulated" or pairs is None:
+    if not isinstance(city.provider, SimulatedProvider) or pairs is None:
         raise InputError(f"cities.{owner}: simulated labels need the simulated provider")
     places = _places_by_split(workspace.store, pairs)
     return SimulatedDataset(
@@ -275,7 +271,7 @@ def _good_rows(store: Store, parts: Sequence[ArtifactRef]) -> list[Row]:
 
 def _stored_size(workspace: Workspace, owner: str) -> tuple[int, int] | None:
     entry = workspace.catalog.datasets.get(owner)
-    return entry.image_size if isinstance(entry, FileSet) else None
+    return None if entry is None else entry.stored_size
 
 
 def _identity(
@@ -283,12 +279,7 @@ def _identity(
 ) -> dict[str, object]:
     """What, beside its id, determines a sample's pixels."""
     if owner in workspace.catalog.datasets:
-        entry = workspace.dataset(owner)
-        if isinstance(entry, FileSet):
-            # Where the files lie does not matter, what is in them does.
-            settings = entry.model_dump(mode="json", exclude={"root"})
-            return {"entry": settings, "files": source.revision(samples)}
-        return {"style": entry.style, "seed": entry.seed, "image_size": list(entry.image_size)}
+        return workspace.dataset(owner).identity(source, samples)
     city = workspace.city(owner)
     files = {} if city.provider.kind == "simulated" else {"files": source.revision(samples)}
     return {

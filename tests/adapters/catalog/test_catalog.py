@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from adapters.catalog import CatalogError, catalog_json_schema, load_catalog
-from adapters.catalog.loading import environment_references, resolve_environment, resolve_options
+from adapters.catalog.environment import (
+    environment_references,
+    resolve_environment,
+    resolve_options,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SHIPPED = REPOSITORY / "data_catalog.yaml"

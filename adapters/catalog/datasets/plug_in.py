@@ -1,0 +1,63 @@
+"""Data sets of the user's own package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pydantic import Field
+
+from adapters.catalog.datasets.base import DatasetEntry, DatasetSite
+from adapters.catalog.entry import Size
+from adapters.catalog.errors import CatalogError
+from adapters.catalog.plug_in import FunctionName, call_plug_in, lacks
+
+if TYPE_CHECKING:
+    from adapters.datasets.base import LabelledDataset
+
+_METHODS = ("samples", "read", "unlabelled", "read_image", "revision")
+
+
+class PluggedSet(DatasetEntry):
+    """A data set of the user's own: `python: my_package.my_module:build` (docs/extending.md).
+
+    The function is called with a `DatasetSite` and the options, and returns a
+    `adapters.datasets.base.LabelledDataset`.
+    """
+
+    kind: Literal["python"] = "python"
+    python: FunctionName
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="keyword arguments of the function; paths as ${NAME}"
+    )
+    image_size: Size | None = Field(
+        default=None,
+        description="[height, width] that images go through the network at; null: their own",
+    )
+    test_split: str | None = Field(
+        default="test",
+        description="the split that a segmenter trained on the set is scored on; null: none",
+    )
+
+    @property
+    def stored_size(self) -> tuple[int, int] | None:
+        """`image_size`."""
+        return self.image_size
+
+    @property
+    def scored_split(self) -> str | None:
+        """`test_split`."""
+        return self.test_split
+
+    def open(self, site: DatasetSite) -> LabelledDataset:
+        """What the user's function returns, checked wherever it answers."""
+        from adapters.datasets.checked import CheckedDataset  # noqa: PLC0415
+
+        made = call_plug_in(self.python, self.options, site, key=site.key)
+        missing = lacks(made, _METHODS)
+        if missing:
+            raise CatalogError(
+                f"{site.key}: {self.python} returned {type(made).__name__}, which has no "
+                f"{', '.join(missing)}: it must return a data set as "
+                "adapters.datasets.base.LabelledDataset describes it"
+            )
+        return CheckedDataset(cast("LabelledDataset", made), self.python)

@@ -1,0 +1,76 @@
+"""Entries that name a function of the user's own package: `python: my_package.my_module:build`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from adapters.catalog.environment import resolve_options
+from adapters.catalog.errors import CatalogError
+from crosscity.named_function import named_function
+
+FunctionName = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
+        description="a function of your own package that builds it: my_package.my_module:build",
+    ),
+]
+
+
+def with_kind(value: object) -> object:
+    """An entry that names a function with the `kind` that tells the models of entries apart."""
+    if isinstance(value, Mapping) and "python" in value and "kind" not in value:
+        return {**value, "kind": "python"}
+    return value
+
+
+def kind_of(value: object) -> str | None:
+    """The kind that the model of an entry is chosen by, ``None`` where it names none."""
+    entry = with_kind(value)
+    kind = entry.get("kind") if isinstance(entry, Mapping) else None
+    return kind if isinstance(kind, str) else None
+
+
+def call_plug_in(python: str, options: Mapping[str, Any], *arguments: object, key: str) -> object:
+    """Calls a user's function with the options of a catalog entry.
+
+    The catalog decides which code is run here, as it decides what is installed; nothing is fetched.
+
+    Args:
+        python: `package.module:function`; importable in this environment.
+        options: Keyword arguments; `${NAME}` in their strings is read from the environment.
+        arguments: What the function is called with before its options.
+        key: The dotted key of the entry, for errors.
+
+    Raises:
+        CatalogError: There is no such function, it does not take the options, or it refuses them
+            with a `ValueError`.
+    """
+    try:
+        function = named_function(python)
+    except ValueError as error:
+        raise CatalogError(f"{key}: {error}") from error
+    given = resolve_options(options, key=f"{key}.options")
+    try:
+        inspect.signature(function).bind(*arguments, **given)
+    except TypeError as error:
+        raise CatalogError(f"{key}: {python} does not take these options: {error}") from None
+    try:
+        return function(*arguments, **given)
+    except CatalogError:
+        raise
+    except ValueError as error:
+        raise CatalogError(f"{key}: {python} refuses its options: {error}") from error
+
+
+def lacks(made: object, methods: tuple[str, ...]) -> list[str]:
+    """What a plug-in's object has not: a `name`, or some of these methods."""
+    named = isinstance(getattr(made, "name", None), str)
+    return [
+        *([] if named else ["name"]),
+        *(method for method in methods if not callable(getattr(made, method, None))),
+    ]

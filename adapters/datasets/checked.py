@@ -1,0 +1,113 @@
+"""A data set of the user's own package, whose answers are checked before they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.datasets.base import DatasetError, LabelledDataset, LabelledSample
+from crosscity.labels import CLASSES, VOID
+
+_LONGEST_ID: Final = 500
+
+
+class CheckedDataset:
+    """Passes on what a data set answers, or ends with one sentence that names the data set.
+
+    Args:
+        dataset: The user's data set.
+        python: The function that built it, for errors.
+    """
+
+    def __init__(self, dataset: LabelledDataset, python: str) -> None:
+        self._dataset = dataset
+        self._python = python
+
+    @property
+    def name(self) -> str:
+        """The data set's own name."""
+        return self._dataset.name
+
+    def samples(self, split: str) -> Sequence[str]:
+        """The ids of a split."""
+        return self._ids("samples", split, self._dataset.samples(split))
+
+    def unlabelled(self, split: str) -> Sequence[str]:
+        """The ids of a split's images that may be adapted to."""
+        return self._ids("unlabelled", split, self._dataset.unlabelled(split))
+
+    def read(self, sample: str) -> LabelledSample:
+        """An image and its label.
+
+        Raises:
+            DatasetError: They are of another shape or type than they must be, or hold a value that
+                is not a class.
+        """
+        found = self._dataset.read(sample)
+        if not isinstance(found, LabelledSample):
+            raise self._wrong(
+                f"read({sample!r}) returned {type(found).__name__}: it must return an "
+                "adapters.datasets.base.LabelledSample"
+            )
+        image = self._image("read", sample, found.image)
+        labels = found.train_ids
+        described = _described(labels)
+        if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8:
+            raise self._wrong(f"the labels of {sample!r} are {described} and not uint8")
+        if labels.shape != image.shape[:2]:
+            raise self._wrong(
+                f"the labels of {sample!r} are {described}, its image is {_described(image)}"
+            )
+        unknown = np.setdiff1d(labels, [*range(len(CLASSES)), VOID])
+        if unknown.size:
+            raise self._wrong(
+                f"the labels of {sample!r} hold the value {unknown[0]}: they must be Cityscapes "
+                f"trainIds (0 to {len(CLASSES) - 1}), or {VOID} where a pixel has no class"
+            )
+        return found
+
+    def read_image(self, sample: str) -> npt.NDArray[np.uint8]:
+        """An image."""
+        return self._image("read_image", sample, self._dataset.read_image(sample))
+
+    def revision(self, samples: Sequence[str] | None = None) -> str:
+        """The data set's revision."""
+        revision = self._dataset.revision(samples)
+        if not isinstance(revision, str):
+            raise self._wrong(f"revision returned {type(revision).__name__}: it must be a string")
+        return revision
+
+    def _ids(self, method: str, split: str, ids: object) -> Sequence[str]:
+        if not isinstance(ids, Sequence) or isinstance(ids, str):
+            raise self._wrong(f"{method}({split!r}) returned {type(ids).__name__} and not a list")
+        for sample in ids:
+            if not isinstance(sample, str) or not 0 < len(sample) <= _LONGEST_ID:
+                raise self._wrong(
+                    f"{method}({split!r}) lists {sample!r}, which is not a string of 1 to "
+                    f"{_LONGEST_ID} characters"
+                )
+        if len(set(ids)) < len(ids):
+            raise self._wrong(f"{method}({split!r}) lists a sample twice")
+        return ids
+
+    def _image(self, method: str, sample: str, image: object) -> npt.NDArray[np.uint8]:
+        right = isinstance(image, np.ndarray) and image.dtype == np.uint8
+        if not right or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:  # type: ignore[attr-defined]
+            raise self._wrong(
+                f"the image that {method}({sample!r}) gives is {_described(image)} and not "
+                "height × width × 3 of uint8"
+            )
+        checked: npt.NDArray[np.uint8] = image  # type: ignore[assignment]
+        return checked
+
+    def _wrong(self, fault: str) -> DatasetError:
+        return DatasetError(f"The data set of {self._python} is wrong: {fault}.")
+
+
+def _described(value: object) -> str:
+    if not isinstance(value, np.ndarray):
+        return type(value).__name__
+    return f"{' × '.join(map(str, value.shape))} of {value.dtype}"

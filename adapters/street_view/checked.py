@@ -1,0 +1,143 @@
+"""A provider of the user's own package, whose answers are checked before they are used."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from adapters.street_view.base import (
+    Capture,
+    Rejected,
+    ReportsRejected,
+    StreetView,
+    StreetViewError,
+)
+from crosscity.panorama import View
+from crosscity.places import Bounds
+
+_SAFE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,120}")
+
+
+class CheckedStreetView:
+    """Passes on what a provider answers, or ends with one sentence that names the provider.
+
+    Args:
+        provider: The user's provider.
+        python: The function that built it, for errors.
+    """
+
+    def __init__(self, provider: StreetView, python: str) -> None:
+        self._provider = provider
+        self._python = python
+
+    @property
+    def name(self) -> str:
+        """The provider's own name."""
+        return self._provider.name
+
+    def captures(self) -> Sequence[Capture]:
+        """The provider's captures.
+
+        Raises:
+            StreetViewError: It gives something else, two of one id, or times out of their order.
+        """
+        captures = self._listed("captures", self._provider.captures())
+        seen: set[str] = set()
+        for capture in captures:
+            if capture.image_id in seen:
+                raise self._wrong(f"captures lists the image {capture.image_id!r} twice")
+            seen.add(capture.image_id)
+        return captures
+
+    def near(self, lat: float, lon: float, metres: float) -> Sequence[Capture]:
+        """The provider's captures around a point."""
+        return self._listed("near", self._provider.near(lat, lon, metres))
+
+    def within(self, bounds: Bounds) -> Sequence[Capture]:
+        """The provider's captures in bounds."""
+        return self._listed("within", self._provider.within(bounds))
+
+    def fetch(self, capture: Capture, view: View | None = None) -> bytes:
+        """The provider's encoded image."""
+        data = self._provider.fetch(capture, view)
+        if not isinstance(data, bytes):
+            raise self._wrong(
+                f"fetch returned {type(data).__name__} for {capture.image_id}: it must return the "
+                "bytes of a JPEG or PNG file"
+            )
+        return data
+
+    def revision(self) -> str:
+        """The provider's revision."""
+        revision = self._provider.revision()
+        if not isinstance(revision, str):
+            raise self._wrong(f"revision returned {type(revision).__name__}: it must be a string")
+        return revision
+
+    def rejected(self) -> Sequence[Rejected]:
+        """What the provider left out, where it tells."""
+        provider = self._provider
+        return provider.rejected() if isinstance(provider, ReportsRejected) else ()
+
+    def _listed(self, method: str, listed: object) -> Sequence[Capture]:
+        if not isinstance(listed, Sequence):
+            raise self._wrong(
+                f"{method} returned {type(listed).__name__}: it must return a list of "
+                "adapters.street_view.base.Capture"
+            )
+        for number, capture in enumerate(listed):
+            fault = _fault(capture)
+            if fault is not None:
+                raise self._wrong(f"item {number} of {method} {fault}")
+        return listed
+
+    def _wrong(self, fault: str) -> StreetViewError:
+        return StreetViewError(f"The provider of {self._python} is wrong: {fault}.")
+
+
+def _fault(capture: object) -> str | None:
+    """What is wrong with one capture; it may come from anybody's code."""
+    if not isinstance(capture, Capture):
+        return f"is a {type(capture).__name__} and not an adapters.street_view.base.Capture"
+    for field in ("image_id", "place_id"):
+        value = getattr(capture, field)
+        if not isinstance(value, str) or _SAFE.fullmatch(value) is None:
+            return (
+                f"has the {field} {value!r}, which becomes a file name: use letters, digits, '_' "
+                "and '-', at most 121"
+            )
+    for field in ("provider", "licence", "attribution"):
+        if not isinstance(getattr(capture, field), str):
+            return f"has a {field} that is not a string"
+    if not all(_is_number(getattr(capture, field)) for field in ("heading", "pitch", "fov")):
+        return "has a heading, pitch or fov that is not a finite number"
+    if not 0 <= capture.heading < 360:
+        return f"has the heading {capture.heading:g}, which does not lie in [0, 360)"
+    return _place_fault(capture) or _time_fault(capture.captured_at)
+
+
+def _place_fault(capture: Capture) -> str | None:
+    if (capture.lat is None) != (capture.lon is None):
+        return "has only one of lat and lon"
+    if capture.lat is None or capture.lon is None:
+        return None
+    if not (_is_number(capture.lat) and _is_number(capture.lon)):
+        return "has a lat or lon that is not a finite number"
+    if not (-90 <= capture.lat <= 90 and -180 <= capture.lon <= 180):
+        return f"lies at lat {capture.lat:g}, lon {capture.lon:g}, which are not WGS84 degrees"
+    return None
+
+
+def _time_fault(moment: object) -> str | None:
+    if moment is None:
+        return None
+    if not isinstance(moment, datetime) or moment.utcoffset() != UTC.utcoffset(None):
+        return "has a captured_at that is not a datetime in UTC"
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

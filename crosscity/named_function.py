@@ -1,0 +1,35 @@
+"""Functions by name: `package.module:function`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+
+def named_function(name: str) -> Callable[..., Any]:
+    """Imports a function.
+
+    Args:
+        name: `package.module:function`; the package is installed here, or on PYTHONPATH.
+
+    Raises:
+        ValueError: There is no such module or function.
+    """
+    module_name, _, function = name.strip().partition(":")
+    if not module_name or not function.isidentifier():
+        raise ValueError(f"{name!r} names no function: write `python: my_package.my_module:build`")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ValueError(
+            f"{name!r} cannot be imported ({error}): install the package in this environment or "
+            "put it on PYTHONPATH"
+        ) from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise ValueError(  # noqa: TRY004 - a wrong catalog entry, like the others
+            f"the module {module_name} has no function {function!r}"
+        )
+    made: Callable[..., Any] = found
+    return made

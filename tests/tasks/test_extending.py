@@ -1,0 +1,131 @@
+"""The recipes of docs/extending.md do what the page says, as they stand there."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from PIL import Image
+
+from crosscity.segmenters import ComposedSegmenter
+from tasks.harvesting.harvest import (
+    choose_pairs,
+    harvest_part,
+    harvest_parts,
+    join_imagery,
+    list_captures,
+)
+from tasks.steps.workspace import open_workspace
+from tasks.training.labelled import labelled_part, labelled_parts
+from tasks.training.segmenters import starting_segmenter
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+
+
+def recipe(heading: str) -> tuple[str, str, dict[str, Any]]:
+    """Name and content of the file that a section shows, and the catalog entries under it."""
+    page = PAGE.read_text(encoding="utf-8")
+    section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    (file,) = re.findall(r"```(?:python|toml)\n(.*?)```", section, re.DOTALL)
+    (entries,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    named = re.match(r"# (\S+)\n", file)
+    assert named is not None, "the first line of a recipe names its file"
+    return named[1], file, yaml.safe_load(entries)
+
+
+@pytest.fixture
+def follow(
+    write_catalog: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], str]]:
+    """Does what a section says: puts the file in its place and the entries into a catalog."""
+    written: list[str] = []
+
+    def do(heading: str) -> str:
+        name, content, entries = recipe(heading)
+        folder = tmp_path / "installed"
+        folder.mkdir()
+        (folder / name).write_text(content, encoding="utf-8")
+        monkeypatch.syspath_prepend(folder)
+        written.append(name.removesuffix(".py"))
+        path = write_catalog(tmp_path)
+        catalog = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for section, named in entries.items():
+            catalog[section] = {**catalog.get(section, {}), **named}
+        path.write_text(yaml.safe_dump(catalog, sort_keys=False), encoding="utf-8")
+        return str(path)
+
+    yield do
+    for name in written:
+        sys.modules.pop(name, None)
+
+
+def ref_of(made: Any) -> Any:
+    return made if hasattr(made, "digest") else made.result()
+
+
+def test_a_provider(follow: Callable[[str], str], tmp_path: Path) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    lines = ["file,place,lat,lon,heading,time,photographer"]
+    rng = np.random.default_rng(0)
+    for place in range(4):
+        for time, year in enumerate((2015, 2019)):
+            name = f"via-{place}-{time}.jpg"
+            pixels = rng.integers(0, 256, (48, 96, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name)
+            when = f"{year}-05-01T10:00:00+00:00"
+            lines.append(f"{name},via-{place},44.4{place},11.34,90,{when},Anna")
+    (folder / "table.csv").write_text("\n".join(lines), encoding="utf-8")
+    catalog = follow("A provider of street views")
+
+    captures = ref_of(list_captures.fn("bologna", catalog))
+    parts = [
+        ref_of(harvest_part.fn(captures, part, "bologna", catalog))
+        for part in harvest_parts(captures, "bologna", catalog)
+    ]
+    imagery = ref_of(join_imagery.fn(parts, "bologna", catalog))
+    pairs = ref_of(choose_pairs.fn(imagery, "bologna", catalog))
+
+    store = open_workspace(catalog).store
+    rows = pq.read_table(store.path(pairs, "pairs.parquet")).to_pylist()
+    assert sorted(row["split"] for row in rows) == ["test", "train", "train", "train"]
+    images = pq.read_table(store.path(imagery, "imagery.parquet")).to_pylist()
+    assert {(row["status"], row["licence"], row["attribution"]) for row in images} == {
+        ("ok", "CC-BY-4.0", "Anna")
+    }
+    assert store.manifest(captures).parameters["python"] == "my_photographs:build"
+
+
+def test_a_data_set(follow: Callable[[str], str], tmp_path: Path) -> None:
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    np.save(folder / "images.npy", rng.integers(0, 256, (10, 32, 48, 3), dtype=np.uint8))
+    ours = rng.integers(0, 4, (10, 32, 48))
+    np.save(folder / "labels.npy", ours)
+    catalog = follow("A data set")
+
+    assert labelled_parts("ours", "train", None, catalog) == [0]
+    shard = ref_of(labelled_part.fn("ours", "test", None, 0, catalog))
+
+    store = open_workspace(catalog).store
+    (file,) = store.manifest(shard).files
+    rows = pq.read_table(store.path(shard, file)).to_pylist()
+    assert [row["sample"] for row in rows] == ["000004", "000009"]
+    assert Image.open(io.BytesIO(rows[0]["image"])).size == (96, 64)
+    labels = np.asarray(Image.open(io.BytesIO(rows[0]["labels"])))
+    assert np.array_equal(labels, np.array([255, 0, 1, 13])[ours[4]]), "at their own size"
+
+
+def test_a_segmenter(follow: Callable[[str], str]) -> None:
+    starting = starting_segmenter(open_workspace(follow("A segmenter")), "mine", seed=1)
+    assert isinstance(starting.segmenter, ComposedSegmenter)
+    assert starting.segmenter.n_features == 16
