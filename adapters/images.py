@@ -80,6 +80,27 @@ def decode_image(
     return np.array(upright, order="C")  # a copy: Pillow's own buffer is read-only
 
 
+def image_size(
+    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> tuple[int, int]:
+    """(height, width) of what `decode_image` would give, from the header alone.
+
+    Raises:
+        ImageError: The header is that of no such image, or exceeds a limit.
+    """
+    _check_byte_count(data, name, max_bytes)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            height, width = picture.height, picture.width
+            turned = _orientation(picture) >= 5  # stored columns are the rows of the scene
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many_pixels(name, "", max_pixels) from error
+    except Exception as error:  # as in decode_image
+        raise ImageError(f"{name} is not a readable JPEG, PNG or WebP image.") from error
+    _check_pixel_count((height, width), name, max_pixels)
+    return (width, height) if turned else (height, width)
+
+
 def encode_jpeg(image: npt.NDArray[np.uint8], quality: int) -> bytes:
     """Encodes an RGB image as a JPEG without metadata; the same array gives the same bytes.
 

@@ -16,6 +16,14 @@ _COMPRESSION = "zstd"
 _COMPRESSION_LEVEL = 3
 
 
+_ADDED = {b"crosscity": b"added"}
+
+
+def added_field(name: str, kind: pa.DataType) -> pa.Field:
+    """A column that a schema has got since files of it were first written: null in older files."""
+    return pa.field(name, kind, metadata=_ADDED)
+
+
 class TableError(ValueError):
     """A table cannot be written or read; the message is one sentence with the file."""
 
@@ -60,6 +68,9 @@ def read_table(
 ) -> pa.Table:
     """Read a Parquet file that `write_table` wrote with the same schema.
 
+    Columns that the schema does not have, as a newer release may write, are left out; those that it
+    has got since (`added_field`) are null in files without them.
+
     Args:
         path: the file.
         schema: the names and types that the file must have.
@@ -90,7 +101,9 @@ def read_table(
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check_limits(file.metadata, path, max_bytes, max_rows)
             _check_schema(file.schema_arrow, schema, path)
-            table = file.read(columns=list(columns) if columns is not None else None)
+            wanted = schema if columns is None else pa.schema([schema.field(n) for n in columns])
+            there = [field.name for field in wanted if field.name in file.schema_arrow.names]
+            table = file.read(columns=there)
         table.validate(full=True)
     except TableError:
         raise
@@ -102,7 +115,9 @@ def read_table(
             f"{path} is cut short, altered or no Parquet ({reason.rstrip('.')}): "
             "delete it and run the step that makes it again"
         ) from None
-    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    for field in wanted:
+        if field.name not in there:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
     return _fitted(table, wanted, path)
 
 
@@ -123,13 +138,13 @@ def _check_schema(found: pa.Schema, wanted: pa.Schema, path: Path) -> None:
     have = {field.name: field.type for field in found}
     want = {field.name: field.type for field in wanted}
     advice = "it is of another version or another kind: run the step that makes it again"
-    missing, extra = sorted(set(want) - set(have)), sorted(set(have) - set(want))
+    missing = sorted(
+        field.name for field in wanted if field.name not in have and field.metadata != _ADDED
+    )
     if missing:
         raise TableError(f"{path} lacks the column {', '.join(missing)}; {advice}")
-    if extra:
-        raise TableError(f"{path} has the unknown column {', '.join(extra)}; {advice}")
     for name, kind in want.items():
-        if have[name] != kind:
+        if name in have and have[name] != kind:
             raise TableError(
                 f"{path} has {have[name]} in column {name} instead of {kind}; {advice}"
             )

@@ -41,6 +41,7 @@ def pytest_configure() -> None:
         os.environ.pop(name, None)
     os.environ.update(
         PREFECT_HOME=tempfile.mkdtemp(prefix="crosscity-tests-"),
+        XDG_CACHE_HOME=tempfile.mkdtemp(prefix="crosscity-tests-cache-"),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         PREFECT_SERVER_ALLOW_EPHEMERAL_MODE="false",
         PREFECT_CLI_PROMPT="false",
@@ -59,8 +60,9 @@ def pytest_configure() -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Removes the suite's Prefect."""
-    shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
+    """Removes the suite's Prefect and cache."""
+    for name in ("PREFECT_HOME", "XDG_CACHE_HOME"):
+        shutil.rmtree(os.environ[name], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

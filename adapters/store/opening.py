@@ -33,9 +33,10 @@ def open_place(url: str | Path, options: Mapping[str, Any], cache_dir: Path | No
         return LocalPlace(Path(url).expanduser().absolute())
     if scheme in {"file", "local"}:
         return LocalPlace(Path(rest).absolute())
-    return RemotePlace(url, options, cache_dir or _default_cache())
+    return RemotePlace(url, options, cache_dir or cache_folder() / "store")
 
 
-def _default_cache() -> Path:
+def cache_folder() -> Path:
+    """Where this user keeps what can be made again: `$XDG_CACHE_HOME/crosscity`."""
     configured = os.environ.get("XDG_CACHE_HOME")
-    return (Path(configured) if configured else Path.home() / ".cache") / "crosscity" / "store"
+    return (Path(configured) if configured else Path.home() / ".cache") / "crosscity"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from adapters.catalog import DatasetSite, SimulatedLabels, SimulatedProvider
 from adapters.datasets.base import DatasetError, LabelledDataset
@@ -17,7 +18,9 @@ from adapters.images import (
     decode_label_png,
     encode_label_png,
     encode_png,
+    image_size,
 )
+from adapters.mapped_tables import mapped_table
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity.resizing import resized_image, resized_map
 from crosscity.segmenters import class_table
@@ -192,9 +195,8 @@ class StoredLabelled:
         chosen: Sequence[int] | None = None,
         class_names: Sequence[str] = ROAD_CLASS_NAMES,
     ) -> None:
-        rows = _good_rows(store, parts)
-        self._rows = rows if chosen is None else [rows[place] for place in chosen]
-        if not self._rows:
+        self._rows = GoodRows(store, parts, chosen)
+        if not len(self._rows):
             raise InputError("there is no labelled image to work on")
         self._size = size
         self._table = class_table(class_names)
@@ -204,20 +206,20 @@ class StoredLabelled:
 
     def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W, 3) uint8 RGB."""
-        read = (decode_image(self._rows[i]["image"], self.name(i)) for i in indices)
+        read = (decode_image(self._rows.data(i, "image"), self.name(i)) for i in indices)
         shown = [resized_image(image, self._size) for image in read]
         return stacked(shown, [self.name(i) for i in indices])
 
     def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W) uint8 indices of `class_names`, 255 where void or of none of these."""
-        stored = (decode_label_png(self._rows[i]["labels"], self.name(i)) for i in indices)
+        stored = (decode_label_png(self._rows.data(i, "labels"), self.name(i)) for i in indices)
         read = (self._table[train_ids] for train_ids in stored)
         shown = [resized_map(labels, self._size) for labels in read]
         return stacked(shown, [self.name(i) for i in indices])
 
     def name(self, index: int) -> str:
         """The sample's id."""
-        return str(self._rows[index]["sample"])
+        return self._rows.name(index)
 
 
 class StoredUnlabelled:
@@ -236,8 +238,8 @@ class StoredUnlabelled:
         *,
         size: tuple[int, int] | None = None,
     ) -> None:
-        self._rows = _good_rows(store, parts)
-        if not self._rows:
+        self._rows = GoodRows(store, parts)
+        if not len(self._rows):
             raise InputError("the target set is empty: there is no image to adapt to")
         self._size = size
 
@@ -246,27 +248,61 @@ class StoredUnlabelled:
 
     def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W, 3) uint8 RGB."""
-        read = (decode_image(self._rows[i]["image"], self.name(i)) for i in indices)
+        read = (decode_image(self._rows.data(i, "image"), self.name(i)) for i in indices)
         shown = [resized_image(image, self._size) for image in read]
         return stacked(shown, [self.name(i) for i in indices])
 
     def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
         """(N, H, W) bool, all False."""
-        return np.zeros(self.images(indices).shape[:3], dtype=np.bool_)
+        sizes = (
+            self._size or image_size(self._rows.data(i, "image"), self.name(i)) for i in indices
+        )
+        shown = [np.zeros(size, dtype=np.bool_) for size in sizes]
+        return stacked(shown, [self.name(i) for i in indices])
 
     def name(self, index: int) -> str:
         """The image's id."""
-        return str(self._rows[index]["sample"])
+        return self._rows.name(index)
 
 
-def _good_rows(store: Store, parts: Sequence[ArtifactRef]) -> list[Row]:
-    return [
-        row
-        for ref in parts
-        for name in sorted(store.manifest(ref).files)
-        for row in read_rows(store, ref, name, LABELLED)
-        if row["status"] == OK
-    ]
+class GoodRows:
+    """The rows of labelled shards that did not fail; images stay on disk until they are asked for.
+
+    Args:
+        store: Holds the shards.
+        parts: `labelled` or `unlabelled` artifacts.
+        chosen: Places among the good rows that are taken; ``None``: all.
+    """
+
+    def __init__(
+        self, store: Store, parts: Sequence[ArtifactRef], chosen: Sequence[int] | None = None
+    ) -> None:
+        self._tables: list[pa.Table] = []
+        places: list[tuple[int, int]] = []
+        for ref in parts:
+            for name, entry in sorted(store.manifest(ref).files.items()):
+                table = mapped_table(store.path(ref, name), entry.sha256, LABELLED)
+                places += [
+                    (len(self._tables), row)
+                    for row, status in enumerate(table["status"].to_pylist())
+                    if status == OK
+                ]
+                self._tables.append(table)
+        self._places = places if chosen is None else [places[place] for place in chosen]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def data(self, index: int, column: str) -> bytes:
+        """The encoded image or labels of a row."""
+        table, row = self._places[index]
+        stored: bytes = self._tables[table][column][row].as_py()
+        return stored
+
+    def name(self, index: int) -> str:
+        """The sample's id."""
+        table, row = self._places[index]
+        return str(self._tables[table]["sample"][row].as_py())
 
 
 def _stored_size(workspace: Workspace, owner: str) -> tuple[int, int] | None:

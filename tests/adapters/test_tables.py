@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.tables import TableError, read_table, write_table
+from adapters.tables import TableError, added_field, read_table, write_table
 
 SCHEMA = pa.schema(
     [
@@ -140,7 +140,6 @@ def test_an_absent_file_and_a_folder_are_refused(path) -> None:
     ("change", "said"),
     [
         (lambda t: t.drop_columns(["mask"]), "lacks the column mask"),
-        (lambda t: t.append_column("more", t["mask"]), "unknown column more"),
         (
             lambda t: t.set_column(3, "matches", t["matches"].cast(pa.int64())),
             "int64 in column matches instead of int32",
@@ -154,6 +153,24 @@ def test_an_absent_file_and_a_folder_are_refused(path) -> None:
 def test_another_schema_is_refused(path, change, said) -> None:
     pq.write_table(change(rows()), path)
     assert said in refusal(path)
+
+
+def test_columns_of_the_release_after_are_left_out(path) -> None:
+    table = rows()
+    pq.write_table(table.append_column("more", table["mask"]), path)
+    assert read_table(path, SCHEMA).equals(table)
+
+
+def test_a_column_that_was_added_since_is_null_in_older_files(path) -> None:
+    newer = pa.schema([*SCHEMA, added_field("more", pa.float64())])
+    write_table(path, rows(), SCHEMA)
+    found = read_table(path, newer)
+    assert found.schema.names == newer.names
+    assert found["more"].null_count == found.num_rows == rows().num_rows
+    assert read_table(path, newer, columns=["more"]).num_rows == rows().num_rows
+    write_table(path, found, newer)
+    assert read_table(path, newer).equals(found)
+    assert read_table(path, SCHEMA).equals(rows())
 
 
 def test_columns_in_another_order_are_put_right(path) -> None:

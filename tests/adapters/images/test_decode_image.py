@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from adapters.images import ImageError, decode_image, encode_jpeg, encode_png
+from adapters.images import ImageError, decode_image, encode_jpeg, encode_png, image_size
 
 ORIENTATION = 0x0112
 
@@ -134,6 +134,15 @@ def test_exif_rotation_is_applied_as_pillow_would(kind: str, orientation: int) -
     data = saved(Image.fromarray(scene()), kind, exif=exif)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     np.testing.assert_array_equal(decode_image(data, "a"), np.asarray(upright))
+    assert image_size(data, "a") == np.asarray(upright).shape[:2]
+    with pytest.raises(ImageError, match="pixels"):
+        image_size(data, "a", max_pixels=24 * 40 - 1)
+
+
+def test_the_size_of_what_is_no_image_is_refused() -> None:
+    for data in (b"", b"no image", b"\x89PNG\r\n\x1a\n"):
+        with pytest.raises(ImageError, match="a "):
+            image_size(data, "a")
 
 
 @pytest.mark.parametrize(

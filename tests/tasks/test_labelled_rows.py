@@ -1,0 +1,89 @@
+"""Labelled images stay on disk, and are decoded only where pixels are asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from adapters.images import encode_label_png, encode_png
+from adapters.store import Store
+from tasks.steps.errors import InputError
+from tasks.steps.schemas import LABELLED
+from tasks.steps.tables import write_rows
+from tasks.training import labelled
+from tasks.training.labelled import StoredLabelled, StoredUnlabelled
+
+RANDOM = np.random.default_rng(5)
+IMAGES = RANDOM.integers(0, 256, (7, 96, 128, 3), dtype=np.uint8)
+LABELS = RANDOM.integers(0, 19, (7, 96, 128), dtype=np.uint8)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """A store with two shards: images 0 to 3 and a failed one, images 4 to 6."""
+    store = Store(tmp_path / "store")
+    refs = []
+    for part, indices in enumerate(([0, 1, None, 2, 3], [4, 5, 6])):
+        rows = [
+            {
+                "sample": f"s{index}",
+                "image": None if index is None else encode_png(IMAGES[index]),
+                "labels": None if index is None else encode_label_png(LABELS[index]),
+                "status": "failed" if index is None else "ok",
+                "reason": "broken" if index is None else None,
+            }
+            for index in indices
+        ]
+        with store.draft(
+            "labelled", "rome", f"p{part}", inputs=[], parameters={}, version="1"
+        ) as draft:
+            write_rows(draft, f"part-{part:05d}.parquet", rows, LABELLED)
+        refs.append(draft.ref)
+    return store, refs
+
+
+def test_good_rows_of_all_shards_in_their_order(parts):
+    images = StoredLabelled(*parts)
+    assert [images.name(i) for i in range(len(images))] == [f"s{i}" for i in range(7)]
+    np.testing.assert_array_equal(images.images([0, 3, 6]), IMAGES[[0, 3, 6]])
+    np.testing.assert_array_equal(images.labels([2, 4]), LABELS[[2, 4]])
+    chosen = StoredLabelled(*parts, chosen=[5, 1])
+    assert [chosen.name(i) for i in range(len(chosen))] == ["s5", "s1"]
+    np.testing.assert_array_equal(chosen.images([0]), IMAGES[[5]])
+
+
+def test_opening_them_again_holds_none_of_them_in_memory(parts):
+    StoredLabelled(*parts)
+    before = pa.total_allocated_bytes()
+    images = StoredLabelled(*parts)
+    held = pa.total_allocated_bytes() - before
+    assert len(images) == 7
+    assert held < IMAGES[0].nbytes / 4 < IMAGES.nbytes
+
+
+def test_empty_priors_need_no_pixel(parts, monkeypatch):
+    targets = StoredUnlabelled(*parts)
+    small = StoredUnlabelled(*parts, size=(10, 20))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("an image is decoded for its size")
+
+    monkeypatch.setattr(labelled, "decode_image", refuse)
+    assert targets.priors([0, 4]).shape == (2, 96, 128)
+    assert not targets.priors([0, 4]).any()
+    assert small.priors([1]).shape == (1, 10, 20)
+
+
+def test_images_of_two_sizes_are_no_batch_with_or_without_their_pixels(tmp_path):
+    store = Store(tmp_path / "store")
+    rows = [
+        {"sample": str(n), "image": encode_png(image), "labels": None, "status": "ok"}
+        for n, image in enumerate((IMAGES[0], IMAGES[1][:50]))
+    ]
+    with store.draft("unlabelled", "x", "k", inputs=[], parameters={}, version="1") as draft:
+        write_rows(draft, "part-00000.parquet", [{**r, "reason": None} for r in rows], LABELLED)
+    targets = StoredUnlabelled(store, [draft.ref])
+    for read in (targets.images, targets.priors):
+        with pytest.raises(InputError, match="images of a batch need one size"):
+            read([0, 1])
