@@ -101,6 +101,15 @@ def image_size(
     return (width, height) if turned else (height, width)
 
 
+def exif_orientation(data: bytes) -> int:
+    """The EXIF orientation of an encoded image, 1 (upright) to 8; 1 where none can be read."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            return _orientation(picture)
+    except Exception:  # Pillow's parsers raise a dozen types on hostile bytes
+        return 1
+
+
 def encode_jpeg(image: npt.NDArray[np.uint8], quality: int) -> bytes:
     """Encodes an RGB image as a JPEG without metadata; the same array gives the same bytes.
 

@@ -1,9 +1,11 @@
 """Servers on the loopback interface that speak the wire formats of the street-view services.
 
-Paths, parameters, limits and bodies follow the services' documentation and stored samples. They
-serve a `World`: pictures with positions and times, panoramas of a simulated city by default.
-Faults can be put in the way of any path. Run as a program, one serves a made-up city of so many
-pictures without images, for measurements.
+Paths, parameters, limits and bodies follow the services' own code, documentation and stored
+samples; each server names what it follows. They serve a `World`: pictures with positions and times,
+panoramas of a simulated city by default. Faults can be put in the way of any path, and a server can
+be told to do what services were seen to do: cut before dropping, cap below its limit, ignore times,
+write odd records. Run as a program, one serves a made-up city of so many pictures without images,
+for measurements.
 """
 
 from __future__ import annotations
@@ -44,7 +46,24 @@ class Picture:
     drive: str
     jpeg: Callable[[], bytes]
     size: tuple[int, int] = (512, 1024)
+    """Height and width of the whole sphere, which `jpeg` is."""
     licence: str = "CC-BY-SA-4.0"
+    margins: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Columns and rows of the sphere that are cut off: left, top, right, bottom."""
+
+    @property
+    def cropped_size(self) -> tuple[int, int]:
+        left, top, right, bottom = self.margins
+        return self.size[0] - top - bottom, self.size[1] - left - right
+
+    def cropped(self) -> bytes:
+        """What was uploaded."""
+        if self.margins == (0, 0, 0, 0):
+            return self.jpeg()
+        left, top, _, _ = self.margins
+        height, width = self.cropped_size
+        image = np.asarray(Image.open(io.BytesIO(self.jpeg())))
+        return encoded(np.ascontiguousarray(image[top : top + height, left : left + width]))
 
     @property
     def uuid(self) -> str:
@@ -90,9 +109,11 @@ class World:
         return [self.pictures[k] for k in close]
 
 
-def encoded(image: np.ndarray) -> bytes:
+def encoded(image: np.ndarray, orientation: int | None = None) -> bytes:
     buffer = io.BytesIO()
     exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
     exif[0x010F] = "a camera whose owner's name is nobody's business"
     Image.fromarray(image).save(buffer, "JPEG", quality=92, exif=exif)
     return buffer.getvalue()
@@ -226,6 +247,13 @@ class ImageryServer:
         self.faults: list[Fault] = []
         self.asked: list[Asked] = []
         self.busiest = 0
+        self.private: frozenset[int] = frozenset()
+        """Pictures that are dropped after an answer was cut to the limit."""
+        self.cap: int | None = None
+        """A limit below the one that is told."""
+        self.ignores_times = False
+        self.odd: dict[int, Callable[[dict[str, Any]], object]] = {}
+        """What becomes of the records of some pictures."""
         self._busy = 0
         self._lock = threading.Lock()
         outer = self
@@ -259,6 +287,21 @@ class ImageryServer:
         self.server.shutdown()
         self.server.server_close()
         self._thread.join()
+
+    def found(self, box: list[float], span: tuple[float, float], limit: int) -> list[Picture]:
+        """What a search gives: cut first, then without what is private.
+
+        A public observation: 1935 of a dense box where the limit is 2000
+        (github.com/facebookresearch/OrienterNet, issue 64).
+        """
+        start, end = (-math.inf, math.inf) if self.ignores_times else span
+        cut = list(self.world.within(box, start, end))[: min(limit, self.cap or limit)]
+        return [p for p in cut if p.number not in self.private]
+
+    def written(self, picture: Picture, record: dict[str, Any]) -> object:
+        """A record as it is answered."""
+        change = self.odd.get(picture.number)
+        return record if change is None else change(record)
 
     def paths(self, part: str = "") -> list[str]:
         """Paths of the requests so far."""
@@ -332,7 +375,12 @@ class ImageryServer:
 
 
 class PanoramaxServer(ImageryServer):
-    """A GeoVisio instance: `/api/search`, and pictures in three sizes."""
+    """A GeoVisio instance: `/api/search`, and pictures in three sizes.
+
+    Follows GeoVisio's own code, gitlab.com/panoramax/server/api: `dbPictureToStacItem` in
+    geovisio/web/items.py for records, `createThumbPicture` and `createSDPicture` in
+    geovisio/utils/pictures.py for sizes; and docs/15_Crawlers of the search's parameters.
+    """
 
     related = False
 
@@ -357,8 +405,8 @@ class PanoramaxServer(ImageryServer):
                 datetime.fromisoformat(t).timestamp() for t in query["datetime"].split("/")
             )
             box = [float(v) for v in query["bbox"].split(",")]
-            found = list(self.world.within(box, start, end))
-        features = [self.item(p) for p in found[:limit]]
+            found = self.found(box, (start, end), limit)
+        features = [self.written(p, self.item(p)) for p in found[:limit]]
         return as_json({"type": "FeatureCollection", "features": features, "links": []})
 
     def item(self, p: Picture) -> dict[str, Any]:
@@ -370,6 +418,25 @@ class PanoramaxServer(ImageryServer):
                 for other in self.world.near(p.lat, p.lon, 15.0)
                 if other.drive != p.drive
             ]
+        height, width = p.cropped_size
+        interior: dict[str, Any] = {
+            "camera_manufacturer": "GoPro",
+            "camera_model": "Max",
+            "field_of_view": 360,
+            "sensor_array_dimensions": [p.size[1], p.size[0]],
+        }
+        if p.margins != (0, 0, 0, 0):
+            interior["visible_area"] = list(p.margins)
+        matrix = {
+            "type": "TileMatrixType",
+            "identifier": "0",
+            "scaleDenominator": 1,
+            "topLeftCorner": [0, 0],
+            "tileWidth": width / 8,
+            "tileHeight": height / 4,
+            "matrixWidth": 8,
+            "matrixHeight": 4,
+        }
         return {
             "id": p.uuid,
             "collection": str(uuid.uuid5(uuid.NAMESPACE_DNS, p.drive)),
@@ -383,11 +450,13 @@ class PanoramaxServer(ImageryServer):
                 "geovisio:producer": "someone",
                 "pers:pitch": 0.0,
                 "pers:roll": 0.0,
-                "pers:interior_orientation": {
-                    "camera_manufacturer": "GoPro",
-                    "camera_model": "Max",
-                    "field_of_view": 360,
-                    "sensor_array_dimensions": [p.size[1], p.size[0]],
+                "pers:interior_orientation": interior,
+                "tiles:tile_matrix_sets": {
+                    "geovisio": {
+                        "type": "TileMatrixSetType",
+                        "identifier": f"geovisio-{p.uuid}",
+                        "tileMatrix": [matrix],
+                    }
                 },
             },
             "providers": [
@@ -402,17 +471,31 @@ class PanoramaxServer(ImageryServer):
         }
 
 
+@functools.lru_cache(maxsize=64)
 def sized(picture: Picture, size: str) -> bytes:
-    """A picture in one of the sizes of a GeoVisio instance."""
-    width = {"hd": picture.size[1], "sd": 2048, "thumb": 500}[size]
-    if width >= picture.size[1]:
-        return picture.jpeg()
-    image = Image.open(io.BytesIO(picture.jpeg()))
-    return encoded(np.asarray(image.resize((width, width // 2), Image.Resampling.BOX)))
+    """A picture in one of the sizes of a GeoVisio instance.
+
+    The thumb of a panorama is a crop of its middle, 90 by 54 degrees of a whole one.
+    """
+    data = picture.cropped()
+    if size == "hd":
+        return data
+    image = Image.open(io.BytesIO(data))
+    if size == "thumb":
+        small = image.resize((2000, 1000), Image.Resampling.HAMMING).crop((750, 350, 1250, 650))
+    else:
+        height = int(image.size[1] * 2048 / image.size[0])
+        small = image.resize((2048, height), Image.Resampling.HAMMING)
+    return encoded(np.asarray(small))
 
 
 class MapillaryServer(ImageryServer):
-    """Graph API v4: `/images`, `/<id>`, and addresses that expire."""
+    """Graph API v4: `/images`, `/<id>`, and addresses that expire.
+
+    Follows mapillary.com/developer/api-documentation (Image: fields, limits, `thumb_1024_url` "URL
+    to the 1024px wide thumbnail") and mapillary-python-sdk's tests; a compass of -1 is none
+    (github.com/mapillary/mapillary_issues, issue 2466).
+    """
 
     token = "MLY|1234|secret-token"  # noqa: S105 - of these servers only
 
@@ -421,7 +504,8 @@ class MapillaryServer(ImageryServer):
         if signed:  # the content servers know no token, and must not be shown it
             if "authorization" in asked.headers:
                 return Answer(400, b"")
-            return Answer(200, self.world.by_number[signed[1]].jpeg(), "image/jpeg")
+            picture = self.world.by_number[signed[1]]
+            return Answer(200, narrowed(picture, signed[2]), "image/jpeg")
         if asked.headers.get("authorization") != f"OAuth {self.token}":
             return Answer(401, self.error(401))
         if asked.path == "/images":
@@ -429,7 +513,7 @@ class MapillaryServer(ImageryServer):
         picture = self.world.by_number.get(asked.path.strip("/"))
         if picture is None:
             return Answer(400, self.oauth_error("Unsupported get request.", 100))
-        return as_json(self.record(picture, asked.query.get("fields", "id")))
+        return as_json(self.written(picture, self.record(picture, asked.query.get("fields", "id"))))
 
     def error(self, status: int) -> bytes:  # noqa: ARG002
         return self.oauth_error("Invalid OAuth access token.", 190)
@@ -448,9 +532,10 @@ class MapillaryServer(ImageryServer):
             datetime.fromisoformat(query[k]).timestamp()
             for k in ("start_captured_at", "end_captured_at")
         )
-        found = list(self.world.within([west, south, east, north], start, end))[:limit]
+        found = self.found([west, south, east, north], (start, end), limit)
+        records = [self.written(p, self.record(p, query["fields"])) for p in found]
         paging = {"cursors": {"after": "abc"}, "next": "https://graph.mapillary.com/images?x"}
-        return as_json({"data": [self.record(p, query["fields"]) for p in found], "paging": paging})
+        return as_json({"data": records, "paging": paging})
 
     def record(self, p: Picture, fields: str) -> dict[str, Any]:
         point = {"type": "Point", "coordinates": [p.lon, p.lat]}
@@ -470,8 +555,9 @@ class MapillaryServer(ImageryServer):
             "compass_angle": (p.told_heading + 40) % 360,
             "computed_compass_angle": p.told_heading,
             "computed_rotation": rotation_vector(level, turn),
-            "width": p.size[1],
-            "height": p.size[0],
+            "exif_orientation": 1,
+            "width": p.cropped_size[1],
+            "height": p.cropped_size[0],
             "creator": {"username": "mapper_a", "id": "42"},
             **{
                 f"thumb_{size}_url": f"{self.url}/m1/{p.number}/t{size}.jpg?oh=signed&oe=expires"
@@ -480,6 +566,17 @@ class MapillaryServer(ImageryServer):
         }
         wanted = {"id", *fields.split(",")}
         return {name: value for name, value in everything.items() if name in wanted}
+
+
+def narrowed(picture: Picture, size: str) -> bytes:
+    """A picture in one of the sizes of Mapillary, which are all of the whole picture."""
+    data = picture.cropped()
+    width = {"t1024": 1024, "t2048": 2048}.get(size, picture.cropped_size[1])
+    if width >= picture.cropped_size[1]:
+        return data
+    image = Image.open(io.BytesIO(data))
+    height = round(image.size[1] * width / image.size[0])
+    return encoded(np.asarray(image.resize((width, height), Image.Resampling.BOX)))
 
 
 def rotation_vector(first: np.ndarray, second: np.ndarray) -> list[float]:
@@ -491,7 +588,12 @@ def rotation_vector(first: np.ndarray, second: np.ndarray) -> list[float]:
 
 
 class GoogleServer(ImageryServer):
-    """Map Tiles API, and the undocumented list of other dates."""
+    """Map Tiles API, and the undocumented list of other dates.
+
+    Follows developers.google.com/maps/documentation/tile/streetview (createSession, panoIds,
+    metadata, tiles of 512 pixels, `imageHeight` and `imageWidth` of the finest level), and of the
+    list the stored samples, which the package streetlevel's tests keep.
+    """
 
     key = "AIza-secret-key"
     across_drives = True
@@ -525,7 +627,7 @@ class GoogleServer(ImageryServer):
         if picture is None:
             return Answer(404, self.error(404))
         if asked.path == "/v1/streetview/metadata":
-            return as_json(self.metadata(picture))
+            return as_json(self.written(picture, self.metadata(picture)))
         if tile:
             return self._tile(picture, *(int(v) for v in tile.groups()))
         return Answer(404, self.error(404))

@@ -27,6 +27,7 @@ from adapters.street_view.records import (
     WHOLE_CIRCLE,
     Shot,
     UnusableError,
+    check_sphere,
     field,
     heading_of,
     moment,
@@ -38,11 +39,13 @@ from adapters.street_view.records import (
 )
 from adapters.street_view.service import (
     FINE_ENOUGH,
+    Answered,
     HarvestPlan,
     Image,
     Interval,
     ServiceStreetView,
     accept,
+    check_upright,
 )
 from adapters.street_view.web.client import Secret, WebClient
 from adapters.street_view.web.errors import AccessRefused, ServiceError
@@ -121,7 +124,11 @@ class GoogleStreetView(ServiceStreetView):
         self._session: str | None = None
 
     def _list(
-        self, bounds: Bounds, interval: Interval, reject: Callable[[Rejected], None]
+        self,
+        bounds: Bounds,
+        interval: Interval,
+        reject: Callable[[Rejected], None],
+        answered: Callable[[Answered], None] | None = None,  # noqa: ARG002 - none is cut short
     ) -> list[Shot]:
         pending = self._panoramas_near(_grid(bounds, self._spacing))
         known = set(pending)
@@ -132,8 +139,7 @@ class GoogleStreetView(ServiceStreetView):
             record = self._metadata(name)
             if record is None:
                 continue
-            lat, lon = number(record, "lat"), number(record, "lng")
-            if lat is None or lon is None or not _within(lat, lon, around):
+            if not _may_lie_in(record, around):
                 continue
             records.append(record)
             more = [*_links(record)]
@@ -171,10 +177,11 @@ class GoogleStreetView(ServiceStreetView):
             tile = self._tile(shot.source_id, zoom, column, row)
             place = picture[row * _TOP_TILES :, column * _TOP_TILES :]
             place = place[:_TOP_TILES, :_TOP_TILES]  # tiles at the edges are padded
-            if tile.shape[0] < place.shape[0] or tile.shape[1] < place.shape[1]:
+            if tile.shape not in ((_TOP_TILES, _TOP_TILES, 3), place.shape):
                 raise StreetViewError(
-                    f"A tile of {shot.source_id} has {tile.shape[0]}×{tile.shape[1]} pixels, "
-                    f"less than {place.shape[0]}×{place.shape[1]}."
+                    f"A tile of {shot.source_id} has {tile.shape[0]}×{tile.shape[1]} pixels, where "
+                    f"its record implies {_TOP_TILES}×{_TOP_TILES} with "
+                    f"{place.shape[0]}×{place.shape[1]} of them used."
                 )
             place[:] = tile[: place.shape[0], : place.shape[1]]
         return picture, sphere
@@ -190,6 +197,10 @@ class GoogleStreetView(ServiceStreetView):
                 )
             )
             self._cache.keep(key, data)
+        try:
+            check_upright(data)
+        except UnusableError as error:
+            raise StreetViewError(f"A tile of {source_id} is no part of it: {error}.") from None
         return self._decoded(data, source_id, max_pixels=4 * _TOP_TILES * _TOP_TILES)
 
     def _panoramas_near(self, points: Iterator[tuple[float, float]]) -> list[str]:
@@ -264,8 +275,9 @@ class GoogleStreetView(ServiceStreetView):
             raise UnusableError("it was taken indoors or at an unknown kind of place")
         lat, lon = on_earth(number(record, "lat"), number(record, "lng"))
         height, width = whole(record, "imageHeight"), whole(record, "imageWidth")
-        if not (height and width) or abs(width - 2 * height) > 0.02 * width:
-            raise UnusableError("its size is not that of a whole panorama")
+        if not (height and width):
+            raise UnusableError("its size is not told")
+        check_sphere(height, width)
         for side in ("tileHeight", "tileWidth"):
             if number(record, side) not in (None, float(_TOP_TILES)):
                 raise UnusableError("its tiles are not 512 pixels wide and high")
@@ -330,6 +342,15 @@ def _is_name(name: str) -> bool:
     )
 
 
+def _may_lie_in(record: object, bounds: Bounds) -> bool:
+    """Whether a record is of these bounds, or says nothing by which it could be left out."""
+    try:
+        lat, lon = on_earth(number(record, "lat"), number(record, "lng"))
+    except UnusableError:
+        return True  # it is rejected with that reason, and counted
+    return _within(lat, lon, bounds)
+
+
 def _within(lat: float, lon: float, bounds: Bounds) -> bool:
     west, south, east, north = bounds
     return west <= lon <= east and south <= lat <= north
@@ -338,11 +359,10 @@ def _within(lat: float, lon: float, bounds: Bounds) -> bool:
 def _month(value: str | None) -> datetime:
     """The start of a month like 2023-01."""
     try:
-        return moment(datetime.strptime(value or "", "%Y-%m").replace(tzinfo=UTC))
-    except UnusableError:
-        raise
+        told = datetime.strptime(value or "", "%Y-%m").replace(tzinfo=UTC)
     except ValueError:
         raise UnusableError("its month of capture is not told") from None
+    return moment(told)
 
 
 def _name(record: object) -> str:

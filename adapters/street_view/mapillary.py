@@ -1,42 +1,39 @@
 """Mapillary, Graph API v4: pictures of contributors all over the world, with a token.
 
-A search by box gives at most 2000 pictures and wants a box below 0.01 square degrees; a full
-answer is taken for a cut one and the box is divided. Addresses of pictures expire, so they are
-asked for again when a picture is fetched.
+A search by box gives at most 2000 pictures, cut before what is private or deleted is dropped, and
+wants a box below 0.01 square degrees; a long answer is taken for a cut one and the box is divided.
+Addresses of pictures expire, so they are asked for again when a picture is fetched. A compass of -1
+is none.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import cv2
 import numpy as np
 
-from adapters.street_view.base import Rejected, StreetViewError
+from adapters.street_view.base import StreetViewError
+from adapters.street_view.boxes import SearchedByBox
 from adapters.street_view.records import (
+    NO_COMPASS,
     WHOLE_CIRCLE,
     Shot,
     UnusableError,
+    check_sphere,
     field,
     heading_of,
     identifier,
-    moment,
     number,
     position,
     text,
+    tilt_of,
+    unix_moment,
     whole,
 )
-from adapters.street_view.service import (
-    HarvestPlan,
-    Image,
-    Interval,
-    ServiceStreetView,
-    accept,
-    subdivided,
-)
+from adapters.street_view.service import HarvestPlan, Image, Interval
 from adapters.street_view.web.client import Secret, WebClient
 from adapters.street_view.web.errors import ServiceError
 from crosscity.panorama import Source, View
@@ -55,10 +52,11 @@ ADVICE: Final = (
 
 _METADATA: Final = (
     "id,captured_at,is_pano,camera_type,camera_parameters,sequence,geometry,computed_geometry,"
-    "compass_angle,computed_compass_angle,computed_rotation,width,height,creator"
+    "compass_angle,computed_compass_angle,computed_rotation,exif_orientation,width,height,creator"
 )
 _SIZES: Final = ("thumb_1024_url", "thumb_2048_url", "thumb_original_url")
 _ALL_ROUND: Final = frozenset({"spherical", "equirectangular"})
+_MOST_TURNS: Final = 20.0
 _PINHOLE: Final = frozenset({"perspective", "brown"})
 
 
@@ -67,10 +65,11 @@ def secret(token: str) -> Secret:
     return Secret(headers={"Authorization": f"OAuth {token}"})
 
 
-class MapillaryStreetView(ServiceStreetView):
+class MapillaryStreetView(SearchedByBox):
     """Pictures of Mapillary."""
 
     name = "mapillary"
+    max_square_degrees = MAX_SQUARE_DEGREES
 
     def __init__(self, plan: HarvestPlan, client: WebClient, *, limit: int = LIMIT) -> None:
         """Nothing is asked yet.
@@ -80,37 +79,33 @@ class MapillaryStreetView(ServiceStreetView):
             client: How the service is asked; with `secret`.
             limit: Pictures to ask for in one answer, at most 2000.
         """
-        super().__init__(plan, client)
-        self._limit = limit
+        super().__init__(plan, client, limit=limit)
 
-    def _list(
-        self, bounds: Bounds, interval: Interval, reject: Callable[[Rejected], None]
-    ) -> list[Shot]:
-        def ask(box: Bounds, span: Interval) -> list[object]:
-            query: dict[str, str | int | float] = {
-                "bbox": ",".join(f"{value:.9f}" for value in box),
-                "start_captured_at": _stamp(span[0]),
-                "end_captured_at": _stamp(span[1]),
-                "fields": _METADATA,
-                "limit": self._limit,
-            }
-            if self.plan.panoramas_only:
-                query["is_pano"] = "true"
-            records = field(self.client.get_json("images", query), "data")
-            if not isinstance(records, list):
-                raise StreetViewError(
-                    "Mapillary answered a search without a list of data: check `base_url`."
-                )
-            return records
+    def _ask(self, box: Bounds, span: Interval) -> list[object]:
+        query: dict[str, str | int | float] = {
+            "bbox": ",".join(f"{value:.9f}" for value in box),
+            "start_captured_at": _stamp(span[0]),
+            "end_captured_at": _stamp(span[1]),
+            "fields": _METADATA,
+            "limit": self._limit,
+        }
+        if self.plan.panoramas_only:
+            query["is_pano"] = "true"
+        records = field(self.client.get_json("images", query), "data")
+        if not isinstance(records, list):
+            raise StreetViewError(
+                "Mapillary answered a search without a list of data: check `base_url`."
+            )
+        return records
 
-        found = subdivided(
-            ask,
-            bounds,
-            interval,
-            limit=self._limit,
-            max_square_degrees=MAX_SQUARE_DEGREES,
-        )
-        return accept(list(found), _read, _name, reject, interval)
+    def _read(self, record: object) -> Shot:
+        return _read(record)
+
+    def _record_name(self, record: object) -> str:
+        try:
+            return identifier(record, "id")
+        except UnusableError:
+            return "a picture without a name"
 
     def _look_up(self, source_id: str) -> Shot:
         if not source_id.isascii() or not source_id.isdigit():
@@ -157,13 +152,17 @@ def _read(record: object) -> Shot:
     if panorama and camera not in (None, *_ALL_ROUND):
         raise UnusableError(f"its camera is {camera}")
     width, height = whole(record, "width"), whole(record, "height")
+    if panorama:
+        _check_panorama(record, height, width)
     fov, k1, k2 = (WHOLE_CIRCLE, 0.0, 0.0) if panorama else _lens(record, width, height)
     try:
         lat, lon = position(record, "computed_geometry")
     except UnusableError:
         lat, lon = position(record, "geometry")
     compass = number(record, "computed_compass_angle")
-    heading = heading_of(compass if compass is not None else number(record, "compass_angle"))
+    if compass is None or compass == NO_COMPASS:
+        compass = number(record, "compass_angle")
+    heading = heading_of(compass)
     pitch, roll = _tilt(record)
     source_id = identifier(record, "id")
     person = text(record, "creator", "username")
@@ -171,7 +170,7 @@ def _read(record: object) -> Shot:
         source_id=source_id,
         lat=lat,
         lon=lon,
-        captured_at=_moment(record),
+        captured_at=unix_moment(number(record, "captured_at")),
         precision="second",
         heading=heading,
         pitch=pitch,
@@ -189,6 +188,15 @@ def _read(record: object) -> Shot:
             (size, address) for size in _SIZES if isinstance(address := field(record, size), str)
         ),
     )
+
+
+def _check_panorama(record: object, height: int, width: int) -> None:
+    """Refuses what cannot be a whole sphere; parts of one are not told as such."""
+    if height and width:
+        check_sphere(height, width)
+    turned = number(record, "exif_orientation")
+    if turned is not None and turned not in (0, 1):
+        raise UnusableError("it is told to be a panorama and to be turned, which none is")
 
 
 def _lens(record: object, width: int, height: int) -> tuple[float, float, float]:
@@ -220,24 +228,13 @@ def _tilt(record: object) -> tuple[float, float]:
     vector = [number(record, "computed_rotation", k) for k in range(3)]
     if any(value is None for value in vector):
         return 0.0, 0.0
+    if any(abs(value) > _MOST_TURNS for value in vector if value is not None):
+        raise UnusableError("its rotation is none")
     turned = np.asarray(cv2.Rodrigues(np.array(vector, dtype=np.float64))[0])
     right, down, forward = turned
     pitch = math.degrees(math.asin(max(-1.0, min(1.0, float(forward[2])))))
     roll = math.degrees(math.atan2(-float(right[2]), -float(down[2])))
-    return pitch, roll
-
-
-def _moment(record: object) -> datetime:
-    """`captured_at` is in milliseconds since 1970."""
-    milliseconds = number(record, "captured_at")
-    if milliseconds is None or not abs(milliseconds) < 1e14:
-        return moment(None)
-    return moment(datetime.fromtimestamp(milliseconds / 1000.0, tz=UTC))
-
-
-def _name(record: object) -> str:
-    value = field(record, "id")
-    return str(value)[:80] if isinstance(value, str | int) else "a picture without a name"
+    return pitch, tilt_of(roll)
 
 
 def _stamp(value: datetime) -> str:

@@ -1,22 +1,32 @@
 """Panoramax: open street-level pictures behind a STAC interface, without a key.
 
 Wire format: the GeoVisio server's interface (STAC API 1.0 with the perspective-imagery and view
-extensions). A search gives at most `limit` items and no link to a next page, so a full answer is
-taken for a cut one and the area is divided.
+extensions), as its own code writes it (`dbPictureToStacItem`, `createThumbPicture`). A search gives
+at most `limit` items and no link to a next page, so a long answer is taken for a cut one and the
+area is divided.
+
+The thumb of a panorama is a crop of its middle, no small panorama, so it is never taken. Of a crop
+(`Xmp.GPano.*`), `sensor_array_dimensions` are the width and height of the whole sphere and
+`visible_area` the margins left, top, right and bottom of the picture in it; of all others, the
+former are the picture's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from urllib.parse import quote, urljoin
 
-from adapters.street_view.base import Capture, Rejected, StreetViewError
+from adapters.street_view.base import Capture, StreetViewError
+from adapters.street_view.boxes import SearchedByBox
 from adapters.street_view.records import (
+    SAME_SHAPE,
     WHOLE_CIRCLE,
     Shot,
     UnusableError,
+    check_sphere,
     field,
     heading_of,
     identifier,
@@ -27,15 +37,8 @@ from adapters.street_view.records import (
     tilt_of,
     whole,
 )
-from adapters.street_view.service import (
-    HarvestPlan,
-    Image,
-    Interval,
-    ServiceStreetView,
-    accept,
-    subdivided,
-)
-from adapters.street_view.web.client import Parameters, WebClient
+from adapters.street_view.service import HarvestPlan, Image, Interval
+from adapters.street_view.web.client import WebClient
 from crosscity.panorama import Source, View
 from crosscity.places import Bounds
 
@@ -51,7 +54,7 @@ _SD_WIDTH: Final = 2048
 _THUMB_WIDTH: Final = 500
 
 
-class PanoramaxStreetView(ServiceStreetView):
+class PanoramaxStreetView(SearchedByBox):
     """Pictures of a Panoramax instance or of the federated catalogue."""
 
     name = "panoramax"
@@ -72,9 +75,8 @@ class PanoramaxStreetView(ServiceStreetView):
             licences: Pictures under other licences are left out.
             limit: Items to ask for in one answer.
         """
-        super().__init__(plan, client)
+        super().__init__(plan, client, limit=limit)
         self._licences = {licence.casefold(): licence for licence in licences}
-        self._limit = limit
 
     def other_times(self, capture: Capture) -> Sequence[Capture]:
         """Captures of other drives: what the instance's own `related` links tell, where it does.
@@ -105,19 +107,16 @@ class PanoramaxStreetView(ServiceStreetView):
             found.append(shot.capture(self.name, self._place_of(shot)))
         return sorted(found, key=lambda c: c.image_id)
 
-    def _list(
-        self, bounds: Bounds, interval: Interval, reject: Callable[[Rejected], None]
-    ) -> list[Shot]:
-        def ask(box: Bounds, span: Interval) -> list[object]:
-            query: Parameters = {
-                "bbox": ",".join(f"{value:.9f}" for value in box),
-                "datetime": f"{_stamp(span[0])}/{_stamp(span[1])}",
-                "limit": self._limit,
-            }
-            return _features(self.client.get_json("api/search", query))
+    def _ask(self, box: Bounds, span: Interval) -> list[object]:
+        query: dict[str, str | int | float] = {
+            "bbox": ",".join(f"{value:.9f}" for value in box),
+            "datetime": f"{_stamp(span[0])}/{_stamp(span[1])}",
+            "limit": self._limit,
+        }
+        return _features(self.client.get_json("api/search", query))
 
-        found = subdivided(ask, bounds, interval, limit=self._limit)
-        return accept(list(found), self._read, _name, reject, interval)
+    def _record_name(self, record: object) -> str:
+        return text(record, "id", most=80) or "a picture without a name"
 
     def _look_up(self, source_id: str) -> Shot:
         try:
@@ -133,13 +132,15 @@ class PanoramaxStreetView(ServiceStreetView):
 
     def _picture(self, shot: Shot, view: View) -> tuple[Image, Source]:
         ratio = shot.height / shot.width if shot.width else 0.5
+        widths = (
+            ("thumb", _THUMB_WIDTH),
+            ("sd", min(_SD_WIDTH, shot.width or _SD_WIDTH)),
+            ("hd", shot.width or _SD_WIDTH + 1),
+        )
         sizes = [
             (size, width, round(width * ratio))
-            for size, width in (
-                ("thumb", _THUMB_WIDTH),
-                ("sd", min(_SD_WIDTH, shot.width or _SD_WIDTH)),
-                ("hd", shot.width or _SD_WIDTH + 1),
-            )
+            for size, width in widths
+            if size != "thumb" or not shot.panorama
         ]
         return self._whole_picture(shot, view, sizes)
 
@@ -150,7 +151,7 @@ class PanoramaxStreetView(ServiceStreetView):
         if fov is None or not 10 <= fov <= WHOLE_CIRCLE or 170 < fov < WHOLE_CIRCLE:
             raise UnusableError("its field of view is unknown or of a fisheye")
         lat, lon = position(record, "geometry")
-        height, width = _size(properties)
+        size = _size(properties, panorama=fov >= WHOLE_CIRCLE)
         source_id = identifier(record, "id")
         return Shot(
             source_id=source_id,
@@ -162,14 +163,15 @@ class PanoramaxStreetView(ServiceStreetView):
             pitch=max(-90.0, min(90.0, tilt_of(number(properties, "pers:pitch")))),
             roll=tilt_of(number(properties, "pers:roll")),
             fov=fov,
-            height=height,
-            width=width,
+            height=size.height,
+            width=size.width,
             licence=self._licence(properties),
             attribution=_producer(record),
             page_url=f"https://api.panoramax.xyz/#focus=pic&pic={quote(source_id, safe='')}",
             sequence=text(record, "collection"),
             addresses=self._addresses(record),
-            hidden=_hidden(orientation, height, width),
+            hidden=size.hidden,
+            sphere=size.sphere,
         )
 
     def _licence(self, properties: object) -> str:
@@ -183,7 +185,11 @@ class PanoramaxStreetView(ServiceStreetView):
         for size in ("thumb", "sd", "hd"):
             address = field(record, "assets", size, "href")
             if isinstance(address, str) and len(address) < 2000:
-                found.append((size, urljoin(self.client.addresses.base + "/", address)))
+                try:
+                    whole_address = urljoin(self.client.addresses.base + "/", address)
+                except ValueError:  # brackets that hold no address
+                    continue
+                found.append((size, whole_address))
         if not found:
             raise UnusableError("it has no picture")
         return tuple(found)
@@ -196,10 +202,6 @@ def _features(answer: object) -> list[object]:
             "Panoramax answered a search without a list of features: check `base_url`."
         )
     return features
-
-
-def _name(record: object) -> str:
-    return text(record, "id", most=80) or "a picture without a name"
 
 
 def _stamp(moment: datetime) -> str:
@@ -224,25 +226,62 @@ def _producer(record: object) -> str:
     return " / ".join(dict.fromkeys(part for part in (person, host, "Panoramax") if part))
 
 
-def _size(properties: object) -> tuple[int, int]:
-    """Height and width of the largest size, 0 where it is not told."""
+@dataclass(frozen=True)
+class _Size:
+    height: int = 0
+    width: int = 0
+    hidden: tuple[int, int] | None = None
+    sphere: tuple[int, int] | None = None
+
+
+def _size(properties: object, *, panorama: bool) -> _Size:
+    """Size of the largest picture, zeros where it is not told, and where on the sphere it lies.
+
+    Raises:
+        UnusableError: It cannot be what it says, or two statements contradict each other.
+    """
     width, height = (
         whole(properties, "pers:interior_orientation", "sensor_array_dimensions", k) for k in (0, 1)
     )
-    if width and height:
-        return height, width
-    matrix = field(properties, "tiles:tile_matrix_sets", "geovisio", "tileMatrix", 0)
-    width = whole(matrix, "matrixWidth") * whole(matrix, "tileWidth")
-    height = whole(matrix, "matrixHeight") * whole(matrix, "tileHeight")
-    return height, width
+    told = field(properties, "pers:interior_orientation", "visible_area")
+    tiled = _tiled(properties)
+    if told is not None and (width and height):
+        size = _part(told, height, width, panorama=panorama)
+    elif told is not None:
+        raise UnusableError("it is a crop of a picture whose size is not told")
+    else:
+        size = _Size(height, width) if width and height else _Size(*tiled)
+        if panorama and size.width:
+            check_sphere(size.height, size.width)
+    for own, other in zip((size.height, size.width), tiled, strict=True):
+        if own and other and abs(own - other) > SAME_SHAPE * own:
+            raise UnusableError("its record tells two sizes of it")
+    return size
 
 
-def _hidden(orientation: object, height: int, width: int) -> tuple[int, int] | None:
-    """What a cropped panorama lacks on the left and above: `visible_area` tells its margins."""
-    margins = [number(orientation, "visible_area", k) for k in range(4)]
-    if any(m is None or m < 0 for m in margins) or not height or not width:
-        return None
+def _part(told: object, height: int, width: int, *, panorama: bool) -> _Size:
+    """A picture that lacks margins of a whole of that size."""
+    margins = [number(told, k) for k in range(4)]
+    if any(m is None or m != int(m) or not 0 <= m < 1 << 20 for m in margins):
+        raise UnusableError("the margins by which it is cropped cannot be read")
     left, top, right, bottom = (int(m or 0) for m in margins)
-    if left + right != 0 or abs((height + top + bottom) * 2 - width) > 0.02 * width:
-        return None  # not all around, or not what it says
-    return left, top
+    if left + right >= width or top + bottom >= height:
+        raise UnusableError("the margins by which it is cropped leave nothing of it")
+    if not panorama:
+        if (left, top, right, bottom) != (0, 0, 0, 0):
+            raise UnusableError("it is a crop of a photograph")
+        return _Size(height, width)
+    check_sphere(height, width)
+    return _Size(height - top - bottom, width - left - right, (left, top), (height, width))
+
+
+def _tiled(properties: object) -> tuple[int, int]:
+    """Height and width of the picture that is served in tiles, zeros where there is none."""
+    matrix = field(properties, "tiles:tile_matrix_sets", "geovisio", "tileMatrix", 0)
+    tiles = [number(matrix, f"matrix{side}") for side in ("Height", "Width")]
+    sides = [number(matrix, f"tile{side}") for side in ("Height", "Width")]
+    height, width = (
+        round(count * side) if count and side and 1 <= count * side < 1 << 20 else 0
+        for count, side in zip(tiles, sides, strict=True)
+    )
+    return height, width

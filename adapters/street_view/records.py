@@ -6,13 +6,21 @@ import hashlib
 import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from adapters.street_view.base import Capture, Precision
 
 FIRST_PHOTOGRAPH = datetime(1990, 1, 1, tzinfo=UTC)
 """Cameras with an unset clock claim to be older than digital photography."""
+NO_PHOTOGRAPH = datetime(2100, 1, 1, tzinfo=UTC)
+"""And others to be of a time to come; the clock of this machine is no judge of a few years."""
 WHOLE_CIRCLE = 360.0
+SAME_SHAPE: Final = 0.02
+"""By how much the ratio of a picture's sides may differ from the one that is told."""
+NO_COMPASS: Final = -1.0
+"""What is told instead of a heading where there was no compass (mapillary_issues#2466)."""
+_TURNS: Final = 720.0
+_MOST_DIGITS: Final = 40
 
 
 class UnusableError(ValueError):
@@ -43,6 +51,8 @@ class Shot:
         k2: Radial distortion.
         addresses: (name, address) of the sizes in which it can be had.
         hidden: Pixels of the sphere that the picture lacks left of it and above it.
+        sphere: (height, width) of the whole sphere, of which the picture is a part; ``None``
+            where the picture is all of it.
     """
 
     source_id: str
@@ -64,6 +74,7 @@ class Shot:
     k2: float = 0.0
     addresses: tuple[tuple[str, str], ...] = ()
     hidden: tuple[int, int] | None = None
+    sphere: tuple[int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, without addresses, which expire."""
@@ -73,13 +84,18 @@ class Shot:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """From what `to_dict` gave."""
-        hidden = values["hidden"]
+
+        def two(name: str) -> tuple[int, int] | None:
+            value = values[name]
+            return None if value is None else (int(value[0]), int(value[1]))
+
         return cls(
             **{
                 **values,
                 "captured_at": datetime.fromisoformat(values["captured_at"]),
                 "addresses": (),
-                "hidden": None if hidden is None else (int(hidden[0]), int(hidden[1])),
+                "hidden": two("hidden"),
+                "sphere": two("sphere"),
             }
         )
 
@@ -144,7 +160,26 @@ def number(record: object, *path: str | int) -> float | None:
     value = field(record, *path)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    return _finite(value)
+
+
+def numeral(record: object, *path: str | int) -> float | None:
+    """A finite number at a path of a service that writes numbers as texts, or ``None``."""
+    value = field(record, *path)
+    if isinstance(value, str) and len(value) <= _MOST_DIGITS and value.isascii():
+        try:
+            return _finite(float(value.replace("_", "?")))
+        except ValueError:
+            return None
+    return number(record, *path)
+
+
+def _finite(value: float) -> float | None:
+    try:
+        real = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return real if math.isfinite(real) else None
 
 
 def whole(record: object, *path: str | int, most: int = 1 << 20) -> int:
@@ -160,7 +195,7 @@ def identifier(record: object, *path: str | int) -> str:
         UnusableError: There is none, or it holds more than letters, digits, dashes and such.
     """
     value = field(record, *path)
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 128:
         value = str(value)
     if (
         not isinstance(value, str)
@@ -185,6 +220,8 @@ def on_earth(lat: float | None, lon: float | None) -> tuple[float, float]:
     """The position, if it is one; `UnusableError` otherwise."""
     if lat is None or lon is None or not (-90 <= lat <= 90 and -180 <= lon <= 180):
         raise UnusableError("it has no position")
+    if lat == 0 and lon == 0:  # where a receiver without a fix is
+        raise UnusableError("its position is 0, 0, which no receiver measured")
     return lat, lon
 
 
@@ -192,26 +229,43 @@ def moment(value: datetime | None) -> datetime:
     """A time of capture in UTC; `UnusableError` if it cannot be one."""
     if value is None:
         raise UnusableError("it has no time of capture")
-    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:  # the first or last hours that there are, in another zone
+        raise UnusableError("its time of capture cannot be read") from None
     if value < FIRST_PHOTOGRAPH:
         raise UnusableError("its time of capture is older than digital cameras")
+    if value >= NO_PHOTOGRAPH:
+        raise UnusableError("its time of capture lies in a far future")
     return value
 
 
 def iso_moment(record: object, *path: str | int) -> datetime:
     """An ISO 8601 time at a path, in UTC; `UnusableError` if there is none."""
     value = field(record, *path)
+    if not isinstance(value, str):
+        return moment(None)
     try:
-        return moment(datetime.fromisoformat(value) if isinstance(value, str) else None)
-    except (ValueError, OverflowError) as error:
-        if isinstance(error, UnusableError):
-            raise
+        told = datetime.fromisoformat(value)
+    except (ValueError, OverflowError):
         raise UnusableError("its time of capture cannot be read") from None
+    return moment(told)
+
+
+def unix_moment(milliseconds: float | None) -> datetime:
+    """A time in milliseconds since 1970; `UnusableError` if it cannot be one."""
+    if milliseconds is None:
+        return moment(None)
+    try:
+        told = datetime.fromtimestamp(milliseconds / 1000.0, tz=UTC)
+    except (ValueError, OverflowError, OSError):  # before the year 1 or after 9999
+        raise UnusableError("its time of capture cannot be read") from None
+    return moment(told)
 
 
 def heading_of(value: float | None) -> float:
     """A heading in [0, 360); `UnusableError` if there is none."""
-    if value is None:
+    if value is None or value == NO_COMPASS or abs(value) > _TURNS:
         raise UnusableError("it has no heading")
     return value % WHOLE_CIRCLE % WHOLE_CIRCLE  # twice: -1e-20 % 360 is 360
 
@@ -221,3 +275,40 @@ def tilt_of(value: float | None) -> float:
     if value is None:
         return 0.0
     return 180.0 - (180.0 - value) % WHOLE_CIRCLE
+
+
+def check_shape(shot: Shot, size: tuple[int, int]) -> None:
+    """Compares a decoded picture with what its record tells of its shape.
+
+    Args:
+        shot: The record. Where it tells no size, a panorama is twice as wide as high.
+        size: (height, width) of the picture, which may be a reduced one.
+
+    Raises:
+        UnusableError: The ratio of its sides is another: it is turned, cropped, or another one.
+    """
+    height, width = size
+    if shot.height and shot.width:
+        told = (shot.height, shot.width)
+    elif shot.panorama:
+        told = (1, 2)
+    else:
+        return
+    if abs(width * told[0] - height * told[1]) > SAME_SHAPE * height * told[1]:
+        raise UnusableError(
+            f"it is {height}×{width} pixels high and wide, where its record implies a ratio of "
+            f"{told[0]}:{told[1]}"
+        )
+
+
+def check_sphere(height: int, width: int) -> None:
+    """Refuses what is told to be a whole sphere and is not twice as wide as high.
+
+    Raises:
+        UnusableError: It is higher, which no sphere is, or a strip of it, of which nothing tells
+            where on the sphere it lies.
+    """
+    if height * 2 > width * (1 + SAME_SHAPE):
+        raise UnusableError("it is told to be a sphere and is higher than half its width")
+    if height * 2 < width * (1 - SAME_SHAPE):
+        raise UnusableError("it is a strip of a sphere, and its record does not tell which")

@@ -12,9 +12,10 @@ import math
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import Any, Final, Protocol
@@ -22,7 +23,14 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from adapters.images import MAX_PIXELS, STORED_QUALITY, ImageError, decode_image, encode_jpeg
+from adapters.images import (
+    MAX_PIXELS,
+    STORED_QUALITY,
+    ImageError,
+    decode_image,
+    encode_jpeg,
+    exif_orientation,
+)
 from adapters.street_view.base import (
     Capture,
     Rejected,
@@ -30,9 +38,8 @@ from adapters.street_view.base import (
     captures_near,
     captures_within,
 )
-from adapters.street_view.records import Shot, UnusableError, digest_of
+from adapters.street_view.records import Shot, UnusableError, check_shape, digest_of
 from adapters.street_view.web.client import WebClient
-from adapters.street_view.web.errors import ServiceError
 from crosscity.panorama import ALGORITHM_VERSION as VIEW_VERSION
 from crosscity.panorama import (
     Equirectangular,
@@ -43,6 +50,7 @@ from crosscity.panorama import (
     render_view,
 )
 from crosscity.places import (
+    METRES_A_DEGREE,
     Bounds,
     Cell,
     PlaceRules,
@@ -62,10 +70,21 @@ EVERY_TIME: Final = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzin
 FINE_ENOUGH: Final = 0.8
 """A source may be that much coarser than the view before a larger, dearer one is taken."""
 
+OUT_OF_TIME: Final = "it was taken at another time than was asked for: the service ignores times"
+FAR_AWAY: Final = "its position is far from where it was asked for"
+NO_COMPASS: Final = "all pictures of its drive head 0 degrees: it has no heading"
+RECORD_VERSION: Final = "2"
+"""Raised by hand whenever the same record is read as another picture."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EXAMPLES: Final = 100
 _KEPT_BYTES: Final = 96 << 20
-_SMALLEST_BOX: Final = 2.0
+_LISTINGS: Final = 3
+_ASTRAY_METRES: Final = 1000.0
+_INEXACT: Final = timedelta(days=1)
+_NORTHWARD: Final = 30.0
+_CONSTANT: Final = 3
+"""Pictures of a drive that all head exactly north are taken for ones without a compass."""
 _UNCERTAIN_DAYS: Final = {"second": 0.0, "day": 1.0, "month": 31.0}
 _IMAGE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
@@ -146,6 +165,7 @@ class Listing:
         examples: Some of them.
         recent: Digests (`digest_of`) of the pictures of the last days that were looked at,
             sorted: what a later look back must not take for new.
+        completeness: What the check of the densest answer found (`ServiceStreetView.check`).
     """
 
     captures: tuple[Capture, ...]
@@ -154,6 +174,33 @@ class Listing:
     rejected: Mapping[str, int]
     examples: tuple[Rejected, ...]
     recent: tuple[str, ...] = ()
+    completeness: Mapping[str, Any] = dataclass_field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer to a search that was taken to be whole.
+
+    Attributes:
+        box: West, south, east, north that were asked for.
+        span: Times that were asked for.
+        names: Of the pictures, as the service calls them.
+    """
+
+    box: Bounds
+    span: Interval
+    names: frozenset[str]
+
+    def to_json(self) -> list[Any]:
+        """As JSON values."""
+        return [list(self.box), [t.isoformat() for t in self.span], sorted(self.names)]
+
+    @classmethod
+    def from_json(cls, values: Sequence[Any]) -> Answered:
+        """From what `to_json` gave."""
+        (west, south, east, north), (start, end), names = values
+        span = (datetime.fromisoformat(start), datetime.fromisoformat(end))
+        return cls((west, south, east, north), span, frozenset(names))
 
 
 @dataclass(frozen=True)
@@ -183,9 +230,21 @@ class ServiceStreetView(ABC):
 
     @abstractmethod
     def _list(
-        self, bounds: Bounds, interval: Interval, reject: Callable[[Rejected], None]
+        self,
+        bounds: Bounds,
+        interval: Interval,
+        reject: Callable[[Rejected], None],
+        answered: Callable[[Answered], None] | None = None,
     ) -> list[Shot]:
-        """All usable pictures in bounds and interval, each once, in any order."""
+        """All usable pictures in bounds and interval, each once, in any order.
+
+        Args:
+            bounds: Where.
+            interval: When.
+            reject: Is told what cannot be used.
+            answered: Is told each answer that was taken to be whole, by services that are searched
+                by boxes.
+        """
 
     @abstractmethod
     def _look_up(self, source_id: str) -> Shot:
@@ -194,6 +253,17 @@ class ServiceStreetView(ABC):
     @abstractmethod
     def _picture(self, shot: Shot, view: View) -> tuple[Image, Source]:
         """A picture fine enough for a view, and how it looks at the world."""
+
+    def check(self, densest: Answered) -> dict[str, Any]:  # noqa: ARG002
+        """Compares the densest answer with others that must agree with it; nothing by default.
+
+        Returns:
+            What was found, for people. ``missing`` counts pictures that the answer lacked.
+        """
+        return {}
+
+    def ask_for_less(self, densest: Answered) -> None:  # noqa: B027
+        """Takes an answer as large as this one for a cut one from now on."""
 
     # The protocol
 
@@ -252,7 +322,7 @@ class ServiceStreetView(ABC):
 
     def revision(self) -> str:
         """Changes with the way views are rendered; the service's pictures have fixed names."""
-        return f"view-{VIEW_VERSION}"
+        return f"view-{VIEW_VERSION}-record-{RECORD_VERSION}"
 
     # Listing
 
@@ -276,16 +346,23 @@ class ServiceStreetView(ABC):
         Raises:
             StreetViewError: The service cannot be asked.
         """
-        tiles = list(tiles_of_area(self.plan.bounds, self.plan.tile_metres))
-        state = _ListingState(PlaceSample(self.plan.places, self.plan.seed), recent_from)
-        if record is not None:
-            state.restore(record.load(), len(tiles))
-        for number in range(state.tiles, len(tiles)):
-            self._list_tile(tiles[number], newer_than, known, state)
-            state.tiles = number + 1
-            if record is not None:
-                record.save(partial(state.note, len(tiles)))
-                record.advance(state.tiles, len(tiles))
+        tiles = self._tiles()
+        note = None if record is None else record.load()
+        for again in range(_LISTINGS):
+            state = _ListingState(PlaceSample(self.plan.places, self.plan.seed), recent_from)
+            state.restore(note, len(tiles))
+            for number in range(state.tiles, len(tiles)):
+                self._list_tile(tiles[number], newer_than, known, state)
+                state.tiles = number + 1
+                if record is not None:
+                    record.save(partial(state.note, len(tiles)))
+                    if not again:
+                        record.advance(state.tiles, len(tiles))
+            completeness = self._checked(state.densest, again) if newer_than is None else {}
+            if completeness.get("complete", True) or state.densest is None:
+                break
+            self.ask_for_less(state.densest)
+            note = None
         views = [view for cell, pair in state.sample.kept() for view in self._views(cell, pair)]
         return Listing(
             captures=tuple(views),
@@ -294,7 +371,20 @@ class ServiceStreetView(ABC):
             rejected=dict(state.rejected),
             examples=tuple(state.examples),
             recent=tuple(sorted(state.recent)),
+            completeness=completeness,
         )
+
+    def _tiles(self) -> list[Bounds]:
+        """The tiles in which the area is listed."""
+        return list(tiles_of_area(self.plan.bounds, self.plan.tile_metres))
+
+    def _checked(self, densest: Answered | None, again: int) -> dict[str, Any]:
+        """`check`, and whether its finding is that the list is complete."""
+        found = {} if densest is None else self.check(densest)
+        if not found:
+            return {}
+        complete = found["missing"] == 0
+        return {"complete": complete, "listed_again": again, **found}
 
     @cached_property
     def _listing(self) -> Listing:
@@ -344,12 +434,13 @@ class ServiceStreetView(ABC):
     def _usable(
         self, bounds: Bounds, interval: Interval, state: _ListingState | None
     ) -> list[Shot]:
-        def reject(item: Rejected) -> None:
-            if state is not None:
-                state.reject(item)
+        def ignore(_: Rejected) -> None:
+            pass
 
-        shots = self._list(bounds, interval, reject)
-        if state is not None:
+        if state is None:
+            shots = self._list(bounds, interval, ignore)
+        else:
+            shots = self._list(bounds, interval, state.reject, state.answered)
             state.look_at(shots)
         return [s for s in shots if s.panorama or not self.plan.panoramas_only]
 
@@ -432,9 +523,16 @@ class ServiceStreetView(ABC):
         usual = View(0.0, 0.0, self.plan.fov, *self.plan.image_size)
         needed = FINE_ENOUGH * max(self._needed(shot, view), self._needed(shot, usual))
         chosen = next((s for s in fitting if s[1] >= needed), fitting[-1])
-        image = self._decoded(
-            self._download(shot.source_id, chosen[0], addresses[chosen[0]]), shot.source_id
-        )
+        data = self._download(shot.source_id, chosen[0], addresses[chosen[0]])
+        image = self._decoded(data, shot.source_id)
+        try:
+            if shot.panorama:
+                check_upright(data)
+            check_shape(shot, (image.shape[0], image.shape[1]))
+        except UnusableError as error:
+            raise StreetViewError(
+                f"Picture {shot.source_id} is not the one of its record: {error}."
+            ) from None
         return image, source_of(shot, (image.shape[0], image.shape[1]))
 
     @staticmethod
@@ -450,55 +548,31 @@ def source_of(shot: Shot, size: tuple[int, int]) -> Source:
         return Perspective(shot.fov, shot.heading, shot.pitch, shot.roll, shot.k1, shot.k2)
     height, width = size
     left, top = 0, 0
-    full_width, full_height = width, max(height, round(width / 2))
+    full_height, full_width = max(height, round(width / 2)), width
     if shot.hidden is not None and shot.width:
         # A part of the sphere: the metadata count in pixels of the largest size.
         scale = width / shot.width
         left, top = (round(value * scale) for value in shot.hidden)
+        if shot.sphere is not None:
+            full_height, full_width = (round(value * scale) for value in shot.sphere)
+        # Rounding must not put a row or column of the picture beyond the sphere.
+        full_height, full_width = max(full_height, top + height), max(full_width, width)
     elif height < full_height:
-        top = (full_height - height) // 2  # all around, and as much missing above as below
+        top = (full_height - height) // 2  # a rounded half of the width
     return Equirectangular(full_height, full_width, left, top, shot.heading, shot.pitch, shot.roll)
 
 
-def subdivided(
-    ask: Callable[[Bounds, Interval], list[Any]],
-    bounds: Bounds,
-    interval: Interval,
-    *,
-    limit: int,
-    max_square_degrees: float = math.inf,
-) -> Iterator[Any]:
-    """Everything that a search finds which gives at most `limit` items and no further page.
-
-    A box whose answer is full is cut into four, a box of a few metres into two spans of time.
+def check_upright(data: bytes) -> None:
+    """Refuses a panorama whose EXIF turns it: a turned sphere is none.
 
     Raises:
-        ServiceError: There is more than that at one spot in one hour.
+        UnusableError: Its orientation is another than 1.
     """
-    pending = [(bounds, interval)]
-    while pending:
-        box, span = pending.pop()
-        west, south, east, north = box
-        if (east - west) * (north - south) < max_square_degrees:
-            items = ask(box, span)
-            if len(items) < limit:
-                yield from items
-                continue
-        if (north - south) * 111_195.0 > _SMALLEST_BOX or (east - west) * 111_195.0 > _SMALLEST_BOX:
-            x, y = (west + east) / 2, (south + north) / 2
-            pending += [
-                ((a, b, c, d), span)
-                for a, c in ((west, x), (x, east))
-                for b, d in ((south, y), (y, north))
-            ]
-            continue
-        if span[1] - span[0] < timedelta(hours=1):
-            raise ServiceError(
-                f"More than {limit} pictures lie at {south:.6f}, {west:.6f} within an hour, more "
-                "than the service gives in one answer: choose another area."
-            )
-        middle = span[0] + (span[1] - span[0]) / 2
-        pending += [(box, (span[0], middle)), (box, (middle, span[1]))]
+    orientation = exif_orientation(data)
+    if orientation != 1:
+        raise UnusableError(
+            f"its EXIF orientation {orientation} turns it, and no panorama is turned"
+        )
 
 
 def accept(
@@ -507,18 +581,82 @@ def accept(
     name: Callable[[object], str],
     reject: Callable[[Rejected], None],
     interval: Interval,
+    *,
+    bounds: Bounds | None = None,
+    by_time: bool = False,
 ) -> list[Shot]:
-    """Reads records; those that cannot be used are told with their reason, duplicates are not."""
+    """Reads records; those that cannot be used are told with their reason, duplicates are not.
+
+    Args:
+        records: As the service gave them.
+        read: Makes a picture of one.
+        name: What one is called, for people.
+        reject: Is told what cannot be used.
+        interval: Pictures of other times are left out.
+        bounds: What was asked for; pictures far from it are told. None where it was not asked by
+            bounds.
+        by_time: Whether the service was asked for the interval; pictures of other times are told.
+    """
     found: dict[str, Shot] = {}
+    around = None if bounds is None else grown(bounds, _ASTRAY_METRES)
     for record in records:
         try:
             shot = read(record)
+            _check_asked_for(shot, around, interval if by_time else None)
         except UnusableError as error:
             reject(Rejected(name(record), str(error)))
             continue
         if interval[0] <= shot.captured_at < interval[1]:
             found.setdefault(shot.source_id, shot)
-    return list(found.values())
+    return _with_compass(list(found.values()), reject)
+
+
+def _check_asked_for(shot: Shot, bounds: Bounds | None, interval: Interval | None) -> None:
+    if bounds is not None and not _lies_in(shot, bounds):
+        raise UnusableError(FAR_AWAY)
+    if interval is not None and not (
+        interval[0] - _INEXACT <= shot.captured_at < interval[1] + _INEXACT
+    ):
+        raise UnusableError(OUT_OF_TIME)
+
+
+def _with_compass(shots: list[Shot], reject: Callable[[Rejected], None]) -> list[Shot]:
+    """Leaves out drives whose every picture heads exactly north, which nobody measured.
+
+    A drive that really goes north is kept, if other drives around it head elsewhere.
+    """
+    drives: dict[str | None, list[Shot]] = defaultdict(list)
+    for shot in shots:
+        drives[shot.sequence].append(shot)
+    everywhere = all(shot.heading == 0.0 for shot in shots)
+    lost = {
+        shot.source_id
+        for drive in drives.values()
+        if len(drive) >= _CONSTANT
+        and all(shot.heading == 0.0 for shot in drive)
+        and (everywhere or not _goes_north(drive))
+        for shot in drive
+    }
+    for shot in shots:
+        if shot.source_id in lost:
+            reject(Rejected(shot.source_id, NO_COMPASS))
+    return [shot for shot in shots if shot.source_id not in lost]
+
+
+def _goes_north(drive: Sequence[Shot]) -> bool:
+    """Whether pictures lie along a line that goes north."""
+    lat = np.array([shot.lat for shot in drive])
+    east = np.array([shot.lon for shot in drive]) * math.cos(math.radians(float(lat.mean())))
+    spread = np.cov(np.stack([east, lat]) * METRES_A_DEGREE)
+    lengths, axes = np.linalg.eigh(spread)
+    along = axes[:, -1]
+    turn = math.degrees(math.atan2(abs(float(along[0])), abs(float(along[1]))))
+    return bool(lengths[-1] > 1.0 and turn < _NORTHWARD)
+
+
+def _lies_in(shot: Shot, bounds: Bounds) -> bool:
+    west, south, east, north = bounds
+    return west <= shot.lon <= east and south <= shot.lat <= north
 
 
 def _columns(shots: Sequence[Shot]) -> Shots:
@@ -545,6 +683,11 @@ class _ListingState:
         self.pictures = 0
         self.rejected: Counter[str] = Counter()
         self.examples: list[Rejected] = []
+        self.densest: Answered | None = None
+
+    def answered(self, answer: Answered) -> None:
+        if self.densest is None or len(answer.names) > len(self.densest.names):
+            self.densest = answer
 
     def look_at(self, shots: Sequence[Shot]) -> None:
         self.pictures += len(shots)
@@ -572,6 +715,7 @@ class _ListingState:
             "examples": [[item.name, item.reason] for item in self.examples],
             "recent": sorted(self.recent),
             "kept": kept,
+            "densest": None if self.densest is None else self.densest.to_json(),
         }
         return json.dumps(content).encode()
 
@@ -588,6 +732,8 @@ class _ListingState:
             self.sample.offer((row, column), pair)
         self.sample.seen = content["seen"]
         self.recent = set(content["recent"])
+        densest = content["densest"]
+        self.densest = None if densest is None else Answered.from_json(densest)
 
 
 class _Cache:

@@ -27,7 +27,13 @@ from tasks.harvesting.fetching import (
     capture_row,
     fetch_place,
 )
-from tasks.harvesting.listing import captures_key, check_listing, list_service, listing_parameters
+from tasks.harvesting.listing import (
+    captures_key,
+    check_listing,
+    completeness_warnings,
+    list_service,
+    listing_parameters,
+)
 from tasks.harvesting.providers import street_view
 from tasks.harvesting.spending import StepSpending, spent_on
 from tasks.steps import progress
@@ -345,6 +351,10 @@ def _list_at_service(workspace: Workspace, city: str, provider: ServiceStreetVie
         lookback = timedelta(days=workspace.city(city).lookback_days)
         listing, summary = list_service(store, city, key, provider, lookback=lookback)
         publish_rejected(city, listing.examples)
+        warnings = completeness_warnings(provider.client.service, listing.completeness)
+        if warnings:
+            told = [{"warning": sentence} for sentence in warnings]
+            publish_table(f"listing-warnings-{city}", told, "Of the list")
         check_listing(city, provider, listing)
         rows = [capture_row(capture) for capture in listing.captures]
         write_rows(draft, "captures.parquet", rows, CAPTURES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -129,10 +129,28 @@ def list_service(
         "pictures_looked_at": listing.pictures,
         "places_with_a_pair": listing.candidates,
         "rejected": dict(sorted(listing.rejected.items())),
+        "completeness": dict(listing.completeness),
         "listed_at": listed_at.isoformat(timespec="seconds"),
         "spent": spending.total.to_dict(),
     }
     return listing, summary
+
+
+def completeness_warnings(service: str, completeness: Mapping[str, Any]) -> list[str]:
+    """What the check of a list found wrong, as sentences."""
+    said = []
+    if not completeness.get("complete", True):
+        said.append(
+            f"{service} gives {completeness['pictures_in_the_box']} pictures in the box "
+            f"{completeness['box']} and {completeness['pictures_in_its_quarters']} in its four "
+            "quarters: it cuts its answers, and the list is not complete."
+        )
+    if completeness.get("times_are_honoured") is False:
+        said.append(
+            f"{service} ignores the times that it is asked for: pictures of other times are left "
+            "out here, and every look for new imagery lists the whole area."
+        )
+    return said
 
 
 def check_listing(city: str, provider: ServiceStreetView, listing: Listing) -> None:

@@ -42,6 +42,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _REFUSED: Final = frozenset({401, 403})
 _STEP: Final = 1 << 16
 _ERROR_BYTES: Final = 1 << 14
+_MOST_DIGITS: Final = 1000
 
 Parameters = Mapping[str, str | int | float]
 Body = dict[str, Any] | None
@@ -370,13 +371,18 @@ class WebClient:
 
     def _parsed(self, data: bytes, path: str) -> Any:  # noqa: ANN401
         try:
-            return json.loads(data)
+            return json.loads(data, parse_int=_whole_number)
         except (ValueError, RecursionError):
             start = _one_line(data[:60].decode("utf-8", "replace"))
             raise ServiceError(
                 f"{self.service} answered {_one_line(path)} with something that is no JSON "
                 f"({start or 'nothing'})."
             ) from None
+
+
+def _whole_number(digits: str) -> float:
+    """An integer of JSON; one that Python would refuse to read does not spoil the answer."""
+    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
 
 def _path_of(address: str) -> str:

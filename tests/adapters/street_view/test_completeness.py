@@ -1,0 +1,142 @@
+"""Whether a list is whole: services cut long answers, and none of them says so.
+
+Seen: 1935 pictures of a dense box where Mapillary's limit is 2000 (facebookresearch/OrienterNet,
+issue 64), so a service cuts first and drops what is private or deleted afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from adapters.street_view import mapillary
+from adapters.street_view.base import Rejected
+from adapters.street_view.boxes import WHOLE, SearchedByBox, subdivided
+from adapters.street_view.mapillary import MapillaryStreetView
+from adapters.street_view.panoramax import PanoramaxStreetView
+from adapters.street_view.service import EVERY_TIME, OUT_OF_TIME, Answered, HarvestPlan
+from adapters.street_view.web.addresses import Addresses
+from adapters.street_view.web.budget import Budget, Ledger
+from adapters.street_view.web.client import Manners, WebClient
+from adapters.street_view.web.errors import ServiceError
+
+AREA = (2.29, 48.84, 2.42, 48.93)
+KINDS = ["panoramax", "mapillary"]
+COUNT = 1000
+
+
+def provider_of(kind: str, server: Any, limit: int, tile_metres: float = 5000.0) -> SearchedByBox:
+    plan = HarvestPlan(bounds=AREA, places=10, seed=3, image_size=(48, 96), tile_metres=tile_metres)
+    secret = mapillary.secret(server.token) if kind == "mapillary" else None
+    manners = Manners(per_second=1e6, first_wait=0.0)
+    client = WebClient("It", Addresses(server.url), Ledger("it", Budget()), manners, secret=secret)
+    if kind == "mapillary":
+        return MapillaryStreetView(plan, client, limit=limit)
+    return PanoramaxStreetView(plan, client, limit=limit)
+
+
+@pytest.fixture(scope="module")
+def town(services: Any) -> Any:
+    """A thousand pictures, of 2014 to 2020."""
+    return services.made_up_world(COUNT)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("share", [1 / 500, 0.2])
+def test_nothing_is_lost_where_a_service_cuts_before_it_drops(services, town, kind, share):
+    every = round(1 / share)
+    private = frozenset(p.number for p in town.pictures if p.number % every == 0)
+    with services.SERVERS[kind](town) as server:
+        server.private = private
+        found = provider_of(kind, server, limit=100)._list(AREA, EVERY_TIME, lambda _: None)
+    assert len(found) == COUNT - len(private)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_list_is_checked_against_the_quarters_of_its_densest_box(services, town, kind):
+    with services.SERVERS[kind](town) as server:
+        listing = provider_of(kind, server, limit=200).list_views()
+    found = listing.completeness
+    assert found["complete"]
+    assert found["missing"] == found["listed_again"] == 0
+    assert found["pictures_in_the_box"] == found["pictures_in_its_quarters"]
+    assert 50 < found["pictures_in_the_box"] < WHOLE * 200 == found["answers_are_whole_below"]
+    assert found["times_are_honoured"] is True
+    json.dumps(found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cap", [10, 40])
+def test_a_service_that_caps_below_what_it_promises_is_listed_again(services, town, kind, cap):
+    with services.SERVERS[kind](town) as server:
+        whole = provider_of(kind, server, limit=200).list_views()
+        server.cap = cap
+        listing = provider_of(kind, server, limit=200).list_views()
+    assert listing.completeness["listed_again"] > 0
+    assert listing.completeness["complete"]
+    assert listing.completeness["answers_are_whole_below"] <= cap
+    assert listing.pictures == whole.pictures
+    assert listing.captures == whole.captures
+
+
+def test_what_cannot_be_made_whole_is_told(services, town, monkeypatch):
+    with services.SERVERS["panoramax"](town) as server:
+        found = server.found
+        # Of every answer, all but a tenth are dropped: no box of any size is ever whole.
+        monkeypatch.setattr(
+            server, "found", lambda box, span, limit: found(box, span, limit)[: 1 + limit // 200]
+        )
+        listing = provider_of("panoramax", server, limit=200).list_views()
+    assert not listing.completeness["complete"]
+    assert listing.completeness["missing"] > 0
+    assert listing.completeness["listed_again"] == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_service_that_ignores_times_is_noticed(services, town, kind):
+    first = min(p.taken for p in town.pictures)
+    later = max(p.taken for p in town.pictures) + timedelta(days=2)
+    middle = first + (later - first) / 2
+    with services.SERVERS[kind](town) as server:
+        server.ignores_times = True
+        provider = provider_of(kind, server, limit=200)
+        assert provider.list_views().completeness["times_are_honoured"] is False
+        rejected: list[Rejected] = []
+        found = provider._list(AREA, (middle, later), rejected.append)
+    late = sum(middle <= p.taken < later for p in town.pictures)
+    assert len(found) == late
+    assert {r.reason for r in rejected} == {OUT_OF_TIME}
+    # Those of the day before are not told: services round.
+    assert 0 <= COUNT - late - len(rejected) < 20
+
+
+def test_a_killed_listing_keeps_what_its_check_needs():
+    box = (2.0, 48.0, 2.1, 48.1)
+    answered = Answered(box, EVERY_TIME, frozenset({"a", "b"}))
+    assert Answered.from_json(json.loads(json.dumps(answered.to_json()))) == answered
+
+
+def test_an_answer_is_whole_below_three_quarters_of_the_limit():
+    for count in (74, 75, 100):
+        asked = []
+
+        def ask(box: Any, span: Any, count: int = count, asked: list[Any] = asked) -> list[int]:
+            asked.append((box, span))
+            return list(range(count if len(asked) == 1 else 1))
+
+        list(subdivided(ask, (0.0, 0.0, 1.0, 1.0), EVERY_TIME, limit=100))
+        assert len(asked) == (1 if count == 74 else 5)
+
+
+def test_a_spot_that_is_never_divided_enough_ends_in_a_sentence(services, town):
+    there = [services.moved(p, p.number, lat=48.85, lon=2.3) for p in town.pictures[:40]]
+    with services.SERVERS["panoramax"](services.World(there)) as server:
+        server.ignores_times = True
+        provider = provider_of("panoramax", server, limit=20)
+        with pytest.raises(ServiceError, match="or it ignores the times"):
+            provider._list(AREA, EVERY_TIME, lambda _: None)
+        server.ignores_times = False
+        assert len(provider._list(AREA, EVERY_TIME, lambda _: None)) == 40

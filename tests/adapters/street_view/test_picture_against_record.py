@@ -1,0 +1,278 @@
+"""What a record tells of a picture against its pixels: wrong views are rows, never `ok`.
+
+The servers write records and sizes as the services' own code does: GeoVisio's `dbPictureToStacItem`
+and `createThumbPicture` (gitlab.com/panoramax/server/api, geovisio/web/items.py and
+geovisio/utils/pictures.py; stac-extensions/perspective-imagery, issue 10, of what `visible_area`
+means), Mapillary's Image entity (mapillary.com/developer/api-documentation), Google's street view
+tiles (developers.google.com/maps/documentation/tile/streetview).
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adapters.images import decode_image
+from adapters.street_view import google, mapillary
+from adapters.street_view.base import Rejected, StreetViewError
+from adapters.street_view.google import GoogleStreetView
+from adapters.street_view.mapillary import MapillaryStreetView
+from adapters.street_view.panoramax import PanoramaxStreetView
+from adapters.street_view.records import UnusableError, check_sphere
+from adapters.street_view.service import EVERY_TIME, HarvestPlan
+from adapters.street_view.web.addresses import Addresses
+from adapters.street_view.web.budget import Budget, Ledger
+from adapters.street_view.web.client import Manners, WebClient
+from crosscity.panorama import Equirectangular, View, render_view
+
+AREA = (139.69, 35.65, 139.71, 35.67)
+KINDS = ("panoramax", "mapillary", "google")
+
+
+def plan(columns: int = 96) -> HarvestPlan:
+    return HarvestPlan(
+        bounds=AREA, places=10, seed=3, image_size=(columns // 2, columns), tile_metres=5000.0
+    )
+
+
+def provider_of(kind: str, server: Any, columns: int = 96) -> Any:
+    def client(secret: Any = None) -> WebClient:
+        manners = Manners(per_second=1e6, first_wait=0.0)
+        addresses = Addresses(server.url)
+        return WebClient("It", addresses, Ledger("it", Budget()), manners, secret=secret)
+
+    if kind == "panoramax":
+        return PanoramaxStreetView(plan(columns), client())
+    if kind == "mapillary":
+        return MapillaryStreetView(plan(columns), client(mapillary.secret(server.token)))
+    return GoogleStreetView(plan(columns), client(google.secret(server.key)), agreement="A")
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return decode_image(data, "it").astype(float)
+
+
+def likeness(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+
+
+def truth_of(picture: Any, heading: float, view: View) -> np.ndarray:
+    """What a view must show: of the whole sphere, as it was made."""
+    sphere = np.asarray(Image.open(io.BytesIO(picture.jpeg())).convert("RGB"))
+    source = Equirectangular(*picture.size, heading=heading)
+    return render_view(sphere, source, view)[0].astype(float)
+
+
+@pytest.fixture
+def served(services: Any, street_world: Any) -> Any:
+    running: list[Any] = []
+
+    def start(kind: str, **changes: Any) -> Any:
+        pictures = [services.moved(p, p.number, **changes) for p in street_world.pictures]
+        server = services.SERVERS[kind](services.World(pictures))
+        server.__enter__()
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.__exit__()
+
+
+def shots_of(provider: Any, rejected: list[Rejected]) -> list[Any]:
+    return sorted(provider._list(AREA, EVERY_TIME, rejected.append), key=lambda s: s.source_id)
+
+
+def fetched(provider: Any, shot: Any, view: View) -> bytes:
+    provider._cache.note(shot)
+    found: bytes = provider.fetch(shot.capture(provider.name, "p"), view)
+    return found
+
+
+@pytest.mark.parametrize("columns", [32, 96, 198])
+def test_views_of_every_width_show_what_is_there(served, columns):
+    # 198 columns at 90 degrees are where the crop that GeoVisio calls a thumb would suffice.
+    server = served("panoramax")
+    provider = provider_of("panoramax", server, columns)
+    shot = shots_of(provider, [])[0]
+    for turn in (0.0, 90.0, 180.0, 270.0):
+        view = View(shot.heading + turn, 0.0, 90.0, columns // 2, columns)
+        found = pixels(fetched(provider, shot, view))
+        truth = truth_of(server.world.by_uuid[shot.source_id], shot.heading, view)
+        assert likeness(found, truth) > 0.98
+    assert not server.paths("thumb")
+
+
+@pytest.mark.parametrize(
+    "margins",
+    [
+        (0, 64, 0, 24),  # all around, more missing above than below
+        (0, 10, 0, 90),
+        (0, 40, 0, 40),
+        (96, 40, 32, 20),  # a part of the circle
+        (0, 0, 128, 0),
+        (200, 30, 20, 0),
+    ],
+)
+@pytest.mark.parametrize("size", ["hd", "sd"])
+def test_a_crop_lies_where_its_margins_say(served, margins, size):
+    server = served("panoramax", margins=margins)
+    provider = provider_of("panoramax", server, 64 if size == "sd" else 200)
+    rejected: list[Rejected] = []
+    shot = shots_of(provider, rejected)[0]
+    assert rejected == []
+    left, _, right, _ = margins
+    middle = (left + (512 - right)) / 2 / 512 * 360 - 180
+    columns = 64 if size == "sd" else 200
+    view = View(shot.heading + middle, 0.0, 70.0, columns // 4, columns)
+    found = pixels(fetched(provider, shot, view))
+    truth = truth_of(server.world.by_uuid[shot.source_id], shot.heading, view)
+    assert likeness(found, truth) > 0.97
+
+
+def test_what_a_crop_lacks_is_not_made_up(served):
+    server = served("panoramax", margins=(256, 0, 0, 0))  # the left half of the circle
+    provider = provider_of("panoramax", server)
+    shot = shots_of(provider, [])[0]
+    assert fetched(provider, shot, View(shot.heading + 90, 0.0, 80.0, 20, 40))
+    with pytest.raises(StreetViewError, match="does not show all of the view"):
+        fetched(provider, shot, View(shot.heading - 90, 0.0, 80.0, 20, 40))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_panorama_that_its_exif_turns_is_refused(served, services, kind, orientation):
+    server = served(kind)
+    provider = provider_of(kind, server)
+    shot = shots_of(provider, [])[0]
+    real = type(server).answer
+
+    def turned(asked: Any) -> Any:
+        answer = real(server, asked)
+        if answer.kind != "image/jpeg":
+            return answer
+        image = np.asarray(Image.open(io.BytesIO(answer.body)))
+        return services.Answer(200, services.encoded(image, orientation), "image/jpeg")
+
+    server.answer = turned
+    with pytest.raises(StreetViewError, match=f"EXIF orientation {orientation}"):
+        fetched(provider, shot, View(0.0, 0.0, 80.0, 20, 40))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(512, 256), (256, 384), (256, 500), (300, 500), (100, 512)])
+def test_pixels_of_another_shape_than_the_record_are_refused(served, services, kind, shape):
+    server = served(kind)
+    provider = provider_of(kind, server)
+    shot = shots_of(provider, [])[0]
+    real = type(server).answer
+    drawn = services.encoded(np.zeros((*shape, 3), dtype=np.uint8))
+
+    def another(asked: Any) -> Any:
+        answer = real(server, asked)
+        if answer.kind != "image/jpeg":
+            return answer
+        return services.Answer(200, drawn, "image/jpeg")
+
+    server.answer = another
+    with pytest.raises(StreetViewError, match=r"implies"):
+        fetched(provider, shot, View(0.0, 0.0, 80.0, 20, 40))
+
+
+@pytest.mark.parametrize("kind", ["panoramax", "mapillary"])
+def test_a_part_of_the_circle_that_is_told_as_a_sphere_is_refused(served, kind):
+    server = served(kind, margins=(0, 0, 128, 0))  # 270 degrees
+
+    def as_a_whole(record: dict[str, Any]) -> dict[str, Any]:
+        if kind == "panoramax":
+            interior = record["properties"]["pers:interior_orientation"]
+            del interior["visible_area"]
+            interior["sensor_array_dimensions"] = [384, 256]
+        return record
+
+    server.odd = {p.number: as_a_whole for p in server.world.pictures}
+    rejected: list[Rejected] = []
+    assert shots_of(provider_of(kind, server), rejected) == []
+    assert {r.reason for r in rejected} == {
+        "it is told to be a sphere and is higher than half its width"
+    }
+    assert len(rejected) == 8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_panorama_whose_record_tells_no_size_must_be_twice_as_wide_as_high(served, kind):
+    server = served(kind, margins=(0, 0, 128, 0))
+
+    def sizeless(record: dict[str, Any]) -> dict[str, Any]:
+        if kind == "panoramax":
+            record["properties"]["pers:interior_orientation"] = {"field_of_view": 360}
+            del record["properties"]["tiles:tile_matrix_sets"]
+        for name in ("width", "height", "imageWidth", "imageHeight"):
+            record.pop(name, None)
+        return record
+
+    server.odd = {p.number: sizeless for p in server.world.pictures}
+    provider = provider_of(kind, server)
+    rejected: list[Rejected] = []
+    shots = shots_of(provider, rejected)
+    if kind == "google":  # tiles cannot be put together without a size
+        assert {r.reason for r in rejected} == {"its size is not told"}
+        return
+    assert len(shots) == 8
+    with pytest.raises(StreetViewError, match=r"implies a ratio of 1:2"):
+        fetched(provider, shots[0], View(0.0, 0.0, 80.0, 20, 40))
+
+
+@pytest.mark.parametrize(
+    ("interior", "reason"),
+    [
+        ({"sensor_array_dimensions": [1024, 512], "visible_area": [0, 500, 0, 500]}, "nothing"),
+        ({"sensor_array_dimensions": [1024, 512], "visible_area": [0, -4, 0, 0]}, "be read"),
+        ({"sensor_array_dimensions": [1024, 512], "visible_area": [0, 0.5, 0, 0]}, "be read"),
+        ({"sensor_array_dimensions": [1024, 512], "visible_area": ["0", 0, 0, 0]}, "be read"),
+        ({"sensor_array_dimensions": [1024, 512], "visible_area": [0, 0]}, "be read"),
+        # Corners, as another reading of the extension has them, and not margins.
+        ({"sensor_array_dimensions": [1024, 512], "visible_area": [0, 50, 1024, 450]}, "nothing"),
+        ({"sensor_array_dimensions": [1024, 800], "visible_area": [0, 10, 0, 20]}, "higher than"),
+        ({"sensor_array_dimensions": [1024, 300], "visible_area": [0, 10, 0, 20]}, "a strip"),
+        ({"sensor_array_dimensions": [1024, 300]}, "a strip"),
+        ({"visible_area": [0, 10, 0, 20]}, "size is not told"),
+        ({"sensor_array_dimensions": [2048, 1024], "visible_area": [0, 0, 0, 100]}, "two sizes"),
+        ({"field_of_view": 60, "sensor_array_dimensions": [512, 256], "visible_area": [9, 9, 9, 9]},
+         "crop of a photograph"),
+    ],
+)  # fmt: skip
+def test_statements_that_contradict_each_other_are_rejected(served, interior, reason):
+    server = served("panoramax")
+
+    def change(record: dict[str, Any]) -> dict[str, Any]:
+        told = {"field_of_view": 360, **interior}
+        record["properties"]["pers:interior_orientation"] = told
+        return record
+
+    server.odd = {p.number: change for p in server.world.pictures}
+    rejected: list[Rejected] = []
+    assert shots_of(provider_of("panoramax", server), rejected) == []
+    assert all(reason in r.reason for r in rejected)
+    assert len(rejected) == 8
+
+
+def test_a_mapillary_panorama_that_is_told_to_be_turned_is_rejected(served):
+    server = served("mapillary")
+    server.odd = {0: lambda record: {**record, "exif_orientation": 6}}
+    rejected: list[Rejected] = []
+    assert len(shots_of(provider_of("mapillary", server), rejected)) == 7
+    (one,) = rejected
+    assert "turned" in one.reason
+
+
+def test_two_percent_are_rounding_and_more_are_not():
+    for height, width in ((2688, 5376), (1000, 2030), (1000, 1970)):
+        check_sphere(height, width)
+    for height, width in ((1000, 2050), (1000, 1950), (1000, 1000), (500, 6000)):
+        with pytest.raises(UnusableError):
+            check_sphere(height, width)
