@@ -116,11 +116,11 @@ def _run_all(transfers: list[str], seeds: list[int], catalog: Path, output: Path
 def _run(transfer: str, arm: str, seed: int, catalog: Path) -> Row:
     from flows.adapt_transfer import adapt_transfer  # noqa: PLC0415
     from tasks.judging.evaluation import read_evaluation  # noqa: PLC0415
-    from tasks.steps.workspace import open_workspace  # noqa: PLC0415
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
 
     started = time.process_time()
     ref = adapt_transfer(transfer=transfer, arm=arm, seed=seed, catalog=str(catalog))
-    evaluated = read_evaluation(open_workspace(str(catalog)).store, ref)
+    evaluated = read_evaluation(open_plan(catalog).open_store(), ref)
     print(
         f"{transfer} {arm} seed {seed}: {100 * evaluated.miou:.2f} "
         f"({time.process_time() - started:.0f} s of processor)",

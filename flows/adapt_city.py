@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from prefect import flow, unmapped
+from dataclasses import dataclass
+
+from prefect import flow
 
 from adapters.store import ArtifactRef
 from crosscity.adaptation import ARMS_WITH_PRIOR
-from flows.pretrain_segmenter import pretrain_segmenter
-from flows.runner import one_part_at_a_time
-from tasks.priors.extraction import extracted, harvested
-from tasks.steps.workspace import DEFAULT_CATALOG
+from flows.labelled import labelled_shards
+from flows.pretrain_segmenter import pretrain_by
+from flows.runner import one_part_at_a_time, planned_flow
+from tasks.harvesting.current import Harvest, current_harvest
+from tasks.priors.extraction import extracted
+from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
 from tasks.training.arms import check_arm
-from tasks.training.labelled import labelled_part, labelled_parts
+from tasks.training.labelled import labelled_parts
 from tasks.training.trainings import adapt, check_fine_tuning, fine_tune, segmenter_of, source_of
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What an adaptation left.
+
+    Attributes:
+        start: The pre-trained segmenter that it began with.
+        segmenter: The adapted one.
+    """
+
+    start: ArtifactRef
+    segmenter: ArtifactRef
 
 
 @flow(name="adapt-city", flow_run_name="adapt-{city}-{arm}", task_runner=one_part_at_a_time())
 def adapt_city(
-    city: str, arm: str = "full", seed: int = 0, catalog: str = DEFAULT_CATALOG
+    city: str,
+    arm: str = "full",
+    seed: int = 0,
+    catalog: str = DEFAULT_CATALOG,
+    compute: str | None = None,
 ) -> ArtifactRef:
     """Adapts to the pairs of the last harvest and, where the arm uses them, their static priors.
 
@@ -27,26 +48,33 @@ def adapt_city(
             labels of the city instead, where the catalog has them, as the upper bound.
         seed: Fixes discriminators, order of images and dropout.
         catalog: Path of the catalog.
+        compute: A compute profile of the catalog; default: the machine's.
 
     Returns:
         The `adaptation` artifact, which holds the adapted segmenter.
     """
+    plan = open_plan(catalog, compute, city=city)
     check_arm(arm)
     if arm == "fine_tuned":
-        check_fine_tuning(city, catalog)
-    imagery, pairs = harvested(city, catalog)
-    priors = extracted(pairs, city, catalog) if arm in ARMS_WITH_PRIOR else None
-    name = segmenter_of(city, catalog)
-    owner, of_pairs = (city, pairs) if arm == "fine_tuned" else (source_of(name, catalog), None)
-    parts = labelled_parts(owner, "train", of_pairs, catalog)
-    segmenter = pretrain_segmenter(segmenter=name, seed=seed, catalog=catalog)
-    labelled = labelled_part.map(
-        unmapped(owner),
-        unmapped("train"),
-        unmapped(of_pairs),
-        parts,
-        unmapped(catalog),
-    ).result()
-    if arm == "fine_tuned":
-        return fine_tune(segmenter, labelled, seed, city, catalog)
-    return adapt(segmenter, labelled, imagery, pairs, priors, arm, seed, city, catalog)
+        check_fine_tuning(city, plan)
+    harvest = current_harvest(city, plan)
+    masks = extracted(harvest.pairs, city, plan) if arm in ARMS_WITH_PRIOR else None
+    return adapt_by.fn(plan, city, arm, seed, harvest, masks).segmenter
+
+
+@planned_flow("adapt-city", "adapt-{city}-{arm}")
+def adapt_by(
+    plan: Plan, city: str, arm: str, seed: int, harvest: Harvest, masks: ArtifactRef | None
+) -> Adapted:
+    """`adapt_city` by a plan, to a harvest and its static priors."""
+    name = segmenter_of(city, plan)
+    fine_tunes = arm == "fine_tuned"
+    owner, of_pairs = (city, harvest.pairs) if fine_tunes else (source_of(name, plan), None)
+    labelled_parts(owner, "train", of_pairs, plan)  # fails before the long work, not after
+    start = pretrain_by(plan, name, seed)
+    shards = labelled_shards(plan, owner, "train", of_pairs)
+    if fine_tunes:
+        return Adapted(start, fine_tune(start, shards, seed, city, plan))
+    used = masks if arm in ARMS_WITH_PRIOR else None
+    made = adapt(start, shards, harvest.imagery, harvest.pairs, used, arm, seed, city, plan)
+    return Adapted(start, made)

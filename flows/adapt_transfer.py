@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
-from flows.pretrain_segmenter import pretrain_segmenter
-from flows.runner import one_part_at_a_time
+from flows.labelled import labelled_shards
+from flows.pretrain_segmenter import pretrain_by
+from flows.runner import one_part_at_a_time, planned_flow
 from tasks.judging.evaluation import draw_panels, evaluate
-from tasks.steps.workspace import DEFAULT_CATALOG
-from tasks.training.labelled import labelled_part, labelled_parts, unlabelled_part, unlabelled_parts
+from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
+from tasks.training.labelled import unlabelled_part, unlabelled_parts
 from tasks.training.trainings import adapt_transfer as adapt
 from tasks.training.trainings import fine_tune, source_of
-from tasks.training.transfers import check_transfer_arm, sets_of
+from tasks.training.transfers import check_transfer_arm
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """What an arm of a transfer left.
+
+    Attributes:
+        segmenter: The adapted segmenter, or the pre-trained one.
+        evaluation: Its `evaluation` artifact.
+        panels: Its `illustration`: before and after; ``None`` of the pre-trained segmenter.
+    """
+
+    segmenter: ArtifactRef
+    evaluation: ArtifactRef
+    panels: ArtifactRef | None
 
 
 @flow(
@@ -21,7 +39,11 @@ from tasks.training.transfers import check_transfer_arm, sets_of
     task_runner=one_part_at_a_time(),
 )
 def adapt_transfer(
-    transfer: str, arm: str = "ga_ca", seed: int = 0, catalog: str = DEFAULT_CATALOG
+    transfer: str,
+    arm: str = "ga_ca",
+    seed: int = 0,
+    catalog: str = DEFAULT_CATALOG,
+    compute: str | None = None,
 ) -> ArtifactRef:
     """Adapts a segmenter to another set's images and scores it there.
 
@@ -32,45 +54,36 @@ def adapt_transfer(
             trains on the target's labels as the upper bound.
         seed: Fixes the trainings.
         catalog: Path of the catalog.
+        compute: A compute profile of the catalog; default: the machine's.
 
     Returns:
         The `evaluation` artifact.
     """
-    check_transfer_arm(arm, transfer, catalog)
-    sets = sets_of(transfer, catalog)
-    source = source_of(sets.segmenter, catalog)
-    segmenter = before = pretrain_segmenter(segmenter=sets.segmenter, seed=seed, catalog=catalog)
+    plan = open_plan(catalog, compute, transfer=transfer)
+    return transfer_by.fn(plan, transfer, arm, seed).evaluation
+
+
+@planned_flow("adapt-transfer", "adapt-{transfer}-{arm}")
+def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
+    """`adapt_transfer` by a plan."""
+    check_transfer_arm(arm, transfer, plan)
+    sets = plan.transfer(transfer)
+    segmenter = start = pretrain_by(plan, sets.segmenter, seed)
     if arm == "fine_tuned":
-        parts = labelled_part.map(
-            unmapped(sets.target),
-            unmapped(sets.target_split),
-            unmapped(None),
-            labelled_parts(sets.target, sets.target_split, None, catalog),
-            unmapped(catalog),
-        ).result()
-        segmenter = fine_tune(before, parts, seed, transfer, catalog)
+        shards = labelled_shards(plan, sets.target, sets.target_split)
+        segmenter = fine_tune(start, shards, seed, transfer, plan)
     elif arm != "pretrained":
-        labelled = labelled_part.map(
-            unmapped(source),
-            unmapped("train"),
-            unmapped(None),
-            labelled_parts(source, "train", None, catalog),
-            unmapped(catalog),
-        ).result()
+        shards = labelled_shards(plan, source_of(sets.segmenter, plan), "train")
         images = unlabelled_part.map(
             unmapped(sets.target),
             unmapped(sets.target_split),
-            unlabelled_parts(sets.target, sets.target_split, catalog),
-            unmapped(catalog),
+            unlabelled_parts(sets.target, sets.target_split, plan),
+            unmapped(plan),
         ).result()
-        segmenter = adapt(before, labelled, images, arm, seed, transfer, catalog)
-    tested = labelled_part.map(
-        unmapped(sets.target),
-        unmapped(sets.test_split),
-        unmapped(None),
-        labelled_parts(sets.target, sets.test_split, None, catalog),
-        unmapped(catalog),
-    ).result()
+        segmenter = adapt(start, shards, images, arm, seed, transfer, plan)
+    tested = labelled_shards(plan, sets.target, sets.test_split)
+    panels = None
     if arm != "pretrained":
-        draw_panels(before, segmenter, tested, arm, seed, transfer, catalog)
-    return evaluate(segmenter, tested, arm, seed, transfer, catalog)
+        panels = draw_panels(start, segmenter, tested, arm, seed, transfer, plan)
+    evaluation = evaluate(segmenter, tested, arm, seed, transfer, plan)
+    return Transferred(segmenter, evaluation, panels)

@@ -5,37 +5,67 @@ from __future__ import annotations
 from prefect import flow
 
 from adapters.store import ArtifactRef
-from flows.adapt_city import adapt_city
-from flows.evaluate_city import evaluate_city
-from flows.extract_priors import extract_priors
-from flows.harvest_city import harvest_city
+from flows.adapt_city import Adapted, adapt_by
+from flows.evaluate_city import evaluate_by
+from flows.extract_priors import priors_by
+from flows.harvest_city import harvest_by
+from flows.pretrain_segmenter import pretrain_by
 from tasks.pages.demo import remember_demo
 from tasks.pages.report import write_report
-from tasks.steps.workspace import DEFAULT_CATALOG
+from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
 from tasks.training.arms import DEMO_ARMS
-from tasks.training.trainings import check_fine_tuning
+from tasks.training.trainings import check_fine_tuning, segmenter_of
 
 
 @flow(name="demo", flow_run_name="demo-{city}")
-def demo(city: str = "tokyo", seed: int = 0, catalog: str = DEFAULT_CATALOG) -> ArtifactRef:
+def demo(
+    city: str = "tokyo",
+    seed: int = 0,
+    catalog: str = DEFAULT_CATALOG,
+    compute: str | None = None,
+) -> ArtifactRef:
     """Harvests a city, extracts its priors, adapts and evaluates every arm, writes the report.
 
     Args:
         city: A city of the catalog that has labels.
         seed: Fixes all trainings.
         catalog: Path of the catalog.
+        compute: A compute profile of the catalog; default: the machine's.
 
     Returns:
         The `report` artifact.
     """
-    check_fine_tuning(city, catalog)
-    harvest_city(city=city, catalog=catalog)
-    extract_priors(city=city, catalog=catalog)
-    for arm in DEMO_ARMS:
-        if arm != "pretrained":
-            adapt_city(city=city, arm=arm, seed=seed, catalog=catalog)
-    for arm in DEMO_ARMS:
-        evaluate_city(city=city, arm=arm, seed=seed, catalog=catalog)
-    report = write_report(city, seed, catalog)
-    remember_demo(report, city, seed, catalog)
+    plan = open_plan(catalog, compute, city=city)
+    check_fine_tuning(city, plan)
+    parts = _parts(plan, city, seed)
+    report = write_report(parts, city, seed, plan)
+    remember_demo(report, city, seed, plan)
     return report
+
+
+def _parts(plan: Plan, city: str, seed: int) -> dict[str, ArtifactRef]:
+    """What the report shows, by role; made where it is not there."""
+    harvest = harvest_by(plan, city)
+    priors = priors_by(plan, city, harvest)
+    parts = {
+        "imagery": harvest.imagery,
+        "pairs": harvest.pairs,
+        "static_prior": priors.masks,
+        "prior_figure": priors.figure,
+    }
+    if priors.quality is not None:
+        parts["prior_quality"] = priors.quality
+    adapted = {
+        arm: adapt_by(plan, city, arm, seed, harvest, priors.masks)
+        for arm in DEMO_ARMS
+        if arm != "pretrained"
+    }
+    start = pretrain_by(plan, segmenter_of(city, plan), seed)
+    for arm in DEMO_ARMS:
+        found = adapted.get(arm, Adapted(start, start))
+        scored = evaluate_by(plan, city, arm, seed, harvest.pairs, found)
+        parts[f"evaluation-{arm}"] = scored.evaluation
+        if scored.panels is not None:
+            parts[f"panels-{arm}"] = scored.panels
+            parts[f"segmenter-{arm}"] = found.segmenter
+    return parts

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from prefect import flow, unmapped
+from dataclasses import dataclass
+
+from prefect import flow
 
 from adapters.store import ArtifactRef
-from flows.runner import one_part_at_a_time
+from flows.adapt_city import Adapted
+from flows.labelled import labelled_shards
+from flows.runner import one_part_at_a_time, planned_flow
+from tasks.harvesting.current import current_harvest
 from tasks.judging.evaluation import draw_panels, evaluate, segmenter_of_arm
-from tasks.priors.extraction import harvested
-from tasks.steps.workspace import DEFAULT_CATALOG
-from tasks.training.labelled import labelled_part, labelled_parts
+from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What an evaluation left.
+
+    Attributes:
+        evaluation: The `evaluation` artifact.
+        panels: Its `illustration`: before and after; ``None`` of the pre-trained segmenter.
+    """
+
+    evaluation: ArtifactRef
+    panels: ArtifactRef | None
 
 
 @flow(name="evaluate-city", flow_run_name="evaluate-{city}-{arm}", task_runner=one_part_at_a_time())
 def evaluate_city(
-    city: str, arm: str = "full", seed: int = 0, catalog: str = DEFAULT_CATALOG
+    city: str,
+    arm: str = "full",
+    seed: int = 0,
+    catalog: str = DEFAULT_CATALOG,
+    compute: str | None = None,
 ) -> ArtifactRef:
     """Scores a segmenter on the labelled test places of a city.
 
@@ -23,20 +43,25 @@ def evaluate_city(
         arm: "pretrained", "fine_tuned" or an arm of adapt-city that was run.
         seed: The seed that it was trained with.
         catalog: Path of the catalog.
+        compute: A compute profile of the catalog; default: the machine's.
 
     Returns:
         The `evaluation` artifact.
     """
-    _, pairs = harvested(city, catalog)
-    segmenter = segmenter_of_arm(city, arm, seed, catalog)
-    labelled = labelled_part.map(
-        unmapped(city),
-        unmapped("test"),
-        unmapped(pairs),
-        labelled_parts(city, "test", pairs, catalog),
-        unmapped(catalog),
-    ).result()
+    plan = open_plan(catalog, compute, city=city)
+    pairs = current_harvest(city, plan).pairs
+    segmenter = segmenter_of_arm(city, arm, seed, plan)
+    start = segmenter if arm == "pretrained" else segmenter_of_arm(city, "pretrained", seed, plan)
+    return evaluate_by.fn(plan, city, arm, seed, pairs, Adapted(start, segmenter)).evaluation
+
+
+@planned_flow("evaluate-city", "evaluate-{city}-{arm}")
+def evaluate_by(
+    plan: Plan, city: str, arm: str, seed: int, pairs: ArtifactRef, adapted: Adapted
+) -> Scored:
+    """`evaluate_city` by a plan, of a segmenter and the one that it began with."""
+    labelled = labelled_shards(plan, city, "test", pairs)
+    panels = None
     if arm != "pretrained":
-        before = segmenter_of_arm(city, "pretrained", seed, catalog)
-        draw_panels(before, segmenter, labelled, arm, seed, city, catalog)
-    return evaluate(segmenter, labelled, arm, seed, city, catalog)
+        panels = draw_panels(adapted.start, adapted.segmenter, labelled, arm, seed, city, plan)
+    return Scored(evaluate(adapted.segmenter, labelled, arm, seed, city, plan), panels)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
-from flows.runner import one_part_at_a_time
+from flows.runner import one_part_at_a_time, planned_flow
+from tasks.harvesting.current import Harvest, settle_harvest
 from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
@@ -13,26 +14,32 @@ from tasks.harvesting.harvest import (
     join_imagery,
     list_captures,
 )
-from tasks.steps.workspace import DEFAULT_CATALOG
+from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
 
 
 @flow(name="harvest-city", flow_run_name="harvest-{city}", task_runner=one_part_at_a_time())
-def harvest_city(city: str, catalog: str = DEFAULT_CATALOG) -> ArtifactRef:
+def harvest_city(
+    city: str, catalog: str = DEFAULT_CATALOG, compute: str | None = None
+) -> ArtifactRef:
     """Fetches a city's images and chooses its pairs.
 
     Args:
         city: A city of the catalog.
         catalog: Path of the catalog.
+        compute: A compute profile of the catalog; default: the machine's.
 
     Returns:
-        The `pairs` artifact.
+        The `pairs` artifact that is the city's now.
     """
-    captures = list_captures(city, catalog)
+    return harvest_by.fn(open_plan(catalog, compute, city=city), city).pairs
+
+
+@planned_flow("harvest-city", "harvest-{city}")
+def harvest_by(plan: Plan, city: str) -> Harvest:
+    """`harvest_city` by a plan."""
+    captures = list_captures(city, plan)
     parts = harvest_part.map(
-        unmapped(captures),
-        harvest_parts(captures, city, catalog),
-        unmapped(city),
-        unmapped(catalog),
+        unmapped(captures), harvest_parts(captures, city, plan), unmapped(city), unmapped(plan)
     ).result()
-    imagery = join_imagery(parts, city, catalog)
-    return choose_pairs(imagery, city, catalog)
+    imagery = join_imagery(parts, city, plan)
+    return settle_harvest(imagery, choose_pairs(imagery, city, plan), city, plan)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from prefect import flow, unmapped
+from prefect import flow
 
 from adapters.store import ArtifactRef
-from flows.runner import one_part_at_a_time
-from tasks.steps.workspace import DEFAULT_CATALOG
-from tasks.training.labelled import labelled_part, labelled_parts
+from flows.labelled import labelled_shards
+from flows.runner import one_part_at_a_time, planned_flow
+from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
 from tasks.training.trainings import pretrain, source_of
 
 
@@ -17,7 +17,10 @@ from tasks.training.trainings import pretrain, source_of
     task_runner=one_part_at_a_time(),
 )
 def pretrain_segmenter(
-    segmenter: str = "compact", seed: int = 0, catalog: str = DEFAULT_CATALOG
+    segmenter: str = "compact",
+    seed: int = 0,
+    catalog: str = DEFAULT_CATALOG,
+    compute: str | None = None,
 ) -> ArtifactRef:
     """Trains a segmenter on the source set that the catalog names for it.
 
@@ -25,16 +28,16 @@ def pretrain_segmenter(
         segmenter: A segmenter of the catalog.
         seed: Fixes the initial weights and the order of the images.
         catalog: Path of the catalog.
+        compute: A compute profile of the catalog; default: the machine's.
 
     Returns:
         The `segmenter` artifact.
     """
-    source = source_of(segmenter, catalog)
-    parts = labelled_part.map(
-        unmapped(source),
-        unmapped("train"),
-        unmapped(None),
-        labelled_parts(source, "train", None, catalog),
-        unmapped(catalog),
-    ).result()
-    return pretrain(parts, segmenter, seed, catalog)
+    return pretrain_by.fn(open_plan(catalog, compute, segmenter=segmenter), segmenter, seed)
+
+
+@planned_flow("pretrain-segmenter", "pretrain-{segmenter}")
+def pretrain_by(plan: Plan, segmenter: str, seed: int) -> ArtifactRef:
+    """`pretrain_segmenter` by a plan."""
+    shards = labelled_shards(plan, source_of(segmenter, plan), "train")
+    return pretrain(shards, segmenter, seed, plan)

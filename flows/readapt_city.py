@@ -5,10 +5,11 @@ from __future__ import annotations
 from prefect import flow
 
 from adapters.store import ArtifactRef
-from flows.adapt_city import adapt_city
-from flows.evaluate_city import evaluate_city
-from flows.extract_priors import extract_priors
-from flows.harvest_city import harvest_city
+from flows.adapt_city import adapt_by
+from flows.evaluate_city import evaluate_by
+from flows.extract_priors import priors_by
+from flows.harvest_city import harvest_by
+from tasks.harvesting.current import current_harvest
 from tasks.judging.promotion import has_labels, promote
 from tasks.judging.safeguard import (
     earlier_segmenters,
@@ -17,8 +18,9 @@ from tasks.judging.safeguard import (
     keep_earlier,
     looks_harmful,
 )
-from tasks.priors.extraction import harvested
-from tasks.steps.workspace import DEFAULT_CATALOG
+from tasks.steps.plan import DEFAULT_CATALOG, open_plan
+from tasks.training.arms import check_arm
+from tasks.training.trainings import check_fine_tuning
 
 
 @flow(name="readapt-city", flow_run_name="readapt-{city}")
@@ -28,6 +30,7 @@ def readapt_city(
     seed: int = 0,
     catalog: str = DEFAULT_CATALOG,
     harvest: bool = True,
+    compute: str | None = None,
 ) -> ArtifactRef:
     """Brings a city's segmenter up to date; what has not changed is found, not made again.
 
@@ -37,22 +40,26 @@ def readapt_city(
         seed: Fixes the training.
         catalog: Path of the catalog.
         harvest: Whether to harvest first; not where watch-city has just added new imagery.
+        compute: A compute profile of the catalog; default: the machine's.
 
     Returns:
         The artifact that is promoted now: the `adaptation`, or, where the safeguard saw harm, the
         segmenter before it.
     """
-    if harvest:
-        harvest_city(city=city, catalog=catalog)
-    extract_priors(city=city, catalog=catalog)
-    adapted = adapt_city(city=city, arm=arm, seed=seed, catalog=catalog)
-    if has_labels(city, catalog):
-        evaluate_city(city=city, arm=arm, seed=seed, catalog=catalog)
-    for earlier in earlier_segmenters(adapted, arm, city, catalog):
-        imagery, pairs = harvested(city, catalog)
-        judged = judge_adaptation(adapted, earlier, imagery, pairs, city, catalog)
-        if looks_harmful(judged, catalog):
-            if is_heeded(city, catalog):
-                return keep_earlier(earlier, adapted, judged, city, catalog)
+    plan = open_plan(catalog, compute, city=city)
+    check_arm(arm)
+    if arm == "fine_tuned":
+        check_fine_tuning(city, plan)
+    found = harvest_by(plan, city) if harvest else current_harvest(city, plan)
+    priors = priors_by(plan, city, found)
+    adapted = adapt_by(plan, city, arm, seed, found, priors.masks)
+    if has_labels(city, plan):
+        evaluate_by(plan, city, arm, seed, found.pairs, adapted)
+    made = adapted.segmenter
+    for earlier in earlier_segmenters(made, adapted.start, arm, city, plan):
+        judged = judge_adaptation(made, earlier, found.imagery, found.pairs, city, plan)
+        if looks_harmful(judged, plan):
+            if is_heeded(city, plan):
+                return keep_earlier(earlier, made, judged, city, plan)
             break
-    return promote(adapted, city, catalog)
+    return promote(made, city, plan)

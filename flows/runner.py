@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
 
+from prefect import Flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def one_part_at_a_time() -> TaskRunner[PrefectFuture[Any]]:
@@ -16,3 +21,35 @@ def one_part_at_a_time() -> TaskRunner[PrefectFuture[Any]]:
     """
     # Prefect's own annotation of `flow` asks for futures in general, not for this runner's.
     return cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1))
+
+
+class PlannedFlow(Flow[P, R]):
+    """A flow inside of another: it is given the plan, and the dashboard the catalog's path."""
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """What is shown of a run's parameters: the plan is long and may hold a secret."""
+        shown = {name: value for name, value in parameters.items() if name != "plan"}
+        return {**super().serialize_parameters(shown), "catalog": parameters["plan"].catalog}
+
+
+def planned_flow(name: str, run_name: str) -> Callable[[Callable[P, R]], PlannedFlow[P, R]]:
+    """Decorates what a flow does once the catalog is read.
+
+    Called inside of another flow, it is a flow run of its own in the dashboard; the flow of the
+    same name that people and deployments start runs its `fn`.
+
+    Args:
+        name: Name of the flow.
+        run_name: Template of its runs' names, over the parameters.
+    """
+
+    def decorate(run: Callable[P, R]) -> PlannedFlow[P, R]:
+        return PlannedFlow(
+            run,
+            name=name,
+            flow_run_name=run_name,
+            task_runner=one_part_at_a_time(),
+            validate_parameters=False,  # they come from the flow around it, not from outside
+        )
+
+    return decorate

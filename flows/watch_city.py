@@ -6,32 +6,36 @@ from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
 from flows.runner import one_part_at_a_time
+from tasks.harvesting.current import current_harvest, replace_harvest
 from tasks.harvesting.harvest import harvest_part, harvest_parts
 from tasks.harvesting.watch import add_imagery, add_pairs, announce_imagery, find_new_captures
-from tasks.steps.workspace import DEFAULT_CATALOG
+from tasks.steps.plan import DEFAULT_CATALOG, open_plan
 
 
 @flow(name="watch-city", flow_run_name="watch-{city}", task_runner=one_part_at_a_time())
-def watch_city(city: str, catalog: str = DEFAULT_CATALOG) -> ArtifactRef | None:
+def watch_city(
+    city: str, catalog: str = DEFAULT_CATALOG, compute: str | None = None
+) -> ArtifactRef | None:
     """Adds what was captured since; artifacts that are there stay as they are.
 
     Args:
         city: A city of the catalog that was harvested.
         catalog: Path of the catalog.
+        compute: A compute profile of the catalog; default: the machine's.
 
     Returns:
         The `pairs` artifact that is current now, ``None`` if there was nothing new.
     """
-    captures = find_new_captures(city, catalog)
+    plan = open_plan(catalog, compute, city=city)
+    before = current_harvest(city, plan)
+    captures = find_new_captures(before, city, plan)
     if captures is None:
         return None
     parts = harvest_part.map(
-        unmapped(captures),
-        harvest_parts(captures, city, catalog),
-        unmapped(city),
-        unmapped(catalog),
+        unmapped(captures), harvest_parts(captures, city, plan), unmapped(city), unmapped(plan)
     ).result()
-    imagery = add_imagery(parts, city, catalog)
-    pairs = add_pairs(imagery, city, catalog)
-    announce_imagery(city, imagery, pairs, catalog)
+    imagery = add_imagery(before, parts, city, plan)
+    pairs = add_pairs(before, imagery, city, plan)
+    replace_harvest(imagery, pairs, city, plan)
+    announce_imagery(city, imagery, pairs, plan)
     return pairs

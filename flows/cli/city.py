@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.output import warnings_shown
 from flows.cli.progress import TerminalProgress
 from flows.cli.server import run_dashboard, running_server
-from tasks.steps.workspace import COMPUTE_VARIABLE, open_workspace
+from tasks.steps.plan import Plan, open_plan
 
 CityArgument = Annotated[str, typer.Argument(help="A city of the catalog.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
@@ -53,14 +52,14 @@ def demo(
     """Harvest, match, adapt and evaluate an embedded city, and write a report."""
     from tasks.pages.demo import finished_demo  # noqa: PLC0415 - Prefect and PyTorch load late
 
-    _check(catalog, city, harvests=True)
-    result = finished_demo(city, seed, str(catalog))
+    plan = _check(catalog, compute, city, harvests=True)
+    result = finished_demo(city, seed, plan)
     if result is None:
-        with running(catalog, compute):
+        with running(catalog):
             from flows.demo import demo as run  # noqa: PLC0415
 
-            run(city=city, seed=seed, catalog=str(catalog))
-        result = finished_demo(city, seed, str(catalog))
+            run(city=city, seed=seed, catalog=str(catalog), compute=compute)
+        result = finished_demo(city, seed, plan)
         if result is None:
             raise RuntimeError("the demo ended without its report")
     else:
@@ -74,22 +73,22 @@ def harvest(
     city: CityArgument, catalog: CatalogOption = CATALOG, compute: ComputeOption = None
 ) -> None:
     """Fetch a city's images and choose its pairs."""
-    _check(catalog, city, harvests=True)
-    with running(catalog, compute):
+    _check(catalog, compute, city, harvests=True)
+    with running(catalog):
         from flows.harvest_city import harvest_city  # noqa: PLC0415
 
-        show("pairs", harvest_city(city=city, catalog=str(catalog)).uri)
+        show("pairs", harvest_city(city=city, catalog=str(catalog), compute=compute).uri)
 
 
 def watch(
     city: CityArgument, catalog: CatalogOption = CATALOG, compute: ComputeOption = None
 ) -> None:
     """Add imagery that is newer than a city's last harvest."""
-    _check(catalog, city, harvests=True)
-    with running(catalog, compute):
+    _check(catalog, compute, city, harvests=True)
+    with running(catalog):
         from flows.watch_city import watch_city  # noqa: PLC0415
 
-        made = watch_city(city=city, catalog=str(catalog))
+        made = watch_city(city=city, catalog=str(catalog), compute=compute)
         if made is None:
             typer.echo(f"nothing new in {city}")
         else:
@@ -100,11 +99,11 @@ def priors(
     city: CityArgument, catalog: CatalogOption = CATALOG, compute: ComputeOption = None
 ) -> None:
     """Extract the static priors of a harvested city."""
-    _check(catalog, city)
-    with running(catalog, compute):
+    _check(catalog, compute, city)
+    with running(catalog):
         from flows.extract_priors import extract_priors  # noqa: PLC0415
 
-        show("priors", extract_priors(city=city, catalog=str(catalog)).uri)
+        show("priors", extract_priors(city=city, catalog=str(catalog), compute=compute).uri)
 
 
 def pretrain(
@@ -114,11 +113,13 @@ def pretrain(
     compute: ComputeOption = None,
 ) -> None:
     """Pre-train a segmenter on its source set."""
-    check_store(catalog)
-    with running(catalog, compute):
+    check_store(open_plan(catalog, compute, segmenter=segmenter))
+    with running(catalog):
         from flows.pretrain_segmenter import pretrain_segmenter  # noqa: PLC0415
 
-        made = pretrain_segmenter(segmenter=segmenter, seed=seed, catalog=str(catalog))
+        made = pretrain_segmenter(
+            segmenter=segmenter, seed=seed, catalog=str(catalog), compute=compute
+        )
         show("segmenter", made.uri)
 
 
@@ -130,11 +131,12 @@ def adapt(
     compute: ComputeOption = None,
 ) -> None:
     """Adapt the pre-trained segmenter to a city."""
-    _check(catalog, city)
-    with running(catalog, compute):
+    _check(catalog, compute, city)
+    with running(catalog):
         from flows.adapt_city import adapt_city  # noqa: PLC0415
 
-        show("segmenter", adapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog)).uri)
+        made = adapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
+        show("segmenter", made.uri)
 
 
 def evaluate(
@@ -145,15 +147,15 @@ def evaluate(
     compute: ComputeOption = None,
 ) -> None:
     """Evaluate a segmenter on the test places of a city."""
-    _check(catalog, city, writes=False)
-    with running(catalog, compute):
+    plan = _check(catalog, compute, city, writes=False)
+    with running(catalog):
         from flows.evaluate_city import evaluate_city  # noqa: PLC0415
 
-        made = evaluate_city(city=city, arm=arm, seed=seed, catalog=str(catalog))
+        made = evaluate_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
         show("evaluation", made.uri)
         from tasks.judging.evaluation import score_table  # noqa: PLC0415
 
-        typer.echo(score_table({arm: made}, str(catalog)))
+        typer.echo(score_table({arm: made}, plan))
 
 
 def readapt(
@@ -164,14 +166,14 @@ def readapt(
     compute: ComputeOption = None,
 ) -> None:
     """Harvest, extract priors, adapt, evaluate; promote the segmenter if it shows no harm."""
-    _check(catalog, city, harvests=True)
-    with running(catalog, compute):
+    plan = _check(catalog, compute, city, harvests=True)
+    with running(catalog):
         from flows.readapt_city import readapt_city  # noqa: PLC0415
 
-        made = readapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog))
+        made = readapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
         from tasks.judging.safeguard import verdict_on  # noqa: PLC0415
 
-        said = verdict_on(arm, seed, city, str(catalog))
+        said = verdict_on(arm, seed, city, plan)
         if said is not None:
             typer.echo(said)
         show("promoted segmenter", made.uri)
@@ -184,13 +186,13 @@ def report(
     compute: ComputeOption = None,
 ) -> None:
     """Write a report of what the store has for a city."""
-    _check(catalog, city, writes=False)
-    with running(catalog, compute):
+    plan = _check(catalog, compute, city, writes=False)
+    with running(catalog):
         from flows.report_city import report_city  # noqa: PLC0415
         from tasks.pages.report import report_path  # noqa: PLC0415
 
-        made = report_city(city=city, seed=seed, catalog=str(catalog))
-        typer.echo(f"report: {report_path(open_workspace(str(catalog)).store, made)}")
+        made = report_city(city=city, seed=seed, catalog=str(catalog), compute=compute)
+        typer.echo(f"report: {report_path(plan.open_store(), made)}")
 
 
 def dashboard(catalog: CatalogOption = CATALOG) -> None:
@@ -198,26 +200,26 @@ def dashboard(catalog: CatalogOption = CATALOG) -> None:
     raise typer.Exit(run_dashboard(catalog.absolute().parent))
 
 
-def _check(catalog: Path, city: str, *, harvests: bool = False, writes: bool = True) -> None:
+def _check(
+    catalog: Path, compute: str | None, city: str, *, harvests: bool = False, writes: bool = True
+) -> Plan:
     """Fails on a wrong catalog, city, store or provider at once, not after a server has started.
 
     Verbs that may find everything done also work on a store that cannot be written to.
     """
-    workspace = open_workspace(str(catalog))
-    workspace.city(city)
+    plan = open_plan(catalog, compute, city=city)
     if writes:
-        workspace.store.check_writable()
+        check_store(plan)
     if harvests:
         from tasks.harvesting.providers import street_view  # noqa: PLC0415 - compiled code loads late
 
-        street_view(workspace, city)
+        street_view(plan, city)
+    return plan
 
 
 @contextmanager
-def running(catalog: Path, compute: str | None) -> Iterator[None]:
+def running(catalog: Path) -> Iterator[None]:
     """A server, and progress in the terminal, while a flow runs."""
-    if compute:
-        os.environ[COMPUTE_VARIABLE] = compute
     root = catalog.absolute().parent
     with running_server(root) as address:
         typer.echo(f"watch it at {address}", err=True)
@@ -229,9 +231,9 @@ def running(catalog: Path, compute: str | None) -> Iterator[None]:
                 yield
 
 
-def check_store(catalog: Path) -> None:
-    """Fails on a wrong catalog or store at once, not after a server has started."""
-    open_workspace(str(catalog)).store.check_writable()
+def check_store(plan: Plan) -> None:
+    """Fails on a wrong store at once, not after a server has started."""
+    plan.open_store().check_writable()
 
 
 def show(what: str, uri: str) -> None:

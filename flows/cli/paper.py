@@ -8,6 +8,7 @@ import typer
 
 from flows.cli.city import SeedOption, check_store, running, show
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+from tasks.steps.plan import open_plan
 
 
 def register(app: typer.Typer) -> None:
@@ -31,10 +32,10 @@ def paper_tables(
     compute: ComputeOption = None,
 ) -> None:
     """The paper's tables and figures, beside the paper's own numbers."""
-    check_store(catalog)
-    with running(catalog, compute):
+    plan = open_plan(catalog, compute)
+    check_store(plan)
+    with running(catalog):
         from flows.paper_tables import paper_tables as run  # noqa: PLC0415
-        from tasks.steps.workspace import open_workspace  # noqa: PLC0415
 
         made = run(
             cities=city or None,
@@ -42,8 +43,9 @@ def paper_tables(
             seeds=seed or [0, 1, 2],
             folds=folds,
             catalog=str(catalog),
+            compute=compute,
         )
-        page = open_workspace(str(catalog)).store.path(made, "tables.html")
+        page = plan.open_store().path(made, "tables.html")
         typer.echo(page.with_name("tables.md").read_text(encoding="utf-8"))
         typer.echo(f"page: {page}")
 
@@ -58,13 +60,15 @@ def transfer(
     compute: ComputeOption = None,
 ) -> None:
     """Adapt a segmenter from its source set to another labelled set, and score it there."""
-    check_store(catalog)
-    with running(catalog, compute):
+    plan = open_plan(catalog, compute, transfer=name)
+    check_store(plan)
+    with running(catalog):
         from flows.adapt_transfer import adapt_transfer  # noqa: PLC0415
         from tasks.judging.evaluation import read_evaluation  # noqa: PLC0415
-        from tasks.steps.workspace import open_workspace  # noqa: PLC0415
 
-        made = adapt_transfer(transfer=name, arm=arm, seed=seed, catalog=str(catalog))
-        scored = read_evaluation(open_workspace(str(catalog)).store, made)
+        made = adapt_transfer(
+            transfer=name, arm=arm, seed=seed, catalog=str(catalog), compute=compute
+        )
+        scored = read_evaluation(plan.open_store(), made)
         show("evaluation", made.uri)
         typer.echo(f"mIoU {100 * scored.miou:.1f} % ({scored.protocol}, {scored.images} images)")

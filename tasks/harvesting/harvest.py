@@ -38,12 +38,12 @@ from tasks.harvesting.providers import street_view
 from tasks.harvesting.spending import StepSpending, spent_on
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
-from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
+from tasks.steps.dashboard import publish_lineage, publish_table
 from tasks.steps.errors import InputError, check_failures
 from tasks.steps.parallel import in_parallel
+from tasks.steps.plan import Plan
 from tasks.steps.schemas import CAPTURES, IMAGERY, OK, PAIRS
 from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
-from tasks.steps.workspace import Workspace, open_workspace
 
 HARVEST_VERSION = "2"
 """Bump when the same capture gives another stored image, or the tables other columns."""
@@ -53,17 +53,16 @@ NO_OVERLAP = "the two views do not show the same"
 
 
 @artifact_task("list captures", run_name="list captures of {city}")
-def list_captures(city: str, catalog: str) -> Made:
+def list_captures(city: str, plan: Plan) -> Made:
     """Lists what the provider has for a city.
 
     A service is asked once: its list is kept under the settings it was made with. What lies on
     disk or is simulated is listed every time, and kept under the list itself.
     """
-    workspace = open_workspace(catalog)
-    workspace.store.check_writable()
-    provider = street_view(workspace, city)
+    plan.open_store().check_writable()
+    provider = street_view(plan, city)
     if isinstance(provider, ServiceStreetView):
-        return _list_at_service(workspace, city, provider)
+        return _list_at_service(plan, city, provider)
     captures = provider.captures()
     rows = [capture_row(capture) for capture in captures]
     rejected = provider.rejected() if isinstance(provider, ReportsRejected) else ()
@@ -81,10 +80,10 @@ def list_captures(city: str, catalog: str) -> Made:
         "provider": provider.name,
         "listing": listing,
         "revision": _revision(provider),
-        **workspace.city(city).provider.identity(),
+        **plan.city(city).provider.identity(),
     }
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "captures",
         city,
         inputs={},
@@ -96,28 +95,26 @@ def list_captures(city: str, catalog: str) -> Made:
     return made
 
 
-def harvest_parts(captures: ArtifactRef, city: str, catalog: str) -> list[int]:
+def harvest_parts(captures: ArtifactRef, city: str, plan: Plan) -> list[int]:
     """The shards in which a city's images are fetched."""
-    workspace = open_workspace(catalog)
-    count = workspace.store.manifest(captures).rows or 0
-    return list(range(-(-count // _part_size(workspace.city(city)))))
+    count = plan.open_store().manifest(captures).rows or 0
+    return list(range(-(-count // _part_size(plan.city(city)))))
 
 
 @artifact_task("harvest images", run_name="harvest images of {city}, part {part}")
-def harvest_part(captures: ArtifactRef, part: int, city: str, catalog: str) -> Made:
+def harvest_part(captures: ArtifactRef, part: int, city: str, plan: Plan) -> Made:
     """Fetches one shard of a city's images; one that fails becomes a row that says why.
 
     Where a service cannot go on (its budget is used up, the key is refused, it asks to wait), the
     images that were fetched are kept, the run ends with one sentence, and the next goes on there.
     """
-    workspace = open_workspace(catalog)
-    store, entry = workspace.store, workspace.city(city)
+    store, entry = plan.open_store(), plan.city(city)
     size = _part_size(entry)
     total = store.manifest(captures).rows or 0
     share = min(size, total - part * size)
 
     def write(draft: Draft, key: str) -> None:
-        provider = street_view(workspace, city)
+        provider = street_view(plan, city)
         rows = read_rows(store, captures, "captures.parquet", CAPTURES)
         wanted = rows[part * size : part * size + share]
         (draft.path / "images").mkdir()
@@ -139,7 +136,7 @@ def harvest_part(captures: ArtifactRef, part: int, city: str, catalog: str) -> M
             )
 
         try:
-            made = in_parallel(fetch, by_place(wanted), workers=_workers(workspace, entry))
+            made = in_parallel(fetch, by_place(wanted), workers=_workers(plan, entry))
         except HarvestStopped:
             spending.note(at_once=True)
             raise
@@ -164,23 +161,22 @@ def harvest_part(captures: ArtifactRef, part: int, city: str, catalog: str) -> M
 
 
 @artifact_task("join imagery", run_name="join imagery of {city}")
-def join_imagery(parts: Sequence[ArtifactRef], city: str, catalog: str) -> Made:
+def join_imagery(parts: Sequence[ArtifactRef], city: str, plan: Plan) -> Made:
     """Joins the shards to the city's `imagery`; fails when more failed than the catalog allows."""
-    workspace = open_workspace(catalog)
-    rows = read_parts(workspace.store, parts)
-    publish_spent(city, spent_on(workspace.store, parts))
-    check_and_publish_failures(workspace, city, rows)
+    rows = read_parts(plan.open_store(), parts)
+    publish_spent(city, spent_on(plan.open_store(), parts))
+    check_and_publish_failures(plan, city, rows)
 
     def write(draft: Draft, _key: str) -> None:
         write_rows(draft, "imagery.parquet", rows, IMAGERY)
         draft.summary = {
             "images": len(rows),
             "failures": failures(rows),
-            "spent": spent_on(workspace.store, parts).to_dict(),
+            "spent": spent_on(plan.open_store(), parts).to_dict(),
         }
 
     return make_once(
-        workspace.store,
+        plan.open_store(),
         "imagery",
         city,
         inputs=digests(parts),
@@ -191,18 +187,14 @@ def join_imagery(parts: Sequence[ArtifactRef], city: str, catalog: str) -> Made:
 
 
 @artifact_task("choose pairs", run_name="choose pairs of {city}")
-def choose_pairs(imagery: ArtifactRef, city: str, catalog: str) -> Made:
-    """Pairs images of one place and heading, holds test places out, marks both as current.
-
-    Where `watch-city` has added to this very harvest, what it added stays current.
-    """
-    workspace = open_workspace(catalog)
-    entry = workspace.city(city)
+def choose_pairs(imagery: ArtifactRef, city: str, plan: Plan) -> Made:
+    """Pairs images of one place and heading, and holds test places out."""
+    entry = plan.city(city)
     settings = pair_settings(entry)
     least = min_overlap(entry)
 
     def write(draft: Draft, _key: str) -> None:
-        images = read_rows(workspace.store, imagery, "imagery.parquet", IMAGERY)
+        images = read_rows(plan.open_store(), imagery, "imagery.parquet", IMAGERY)
         shown, apart = split_by_overlap([row for row in images if row["status"] == OK], least)
         captures = [capture_of(row) for row in shown]
         try:
@@ -232,7 +224,7 @@ def choose_pairs(imagery: ArtifactRef, city: str, catalog: str) -> Made:
         draft.summary = pair_summary(rows, dropped)
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "pairs",
         city,
         inputs={"imagery": imagery},
@@ -240,8 +232,7 @@ def choose_pairs(imagery: ArtifactRef, city: str, catalog: str) -> Made:
         version=PAIRING_VERSION,
         write=write,
     )
-    mark_current(workspace.store, city, imagery, made.ref)
-    publish_pairs(workspace.store, city, made.ref)
+    publish_pairs(plan.open_store(), city, made.ref)
     return made
 
 
@@ -296,17 +287,6 @@ def pair_summary(rows: Sequence[Row], dropped: Counter[str]) -> dict[str, Any]:
     }
 
 
-def mark_current(store: Store, city: str, imagery: ArtifactRef, pairs: ArtifactRef) -> None:
-    """Points to imagery and pairs, unless what is current was made from these."""
-    current = store.current("pairs", city)
-    while current is not None and current != pairs:
-        current = store.inputs_of(current).get("before")
-    if current is None:
-        store.set_current("imagery", city, imagery)
-        store.set_current("pairs", city, pairs)
-
-
-@only_shown
 def publish_pairs(store: Store, city: str, pairs: ArtifactRef) -> None:
     """Shows how many pairs a harvest gave, and why others were dropped."""
     summary: dict[str, Any] = dict(store.manifest(pairs).summary)
@@ -335,20 +315,20 @@ def publish_rejected(city: str, rejected: Sequence[Rejected]) -> None:
         publish_table(f"rejected-{city}", [asdict(r) for r in rejected[:100]], "Left out")
 
 
-def check_and_publish_failures(workspace: Workspace, city: str, rows: Sequence[Row]) -> None:
+def check_and_publish_failures(plan: Plan, city: str, rows: Sequence[Row]) -> None:
     """Shows the failures by reason; `TooManyFailures` above the catalog's limit."""
     failed = failures(rows)
     if failed:
         publish_table(f"failed-images-{city}", _counted(failed), "Images that failed, by reason")
-    check_failures("images", failed, len(rows), workspace.city(city).failure_limit)
+    check_failures("images", failed, len(rows), plan.city(city).failure_limit)
 
 
-def _list_at_service(workspace: Workspace, city: str, provider: ServiceStreetView) -> Made:
-    store = workspace.store
-    parameters = listing_parameters(workspace.city(city), provider)
+def _list_at_service(plan: Plan, city: str, provider: ServiceStreetView) -> Made:
+    store = plan.open_store()
+    parameters = listing_parameters(plan.city(city), provider)
 
     def write(draft: Draft, key: str) -> None:
-        lookback = timedelta(days=workspace.city(city).lookback_days)
+        lookback = timedelta(days=plan.city(city).lookback_days)
         listing, summary = list_service(store, city, key, provider, lookback=lookback)
         publish_rejected(city, listing.examples)
         warnings = completeness_warnings(provider.client.service, listing.completeness)
@@ -384,11 +364,11 @@ def _part_size(entry: City) -> int:
     return 2 * entry.pairs_per_part
 
 
-def _workers(workspace: Workspace, entry: City) -> int:
+def _workers(plan: Plan, entry: City) -> int:
     """Images at once: as many as the machine is good for, or as a service may be asked for."""
     if isinstance(entry.provider, ServiceProvider):
-        return max(workspace.compute.workers, entry.provider.concurrency)
-    return workspace.compute.workers
+        return max(plan.compute.workers, entry.provider.concurrency)
+    return plan.compute.workers
 
 
 def _part_parameters(entry: City, part: int) -> dict[str, Any]:

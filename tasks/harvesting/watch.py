@@ -19,6 +19,7 @@ from adapters.street_view.records import digest_of
 from adapters.street_view.service import ServiceStreetView
 from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
 from crosscity.pairing import make_pairs, within_margin
+from tasks.harvesting.current import Harvest
 from tasks.harvesting.fetching import capture_of, capture_row
 from tasks.harvesting.harvest import (
     HARVEST_VERSION,
@@ -37,9 +38,9 @@ from tasks.harvesting.providers import street_view
 from tasks.harvesting.spending import spent_on
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.errors import InputError
+from tasks.steps.plan import Plan
 from tasks.steps.schemas import CAPTURES, IMAGERY, OK, PAIRS
 from tasks.steps.tables import Row, failures, read_rows, write_rows
-from tasks.steps.workspace import Workspace, open_workspace
 
 IMAGERY_LANDED: Final = "imagery.landed"
 """The event; its resource is ``crosscity.city.<name>``."""
@@ -52,22 +53,17 @@ FIXED_TEST: Final = "at a test place, or too near to one: the test stays what it
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def find_new_captures(city: str, catalog: str) -> ArtifactRef | None:
-    """Asks the provider for what is newer than the last harvest.
+def find_new_captures(before: Harvest, city: str, plan: Plan) -> ArtifactRef | None:
+    """Asks the provider for what is newer than the city's harvest.
 
     Returns:
         A `captures` artifact with the new views alone, ``None`` if there are none.
-
-    Raises:
-        InputError: The city was not harvested yet.
     """
-    workspace = open_workspace(catalog)
-    workspace.store.check_writable()
-    before, _ = _current(workspace.store, city)
-    provider = street_view(workspace, city)
+    plan.open_store().check_writable()
+    provider = street_view(plan, city)
     if isinstance(provider, ServiceStreetView):
-        return _new_at_service(workspace, city, provider, before)
-    known = _column(workspace.store, before, "image_id")
+        return _new_at_service(plan, city, provider, before.imagery)
+    known = _column(plan.open_store(), before.imagery, "image_id")
     rows = [capture_row(c) for c in provider.captures() if c.image_id not in known]
     if not rows:
         return None
@@ -78,14 +74,14 @@ def find_new_captures(city: str, catalog: str) -> ArtifactRef | None:
 
     listing = hashlib.sha256(repr(rows).encode()).hexdigest()
     return make_once(
-        workspace.store,
+        plan.open_store(),
         "captures",
         city,
-        inputs={"before": before},
+        inputs={"before": before.imagery},
         parameters={
             "listing": listing,
             "revision": provider.revision(),
-            **workspace.city(city).provider.identity(),
+            **plan.city(city).provider.identity(),
         },
         version=HARVEST_VERSION,
         write=write,
@@ -93,14 +89,12 @@ def find_new_captures(city: str, catalog: str) -> ArtifactRef | None:
 
 
 @artifact_task("add imagery", run_name="add imagery of {city}")
-def add_imagery(parts: Sequence[ArtifactRef], city: str, catalog: str) -> Made:
+def add_imagery(before: Harvest, parts: Sequence[ArtifactRef], city: str, plan: Plan) -> Made:
     """Adds shards to the city's `imagery`; the shards that it had are referred to unchanged."""
-    workspace = open_workspace(catalog)
-    store = workspace.store
-    before, _ = _current(store, city)
-    old = read_rows(store, before, "imagery.parquet", IMAGERY)
+    store = plan.open_store()
+    old = read_rows(store, before.imagery, "imagery.parquet", IMAGERY)
     new = read_parts(store, parts)
-    check_and_publish_failures(workspace, city, new)
+    check_and_publish_failures(plan, city, new)
 
     def write(draft: Draft, _key: str) -> None:
         write_rows(draft, "imagery.parquet", [*old, *new], IMAGERY)
@@ -115,7 +109,7 @@ def add_imagery(parts: Sequence[ArtifactRef], city: str, catalog: str) -> Made:
         store,
         "imagery",
         city,
-        inputs={"before": before, **digests(parts)},
+        inputs={"before": before.imagery, **digests(parts)},
         parameters={},
         version=HARVEST_VERSION,
         write=write,
@@ -123,22 +117,20 @@ def add_imagery(parts: Sequence[ArtifactRef], city: str, catalog: str) -> Made:
 
 
 @artifact_task("add pairs", run_name="add pairs of {city}")
-def add_pairs(imagery: ArtifactRef, city: str, catalog: str) -> Made:
-    """Adds the pairs of new images to the city's `pairs`, and marks both as current.
+def add_pairs(before: Harvest, imagery: ArtifactRef, city: str, plan: Plan) -> Made:
+    """Adds the pairs of new images to the city's `pairs`.
 
     Pairs that are there keep their images and their side. New ones are for training, as a test
     that changes measures nothing; where the provider itself puts a place on a side, it stays there.
     """
-    workspace = open_workspace(catalog)
-    store, entry = workspace.store, workspace.city(city)
-    before_imagery, before = _current(store, city)
-    if before_imagery == imagery:
+    store, entry = plan.open_store(), plan.city(city)
+    if before.imagery == imagery:
         raise InputError(f"there is no new imagery of {city} to make pairs of")
     settings, least = pair_settings(entry), min_overlap(entry)
 
     def write(draft: Draft, _key: str) -> None:
-        old_pairs = read_rows(store, before, "pairs.parquet", PAIRS)
-        known = _column(store, before_imagery, "image_id")
+        old_pairs = read_rows(store, before.pairs, "pairs.parquet", PAIRS)
+        known = _column(store, before.imagery, "image_id")
         images = read_rows(store, imagery, "imagery.parquet", IMAGERY)
         rows, dropped = _new_pairs(images, known, old_pairs, settings, least)
         write_rows(draft, "pairs.parquet", [*old_pairs, *rows], PAIRS)
@@ -148,27 +140,25 @@ def add_pairs(imagery: ArtifactRef, city: str, catalog: str) -> Made:
         store,
         "pairs",
         city,
-        inputs={"imagery": imagery, "before": before},
+        inputs={"imagery": imagery, "before": before.pairs},
         parameters={**settings, "min_overlap": least},
         version=PAIRING_VERSION,
         write=write,
     )
-    store.set_current("imagery", city, imagery)
-    store.set_current("pairs", city, made.ref)
     publish_pairs(store, city, made.ref)
     return made
 
 
 @task(name="announce imagery", cache_policy=NO_CACHE, persist_result=False)
 def announce_imagery(
-    city: str, imagery: ArtifactRef, pairs: ArtifactRef, catalog: str
+    city: str, imagery: ArtifactRef, pairs: ArtifactRef, plan: Plan
 ) -> dict[str, Any]:
     """Emits the event `imagery.landed`, on which a deployment of readapt-city can start.
 
     Returns:
         The event's payload: city, count of new pairs, the artifacts' keys.
     """
-    store = open_workspace(catalog).store
+    store = plan.open_store()
     payload: dict[str, Any] = {
         "city": city,
         "count": store.manifest(pairs).summary["added"],
@@ -184,9 +174,9 @@ def announce_imagery(
 
 
 def _new_at_service(
-    workspace: Workspace, city: str, provider: ServiceStreetView, before: ArtifactRef
+    plan: Plan, city: str, provider: ServiceStreetView, before: ArtifactRef
 ) -> ArtifactRef | None:
-    store, entry = workspace.store, workspace.city(city)
+    store, entry = plan.open_store(), plan.city(city)
     parameters = {**listing_parameters(entry, provider), "before": before.digest}
     key = captures_key(parameters, HARVEST_VERSION)
     found = store.find("captures", city, key)
@@ -286,15 +276,6 @@ def _new_pairs(
             }
         )
     return rows, dropped
-
-
-def _current(store: Store, city: str) -> tuple[ArtifactRef, ArtifactRef]:
-    imagery, pairs = store.current("imagery", city), store.current("pairs", city)
-    if imagery is None or pairs is None:
-        raise InputError(
-            f"{city} has no harvest that could be added to: run `crosscity harvest {city}` first"
-        )
-    return imagery, pairs
 
 
 def _column(store: Store, imagery: ArtifactRef, name: str) -> set[str]:

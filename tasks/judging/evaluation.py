@@ -27,7 +27,7 @@ from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_picture, publish_table
 from tasks.steps.errors import InputError
 from tasks.steps.pictures import read_picture, write_png
-from tasks.steps.workspace import Workspace, open_workspace
+from tasks.steps.plan import Plan
 from tasks.training.arms import ARM_NAMES
 from tasks.training.labelled import StoredLabelled
 from tasks.training.segmenters import stored_segmenter
@@ -81,22 +81,21 @@ def evaluate(
     arm: str,
     seed: int,
     city: str,
-    catalog: str,
+    plan: Plan,
 ) -> Made:
     """Confusion matrix, IoU by class and mIoU of a segmenter on labelled images."""
-    workspace = open_workspace(catalog)
-    torch.set_num_threads(workspace.compute.threads)
-    rules = rules_of(workspace, city)
+    torch.set_num_threads(plan.compute.threads)
+    rules = rules_of(plan, city)
     stage = f"evaluate {city} {arm}"
 
     def write(draft: Draft, _key: str) -> None:
-        network = _scored(segmenter, workspace)
-        images = StoredLabelled(workspace.store, parts)
+        network = _scored(segmenter, plan)
+        images = StoredLabelled(plan.open_store(), parts)
         confusion = _counted(network, images, rules, stage)
         write_evaluation(draft, confusion, len(images), rules, network.class_names)
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "evaluation",
         city,
         inputs={"segmenter": segmenter, **digests(parts)},
@@ -104,8 +103,8 @@ def evaluate(
         version=EVALUATION_VERSION,
         write=write,
     )
-    workspace.store.set_current(f"evaluation-{arm}-{seed}", city, made.ref)
-    _publish(workspace.store, made.ref, arm, city)
+    plan.open_store().set_current(f"evaluation-{arm}-{seed}", city, made.ref)
+    _publish(plan.open_store(), made.ref, arm, city)
     return made
 
 
@@ -116,27 +115,26 @@ def evaluate_folds(
     arm: str,
     seed: int,
     city: str,
-    catalog: str,
+    plan: Plan,
     folds: int,
 ) -> Made:
     """Each segmenter on the images that its fold kept out; the counts of all folds are added up."""
-    workspace = open_workspace(catalog)
-    torch.set_num_threads(workspace.compute.threads)
-    rules = rules_of(workspace, city)
+    torch.set_num_threads(plan.compute.threads)
+    rules = rules_of(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
         total, names = np.zeros((0, 0), dtype=np.int64), tuple[str, ...]()
-        count = images_in(workspace.store, parts)
+        count = images_in(plan.open_store(), parts)
         for which, ref in enumerate(segmenters):
-            network = _scored(ref, workspace)
-            images = StoredLabelled(workspace.store, parts, chosen=inside((which, folds), count))
+            network = _scored(ref, plan)
+            images = StoredLabelled(plan.open_store(), parts, chosen=inside((which, folds), count))
             confusion = _counted(network, images, rules, f"evaluate {city} {arm}, fold {which}")
             total = confusion if which == 0 else total + confusion
             names = network.class_names
         write_evaluation(draft, total, count, rules, names)
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "evaluation",
         city,
         inputs={
@@ -147,8 +145,8 @@ def evaluate_folds(
         version=EVALUATION_VERSION,
         write=write,
     )
-    workspace.store.set_current(f"evaluation-{arm}-{seed}", city, made.ref)
-    _publish(workspace.store, made.ref, arm, city)
+    plan.open_store().set_current(f"evaluation-{arm}-{seed}", city, made.ref)
+    _publish(plan.open_store(), made.ref, arm, city)
     return made
 
 
@@ -173,27 +171,27 @@ class Rules:
         return {"protocol": self.protocol, "split": "test", **given}
 
 
-def rules_of(workspace: Workspace, owner: str) -> Rules:
+def rules_of(plan: Plan, owner: str) -> Rules:
     """The scoring rules of a city or a transfer; a data set is scored as the cities are."""
-    if owner in workspace.catalog.transfers:
-        transfer = workspace.transfer(owner)
-        size = training_of(workspace, owner).image_size
+    if owner in plan.transfers:
+        transfer = plan.transfer(owner)
+        size = training_of(plan, owner).image_size
         return Rules(transfer.protocol, transfer.evaluation_size, size)
-    if owner in workspace.catalog.datasets:
+    if owner in plan.datasets:
         # As in the cities that its segmenter is compared with.
         return Rules("score13", None, None)
-    labels = workspace.city(owner).labels
+    labels = plan.city(owner).labels
     if labels is None:
         raise InputError(f"cities.{owner} has no labels in the catalog, so it cannot be scored")
-    size = training_of(workspace, owner).image_size
+    size = training_of(plan, owner).image_size
     return Rules(labels.protocol, labels.evaluation_size, size)
 
 
-def _scored(segmenter: ArtifactRef, workspace: Workspace) -> Segmenter:
+def _scored(segmenter: ArtifactRef, plan: Plan) -> Segmenter:
     """A segmenter that predicts trainIds, whatever its own classes are."""
     return on_device(
-        in_train_ids(stored_segmenter(workspace, segmenter)[1]),
-        workspace,
+        in_train_ids(stored_segmenter(plan, segmenter)[1]),
+        plan,
     )
 
 
@@ -270,16 +268,15 @@ def draw_panels(
     arm: str,
     seed: int,
     city: str,
-    catalog: str,
+    plan: Plan,
 ) -> Made:
     """Draws images, labels, and what two segmenters see, like the paper's Fig. 5."""
-    workspace = open_workspace(catalog)
-    torch.set_num_threads(workspace.compute.threads)
-    size = rules_of(workspace, city).image_size
+    torch.set_num_threads(plan.compute.threads)
+    size = rules_of(plan, city).image_size
 
     def write(draft: Draft, _key: str) -> None:
-        images = StoredLabelled(workspace.store, parts)
-        networks = [_scored(ref, workspace) for ref in (before, after)]
+        images = StoredLabelled(plan.open_store(), parts)
+        networks = [_scored(ref, plan) for ref in (before, after)]
         # Evenly spread over the set, so that nobody chose the pictures.
         chosen = np.linspace(0, len(images) - 1, min(PANELS, len(images))).round().astype(int)
         for number, index in enumerate(chosen.tolist()):
@@ -291,7 +288,7 @@ def draw_panels(
             write_png(draft, f"panel-{number}.png", panel)
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "illustration",
         city,
         inputs={"before": before, "after": after, **digests(parts)},
@@ -299,27 +296,26 @@ def draw_panels(
         version=f"{EVALUATION_VERSION}-{TRAINING_VERSION}",
         write=write,
     )
-    workspace.store.set_current(f"panels-{arm}-{seed}", city, made.ref)
+    plan.open_store().set_current(f"panels-{arm}-{seed}", city, made.ref)
     publish_picture(
         f"before-after-{city}-{arm}",
-        lambda: read_picture(workspace.store, made.ref, "panel-0.png"),
+        lambda: read_picture(plan.open_store(), made.ref, "panel-0.png"),
         f"{city}: image, labels, before and after ({arm})",
     )
     return made
 
 
-def segmenter_of_arm(city: str, arm: str, seed: int, catalog: str) -> ArtifactRef:
+def segmenter_of_arm(city: str, arm: str, seed: int, plan: Plan) -> ArtifactRef:
     """The segmenter that an arm left for a city; `InputError` says what to run if there is none."""
-    workspace = open_workspace(catalog)
     if arm not in ARM_NAMES:
         raise InputError(f"there is no arm {arm!r}; arms are {', '.join(ARM_NAMES)}")
     if arm == "pretrained":
-        is_transfer = city in workspace.catalog.transfers
-        name = workspace.transfer(city).segmenter if is_transfer else workspace.city(city).segmenter
-        found = workspace.store.current(f"pretrained-{name}-{seed}", source_of(name, catalog))
+        is_transfer = city in plan.transfers
+        name = plan.transfer(city).segmenter if is_transfer else plan.city(city).segmenter
+        found = plan.open_store().current(f"pretrained-{name}-{seed}", source_of(name, plan))
         verb = f"crosscity pretrain {name} --seed {seed}"
     else:
-        found = workspace.store.current(f"arm-{arm}-{seed}", city)
+        found = plan.open_store().current(f"arm-{arm}-{seed}", city)
         verb = f"crosscity adapt {city} --arm {arm} --seed {seed}"
     if found is None:
         raise InputError(f"there is no segmenter {arm!r} for {city} yet: run `{verb}` first")
@@ -341,9 +337,9 @@ def read_evaluation(store: Store, ref: ArtifactRef) -> Evaluated:
     )
 
 
-def score_table(evaluations: Mapping[str, ArtifactRef], catalog: str) -> str:
+def score_table(evaluations: Mapping[str, ArtifactRef], plan: Plan) -> str:
     """The evaluations as text, one row an arm, columns in the paper's order, in percent."""
-    store = open_workspace(catalog).store
+    store = plan.open_store()
     headings = [road_class.short for road_class in CROSS_CITY_CLASSES]
     width = 1 + max(len(ARM_NAMES[arm]) for arm in evaluations)
     lines = [" " * width + "".join(f"{heading:>8}" for heading in [*headings, "mIoU"])]

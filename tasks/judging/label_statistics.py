@@ -12,7 +12,7 @@ from adapters.tables import read_table, write_table
 from crosscity.labels import CLASSES, VOID
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import only_shown, publish_table
-from tasks.steps.workspace import open_workspace
+from tasks.steps.plan import Plan
 from tasks.training.labelled import StoredLabelled
 
 STATISTICS_VERSION = "1"
@@ -27,12 +27,11 @@ STATISTICS = pa.schema(
 
 
 @artifact_task("count labels", run_name="label statistics of {owner}")
-def count_labels(parts: Sequence[ArtifactRef], owner: str, catalog: str) -> Made:
+def count_labels(parts: Sequence[ArtifactRef], owner: str, plan: Plan) -> Made:
     """Counts the pixels of each of the 19 classes, and the images that show it."""
-    workspace = open_workspace(catalog)
 
     def write(draft: Draft, _key: str) -> None:
-        images = StoredLabelled(workspace.store, parts)
+        images = StoredLabelled(plan.open_store(), parts)
         pixels = np.zeros(len(CLASSES), dtype=np.int64)
         showing = np.zeros(len(CLASSES), dtype=np.int64)
         for index in range(len(images)):
@@ -56,7 +55,7 @@ def count_labels(parts: Sequence[ArtifactRef], owner: str, catalog: str) -> Made
         draft.summary = {"images": len(images)}
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "label_statistics",
         owner,
         inputs=digests(parts),
@@ -64,7 +63,7 @@ def count_labels(parts: Sequence[ArtifactRef], owner: str, catalog: str) -> Made
         version=STATISTICS_VERSION,
         write=write,
     )
-    _publish(workspace.store, made.ref, owner)
+    _publish(plan.open_store(), made.ref, owner)
     return made
 
 

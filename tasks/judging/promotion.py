@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from adapters.store import ArtifactRef
 from tasks.steps.dashboard import publish_lineage
-from tasks.steps.workspace import open_workspace
+from tasks.steps.plan import Plan
 
 
 @task(
@@ -16,9 +16,9 @@ from tasks.steps.workspace import open_workspace
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def promote(adapted: ArtifactRef, city: str, catalog: str) -> ArtifactRef:
+def promote(adapted: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
     """Points `current/<city>/promoted.json` at an adaptation; the one before stays in the store."""
-    store = open_workspace(catalog).store
+    store = plan.open_store()
     store.verify(adapted)  # to the last byte, before anybody uses it
     before = store.current("promoted", city)
     store.set_current("promoted", city, adapted)
@@ -27,6 +27,6 @@ def promote(adapted: ArtifactRef, city: str, catalog: str) -> ArtifactRef:
     return adapted
 
 
-def has_labels(city: str, catalog: str) -> bool:
+def has_labels(city: str, plan: Plan) -> bool:
     """Whether a city's segmenters can be scored."""
-    return open_workspace(catalog).city(city).labels is not None
+    return plan.city(city).labels is not None

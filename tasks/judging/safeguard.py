@@ -40,9 +40,9 @@ from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
 from tasks.steps.parallel import in_parallel
+from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, OK, PAIRS, SAFEGUARD
 from tasks.steps.tables import Row, read_rows, write_rows
-from tasks.steps.workspace import open_workspace
 from tasks.training.arms import UNLABELLED_ARMS
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.stored_networks import read_class_names
@@ -74,7 +74,7 @@ class PairSeen:
 
 
 def earlier_segmenters(
-    adapted: ArtifactRef, arm: str, city: str, catalog: str
+    adapted: ArtifactRef, start: ArtifactRef, arm: str, city: str, plan: Plan
 ) -> list[ArtifactRef]:
     """What an adaptation must not be worse than; empty where there is nothing to judge.
 
@@ -83,14 +83,12 @@ def earlier_segmenters(
     classes. Fine-tuning is not judged: labels of the city say more than what can be seen without,
     and move the predicted classes on purpose.
     """
-    workspace = open_workspace(catalog)
-    store = workspace.store
-    if arm not in UNLABELLED_ARMS or training_of(workspace, city).safeguard.mode == "off":
+    store = plan.open_store()
+    if arm not in UNLABELLED_ARMS or training_of(plan, city).safeguard.mode == "off":
         return []
     promoted = store.current("promoted", city)
     if promoted == adapted:
         return []
-    start = _started_from(store, adapted)
     if promoted is None or promoted == start:
         return [start]
     comparable = read_class_names(store, promoted) == read_class_names(store, adapted)
@@ -104,12 +102,11 @@ def judge_adaptation(
     imagery: ArtifactRef,
     pairs: ArtifactRef,
     city: str,
-    catalog: str,
+    plan: Plan,
 ) -> Made:
     """Compares two segmenters on training pairs of the city, without a label of it."""
-    workspace = open_workspace(catalog)
-    torch.set_num_threads(workspace.compute.threads)
-    entry, training = workspace.city(city), training_of(workspace, city)
+    torch.set_num_threads(plan.compute.threads)
+    entry, training = plan.city(city), training_of(plan, city)
     settings = training.safeguard
     limits = SafeguardLimits(
         tolerance=settings.tolerance, drift=settings.drift, information=settings.information
@@ -118,13 +115,13 @@ def judge_adaptation(
 
     def write(draft: Draft, _key: str) -> None:
         networks = tuple(
-            on_device(stored_segmenter(workspace, ref)[1], workspace) for ref in (earlier, adapted)
+            on_device(stored_segmenter(plan, ref)[1], plan) for ref in (earlier, adapted)
         )
-        chosen = sampled_pairs(read_rows(workspace.store, pairs, "pairs.parquet", PAIRS))
-        images = Imagery(workspace.store, imagery)
+        chosen = sampled_pairs(read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS))
+        images = Imagery(plan.open_store(), imagery)
 
         def look(pair: Row) -> PairSeen:
-            device = workspace.compute.device
+            device = plan.compute.device
             seen = _look(images, pair, (networks[0], networks[1]), entry.prior, size, device)
             progress.advance(f"judge {city}", 1, len(chosen))
             return seen
@@ -137,7 +134,7 @@ def judge_adaptation(
         draft.summary = _summary(signals, limits, failed, earlier)
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "safeguard",
         city,
         inputs={"adaptation": adapted, "before": earlier, "imagery": imagery, "pairs": pairs},
@@ -150,19 +147,19 @@ def judge_adaptation(
         version=SAFEGUARD_VERSION,
         write=write,
     )
-    workspace.store.set_current("safeguard", city, made.ref)
-    _publish(workspace.store, made.ref, city)
+    plan.open_store().set_current("safeguard", city, made.ref)
+    _publish(plan.open_store(), made.ref, city)
     return made
 
 
-def looks_harmful(judged: ArtifactRef, catalog: str) -> bool:
+def looks_harmful(judged: ArtifactRef, plan: Plan) -> bool:
     """Whether the verdict is for the earlier segmenter."""
-    return bool(open_workspace(catalog).store.manifest(judged).summary["keep"] == "before")
+    return bool(plan.open_store().manifest(judged).summary["keep"] == "before")
 
 
-def is_heeded(city: str, catalog: str) -> bool:
+def is_heeded(city: str, plan: Plan) -> bool:
     """Whether the catalog lets a verdict of harm keep the earlier segmenter."""
-    return training_of(open_workspace(catalog), city).safeguard.mode == "keep"
+    return training_of(plan, city).safeguard.mode == "keep"
 
 
 @task(
@@ -172,7 +169,7 @@ def is_heeded(city: str, catalog: str) -> bool:
     persist_result=False,
 )
 def keep_earlier(
-    earlier: ArtifactRef, adapted: ArtifactRef, judged: ArtifactRef, city: str, catalog: str
+    earlier: ArtifactRef, adapted: ArtifactRef, judged: ArtifactRef, city: str, plan: Plan
 ) -> ArtifactRef:
     """Leaves the promoted segmenter, or promotes the pre-trained one where there is none; says so.
 
@@ -184,7 +181,7 @@ def keep_earlier(
     Returns:
         The segmenter that is promoted now.
     """
-    store = open_workspace(catalog).store
+    store = plan.open_store()
     promoted = store.current("promoted", city)
     store.verify(earlier if promoted is None else promoted)
     if promoted is None:
@@ -212,12 +209,11 @@ def keep_earlier(
     return promoted
 
 
-def verdict_on(arm: str, seed: int, city: str, catalog: str) -> str | None:
+def verdict_on(arm: str, seed: int, city: str, plan: Plan) -> str | None:
     """The sentence about an arm's adaptation; ``None`` where it was not judged."""
-    workspace = open_workspace(catalog)
-    store = workspace.store
+    store = plan.open_store()
     judged, adapted = store.current("safeguard", city), store.current(f"arm-{arm}-{seed}", city)
-    if judged is None or adapted is None or training_of(workspace, city).safeguard.mode == "off":
+    if judged is None or adapted is None or training_of(plan, city).safeguard.mode == "off":
         return None
     manifest = store.manifest(judged)
     if not isinstance(manifest.inputs, dict) or manifest.inputs["adaptation"] != adapted.digest:
@@ -232,16 +228,6 @@ def sampled_pairs(rows: Sequence[Row]) -> list[Row]:
         raise InputError("there is no training pair to judge the adaptation on")
     order = np.random.default_rng([len(training), MOST_PAIRS]).permutation(len(training))
     return [training[index] for index in sorted(order[:MOST_PAIRS].tolist())]
-
-
-def _started_from(store: Store, adapted: ArtifactRef) -> ArtifactRef:
-    found = store.inputs_of(adapted).get("segmenter")
-    if found is not None:
-        return found
-    raise InputError(
-        f"the segmenter that {adapted.uri} started from is gone from the store: "
-        "run `crosscity pretrain` again, or switch the safeguard off in `trainings`"
-    )
 
 
 def _look(

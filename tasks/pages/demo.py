@@ -12,7 +12,7 @@ from tasks.harvesting.harvest import HARVEST_VERSION
 from tasks.judging.evaluation import EVALUATION_VERSION
 from tasks.pages.report import REPORT_VERSION, report_parts_of, report_path
 from tasks.priors.extraction import PRIOR_VERSION
-from tasks.steps.workspace import Workspace, open_workspace
+from tasks.steps.plan import Plan
 from tasks.training.arms import DEMO_ARMS
 from tasks.training.labelled import LABELLED_VERSION
 from tasks.training.trainings import TRAINING_VERSION
@@ -26,10 +26,9 @@ class Demo:
     report: Path
 
 
-def demo_name(city: str, seed: int, catalog: str) -> str:
+def demo_name(city: str, seed: int, plan: Plan) -> str:
     """Name of the pointer to a demo's report: changes with whatever the result depends on."""
-    workspace = open_workspace(catalog)
-    parameters = _settings(workspace, city)
+    parameters = _settings(plan, city)
     key = artifact_key(
         "report",
         inputs={},
@@ -48,15 +47,15 @@ def demo_name(city: str, seed: int, catalog: str) -> str:
     return f"demo-{key}"
 
 
-def remember_demo(report: ArtifactRef, city: str, seed: int, catalog: str) -> None:
+def remember_demo(report: ArtifactRef, city: str, seed: int, plan: Plan) -> None:
     """Notes that a demo is finished."""
-    open_workspace(catalog).store.set_current(demo_name(city, seed, catalog), city, report)
+    plan.open_store().set_current(demo_name(city, seed, plan), city, report)
 
 
-def finished_demo(city: str, seed: int, catalog: str) -> Demo | None:
+def finished_demo(city: str, seed: int, plan: Plan) -> Demo | None:
     """The demo, if it is finished and everything that its report shows is in the store."""
-    store = open_workspace(catalog).store
-    report = store.current(demo_name(city, seed, catalog), city)
+    store = plan.open_store()
+    report = store.current(demo_name(city, seed, plan), city)
     if report is None or store.find(report.kind, report.city, report.key) is None:
         return None
     try:
@@ -69,15 +68,15 @@ def finished_demo(city: str, seed: int, catalog: str) -> Demo | None:
     return Demo(table, report_path(store, report))
 
 
-def _settings(workspace: Workspace, city: str) -> dict[str, Any]:
-    entry = workspace.city(city)
-    segmenter = workspace.catalog.segmenters[entry.segmenter]
-    training = workspace.catalog.trainings[entry.training]
+def _settings(plan: Plan, city: str) -> dict[str, Any]:
+    entry = plan.city(city)
+    segmenter = plan.segmenter(entry.segmenter)
+    training = plan.training(entry.training)
     return {
         "arms": list(DEMO_ARMS),
         "city": entry.model_dump(mode="json"),
         "segmenter": segmenter.model_dump(mode="json"),
-        "source": workspace.dataset(segmenter.source).model_dump(mode="json"),
+        "source": plan.dataset(segmenter.source).model_dump(mode="json"),
         "training": training.model_dump(mode="json"),
         # The catalog says what differs from these; they may change with a new version of ours.
         "defaults": [

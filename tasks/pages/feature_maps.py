@@ -19,7 +19,7 @@ from tasks.judging.evaluation import rules_of
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import publish_picture
 from tasks.steps.pictures import read_picture, write_png
-from tasks.steps.workspace import open_workspace
+from tasks.steps.plan import Plan
 from tasks.training.arms import ARM_NAMES
 from tasks.training.labelled import StoredLabelled
 from tasks.training.segmenters import stored_segmenter
@@ -48,7 +48,7 @@ def draw_features(
     target: Sequence[ArtifactRef],
     seed: int,
     owner: str,
-    catalog: str,
+    plan: Plan,
 ) -> Made:
     """Embeds features of cells of both domains for every arm, and tells how well they part.
 
@@ -58,17 +58,16 @@ def draw_features(
         target: Labelled shards of the target; their labels are not read.
         seed: Fixes the cells and the embedding.
         owner: The city or transfer.
-        catalog: Path of the catalog.
+        plan: The run's plan.
     """
-    workspace = open_workspace(catalog)
-    torch.set_num_threads(workspace.compute.threads)
-    size = rules_of(workspace, owner).image_size
+    torch.set_num_threads(plan.compute.threads)
+    size = rules_of(plan, owner).image_size
 
     def write(draft: Draft, _key: str) -> None:
-        domains = [StoredLabelled(workspace.store, parts) for parts in (source, target)]
+        domains = [StoredLabelled(plan.open_store(), parts) for parts in (source, target)]
         panels, rows, parted = {}, [], {}
         for arm, ref in segmenters.items():
-            network = on_device(stored_segmenter(workspace, ref)[1], workspace)
+            network = on_device(stored_segmenter(plan, ref)[1], plan)
             features = [
                 sampled_features(network, images, CELLS, seed=seed, image_size=size)
                 for images in domains
@@ -92,7 +91,7 @@ def draw_features(
         )
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "illustration",
         owner,
         inputs={
@@ -106,7 +105,7 @@ def draw_features(
     )
     publish_picture(
         f"features-{owner}",
-        lambda: read_picture(workspace.store, made.ref, "features.png"),
+        lambda: read_picture(plan.open_store(), made.ref, "features.png"),
         f"t-SNE of features of {owner} (orange) and its source (blue)",
     )
     return made

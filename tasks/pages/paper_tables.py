@@ -25,7 +25,7 @@ from tasks.steps.artifact_task import Made, artifact_task, make_once
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown, small_jpeg
 from tasks.steps.errors import InputError
 from tasks.steps.pictures import read_picture
-from tasks.steps.workspace import Workspace, open_workspace
+from tasks.steps.plan import Plan
 from tasks.training.arms import ARM_NAMES
 from tasks.training.trainings import segmenter_of, source_of
 
@@ -140,34 +140,25 @@ def over_seeds(values: Sequence[float]) -> Number:
     return Number(statistics.fmean(known), deviation, len(values))
 
 
-def labelled_cities(catalog: str) -> list[str]:
+def labelled_cities(plan: Plan) -> list[str]:
     """The catalog's cities that can be scored."""
-    cities = open_workspace(catalog).catalog.cities
-    return [name for name, city in cities.items() if city.labels is not None]
+    return [name for name, city in plan.cities.items() if city.labels is not None]
 
 
-def check_wanted(cities: Sequence[str], transfers: Sequence[str], catalog: str) -> None:
+def check_wanted(cities: Sequence[str], transfers: Sequence[str], plan: Plan) -> None:
     """Fails before any work where a city, its labels or a transfer is not there."""
-    workspace = open_workspace(catalog)
     for city in cities:
-        if workspace.city(city).labels is None:
+        if plan.city(city).labels is None:
             raise InputError(f"cities.{city} has no labels in the catalog, so it has no table")
     for transfer in transfers:
-        workspace.transfer(transfer)
+        plan.transfer(transfer)
     if not cities and not transfers:
         raise InputError("the catalog has neither a city with labels nor a transfer to report on")
 
 
-def source_test_split(source: str, catalog: str) -> str | None:
+def source_test_split(source: str, plan: Plan) -> str | None:
     """The split of a data set that its segmenter is scored on; ``None`` where it has none."""
-    return open_workspace(catalog).dataset(source).scored_split
-
-
-def panels_of(owner: str, arms: Sequence[str], seed: int, catalog: str) -> dict[str, ArtifactRef]:
-    """The before/after pictures of arms, as far as they were drawn."""
-    store = open_workspace(catalog).store
-    found = {arm: store.current(f"panels-{arm}-{seed}", owner) for arm in arms}
-    return {arm: ref for arm, ref in found.items() if ref is not None}
+    return plan.dataset(source).scored_split
 
 
 @artifact_task("write the paper's tables", run_name="the paper's tables")
@@ -177,7 +168,7 @@ def write_paper_tables(
     figures: Mapping[str, Figures],
     seeds: Sequence[int],
     folds: int,
-    catalog: str,
+    plan: Plan,
 ) -> Made:
     """Writes `numbers.parquet`, `tables.md` and `tables.html`.
 
@@ -187,9 +178,8 @@ def write_paper_tables(
         figures: By city or transfer.
         seeds: Of the trainings.
         folds: Of the fine-tuned arm of the cities.
-        catalog: Path of the catalog.
+        plan: The run's plan.
     """
-    workspace = open_workspace(catalog)
     inputs = {
         f"evaluation-{owner}-{arm}-{seed}": ref
         for owner, arms in evaluations.items()
@@ -206,25 +196,25 @@ def write_paper_tables(
         inputs |= {f"panels-{owner}-{arm}": ref for arm, ref in shown.panels.items()}
 
     def write(draft: Draft, _key: str) -> None:
-        store = workspace.store
+        store = plan.open_store()
         scored = {
             owner: {
-                arm: _scored(store, owner, _segmenter_of(workspace, owner), arm, refs)
+                arm: _scored(store, owner, _segmenter_of(plan, owner), arm, refs)
                 for arm, refs in arms.items()
             }
             for owner, arms in evaluations.items()
         }
         sources = [
-            _scored(store, workspace.catalog.segmenters[name].source, name, "pretrained", refs)
+            _scored(store, plan.segmenter(name).source, name, "pretrained", refs)
             for name, refs in at_home.items()
         ]
         shares = {owner: read_shares(store, shown.labels) for owner, shown in figures.items()}
         every = [*sources, *(one for arms in scored.values() for one in arms.values())]
-        rows = [row for one in every for row in _rows(workspace, one)]
+        rows = [row for one in every for row in _rows(plan, one)]
         rows += [row for owner in shares for row in _share_rows(owner, shares[owner])]
         table = pa.Table.from_pylist(rows, schema=NUMBERS)
         write_table(draft.path / "numbers.parquet", table, NUMBERS)
-        tables = _tables(workspace, sources, scored, shares, folds)
+        tables = _tables(plan, sources, scored, shares, folds)
         text = "\n".join([_preface(seeds), "", *(table.markdown() for table in tables)])
         (draft.path / "tables.md").write_text(text, encoding="utf-8")
         page = _page(store, tables, figures, seeds)
@@ -232,7 +222,7 @@ def write_paper_tables(
         draft.rows = len(rows)
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "paper_tables",
         OWNER,
         inputs=inputs,
@@ -240,8 +230,8 @@ def write_paper_tables(
         version=PAPER_VERSION,
         write=write,
     )
-    workspace.store.set_current("paper_tables", OWNER, made.ref)
-    _publish(workspace.store, made.ref, seeds)
+    plan.open_store().set_current("paper_tables", OWNER, made.ref)
+    _publish(plan.open_store(), made.ref, seeds)
     return made
 
 
@@ -258,19 +248,19 @@ def _scored(
     return Scored(owner, segmenter, arm, tuple(read_evaluation(store, ref) for ref in refs))
 
 
-def _segmenter_of(workspace: Workspace, owner: str) -> str:
+def _segmenter_of(plan: Plan, owner: str) -> str:
     """The segmenter that a city, or a transfer, adapts."""
-    if owner in workspace.catalog.transfers:
-        return workspace.transfer(owner).segmenter
-    return workspace.city(owner).segmenter
+    if owner in plan.transfers:
+        return plan.transfer(owner).segmenter
+    return plan.city(owner).segmenter
 
 
-def _rows(workspace: Workspace, scored: Scored) -> list[dict[str, Any]]:
-    paper = _papers(workspace, scored)
+def _rows(plan: Plan, scored: Scored) -> list[dict[str, Any]]:
+    paper = _papers(plan, scored)
     first = scored.evaluations[0]
     return [
         {
-            "table": _table_of(workspace, scored.owner),
+            "table": _table_of(plan, scored.owner),
             "owner": scored.owner,
             "segmenter": scored.segmenter,
             "arm": scored.arm,
@@ -303,49 +293,49 @@ def _share_rows(owner: str, shares: Mapping[str, float]) -> list[dict[str, Any]]
     ]
 
 
-def _table_of(workspace: Workspace, owner: str) -> str:
-    if owner in workspace.catalog.transfers:
+def _table_of(plan: Plan, owner: str) -> str:
+    if owner in plan.transfers:
         return "3"
-    return "2" if owner in workspace.catalog.cities else "1"
+    return "2" if owner in plan.cities else "1"
 
 
-def _papers(workspace: Workspace, scored: Scored) -> dict[str, float]:
+def _papers(plan: Plan, scored: Scored) -> dict[str, float]:
     """The paper's numbers for an arm, by quantity; none where it has no such row."""
-    if scored.owner in workspace.catalog.transfers:
-        transfer = workspace.transfer(scored.owner)
-        source = workspace.dataset(workspace.catalog.segmenters[transfer.segmenter].source)
-        target = workspace.dataset(transfer.target)
+    if scored.owner in plan.transfers:
+        transfer = plan.transfer(scored.owner)
+        source = plan.dataset(plan.segmenter(transfer.segmenter).source)
+        target = plan.dataset(transfer.target)
         same = (source.kind, target.kind) == ("synthia", "cityscapes")
         return TABLE_3.get(scored.arm, {}) if same else {}
-    if scored.owner in workspace.catalog.cities:
+    if scored.owner in plan.cities:
         return TABLE_2.get(scored.owner.partition("-")[0], {}).get(scored.arm, {})
     return {MIOU: SOURCE_MIOU}
 
 
 def _tables(
-    workspace: Workspace,
+    plan: Plan,
     sources: Sequence[Scored],
     scored: Mapping[str, Mapping[str, Scored]],
     shares: Mapping[str, Mapping[str, float]],
     folds: int,
 ) -> list[Table]:
-    cities = [owner for owner in scored if owner in workspace.catalog.cities]
-    transfers = [owner for owner in scored if owner in workspace.catalog.transfers]
+    cities = [owner for owner in scored if owner in plan.cities]
+    transfers = [owner for owner in scored if owner in plan.transfers]
     made = []
     if cities:
-        made.append(_table_1(workspace, sources, [scored[city]["pretrained"] for city in cities]))
-        made += [_by_class(workspace, scored[city], f"Table 2: {city}", folds) for city in cities]
-        made.append(_means(workspace, scored, cities))
-    made += [_by_class(workspace, scored[name], f"Table 3: {name}", None) for name in transfers]
+        made.append(_table_1(plan, sources, [scored[city]["pretrained"] for city in cities]))
+        made += [_by_class(plan, scored[city], f"Table 2: {city}", folds) for city in cities]
+        made.append(_means(plan, scored, cities))
+    made += [_by_class(plan, scored[name], f"Table 3: {name}", None) for name in transfers]
     made.append(_shares_table(shares))
     return made
 
 
-def _table_1(workspace: Workspace, sources: Sequence[Scored], cities: Sequence[Scored]) -> Table:
+def _table_1(plan: Plan, sources: Sequence[Scored], cities: Sequence[Scored]) -> Table:
     rows = []
     for name in dict.fromkeys(one.segmenter for one in cities):
         for one in (one for one in [*sources, *cities] if one.segmenter == name):
-            paper = _papers(workspace, one).get(MIOU)
+            paper = _papers(plan, one).get(MIOU)
             images = str(one.evaluations[0].images)
             rows.append((name, one.owner, images, str(one.quantities()[MIOU]), _plain(paper)))
     note = (
@@ -356,9 +346,7 @@ def _table_1(workspace: Workspace, sources: Sequence[Scored], cities: Sequence[S
     return Table("Table 1: a segmenter away from home", note, headings, tuple(rows))
 
 
-def _by_class(
-    workspace: Workspace, arms: Mapping[str, Scored], title: str, folds: int | None
-) -> Table:
+def _by_class(plan: Plan, arms: Mapping[str, Scored], title: str, folds: int | None) -> Table:
     first = next(iter(arms.values())).evaluations[0]
     classes = PROTOCOLS[first.protocol].classes  # type: ignore[index]
     short = {road_class.name: road_class.short for road_class in CLASSES}
@@ -366,7 +354,7 @@ def _by_class(
     for arm, one in arms.items():
         numbers = one.quantities()
         rows.append((ARM_NAMES[arm], *(str(numbers[name]) for name in (*classes, MIOU))))
-        paper = _papers(workspace, one)
+        paper = _papers(plan, one)
         if paper:
             rows.append(("– paper", *(_plain(paper.get(name)) for name in (*classes, MIOU))))
     note = (
@@ -382,9 +370,7 @@ def _by_class(
     return Table(title, note, headings, tuple(rows))
 
 
-def _means(
-    workspace: Workspace, scored: Mapping[str, Mapping[str, Scored]], cities: Sequence[str]
-) -> Table:
+def _means(plan: Plan, scored: Mapping[str, Mapping[str, Scored]], cities: Sequence[str]) -> Table:
     arms = [arm for arm in ARM_NAMES if all(arm in scored[city] for city in cities)]
     rows = []
     for arm in arms:
@@ -392,7 +378,7 @@ def _means(
         # The mean over cities of each seed first: seeds are what varies.
         seeds = zip(*(one.evaluations for one in of_cities), strict=True)
         mean = over_seeds([statistics.fmean(e.miou for e in together) for together in seeds])
-        papers = [_papers(workspace, one).get(MIOU) for one in of_cities]
+        papers = [_papers(plan, one).get(MIOU) for one in of_cities]
         known = [value for value in papers if value is not None]
         paper = statistics.fmean(known) if len(known) == len(papers) else None
         each = (str(one.quantities()[MIOU]) for one in of_cities)
@@ -463,7 +449,7 @@ def _written(size: tuple[int, int] | None) -> str:
     return "their own size" if size is None else f"{size[0]}×{size[1]}"
 
 
-def sources_of(cities: Sequence[str], catalog: str) -> dict[str, str]:
+def sources_of(cities: Sequence[str], plan: Plan) -> dict[str, str]:
     """The source set of each segmenter that the cities adapt, by the segmenter's name."""
-    names = dict.fromkeys(segmenter_of(city, catalog) for city in cities)
-    return {name: source_of(name, catalog) for name in names}
+    names = dict.fromkeys(segmenter_of(city, plan) for city in cities)
+    return {name: source_of(name, plan) for name in names}

@@ -30,7 +30,7 @@ from tasks.steps.dashboard import (
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
 from tasks.steps.pictures import read_picture
-from tasks.steps.workspace import Workspace, open_workspace
+from tasks.steps.plan import Plan
 from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS
 
 REPORT_VERSION = "3"
@@ -39,23 +39,30 @@ PICTURE_BYTES = 600_000
 
 
 @artifact_task("write report", run_name="report of {city}, seed {seed}")
-def write_report(city: str, seed: int, catalog: str) -> Made:
-    """Writes `report.html` from what the store has for a city now."""
-    workspace = open_workspace(catalog)
-    parts = _report_parts(workspace, city, seed)
+def write_report(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: Plan) -> Made:
+    """Writes `report.html` from priors, evaluations and what they rest on, by role.
+
+    Args:
+        parts: `imagery`, `pairs`, `static_prior`, `prior_figure`, `prior_quality` (of simulated
+            cities), and of each arm `evaluation-ARM`, `segmenter-ARM` and `panels-ARM`; of
+            "pretrained" the first alone.
+        city: The city.
+        seed: Of the trainings.
+        plan: The run's plan.
+    """
 
     def write(draft: Draft, _key: str) -> None:
-        html = _render(workspace, city, seed, parts)
+        html = _render(plan, city, seed, parts)
         (draft.path / "report.html").write_text(html, encoding="utf-8")
-        page = render_credits(city, Imagery(workspace.store, parts["imagery"]))
+        page = render_credits(city, Imagery(plan.open_store(), parts["imagery"]))
         (draft.path / "credits.html").write_text(page, encoding="utf-8")
         lineage = {role: ref.to_dict() for role, ref in parts.items()}
         (draft.path / "parts.json").write_text(json.dumps(lineage, indent=2), encoding="utf-8")
-        table = score_table(_evaluations(parts), catalog)
+        table = score_table(_evaluations(parts), plan)
         (draft.path / "table.txt").write_text(table + "\n", encoding="utf-8")
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "report",
         city,
         inputs=parts,
@@ -63,9 +70,9 @@ def write_report(city: str, seed: int, catalog: str) -> Made:
         version=REPORT_VERSION,
         write=write,
     )
-    workspace.store.set_current(f"report-{seed}", city, made.ref)
-    _publish(workspace.store, made.ref, parts, city)
-    publish_lineage(f"report-{city}-lineage", workspace.store, made.ref, f"Report of {city}")
+    plan.open_store().set_current(f"report-{seed}", city, made.ref)
+    _publish(plan.open_store(), made.ref, parts, city)
+    publish_lineage(f"report-{city}-lineage", plan.open_store(), made.ref, f"Report of {city}")
     return made
 
 
@@ -122,10 +129,10 @@ def report_parts_of(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
     return {role: ArtifactRef.from_dict(values) for role, values in content.items()}
 
 
-def _report_parts(workspace: Workspace, city: str, seed: int) -> dict[str, ArtifactRef]:
+def report_parts(city: str, seed: int, plan: Plan) -> dict[str, ArtifactRef]:
     """The current artifacts that a report shows; `InputError` says what is missing."""
-    workspace.city(city)
-    store = workspace.store
+    plan.city(city)
+    store = plan.open_store()
     wanted = {
         "imagery": "imagery",
         "pairs": "pairs",
@@ -163,9 +170,9 @@ def _shown_arm(parts: Mapping[str, ArtifactRef]) -> str | None:
     return drawn[-1] if drawn else None
 
 
-def _render(workspace: Workspace, city: str, seed: int, parts: dict[str, ArtifactRef]) -> str:
-    store = workspace.store
-    entry = workspace.city(city)
+def _render(plan: Plan, city: str, seed: int, parts: Mapping[str, ArtifactRef]) -> str:
+    store = plan.open_store()
+    entry = plan.city(city)
     scored = {arm: read_evaluation(store, ref) for arm, ref in _evaluations(parts).items()}
     panel_arm = _shown_arm(parts)
     quality = parts.get("prior_quality")
@@ -174,7 +181,7 @@ def _render(workspace: Workspace, city: str, seed: int, parts: dict[str, Artifac
     prior_summary = store.manifest(parts["static_prior"]).summary
     return environment.from_string(template).render(
         city=city,
-        source=workspace.catalog.segmenters[entry.segmenter].source,
+        source=plan.segmenter(entry.segmenter).source,
         seed=seed,
         images=scored["pretrained"].images,
         protocol=scored["pretrained"].protocol,

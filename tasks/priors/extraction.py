@@ -28,9 +28,9 @@ from tasks.steps.errors import InputError, check_failures
 from tasks.steps.imagery import Imagery
 from tasks.steps.parallel import in_parallel
 from tasks.steps.pictures import read_picture, write_png
+from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, OK, PAIRS, STATIC_PRIOR
 from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
-from tasks.steps.workspace import Workspace, open_workspace
 
 PRIOR_VERSION = (
     f"2-matching.{MATCHING_VERSION}-superpixels.{superpixels_module.ALGORITHM_VERSION}"
@@ -118,26 +118,9 @@ def superpixels_of(image: npt.NDArray[np.uint8], settings: PriorSettings) -> npt
     return np.asarray(enlarged, dtype=np.int32)
 
 
-def current_pairs(workspace: Workspace, city: str) -> tuple[ArtifactRef, ArtifactRef]:
-    """The `imagery` and `pairs` that the last harvest of a city left."""
-    workspace.city(city)
-    imagery = workspace.store.current("imagery", city)
-    pairs = workspace.store.current("pairs", city)
-    if imagery is None or pairs is None:
-        raise InputError(
-            f"{city} has no harvested pairs in this store: run `crosscity harvest {city}` first"
-        )
-    return imagery, pairs
-
-
-def harvested(city: str, catalog: str) -> tuple[ArtifactRef, ArtifactRef]:
-    """`current_pairs` of a catalog, for flows."""
-    return current_pairs(open_workspace(catalog), city)
-
-
-def extracted(pairs: ArtifactRef, city: str, catalog: str) -> ArtifactRef:
+def extracted(pairs: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
     """The `static_prior` that was made of these pairs."""
-    store = open_workspace(catalog).store
+    store = plan.open_store()
     found = store.current("static_prior", city)
     if found is None:
         raise InputError(f"{city} has no static priors yet: run `crosscity priors {city}` first")
@@ -149,34 +132,30 @@ def extracted(pairs: ArtifactRef, city: str, catalog: str) -> ArtifactRef:
     return found
 
 
-def prior_parts(pairs: ArtifactRef, city: str, catalog: str) -> list[int]:
+def prior_parts(pairs: ArtifactRef, city: str, plan: Plan) -> list[int]:
     """The shards in which a city's priors are extracted."""
-    workspace = open_workspace(catalog)
-    count = len(_training_pairs(workspace, pairs))
-    return list(range(-(-count // workspace.city(city).pairs_per_part)))
+    count = len(_training_pairs(plan, pairs))
+    return list(range(-(-count // plan.city(city).pairs_per_part)))
 
 
 @artifact_task("extract priors", run_name="extract priors of {city}, part {part}")
-def prior_part(
-    imagery: ArtifactRef, pairs: ArtifactRef, part: int, city: str, catalog: str
-) -> Made:
+def prior_part(imagery: ArtifactRef, pairs: ArtifactRef, part: int, city: str, plan: Plan) -> Made:
     """Extracts the priors of one shard of pairs; a pair that fails becomes rows that say why."""
-    workspace = open_workspace(catalog)
-    entry = workspace.city(city)
+    entry = plan.city(city)
     size = entry.pairs_per_part
-    rows = _training_pairs(workspace, pairs)
+    rows = _training_pairs(plan, pairs)
     wanted = rows[part * size : (part + 1) * size]
 
     def write(draft: Draft, _key: str) -> None:
-        images = Imagery(workspace.store, imagery)
+        images = Imagery(plan.open_store(), imagery)
         started = time.monotonic()
 
         def extract(pair: Row) -> list[Row]:
-            made = _prior_rows(images, pair, entry.prior, workspace.compute.device)
+            made = _prior_rows(images, pair, entry.prior, plan.compute.device)
             progress.advance(f"priors {city}", 1, len(rows))
             return made
 
-        made_rows = in_parallel(extract, wanted, workers=workspace.compute.workers)
+        made_rows = in_parallel(extract, wanted, workers=plan.compute.workers)
         done = [row for rows_of_pair in made_rows for row in rows_of_pair]
         write_rows(draft, part_name(part), done, STATIC_PRIOR)
         draft.summary = {
@@ -187,7 +166,7 @@ def prior_part(
         }
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "static_prior_part",
         city,
         inputs={"imagery": imagery, "pairs": pairs},
@@ -201,10 +180,9 @@ def prior_part(
 
 
 @artifact_task("join priors", run_name="join priors of {city}")
-def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, catalog: str) -> Made:
+def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, plan: Plan) -> Made:
     """Joins the shards to the city's `static_prior`, and marks it as current."""
-    workspace = open_workspace(catalog)
-    store = workspace.store
+    store = plan.open_store()
     rows = [
         row
         for number, ref in enumerate(parts)
@@ -214,7 +192,7 @@ def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, cat
     if failed:
         counted = [{"reason": reason, "images": count} for reason, count in failed.items()]
         publish_table(f"failed-priors-{city}", counted, "Pairs that failed, by reason")
-    check_failures("priors", failed, len(rows), workspace.city(city).failure_limit)
+    check_failures("priors", failed, len(rows), plan.city(city).failure_limit)
     fractions = [row["static_fraction"] for row in rows if row["status"] == OK]
 
     def write(draft: Draft, _key: str) -> None:
@@ -251,14 +229,13 @@ def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, cat
 
 
 @artifact_task("illustrate prior", run_name="illustrate the prior of {city}")
-def illustrate_prior(imagery: ArtifactRef, pairs: ArtifactRef, city: str, catalog: str) -> Made:
+def illustrate_prior(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> Made:
     """Draws the paper's Fig. 4 for the first training pair that can be matched."""
-    workspace = open_workspace(catalog)
-    settings = workspace.city(city).prior
+    settings = plan.city(city).prior
 
     def write(draft: Draft, _key: str) -> None:
-        images = Imagery(workspace.store, imagery)
-        for pair in _training_pairs(workspace, pairs):
+        images = Imagery(plan.open_store(), imagery)
+        for pair in _training_pairs(plan, pairs):
             first, second = images.read(pair["image_a"]), images.read(pair["image_b"])
             try:
                 prior = extract_prior(first, second, settings)
@@ -271,7 +248,7 @@ def illustrate_prior(imagery: ArtifactRef, pairs: ArtifactRef, city: str, catalo
         raise InputError(f"no pair of {city} can be matched")
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "illustration",
         city,
         inputs={"imagery": imagery, "pairs": pairs},
@@ -279,25 +256,24 @@ def illustrate_prior(imagery: ArtifactRef, pairs: ArtifactRef, city: str, catalo
         version=PRIOR_VERSION,
         write=write,
     )
-    workspace.store.set_current("figure-prior", city, made.ref)
+    plan.open_store().set_current("figure-prior", city, made.ref)
     publish_picture(
         f"prior-{city}",
-        lambda: read_picture(workspace.store, made.ref, "prior.png"),
+        lambda: read_picture(plan.open_store(), made.ref, "prior.png"),
         f"A pair of {city}, its matches, superpixels and static prior",
     )
     return made
 
 
-def static_prior_rows(workspace: Workspace, priors: ArtifactRef) -> list[Row]:
+def static_prior_rows(plan: Plan, priors: ArtifactRef) -> list[Row]:
     """All rows of a `static_prior` artifact."""
-    names = sorted(
-        name for name in workspace.store.manifest(priors).files if name.startswith("part-")
-    )
-    return [row for name in names for row in read_rows(workspace.store, priors, name, STATIC_PRIOR)]
+    store = plan.open_store()
+    names = sorted(name for name in store.manifest(priors).files if name.startswith("part-"))
+    return [row for name in names for row in read_rows(store, priors, name, STATIC_PRIOR)]
 
 
-def _training_pairs(workspace: Workspace, pairs: ArtifactRef) -> list[Row]:
-    rows = read_rows(workspace.store, pairs, "pairs.parquet", PAIRS)
+def _training_pairs(plan: Plan, pairs: ArtifactRef) -> list[Row]:
+    rows = read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS)
     return [row for row in rows if row["split"] == "train"]
 
 

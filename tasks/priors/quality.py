@@ -17,9 +17,9 @@ from tasks.steps.artifact_task import Made, artifact_task, make_once
 from tasks.steps.dashboard import only_shown, publish_table
 from tasks.steps.errors import InputError
 from tasks.steps.parallel import in_parallel
+from tasks.steps.plan import Plan
 from tasks.steps.schemas import OK
 from tasks.steps.tables import Row
-from tasks.steps.workspace import Workspace, open_workspace
 
 QUALITY_VERSION = f"1-simulation.{SIMULATION_VERSION}"
 MAX_IMAGES = 100
@@ -64,22 +64,21 @@ def prior_quality(
 
 
 @artifact_task("measure priors", run_name="measure the priors of {city}")
-def measure_priors(priors: ArtifactRef, city: str, catalog: str) -> Made:
+def measure_priors(priors: ArtifactRef, city: str, plan: Plan) -> Made:
     """Precision and recall of a simulated city's priors."""
-    workspace = open_workspace(catalog)
-    if workspace.city(city).provider.kind != "simulated":
+    if plan.city(city).provider.kind != "simulated":
         raise InputError(f"{city} is not simulated, so there are no exact masks to compare with")
 
     def write(draft: Draft, _key: str) -> None:
-        rows = [row for row in static_prior_rows(workspace, priors) if row["status"] == OK]
+        rows = [row for row in static_prior_rows(plan, priors) if row["status"] == OK]
         chosen = np.linspace(0, len(rows) - 1, min(MAX_IMAGES, len(rows))).round().astype(int)
-        measured = _measure(workspace, city, [rows[index] for index in chosen.tolist()])
+        measured = _measure(plan, city, [rows[index] for index in chosen.tolist()])
         (draft.path / "quality.json").write_text(
             json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8"
         )
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "prior_quality",
         city,
         inputs={"static_prior": priors},
@@ -87,8 +86,8 @@ def measure_priors(priors: ArtifactRef, city: str, catalog: str) -> Made:
         version=QUALITY_VERSION,
         write=write,
     )
-    workspace.store.set_current("prior_quality", city, made.ref)
-    _publish(workspace.store, made.ref, city)
+    plan.open_store().set_current("prior_quality", city, made.ref)
+    _publish(plan.open_store(), made.ref, city)
     return made
 
 
@@ -111,18 +110,18 @@ def read_quality(store: Store, ref: ArtifactRef) -> PriorQuality:
     return PriorQuality(**json.loads(store.path(ref, "quality.json").read_text(encoding="utf-8")))
 
 
-def exact_masks_known(city: str, catalog: str) -> bool:
+def exact_masks_known(city: str, plan: Plan) -> bool:
     """Whether a city is simulated, so that its exact masks can be had for comparison."""
-    return open_workspace(catalog).city(city).provider.kind == "simulated"
+    return plan.city(city).provider.kind == "simulated"
 
 
-def _measure(workspace: Workspace, city: str, rows: list[Row]) -> PriorQuality:
-    provider = simulated_street_view(workspace, city)
+def _measure(plan: Plan, city: str, rows: list[Row]) -> PriorQuality:
+    provider = simulated_street_view(plan, city)
     captures = {capture.image_id: capture for capture in provider.captures()}
 
     def truth(row: Row) -> npt.NDArray[np.bool_]:
         static: npt.NDArray[np.bool_] = provider.ground_truth(captures[row["image_id"]]).static
         return static
 
-    truths = in_parallel(truth, rows, workers=workspace.compute.workers)
+    truths = in_parallel(truth, rows, workers=plan.compute.workers)
     return prior_quality([decode_mask_png(row["mask"], row["image_id"]) for row in rows], truths)

@@ -26,7 +26,7 @@ from adapters.store import Store
 from crosscity.adaptation import Training, TrainingState, keep_freed_memory
 from tasks.steps import progress
 from tasks.steps.errors import InputError
-from tasks.steps.workspace import Workspace
+from tasks.steps.plan import Plan
 
 CHECKPOINT: Final = "checkpoint.safetensors"
 """Model, discriminators, optimisers, λ and sampler position (the step, on which both depend, as do
@@ -80,7 +80,7 @@ class Measured:
 
 def run_resumably(
     training: Training,
-    workspace: Workspace,
+    plan: Plan,
     place: Place,
     *,
     every: int,
@@ -93,7 +93,7 @@ def run_resumably(
 
     Args:
         training: A training at its first step.
-        workspace: Gives the store and the machine's threads.
+        plan: Gives the store and the machine's threads.
         place: Where the checkpoints go.
         every: Steps between checkpoints: what a kill can lose.
         measured: Is told speed and memory.
@@ -105,10 +105,10 @@ def run_resumably(
     Raises:
         InputError: The checkpoint is of another training.
     """
-    torch.set_num_threads(workspace.compute.threads)
+    torch.set_num_threads(plan.compute.threads)
     if training.device.type == "cpu":
         keep_freed_memory()
-    history = _restore(training, workspace.store, place)
+    history = _restore(training, plan.open_store(), place)
     is_first = training.engine.rank == 0
     progress.advance(place.stage, training.step, training.total_steps)
     with _termination() as asked:
@@ -118,7 +118,7 @@ def run_resumably(
             while training.step < ends and not _anyone(training, asked):
                 history += timed_step(training)
             if is_first and training.step > before:
-                _save(training, history, workspace.store, place)
+                _save(training, history, plan.open_store(), place)
             if measured is not None and training.step > before:
                 measured.intervals.append(clock.read(history[before:]))
             progress.advance(place.stage, training.step - before, training.total_steps)
@@ -127,7 +127,7 @@ def run_resumably(
     if not training.finished:
         os.kill(os.getpid(), signal.SIGTERM)
         # Who ignores the signal wants no end: the rest is trained after all.
-        return run_resumably(training, workspace, place, every=every, measured=measured)
+        return run_resumably(training, plan, place, every=every, measured=measured)
     return history
 
 

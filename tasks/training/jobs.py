@@ -27,7 +27,7 @@ from crosscity.adaptation import (
 )
 from crosscity.segmenters import Segmenter, load_weights
 from tasks.steps.errors import InputError
-from tasks.steps.workspace import Workspace, open_workspace
+from tasks.steps.plan import Plan
 from tasks.training.checkpoints import CHECKPOINT, Measured, Place, run_resumably
 from tasks.training.labelled import StoredLabelled, StoredUnlabelled
 from tasks.training.segmenters import (
@@ -52,9 +52,9 @@ class PairTargets:
     pairs: ArtifactRef
     priors: ArtifactRef | None
 
-    def open(self, workspace: Workspace, size: tuple[int, int] | None) -> TargetImages:
+    def open(self, plan: Plan, size: tuple[int, int] | None) -> TargetImages:
         """The images, ready to be read."""
-        return StoredTargets(workspace, self.imagery, self.pairs, self.priors, size=size)
+        return StoredTargets(plan, self.imagery, self.pairs, self.priors, size=size)
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class SetTargets:
 
     parts: tuple[ArtifactRef, ...]
 
-    def open(self, workspace: Workspace, size: tuple[int, int] | None) -> TargetImages:
+    def open(self, plan: Plan, size: tuple[int, int] | None) -> TargetImages:
         """The images, ready to be read."""
-        return StoredUnlabelled(workspace.store, self.parts, size=size)
+        return StoredUnlabelled(plan.open_store(), self.parts, size=size)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Job:
         source: Labelled shards.
         settings: Of the training; their class says which it is.
         seed: Of the training.
-        catalog: Path of the catalog.
+        plan: The run's plan; the processes of a training get it with the job.
         place: Of the checkpoints.
         every: Steps between checkpoints.
         image_size: (height, width) at which images go through the network, or their own.
@@ -89,7 +89,7 @@ class Job:
     source: tuple[ArtifactRef, ...]
     settings: PretrainingSettings | FineTuningSettings | AdaptationSettings
     seed: int
-    catalog: str
+    plan: Plan
     place: Place
     every: int
     image_size: tuple[int, int] | None = None
@@ -114,16 +114,17 @@ class Trained:
     summary: dict[str, Any]
 
 
-def carry_out(job: Job, workspace: Workspace) -> Trained:
+def carry_out(job: Job) -> Trained:
     """Trains on the devices of the compute profile, from the last checkpoint to the end.
 
     Raises:
         InputError: The machine has no such device, or the job does not fit its inputs.
     """
-    compute = workspace.compute
+    plan = job.plan
+    compute = plan.compute
     if compute.devices == 1:
-        training, model = _opened(_engine(workspace), job, workspace)
-        history, summary = _run(training, job, workspace)
+        training, model = _opened(_engine(plan), job)
+        history, summary = _run(training, job)
         return Trained(model, training.segmenter, history, summary)
     check_device(compute.device)
     try:
@@ -139,8 +140,8 @@ def carry_out(job: Job, workspace: Workspace) -> Trained:
         if told:
             raise InputError(told[-1]) from None
         raise
-    model, segmenter = _start(job, workspace)
-    _load_checkpoint(segmenter, workspace.store, job.place)
+    model, segmenter = _start(job)
+    _load_checkpoint(segmenter, plan.open_store(), job.place)
     return Trained(model, segmenter, history, summary)
 
 
@@ -156,9 +157,9 @@ def check_device(device: str) -> None:
         ) from None
 
 
-def where(workspace: Workspace) -> dict[str, Any]:
+def where(plan: Plan) -> dict[str, Any]:
     """What of the compute profile changes the weights that come out; nothing for one in fp32."""
-    compute = workspace.compute
+    compute = plan.compute
     parameters: dict[str, Any] = {}
     if compute.devices > 1:
         parameters["ranks"] = compute.devices
@@ -168,17 +169,14 @@ def where(workspace: Workspace) -> dict[str, Any]:
 
 
 def _in_a_process(engine: Engine, job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    workspace = open_workspace(job.catalog)
-    training, _ = _opened(engine, job, workspace)
-    return _run(training, job, workspace)
+    training, _ = _opened(engine, job)
+    return _run(training, job)
 
 
-def _run(
-    training: Training, job: Job, workspace: Workspace
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _run(training: Training, job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     measured = Measured()
     try:
-        history = run_resumably(training, workspace, job.place, every=job.every, measured=measured)
+        history = run_resumably(training, job.plan, job.place, every=job.every, measured=measured)
     except ValueError as error:
         # What the science says of settings, data and memory is for whoever wrote the catalog.
         raise InputError(f"{job.place.stage}: {error}") from error
@@ -192,18 +190,18 @@ def _run(
     return history, summary
 
 
-def _opened(engine: Engine, job: Job, workspace: Workspace) -> tuple[Training, dict[str, Any]]:
-    model, segmenter = _start(job, workspace)
+def _opened(engine: Engine, job: Job) -> tuple[Training, dict[str, Any]]:
+    model, segmenter = _start(job)
     source = StoredLabelled(
-        workspace.store,
+        job.plan.open_store(),
         job.source,
         size=job.image_size,
         chosen=job.chosen,
         class_names=segmenter.class_names,
     )
-    shared: dict[str, Any] = {"engine": engine, "readers": _readers(workspace)}
+    shared: dict[str, Any] = {"engine": engine, "readers": _readers(job.plan)}
     try:
-        return _training(job, workspace, segmenter, source, shared), model
+        return _training(job, segmenter, source, shared), model
     except InputError:
         raise
     except torch.OutOfMemoryError as error:
@@ -218,7 +216,6 @@ def _opened(engine: Engine, job: Job, workspace: Workspace) -> tuple[Training, d
 
 def _training(
     job: Job,
-    workspace: Workspace,
     segmenter: Segmenter,
     source: StoredLabelled,
     shared: Mapping[str, Any],
@@ -229,27 +226,27 @@ def _training(
         return FineTuning(segmenter, source, job.settings, job.seed, **shared)
     if job.target is None:
         raise InputError("an adaptation needs images of the target")
-    target = job.target.open(workspace, job.image_size)
+    target = job.target.open(job.plan, job.image_size)
     return Adaptation(segmenter, source, target, job.settings, job.seed, **shared)
 
 
-def _readers(workspace: Workspace) -> int:
+def _readers(plan: Plan) -> int:
     """Threads that read ahead: worth it where the device leaves the processor free."""
-    compute = workspace.compute
+    compute = plan.compute
     on_cpu = torch.device(compute.device).type == "cpu"
     return 0 if on_cpu else max(1, compute.workers // compute.devices)
 
 
-def _engine(workspace: Workspace) -> Engine:
-    check_device(workspace.compute.device)
-    return open_engine(workspace.compute.device, workspace.compute.precision)
+def _engine(plan: Plan) -> Engine:
+    check_device(plan.compute.device)
+    return open_engine(plan.compute.device, plan.compute.precision)
 
 
-def _start(job: Job, workspace: Workspace) -> tuple[dict[str, Any], Segmenter]:
+def _start(job: Job) -> tuple[dict[str, Any], Segmenter]:
     if isinstance(job.start, str):
-        starting = starting_segmenter(workspace, job.start, job.seed)
+        starting = starting_segmenter(job.plan, job.start, job.seed)
         return starting.model, starting.segmenter
-    return stored_segmenter(workspace, job.start)
+    return stored_segmenter(job.plan, job.start)
 
 
 def _load_checkpoint(segmenter: Segmenter, store: Store, place: Place) -> None:

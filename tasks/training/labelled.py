@@ -30,10 +30,10 @@ from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, make_once
 from tasks.steps.errors import InputError, check_failures
 from tasks.steps.parallel import in_parallel
+from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, LABELLED, OK, PAIRS
 from tasks.steps.stacking import stacked
 from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
-from tasks.steps.workspace import Workspace, open_workspace
 
 LABELLED_VERSION = f"2-simulation.{SIMULATION_VERSION}"
 PART_SIZE = 100
@@ -42,34 +42,30 @@ FAILURE_LIMIT = 0.05
 """Of a labelled set; a set with more broken images than that is not the set that was meant."""
 
 
-def labelled_parts(owner: str, split: str, pairs: ArtifactRef | None, catalog: str) -> list[int]:
+def labelled_parts(owner: str, split: str, pairs: ArtifactRef | None, plan: Plan) -> list[int]:
     """The shards in which a split is read.
 
     Args:
         owner: A data set or a city of the catalog.
         split: "train", "val" or "test"; of a city, "train" is what fine-tuning may use.
         pairs: The city's pairs, which say where its test places are; ``None`` for a data set.
-        catalog: Path of the catalog.
+        plan: The run's plan.
     """
-    workspace = open_workspace(catalog)
-    samples = labelled_set(workspace, owner, pairs).samples(split)
+    samples = labelled_set(plan, owner, pairs).samples(split)
     if not samples:
         raise InputError(f"{owner} has no labelled images in its split {split!r}")
     return list(range(-(-len(samples) // PART_SIZE)))
 
 
 @artifact_task("read labelled images", run_name="labelled images of {owner}, {split}, part {part}")
-def labelled_part(
-    owner: str, split: str, pairs: ArtifactRef | None, part: int, catalog: str
-) -> Made:
+def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, plan: Plan) -> Made:
     """Reads (or renders) one shard of labelled images into the store.
 
     Images of a data set with an `image_size` are stored at that size, and so are the labels of
     "train". Labels of other splits keep their own size: they are what is scored on.
     """
-    workspace = open_workspace(catalog)
-    source = labelled_set(workspace, owner, pairs)
-    size = _stored_size(workspace, owner)
+    source = labelled_set(plan, owner, pairs)
+    size = _stored_size(plan, owner)
 
     def read(sample: str) -> Row:
         found = source.read(sample)
@@ -79,35 +75,34 @@ def labelled_part(
             "labels": encode_label_png(labels),
         }
 
-    return _part("labelled", workspace, owner, split, source, source.samples(split), part, read)
+    return _part("labelled", plan, owner, split, source, source.samples(split), part, read)
 
 
-def unlabelled_parts(owner: str, split: str, catalog: str) -> list[int]:
+def unlabelled_parts(owner: str, split: str, plan: Plan) -> list[int]:
     """The shards in which the images of a data set's split are read for adapting to them."""
-    samples = labelled_set(open_workspace(catalog), owner, None).unlabelled(split)
+    samples = labelled_set(plan, owner, None).unlabelled(split)
     if not samples:
         raise InputError(f"{owner} has no images in its split {split!r} to adapt to")
     return list(range(-(-len(samples) // PART_SIZE)))
 
 
 @artifact_task("read target images", run_name="images of {owner}, {split}, part {part}")
-def unlabelled_part(owner: str, split: str, part: int, catalog: str) -> Made:
+def unlabelled_part(owner: str, split: str, part: int, plan: Plan) -> Made:
     """Reads one shard of images into the store; no label file is opened."""
-    workspace = open_workspace(catalog)
-    source = labelled_set(workspace, owner, None)
-    size = _stored_size(workspace, owner)
+    source = labelled_set(plan, owner, None)
+    size = _stored_size(plan, owner)
 
     def read(sample: str) -> Row:
         image = encode_png(resized_image(source.read_image(sample), size))
         return {"image": image, "labels": None}
 
     samples = source.unlabelled(split)
-    return _part("unlabelled", workspace, owner, split, source, samples, part, read)
+    return _part("unlabelled", plan, owner, split, source, samples, part, read)
 
 
 def _part(
     kind: str,
-    workspace: Workspace,
+    plan: Plan,
     owner: str,
     split: str,
     source: LabelledDataset,
@@ -124,14 +119,14 @@ def _part(
             progress.advance(stage, 1, len(samples))
             return made
 
-        rows = in_parallel(row, wanted, workers=workspace.compute.workers)
+        rows = in_parallel(row, wanted, workers=plan.compute.workers)
         failed = failures(rows)
         check_failures("labelled images", failed, len(rows), FAILURE_LIMIT)
         write_rows(draft, part_name(part), rows, LABELLED)
         draft.summary = {"failures": failed}
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         kind,
         owner,
         inputs={},
@@ -139,7 +134,7 @@ def _part(
             "split": split,
             "part": part,
             "samples": list(wanted),
-            **_identity(workspace, owner, source, wanted),
+            **_identity(plan, owner, source, wanted),
         },
         version=LABELLED_VERSION,
         write=write,
@@ -149,21 +144,21 @@ def _part(
     return made
 
 
-def labelled_set(workspace: Workspace, owner: str, pairs: ArtifactRef | None) -> LabelledDataset:
+def labelled_set(plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledDataset:
     """The labelled set of a data set or a city of the catalog."""
-    if owner in workspace.catalog.datasets:
-        return workspace.dataset(owner).open(DatasetSite(owner, workspace.root))
-    city = workspace.city(owner)
+    if owner in plan.datasets:
+        return plan.dataset(owner).open(DatasetSite(owner, plan.root))
+    city = plan.city(owner)
     if city.labels is None:
         raise InputError(
             f"cities.{owner} has no labels in the catalog, so nothing can be scored there"
         )
     if not isinstance(city.labels, SimulatedLabels):
-        root = workspace.folder(city.labels.root, key=f"cities.{owner}.labels.root")
+        root = plan.folder(city.labels.root, key=f"cities.{owner}.labels.root")
         return CrossCityDataset(root, city.labels.city or owner)
     if not isinstance(city.provider, SimulatedProvider) or pairs is None:
         raise InputError(f"cities.{owner}: simulated labels need the simulated provider")
-    places = _places_by_split(workspace.store, pairs)
+    places = _places_by_split(plan.open_store(), pairs)
     return SimulatedDataset(
         city.provider.style,
         seed=city.seed,
@@ -305,18 +300,18 @@ class GoodRows:
         return str(self._tables[table]["sample"][row].as_py())
 
 
-def _stored_size(workspace: Workspace, owner: str) -> tuple[int, int] | None:
-    entry = workspace.catalog.datasets.get(owner)
+def _stored_size(plan: Plan, owner: str) -> tuple[int, int] | None:
+    entry = plan.datasets.get(owner)
     return None if entry is None else entry.stored_size
 
 
 def _identity(
-    workspace: Workspace, owner: str, source: LabelledDataset, samples: Sequence[str]
+    plan: Plan, owner: str, source: LabelledDataset, samples: Sequence[str]
 ) -> dict[str, object]:
     """What, beside its id, determines a sample's pixels."""
-    if owner in workspace.catalog.datasets:
-        return workspace.dataset(owner).identity(source, samples)
-    city = workspace.city(owner)
+    if owner in plan.datasets:
+        return plan.dataset(owner).identity(source, samples)
+    city = plan.city(owner)
     files = {} if city.provider.kind == "simulated" else {"files": source.revision(samples)}
     return {
         "provider": city.provider.model_dump(include={"kind", "style", "city"}),

@@ -22,7 +22,7 @@ from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, build_segmente
 from crosscity.segmenters.base import ROAD_CLASS_NAMES
 from crosscity.segmenters.hugging_face import IMAGENET_MEAN, IMAGENET_STD, transformers_library
 from tasks.steps.errors import InputError
-from tasks.steps.workspace import Workspace
+from tasks.steps.plan import Plan
 from tasks.training.stored_networks import (
     DESCRIPTION,
     HUB_PREFIX,
@@ -55,31 +55,31 @@ class Starting:
     is_trained: bool = False
 
 
-def starting_segmenter(workspace: Workspace, name: str, seed: int) -> Starting:
+def starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
     """The segmenter of a catalog entry before pre-training.
 
     Args:
-        workspace: Gives the catalog.
+        plan: Gives the catalog.
         name: A segmenter of the catalog.
         seed: Fixes the weights that are random.
 
     Raises:
         InputError: The entry describes no network, or its weights do not fit.
     """
-    entry = workspace.catalog.segmenters[name]
+    entry = plan.segmenter(name)
     architecture = f"python:{entry.python}" if entry.python else str(entry.architecture)
     if architecture.startswith(HUB_PREFIX):
-        return _of_the_hub(workspace, name, entry, architecture.removeprefix(HUB_PREFIX), seed)
+        return _of_the_hub(plan, name, entry, architecture.removeprefix(HUB_PREFIX), seed)
     model = {"architecture": architecture, "options": entry.options}
     segmenter = fresh_segmenter(model, seed)
     made_of: dict[str, Any] = {}
     if entry.weights is not None:
-        path = _weight_file(workspace, entry.weights, f"segmenters.{name}.weights")
+        path = _weight_file(plan, entry.weights, f"segmenters.{name}.weights")
         load_checked(segmenter, path)
         made_of["weights_sha256"] = file_digest(path)
     if entry.backbone_weights is not None:
         key = f"segmenters.{name}.backbone_weights"
-        path = _weight_file(workspace, entry.backbone_weights, key)
+        path = _weight_file(plan, entry.backbone_weights, key)
         try:
             segmenter.load_backbone(read_tensors(path))
         except ValueError as error:
@@ -109,10 +109,10 @@ def write_segmenter(draft: Draft, segmenter: Segmenter, model: Mapping[str, Any]
     )
 
 
-def stored_segmenter(workspace: Workspace, ref: ArtifactRef) -> tuple[dict[str, Any], Segmenter]:
-    """`read_segmenter` with the networks that the workspace's catalog names."""
-    networks = CatalogNetworks.of(workspace.catalog.segmenters.values(), workspace.root)
-    return read_segmenter(workspace.store, ref, networks)
+def stored_segmenter(plan: Plan, ref: ArtifactRef) -> tuple[dict[str, Any], Segmenter]:
+    """`read_segmenter` with the networks that the plan's catalog names."""
+    networks = CatalogNetworks.of(plan.segmenters.values(), plan.root)
+    return read_segmenter(plan.open_store(), ref, networks)
 
 
 def read_segmenter(
@@ -194,10 +194,10 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _weight_file(workspace: Workspace, given: str, key: str) -> Path:
+def _weight_file(plan: Plan, given: str, key: str) -> Path:
     """The weight file that an entry names, on disk or in an installed package."""
     if not given.startswith(PACKAGE_PREFIX):
-        return workspace.folder(given, key=key)
+        return plan.folder(given, key=key)
     package, _, inside = given.removeprefix(PACKAGE_PREFIX).strip().partition("/")
     if not package.isidentifier() or not inside or ".." in Path(inside).parts:
         raise InputError(
@@ -214,7 +214,7 @@ def _weight_file(workspace: Workspace, given: str, key: str) -> Path:
 
 
 def _of_the_hub(
-    workspace: Workspace, name: str, entry: SegmenterEntry, reference: str, seed: int
+    plan: Plan, name: str, entry: SegmenterEntry, reference: str, seed: int
 ) -> Starting:
     """A network of transformers with its weights, its labels mapped to ours."""
     options = dict(entry.options)
@@ -227,7 +227,7 @@ def _of_the_hub(
             f"segmenters.{name}.options has {sorted(options)[0]!r}; a network of Hugging Face "
             "takes class_names, labels, new_classifier and revision"
         )
-    folder = workspace.root / reference
+    folder = plan.root / reference
     place = str(folder) if folder.is_dir() else reference
     try:
         theirs, mean, std = _from_hub(place, revision)

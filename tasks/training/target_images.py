@@ -13,17 +13,17 @@ from crosscity.resizing import resized_image, resized_map
 from tasks.priors.extraction import static_prior_rows
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
+from tasks.steps.plan import Plan
 from tasks.steps.schemas import OK, PAIRS
 from tasks.steps.stacking import stacked
 from tasks.steps.tables import read_rows
-from tasks.steps.workspace import Workspace
 
 
 class StoredTargets:
     """Both images of every training pair; decoded when asked for.
 
     Args:
-        workspace: Gives the store.
+        plan: Gives the store.
         imagery: The city's images.
         pairs: Which of them belong together.
         priors: Their static priors, or ``None``.
@@ -32,7 +32,7 @@ class StoredTargets:
 
     def __init__(
         self,
-        workspace: Workspace,
+        plan: Plan,
         imagery: ArtifactRef,
         pairs: ArtifactRef,
         priors: ArtifactRef | None,
@@ -40,8 +40,8 @@ class StoredTargets:
         size: tuple[int, int] | None = None,
     ) -> None:
         self._size = size
-        self._imagery = Imagery(workspace.store, imagery)
-        rows = read_rows(workspace.store, pairs, "pairs.parquet", PAIRS)
+        self._imagery = Imagery(plan.open_store(), imagery)
+        rows = read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS)
         self._ids = [
             image_id
             for row in rows
@@ -54,7 +54,7 @@ class StoredTargets:
         if priors is not None:
             self._masks = {
                 row["image_id"]: row["mask"]
-                for row in static_prior_rows(workspace, priors)
+                for row in static_prior_rows(plan, priors)
                 if row["status"] == OK
             }
 

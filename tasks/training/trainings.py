@@ -27,10 +27,10 @@ from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
 from tasks.steps.errors import InputError
 from tasks.steps.logs import log
+from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
 from tasks.steps.settings import checked_settings
 from tasks.steps.tables import Row, read_rows, write_rows
-from tasks.steps.workspace import Workspace, open_workspace
 from tasks.training.arms import ARM_NAMES
 from tasks.training.checkpoints import Place
 from tasks.training.jobs import Job, PairTargets, SetTargets, carry_out, check_device, where
@@ -44,41 +44,34 @@ HOME_IMAGES = 64
 """Images of its own source that show whether a segmenter has learned its classes."""
 
 
-def source_of(segmenter: str, catalog: str) -> str:
+def source_of(segmenter: str, plan: Plan) -> str:
     """Name of the data set that a segmenter is pre-trained on."""
-    segmenters = open_workspace(catalog).catalog.segmenters
-    if segmenter not in segmenters:
-        raise InputError(
-            f"the catalog has no segmenter {segmenter!r}; it has "
-            f"{', '.join(sorted(segmenters)) or 'none'}"
-        )
-    return segmenters[segmenter].source
+    return plan.segmenter(segmenter).source
 
 
-def segmenter_of(city: str, catalog: str) -> str:
+def segmenter_of(city: str, plan: Plan) -> str:
     """Name of the segmenter that a city adapts."""
-    return open_workspace(catalog).city(city).segmenter
+    return plan.city(city).segmenter
 
 
 @artifact_task("pre-train", run_name="pre-train {segmenter}, seed {seed}")
-def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, catalog: str) -> Made:
+def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan) -> Made:
     """Trains a segmenter on its source set, or takes the weights that the catalog names."""
-    workspace = open_workspace(catalog)
-    entry = workspace.catalog.segmenters[segmenter]
-    starting = starting_segmenter(workspace, segmenter, seed)
+    entry = plan.segmenter(segmenter)
+    starting = starting_segmenter(plan, segmenter, seed)
     if starting.is_trained:
-        made = _given_weights(workspace, starting, entry.source)
+        made = _given_weights(plan, starting, entry.source)
     else:
         settings = checked_settings(PretrainingSettings(), entry.pretraining)
 
         def write(draft: Draft, key: str) -> None:
             place = Place("segmenter", entry.source, key, f"pre-train {segmenter}")
             every = PRETRAINING_CHECKPOINT_EVERY
-            job = Job(segmenter, tuple(parts), settings, seed, catalog, place, every)
-            train(job, workspace, draft)
+            job = Job(segmenter, tuple(parts), settings, seed, plan, place, every)
+            train(job, draft)
 
         made = make_once(
-            workspace.store,
+            plan.open_store(),
             "segmenter",
             entry.source,
             inputs=digests(parts),
@@ -86,25 +79,25 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, catalog: s
                 **starting.model,
                 **starting.made_of,
                 **asdict(settings),
-                **where(workspace),
+                **where(plan),
                 "seed": seed,
             },
             version=TRAINING_VERSION,
             write=write,
         )
-        _publish_training(workspace.store, made.ref, entry.source, "pretrained")
-    workspace.store.set_current(f"pretrained-{segmenter}-{seed}", entry.source, made.ref)
+        _publish_training(plan.open_store(), made.ref, entry.source, "pretrained")
+    plan.open_store().set_current(f"pretrained-{segmenter}-{seed}", entry.source, made.ref)
     return made
 
 
-def _given_weights(workspace: Workspace, starting: Starting, source: str) -> Made:
+def _given_weights(plan: Plan, starting: Starting, source: str) -> Made:
     """The artifact of weights that were trained elsewhere, once they are seen to fit."""
 
     def write(draft: Draft, _key: str) -> None:
         write_segmenter(draft, starting.segmenter, starting.model)
 
     return make_once(
-        workspace.store,
+        plan.open_store(),
         "segmenter",
         source,
         inputs={},
@@ -124,16 +117,15 @@ def adapt(
     arm: str,
     seed: int,
     city: str,
-    catalog: str,
+    plan: Plan,
 ) -> Made:
     """Adapts a pre-trained segmenter to the city's unlabelled images (paper, Sec. 4)."""
-    workspace = open_workspace(catalog)
-    entry = workspace.catalog.trainings[workspace.city(city).training]
+    entry = plan.training(plan.city(city).training)
     inputs = {"segmenter": segmenter, "imagery": imagery, "pairs": pairs, **digests(source)}
     if priors is not None:
         inputs["static_prior"] = priors
     targets = PairTargets(imagery, pairs, priors)
-    return _adapt(workspace, entry, segmenter, source, targets, inputs, arm, seed, city, catalog)
+    return _adapt(plan, entry, segmenter, source, targets, inputs, arm, seed, city)
 
 
 @artifact_task("adapt to a set", run_name="adapt {transfer}, {arm}, seed {seed}")
@@ -144,23 +136,20 @@ def adapt_transfer(
     arm: str,
     seed: int,
     transfer: str,
-    catalog: str,
+    plan: Plan,
 ) -> Made:
     """Adapts a pre-trained segmenter to the images of another data set (paper, Sec. 5.4)."""
-    workspace = open_workspace(catalog)
     if arm == "full":
         raise InputError(f"transfers.{transfer} has no pairs of images, so no static prior")
-    entry = workspace.catalog.trainings[workspace.transfer(transfer).training]
+    entry = plan.training(plan.transfer(transfer).training)
     inputs = {"segmenter": segmenter, **digests(source)}
     inputs |= {f"target-{number:05d}": ref for number, ref in enumerate(target)}
     targets = SetTargets(tuple(target))
-    return _adapt(
-        workspace, entry, segmenter, source, targets, inputs, arm, seed, transfer, catalog
-    )
+    return _adapt(plan, entry, segmenter, source, targets, inputs, arm, seed, transfer)
 
 
 def _adapt(
-    workspace: Workspace,
+    plan: Plan,
     entry: TrainingEntry,
     segmenter: ArtifactRef,
     source: Sequence[ArtifactRef],
@@ -169,7 +158,6 @@ def _adapt(
     arm: str,
     seed: int,
     owner: str,
-    catalog: str,
 ) -> Made:
     settings = checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
 
@@ -180,25 +168,25 @@ def _adapt(
             source=tuple(source),
             settings=settings,
             seed=seed,
-            catalog=catalog,
+            plan=plan,
             place=place,
             every=entry.checkpoint_every,
             image_size=entry.image_size,
             target=target,
         )
-        train(job, workspace, draft)
+        train(job, draft)
 
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "adaptation",
         owner,
         inputs=inputs,
-        parameters={**asdict(settings), **_sized(entry), **where(workspace), "seed": seed},
+        parameters={**asdict(settings), **_sized(entry), **where(plan), "seed": seed},
         version=TRAINING_VERSION,
         write=write,
     )
-    workspace.store.set_current(f"arm-{arm}-{seed}", owner, made.ref)
-    _publish_training(workspace.store, made.ref, owner, arm)
+    plan.open_store().set_current(f"arm-{arm}-{seed}", owner, made.ref)
+    _publish_training(plan.open_store(), made.ref, owner, arm)
     return made
 
 
@@ -208,7 +196,7 @@ def fine_tune(
     parts: Sequence[ArtifactRef],
     seed: int,
     owner: str,
-    catalog: str,
+    plan: Plan,
     fold: tuple[int, int] | None = None,
 ) -> Made:
     """Trains on labels of the city itself: the upper bound that adaptation is compared with.
@@ -218,12 +206,11 @@ def fine_tune(
         parts: Labelled shards of the city (or of a transfer's target).
         seed: Of the training.
         owner: The city or transfer.
-        catalog: Path of the catalog.
+        plan: The run's plan.
         fold: (which, of how many): train on all images but every so-manieth, which are kept for
             testing, as the paper does with ten folds; ``None``: train on all.
     """
-    workspace = open_workspace(catalog)
-    entry = training_of(workspace, owner)
+    entry = training_of(plan, owner)
     settings = fine_tuning_settings(entry)
 
     def write(draft: Draft, key: str) -> None:
@@ -232,17 +219,17 @@ def fine_tune(
             source=tuple(parts),
             settings=settings,
             seed=seed,
-            catalog=catalog,
+            plan=plan,
             place=Place("adaptation", owner, key, f"fine-tune {owner}"),
             every=entry.checkpoint_every,
             image_size=entry.image_size,
-            chosen=None if fold is None else outside(fold, images_in(workspace.store, parts)),
+            chosen=None if fold is None else outside(fold, images_in(plan.open_store(), parts)),
         )
-        train(job, workspace, draft)
+        train(job, draft)
 
     folded = {} if fold is None else {"fold": list(fold)}
     made = make_once(
-        workspace.store,
+        plan.open_store(),
         "adaptation",
         owner,
         inputs={"segmenter": segmenter, **digests(parts)},
@@ -250,7 +237,7 @@ def fine_tune(
             "arm": "fine_tuned",
             **asdict(settings),
             **_sized(entry),
-            **where(workspace),
+            **where(plan),
             **folded,
             "seed": seed,
         },
@@ -258,14 +245,14 @@ def fine_tune(
         write=write,
     )
     if fold is None:
-        workspace.store.set_current(f"arm-fine_tuned-{seed}", owner, made.ref)
-        _publish_training(workspace.store, made.ref, owner, "fine_tuned")
+        plan.open_store().set_current(f"arm-fine_tuned-{seed}", owner, made.ref)
+        _publish_training(plan.open_store(), made.ref, owner, "fine_tuned")
     return made
 
 
-def check_fine_tuning(city: str, catalog: str) -> None:
+def check_fine_tuning(city: str, plan: Plan) -> None:
     """Fails before any work; `InputError` where no training place of a city has a label."""
-    labels = open_workspace(catalog).city(city).labels
+    labels = plan.city(city).labels
     if labels is None:
         raise InputError(
             f"cities.{city} has no labels in the catalog, so the arm 'fine_tuned' has nothing to "
@@ -306,18 +293,18 @@ def images_in(store: Store, parts: Sequence[ArtifactRef]) -> int:
     return len(StoredLabelled(store, parts))
 
 
-def training_of(workspace: Workspace, owner: str) -> TrainingEntry:
+def training_of(plan: Plan, owner: str) -> TrainingEntry:
     """How a city, or a transfer, is trained."""
-    if owner in workspace.catalog.transfers:
-        return workspace.catalog.trainings[workspace.transfer(owner).training]
-    return workspace.catalog.trainings[workspace.city(owner).training]
+    if owner in plan.transfers:
+        return plan.training(plan.transfer(owner).training)
+    return plan.training(plan.city(owner).training)
 
 
-def train(job: Job, workspace: Workspace, draft: Draft) -> None:
+def train(job: Job, draft: Draft) -> None:
     """Carries a training out and writes what it leaves: the segmenter and its history."""
-    trained = carry_out(job, workspace)
+    trained = carry_out(job)
     if isinstance(job.settings, PretrainingSettings):
-        trained.summary["remarks"] += _unlearned(trained.segmenter, job, workspace)
+        trained.summary["remarks"] += _unlearned(trained.segmenter, job)
     write_segmenter(draft, trained.segmenter, trained.model)
     write_history(draft, trained.history)
     draft.summary = trained.summary
@@ -325,20 +312,20 @@ def train(job: Job, workspace: Workspace, draft: Draft) -> None:
         log(logging.WARNING, f"{job.place.stage}: {remark}")
 
 
-def _unlearned(segmenter: Segmenter, job: Job, workspace: Workspace) -> list[str]:
+def _unlearned(segmenter: Segmenter, job: Job) -> list[str]:
     """A remark on classes that are not recognised on the very images that were trained on.
 
     Looked for on up to 64 of them, spread over the set.
     """
-    images = images_in(workspace.store, job.source)
+    images = images_in(job.plan.open_store(), job.source)
     source = StoredLabelled(
-        workspace.store,
+        job.plan.open_store(),
         job.source,
         chosen=sorted({place * images // HOME_IMAGES for place in range(HOME_IMAGES)}),
         class_names=segmenter.class_names,
     )
     try:
-        counts = evaluate(on_device(segmenter, workspace), source, job.settings.batch_size)
+        counts = evaluate(on_device(segmenter, job.plan), source, job.settings.batch_size)
     except OutOfMemoryError:
         return []  # the training is done, and must not be lost for a remark
     found = unlearned_classes(counts, segmenter.class_names)
@@ -352,14 +339,14 @@ def _unlearned(segmenter: Segmenter, job: Job, workspace: Workspace) -> list[str
     ]
 
 
-def on_device(segmenter: Segmenter, workspace: Workspace) -> Segmenter:
+def on_device(segmenter: Segmenter, plan: Plan) -> Segmenter:
     """Moves a segmenter to the device of the compute profile.
 
     Raises:
         InputError: The machine has no such device.
     """
-    check_device(workspace.compute.device)
-    return segmenter.to(torch.device(workspace.compute.device))
+    check_device(plan.compute.device)
+    return segmenter.to(torch.device(plan.compute.device))
 
 
 def write_history(draft: Draft, history: Sequence[Mapping[str, Any]]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from adapters.catalog import Transfer
 from tasks.steps.errors import InputError
-from tasks.steps.workspace import open_workspace
+from tasks.steps.plan import Plan
 
 TRANSFER_ARMS: Final = (
     "pretrained",
@@ -21,14 +20,9 @@ TRANSFER_ARMS: Final = (
 labels as they are."""
 
 
-def sets_of(transfer: str, catalog: str) -> Transfer:
-    """The catalog's entry of a transfer; `InputError` where there is none."""
-    return open_workspace(catalog).transfer(transfer)
-
-
-def check_transfer_arm(arm: str, transfer: str, catalog: str) -> None:
+def check_transfer_arm(arm: str, transfer: str, plan: Plan) -> None:
     """Fails before any work where the transfer or the arm is not there."""
-    open_workspace(catalog).transfer(transfer)
+    plan.transfer(transfer)
     if arm == "full":
         raise InputError(
             f"transfers.{transfer} has no pairs of images and so no static prior: the arm {arm!r} "

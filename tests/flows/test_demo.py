@@ -213,15 +213,16 @@ def test_a_demo_whose_artifact_was_deleted_is_not_finished(finished_run, tmp_pat
     import shutil
 
     from tasks.pages.demo import finished_demo
+    from tasks.steps.plan import open_plan
 
     copy = tmp_path / "copy"
     shutil.copytree(finished_run.catalog.parent, copy)
-    catalog = str(copy / "data_catalog.yaml")
-    assert finished_demo("tokyo", 0, catalog) is not None
-    assert finished_demo("tokyo", 1, catalog) is None
+    plan = open_plan(copy / "data_catalog.yaml")
+    assert finished_demo("tokyo", 0, plan) is not None
+    assert finished_demo("tokyo", 1, plan) is None
     (weights,) = copy.glob("store/static_prior/tokyo/*/part-00000.parquet")
     os.truncate(weights, 10)
-    assert finished_demo("tokyo", 0, catalog) is None
+    assert finished_demo("tokyo", 0, plan) is None
 
 
 def _contents(store: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from adapters.catalog import load_catalog
+from adapters.catalog import StoreEntry
 from adapters.images import encode_label_png, encode_png
 from adapters.store import ArtifactRef, Store
 from crosscity.adaptation import (
@@ -26,9 +26,9 @@ from crosscity.adaptation import (
 )
 from crosscity.segmenters import build_segmenter
 from tasks.steps.errors import InputError
+from tasks.steps.plan import Plan, open_plan
 from tasks.steps.schemas import HISTORY, LABELLED, OK
 from tasks.steps.tables import part_name, read_rows, write_rows
-from tasks.steps.workspace import Workspace
 from tasks.training.checkpoints import CHECKPOINT, TAKEN, Measured, Place, run_resumably
 from tasks.training.jobs import Job, SetTargets, carry_out
 from tasks.training.trainings import train
@@ -41,9 +41,8 @@ SETTINGS = PretrainingSettings(steps=6, batch_size=2)
 
 
 @pytest.fixture
-def workspace(write_catalog, tmp_path) -> Workspace:
-    catalog = load_catalog(write_catalog(tmp_path))
-    return Workspace(catalog, tmp_path, Store(tmp_path / "store"), catalog.computes["laptop"])
+def plan(write_catalog, tmp_path) -> Plan:
+    return open_plan(write_catalog(tmp_path))
 
 
 class Terminated(Exception):  # noqa: N818 - it stands for the end of a process
@@ -68,8 +67,13 @@ def pretraining(at: tuple[int, ...] = ()) -> Pretraining:
     return training
 
 
-def saved_step(workspace: Workspace) -> int:
-    path = workspace.store.load_progress(PLACE.kind, PLACE.city, PLACE.key, CHECKPOINT)
+def elsewhere(plan: Plan, folder: str) -> Plan:
+    """The same plan with another store."""
+    return plan.model_copy(update={"store": StoreEntry(url=f"{plan.root}/{folder}")})
+
+
+def saved_step(plan: Plan) -> int:
+    path = plan.open_store().load_progress(PLACE.kind, PLACE.city, PLACE.key, CHECKPOINT)
     with safe_open(path, framework="pt") as opened:
         return int(opened.metadata()["history"].count('"step"'))
 
@@ -81,9 +85,9 @@ def what_follows(history: list[dict[str, object]]) -> list[dict[str, object]]:
     return [{name: row[name] for name in row if name not in TAKEN} for row in history]
 
 
-def test_sigterm_saves_after_the_step_under_way_and_is_passed_on(workspace):
+def test_sigterm_saves_after_the_step_under_way_and_is_passed_on(plan):
     whole = pretraining()
-    other = replace(workspace, store=Store(workspace.root / "b"))
+    other = elsewhere(plan, "b")
     history = run_resumably(whole, other, PLACE, every=4)
 
     def end(_number, _frame):
@@ -93,11 +97,11 @@ def test_sigterm_saves_after_the_step_under_way_and_is_passed_on(workspace):
     try:
         for at, saved in ((1, 2), (4, 5)):
             with pytest.raises(Terminated):
-                run_resumably(pretraining(at=(at,)), workspace, PLACE, every=4)
-            assert saved_step(workspace) == saved
+                run_resumably(pretraining(at=(at,)), plan, PLACE, every=4)
+            assert saved_step(plan) == saved
             assert signal.getsignal(signal.SIGTERM) is end
         resumed = pretraining()
-        again = run_resumably(resumed, workspace, PLACE, every=4)
+        again = run_resumably(resumed, plan, PLACE, every=4)
         assert what_follows(again) == what_follows(history)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -105,18 +109,18 @@ def test_sigterm_saves_after_the_step_under_way_and_is_passed_on(workspace):
         assert torch.equal(tensor, resumed.segmenter.state_dict()[name])
 
 
-def test_who_ignores_sigterm_trains_to_the_end(workspace):
+def test_who_ignores_sigterm_trains_to_the_end(plan):
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         training = pretraining(at=(2,))
-        assert len(run_resumably(training, workspace, PLACE, every=4)) == 6
+        assert len(run_resumably(training, plan, PLACE, every=4)) == 6
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_speed_and_memory_are_measured(workspace):
+def test_speed_and_memory_are_measured(plan):
     measured = Measured()
-    run_resumably(pretraining(), workspace, PLACE, every=2, measured=measured)
+    run_resumably(pretraining(), plan, PLACE, every=2, measured=measured)
     assert [interval["step"] for interval in measured.intervals] == [2, 4, 6]
     summary = measured.summary()
     assert summary["images_per_second"] > 0
@@ -144,21 +148,21 @@ def labelled(store: Store, kind: str = "labelled", number: int = 6) -> ArtifactR
     return draft.ref
 
 
-def job(workspace: Workspace, **changes: object) -> Job:
+def job(plan: Plan, **changes: object) -> Job:
     made = Job(
         start="compact",
-        source=(labelled(workspace.store),),
+        source=(labelled(plan.open_store()),),
         settings=SETTINGS,
         seed=1,
-        catalog=str(workspace.root / "data_catalog.yaml"),
+        plan=plan,
         place=PLACE,
         every=3,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def test_a_job_leaves_the_segmenter_its_history_and_what_it_took(workspace):
-    trained = carry_out(job(workspace), workspace)
+def test_a_job_leaves_the_segmenter_its_history_and_what_it_took(plan):
+    trained = carry_out(job(plan))
     assert [row["step"] for row in trained.history] == list(range(6))
     assert trained.model["architecture"] == "compact"
     assert trained.summary["steps"] == 6
@@ -167,17 +171,17 @@ def test_a_job_leaves_the_segmenter_its_history_and_what_it_took(workspace):
     assert trained.summary["remarks"] == []
 
 
-def test_the_history_has_speed_and_memory_beside_the_losses(workspace):
+def test_the_history_has_speed_and_memory_beside_the_losses(plan):
     digests = set()
     for number in range(2):
-        again = replace(workspace, store=Store(workspace.root / str(number)))
-        with again.store.draft(
+        again = elsewhere(plan, str(number))
+        with again.open_store().draft(
             "segmenter", "frankfurt", "akey", inputs={}, parameters={}, version="1"
         ) as draft:
-            train(job(again), again, draft)
+            train(job(again), draft)
         table = {
             (row["step"], row["quantity"]): row["value"]
-            for row in read_rows(again.store, draft.ref, "history.parquet", HISTORY)
+            for row in read_rows(again.open_store(), draft.ref, "history.parquet", HISTORY)
         }
         for step in range(6):
             for name in ("task_loss", "learning_rate", "images_per_second", "peak_memory_mib"):
@@ -189,17 +193,17 @@ def test_the_history_has_speed_and_memory_beside_the_losses(workspace):
     assert len(digests) == 1
 
 
-def test_the_speed_of_a_step_is_that_of_its_images(workspace, monkeypatch):
+def test_the_speed_of_a_step_is_that_of_its_images(plan, monkeypatch):
     from tasks.training import checkpoints as module
 
     ticks = iter(range(1000))
     clock = SimpleNamespace(perf_counter=lambda: 0.25 * next(ticks))
     monkeypatch.setattr(module, "time", clock)
-    history = run_resumably(pretraining(), workspace, PLACE, every=6)
+    history = run_resumably(pretraining(), plan, PLACE, every=6)
     assert [row["images_per_second"] for row in history] == [8.0] * 6  # 2 images in 0.25 s
 
 
-def test_images_go_through_the_network_at_the_size_asked_for(workspace, monkeypatch):
+def test_images_go_through_the_network_at_the_size_asked_for(plan, monkeypatch):
     seen = set()
     from crosscity.segmenters import CompactSegmenter
 
@@ -211,14 +215,14 @@ def test_images_go_through_the_network_at_the_size_asked_for(workspace, monkeypa
         return extract(self, images)
 
     monkeypatch.setattr(CompactSegmenter, "extract", spied)
-    target = SetTargets((labelled(workspace.store, "unlabelled"),))
+    target = SetTargets((labelled(plan.open_store(), "unlabelled"),))
     settings = AdaptationSettings(arm="ga", steps=1, batch_size=2, discriminator_hidden=(4,))
-    adapting = job(workspace, settings=settings, target=target, image_size=(48, 40))
-    assert len(carry_out(adapting, workspace).history) == 1
+    adapting = job(plan, settings=settings, target=target, image_size=(48, 40))
+    assert len(carry_out(adapting).history) == 1
     assert seen == {(48, 40)}
 
 
-def test_folds_are_trained_on_what_they_are_not_tested_on(workspace, monkeypatch):
+def test_folds_are_trained_on_what_they_are_not_tested_on(plan, monkeypatch):
     from tasks.training import jobs as training_jobs
     from tasks.training.trainings import inside, outside
 
@@ -236,11 +240,11 @@ def test_folds_are_trained_on_what_they_are_not_tested_on(workspace, monkeypatch
             return super().images(indices)
 
     monkeypatch.setattr(training_jobs, "StoredLabelled", Spied)
-    carry_out(job(workspace, chosen=outside((1, 3), 6)), workspace)
+    carry_out(job(plan, chosen=outside((1, 3), 6)))
     assert set(asked) == {"image_0", "image_2", "image_3", "image_5"}
 
 
-def test_too_little_memory_is_the_inputs_fault(workspace, monkeypatch):
+def test_too_little_memory_is_the_inputs_fault(plan, monkeypatch):
     from crosscity.segmenters import CompactSegmenter
 
     def full(*_):
@@ -251,20 +255,20 @@ def test_too_little_memory_is_the_inputs_fault(workspace, monkeypatch):
         "crosscity.adaptation.engine.MemoryProbe.peak_of", lambda _, action: action()
     )
     with pytest.raises(InputError, match="pre-train compact: cpu ran out of memory in step 0"):
-        carry_out(job(workspace), workspace)
+        carry_out(job(plan))
 
 
-def test_a_source_without_pixels_of_a_class_is_told(workspace, monkeypatch):
+def test_a_source_without_pixels_of_a_class_is_told(plan, monkeypatch):
     without = np.where(LABELS == 15, 255, LABELS).astype(np.uint8)
     monkeypatch.setattr(sys.modules[__name__], "LABELS", without)
-    trained = carry_out(job(workspace), workspace)
+    trained = carry_out(job(plan))
     (said,) = trained.summary["remarks"]
     assert said.startswith("the source set has no pixel of bus:")
 
 
 @pytest.mark.parametrize("knows", [False, True])
 def test_classes_that_the_trained_segmenter_does_not_know_at_home_are_told(
-    workspace, monkeypatch, knows
+    plan, monkeypatch, knows
 ):
     def counted(_segmenter, images, _batch_size):
         assert len(images) == 6
@@ -274,44 +278,44 @@ def test_classes_that_the_trained_segmenter_does_not_know_at_home_are_told(
         return counts
 
     monkeypatch.setattr("tasks.training.trainings.evaluate", counted)
-    with workspace.store.draft(
+    with plan.open_store().draft(
         "segmenter", "frankfurt", "anotherkey", inputs={}, parameters={}, version="1"
     ) as draft:
-        train(job(workspace), workspace, draft)
-    said = workspace.store.manifest(draft.ref).summary["remarks"]
+        train(job(plan), draft)
+    said = plan.open_store().manifest(draft.ref).summary["remarks"]
     if knows:
         assert said == []
     else:
         assert said[0].startswith("hardly a pixel is recognised of pole (10.0% of the pixels) on")
 
 
-def test_a_segmenter_that_learned_nothing_is_told_of(workspace):
+def test_a_segmenter_that_learned_nothing_is_told_of(plan):
     slow = replace(SETTINGS, steps=1, learning_rate=1e-9)
-    with workspace.store.draft(
+    with plan.open_store().draft(
         "segmenter", "frankfurt", "anotherkey", inputs={}, parameters={}, version="1"
     ) as draft:
-        train(job(workspace, settings=slow), workspace, draft)
-    (said,) = workspace.store.manifest(draft.ref).summary["remarks"]
+        train(job(plan, settings=slow), draft)
+    (said,) = plan.open_store().manifest(draft.ref).summary["remarks"]
     assert "balanced_predictions (docs/segmenters.md, Rare classes)" in said
 
 
-def test_an_empty_source_set_is_told(workspace):
-    empty = (labelled(workspace.store, number=0),)
+def test_an_empty_source_set_is_told(plan):
+    empty = (labelled(plan.open_store(), number=0),)
     with pytest.raises(InputError, match="there is no labelled image"):
-        carry_out(job(workspace, source=empty), workspace)
+        carry_out(job(plan, source=empty))
 
 
-def test_an_empty_target_set_is_told(workspace):
+def test_an_empty_target_set_is_told(plan):
     settings = AdaptationSettings(arm="ga", steps=1, batch_size=2)
-    target = SetTargets((labelled(workspace.store, "unlabelled", 0),))
+    target = SetTargets((labelled(plan.open_store(), "unlabelled", 0),))
     with pytest.raises(InputError, match="the target set is empty"):
-        carry_out(job(workspace, settings=settings, target=target), workspace)
+        carry_out(job(plan, settings=settings, target=target))
 
 
-def test_a_device_that_is_not_there_is_told(workspace):
-    compute = workspace.compute.model_copy(update={"device": "cuda:7"})
+def test_a_device_that_is_not_there_is_told(plan):
+    compute = plan.compute.model_copy(update={"device": "cuda:7"})
     with pytest.raises(InputError, match=r"device 'cuda:7' .* cannot be used"):
-        carry_out(job(workspace), replace(workspace, compute=compute))
+        carry_out(job(plan.model_copy(update={"compute": compute})))
 
 
 TWO_DEVICES = """
@@ -320,10 +324,8 @@ from pathlib import Path
 
 if __name__ == "__main__":
     from tasks.training.jobs import carry_out
-    from tasks.steps.workspace import open_workspace
 
-    job = pickle.loads(Path(sys.argv[1]).read_bytes())
-    trained = carry_out(job, open_workspace(job.catalog))
+    trained = carry_out(pickle.loads(Path(sys.argv[1]).read_bytes()))
     print(len(trained.history), trained.history[-1]["task_loss"])
 """
 
@@ -336,9 +338,8 @@ def test_two_devices_train_as_one_and_leave_one_segmenter(write_catalog, tmp_pat
     pytest.importorskip("lightning_fabric", reason="Lightning Fabric is not installed")
     compute = {"device": "cpu", "devices": 2, "threads": 1, "precision": "bf16"}
     path = write_catalog(tmp_path, computes={"laptop": compute})
-    catalog = load_catalog(path)
-    workspace = Workspace(catalog, tmp_path, Store(tmp_path / "store"), catalog.computes["laptop"])
-    (tmp_path / "job").write_bytes(pickle.dumps(job(workspace)))
+    plan = open_plan(path)
+    (tmp_path / "job").write_bytes(pickle.dumps(job(plan)))
     script = tmp_path / "two.py"
     script.write_text(TWO_DEVICES)
     done = subprocess.run(
@@ -353,7 +354,7 @@ def test_two_devices_train_as_one_and_leave_one_segmenter(write_catalog, tmp_pat
     steps, loss = done.stdout.split()[-2:]
     assert steps == "6"
     assert 0 < float(loss) < 10
-    assert saved_step(workspace) == 6
+    assert saved_step(plan) == 6
 
 
 @pytest.mark.slow
@@ -362,9 +363,8 @@ def test_a_fault_in_one_of_several_processes_is_one_sentence(write_catalog, tmp_
 
     pytest.importorskip("lightning_fabric", reason="Lightning Fabric is not installed")
     path = write_catalog(tmp_path, computes={"laptop": {"devices": 2, "threads": 1}})
-    catalog = load_catalog(path)
-    workspace = Workspace(catalog, tmp_path, Store(tmp_path / "store"), catalog.computes["laptop"])
-    empty = job(workspace, source=(labelled(workspace.store, number=0),))
+    plan = open_plan(path)
+    empty = job(plan, source=(labelled(plan.open_store(), number=0),))
     (tmp_path / "job").write_bytes(pickle.dumps(empty))
     script = tmp_path / "two.py"
     script.write_text(TWO_DEVICES)

@@ -9,11 +9,12 @@ import pytest
 from crosscity.adaptation import PRESETS
 from tasks.pages import demo
 from tasks.pages.demo import demo_name
+from tasks.steps.plan import open_plan
 
 
 def test_what_a_demo_depends_on_is_in_its_name(write_catalog, tmp_path, monkeypatch):
-    usual = str(write_catalog(tmp_path / "a"))
-    other = str(write_catalog(tmp_path / "b", city={"places": 9}))
+    usual = open_plan(write_catalog(tmp_path / "a"))
+    other = open_plan(write_catalog(tmp_path / "b", city={"places": 9}))
     name = demo_name("tokyo", 0, usual)
     assert demo_name("tokyo", 0, usual) == name
     assert len({name, demo_name("tokyo", 1, usual), demo_name("tokyo", 0, other)}) == 3
@@ -28,4 +29,4 @@ def test_what_a_demo_depends_on_is_in_its_name(write_catalog, tmp_path, monkeypa
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_nothing_is_finished_in_an_empty_store(write_catalog, tmp_path, seed):
-    assert demo.finished_demo("tokyo", seed, str(write_catalog(tmp_path))) is None
+    assert demo.finished_demo("tokyo", seed, open_plan(write_catalog(tmp_path))) is None

@@ -10,6 +10,7 @@ from adapters.store import ArtifactRef, Store
 from crosscity.labels import CLASSES
 from tasks.judging.safeguard import earlier_segmenters, keep_earlier, sampled_pairs
 from tasks.steps.errors import InputError
+from tasks.steps.plan import open_plan
 from tasks.training.segmenters import fresh_segmenter, write_segmenter
 
 NAMES = [road_class.name for road_class in CLASSES]
@@ -28,44 +29,44 @@ def network(
 
 @pytest.fixture
 def world(write_catalog, tmp_path):
-    catalog = str(write_catalog(tmp_path))
+    plan = open_plan(write_catalog(tmp_path))
     store = Store(tmp_path / "store")
     start = network(store, "segmenter", "astart", {}, NAMES)
     adapted = network(store, "adaptation", "anew", {"segmenter": start}, NAMES)
-    return catalog, store, start, adapted
+    return plan, store, start, adapted
 
 
 def test_the_first_adaptation_is_compared_with_what_it_started_from(world):
-    catalog, _, start, adapted = world
-    assert earlier_segmenters(adapted, "full", "tokyo", catalog) == [start]
+    plan, _, start, adapted = world
+    assert earlier_segmenters(adapted, start, "full", "tokyo", plan) == [start]
 
 
 def test_a_later_one_is_compared_with_the_one_in_use_too(world):
-    catalog, store, start, adapted = world
+    plan, store, start, adapted = world
     used = network(store, "adaptation", "aused", {"segmenter": start}, NAMES)
     store.set_current("promoted", "tokyo", used)
-    assert earlier_segmenters(adapted, "full", "tokyo", catalog) == [start, used]
+    assert earlier_segmenters(adapted, start, "full", "tokyo", plan) == [start, used]
     store.set_current("promoted", "tokyo", adapted)
-    assert earlier_segmenters(adapted, "full", "tokyo", catalog) == []
+    assert earlier_segmenters(adapted, start, "full", "tokyo", plan) == []
 
 
 def test_one_in_use_of_other_classes_is_not_compared_with_but_stays(world, monkeypatch):
-    catalog, store, start, adapted = world
+    plan, store, start, adapted = world
     events: list[dict[str, Any]] = []
     monkeypatch.setattr("tasks.judging.safeguard.emit_event", lambda **event: events.append(event))
     used = network(store, "adaptation", "aused", {"segmenter": start}, NAMES[:13])
     store.set_current("promoted", "tokyo", used)
-    assert earlier_segmenters(adapted, "full", "tokyo", catalog) == [start]
+    assert earlier_segmenters(adapted, start, "full", "tokyo", plan) == [start]
     with store.draft("safeguard", "tokyo", "ajudged", inputs={}, parameters={}, version="1") as d:
         (d.path / "pairs.parquet").write_bytes(b"none")
         d.summary = {"sentence": "It looks harmful.", "reasons": ["It does."]}
-    assert keep_earlier.fn(start, adapted, d.ref, "tokyo", catalog) == used
+    assert keep_earlier.fn(start, adapted, d.ref, "tokyo", plan) == used
     assert store.current("promoted", "tokyo") == used
     assert [event["payload"]["reasons"] for event in events] == [["It does."]]
 
 
 def test_a_rejection_is_announced_once(world, monkeypatch):
-    catalog, store, start, adapted = world
+    plan, store, start, adapted = world
     events: list[dict[str, Any]] = []
     monkeypatch.setattr("tasks.judging.safeguard.emit_event", lambda **event: events.append(event))
     judged = []
@@ -75,25 +76,16 @@ def test_a_rejection_is_announced_once(world, monkeypatch):
             d.summary = {"sentence": "It looks harmful.", "reasons": [key]}
         judged.append(d.ref)
     for ref in (judged[0], judged[0], judged[1], judged[1]):
-        assert keep_earlier.fn(start, adapted, ref, "tokyo", catalog) == start
+        assert keep_earlier.fn(start, adapted, ref, "tokyo", plan) == start
     assert [event["payload"]["reasons"] for event in events] == [["afirst"], ["asecond"]]
 
 
 def test_fine_tuning_and_a_switched_off_safeguard_are_not_judged(world, write_catalog, tmp_path):
-    catalog, _, _, adapted = world
-    assert earlier_segmenters(adapted, "fine_tuned", "tokyo", catalog) == []
+    plan, _, start, adapted = world
+    assert earlier_segmenters(adapted, start, "fine_tuned", "tokyo", plan) == []
     off = {"demo": {"safeguard": {"mode": "off"}}}
-    catalog = str(write_catalog(tmp_path, trainings=off))
-    assert earlier_segmenters(adapted, "full", "tokyo", catalog) == []
-
-
-def test_a_start_that_was_deleted_is_told(world, tmp_path):
-    catalog, store, _, _ = world
-    elsewhere = Store(tmp_path / "elsewhere")
-    gone = network(elsewhere, "segmenter", "agone", {}, NAMES[::-1])
-    adapted = network(store, "adaptation", "aorphan", {"segmenter": gone}, NAMES)
-    with pytest.raises(InputError, match="is gone from the store: run `crosscity pretrain` again"):
-        earlier_segmenters(adapted, "full", "tokyo", catalog)
+    plan = open_plan(write_catalog(tmp_path, trainings=off))
+    assert earlier_segmenters(adapted, start, "full", "tokyo", plan) == []
 
 
 def test_pairs_are_drawn_from_the_training_places_the_same_each_time():

@@ -23,7 +23,7 @@ from tasks.harvesting.harvest import (
     join_imagery,
     list_captures,
 )
-from tasks.steps.workspace import open_workspace
+from tasks.steps.plan import open_plan
 from tasks.training.labelled import labelled_part, labelled_parts
 from tasks.training.segmenters import starting_segmenter
 
@@ -84,17 +84,17 @@ def test_a_provider(follow: Callable[[str], str], tmp_path: Path) -> None:
             when = f"{year}-05-01T10:00:00+00:00"
             lines.append(f"{name},via-{place},44.4{place},11.34,90,{when},Anna")
     (folder / "table.csv").write_text("\n".join(lines), encoding="utf-8")
-    catalog = follow("A provider of street views")
+    plan = open_plan(follow("A provider of street views"))
 
-    captures = ref_of(list_captures.fn("bologna", catalog))
+    captures = ref_of(list_captures.fn("bologna", plan))
     parts = [
-        ref_of(harvest_part.fn(captures, part, "bologna", catalog))
-        for part in harvest_parts(captures, "bologna", catalog)
+        ref_of(harvest_part.fn(captures, part, "bologna", plan))
+        for part in harvest_parts(captures, "bologna", plan)
     ]
-    imagery = ref_of(join_imagery.fn(parts, "bologna", catalog))
-    pairs = ref_of(choose_pairs.fn(imagery, "bologna", catalog))
+    imagery = ref_of(join_imagery.fn(parts, "bologna", plan))
+    pairs = ref_of(choose_pairs.fn(imagery, "bologna", plan))
 
-    store = open_workspace(catalog).store
+    store = plan.open_store()
     rows = pq.read_table(store.path(pairs, "pairs.parquet")).to_pylist()
     assert sorted(row["split"] for row in rows) == ["test", "train", "train", "train"]
     images = pq.read_table(store.path(imagery, "imagery.parquet")).to_pylist()
@@ -111,12 +111,12 @@ def test_a_data_set(follow: Callable[[str], str], tmp_path: Path) -> None:
     np.save(folder / "images.npy", rng.integers(0, 256, (10, 32, 48, 3), dtype=np.uint8))
     ours = rng.integers(0, 4, (10, 32, 48))
     np.save(folder / "labels.npy", ours)
-    catalog = follow("A data set")
+    plan = open_plan(follow("A data set"))
 
-    assert labelled_parts("ours", "train", None, catalog) == [0]
-    shard = ref_of(labelled_part.fn("ours", "test", None, 0, catalog))
+    assert labelled_parts("ours", "train", None, plan) == [0]
+    shard = ref_of(labelled_part.fn("ours", "test", None, 0, plan))
 
-    store = open_workspace(catalog).store
+    store = plan.open_store()
     (file,) = store.manifest(shard).files
     rows = pq.read_table(store.path(shard, file)).to_pylist()
     assert [row["sample"] for row in rows] == ["000004", "000009"]
@@ -126,6 +126,6 @@ def test_a_data_set(follow: Callable[[str], str], tmp_path: Path) -> None:
 
 
 def test_a_segmenter(follow: Callable[[str], str]) -> None:
-    starting = starting_segmenter(open_workspace(follow("A segmenter")), "mine", seed=1)
+    starting = starting_segmenter(open_plan(follow("A segmenter")), "mine", seed=1)
     assert isinstance(starting.segmenter, ComposedSegmenter)
     assert starting.segmenter.n_features == 16

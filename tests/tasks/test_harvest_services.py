@@ -17,6 +17,7 @@ from adapters.catalog import CatalogError
 from adapters.images import decode_image
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.web.errors import AccessRefused, BudgetSpent, HarvestStopped
+from tasks.harvesting.current import current_harvest, settle_harvest
 from tasks.harvesting.harvest import (
     NO_OVERLAP,
     choose_pairs,
@@ -28,7 +29,7 @@ from tasks.harvesting.harvest import (
 from tasks.pages.report import render_credits
 from tasks.steps.errors import InputError, TooManyFailures
 from tasks.steps.imagery import Imagery
-from tasks.steps.workspace import open_workspace
+from tasks.steps.plan import open_plan
 
 AREA = {"bbox": [139.699, 35.6595, 139.701, 35.663]}
 ONE_IS_ENOUGH = [
@@ -47,13 +48,16 @@ def ref_of(made: Any) -> Any:
 
 def harvest(catalog: Path) -> Any:
     """The steps of harvest-city, without a server."""
-    path = str(catalog)
-    captures = ref_of(list_captures.fn("tokyo", path))
+    plan = open_plan(catalog, city="tokyo")
+    captures = ref_of(list_captures.fn("tokyo", plan))
     parts = [
-        ref_of(harvest_part.fn(captures, part, "tokyo", path))
-        for part in harvest_parts(captures, "tokyo", path)
+        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
+        for part in harvest_parts(captures, "tokyo", plan)
     ]
-    return ref_of(choose_pairs.fn(ref_of(join_imagery.fn(parts, "tokyo", path)), "tokyo", path))
+    imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
+    pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
+    settle_harvest(imagery, pairs, "tokyo", plan)
+    return pairs
 
 
 @dataclass
@@ -111,7 +115,7 @@ def test_a_city_is_harvested_over_http(make_city, kind):
     city = make_city(kind)
     catalog = city.catalog()
     pairs = harvest(catalog)
-    store = open_workspace(str(catalog)).store
+    store = open_plan(catalog).open_store()
     summary = store.manifest(pairs).summary
     assert summary["pairs"] == 4
     assert (summary["train"], summary["test"]) == (3, 1)
@@ -147,17 +151,18 @@ def test_a_city_is_harvested_over_http(make_city, kind):
 
 @pytest.mark.parametrize("kind", ONE_IS_ENOUGH)
 def test_priors_are_made_of_what_came_over_http(make_city, kind):
-    from tasks.priors.extraction import harvested, join_priors, prior_part, prior_parts
+    from tasks.priors.extraction import join_priors, prior_part, prior_parts
 
     city = make_city(kind)
-    catalog = str(city.catalog())
-    harvest(Path(catalog))
-    imagery, pairs = harvested("tokyo", catalog)
+    catalog = city.catalog()
+    pairs = harvest(catalog)
+    plan = open_plan(catalog, city="tokyo")
+    imagery = current_harvest("tokyo", plan).imagery
     parts = [
-        ref_of(prior_part.fn(imagery, pairs, part, "tokyo", catalog))
-        for part in prior_parts(pairs, "tokyo", catalog)
+        ref_of(prior_part.fn(imagery, pairs, part, "tokyo", plan))
+        for part in prior_parts(pairs, "tokyo", plan)
     ]
-    prior = ref_of(join_priors.fn(parts, pairs, "tokyo", catalog))
+    prior = ref_of(join_priors.fn(parts, pairs, "tokyo", plan))
     rows = city.rows("static_prior/tokyo/*/part-*.parquet")
     assert len(rows) == 6  # of the training pairs
     assert {row["status"] for row in rows} == {"ok"}
@@ -182,7 +187,7 @@ def test_credits_name_everyone(make_city):
     city = make_city("mapillary")
     catalog = city.catalog()
     harvest(catalog)
-    store = open_workspace(str(catalog)).store
+    store = open_plan(catalog).open_store()
     imagery = Imagery(store, store.current("imagery", "tokyo"))
     assert imagery.credits() == [("CC-BY-SA-4.0", "mapper_a / Mapillary", 8)]
     assert len(imagery.sources()) == 8
@@ -206,7 +211,7 @@ def test_what_a_service_says_of_itself_is_text_and_never_html(make_city, monkeyp
     monkeypatch.setattr(city.server, "item", hostile_item)
     catalog = city.catalog()
     harvest(catalog)
-    store = open_workspace(str(catalog)).store
+    store = open_plan(catalog).open_store()
     page = render_credits("tokyo", Imagery(store, store.current("imagery", "tokyo")))
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -230,7 +235,7 @@ def test_a_spent_budget_stops_and_the_next_run_goes_on(make_city):
     again = city.server.paths("/api/pictures")
     assert len(again) == len(set(again)) == 8  # no picture was paid for twice
     assert again[: len(fetched)] == fetched
-    store = open_workspace(str(catalog)).store
+    store = open_plan(catalog).open_store()
     spent = store.manifest(store.current("imagery", "tokyo")).summary["spent"]
     listed = json.loads(
         next((city.folder / "store/captures/tokyo").glob("*/artifact.json")).read_text()
@@ -245,7 +250,7 @@ def test_money_is_counted_for_what_is_billed(make_city):
     catalog = city.catalog()
     harvest(catalog)
     billed = len(city.server.paths("/tiles/")) + len(city.server.paths("/panoIds"))
-    store = open_workspace(str(catalog)).store
+    store = open_plan(catalog).open_store()
     parts = [store.manifest(r).summary["spent"]["usd"] for r in store.artifacts("imagery_part")]
     listing = next(store.artifacts("captures"))
     total = sum(parts) + store.manifest(listing).summary["spent"]["usd"]
@@ -393,7 +398,7 @@ def test_views_that_show_something_else_are_no_pair(make_city, services, street_
     ]
     city = make_city("panoramax", services.World(pictures))
     pairs = harvest(city.catalog())
-    summary = open_workspace(str(city.folder / "data_catalog.yaml")).store.manifest(pairs).summary
+    summary = open_plan(city.folder / "data_catalog.yaml").open_store().manifest(pairs).summary
     assert summary["pairs"] == 3
     assert summary["dropped"] == {NO_OVERLAP: 1}
 
@@ -403,7 +408,7 @@ def test_two_headings_give_two_pairs_a_place(make_city):
     pairs = harvest(city.catalog({"headings": [0, 180]}))
     rows = city.rows("pairs/tokyo/*/pairs.parquet")
     assert len(rows) + sum(
-        open_workspace(str(city.folder / "data_catalog.yaml")).store.manifest(pairs)
+        open_plan(city.folder / "data_catalog.yaml").open_store().manifest(pairs)
         .summary["dropped"].values()
     ) == 8  # fmt: skip
     assert len(rows) >= 7
@@ -412,7 +417,7 @@ def test_two_headings_give_two_pairs_a_place(make_city):
 def test_no_training_place_lies_within_the_margin_of_a_test_place(make_city):
     city = make_city("panoramax")
     pairs = harvest(city.catalog(test_margin_metres=70.0))  # places are 60 m apart
-    summary = open_workspace(str(city.folder / "data_catalog.yaml")).store.manifest(pairs).summary
+    summary = open_plan(city.folder / "data_catalog.yaml").open_store().manifest(pairs).summary
     assert summary["test"] == 1
     dropped = summary["dropped"]["closer than 70 metres to a test place"]
     assert dropped in (1, 2)

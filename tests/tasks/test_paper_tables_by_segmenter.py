@@ -13,7 +13,7 @@ from crosscity.labels import CLASSES
 from flows import paper_tables as flow
 from tasks.judging.evaluation import rules_of, write_evaluation
 from tasks.pages.paper_tables import write_paper_tables
-from tasks.steps.workspace import Workspace, open_workspace
+from tasks.steps.plan import Plan, open_plan
 
 NAMES = tuple(road_class.name for road_class in CLASSES)
 RIGHT = {("compact", "frankfurt"): 90, ("wide", "frankfurt"): 70, ("compact", "tokyo"): 50,
@@ -22,7 +22,7 @@ RIGHT = {("compact", "frankfurt"): 90, ("wide", "frankfurt"): 70, ("compact", "t
 
 
 @pytest.fixture
-def workspace(write_catalog, tmp_path) -> Workspace:
+def plan(write_catalog, tmp_path) -> Plan:
     network = {"architecture": "compact", "options": {"width": 8}, "source": "frankfurt"}
     rome = {
         "provider": {"kind": "simulated", "style": "rome"},
@@ -31,29 +31,28 @@ def workspace(write_catalog, tmp_path) -> Workspace:
         "segmenter": "wide",
     }
     catalog = write_catalog(tmp_path, segmenters={"wide": network}, cities={"rome": rome})
-    return open_workspace(str(catalog))
+    return open_plan(catalog)
 
 
-def evaluation(workspace: Workspace, segmenter: str, owner: str) -> ArtifactRef:
+def evaluation(plan: Plan, segmenter: str, owner: str) -> ArtifactRef:
     right = RIGHT[segmenter, owner]
     counts = np.eye(len(NAMES), dtype=np.int64) * right
     counts += np.roll(np.eye(len(NAMES), dtype=np.int64), 1, axis=1) * (100 - right)
-    with workspace.store.draft(
+    with plan.open_store().draft(
         "evaluation", owner, f"a{segmenter}", inputs={}, parameters={}, version="1"
     ) as draft:
-        write_evaluation(draft, counts, 5, rules_of(workspace, owner), NAMES)
+        write_evaluation(draft, counts, 5, rules_of(plan, owner), NAMES)
     return draft.ref
 
 
-def test_two_segmenters_of_one_source_are_two_rows(workspace):
-    catalog = str(workspace.root / "data_catalog.yaml")
-    at_home = {name: [evaluation(workspace, name, "frankfurt")] for name in ("compact", "wide")}
+def test_two_segmenters_of_one_source_are_two_rows(plan):
+    at_home = {name: [evaluation(plan, name, "frankfurt")] for name in ("compact", "wide")}
     of_cities = {
-        city: {"pretrained": [evaluation(workspace, name, city)]}
+        city: {"pretrained": [evaluation(plan, name, city)]}
         for city, name in (("tokyo", "compact"), ("rome", "wide"))
     }
-    made = write_paper_tables.fn(at_home, of_cities, {}, [0], 2, catalog)
-    folder = workspace.store.path(getattr(made, "ref", made), "tables.md").parent
+    made = write_paper_tables.fn(at_home, of_cities, {}, [0], 2, plan)
+    folder = plan.open_store().path(getattr(made, "ref", made), "tables.md").parent
     rows = pq.read_table(folder / "numbers.parquet").to_pylist()
     found = {(r["segmenter"], r["owner"]): r["mean"] for r in rows if r["quantity"] == "mIoU"}
     scored = {
@@ -61,7 +60,7 @@ def test_two_segmenters_of_one_source_are_two_rows(workspace):
         ("wide", "rome"): of_cities["rome"]["pretrained"][0],
     }
     scored |= {(name, "frankfurt"): refs[0] for name, refs in at_home.items()}
-    store = workspace.store
+    store = plan.open_store()
     mious = {
         key: 100 * json.loads(store.path(ref, "evaluation.json").read_text())["miou"]
         for key, ref in scored.items()
@@ -79,15 +78,14 @@ def test_two_segmenters_of_one_source_are_two_rows(workspace):
     ]
 
 
-def test_the_flow_scores_each_segmenter_at_home(workspace, monkeypatch):
-    def trained(*, segmenter, seed, catalog):  # noqa: ARG001 - as the flow calls it
+def test_the_flow_scores_each_segmenter_at_home(plan, monkeypatch):
+    def trained(_plan, segmenter, seed):
         return f"{segmenter} {seed}"
 
-    monkeypatch.setattr(flow, "_labelled", lambda *_: ["shard"])
-    monkeypatch.setattr(flow, "pretrain_segmenter", trained)
+    monkeypatch.setattr(flow, "labelled_shards", lambda *_: ["shard"])
+    monkeypatch.setattr(flow, "pretrain_by", trained)
     monkeypatch.setattr(flow, "evaluate", lambda *given: f"{given[0]} on {given[4]}")
-    catalog = str(workspace.root / "data_catalog.yaml")
-    assert flow._at_home(["tokyo", "rome"], [0, 4], catalog) == {
+    assert flow._at_home(["tokyo", "rome"], [0, 4], plan) == {
         "compact": ["compact 0 on frankfurt", "compact 4 on frankfurt"],
         "wide": ["wide 0 on frankfurt", "wide 4 on frankfurt"],
     }

@@ -10,37 +10,36 @@ import pytest
 from PIL import Image
 
 from tasks.pages import report
-from tasks.pages.report import write_report
 from tasks.steps.dashboard import artifact_slug, small_jpeg
 from tasks.steps.errors import InputError
-from tasks.steps.workspace import open_workspace
+from tasks.steps.plan import open_plan
 
 pytestmark = pytest.mark.timeout(900)
 HOSTILE = '<script>alert("1")</script> & <img src=x onerror=alert(1)>'
 
 
 def test_names_and_credits_are_text_and_never_html(finished_run, monkeypatch):
-    workspace = open_workspace(str(finished_run.catalog))
-    parts = report._report_parts(workspace, "tokyo", 0)
+    plan = open_plan(finished_run.catalog)
+    parts = report.report_parts("tokyo", 0, plan)
     monkeypatch.setattr(report.Imagery, "credits", lambda _self: [(HOSTILE, HOSTILE, 3)])
     monkeypatch.setitem(report.ARM_NAMES, "ga", HOSTILE)
-    page = report._render(workspace, "tokyo", 0, parts)
+    page = report._render(plan, "tokyo", 0, parts)
     assert "<script" not in page
     assert "<img src=x" not in page
     assert page.count("&lt;script&gt;") == 3
 
 
 def test_a_report_of_a_city_without_evaluation_says_what_to_run(write_catalog, tmp_path):
-    catalog = str(write_catalog(tmp_path))
+    plan = open_plan(write_catalog(tmp_path))
     with pytest.raises(InputError, match="run `crosscity harvest tokyo` first"):
-        write_report.fn("tokyo", 0, catalog)
+        report.report_parts("tokyo", 0, plan)
 
 
 def test_the_best_of_the_unlabelled_arms_is_marked_and_the_bound_is_not(finished_run):
-    workspace = open_workspace(str(finished_run.catalog))
-    parts = report._report_parts(workspace, "tokyo", 0)
+    plan = open_plan(finished_run.catalog)
+    parts = report.report_parts("tokyo", 0, plan)
     scored = {
-        arm: report.read_evaluation(workspace.store, ref)
+        arm: report.read_evaluation(plan.open_store(), ref)
         for arm, ref in report._evaluations(parts).items()
     }
     rows = list(report._table(scored))

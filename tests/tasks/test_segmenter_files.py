@@ -12,12 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adapters.catalog import load_catalog
 from adapters.store import Store
 from crosscity.labels import CLASSES
 from crosscity.segmenters import build_segmenter
 from tasks.steps.errors import InputError
-from tasks.steps.workspace import Workspace
+from tasks.steps.plan import Plan, open_plan
 from tasks.training.segmenters import (
     fresh_segmenter,
     load_checked,
@@ -34,9 +33,8 @@ SMALL = {"architecture": "compact", "options": {"width": 8}}
 VGG = {"width": 4, "fc_width": 16}
 
 
-def open_with(write_catalog, tmp_path: Path, **segmenters) -> Workspace:
-    catalog = load_catalog(write_catalog(tmp_path, segmenters=segmenters))
-    return Workspace(catalog, tmp_path, Store(tmp_path / "store"), catalog.computes["laptop"])
+def open_with(write_catalog, tmp_path: Path, **segmenters) -> Plan:
+    return open_plan(write_catalog(tmp_path, segmenters=segmenters))
 
 
 class RunsCode:
@@ -124,8 +122,8 @@ def test_pretraining_starts_from_imagenet_weights(write_catalog, tmp_path, endin
         "source": "frankfurt",
         "backbone_weights": path.name,
     }
-    workspace = open_with(write_catalog, tmp_path, vgg=entry)
-    starting = starting_segmenter(workspace, "vgg", seed=0)
+    plan = open_with(write_catalog, tmp_path, vgg=entry)
+    starting = starting_segmenter(plan, "vgg", seed=0)
     assert not starting.is_trained
     assert "backbone_sha256" in starting.made_of
     fc6 = starting.segmenter.state_dict()["fc6.weight"]
@@ -153,14 +151,14 @@ def test_weights_of_an_installed_package_are_found_without_running_it(
         entries = {"vgg": {**entry, "backbone_weights": given}}
         root = tmp_path / str(number)
         root.mkdir()
-        workspace = open_with(write_catalog, root, **entries)
+        plan = open_with(write_catalog, root, **entries)
         if reason is None:
-            segmenter = starting_segmenter(workspace, "vgg", seed=0).segmenter
+            segmenter = starting_segmenter(plan, "vgg", seed=0).segmenter
             fc6 = segmenter.state_dict()["fc6.weight"]
             assert torch.equal(fc6.reshape(16, -1), tensors["classifier.0.weight"])
         else:
             with pytest.raises(InputError, match=reason):
-                starting_segmenter(workspace, "vgg", seed=0)
+                starting_segmenter(plan, "vgg", seed=0)
 
 
 def test_weights_of_our_own_are_taken_as_a_whole(write_catalog, tmp_path):
@@ -245,8 +243,8 @@ def test_a_network_of_transformers_predicts_what_it_did_in_our_classes(
     write_catalog, tmp_path, segformer
 ):
     network, labels, _ = segformer
-    workspace = open_with(write_catalog, tmp_path, their=hub_entry())
-    starting = starting_segmenter(workspace, "their", seed=0)
+    plan = open_with(write_catalog, tmp_path, their=hub_entry())
+    starting = starting_segmenter(plan, "their", seed=0)
     assert starting.is_trained
     ours = starting.segmenter.eval()
     image = torch.rand((1, 3, 64, 96))
@@ -263,13 +261,13 @@ def test_a_network_of_transformers_predicts_what_it_did_in_our_classes(
 
 def test_its_artifact_needs_neither_hub_nor_folder(write_catalog, tmp_path, segformer):
     _, _, folder = segformer
-    workspace = open_with(write_catalog, tmp_path, their=hub_entry())
-    starting = starting_segmenter(workspace, "their", seed=0)
-    store = workspace.store
+    plan = open_with(write_catalog, tmp_path, their=hub_entry())
+    starting = starting_segmenter(plan, "their", seed=0)
+    store = plan.open_store()
     with store.draft("segmenter", "x", "akey", inputs={}, parameters={}, version="1") as draft:
         write_segmenter(draft, starting.segmenter, starting.model)
     folder.rename(tmp_path / "elsewhere")
-    _, again = stored_segmenter(workspace, draft.ref)
+    _, again = stored_segmenter(plan, draft.ref)
     image = torch.rand((1, 3, 40, 56))
     with torch.no_grad():
         assert torch.equal(again.eval()(image), starting.segmenter.eval()(image))
@@ -286,9 +284,9 @@ def test_its_artifact_needs_neither_hub_nor_folder(write_catalog, tmp_path, segf
 )
 @pytest.mark.usefixtures("segformer")
 def test_labels_that_do_not_match_are_told(write_catalog, tmp_path, options, said):
-    workspace = open_with(write_catalog, tmp_path, their=hub_entry(**options))
+    plan = open_with(write_catalog, tmp_path, their=hub_entry(**options))
     with pytest.raises(InputError) as told:
-        starting_segmenter(workspace, "their", seed=0)
+        starting_segmenter(plan, "their", seed=0)
     assert said in str(told.value)
     assert "\n" not in str(told.value)
 
@@ -296,8 +294,8 @@ def test_labels_that_do_not_match_are_told(write_catalog, tmp_path, options, sai
 def test_labels_are_mapped_by_the_catalog(write_catalog, tmp_path, segformer):
     _, labels, _ = segformer
     options = {"labels": {"Egg": "bus", "bus": "truck", "truck": "void"}}
-    workspace = open_with(write_catalog, tmp_path, their=hub_entry(**options))
-    ours = starting_segmenter(workspace, "their", seed=0).segmenter
+    plan = open_with(write_catalog, tmp_path, their=hub_entry(**options))
+    ours = starting_segmenter(plan, "their", seed=0).segmenter
     plain = open_with(
         write_catalog,
         tmp_path / "b",
@@ -314,8 +312,8 @@ def test_labels_are_mapped_by_the_catalog(write_catalog, tmp_path, segformer):
 def test_a_new_classifier_keeps_the_rest_and_is_to_be_trained(write_catalog, tmp_path, segformer):
     network, _, _ = segformer
     options = {"class_names": ["road", "lane"], "new_classifier": True}
-    workspace = open_with(write_catalog, tmp_path, their=hub_entry(**options))
-    starting = starting_segmenter(workspace, "their", seed=0)
+    plan = open_with(write_catalog, tmp_path, their=hub_entry(**options))
+    starting = starting_segmenter(plan, "their", seed=0)
     assert not starting.is_trained
     assert starting.segmenter.n_classes == 2
     state = starting.segmenter.state_dict()
@@ -345,8 +343,8 @@ def test_a_network_that_enlarges_its_logits_keeps_its_coarse_features(write_cata
     network = transformers.UperNetForSemanticSegmentation(config).eval()
     network.save_pretrained(tmp_path / "upernet")
     entry = {"architecture": "hf:upernet", "source": "frankfurt"}
-    workspace = open_with(write_catalog, tmp_path, their=entry)
-    ours = starting_segmenter(workspace, "their", seed=0).segmenter.eval()
+    plan = open_with(write_catalog, tmp_path, their=entry)
+    ours = starting_segmenter(plan, "their", seed=0).segmenter.eval()
     assert ours.stride == 4
     assert not any("auxiliary" in name for name in ours.state_dict())
     image = torch.rand((1, 3, 64, 96))
@@ -359,9 +357,9 @@ def test_a_network_that_enlarges_its_logits_keeps_its_coarse_features(write_cata
 def test_what_is_no_network_of_transformers_is_told(write_catalog, tmp_path):
     pytest.importorskip("transformers", reason="the extra [hf] is not installed")
     (tmp_path / "segformer").mkdir()
-    workspace = open_with(write_catalog, tmp_path, their=hub_entry())
+    plan = open_with(write_catalog, tmp_path, their=hub_entry())
     with pytest.raises(InputError, match=r"segmenters\.their: hf:segformer"):
-        starting_segmenter(workspace, "their", seed=0)
+        starting_segmenter(plan, "their", seed=0)
 
 
 MODULE = """
@@ -400,13 +398,13 @@ def plug_in(function: str, **options) -> dict[str, object]:
 @pytest.mark.usefixtures("users_package")
 def test_a_users_network_is_built_stored_and_read(write_catalog, tmp_path):
     entry = plug_in("my_networks:build", channels=6)
-    workspace = open_with(write_catalog, tmp_path, mine=entry)
-    starting = starting_segmenter(workspace, "mine", seed=1)
+    plan = open_with(write_catalog, tmp_path, mine=entry)
+    starting = starting_segmenter(plan, "mine", seed=1)
     assert starting.model["architecture"] == "python:my_networks:build"
-    store = workspace.store
+    store = plan.open_store()
     with store.draft("segmenter", "x", "akey", inputs={}, parameters={}, version="1") as draft:
         write_segmenter(draft, starting.segmenter, starting.model)
-    _, again = stored_segmenter(workspace, draft.ref)
+    _, again = stored_segmenter(plan, draft.ref)
     image = torch.rand((1, 3, 32, 48))
     assert torch.equal(again.eval()(image), starting.segmenter.eval()(image))
 
@@ -425,16 +423,16 @@ def test_a_users_network_is_built_stored_and_read(write_catalog, tmp_path):
 )
 @pytest.mark.usefixtures("users_package")
 def test_faults_of_a_users_network_are_told(write_catalog, tmp_path, entry, said):
-    workspace = open_with(write_catalog, tmp_path, mine=entry)
+    plan = open_with(write_catalog, tmp_path, mine=entry)
     with pytest.raises(InputError, match=said) as told:
-        starting_segmenter(workspace, "mine", seed=1)
+        starting_segmenter(plan, "mine", seed=1)
     assert "\n" not in str(told.value)
 
 
 def test_statistics_of_random_images_differ_by_seed(write_catalog, tmp_path):
-    workspace = open_with(write_catalog, tmp_path)
+    plan = open_with(write_catalog, tmp_path)
     one, other, same = (
-        starting_segmenter(workspace, "compact", seed=seed).segmenter for seed in (1, 2, 1)
+        starting_segmenter(plan, "compact", seed=seed).segmenter for seed in (1, 2, 1)
     )
     image = torch.from_numpy(np.random.default_rng(0).random((1, 3, 16, 16), dtype=np.float32))
     assert torch.equal(one.eval()(image), same.eval()(image))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from adapters.catalog import CatalogError
+from tasks.steps.plan import open_plan
 from tasks.steps.settings import open_catalog
-from tasks.steps.workspace import open_workspace
 
 SMALL = """\
 version: 1
@@ -75,7 +75,7 @@ def test_a_wrong_setting_is_told_when_a_catalog_is_opened_for_work(
 ):
     assert old in SMALL
     path = write(tmp_path, SMALL.replace(old, new))
-    for opened in (lambda: open_catalog(path), lambda: open_workspace(str(path))):
+    for opened in (lambda: open_catalog(path), lambda: open_plan(path)):
         with pytest.raises(CatalogError) as caught:
             opened()
         message = str(caught.value)

@@ -10,11 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adapters.catalog import load_catalog
-from adapters.store import Store
 from crosscity.segmenters import ARCHITECTURES, build_segmenter
 from tasks.steps.errors import InputError
-from tasks.steps.workspace import Workspace
+from tasks.steps.plan import Plan, open_plan
 from tasks.training.segmenters import (
     WEIGHTS,
     fresh_segmenter,
@@ -43,22 +41,21 @@ def other(width=8):
 
 @pytest.fixture
 def opened(write_catalog, tmp_path, monkeypatch):
-    """opened(**segmenters) -> Workspace; `planted_plug_in` can be imported, and notes it."""
+    """opened(**segmenters) -> Plan; `planted_plug_in` can be imported, and notes it."""
     (tmp_path / "planted_plug_in.py").write_text(PLUG_IN)
     monkeypatch.syspath_prepend(tmp_path)
 
-    def with_segmenters(**segmenters) -> Workspace:
-        catalog = load_catalog(write_catalog(tmp_path, segmenters=segmenters))
-        return Workspace(catalog, tmp_path, Store(tmp_path / "store"), catalog.computes["laptop"])
+    def with_segmenters(**segmenters) -> Plan:
+        return open_plan(write_catalog(tmp_path, segmenters=segmenters))
 
     yield with_segmenters
     sys.modules.pop("planted_plug_in", None)
 
 
-def planted(workspace: Workspace, architecture: object, options: object, key: str = "planted"):
+def planted(plan: Plan, architecture: object, options: object, key: str = "planted"):
     """An artifact whose manifest fits its files, with a description that somebody made up."""
     network = fresh_segmenter(SMALL, 0)
-    with workspace.store.draft(
+    with plan.open_store().draft(
         "segmenter", "frankfurt", key, inputs={}, parameters={}, version="1"
     ) as draft:
         write_segmenter(draft, network, SMALL)
@@ -93,11 +90,11 @@ def named(**options) -> dict[str, object]:
 def test_a_planted_description_imports_and_runs_nothing(opened, tmp_path, architecture, options):
     trace = tmp_path / "trace"
     text = json.dumps(options).replace("TRACE", str(trace))
-    workspace = opened()
-    ref = planted(workspace, architecture, json.loads(text))
+    plan = opened()
+    ref = planted(plan, architecture, json.loads(text))
     before = set(sys.modules)
     with pytest.raises(InputError) as told:
-        stored_segmenter(workspace, ref)
+        stored_segmenter(plan, ref)
     assert "\n" not in str(told.value)
     assert not trace.exists()
     assert not (tmp_path / "imported").exists()
@@ -105,22 +102,22 @@ def test_a_planted_description_imports_and_runs_nothing(opened, tmp_path, archit
 
 
 def test_a_function_that_the_catalog_names_is_built_with_the_catalogs_options(opened):
-    workspace = opened(mine=named(width=12))
-    starting = starting_segmenter(workspace, "mine", 0)
-    with workspace.store.draft(
+    plan = opened(mine=named(width=12))
+    starting = starting_segmenter(plan, "mine", 0)
+    with plan.open_store().draft(
         "segmenter", "frankfurt", "akey", inputs={}, parameters={}, version="1"
     ) as draft:
         write_segmenter(draft, starting.segmenter, starting.model)
-    _, network = stored_segmenter(workspace, draft.ref)
+    _, network = stored_segmenter(plan, draft.ref)
     for name, tensor in starting.segmenter.state_dict().items():
         assert torch.equal(tensor, network.state_dict()[name])
     with pytest.raises(InputError, match="no segmenter of the catalog names"):
         stored_segmenter(opened(), draft.ref)
     with pytest.raises(InputError, match="other options than the catalog's"):
         stored_segmenter(opened(mine=named(width=16)), draft.ref)
-    other = planted(workspace, "python:planted_plug_in:other", {"width": 12}, "other")
+    other = planted(plan, "python:planted_plug_in:other", {"width": 12}, "other")
     with pytest.raises(InputError, match="no segmenter of the catalog names"):
-        stored_segmenter(workspace, other)
+        stored_segmenter(plan, other)
 
 
 @pytest.mark.parametrize(
@@ -139,36 +136,36 @@ def test_a_function_that_the_catalog_names_is_built_with_the_catalogs_options(op
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_configuration_that_names_code_or_places_is_refused(opened, key, value, nested):
     pytest.importorskip("transformers", reason="the extra [hf] is not installed")
-    workspace = opened(hub={"architecture": "hf:somebody/segformer", "source": "frankfurt"})
+    plan = opened(hub={"architecture": "hf:somebody/segformer", "source": "frankfurt"})
     config = {"model_type": "upernet", **({} if nested else {key: value})}
     if nested:
         config["backbone_config"] = {"model_type": "convnext", "more": [{key: value}]}
-    ref = planted(workspace, "hf", {"config": config, "class_names": ["a", "b"]})
+    ref = planted(plan, "hf", {"config": config, "class_names": ["a", "b"]})
     with pytest.raises(InputError, match=f"{key}.*refused"):
-        stored_segmenter(workspace, ref)
+        stored_segmenter(plan, ref)
 
 
 def test_a_network_of_another_type_than_the_catalogs_is_not_built(opened, tmp_path):
     pytest.importorskip("transformers", reason="the extra [hf] is not installed")
     (tmp_path / "near").mkdir()
     (tmp_path / "near" / "config.json").write_text(json.dumps({"model_type": "segformer"}))
-    workspace = opened(hub={"architecture": "hf:near", "source": "frankfurt"})
+    plan = opened(hub={"architecture": "hf:near", "source": "frankfurt"})
     options = {"config": {"model_type": "upernet"}, "class_names": ["a", "b"]}
     with pytest.raises(InputError, match="type 'upernet', which no segmenter of the catalog"):
-        stored_segmenter(workspace, planted(workspace, "hf", options))
+        stored_segmenter(plan, planted(plan, "hf", options))
 
 
 def test_a_description_of_gigabytes_or_of_brackets_is_refused(opened):
-    workspace = opened()
+    plan = opened()
     for number, text in enumerate(("[" * 100_000, '{"a": "' + "x" * (4 * 2**20) + '"}', "", "[]")):
-        with workspace.store.draft(
+        with plan.open_store().draft(
             "segmenter", "frankfurt", f"k{number}", inputs={}, parameters={}, version="1"
         ) as draft:
             (draft.path / "model.json").write_text(text)
             save_file({"a": torch.zeros(1)}, draft.path / WEIGHTS)
         for read in (
-            lambda ref=draft.ref: stored_segmenter(workspace, ref),
-            lambda ref=draft.ref: read_class_names(workspace.store, ref),
+            lambda ref=draft.ref: stored_segmenter(plan, ref),
+            lambda ref=draft.ref: read_class_names(plan.open_store(), ref),
         ):
             with pytest.raises(InputError, match=r"model\.json"):
                 read()
@@ -188,12 +185,12 @@ def test_every_architecture_of_ours_has_a_schema_that_admits_what_it_writes() ->
 
 
 def test_a_flipped_byte_of_the_weights_is_found_before_they_are_read(opened, tmp_path):
-    workspace = opened()
-    ref = planted(workspace, "compact", {"width": 8})
+    plan = opened()
+    ref = planted(plan, "compact", {"width": 8})
     path: Path = tmp_path / "store" / ref.uri / WEIGHTS
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(Exception, match=r"weights\.safetensors has SHA-256"):
-        stored_segmenter(workspace, ref)
-    assert workspace.store.find(ref.kind, ref.city, ref.key) is None
+        stored_segmenter(plan, ref)
+    assert plan.open_store().find(ref.kind, ref.city, ref.key) is None

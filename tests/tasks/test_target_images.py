@@ -45,10 +45,11 @@ def targets(monkeypatch):
         monkeypatch.setattr(target_images, "read_rows", lambda *_: pairs)
         monkeypatch.setattr(target_images, "static_prior_rows", lambda *_: rows)
 
-        class Workspace:
-            store = None
+        class Plan:
+            def open_store(self):
+                return None
 
-        return StoredTargets(Workspace(), None, None, "priors", **options)
+        return StoredTargets(Plan(), None, None, "priors", **options)
 
     return make
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adapters.catalog import load_catalog
+from adapters.catalog import StoreEntry, load_catalog
 from adapters.store import Store
 from crosscity.adaptation import FineTuning, FineTuningSettings, Pretraining, PretrainingSettings
 from tasks.steps.errors import InputError
+from tasks.steps.plan import Plan, open_plan
 from tasks.steps.settings import checked_settings
-from tasks.steps.workspace import Workspace
 from tasks.training.checkpoints import CHECKPOINT, TAKEN, Place, run_resumably
 from tasks.training.segmenters import fresh_segmenter, stored_segmenter, write_segmenter
 from tasks.training.trainings import check_fine_tuning, fine_tuning_settings
@@ -44,9 +44,8 @@ class Labelled:
 
 
 @pytest.fixture
-def workspace(write_catalog, tmp_path) -> Workspace:
-    catalog = load_catalog(write_catalog(tmp_path))
-    return Workspace(catalog, tmp_path, Store(tmp_path / "store"), catalog.computes["laptop"])
+def plan(write_catalog, tmp_path) -> Plan:
+    return open_plan(write_catalog(tmp_path))
 
 
 def pretraining(model=SMALL, settings=SETTINGS, seed=0) -> Pretraining:
@@ -62,7 +61,7 @@ def what_follows(history):
     return [{name: row[name] for name in row if name not in TAKEN} for row in history]
 
 
-def interrupt(workspace, training, *, after: int, monkeypatch) -> None:
+def interrupt(plan, training, *, after: int, monkeypatch) -> None:
     """Runs a training until so many checkpoints are saved."""
     from tasks.training import checkpoints as module
 
@@ -77,19 +76,18 @@ def interrupt(workspace, training, *, after: int, monkeypatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(module, "_save", save_then_stop)
         with pytest.raises(Interrupted):
-            run_resumably(training, workspace, PLACE, every=1)
+            run_resumably(training, plan, PLACE, every=1)
 
 
-def test_a_training_resumed_anywhere_ends_with_the_same_weights(workspace, monkeypatch):
+def test_a_training_resumed_anywhere_ends_with_the_same_weights(plan, monkeypatch):
     whole = pretraining()
-    history = run_resumably(
-        whole, replace(workspace, store=Store(workspace.root / "b")), PLACE, every=3
-    )
+    elsewhere = plan.model_copy(update={"store": StoreEntry(url=f"{plan.root}/b")})
+    history = run_resumably(whole, elsewhere, PLACE, every=3)
     for after in (1, 3):
-        workspace.store.clear_progress("segmenter", "frankfurt", "akey")
-        interrupt(workspace, pretraining(), after=after, monkeypatch=monkeypatch)
+        plan.open_store().clear_progress("segmenter", "frankfurt", "akey")
+        interrupt(plan, pretraining(), after=after, monkeypatch=monkeypatch)
         resumed = pretraining()
-        again = run_resumably(resumed, workspace, PLACE, every=2)
+        again = run_resumably(resumed, plan, PLACE, every=2)
         assert what_follows(again) == what_follows(history)
         assert all(set(row) >= set(TAKEN) for row in again)
         for name, tensor in whole.segmenter.state_dict().items():
@@ -114,21 +112,23 @@ def test_a_training_resumed_anywhere_ends_with_the_same_weights(workspace, monke
         ),
     ],
 )
-def test_a_checkpoint_of_another_training_is_told_in_one_sentence(workspace, monkeypatch, other):
-    interrupt(workspace, pretraining(), after=2, monkeypatch=monkeypatch)
+def test_a_checkpoint_of_another_training_is_told_in_one_sentence(plan, monkeypatch, other):
+    interrupt(plan, pretraining(), after=2, monkeypatch=monkeypatch)
     with pytest.raises(InputError) as told:
-        run_resumably(other(), workspace, PLACE, every=1)
+        run_resumably(other(), plan, PLACE, every=1)
     text = str(told.value)
     assert "does not fit this training" in text
-    assert str(workspace.root / "store" / ".progress") in text
+    assert f"{plan.root}/store/.progress" in text
     assert text.endswith("delete it and run again")
     assert "\n" not in text
 
 
-def test_a_checkpoint_that_is_none_is_told_in_one_sentence(workspace):
-    workspace.store.save_progress("segmenter", "frankfurt", "akey", CHECKPOINT, b"not safetensors")
+def test_a_checkpoint_that_is_none_is_told_in_one_sentence(plan):
+    plan.open_store().save_progress(
+        "segmenter", "frankfurt", "akey", CHECKPOINT, b"not safetensors"
+    )
     with pytest.raises(InputError, match="does not fit this training"):
-        run_resumably(pretraining(), workspace, PLACE, every=1)
+        run_resumably(pretraining(), plan, PLACE, every=1)
 
 
 def segmenter_artifact(store: Store, described: dict, weights_of: dict):
@@ -139,30 +139,30 @@ def segmenter_artifact(store: Store, described: dict, weights_of: dict):
     return draft.ref
 
 
-def test_a_segmenter_comes_back_as_it_was_written(workspace):
-    ref = segmenter_artifact(workspace.store, SMALL, SMALL)
-    model, network = stored_segmenter(workspace, ref)
+def test_a_segmenter_comes_back_as_it_was_written(plan):
+    ref = segmenter_artifact(plan.open_store(), SMALL, SMALL)
+    model, network = stored_segmenter(plan, ref)
     assert model == SMALL
     for name, tensor in fresh_segmenter(SMALL, 0).state_dict().items():
         assert torch.equal(tensor, network.state_dict()[name])
 
 
-def test_weights_of_another_architecture_are_told_in_one_sentence(workspace):
-    ref = segmenter_artifact(workspace.store, LARGE, SMALL)
+def test_weights_of_another_architecture_are_told_in_one_sentence(plan):
+    ref = segmenter_artifact(plan.open_store(), LARGE, SMALL)
     with pytest.raises(InputError) as told:
-        stored_segmenter(workspace, ref)
+        stored_segmenter(plan, ref)
     assert "weights.safetensors" in str(told.value)
     assert "\n" not in str(told.value)
 
 
-def test_weights_of_no_segmenter_at_all_are_told_in_one_sentence(workspace):
-    with workspace.store.draft(
+def test_weights_of_no_segmenter_at_all_are_told_in_one_sentence(plan):
+    with plan.open_store().draft(
         "segmenter", "frankfurt", "akey", inputs={}, parameters={}, version="1"
     ) as draft:
         (draft.path / "model.json").write_text(json.dumps({**SMALL, "config": {}}))
         save_file({"weight": torch.zeros(3)}, draft.path / "weights.safetensors")
     with pytest.raises(InputError) as told:
-        stored_segmenter(workspace, draft.ref)
+        stored_segmenter(plan, draft.ref)
     assert "\n" not in str(told.value)
 
 
@@ -216,9 +216,9 @@ def test_the_shipped_trainings_fine_tune_as_their_presets_do():
 def test_fine_tuning_without_labels_of_training_places_is_refused(
     write_catalog, tmp_path, labels, said
 ):
-    good = str(write_catalog(tmp_path / "good"))
+    good = open_plan(write_catalog(tmp_path / "good"))
     check_fine_tuning("tokyo", good)
-    catalog = str(write_catalog(tmp_path / "wrong", city={"labels": labels}))
+    wrong = open_plan(write_catalog(tmp_path / "wrong", city={"labels": labels}))
     with pytest.raises(InputError, match=said) as told:
-        check_fine_tuning("tokyo", catalog)
+        check_fine_tuning("tokyo", wrong)
     assert "fine_tuned" in str(told.value)

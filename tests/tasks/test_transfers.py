@@ -8,28 +8,29 @@ import pytest
 
 from adapters.store import Store
 from tasks.steps.errors import InputError
+from tasks.steps.plan import Plan, open_plan
 from tasks.training.transfers import TRANSFER_ARMS, check_transfer_arm
 
 TRANSFER = {"segmenter": "compact", "target": "frankfurt", "test_split": "test"}
 
 
 @pytest.fixture
-def catalog(write_catalog, tmp_path: Path) -> str:
-    return str(write_catalog(tmp_path, transfers={"home": TRANSFER}))
+def plan(write_catalog, tmp_path: Path) -> Plan:
+    return open_plan(write_catalog(tmp_path, transfers={"home": TRANSFER}))
 
 
 @pytest.mark.parametrize("arm", TRANSFER_ARMS)
-def test_arms_that_need_no_pairs_are_taken(catalog: str, arm: str) -> None:
-    check_transfer_arm(arm, "home", catalog)
+def test_arms_that_need_no_pairs_are_taken(plan: Plan, arm: str) -> None:
+    check_transfer_arm(arm, "home", plan)
 
 
-def test_what_a_transfer_has_not_is_told_before_any_work(catalog: str) -> None:
+def test_what_a_transfer_has_not_is_told_before_any_work(plan: Plan) -> None:
     with pytest.raises(InputError, match=r"no pairs of images and so no static prior: .* 'full'"):
-        check_transfer_arm("full", "home", catalog)
+        check_transfer_arm("full", "home", plan)
     with pytest.raises(InputError, match="no arm 'magic'; arms are pretrained, "):
-        check_transfer_arm("magic", "home", catalog)
+        check_transfer_arm("magic", "home", plan)
     with pytest.raises(InputError, match="no transfer 'moon'"):
-        check_transfer_arm("ga", "moon", catalog)
+        check_transfer_arm("ga", "moon", plan)
 
 
 def test_self_training_needs_no_pairs(many_flows, write_catalog, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tasks.harvesting import watch
+from tasks.harvesting.current import current_harvest, replace_harvest, settle_harvest
 from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
@@ -29,34 +30,46 @@ from tasks.harvesting.watch import (
     find_new_captures,
 )
 from tasks.steps.errors import InputError
-from tasks.steps.workspace import open_workspace
+from tasks.steps.plan import Plan, open_plan
 
 
 def ref_of(made: Any) -> Any:
     return made if hasattr(made, "digest") else made.result()
 
 
-def fetched(captures: Any, catalog: str) -> list[Any]:
+def fetched(captures: Any, plan: Plan) -> list[Any]:
     return [
-        ref_of(harvest_part.fn(captures, part, "tokyo", catalog))
-        for part in harvest_parts(captures, "tokyo", catalog)
+        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
+        for part in harvest_parts(captures, "tokyo", plan)
     ]
 
 
 def harvest(catalog: str) -> Any:
-    parts = fetched(ref_of(list_captures.fn("tokyo", catalog)), catalog)
-    return ref_of(
-        choose_pairs.fn(ref_of(join_imagery.fn(parts, "tokyo", catalog)), "tokyo", catalog)
-    )
+    plan = open_plan(catalog, city="tokyo")
+    parts = fetched(ref_of(list_captures.fn("tokyo", plan)), plan)
+    imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
+    pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
+    settle_harvest(imagery, pairs, "tokyo", plan)
+    return pairs
+
+
+def listed(catalog: str) -> Any:
+    """What is new at the provider."""
+    plan = open_plan(catalog, city="tokyo")
+    return find_new_captures.fn(current_harvest("tokyo", plan), "tokyo", plan)
 
 
 def look(catalog: str) -> Any:
     """The steps of watch-city, without a server; the pairs, or None."""
-    captures = find_new_captures.fn("tokyo", catalog)
+    plan = open_plan(catalog, city="tokyo")
+    before = current_harvest("tokyo", plan)
+    captures = find_new_captures.fn(before, "tokyo", plan)
     if captures is None:
         return None
-    imagery = ref_of(add_imagery.fn(fetched(captures, catalog), "tokyo", catalog))
-    return ref_of(add_pairs.fn(imagery, "tokyo", catalog))
+    imagery = ref_of(add_imagery.fn(before, fetched(captures, plan), "tokyo", plan))
+    pairs = ref_of(add_pairs.fn(before, imagery, "tokyo", plan))
+    replace_harvest(imagery, pairs, "tokyo", plan)
+    return pairs
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -69,7 +82,7 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def table(catalog: str, name: str) -> list[dict[str, Any]]:
-    store = open_workspace(catalog).store
+    store = open_plan(catalog).open_store()
     ref = store.current(name, "tokyo")
     rows: list[dict[str, Any]] = pq.read_table(store.path(ref, f"{name}.parquet")).to_pylist()
     return rows
@@ -130,7 +143,7 @@ def test_nothing_new_is_nothing(city):
     assert look(catalog) is None  # and the second look is no shorter than the first
     assert len([a for a in server.asked if "bbox" in a.query]) >= 3
     assert files(Path(catalog).parent) == published
-    assert open_workspace(catalog).store.current("pairs", "tokyo") == before
+    assert open_plan(catalog).open_store().current("pairs", "tokyo") == before
 
 
 def test_a_new_drive_is_added_and_old_artifacts_stay(city, services):
@@ -143,7 +156,7 @@ def test_a_new_drive_is_added_and_old_artifacts_stay(city, services):
     new_drive(services, server.world, (0, 1, 2, 3), NOW + timedelta(hours=1))
 
     pairs = look(catalog)
-    store = open_workspace(catalog).store
+    store = open_plan(catalog).open_store()
     assert store.current("pairs", "tokyo") == pairs
     after = files(Path(catalog).parent)
     assert {name: after[name] for name in published} == published
@@ -179,7 +192,7 @@ def test_a_later_harvest_does_not_lose_what_was_added(city, services):
     new_drive(services, server.world, (0, 1, 2, 3), NOW + timedelta(hours=1))
     added = look(catalog)
     assert harvest(catalog) == base
-    assert open_workspace(catalog).store.current("pairs", "tokyo") == added
+    assert open_plan(catalog).open_store().current("pairs", "tokyo") == added
 
 
 def test_what_was_there_at_the_last_listing_is_no_news_but_late_uploads_are(city, services):
@@ -190,8 +203,8 @@ def test_what_was_there_at_the_last_listing_is_no_news_but_late_uploads_are(city
     harvest(catalog)
     assert look(catalog) is None
     new_drive(services, server.world, (2,), yesterday - timedelta(days=2))
-    late = find_new_captures.fn("tokyo", catalog)
-    rows = pq.read_table(open_workspace(catalog).store.path(late, "captures.parquet")).to_pylist()
+    late = listed(catalog)
+    rows = pq.read_table(open_plan(catalog).open_store().path(late, "captures.parquet")).to_pylist()
     assert [r["captured_at"] for r in rows if r["aligned_to"]] == [yesterday - timedelta(days=2)]
 
 
@@ -208,9 +221,9 @@ def test_a_stopped_look_goes_on(city, services):
     catalog = make()
     harvest(catalog)
     new_drive(services, server.world, (0, 1, 2, 3), NOW + timedelta(hours=1))
-    captures = find_new_captures.fn("tokyo", catalog)
+    captures = listed(catalog)
     asked = len(server.asked)
-    assert find_new_captures.fn("tokyo", catalog) == captures
+    assert listed(catalog) == captures
     assert len(server.asked) == asked
     assert look(catalog) is not None
 
@@ -221,11 +234,11 @@ def test_the_event_names_city_count_and_artifacts(city, services, monkeypatch):
     harvest(catalog)
     new_drive(services, server.world, (0, 1, 2, 3), NOW + timedelta(hours=1))
     pairs = look(catalog)
-    store = open_workspace(catalog).store
+    store = open_plan(catalog).open_store()
     imagery = store.current("imagery", "tokyo")
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(watch, "emit_event", lambda **event: told.append(event))
-    announce_imagery.fn("tokyo", imagery, pairs, catalog)
+    announce_imagery.fn("tokyo", imagery, pairs, open_plan(catalog))
     assert told == [
         {
             "event": "imagery.landed",
@@ -242,7 +255,7 @@ def test_the_event_names_city_count_and_artifacts(city, services, monkeypatch):
 
 def test_a_city_without_a_harvest_says_what_to_run(city):
     with pytest.raises(InputError, match="run `crosscity harvest tokyo` first"):
-        find_new_captures.fn("tokyo", city[1]())
+        listed(city[1]())
 
 
 def test_new_files_in_a_folder_are_added(write_catalog, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from adapters.catalog.datasets.base import DatasetSite, FileSet
 
@@ -24,6 +24,17 @@ class FolderSet(FileSet):
     images: str = Field(default="images/{split}", description="folder of the images below root")
     labels: str = Field(default="labels/{split}", description="folder of the labels below root")
     label_ending: str = Field(default=".png", description="what follows a name in its label's")
+
+    @field_validator("label_map", mode="before")
+    @classmethod
+    def _values_are_numbers(cls, given: object) -> object:
+        """Keys of JSON are text, also those that are values of labels."""
+        if not isinstance(given, dict):
+            return given
+        return {
+            int(key) if isinstance(key, str) and key.isdecimal() else key: name
+            for key, name in given.items()
+        }
 
     def open(self, site: DatasetSite) -> LabelledDataset:
         """The set in its folder."""
