@@ -3,7 +3,7 @@
 from typing import Final
 
 from crosscity.evaluation.confusion import ConfusionMatrix, confusion_matrix
-from crosscity.evaluation.prediction import evaluate, predict
+from crosscity.evaluation.prediction import Prediction, evaluate, predict, predict_each
 from crosscity.evaluation.protocols import PROTOCOLS, ProtocolName, ScoringProtocol
 from crosscity.evaluation.scores import Scores, score
 from crosscity.evaluation.unlearned import unlearned_classes
@@ -15,12 +15,14 @@ __all__ = [
     "ALGORITHM_VERSION",
     "PROTOCOLS",
     "ConfusionMatrix",
+    "Prediction",
     "ProtocolName",
     "Scores",
     "ScoringProtocol",
     "confusion_matrix",
     "evaluate",
     "predict",
+    "predict_each",
     "score",
     "unlearned_classes",
 ]

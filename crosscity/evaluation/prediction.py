@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,86 @@ from crosscity.segmenters import Segmenter, evaluating, image_tensor
 
 Size = tuple[int, int]
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a segmenter sees in one image.
+
+    Attributes:
+        labels: (H, W) uint8 indices into the segmenter's class names, at the image's own size.
+        confidence: (H, W) float32 in [0, 1]: the probability of that class.
+    """
+
+    labels: npt.NDArray[np.uint8]
+    confidence: npt.NDArray[np.float32]
+
+
+def predict_each(
+    segmenter: Segmenter,
+    images: Iterable[npt.NDArray[np.uint8]],
+    batch_size: int = 8,
+    *,
+    image_size: Size | None = None,
+) -> Iterator[Prediction]:
+    """Predictions of images of any sizes, in their order; the classes are those `evaluate` counts.
+
+    Consecutive images of one size go through the network together, and no more than one batch is
+    held. The segmenter predicts (dropout off, statistics fixed) until the iterator ends.
+
+    Args:
+        segmenter: Left in the mode that it was in.
+        images: (H, W, 3) uint8 RGB each.
+        batch_size: Images predicted at once.
+        image_size: (height, width) at which images go through the network; default: their own.
+
+    Raises:
+        OutOfMemoryError: The device has too little memory for one image.
+    """
+    device, fitting = segmenter.input_mean.device, batch_size
+    with evaluating(segmenter):
+        for batch in _of_one_size(images, batch_size):
+            done = 0
+            while done < len(batch):
+                some = batch[done : done + fitting]
+                try:
+                    found = _predictions(segmenter, some, image_size)
+                except torch.OutOfMemoryError as error:
+                    lack = str(error).splitlines()[0]
+                    fitting = _smaller(
+                        [(picture, picture[..., 0]) for picture in some], device, lack
+                    )
+                    continue
+                yield from found
+                done += len(some)
+
+
+def _of_one_size(
+    images: Iterable[npt.NDArray[np.uint8]], batch_size: int
+) -> Iterator[list[npt.NDArray[np.uint8]]]:
+    batch: list[npt.NDArray[np.uint8]] = []
+    for image in images:
+        if batch and (len(batch) == batch_size or image.shape != batch[0].shape):
+            yield batch
+            batch = []
+        batch.append(image)
+    if batch:
+        yield batch
+
+
+def _predictions(
+    segmenter: Segmenter, batch: Sequence[npt.NDArray[np.uint8]], image_size: Size | None
+) -> list[Prediction]:
+    height, width = batch[0].shape[:2]
+    pictures = np.stack([resized_image(image, image_size) for image in batch])
+    with torch.inference_mode():
+        logits = _logits(segmenter, pictures, (height, width))
+        labels = logits.argmax(1)  # as `predict` and `evaluate` do, also where two are equal
+        # The softmax of the likeliest class alone, without a second array of all classes.
+        confidence = torch.exp(logits.amax(1) - torch.logsumexp(logits, 1))
+        labels_there = labels.to(torch.uint8).cpu().numpy()
+        confidence_there = confidence.float().cpu().numpy()
+    return [Prediction(*each) for each in zip(labels_there, confidence_there, strict=True)]
 
 
 def predict(
@@ -119,9 +200,12 @@ def _smaller(batch: Sequence[Pair], device: torch.device, lack: str) -> int:
 
 
 def _predicted(segmenter: Segmenter, images: npt.NDArray[np.uint8], size: Size) -> Tensor:
+    return _logits(segmenter, images, size).argmax(1).to(torch.uint8)
+
+
+def _logits(segmenter: Segmenter, images: npt.NDArray[np.uint8], size: Size) -> Tensor:
     features = segmenter.features(image_tensor(images, segmenter.input_mean.device))
-    logits = segmenter.upsample(segmenter.classify(features), size)
-    return logits.argmax(1).to(torch.uint8)
+    return segmenter.upsample(segmenter.classify(features), size)
 
 
 def _batches(

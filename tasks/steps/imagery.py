@@ -57,11 +57,18 @@ class Imagery:
         """The image's row: where and when it was taken, its size, its licence."""
         return self._rows[image_id]
 
+    def ids(self) -> list[str]:
+        """Ids of the images that could be fetched, sorted."""
+        return sorted(self._rows)
+
+    def data(self, image_id: str) -> bytes:
+        """The encoded image, as it was stored."""
+        row = self._rows[image_id]
+        return self._store.path(self._parts[row["artifact"]], row["file"]).read_bytes()
+
     def read(self, image_id: str) -> npt.NDArray[np.uint8]:
         """The image as (H, W, 3) uint8 RGB."""
-        row = self._rows[image_id]
-        path = self._store.path(self._parts[row["artifact"]], row["file"])
-        return decode_image(path.read_bytes(), image_id)
+        return decode_image(self.data(image_id), image_id)
 
     def credits(self) -> list[tuple[str, str, int]]:
         """(licence, attribution, number of images), for the report's credits."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from crosscity.adaptation import LabelledArrays, OutOfMemoryError
-from crosscity.evaluation import confusion_matrix, evaluate, predict
+from crosscity.evaluation import confusion_matrix, evaluate, predict, predict_each
 from crosscity.resizing import resized_image
 from crosscity.segmenters import build_segmenter, image_tensor
 
@@ -152,3 +152,54 @@ def test_a_device_too_small_for_an_image_says_so(monkeypatch: pytest.MonkeyPatch
     text = str(told.value)
     assert text.startswith("cpu ran out of memory with one image of 18×30 pixels, scored at 18×30")
     assert "\n" not in text
+
+
+def test_each_prediction_is_what_the_evaluation_counts_whatever_the_sizes() -> None:
+    sizes = [(18, 30), (18, 30), (20, 26), (18, 30)]
+    images = [RANDOM.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    for image_size in (None, (16, 24)):
+        for batch_size in (1, 3):
+            found = list(predict_each(SEGMENTER, images, batch_size, image_size=image_size))
+            assert [each.labels.shape for each in found] == sizes
+            for image, each in zip(images, found, strict=True):
+                read = resized_image(image, image_size)[None]
+                alone = predict(SEGMENTER, read, size=image.shape[:2])[0]
+                # Rounding in a larger batch may turn a tie.
+                assert (each.labels != alone).sum() <= 2
+
+
+def test_the_confidence_is_the_softmax_of_the_predicted_class() -> None:
+    SEGMENTER.train()
+    each = next(predict_each(SEGMENTER, iter(IMAGES.all_images[:1])))
+    assert SEGMENTER.training
+    SEGMENTER.eval()
+    with torch.inference_mode():
+        probabilities = SEGMENTER(image_tensor(IMAGES.all_images[:1])).softmax(1)[0].numpy()
+    np.testing.assert_allclose(each.confidence, probabilities.max(0), atol=1e-6)
+
+
+def test_no_more_than_one_batch_is_held() -> None:
+    taken: list[int] = []
+
+    def images():
+        for index in range(6):
+            taken.append(index)
+            yield IMAGES.all_images[0]
+
+    found = predict_each(SEGMENTER, images(), 2)
+    next(found)
+    assert len(taken) <= 3  # a batch, and the one that showed that it is full
+
+
+def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    extract, seen = SEGMENTER.extract, []
+
+    def small(normalised: torch.Tensor) -> torch.Tensor:
+        seen.append(len(normalised))
+        if len(normalised) > 1:
+            raise torch.OutOfMemoryError("no more memory")
+        return extract(normalised)
+
+    monkeypatch.setattr(SEGMENTER, "extract", small)
+    assert len(list(predict_each(SEGMENTER, IMAGES.all_images, 4))) == 5
+    assert seen == [4, 2, 1, 1, 1, 1, 1]

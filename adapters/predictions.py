@@ -1,0 +1,286 @@
+"""A folder of predictions: label maps, overlays, confidence and one table, written shard by shard.
+
+```
+<folder>/prediction.json          by what it was made: segmenter, classes, ids, sizes
+         predictions.parquet      one row an image, also where it failed (written last)
+         labels/<image>.png       8-bit ids
+         overlays/<image>.jpg     classes over the picture (wanted by default)
+         confidence/<image>.png   8-bit, 255 is certain (when wanted)
+```
+
+Nothing half-written stands under a final name. A shard is finished when its table stands in
+`.parts`; whoever goes on skips it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from adapters.images import encode_jpeg, encode_label_png
+from adapters.tables import read_table, write_table
+from crosscity.labels import CLASSES, VOID
+
+Ids = Literal["labelIds", "trainIds", "palette"]
+"""labelIds, trainIds: greyscale PNGs of these ids; palette: trainIds with the colours beside them,
+which most viewers show in colour and Pillow reads as ids."""
+IDS: Final[tuple[Ids, ...]] = ("labelIds", "trainIds", "palette")
+DESCRIPTION: Final = "prediction.json"
+TABLE: Final = "predictions.parquet"
+_PARTS: Final = ".parts"
+_FORMAT: Final = 1
+_OVERLAY_QUALITY: Final = 88
+_FIRST_FURTHER_LABEL_ID: Final = 34
+"""Cityscapes has 0 to 33; classes that it does not know come behind."""
+
+
+class PredictionsError(ValueError):
+    """A folder cannot take these predictions; one sentence that names it and what to do."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written for every image.
+
+    Attributes:
+        ids: Which ids the label maps hold.
+        overlays: Whether classes are drawn over the picture.
+        confidence: Whether the probability of the predicted class is written.
+    """
+
+    ids: Ids = "labelIds"
+    overlays: bool = True
+    confidence: bool = False
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """A class of the predictions: its name, the id in the label maps, its colour."""
+
+    name: str
+    id: int
+    colour: tuple[int, int, int]
+
+
+def class_rows(class_names: Sequence[str], ids: Ids) -> list[ClassRow]:
+    """Ids and colours of a segmenter's classes: Cityscapes' own, and further ones behind them."""
+    known = {road_class.name: road_class for road_class in CLASSES}
+    rows, further = [], 0
+    for index, name in enumerate(class_names):
+        road_class = known.get(name)
+        if road_class is not None:
+            number = road_class.label_id if ids == "labelIds" else road_class.train_id
+            rows.append(ClassRow(name, number, road_class.colour))
+            continue
+        first = _FIRST_FURTHER_LABEL_ID if ids == "labelIds" else len(CLASSES)
+        rows.append(ClassRow(name, first + further, _further_colour(index)))
+        further += 1
+    return rows
+
+
+def table_schema(class_names: Sequence[str]) -> pa.Schema:
+    """Columns of `predictions.parquet` for these classes; a failed image has no shares."""
+    return pa.schema(
+        [
+            pa.field("image", pa.string(), nullable=False),
+            pa.field("sha256", pa.string()),
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("labels", pa.string()),
+            pa.field("mean_confidence", pa.float64()),
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("reason", pa.string()),
+            *(pa.field(share_column(name), pa.float64()) for name in class_names),
+        ]
+    )
+
+
+def share_column(class_name: str) -> str:
+    """Column of a class's share of the pixels, in [0, 1]."""
+    return f"share_{class_name.replace(' ', '_')}"
+
+
+class PredictionFolder:
+    """Where predictions go.
+
+    Args:
+        folder: The folder; made where it is not there.
+        class_names: The classes of the predictions, at their indices.
+        wanted: What is written for every image.
+        made_by: What else the predictions depend on (segmenter, sizes), JSON-able: a folder of
+            other predictions is not mixed with these.
+        force: Whether a folder that holds something else is written into all the same.
+
+    Raises:
+        PredictionsError: The folder holds something else, or cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        class_names: Sequence[str],
+        wanted: Wanted,
+        made_by: Mapping[str, Any],
+        *,
+        force: bool = False,
+    ) -> None:
+        self.folder, self.wanted = folder, wanted
+        self.classes = class_rows(class_names, wanted.ids)
+        self.schema = table_schema(class_names)
+        self._ids = np.full(256, VOID, dtype=np.uint8)
+        self._colours = np.zeros((256, 3), dtype=np.uint8)
+        for index, row in enumerate(self.classes):
+            self._ids[index] = row.id
+            self._colours[index] = row.colour
+        self._open(made_by, force=force)
+
+    def finished(self, part: int, images: Mapping[str, str]) -> list[dict[str, Any]] | None:
+        """The rows of a shard that is written already, for these images (name: SHA-256)."""
+        path = self._part(part)
+        if not path.is_file():
+            return None
+        try:
+            rows: list[dict[str, Any]] = read_table(path, self.schema).to_pylist()
+        except ValueError:
+            return None  # of a killed machine; the shard is made again
+        if {row["image"]: row["sha256"] for row in rows} != dict(images):
+            return None
+        there = all((self.folder / row["labels"]).is_file() for row in rows if row["labels"])
+        return rows if there else None
+
+    def write(
+        self,
+        name: str,
+        picture: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.uint8],
+        confidence: npt.NDArray[np.float32],
+    ) -> dict[str, Any]:
+        """Writes the files of one image, and gives what its row says of them.
+
+        Args:
+            name: Relative name of the image without its ending; it becomes the files' name.
+            picture: (H, W, 3) uint8 RGB.
+            labels: (H, W) uint8 indices of classes.
+            confidence: (H, W) float32 in [0, 1].
+        """
+        file = f"labels/{name}.png"
+        self._publish(file, self._label_png(labels))
+        if self.wanted.overlays:
+            shown = cv2.addWeighted(picture, 0.5, self._colours[labels], 0.5, 0)
+            overlay = encode_jpeg(np.asarray(shown, dtype=np.uint8), _OVERLAY_QUALITY)
+            self._publish(f"overlays/{name}.jpg", overlay)
+        if self.wanted.confidence:
+            grey = np.round(confidence * 255).astype(np.uint8)
+            self._publish(f"confidence/{name}.png", encode_label_png(grey))
+        counts = np.bincount(labels.ravel(), minlength=len(self.classes))
+        shares = counts[: len(self.classes)] / labels.size
+        return {
+            "width": labels.shape[1],
+            "height": labels.shape[0],
+            "labels": file,
+            "mean_confidence": float(confidence.mean(dtype=np.float64)),
+            **{
+                share_column(row.name): float(share)
+                for row, share in zip(self.classes, shares, strict=True)
+            },
+        }
+
+    def finish_part(self, part: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Notes that a shard is written."""
+        self._part(part).parent.mkdir(exist_ok=True)
+        write_table(self._part(part), self._table(rows), self.schema)
+
+    def finish(self, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Writes the table of all images and removes what only going on needed."""
+        path = self.folder / TABLE
+        write_table(path, self._table(rows), self.schema)
+        parts = self.folder / _PARTS
+        for part in parts.glob("part-*.parquet"):
+            part.unlink(missing_ok=True)
+        with suppress(OSError):
+            parts.rmdir()
+        return path
+
+    def _table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+        empty = dict.fromkeys(self.schema.names)
+        return pa.Table.from_pylist([{**empty, **row} for row in rows], schema=self.schema)
+
+    def _part(self, part: int) -> Path:
+        return self.folder / _PARTS / f"part-{part:05d}.parquet"
+
+    def _open(self, made_by: Mapping[str, Any], *, force: bool) -> None:
+        description = {
+            "format": _FORMAT,
+            "ids": self.wanted.ids,
+            "overlays": self.wanted.overlays,
+            "confidence": self.wanted.confidence,
+            "classes": [
+                {"name": row.name, "id": row.id, "colour": list(row.colour)} for row in self.classes
+            ],
+            "void": VOID,
+            **made_by,
+        }
+        data = (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            before = self.folder / DESCRIPTION
+            if before.is_file():
+                same = before.read_bytes() == data
+            else:
+                same = not any(self.folder.iterdir())
+            if not same and not force:
+                raise PredictionsError(
+                    f"{self.folder} holds something else than these predictions: name another "
+                    "folder with -o, or write into it all the same with --force"
+                )
+            if not same:
+                for part in (self.folder / _PARTS).glob("part-*.parquet"):
+                    part.unlink(missing_ok=True)
+            self._publish(DESCRIPTION, data)
+        except OSError as error:
+            raise PredictionsError(
+                f"{self.folder} cannot be written: {error.strerror or error}"
+            ) from None
+
+    def _label_png(self, labels: npt.NDArray[np.uint8]) -> bytes:
+        ids: npt.NDArray[np.uint8] = self._ids[labels]
+        if self.wanted.ids != "palette":
+            return encode_label_png(ids)
+        picture = Image.fromarray(ids, mode="P")
+        colours = np.zeros((256, 3), dtype=np.uint8)
+        for row in self.classes:
+            colours[row.id] = row.colour
+        picture.putpalette(colours.tobytes())
+
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def _publish(self, name: str, data: bytes) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _further_colour(index: int) -> tuple[int, int, int]:
+    """A colour for a class that Cityscapes does not know, far from its neighbours' in hue."""
+    hue = np.array([[[(index * 67) % 180, 200, 230]]], dtype=np.uint8)
+    red, green, blue = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0].tolist()
+    return int(red), int(green), int(blue)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from adapters.predictions import IDS, PredictionFolder, PredictionsError, Wanted, class_rows
+from crosscity.labels import CLASSES, VOID, palette
+
+NAMES = tuple(road_class.name for road_class in CLASSES)
+LABELS = np.random.default_rng(0).integers(0, 19, (12, 20), dtype=np.uint8)
+PICTURE = np.random.default_rng(1).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+SURE = np.linspace(0, 1, 240, dtype=np.float32).reshape(12, 20)
+
+
+def _written(tmp_path, ids="labelIds", names=NAMES, labels=LABELS, **wanted):
+    folder = PredictionFolder(tmp_path / "out", names, Wanted(ids, **wanted), {"segmenter": "a"})
+    return folder, folder.write("drive/0001", PICTURE, labels, SURE)
+
+
+def test_label_ids_are_those_of_cityscapes_own_table() -> None:
+    """cityscapesscripts/helpers/labels.py is the definition of both kinds of id."""
+    from cityscapesscripts.helpers.labels import name2label
+
+    rows = class_rows(NAMES, "labelIds"), class_rows(NAMES, "trainIds")
+    for by_label, by_train in zip(*rows, strict=True):
+        assert by_label.id == name2label[by_label.name].id
+        assert by_train.id == name2label[by_train.name].trainId
+        assert by_label.colour == name2label[by_label.name].color
+
+
+@pytest.mark.parametrize("ids", IDS)
+def test_maps_read_back_as_their_ids(tmp_path, ids) -> None:
+    folder, row = _written(tmp_path, ids)
+    table = np.array([each.id for each in folder.classes], dtype=np.uint8)
+    with Image.open(tmp_path / "out" / row["labels"]) as read:
+        assert read.mode == ("P" if ids == "palette" else "L")
+        np.testing.assert_array_equal(np.asarray(read), table[LABELS])
+        if ids == "palette":
+            np.testing.assert_array_equal(np.asarray(read.convert("RGB")), palette()[LABELS])
+
+
+def test_shares_and_confidence_are_those_of_the_pixels(tmp_path) -> None:
+    _, row = _written(tmp_path, confidence=True)
+    for index, name in enumerate(NAMES):
+        share = row[f"share_{name.replace(' ', '_')}"]
+        assert share == pytest.approx((index == LABELS).mean())
+    assert row["mean_confidence"] == pytest.approx(SURE.mean(), abs=1e-6)
+    grey = cv2.imread(str(tmp_path / "out/confidence/drive/0001.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(grey, np.round(SURE * 255).astype(np.uint8))
+    overlay = cv2.imread(str(tmp_path / "out/overlays/drive/0001.jpg"))
+    assert overlay.shape == (12, 20, 3)
+
+
+def test_further_classes_get_ids_that_cityscapes_has_not(tmp_path) -> None:
+    names = (*NAMES, "lane marking", "crosswalk")
+    labels = LABELS.copy()
+    labels[0] = 20
+    folder, row = _written(tmp_path, names=names, labels=labels)
+    assert [each.id for each in folder.classes[19:]] == [34, 35]
+    assert cv2.imread(str(tmp_path / "out" / row["labels"]), cv2.IMREAD_UNCHANGED)[0, 0] == 35
+    content = json.loads((tmp_path / "out/prediction.json").read_text(encoding="utf-8"))
+    assert content["classes"][20]["name"] == "crosswalk"
+    assert content["void"] == VOID
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("three years")
+    with pytest.raises(PredictionsError, match=r"out holds something else .* --force"):
+        PredictionFolder(out, NAMES, Wanted(), {})
+    assert [each.name for each in out.iterdir()] == ["thesis.txt"]
+    PredictionFolder(out, NAMES, Wanted(), {}, force=True)
+    assert (out / "thesis.txt").read_text() == "three years"
+
+
+def test_predictions_of_two_segmenters_are_not_mixed(tmp_path) -> None:
+    folder, row = _written(tmp_path)
+    rows = [{"image": "drive/0001", "sha256": "aa", "status": "ok", **row}]
+    folder.finish_part(0, rows)
+    again = PredictionFolder(tmp_path / "out", NAMES, Wanted(), {"segmenter": "a"})
+    assert again.finished(0, {"drive/0001": "aa"}) is not None
+    assert again.finished(0, {"drive/0001": "bb"}) is None, "another image of that name"
+    with pytest.raises(PredictionsError, match="something else than these predictions"):
+        PredictionFolder(tmp_path / "out", NAMES, Wanted(), {"segmenter": "b"})
+    forced = PredictionFolder(tmp_path / "out", NAMES, Wanted(), {"segmenter": "b"}, force=True)
+    assert forced.finished(0, {"drive/0001": "aa"}) is None
+
+
+def test_a_shard_whose_map_was_deleted_is_made_again(tmp_path) -> None:
+    folder, row = _written(tmp_path)
+    folder.finish_part(0, [{"image": "drive/0001", "sha256": "aa", "status": "ok", **row}])
+    (tmp_path / "out" / row["labels"]).unlink()
+    assert folder.finished(0, {"drive/0001": "aa"}) is None
+
+
+def test_the_table_has_failed_images_too(tmp_path) -> None:
+    folder, row = _written(tmp_path)
+    good = {"image": "drive/0001", "sha256": "aa", "status": "ok", **row}
+    bad = {"image": "x", "sha256": "bb", "status": "failed", "reason": "x is cut short"}
+    folder.finish_part(0, [good, bad])
+    table = pq.read_table(folder.finish([good, bad]))
+    assert table["status"].to_pylist() == ["ok", "failed"]
+    assert table["share_road"].to_pylist()[1] is None
+    assert not (tmp_path / "out/.parts").exists()

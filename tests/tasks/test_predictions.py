@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from adapters.images import encode_jpeg, encode_png
+from adapters.predictions import PredictionFolder, Wanted
+from crosscity.evaluation import predict
+from crosscity.segmenters import build_segmenter
+from tasks.judging.predictions import SHARD, pictures_of_paths, predict_pictures
+from tasks.steps.errors import InputError
+
+RANDOM = np.random.default_rng(3)
+
+
+def _segmenter():
+    return build_segmenter("compact", {"width": 16}, seed=1)
+
+
+def _run(paths, out, **options):
+    segmenter = _segmenter()
+    folder = PredictionFolder(out, segmenter.class_names, Wanted("trainIds"), {"segmenter": "a"})
+    given = {"batch_size": 4, "image_size": None, "workers": 2, **options}
+    return predict_pictures(segmenter, pictures_of_paths(paths), folder, **given)
+
+
+def _images(folder: Path, count: int, size=(32, 48)) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        picture = RANDOM.integers(0, 256, (*size, 3), dtype=np.uint8)
+        (folder / f"{index:03d}.png").write_bytes(encode_png(picture))
+    return folder
+
+
+def test_bad_images_are_rows_and_good_ones_are_what_the_segmenter_sees(tmp_path) -> None:
+    folder = _images(tmp_path / "in", 5)
+    (folder / "002.png").write_bytes((folder / "002.png").read_bytes()[:200])
+    (folder / "003.png").write_bytes(b"<html>not found</html>")
+    (folder / "notes.txt").write_text("not an image")
+    odd = RANDOM.integers(0, 256, (40, 36, 3), dtype=np.uint8)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "Odd.JPG").write_bytes(encode_jpeg(odd, 95))
+    done = _run([folder], tmp_path / "out")
+    assert done.images == 6
+    assert set(done.failed) == {"002", "003"}
+    rows = {row["image"]: row for row in pq.read_table(done.table).to_pylist()}
+    assert rows["003"]["reason"] == "003 is not a readable JPEG, PNG or WebP image."
+    assert rows["sub/Odd"]["status"] == "ok"
+    from PIL import Image
+
+    with Image.open(folder / "000.png") as picture:
+        expected = predict(_segmenter(), np.asarray(picture)[None])[0]
+    with Image.open(tmp_path / "out/labels/000.png") as read:
+        assert (np.asarray(read) != expected).sum() <= 2  # a tie may turn in a batch
+
+
+def test_names_that_differ_by_ending_alone_keep_it(tmp_path) -> None:
+    folder = _images(tmp_path / "in", 1)
+    picture = RANDOM.integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    (folder / "000.jpg").write_bytes(encode_jpeg(picture, 95))
+    _run([folder], tmp_path / "out")
+    names = sorted(each.name for each in (tmp_path / "out/labels").iterdir())
+    assert names == ["000.jpg.png", "000.png.png"]
+
+
+def test_what_is_no_image_is_said_before_any_work(tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty has no image: looked for \.jpeg, \.jpg"):
+        pictures_of_paths([tmp_path / "empty"])
+    with pytest.raises(InputError, match="neither a city of the catalog nor a file or folder"):
+        pictures_of_paths([tmp_path / "nowhere"])
+    one, two = _images(tmp_path / "a", 1), _images(tmp_path / "b", 1)
+    with pytest.raises(InputError, match=r"two images are called 000\.png"):
+        pictures_of_paths([one, two])
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import tasks.judging.predictions as module
+from tests_predictions import _run
+shards = 0
+finish = module.PredictionFolder.finish_part
+def finish_and_say(self, part, rows):
+    finish(self, part, rows)
+    print("finished", part, flush=True)
+module.PredictionFolder.finish_part = finish_and_say
+_run([Path(sys.argv[1])], Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_run_goes_on_with_the_next_shard(tmp_path, monkeypatch) -> None:
+    folder = _images(tmp_path / "in", 2 * SHARD + 3, size=(16, 16))
+    (tmp_path / "tests_predictions.py").write_text(Path(__file__).read_text(encoding="utf-8"))
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(root), str(tmp_path)))}
+    arguments = [sys.executable, "-c", PROGRAM, str(folder), str(tmp_path / "out")]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "finished 0\n"
+        run.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "out/predictions.parquet").exists()
+    made: list[int] = []
+    finish = PredictionFolder.finish_part
+    monkeypatch.setattr(
+        PredictionFolder,
+        "finish_part",
+        lambda self, part, rows: (made.append(part), finish(self, part, rows)),
+    )
+    _run([folder], tmp_path / "out")
+    assert made[-1] == 2
+    assert 0 not in made
+    undisturbed = _run([folder], tmp_path / "fresh")
+    assert undisturbed.table.read_bytes() == (tmp_path / "out/predictions.parquet").read_bytes()
+    for each in sorted((tmp_path / "fresh/labels").iterdir()):
+        assert each.read_bytes() == (tmp_path / "out/labels" / each.name).read_bytes()
+    assert not list((tmp_path / "out").rglob("*.part"))
