@@ -40,13 +40,13 @@ from crosscity.segmenters import Segmenter, build_segmenter
 RESULTS: Final = Path(__file__).parent / "results" / "street_weights.json"
 SIZE: Final = (256, 512)
 STYLE, SEED = "frankfurt", 11
-TRAIN, VALIDATION = 1000, 120
+TRAIN, VALIDATION = 800, 100
 VARIANTS: Final = 3
 """Each place is read as it is, and under two other lights and lenses."""
 SETTINGS: Final = PretrainingSettings(
-    steps=2600, batch_size=6, learning_rate=1e-3, class_balance=0.5, smallest_crop=0.5
+    steps=1500, batch_size=4, learning_rate=1e-3, class_balance=0.5, smallest_crop=0.5
 )
-EVERY: Final = 50
+EVERY: Final = 25
 """Steps between checkpoints."""
 AVERAGE: Final = 0.998
 """Momentum of the average of the weights, beside the last ones."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import catalog, city, paper, pictures
+from flows.cli import catalog, city, first_look, paper, pictures
 from flows.cli.errors import exit_code, one_sentence
 from flows.cli.options import OPTIONS
 from flows.cli.server import quieten
@@ -24,6 +24,7 @@ app.add_typer(catalog.app, name="catalog")
 city.register(app)
 paper.register(app)
 pictures.register(app)
+first_look.register(app)
 
 
 @app.callback()

@@ -56,8 +56,8 @@ def match(
     from crosscity.illustrations import draw_matches  # noqa: PLC0415 - compiled code loads late
     from crosscity.matching import deep_matching  # noqa: PLC0415
 
-    first, second = _read(image_a), _read(image_b)
-    found = _told(
+    first, second = read_image(image_a), read_image(image_b)
+    found = as_input(
         deep_matching,
         first,
         second,
@@ -85,8 +85,8 @@ def superpixels(
 
     if number > 1 << 16:
         raise InputError(f"a 16-bit PNG holds 65536 labels, so -n {number} is too many")
-    picture = _read(image)
-    labels: npt.NDArray[np.int32] = _told(entropy_rate_superpixels, picture, number)
+    picture = read_image(image)
+    labels: npt.NDArray[np.int32] = as_input(entropy_rate_superpixels, picture, number)
     _, data = cv2.imencode(".png", labels.astype(np.uint16))
     publish(output, lambda path: path.write_bytes(data.tobytes()))
     if draw is not None:
@@ -111,7 +111,7 @@ def prior(
     from crosscity.illustrations import draw_prior, prior_figure  # noqa: PLC0415
     from tasks.priors.extraction import extract_prior  # noqa: PLC0415
 
-    settings = _told(
+    settings = as_input(
         PriorSettings,
         downscale=cast("Literal[1, 2, 4]", downscale),
         search_radius=search_radius,
@@ -119,8 +119,8 @@ def prior(
         k=k,
         **({"coverage": 0.0, "weakest": 0.0, "neighbours": 0} if paper_rule else {}),
     )
-    first, second = _read(image_a), _read(image_b)
-    made = _told(extract_prior, first, second, settings)
+    first, second = read_image(image_a), read_image(image_b)
+    made = as_input(extract_prior, first, second, settings)
     make_folder(output)
     files = {
         "prior_a.png": encode_mask_png(made.masks[0]),
@@ -137,7 +137,7 @@ def prior(
     typer.echo(f"{len(made.matches)} matches; {shares} of the pixels are static; see {output}")
 
 
-def _read(path: Path) -> npt.NDArray[np.uint8]:
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
     """Reads an image file; sizes are checked before anything is decoded."""
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -147,7 +147,7 @@ def _read(path: Path) -> npt.NDArray[np.uint8]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _told(call: Callable[P, T], *arguments: P.args, **settings: P.kwargs) -> T:
+def as_input(call: Callable[P, T], *arguments: P.args, **settings: P.kwargs) -> T:
     """Calls the science on what the user gave: its ValueErrors are the input's fault."""
     try:
         return call(*arguments, **settings)

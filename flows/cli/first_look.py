@@ -1,0 +1,126 @@
+"""`crosscity try`: two pictures of a place to one page, without a catalog or a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from adapters.catalog import PriorSettings
+from adapters.images import encode_mask_png
+from flows.cli.output import make_folder, publish
+from flows.cli.pictures import ImageArgument, as_input, read_image
+from tasks.steps.errors import InputError
+
+if TYPE_CHECKING:
+    from crosscity.segmenters import Segmenter
+
+PAGE: Final = "index.html"
+_SIMULATED_ONLY: Final = (
+    "It has seen only simulated streets, so take it as a first look; --weights names one that was "
+    "trained on real streets."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the command line."""
+    app.command("try")(try_pair)
+
+
+def try_pair(
+    image_a: ImageArgument,
+    image_b: ImageArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the page and the masks.")
+    ] = Path("crosscity-try"),
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of a segmenter of your own (safetensors or .pth).")
+    ] = None,
+    architecture: Annotated[
+        str, typer.Option(help="Its architecture; see docs/segmenters.md.")
+    ] = "efficientnet_lite0",
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder that holds something else.")
+    ] = False,
+) -> None:
+    """Two pictures of one place: what stayed the same, what a segmenter sees, on one page."""
+    from crosscity.resizing import resized_image  # noqa: PLC0415 - compiled code loads late
+    from tasks.pages.pair_page import render_pair  # noqa: PLC0415
+    from tasks.priors.extraction import extract_prior  # noqa: PLC0415
+
+    first, second = read_image(image_a), read_image(image_b)
+    _check_folder(output, force=force)
+    segmenter, remark = _segmenter(weights, architecture)
+    if _nearly_alike(first.shape, second.shape):
+        second = resized_image(second, (first.shape[0], first.shape[1]))
+    _say_if_compiling()
+    prior = as_input(extract_prior, first, second, _settings(first.shape))
+    names = image_a.name, image_b.name
+    page = render_pair((first, second), names, prior, segmenter, remark=remark)
+    make_folder(output)
+    for end, mask in zip("ab", prior.masks, strict=True):
+        data = encode_mask_png(mask)
+        publish(output / f"prior_{end}.png", lambda path, data=data: path.write_bytes(data))  # type: ignore[misc]
+    publish(output / PAGE, lambda path: path.write_text(page, encoding="utf-8"))
+    shares = " and ".join(f"{mask.mean():.0%}" for mask in prior.masks)
+    typer.echo(f"{len(prior.matches)} matches; {shares} of the pixels stayed the same")
+    typer.echo(f"page: {output / PAGE}")
+    typer.echo("next: `crosscity init` writes a catalog for a city of your own", err=True)
+
+
+def _segmenter(weights: Path | None, architecture: str) -> tuple[Segmenter | None, str]:
+    """The user's segmenter, or the one that comes along, and what to know of it."""
+    from crosscity.segmenters import build_segmenter  # noqa: PLC0415
+    from tasks.training.segmenters import load_checked  # noqa: PLC0415
+
+    own = weights is not None
+    path = weights if weights is not None else _bundled()
+    if path is None:
+        typer.echo("no --weights given: the page shows the prior alone", err=True)
+        return None, ""
+    segmenter = as_input(build_segmenter, architecture if own else "efficientnet_lite0", {}, seed=0)
+    load_checked(segmenter, path)
+    return segmenter, "" if own else _SIMULATED_ONLY
+
+
+def _bundled() -> Path | None:
+    import crosscity  # noqa: PLC0415
+
+    path = Path(crosscity.__file__).parent / "weights" / "street.safetensors"
+    return path if path.is_file() else None
+
+
+def _settings(shape: tuple[int, ...]) -> PriorSettings:
+    """The catalog's defaults; small pictures are matched and cut at their own size."""
+    width = shape[1]
+    if width <= 400:
+        return PriorSettings(downscale=1, superpixels=100, superpixel_downscale=1)
+    return PriorSettings(downscale=2) if width <= 800 else PriorSettings()
+
+
+def _nearly_alike(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    """Whether two sizes differ in scale alone, by at most 2 % in the ratio of their sides."""
+    ratios = first[1] / first[0], second[1] / second[0]
+    return first != second and abs(ratios[0] / ratios[1] - 1) <= 0.02
+
+
+def _check_folder(folder: Path, *, force: bool) -> None:
+    """Fails before any work where a folder holds something that is not such a page."""
+    if force or not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file: name a folder with -o")
+    if any(folder.iterdir()) and not (folder / PAGE).is_file():
+        raise InputError(
+            f"{folder} holds something else: name another folder with -o, or write into it all the "
+            "same with --force"
+        )
+
+
+def _say_if_compiling() -> None:
+    import crosscity  # noqa: PLC0415
+
+    here = Path(crosscity.__file__).parent
+    if not any((here / "matching").glob("__pycache__/*.nbi")):
+        typer.echo("compiling, once: this takes up to a minute and later runs do not", err=True)
