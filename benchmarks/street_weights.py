@@ -169,7 +169,7 @@ def _save(
 ) -> None:
     state = training.state()
     tensors = {f"state.{name}": value for name, value in state.tensors.items()}
-    tensors |= {f"average.{name}": value for name, value in average.items()}
+    tensors |= {f"average.{name}": value.contiguous() for name, value in average.items()}
     # One file, so that weights and notes are of one step whenever the machine dies.
     meta = json.dumps({"state": state.meta, "history": history})
     unfinished = work / "checkpoint.unfinished"
