@@ -3,6 +3,7 @@
 from adapters.store.draft import Draft
 from adapters.store.errors import StoreError
 from adapters.store.records import ArtifactRef, FileEntry, Manifest, artifact_key
+from adapters.store.selection import Selection
 from adapters.store.store import Store
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Draft",
     "FileEntry",
     "Manifest",
+    "Selection",
     "Store",
     "StoreError",
     "artifact_key",

@@ -44,6 +44,7 @@ from adapters.store.records import (
     plain_inputs,
     plain_object,
 )
+from adapters.store.selection import Selection
 
 _LOG = logging.getLogger("crosscity.store")
 
@@ -251,10 +252,44 @@ class Store:
         try:
             ref = ArtifactRef.from_dict(json.loads(data))
         except (ValueError, TypeError, StoreError):
-            raise StoreError(
-                f"{self._place.describe(path)} is damaged: delete it and run again"
-            ) from None
+            raise self._damaged_pointer(path) from None
         return ref if self.find(ref.kind, ref.city, ref.key) == ref else None
+
+    def switch(self, name: str, city: str, state: Selection) -> None:
+        """Point `name` of `city` to several artifacts at once, with notes, in one atomic write.
+
+        Readers see the state before or this one, never a mixture, also after a crash.
+
+        Raises:
+            StoreError: if one of the artifacts is not there, or the store cannot be written to.
+        """
+        for ref in state.refs.values():
+            self.manifest(ref)
+        pointer, data = _pointer(name, city), state.to_json()
+        if self._place.read(pointer) != data:  # so that a store may be read-only where all is there
+            self._place.replace(pointer, data)
+
+    def selected(self, name: str, city: str) -> Selection | None:
+        """What `switch` pointed to last; None if it never did.
+
+        Whether the artifacts are still there is not looked at.
+
+        Raises:
+            StoreError: if the pointer is damaged, or of a newer release.
+        """
+        path = _pointer(name, city)
+        data = self._place.read(path)
+        if data is None:
+            return None
+        try:
+            return Selection.from_json(data)
+        except NewerReleaseError as error:
+            raise NewerReleaseError(
+                f"{self._place.describe(path)} {error}: run it with that version, or choose "
+                "another store"
+            ) from None
+        except ValueError:
+            raise self._damaged_pointer(path) from None
 
     def save_progress(
         self, kind: str, city: str, key: str, name: str, write: Callable[[Path], object] | bytes
@@ -396,6 +431,9 @@ class Store:
                 faults.append(str(error))
         # "is missing", the shortest, says least: it also holds for the folder not in use.
         return max(faults, key=len)
+
+    def _damaged_pointer(self, path: str) -> StoreError:
+        return StoreError(f"{self._place.describe(path)} is damaged: delete it and run again")
 
     def _damaged(self, folder: str, what: str) -> DamagedArtifactError:
         place = self._place.describe(folder)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from object_files import url_of
 
-from adapters.store import Store
+from adapters.store import Selection, Store, StoreError
 
 FACTS = {"inputs": ["a"], "parameters": {"k": 3}, "version": "1"}
 WHERE = ("static_prior", "rome", "k1")
@@ -39,6 +40,16 @@ def make(store, key, content):
                     stream.flush()
                     sys.audit("test.fsync", str(draft.path))
     return draft.ref
+
+
+def damage(store):
+    """Alters a byte of a file behind the store's back."""
+    ref = store.find(*WHERE)
+    path = f"{store.manifest(ref).folder}/images/x"
+    far = f"{store.manifest(ref).digest_folder}/images/x"
+    place = store._place
+    whole = place.read(path) or place.read(far)
+    place.replace(path if place.read(path) else far, b"N" + whole[1:])
 
 
 class Publish:
@@ -71,6 +82,26 @@ class Point:
         return key == "k1"
 
 
+class Switch:
+    """Two artifacts and a note that count together."""
+
+    def before(self, store):
+        old = make(store, "k0", b"old")
+        make(store, "k1", b"new")
+        store.switch("harvest", "rome", Selection({"a": old, "b": old}, {"untold": ["old"]}))
+
+    def run(self, store):
+        new = store.find(*WHERE)
+        store.switch("harvest", "rome", Selection({"a": new, "b": new}, {"untold": ["new"]}))
+
+    def check(self, store):
+        state = store.selected("harvest", "rome")
+        keys = {ref.key for ref in state.refs.values()}
+        assert len(keys) == 1, "never one of one state and one of the other"
+        assert state.notes["untold"] == [{"k0": "old", "k1": "new"}[keys.pop()]]
+        return state.notes["untold"] == ["new"]
+
+
 class Save:
     def before(self, store):
         store.save_progress(*WHERE, "step", b"old")
@@ -83,6 +114,29 @@ class Save:
         assert content in {b"old", b"new"}
         assert store.list_progress(*WHERE) == ["step"]
         return content == b"new"
+
+
+class Quarantine:
+    """A damaged artifact is moved away and found no more, or is still there, damaged."""
+
+    def before(self, store):
+        make(store, "k1", b"new")
+        damage(store)
+
+    def run(self, store):
+        ref = store.find(*WHERE)
+        if ref is not None:
+            with suppress(StoreError):  # it is damaged; what became of it is checked below
+                store.verify(ref)
+
+    def check(self, store):
+        ref = store.find(*WHERE)
+        places = [one.place for one in store.quarantined()]
+        if ref is None:
+            assert len(places) >= 1
+            return True
+        assert store.manifest(ref).files
+        return False
 
 
 class Clear:
@@ -140,7 +194,14 @@ def open_store(kind, folder):
 
 def main():
     kind, name, parent = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    operation = {"publish": Publish, "point": Point, "save": Save, "clear": Clear}[name]()
+    operation = {
+        "publish": Publish,
+        "point": Point,
+        "switch": Switch,
+        "quarantine": Quarantine,
+        "save": Save,
+        "clear": Clear,
+    }[name]()
     step, dead, states = 0, True, []
     while dead:
         step += 1

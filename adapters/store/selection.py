@@ -1,0 +1,63 @@
+"""Several artifacts that count together, and what is noted about them, in one file.
+
+What belongs together is switched together: a file is replaced whole or not at all, two are not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Self
+
+from pydantic import JsonValue
+
+from adapters.store.errors import NewerReleaseError, StoreError
+from adapters.store.records import ArtifactRef, plain_object
+
+SELECTION_FORMAT: Final = 1
+"""Raised only when an older release would misread the file; fields it may ignore are no reason."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The content of a pointer of `Store.switch`.
+
+    Attributes:
+        refs: The artifacts, by role.
+        notes: JSON that belongs to them: what is still to be announced, what was before.
+    """
+
+    refs: Mapping[str, ArtifactRef]
+    notes: Mapping[str, JsonValue] = field(default_factory=lambda: MappingProxyType({}))
+
+    def to_json(self) -> bytes:
+        """The bytes of the file."""
+        content = {
+            "format": SELECTION_FORMAT,
+            "refs": {role: ref.to_dict() for role, ref in self.refs.items()},
+            "notes": plain_object(self.notes),
+        }
+        return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: The bytes are cut short, altered or foreign.
+            NewerReleaseError: A newer release wrote them.
+        """
+        try:
+            content: Any = json.loads(data)
+            stated = content["format"]
+            refs, notes = content["refs"].items(), dict(content["notes"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ValueError("it is no selection of artifacts") from None
+        if isinstance(stated, int) and stated > SELECTION_FORMAT:
+            raise NewerReleaseError("was written by a newer version of this program")
+        try:
+            return cls({role: ArtifactRef.from_dict(values) for role, values in refs}, notes)
+        except StoreError as error:
+            raise ValueError(str(error)) from None

@@ -1,0 +1,111 @@
+"""Telling others what was committed: after the commit, and noted only when it was taken.
+
+What is to be announced is written with the commit itself, in one switch (`Store.switch`). Then it
+is announced, and then the note is taken away. Whoever dies in between leaves the note, and the next
+run announces it: rather twice than never.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from prefect.client.orchestration import get_client
+from prefect.events import Event, Resource
+
+from adapters.store import ArtifactRef, Selection, Store
+
+UNTOLD: Final = "unannounced"
+"""Key of a selection's notes: events that nobody was told of yet."""
+WAITS: Final = (1.0, 4.0)
+"""Seconds before the second and the third try."""
+
+
+def event_of(name: str, city: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """An event about a city, as it is noted until it is announced; JSON-able."""
+    return {"event": name, "city": city, "payload": dict(payload)}
+
+
+def commit(
+    store: Store,
+    name: str,
+    city: str,
+    refs: Mapping[str, ArtifactRef],
+    *,
+    notes: Mapping[str, Any] | None = None,
+    events: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Switches a selection, and with it notes which events are to be announced.
+
+    Events of the selection before that nobody was told of stay noted.
+
+    Args:
+        store: The store.
+        name: Name of the selection.
+        city: City.
+        refs: The artifacts, by role.
+        notes: What else belongs to them; JSON-able.
+        events: Of `event_of`.
+    """
+    untold = _untold(store.selected(name, city))
+    untold += [dict(event) for event in events if event not in untold]
+    store.switch(name, city, Selection(dict(refs), _noted(notes or {}, untold)))
+
+
+def announce(store: Store, name: str, city: str) -> list[dict[str, Any]]:
+    """Sends what a selection notes as not announced, one event at a time, and takes the note away.
+
+    Returns:
+        The events that were sent now.
+
+    Raises:
+        Exception: The server did not take an event, also when it was asked again; it stays noted.
+    """
+    sent: list[dict[str, Any]] = []
+    while True:
+        state = store.selected(name, city)
+        untold = _untold(state)
+        if state is None or not untold:
+            return sent
+        send(untold[0])
+        sent.append(untold[0])
+        # What was switched meanwhile stays: only this one event is taken off.
+        now = store.selected(name, city) or state
+        left = [event for event in _untold(now) if event != untold[0]]
+        store.switch(name, city, Selection(now.refs, _noted(now.notes, left)))
+
+
+def send(event: Mapping[str, Any]) -> None:
+    """Has the server take an event; its resource is ``crosscity.city.<name>``.
+
+    Prefect's own `emit_event` hands an event to a thread and never says whether it arrived.
+
+    Raises:
+        Exception: The server did not take it, also when it was asked again.
+    """
+    made = Event(
+        event=str(event["event"]),
+        resource=Resource({"prefect.resource.id": f"crosscity.city.{event['city']}"}),
+        payload=dict(event["payload"]),
+    )
+    for wait in (*WAITS, None):
+        try:
+            with get_client(sync_client=True) as client:
+                client.request("POST", "/events", json=[made.model_dump(mode="json")])
+        except Exception:
+            if wait is None:
+                raise
+            time.sleep(wait)
+        else:
+            return
+
+
+def _untold(state: Selection | None) -> list[dict[str, Any]]:
+    noted = state.notes.get(UNTOLD) if state is not None else None
+    return [event for event in noted if isinstance(event, dict)] if isinstance(noted, list) else []
+
+
+def _noted(notes: Mapping[str, Any], untold: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    kept = {key: value for key, value in notes.items() if key != UNTOLD}
+    return {**kept, UNTOLD: list(untold)} if untold else kept
