@@ -3,58 +3,64 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import yaml
 from pydantic import ValidationError
 
 from adapters.catalog.errors import CatalogError
 from adapters.catalog.model import Catalog
 from adapters.catalog.plug_in import kind_of
+from adapters.catalog.tree import (
+    Fault,
+    Key,
+    Source,
+    compose_tree,
+    included_patterns,
+    included_sources,
+    read_source,
+)
 
-MAX_CATALOG_BYTES = 4 * 1024 * 1024
-"""A catalog is written by hand; anything larger is a mistaken path."""
+_REMEMBERED: Final = 8
+"""Catalogs that a process keeps: one, where nobody edits it meanwhile."""
 
-Key = tuple[str | int, ...]
-"""The way to a value of the catalog: `("cities", "tokyo", "places")`."""
-
-Fault = tuple[Key, str]
-"""Where the catalog is wrong, and how, as a sentence."""
+Further = Callable[[Catalog], Iterable[Fault]]
 
 
-def load_catalog(
-    path: Path, *, further: Callable[[Catalog], Iterable[Fault]] | None = None
-) -> Catalog:
+def load_catalog(path: Path, *, further: Further | None = None) -> Catalog:
     """Reads and validates a catalog.
 
     Args:
-        path: The YAML file.
-        further: Finds faults that only those see who use the catalog; they are told like its own.
+        path: The YAML file; it may include others.
+        further: Finds faults that only those see who use the catalog; reported like its own.
 
     Returns:
         The catalog. `${NAME}` references are kept as written: they are resolved where they are
-        used (`resolve_environment`), so a missing secret hurts only who needs it.
+        used (`resolve_environment`), so a missing secret hurts only who needs it. While the files
+        stay as they are, a process gets the same object again: nobody may change it.
 
     Raises:
         CatalogError: The file is missing, is no YAML, or an entry is wrong. One line for each
             fault, with file, line number and key.
     """
-    text = _read(path)
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "not valid YAML"
-        raise CatalogError(f"{path}{line}: {problem}") from None
-    if not isinstance(root, yaml.MappingNode):
-        raise CatalogError(f"{path}: the catalog must be a mapping that starts with `version: 1`")
-    faults = list(_duplicate_keys(root, ()))
+    own = read_source(path)
+    return _loaded(own, included_sources(own, _patterns(own)), further)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _patterns(own: Source) -> tuple[str, ...]:
+    return included_patterns(own)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _loaded(own: Source, included: tuple[Source, ...], further: Further | None) -> Catalog:
+    """Parses and validates; remembered by the bytes of all files, so an edit is always seen."""
+    tree, faults = compose_tree(own, included)
     if not faults:
+        data = tree.data()
         try:
-            data = yaml.safe_load(text)
             catalog = Catalog.model_validate(data)
         except ValidationError as error:
             faults = [(_location(data, e["loc"]), _sentence(e)) for e in error.errors()]
@@ -64,7 +70,7 @@ def load_catalog(
                 faults += further(catalog)
             if not faults:
                 return catalog
-    raise CatalogError("\n".join(_fault_line(path, root, *fault) for fault in faults))
+    raise CatalogError("\n".join(tree.fault_line(*fault) for fault in faults))
 
 
 def catalog_json_schema() -> str:
@@ -73,19 +79,6 @@ def catalog_json_schema() -> str:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "CrossCity data catalog"
     return json.dumps(schema, indent=2, sort_keys=True)
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_CATALOG_BYTES:
-            raise CatalogError(f"{path} is larger than 4 MiB: this is no catalog")
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise CatalogError(
-            f"there is no catalog at {path}: name one with --catalog or CROSSCITY_CATALOG"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogError(f"the catalog {path} cannot be read: {error}") from None
 
 
 def _location(root: object, loc: Iterable[str | int]) -> Key:
@@ -126,52 +119,13 @@ def _sentence(error: Mapping[str, Any]) -> str:
     return message
 
 
-def _fault_line(path: Path, root: yaml.MappingNode, location: Key, sentence: str) -> str:
-    dotted = ".".join(str(part) for part in location)
-    return (
-        f"{path}:{_line_of(root, location)}: {dotted}: {sentence}"
-        if dotted
-        else (f"{path}: {sentence}")
-    )
-
-
-def _line_of(node: yaml.Node, location: Key) -> int:
-    """Line (from 1) of the deepest part of the key that the file has."""
-    line = int(node.start_mark.line) + 1
-    for part in location:
-        child: yaml.Node | None = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == str(part):
-                    line, child = int(key.start_mark.line) + 1, value
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            child = node.value[part] if part < len(node.value) else None
-            line = int(child.start_mark.line) + 1 if child is not None else line
-        if child is None:
-            break
-        node = child
-    return line
-
-
-def _duplicate_keys(node: yaml.Node, location: Key) -> Iterable[Fault]:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            here = (*location, str(key.value))
-            if key.value in seen and key.value != "<<":
-                yield here, "stands here twice; YAML would silently keep the last"
-            seen.add(key.value)
-            yield from _duplicate_keys(value, here)
-
-
 def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
     """Names that point to an entry which is not there."""
 
-    def unknown(key: Key, name: str, section: str, known: Iterable[str]) -> Fault | None:
-        known = sorted(known)
+    def unknown(key: Key, name: str, section: str, known: Collection[str]) -> Fault | None:
         if name in known:
             return None
-        listed = ", ".join(known) if known else "nothing"
+        listed = ", ".join(sorted(known)) or "nothing"
         return key, f"`{section}` has no entry {name!r}; it has {listed}"
 
     checks = [

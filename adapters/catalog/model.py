@@ -345,6 +345,11 @@ class Catalog(Entry):
     """Everything that exists: the whole of `data_catalog.yaml`."""
 
     version: Literal[1]
+    include: str | list[str] = Field(
+        default_factory=list,
+        description="further files below the catalog's folder, as cities/*.yaml; the entries of "
+        "their sections (cities, datasets, ...) are added to these",
+    )
     store: Name = Field(description="the entry of `stores` that artifacts go to")
     compute: Name = Field(default="laptop", description="the default compute profile")
     stores: dict[Name, StoreEntry] = Field(min_length=1)

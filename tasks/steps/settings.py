@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from adapters.catalog import Catalog, load_catalog
-from adapters.catalog.loading import Fault, Key
+from adapters.catalog.tree import Fault, Key
 from tasks.steps.errors import InputError
 
 if TYPE_CHECKING:

@@ -1,0 +1,293 @@
+"""The catalog's YAML files as one tree whose every key knows its file and line."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from adapters.catalog.errors import CatalogError
+
+MAX_CATALOG_BYTES: Final = 4 * 1024 * 1024
+"""A catalog is written by hand, with all its files; anything larger is a mistaken path."""
+SECTIONS: Final = (
+    "stores",
+    "computes",
+    "datasets",
+    "segmenters",
+    "trainings",
+    "cities",
+    "transfers",
+)
+"""What an included file may hold: whole sections, entries of which are added to the catalog's."""
+INCLUDE: Final = "include"
+
+Key = tuple[str | int, ...]
+"""The way to a value of the catalog: `("cities", "tokyo", "places")`."""
+Fault = tuple[Key, str]
+"""Where the catalog is wrong, and how, as a sentence."""
+
+# libyaml's parser, ten times as fast, where PyYAML was built with it; both make the same tree.
+_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _NamedText(io.StringIO):
+    """Text whose name the marks of its nodes carry."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of a catalog as it was read.
+
+    Attributes:
+        path: The file.
+        content: Its bytes.
+    """
+
+    path: Path
+    content: bytes = field(repr=False)
+
+    def text(self) -> str:
+        """The content as text.
+
+        Raises:
+            CatalogError: It is not UTF-8.
+        """
+        try:
+            return self.content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise CatalogError(f"the catalog {self.path} cannot be read: {error}") from None
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One catalog, of one file or several.
+
+    Attributes:
+        root: The mapping; entries of included files stand in its sections.
+        path: The catalog's own file.
+    """
+
+    root: yaml.MappingNode
+    path: Path
+
+    def data(self) -> dict[str, Any]:
+        """The values, as Python has them."""
+        loader = _LOADER("")
+        try:
+            constructed: dict[str, Any] = loader.construct_document(self.root)
+        except yaml.YAMLError as error:
+            raise _unreadable(self.path, error) from None
+        return constructed
+
+    def fault_line(self, location: Key, sentence: str) -> str:
+        """A fault as people read it: file, line, dotted key, sentence."""
+        if not location:
+            return f"{self.path}: {sentence}"
+        mark = _mark_of(self.root, location)
+        dotted = ".".join(str(part) for part in location)
+        return f"{mark.name}:{mark.line + 1}: {dotted}: {sentence}"
+
+
+def read_source(path: Path, *, read_before: int = 0) -> Source:
+    """Reads a file of a catalog.
+
+    Args:
+        path: The file.
+        read_before: Bytes of the catalog's other files; all together have a limit.
+
+    Raises:
+        CatalogError: There is no such file, it cannot be read, or it is too large.
+    """
+    try:
+        if read_before + path.stat().st_size > MAX_CATALOG_BYTES:
+            what = "with what it includes " if read_before else ""
+            raise CatalogError(f"{path} is {what}larger than 4 MiB: this is not a catalog")
+        return Source(path, path.read_bytes())
+    except FileNotFoundError:
+        raise CatalogError(
+            f"there is no catalog at {path}: name one with --catalog or CROSSCITY_CATALOG"
+        ) from None
+    except OSError as error:
+        raise CatalogError(f"the catalog {path} cannot be read: {error}") from None
+
+
+def included_patterns(own: Source) -> tuple[str, ...]:
+    """The names of files that a catalog's own file includes.
+
+    Raises:
+        CatalogError: The file is not YAML, or `include` is not a list of names.
+    """
+    if INCLUDE.encode() not in own.content:  # most have none, and are not parsed twice
+        return ()
+    for key, value in _compose(own).value:
+        if key.value == INCLUDE:
+            return _patterns(own.path, value)
+    return ()
+
+
+def included_sources(own: Source, patterns: tuple[str, ...]) -> tuple[Source, ...]:
+    """The files that patterns name, each once, in the order of the patterns and then by name.
+
+    Raises:
+        CatalogError: A pattern matches nothing, or leads out of the catalog's folder.
+    """
+    folder = own.path.parent
+    inside = folder.resolve()
+    seen = {own.path.resolve()}
+    size = len(own.content)
+    sources: list[Source] = []
+    for pattern in patterns:
+        for path in _matching(own.path, folder, pattern):
+            resolved = path.resolve()
+            if not resolved.is_relative_to(inside):
+                raise CatalogError(
+                    f"{own.path}: include: {path} leads to {resolved}, outside the catalog's folder"
+                )
+            if resolved not in seen:
+                seen.add(resolved)
+                sources.append(read_source(path, read_before=size))
+                size += len(sources[-1].content)
+    return tuple(sources)
+
+
+def _matching(catalog: Path, folder: Path, pattern: str) -> list[Path]:
+    parts = Path(pattern).parts
+    if not parts or Path(pattern).is_absolute() or ".." in parts or "://" in pattern:
+        raise CatalogError(
+            f"{catalog}: include: {pattern!r} must be a path below the catalog's folder, as "
+            "cities/*.yaml"
+        )
+    found = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
+    if not found:
+        raise CatalogError(
+            f"{catalog}: include: {pattern!r} matches no file in {folder.absolute()}"
+        )
+    return found
+
+
+def compose_tree(own: Source, included: Sequence[Source]) -> tuple[Tree, list[Fault]]:
+    """One tree of all files, and the keys that stand in it twice.
+
+    Raises:
+        CatalogError: A file is not YAML, an included one holds other things than sections, or two
+            files define the same entry.
+    """
+    root = _compose(own)
+    for source in included:
+        other = _compose(source)
+        _check_sections(other, source.path)
+        _add_sections(root, other)
+    return Tree(root, own.path), list(_duplicate_keys(root, ()))
+
+
+def _compose(source: Source) -> yaml.MappingNode:
+    try:
+        root = yaml.compose(_NamedText(source.text(), str(source.path)), Loader=_LOADER)
+    except yaml.YAMLError as error:
+        raise _unreadable(source.path, error) from None
+    if not isinstance(root, yaml.MappingNode):
+        raise CatalogError(
+            f"{source.path}: the catalog must be a mapping that starts with `version: 1`, a file "
+            "that it includes a mapping that starts with a section, as `cities:`"
+        )
+    return root
+
+
+def _unreadable(path: Path, error: yaml.YAMLError) -> CatalogError:
+    mark = getattr(error, "problem_mark", None)
+    line = f":{mark.line + 1}" if mark is not None else ""
+    problem = getattr(error, "problem", None) or "not valid YAML"
+    return CatalogError(f"{path}{line}: {problem}")
+
+
+def _patterns(path: Path, node: yaml.Node) -> tuple[str, ...]:
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    if not all(isinstance(one, yaml.ScalarNode) for one in nodes):
+        raise CatalogError(
+            f"{path}:{node.start_mark.line + 1}: include: must be a name of files, as "
+            "cities/*.yaml, or a list of such names"
+        )
+    return tuple(str(one.value) for one in nodes)
+
+
+def _check_sections(root: yaml.MappingNode, path: Path) -> None:
+    """Refuses what only the catalog's own file may hold, `include` among it."""
+    seen: set[str] = set()
+    for key, value in root.value:
+        where = f"{path}:{key.start_mark.line + 1}: {key.value}"
+        if key.value not in SECTIONS:
+            raise CatalogError(
+                f"{where}: does not belong into an included file, which has sections alone: "
+                f"{', '.join(SECTIONS)}"
+            )
+        if key.value in seen:
+            raise CatalogError(f"{where}: stands here twice; YAML would silently keep the last")
+        if not isinstance(value, yaml.MappingNode):
+            raise CatalogError(f"{where}: must be a mapping of names to entries")
+        seen.add(key.value)
+
+
+def _add_sections(root: yaml.MappingNode, other: yaml.MappingNode) -> None:
+    """Adds the entries of an included file to the sections of the catalog."""
+    for key, added in other.value:
+        index = next((i for i, (known, _) in enumerate(root.value) if known.value == key.value), -1)
+        section = root.value[index][1] if index >= 0 else None
+        if not isinstance(section, yaml.MappingNode):  # not there, or `cities:` without anything
+            section = yaml.MappingNode(added.tag, [], added.start_mark, added.end_mark)
+        else:  # an anchor may name it elsewhere too
+            section = yaml.MappingNode(
+                section.tag, list(section.value), section.start_mark, section.end_mark
+            )
+        there = {entry.value: entry.start_mark for entry, _ in section.value}
+        for entry, content in added.value:
+            first = there.get(entry.value)
+            if first is not None and entry.value != "<<":
+                mark = entry.start_mark
+                raise CatalogError(
+                    f"{mark.name}:{mark.line + 1}: {key.value}.{entry.value}: is defined in "
+                    f"{first.name}:{first.line + 1} already: remove one of the two"
+                )
+            there[entry.value] = entry.start_mark
+            section.value.append((entry, content))
+        if index >= 0:
+            root.value[index] = (root.value[index][0], section)
+        else:
+            root.value.append((key, section))
+
+
+def _duplicate_keys(node: yaml.Node, location: Key) -> Iterator[Fault]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            here = (*location, str(key.value))
+            if key.value in seen and key.value != "<<":
+                yield here, "stands here twice; YAML would silently keep the last"
+            seen.add(key.value)
+            yield from _duplicate_keys(value, here)
+
+
+def _mark_of(node: yaml.Node, location: Key) -> yaml.Mark:
+    """Where the deepest part of the key stands that the files have."""
+    mark = node.start_mark
+    for part in location:
+        child: yaml.Node | None = None
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(part):
+                    mark, child = key.start_mark, value
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            child = node.value[part] if part < len(node.value) else None
+            mark = child.start_mark if child is not None else mark
+        if child is None:
+            break
+        node = child
+    return mark
