@@ -11,7 +11,8 @@ from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.judging.evaluation import draw_panels, evaluate
-from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
+from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.plan import Plan, open_plan
 from tasks.training.labelled import unlabelled_part, unlabelled_parts
 from tasks.training.trainings import adapt_transfer as adapt
 from tasks.training.trainings import fine_tune, source_of

@@ -12,7 +12,8 @@ from flows.harvest_city import harvest_by
 from flows.pretrain_segmenter import pretrain_by
 from tasks.pages.demo import remember_demo
 from tasks.pages.report import write_report
-from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
+from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import DEMO_ARMS
 from tasks.training.trainings import check_fine_tuning, segmenter_of
 

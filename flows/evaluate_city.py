@@ -12,7 +12,8 @@ from flows.labelled import labelled_shards
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.harvesting.current import current_harvest
 from tasks.judging.evaluation import draw_panels, evaluate, segmenter_of_arm
-from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
+from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.plan import Plan, open_plan
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from flows.runner import one_part_at_a_time, planned_flow
 from tasks.harvesting.current import Harvest, current_harvest
 from tasks.priors.extraction import illustrate_prior, join_priors, prior_part, prior_parts
 from tasks.priors.quality import exact_masks_known, measure_priors
-from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
+from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.plan import Plan, open_plan
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from tasks.harvesting.harvest import (
     join_imagery,
     list_captures,
 )
-from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
+from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.plan import Plan, open_plan
 
 
 @flow(name="harvest-city", flow_run_name="harvest-{city}", task_runner=one_part_at_a_time())

@@ -28,7 +28,8 @@ from tasks.pages.paper_tables import (
     sources_of,
     write_paper_tables,
 )
-from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
+from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.plan import Plan, open_plan
 from tasks.training.trainings import fine_tune, segmenter_of, source_of
 
 CITY_ARMS = ("pretrained", "ga", "ga_ca", "full")

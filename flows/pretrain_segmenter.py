@@ -7,7 +7,8 @@ from prefect import flow
 from adapters.store import ArtifactRef
 from flows.labelled import labelled_shards
 from flows.runner import one_part_at_a_time, planned_flow
-from tasks.steps.plan import DEFAULT_CATALOG, Plan, open_plan
+from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.plan import Plan, open_plan
 from tasks.training.trainings import pretrain, source_of
 
 

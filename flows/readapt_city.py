@@ -18,7 +18,8 @@ from tasks.judging.safeguard import (
     keep_earlier,
     looks_harmful,
 )
-from tasks.steps.plan import DEFAULT_CATALOG, open_plan
+from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.plan import open_plan
 from tasks.training.arms import check_arm
 from tasks.training.trainings import check_fine_tuning
 

@@ -6,7 +6,8 @@ from prefect import flow
 
 from adapters.store import ArtifactRef
 from tasks.pages.report import report_parts, write_report
-from tasks.steps.plan import DEFAULT_CATALOG, open_plan
+from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.plan import open_plan
 
 
 @flow(name="report-city", flow_run_name="report-{city}")

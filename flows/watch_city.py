@@ -9,7 +9,8 @@ from flows.runner import one_part_at_a_time
 from tasks.harvesting.current import current_harvest, replace_harvest
 from tasks.harvesting.harvest import harvest_part, harvest_parts
 from tasks.harvesting.watch import add_imagery, add_pairs, announce_imagery, find_new_captures
-from tasks.steps.plan import DEFAULT_CATALOG, open_plan
+from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.plan import open_plan
 
 
 @flow(name="watch-city", flow_run_name="watch-{city}", task_runner=one_part_at_a_time())

@@ -8,13 +8,9 @@ from typing import Annotated
 
 import typer
 
-from adapters.catalog import catalog_json_schema, load_catalog
-from adapters.catalog.environment import environment_references
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.output import publish
-from flows.deployments import deployments_yaml
 from tasks.steps.errors import InputError
-from tasks.steps.settings import open_catalog
 
 app = typer.Typer(no_args_is_help=True, help="The data catalog.")
 
@@ -22,6 +18,9 @@ app = typer.Typer(no_args_is_help=True, help="The data catalog.")
 @app.command("check")
 def check(catalog: CatalogOption = CATALOG) -> None:
     """Validate the catalog; tells every fault with file, line and key."""
+    from adapters.catalog.environment import environment_references  # noqa: PLC0415
+    from tasks.steps.settings import open_catalog  # noqa: PLC0415
+
     loaded = open_catalog(catalog)
     missing = {
         name: keys
@@ -39,6 +38,8 @@ def check(catalog: CatalogOption = CATALOG) -> None:
 @app.command("schema")
 def schema() -> None:
     """Print the catalog's JSON Schema, for editors."""
+    from adapters.catalog import catalog_json_schema  # noqa: PLC0415
+
     typer.echo(catalog_json_schema())
 
 
@@ -51,6 +52,9 @@ def deployments(
     ] = False,
 ) -> None:
     """Write `prefect.yaml` from the catalog: one entry per city and flow."""
+    from adapters.catalog import load_catalog  # noqa: PLC0415
+    from flows.deployments import deployments_yaml  # noqa: PLC0415
+
     text = deployments_yaml(load_catalog(catalog), catalog.name)
     if only_check:
         if not output.is_file() or output.read_text(encoding="utf-8") != text:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.output import warnings_shown
-from flows.cli.progress import TerminalProgress
 from flows.cli.server import run_dashboard, running_server
-from tasks.steps.plan import Plan, open_plan
+
+if TYPE_CHECKING:
+    from tasks.steps.plan import Plan
 
 CityArgument = Annotated[str, typer.Argument(help="A city of the catalog.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
@@ -113,6 +114,8 @@ def pretrain(
     compute: ComputeOption = None,
 ) -> None:
     """Pre-train a segmenter on its source set."""
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
     check_store(open_plan(catalog, compute, segmenter=segmenter))
     with running(catalog):
         from flows.pretrain_segmenter import pretrain_segmenter  # noqa: PLC0415
@@ -207,6 +210,8 @@ def _check(
 
     Verbs that may find everything done also work on a store that cannot be written to.
     """
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
     plan = open_plan(catalog, compute, city=city)
     if writes:
         check_store(plan)
@@ -223,6 +228,7 @@ def running(catalog: Path) -> Iterator[None]:
     root = catalog.absolute().parent
     with running_server(root) as address:
         typer.echo(f"watch it at {address}", err=True)
+        from flows.cli.progress import TerminalProgress  # noqa: PLC0415
         from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
 
         with TerminalProgress() as shown:

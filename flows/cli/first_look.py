@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from adapters.catalog import PriorSettings
-from adapters.images import encode_mask_png
 from flows.cli.output import make_folder, publish
 from flows.cli.pictures import ImageArgument, as_input, read_image
 from tasks.steps.errors import InputError
 
 if TYPE_CHECKING:
+    from adapters.catalog import PriorSettings
     from crosscity.segmenters import Segmenter
 
 PAGE: Final = "index.html"
@@ -45,6 +44,7 @@ def try_pair(
     ] = False,
 ) -> None:
     """Two pictures of one place: what stayed the same, what a segmenter sees, on one page."""
+    from adapters.images import encode_mask_png  # noqa: PLC0415
     from crosscity.resizing import resized_image  # noqa: PLC0415 - compiled code loads late
     from tasks.pages.pair_page import render_pair  # noqa: PLC0415
     from tasks.priors.extraction import extract_prior  # noqa: PLC0415
@@ -93,6 +93,8 @@ def _bundled() -> Path | None:
 
 def _settings(shape: tuple[int, ...]) -> PriorSettings:
     """The catalog's defaults; small pictures are matched and cut at their own size."""
+    from adapters.catalog import PriorSettings  # noqa: PLC0415
+
     width = shape[1]
     if width <= 400:
         return PriorSettings(downscale=1, superpixels=100, superpixel_downscale=1)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tasks.steps.plan import COMPUTE_VARIABLE, DEFAULT_CATALOG
+from tasks.steps.defaults import COMPUTE_VARIABLE, DEFAULT_CATALOG
 
 
 @dataclass

@@ -8,7 +8,6 @@ import typer
 
 from flows.cli.city import SeedOption, check_store, running, show
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
-from tasks.steps.plan import open_plan
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +31,8 @@ def paper_tables(
     compute: ComputeOption = None,
 ) -> None:
     """The paper's tables and figures, beside the paper's own numbers."""
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
     plan = open_plan(catalog, compute)
     check_store(plan)
     with running(catalog):
@@ -60,6 +61,8 @@ def transfer(
     compute: ComputeOption = None,
 ) -> None:
     """Adapt a segmenter from its source set to another labelled set, and score it there."""
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
     plan = open_plan(catalog, compute, transfer=name)
     check_store(plan)
     with running(catalog):

@@ -5,35 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TypeVar, cast
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 import typer
 
-from adapters.catalog import PriorSettings
-from adapters.images import MAX_BYTES, decode_image, encode_mask_png, encode_png
-from adapters.tables import write_table
 from flows.cli.output import make_folder, publish
 from tasks.steps.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MATCHES = pa.schema(
-    [
-        *(pa.field(name, pa.float32(), nullable=False) for name in ("x_a", "y_a", "x_b", "y_b")),
-        pa.field("score", pa.float32(), nullable=False),
-        pa.field("entry", pa.int32(), nullable=False),
-    ]
-)
-
 ImageArgument = Annotated[Path, typer.Argument(help="A JPEG, PNG or WebP image.")]
 DownscaleOption = Annotated[int, typer.Option(help="Divides the image side: 1, 2 or 4.")]
 RadiusOption = Annotated[float | None, typer.Option(help="Search radius in pixels.")]
-_PRIOR = PriorSettings()
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +42,12 @@ def match(
     draw: Annotated[Path | None, typer.Option(help="Also draw the matches to this PNG.")] = None,
 ) -> None:
     """Match two images densely (DeepMatching)."""
-    from crosscity.illustrations import draw_matches  # noqa: PLC0415 - compiled code loads late
+    # What reads pictures takes longer to load than the rest of the command line together.
+    import pyarrow as pa  # noqa: PLC0415
+
+    from adapters.images import encode_png  # noqa: PLC0415
+    from adapters.tables import write_table  # noqa: PLC0415
+    from crosscity.illustrations import draw_matches  # noqa: PLC0415
     from crosscity.matching import deep_matching  # noqa: PLC0415
 
     first, second = read_image(image_a), read_image(image_b)
@@ -65,8 +59,9 @@ def match(
         search_radius=search_radius,
         device=device,
     )
-    columns = {name: getattr(found, name) for name in MATCHES.names}
-    publish(output, lambda path: write_table(path, pa.table(columns, schema=MATCHES), MATCHES))
+    schema = _match_schema()
+    columns = {name: getattr(found, name) for name in schema.names}
+    publish(output, lambda path: write_table(path, pa.table(columns, schema=schema), schema))
     if draw is not None:
         picture = encode_png(draw_matches(first, second, found))
         publish(draw, lambda path: path.write_bytes(picture))
@@ -80,6 +75,10 @@ def superpixels(
     draw: Annotated[Path | None, typer.Option(help="Also draw the boundaries to a PNG.")] = None,
 ) -> None:
     """Cut an image into superpixels (Entropy Rate Superpixels)."""
+    import cv2  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415
+
+    from adapters.images import encode_png  # noqa: PLC0415
     from crosscity.illustrations import draw_superpixels  # noqa: PLC0415
     from crosscity.superpixels import entropy_rate_superpixels  # noqa: PLC0415
 
@@ -99,8 +98,8 @@ def prior(
     image_a: ImageArgument,
     image_b: ImageArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
-    downscale: DownscaleOption = _PRIOR.downscale,
-    search_radius: RadiusOption = _PRIOR.search_radius,
+    downscale: DownscaleOption = 4,
+    search_radius: RadiusOption = 128,
     number: Annotated[int, typer.Option("--superpixels", help="Superpixels an image.")] = 200,
     k: Annotated[int, typer.Option("-k", help="More than k matches make one static.")] = 3,
     paper_rule: Annotated[
@@ -108,6 +107,8 @@ def prior(
     ] = False,
 ) -> None:
     """Extract the static prior of two images of one place."""
+    from adapters.catalog import PriorSettings  # noqa: PLC0415
+    from adapters.images import encode_mask_png, encode_png  # noqa: PLC0415
     from crosscity.illustrations import draw_prior, prior_figure  # noqa: PLC0415
     from tasks.priors.extraction import extract_prior  # noqa: PLC0415
 
@@ -139,6 +140,8 @@ def prior(
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
     """Reads an image file; sizes are checked before anything is decoded."""
+    from adapters.images import MAX_BYTES, decode_image  # noqa: PLC0415
+
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path} is larger than {MAX_BYTES >> 20} MiB: this is no street view")
@@ -153,6 +156,14 @@ def as_input(call: Callable[P, T], *arguments: P.args, **settings: P.kwargs) -> 
         return call(*arguments, **settings)
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def _match_schema() -> pa.Schema:
+    import pyarrow as pa  # noqa: PLC0415
+
+    numbers = ("x_a", "y_a", "x_b", "y_b", "score")
+    fields = [pa.field(name, pa.float32(), nullable=False) for name in numbers]
+    return pa.schema([*fields, pa.field("entry", pa.int32(), nullable=False)])
 
 
 def _write_bytes(data: bytes, path: Path) -> None:

@@ -23,12 +23,10 @@ from adapters.catalog import (
 )
 from adapters.catalog.environment import resolve_environment, resolve_folder, resolve_options
 from adapters.store import Store
+from tasks.steps.defaults import COMPUTE_VARIABLE, DEFAULT_CATALOG
 from tasks.steps.errors import InputError
 from tasks.steps.settings import open_catalog
 
-DEFAULT_CATALOG: Final = "data_catalog.yaml"
-COMPUTE_VARIABLE: Final = "CROSSCITY_COMPUTE"
-"""What a machine offers belongs to the machine, so its environment may name its profile."""
 PLAN_VERSION: Final = 1
 """Raised when a plan of this program could be misread by another release."""
 

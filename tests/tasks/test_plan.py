@@ -188,7 +188,7 @@ def test_a_plan_works_in_another_process_in_another_folder_without_its_catalog(
 def test_no_step_opens_a_catalog():
     """The catalog is read at the doors alone: flows and verbs, by `open_plan`."""
     root = Path(module.__file__).parents[2]
-    doors = {"steps/plan.py", "steps/settings.py"}
+    doors = {"steps/defaults.py", "steps/plan.py", "steps/settings.py"}
     for path in (root / "tasks").rglob("*.py"):
         if path.relative_to(root / "tasks").as_posix() not in doors:
             text = path.read_text(encoding="utf-8")
