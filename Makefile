@@ -6,12 +6,14 @@ READY := $(VENV)/.ready
 # The versions that were tested together; see docs/dependencies.md on why a lock is needed.
 LOCK := constraints.txt
 CATALOG ?= data_catalog.yaml
+# Of the server, on the loopback interface; 0 takes any free one.
+PORT ?= 4200
 # Processes that run the tests. Each may start a Prefect server: about 2 GiB of memory.
 WORKERS ?= 2
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test test-slow test-browser lint format types imports check lock dashboard server worker deploy clean
+.PHONY: help demo test test-slow test-browser lint format types imports check lock dashboard up down server worker deploy clean
 
 help:  ## What can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,16 +59,21 @@ lock: $(READY)  ## Write the versions that are installed now to the lock.
 dashboard: $(READY)  ## The dashboard of the runs so far, on http://127.0.0.1:4200.
 	@$(BIN)/crosscity dashboard --catalog $(CATALOG)
 
-server: $(READY)  ## A Prefect server for deployments (docs/operate.md).
-	$(BIN)/prefect server start
+up: $(READY)  ## Server, database and worker in the background; registers the catalog.
+	@$(BIN)/crosscity up --catalog $(CATALOG) --port $(PORT)
 
-worker: $(READY)  ## A worker that runs deployments on this machine.
-	$(BIN)/prefect work-pool create crosscity --type process --overwrite
-	$(BIN)/prefect worker start --pool crosscity
+down: $(READY)  ## Stop what `make up` started.
+	@$(BIN)/crosscity down --catalog $(CATALOG)
 
-deploy: $(READY)  ## Register the catalog's deployments with the server.
-	$(BIN)/crosscity catalog deployments --catalog $(CATALOG)
-	$(BIN)/prefect --no-prompt deploy --all
+server: $(READY)  ## A Prefect server in the foreground (docs/operate.md).
+	@$(BIN)/crosscity server --catalog $(CATALOG) --port $(PORT)
+
+worker: $(READY)  ## A worker in the foreground that runs deployments on this machine.
+	@$(BIN)/crosscity worker --catalog $(CATALOG)
+
+deploy: $(READY)  ## Bring the server's deployments to what the catalog has.
+	@$(BIN)/crosscity catalog deployments --catalog $(CATALOG)
+	@$(BIN)/crosscity deploy --catalog $(CATALOG)
 
 clean:  ## Remove the environment and caches; results in .crosscity stay.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

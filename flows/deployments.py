@@ -17,21 +17,26 @@ CITY_FLOWS = {
     "evaluate-city": "flows.evaluate_city.evaluate_city",
     "readapt-city": "flows.readapt_city.readapt_city",
 }
+SCHEDULE_SLUG = "catalog"
+"""Marks the schedule that follows from the catalog; others are an operator's own."""
+MARK = "crosscity"
+"""Tag of every deployment, so that the dashboard can show these alone."""
+
 _HEADER = """\
 # Follows from the catalog; do not edit. After a change of the cities:
-#   crosscity catalog deployments
-#   prefect deploy --all
+#   crosscity catalog deployments   writes this file
+#   crosscity deploy                brings the server to it; `prefect deploy --all` only adds
 """
 
 
-def deployments_yaml(catalog: Catalog, catalog_name: str) -> str:
-    """The text of `prefect.yaml`.
+def deployment_entries(catalog: Catalog, catalog_name: str) -> list[dict[str, Any]]:
+    """The deployments that follow from a catalog, as `prefect.yaml` writes them.
 
     Args:
         catalog: The catalog.
-        catalog_name: Its file name, relative to where `prefect deploy` runs.
+        catalog_name: Its file name, relative to where the deployments run.
     """
-    deployments = [
+    entries = [
         *(_pretraining(name, catalog_name) for name in catalog.segmenters),
         *(_transfer(name, catalog_name) for name in catalog.transfers),
         _paper_tables(catalog_name),
@@ -41,6 +46,13 @@ def deployments_yaml(catalog: Catalog, catalog_name: str) -> str:
             for city in catalog.cities
         ),
     ]
+    for entry in entries:
+        entry["tags"] = [MARK, *entry.get("tags", [])]
+    return entries
+
+
+def deployments_yaml(catalog: Catalog, catalog_name: str) -> str:
+    """The text of `prefect.yaml`; for the arguments see `deployment_entries`."""
     document = {
         "name": "crosscity",
         # The code is where the worker runs: nothing is built, pushed or pulled. `prefect deploy`
@@ -48,7 +60,7 @@ def deployments_yaml(catalog: Catalog, catalog_name: str) -> str:
         "build": None,
         "push": None,
         "pull": None,
-        "deployments": deployments,
+        "deployments": deployment_entries(catalog, catalog_name),
     }
     return _HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
 
@@ -101,13 +113,16 @@ def _deployment(
     if flow == "readapt-city":
         made["triggers"] = [_when_imagery_landed(city)]
     if schedule:
-        made["schedules"] = [{"cron": schedule, "timezone": "UTC", "active": True}]
+        made["schedules"] = [
+            {"cron": schedule, "timezone": "UTC", "active": True, "slug": SCHEDULE_SLUG}
+        ]
     return made
 
 
 def _when_imagery_landed(city: str) -> dict[str, Any]:
     """Adapts to what watch-city has added; it is there already, so nothing is harvested."""
     return {
+        "name": f"readapt {city} when imagery has landed",
         "type": "event",
         "enabled": True,
         "match": {"prefect.resource.id": f"crosscity.city.{city}"},

@@ -213,12 +213,9 @@ class PrefectServer:
         return found
 
 
-@pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """One server for the whole session."""
+def _started_server(home: Path) -> Iterator[PrefectServer]:
     from flows.cli.server import server_command, server_environment
 
-    home = tmp_path_factory.mktemp("prefect")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -238,6 +235,18 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
         yield server
     finally:
         processes.end_all()
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """One server for the whole session."""
+    yield from _started_server(tmp_path_factory.mktemp("prefect"))
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A server that no other module sees."""
+    yield from _started_server(tmp_path_factory.mktemp("prefect"))
 
 
 def _healthy(server: PrefectServer) -> bool:
@@ -398,6 +407,12 @@ def many_commands() -> Iterator[Callable[..., dict[str, Any]]]:
 def many_flows(prefect_server: PrefectServer) -> Iterator[Callable[..., dict[str, Any]]]:
     """`many_commands`, on the session's server."""
     yield from _commands(prefect_server.environment)
+
+
+@pytest.fixture(scope="module")
+def own_server_commands(own_server: PrefectServer) -> Iterator[Callable[..., dict[str, Any]]]:
+    """`many_commands`, on the module's server."""
+    yield from _commands(own_server.environment)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import catalog, city, first_look, paper, pictures
+from flows.cli import catalog, city, deploy, first_look, paper, pictures, services
 from flows.cli.errors import exit_code, one_sentence
 from flows.cli.options import OPTIONS
 from flows.cli.server import quieten
@@ -26,6 +26,8 @@ city.register(app)
 paper.register(app)
 pictures.register(app)
 first_look.register(app)
+deploy.register(app)
+services.register(app)
 
 
 def _print_version(wanted: bool) -> None:

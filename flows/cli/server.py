@@ -1,6 +1,7 @@
 """A Prefect server for the length of one command, whose database stays for the dashboard.
 
-Whoever runs a server of their own sets PREFECT_API_URL, and every command uses it.
+Whoever runs a server of their own sets PREFECT_API_URL, and every command uses it; next comes the
+one that `crosscity up` (or `make up`) started beside the catalog.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from flows.background import Background
 
 DASHBOARD_PORT = 4200
 START_SECONDS = 120.0
@@ -41,6 +44,27 @@ def prefect_home(root: Path) -> Path:
     """Where the local server keeps its database: PREFECT_HOME, or beside the catalog."""
     given = os.environ.get("PREFECT_HOME")
     return Path(given) if given else root / ".crosscity" / "prefect"
+
+
+def services_folder(root: Path) -> Path:
+    """Where the processes that `crosscity up` starts keep locks, records and logs."""
+    return prefect_home(root) / "services"
+
+
+def standing_server(root: Path) -> str | None:
+    """The address of the server to use: PREFECT_API_URL's, or the one that `crosscity up` started.
+
+    Args:
+        root: The folder of the catalog.
+
+    Returns:
+        The address of the dashboard, ``None`` where there is no server.
+    """
+    given = os.environ.get("PREFECT_API_URL")
+    if given:
+        return given.removesuffix("/").removesuffix("/api")
+    running = Background(services_folder(root), "server").running()
+    return running.address if running else None
 
 
 def quieten(*, verbose: bool) -> None:
@@ -74,13 +98,14 @@ def running_server(root: Path) -> Iterator[str]:
     from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
     from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
 
-    given = os.environ.get("PREFECT_API_URL")
-    if given:
-        yield given.removesuffix("/").removesuffix("/api")
+    standing = standing_server(root)
+    if standing is not None:
+        with temporary_settings({PREFECT_API_URL: f"{standing}/api"}):
+            yield standing
         return
     home = prefect_home(root)
     home.mkdir(parents=True, exist_ok=True)
-    port = _free_port(DASHBOARD_PORT)
+    port = free_port(DASHBOARD_PORT)
     log = home / "server.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -98,7 +123,7 @@ def running_server(root: Path) -> Iterator[str]:
         )
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait_until_healthy(process, address, log)
+        wait_until_healthy(process, address, log)
         with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
             try:
                 yield address
@@ -132,7 +157,7 @@ def run_dashboard(root: Path, environment: Mapping[str, str] = QUIET) -> int:
     """Runs the server in the foreground until it is interrupted; gives its exit code."""
     home = prefect_home(root)
     home.mkdir(parents=True, exist_ok=True)
-    port = _free_port(DASHBOARD_PORT)
+    port = free_port(DASHBOARD_PORT)
     process = subprocess.Popen(
         server_command(port),
         env={**server_environment(home, port), **environment},
@@ -145,7 +170,8 @@ def run_dashboard(root: Path, environment: Mapping[str, str] = QUIET) -> int:
         return 0
 
 
-def _free_port(preferred: int) -> int:
+def free_port(preferred: int) -> int:
+    """The preferred port of the loopback interface, or another where that one is taken."""
     for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -157,7 +183,8 @@ def _free_port(preferred: int) -> int:
     raise ServerError("no port is free on 127.0.0.1")
 
 
-def _wait_until_healthy(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+def wait_until_healthy(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    """Waits until a server that was started answers; `ServerError` where it does not."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -1,0 +1,111 @@
+"""`crosscity deploy`: brings the deployments on the server to what follows from the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.server import ServerError, standing_server
+from flows.deployments import deployment_entries
+from tasks.steps.settings import open_catalog
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the command line."""
+    app.command("deploy")(deploy)
+
+
+def deploy(
+    catalog: CatalogOption = CATALOG,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would change.")
+    ] = False,
+    moved_from: Annotated[
+        Path | None,
+        typer.Option("--moved-from", help="The folder that the catalog stood in before."),
+    ] = None,
+) -> None:
+    """Create, change and remove deployments until the server has what the catalog has."""
+    address = standing_server(catalog.absolute().parent)
+    if address is None:
+        raise ServerError(
+            "there is no server: start one with `make up` (crosscity up), or name one in "
+            "PREFECT_API_URL"
+        )
+    deploy_catalog(catalog, f"{address}/api", dry_run=dry_run, moved_from=moved_from)
+
+
+def deploy_catalog(
+    catalog: Path, api: str, *, dry_run: bool = False, moved_from: Path | None = None
+) -> None:
+    """Reconciles a server with a catalog and prints the difference.
+
+    Args:
+        catalog: The catalog file.
+        api: The address of the server's API.
+        dry_run: Whether nothing is changed.
+        moved_from: The folder that the catalog stood in before.
+
+    Raises:
+        ServerError: The server does not answer.
+    """
+    loaded = open_catalog(catalog)
+    entries = deployment_entries(loaded, catalog.name)
+    with client_of(api) as client:
+        from flows.reconciliation import Reconciler  # noqa: PLC0415 - all flows load with it
+
+        done = Reconciler(
+            client,
+            catalog.absolute().parent,
+            catalog.name,
+            moved_from=moved_from.absolute() if moved_from else None,
+            dry_run=dry_run,
+        ).run(entries)
+    for change in done.changes:
+        typer.echo(str(change))
+    counts = dict.fromkeys(("create", "change", "remove"), 0)
+    for change in done.changes:
+        counts[change.kind] += 1
+    would = "would be " if dry_run else ""
+    typer.echo(
+        f"{would}created {counts['create']}, changed {counts['change']}, removed "
+        f"{counts['remove']}; unchanged {done.unchanged}"
+        + (f"; {done.others} of others are left alone" if done.others else "")
+    )
+
+
+@contextmanager
+def client_of(api: str) -> Iterator[SyncPrefectClient]:
+    """A client of a server; its failures are told in a sentence.
+
+    Raises:
+        ServerError: The server does not answer, or refuses what is asked of it.
+    """
+    import httpx  # noqa: PLC0415 - Prefect loads late
+    from prefect.client.orchestration import SyncPrefectClient  # noqa: PLC0415
+    from prefect.exceptions import PrefectHTTPStatusError  # noqa: PLC0415
+    from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+
+    with temporary_settings({PREFECT_API_URL: api}):
+        try:
+            with SyncPrefectClient(api) as client:
+                yield client
+        except PrefectHTTPStatusError as error:
+            answer = error.response
+            raise ServerError(
+                f"the Prefect server at {api} answered {answer.status_code} to "
+                f"{answer.request.method} {answer.request.url.path}: {answer.text[:300]}"
+            ) from None
+        except httpx.TransportError as error:
+            raise ServerError(
+                f"the Prefect server at {api} does not answer ({type(error).__name__}): see that "
+                "it runs, and run the same command again"
+            ) from None

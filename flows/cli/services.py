@@ -1,0 +1,217 @@
+"""`crosscity up`, `down`, `server`, `worker`: server, database and worker of one machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.background import AlreadyRunningError, Background
+from flows.cli.deploy import deploy_catalog
+from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.server import (
+    DASHBOARD_PORT,
+    QUIET,
+    ServerError,
+    prefect_home,
+    server_command,
+    server_environment,
+    services_folder,
+    standing_server,
+    wait_until_healthy,
+)
+from flows.deployments import WORK_POOL
+from tasks.steps.settings import open_catalog
+
+STOP_SECONDS = 20.0
+"""A run saves its checkpoint within ten seconds; whatever takes longer is killed."""
+WORKER_SECONDS = 120.0
+
+PortOption = Annotated[
+    int,
+    typer.Option(
+        "--port",
+        envvar="CROSSCITY_PORT",
+        help="Port of the server on the loopback interface; 0 takes any free one.",
+        min=0,
+        max=65535,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs to the command line."""
+    for verb in (up, down, server, worker):
+        app.command(verb.__name__)(verb)
+
+
+def up(catalog: CatalogOption = CATALOG, port: PortOption = DASHBOARD_PORT) -> None:
+    """Start server, database and worker in the background, and register the catalog's cities.
+
+    What runs already is left running, so it may be called at any time.
+    """
+    open_catalog(catalog)
+    root = catalog.absolute().parent
+    if os.environ.get("PREFECT_API_URL"):
+        typer.echo("note: PREFECT_API_URL is set: its server is used, none is started", err=True)
+        address = standing_server(root) or ""
+    else:
+        address = _server_up(root, port)
+    deploy_catalog(catalog, f"{address}/api")
+    _worker_up(root, catalog, address)
+    activate = _write_activation(root, address)
+    typer.echo(f"dashboard: {address}")
+    typer.echo(f"for this shell: . {_shown(activate)}")
+
+
+def down(catalog: CatalogOption = CATALOG) -> None:
+    """Stop what `crosscity up` started; runs under way save a checkpoint and end."""
+    root = catalog.absolute().parent
+    for name in ("worker", "server"):
+        stopped = Background(services_folder(root), name).stop(patience=STOP_SECONDS)
+        typer.echo(f"{name} stopped" if stopped else f"no {name} was running")
+    (root / ".crosscity" / "activate").unlink(missing_ok=True)
+
+
+def server(catalog: CatalogOption = CATALOG, port: PortOption = DASHBOARD_PORT) -> None:
+    """Run a server in the foreground, until Ctrl-C."""
+    root = catalog.absolute().parent
+    home = prefect_home(root)
+    home.mkdir(parents=True, exist_ok=True)
+    port = _chosen_port(port)
+    typer.echo(f"export PREFECT_API_URL=http://127.0.0.1:{port}/api")
+    sys.stdout.flush()
+    command = server_command(port)
+    os.execve(command[0], command, {**QUIET, **server_environment(home, port)})  # noqa: S606
+
+
+def worker(catalog: CatalogOption = CATALOG) -> None:
+    """Run a worker in the foreground, until Ctrl-C; the work pool stays as it is."""
+    root = catalog.absolute().parent
+    command = _worker_command(f"foreground-{os.getpid()}")
+    environment = _worker_environment(root, catalog, server_address(root))
+    os.execve(command[0], command, environment)  # noqa: S606
+
+
+def server_address(root: Path) -> str:
+    """The address of the server that is there; `ServerError` where there is none."""
+    address = standing_server(root)
+    if address is None:
+        raise ServerError(
+            "there is no server: start one with `make up` (crosscity up), or name one in "
+            "PREFECT_API_URL"
+        )
+    return address
+
+
+def _server_up(root: Path, port: int) -> str:
+    service = Background(services_folder(root), "server")
+    running = service.running()
+    if running is not None:
+        typer.echo(f"server: runs at {running.address}")
+        return running.address
+    home = prefect_home(root)
+    home.mkdir(parents=True, exist_ok=True)
+    port = _chosen_port(port)
+    address = f"http://127.0.0.1:{port}"
+    environment = {**QUIET, **server_environment(home, port)}
+    try:
+        process = service.start(server_command(port), environment, address=address)
+    except AlreadyRunningError:  # somebody else was quicker
+        return server_address(root)
+    try:
+        wait_until_healthy(process, address, service.log)
+    except ServerError:
+        service.stop(patience=STOP_SECONDS)
+        raise
+    typer.echo(f"server: started at {address}, log {_shown(service.log)}")
+    return address
+
+
+def _worker_up(root: Path, catalog: Path, address: str) -> None:
+    service = Background(services_folder(root), "worker")
+    if service.running() is not None:
+        typer.echo("worker: runs")
+        return
+    name = f"{socket.gethostname()}-{root.name}"
+    environment = _worker_environment(root, catalog, address)
+    try:
+        process = service.start(_worker_command(name), environment)
+    except AlreadyRunningError:
+        return
+    deadline = time.monotonic() + WORKER_SECONDS
+    while not _is_online(f"{address}/api", name):
+        if process.poll() is not None or time.monotonic() > deadline:
+            service.stop(patience=STOP_SECONDS)
+            raise ServerError(f"the worker did not start; its log is {service.log}")
+        time.sleep(0.5)
+    typer.echo(f"worker: started, log {_shown(service.log)}")
+
+
+def _worker_command(name: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "prefect", "worker", "start"),
+        *("--pool", WORK_POOL, "--type", "process", "--name", name),
+    ]
+
+
+def _worker_environment(root: Path, catalog: Path, address: str) -> dict[str, str]:
+    return {
+        **QUIET,
+        **os.environ,
+        "PREFECT_API_URL": f"{address}/api",
+        "PREFECT_HOME": str(prefect_home(root)),
+        "CROSSCITY_CATALOG": str(catalog.absolute()),
+    }
+
+
+def _is_online(api: str, name: str) -> bool:
+    from flows.cli.deploy import client_of  # noqa: PLC0415 - Prefect loads late
+
+    with client_of(api) as client:
+        answer = client.request(
+            "POST",
+            "/work_pools/{name}/workers/filter",
+            path_params={"name": WORK_POOL},
+            json={"limit": 200},
+        )
+    return any(one["name"] == name and one["status"] == "ONLINE" for one in answer.json())
+
+
+def _chosen_port(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise ServerError(
+                f"port {port} is taken by another program: choose one with PORT=… (--port), "
+                "PORT=0 takes any free one"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def _write_activation(root: Path, address: str) -> Path:
+    """What a shell reads to have the commands on its path, and to know the server."""
+    path = root / ".crosscity" / "activate"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    programs = Path(sys.executable).parent
+    path.write_text(
+        "# Written by `crosscity up`; read it with `. .crosscity/activate`.\n"
+        f'export PATH={shlex.quote(str(programs))}:"$PATH"\n'
+        f"export PREFECT_API_URL={shlex.quote(address + '/api')}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def _shown(path: Path) -> str:
+    """A path as it is shortest to type from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

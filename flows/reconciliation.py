@@ -1,0 +1,463 @@
+"""Brings the deployments of a Prefect server to what follows from the catalog.
+
+What an operator set stays: everything about work pools, paused schedules and deployments, further
+schedules, parameters and tags, job variables, disabled automations. Each change is a request of its
+own that leaves the server in a state from which the same comparison goes on, so a reconciliation
+that failed half-way is finished by the next one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyOptions
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.events import DeploymentTriggerTypes
+from prefect.events.schemas.automations import Automation, AutomationCore
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.utilities.callables import parameter_schema
+from prefect.workers.process import ProcessWorker
+from pydantic import TypeAdapter
+
+from flows.deployments import MARK, SCHEDULE_SLUG, WORK_POOL
+from tasks.steps.errors import InputError
+
+Entry = dict[str, Any]
+"""A deployment, as `prefect.yaml` writes it or as the server's API gives it."""
+
+_PAGE = 200
+_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
+_TRIGGERS: TypeAdapter[DeploymentTriggerTypes] = TypeAdapter(DeploymentTriggerTypes)
+_AUTOMATION_NAMES = re.compile(r"readapt .+ when imagery has landed|.+__automation_\d+")
+"""Names of the automations that we make, or that earlier versions had `prefect deploy` make."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of the difference.
+
+    Attributes:
+        kind: What happens.
+        subject: Name of a deployment or automation.
+        details: What differs, in words.
+    """
+
+    kind: Literal["create", "change", "remove"]
+    subject: str
+    details: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        sign = {"create": "+", "change": "~", "remove": "-"}[self.kind]
+        return f"{sign} {self.subject}" + (f": {'; '.join(self.details)}" if self.details else "")
+
+
+@dataclass
+class Reconciliation:
+    """What was, or on a dry run would be, changed.
+
+    Attributes:
+        changes: In the order in which they are made.
+        unchanged: Number of deployments that were as they should be.
+        others: Number of deployments on the server that are not this catalog's.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    unchanged: int = 0
+    others: int = 0
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A deployment that follows from the catalog, with what its flow says of itself."""
+
+    entry: Entry
+    flow_name: str
+    description: str | None
+    schema: Entry
+    pull_steps: list[Entry]
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.flow_name}/{self.entry['name']}"
+
+    @property
+    def cron(self) -> str | None:
+        schedules = self.entry.get("schedules") or []
+        return str(schedules[0]["cron"]) if schedules else None
+
+    @property
+    def limit(self) -> int | None:
+        limit = self.entry.get("concurrency_limit")
+        return int(limit["limit"]) if limit else None
+
+    @property
+    def options(self) -> Entry | None:
+        limit = self.entry.get("concurrency_limit")
+        return {"collision_strategy": limit["collision_strategy"]} if limit else None
+
+
+class Reconciler:
+    """Compares a server with a catalog, and changes it.
+
+    Args:
+        client: A client of the server.
+        folder: Where the deployments run: the folder of the catalog.
+        catalog_name: The catalog's file name.
+        moved_from: A folder that the catalog stood in before; what was deployed from there is
+            this catalog's too.
+        dry_run: Whether nothing is changed.
+    """
+
+    def __init__(
+        self,
+        client: SyncPrefectClient,
+        folder: Path,
+        catalog_name: str,
+        *,
+        moved_from: Path | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        self._client = client
+        self._catalog_name = catalog_name
+        self._dry_run = dry_run
+        self._pull_steps: list[Entry] = [{_WORKING_DIRECTORY: {"directory": str(folder)}}]
+        self._ours = {str(folder)} | ({str(moved_from)} if moved_from else set())
+        self._flow_ids: dict[str, UUID] = {}
+        self._done = Reconciliation()
+
+    def run(self, entries: Sequence[Entry]) -> Reconciliation:
+        """Makes the server's deployments those of the entries.
+
+        Args:
+            entries: `flows.deployments.deployment_entries`.
+
+        Raises:
+            InputError: Another catalog on the same server has a deployment of the same name.
+        """
+        wanted = {item.full_name: item for item in self._wanted(entries)}
+        present = self._present()
+        self._check_owners(wanted, present)
+        automations = self._owned_automations()
+        self._have_pool()
+        for name, item in wanted.items():
+            if name in present:
+                owned = automations.get(present[name]["id"], [])
+                self._bring_up_to_date(item, present[name], owned)
+            else:
+                self._create(item)
+        for name, found in present.items():
+            if name not in wanted and self._is_ours(found):
+                self._remove(name, found, automations.get(found["id"], []))
+        known = {found["id"] for found in present.values()}
+        for owner, orphans in automations.items():
+            if owner not in known:
+                self._remove_orphans(orphans)
+        self._done.others = sum(
+            name not in wanted and not self._is_ours(found) for name, found in present.items()
+        )
+        return self._done
+
+    def _wanted(self, entries: Sequence[Entry]) -> Iterator[_Wanted]:
+        described: dict[str, tuple[str, str | None, Entry]] = {}
+        for entry in entries:
+            entrypoint = entry["entrypoint"]
+            if entrypoint not in described:
+                module, _, attribute = entrypoint.rpartition(".")
+                flow: Flow[..., Any] = getattr(import_module(module), attribute)
+                schema = parameter_schema(flow.fn).model_dump(mode="json", exclude_unset=True)
+                described[entrypoint] = flow.name, flow.description, schema
+            yield _Wanted(entry, *described[entrypoint], self._pull_steps)
+
+    def _pages(self, path: str, body: Mapping[str, Any] | None = None) -> Iterator[Entry]:
+        offset = 0
+        while True:
+            answer = self._client.request(
+                "POST", path, json={**(body or {}), "limit": _PAGE, "offset": offset}
+            )
+            page: list[Entry] = answer.json()
+            yield from page
+            if len(page) < _PAGE:
+                return
+            offset += _PAGE
+
+    def _present(self) -> dict[str, Entry]:
+        """All deployments of the server by their full names."""
+        flows = {flow["id"]: flow["name"] for flow in self._pages("/flows/filter")}
+        self._flow_ids = {name: UUID(id_) for id_, name in flows.items()}
+        return {
+            f"{flows.get(found['flow_id'], '?')}/{found['name']}": found
+            for found in self._pages("/deployments/filter")
+        }
+
+    def _owned_automations(self) -> dict[str, list[Automation]]:
+        """Our automations, by the id of the deployment that they run.
+
+        The server does not tell the owner of an automation, so they go by their names and events.
+        """
+        owned: dict[str, list[Automation]] = {}
+        for page in self._pages("/automations/filter"):
+            found = Automation.model_validate(page)
+            runs = {str(getattr(one, "deployment_id", "") or "") for one in found.actions} - {""}
+            landed = "imagery.landed" in getattr(found.trigger, "expect", ())
+            if landed and runs and _AUTOMATION_NAMES.fullmatch(found.name):
+                owned.setdefault(min(runs), []).append(found)
+        return owned
+
+    def _is_ours(self, found: Entry) -> bool:
+        return (
+            found["parameters"].get("catalog") == self._catalog_name
+            and str(found.get("entrypoint") or "").startswith("flows.")
+            and _directory(found) in self._ours
+        )
+
+    def _check_owners(self, wanted: Mapping[str, _Wanted], present: Mapping[str, Entry]) -> None:
+        for name in wanted.keys() & present.keys():
+            if not self._is_ours(present[name]):
+                raise InputError(
+                    f"the server has a deployment {name} already, which was not made from this "
+                    f"catalog but in {_directory(present[name]) or 'no folder'} with the catalog "
+                    f"{present[name]['parameters'].get('catalog')!r}: where the catalog has moved, "
+                    "name that folder with --moved-from; two catalogs on one server need cities of "
+                    "different names"
+                )
+
+    def _have_pool(self) -> None:
+        """Makes the work pool where there is none; one that is there stays as it is."""
+        pools = {pool["name"] for pool in self._pages("/work_pools/filter")}
+        if WORK_POOL in pools:
+            return
+        self._note("create", f"work pool {WORK_POOL}")
+        if self._dry_run:
+            return
+        template = ProcessWorker.get_default_base_job_template()
+        made = WorkPoolCreate(name=WORK_POOL, type="process", base_job_template=template)
+        try:
+            self._client.create_work_pool(made)
+        except ObjectAlreadyExists:  # a worker came first
+            return
+
+    def _create(self, item: _Wanted) -> None:
+        self._note("create", item.full_name)
+        if self._dry_run:
+            return
+        if item.flow_name not in self._flow_ids:
+            self._flow_ids[item.flow_name] = self._client.create_flow_from_name(item.flow_name)
+        made = self._client.create_deployment(
+            flow_id=self._flow_ids[item.flow_name],
+            name=item.entry["name"],
+            entrypoint=item.entry["entrypoint"],
+            parameters=item.entry["parameters"],
+            description=item.description,
+            tags=item.entry["tags"],
+            work_pool_name=item.entry["work_pool"]["name"],
+            pull_steps=item.pull_steps,
+            concurrency_limit=item.limit,
+            concurrency_options=ConcurrencyOptions(**item.options) if item.options else None,
+            schedules=[_schedule(item.cron)] if item.cron else [],
+            parameter_openapi_schema=item.schema,
+            enforce_parameter_schema=True,
+        )
+        for automation in _automations(item, made):
+            self._client.create_automation(automation)
+
+    def _bring_up_to_date(
+        self, item: _Wanted, found: Entry, automations: Sequence[Automation]
+    ) -> None:
+        # The tag that `_fields` brings comes last: until it is there, schedules that an earlier
+        # version made without a slug count as the catalog's.
+        before = len(self._done.changes)
+        details = [
+            *self._schedules(item, found),
+            *self._triggers(item, UUID(found["id"]), automations),
+            *self._fields(item, found),
+        ]
+        if details:
+            self._done.changes.insert(before, Change("change", item.full_name, tuple(details)))
+        else:
+            self._done.unchanged += 1
+
+    def _fields(self, item: _Wanted, found: Entry) -> list[str]:
+        update, details = _differing_fields(item, found)
+        if update and not self._dry_run:
+            self._client.request(
+                "PATCH", "/deployments/{id}", path_params={"id": found["id"]}, json=update
+            )
+        return details
+
+    def _schedules(self, item: _Wanted, found: Entry) -> list[str]:
+        first, *rest = [*_catalogs_schedules(found), None]
+        details = []
+        if item.cron and first is None:
+            details.append(f"schedule {item.cron!r} added")
+            if not self._dry_run:
+                self._client.create_deployment_schedules(UUID(found["id"]), [_schedule(item.cron)])
+        elif first is not None and item.cron is None:
+            details.append(f"schedule {_cron(first)!r} removed")
+            self._delete_schedule(found, first)
+        elif first is not None and item.cron:
+            details += self._same_schedule(item.cron, found, first)
+        for surplus in rest:
+            if surplus is not None:
+                details.append(f"schedule {_cron(surplus)!r} removed")
+                self._delete_schedule(found, surplus)
+        return details
+
+    def _same_schedule(self, cron: str, found: Entry, schedule: Entry) -> list[str]:
+        """Brings the catalog's schedule up to date; a paused one stays paused."""
+        if _cron(schedule) == cron and schedule["slug"] == SCHEDULE_SLUG:
+            return []
+        if not self._dry_run:
+            self._client.request(
+                "PATCH",
+                "/deployments/{id}/schedules/{schedule_id}",
+                path_params={"id": found["id"], "schedule_id": schedule["id"]},
+                json={
+                    "schedule": {"cron": cron, "timezone": "UTC"},
+                    "active": schedule["active"],
+                    "slug": SCHEDULE_SLUG,
+                },
+            )
+        paused = "" if schedule["active"] else " (stays paused)"
+        return [f"schedule {_cron(schedule)!r} → {cron!r}{paused}"]
+
+    def _delete_schedule(self, found: Entry, schedule: Entry) -> None:
+        if not self._dry_run:
+            self._client.delete_deployment_schedule(UUID(found["id"]), UUID(schedule["id"]))
+
+    def _triggers(
+        self, item: _Wanted, deployment: UUID, automations: Sequence[Automation]
+    ) -> list[str]:
+        details = []
+        left = list(automations)
+        for wanted in _automations(item, deployment):
+            same = next((one for one in left if one.name == wanted.name), None)
+            if same is None:
+                details.append(f"automation {wanted.name!r} added")
+                if not self._dry_run:
+                    self._client.create_automation(wanted)
+                continue
+            left.remove(same)
+            if _compared(same) != _compared(wanted):
+                details.append(f"automation {wanted.name!r} changed")
+                if not self._dry_run:
+                    kept = wanted.model_copy(update={"enabled": same.enabled})
+                    self._client.update_automation(same.id, kept)
+        for surplus in left:
+            details.append(f"automation {surplus.name!r} removed")
+            self._delete_automation(surplus)
+        return details
+
+    def _remove(self, name: str, found: Entry, automations: Sequence[Automation]) -> None:
+        self._note("remove", name)
+        for automation in automations:
+            self._delete_automation(automation)
+        if not self._dry_run:
+            self._client.delete_deployment(UUID(found["id"]))
+
+    def _remove_orphans(self, automations: Sequence[Automation]) -> None:
+        """Automations whose deployments somebody removed by hand."""
+        for automation in automations:
+            self._note("remove", f"automation {automation.name!r} of a removed deployment")
+            self._delete_automation(automation)
+
+    def _delete_automation(self, automation: Automation) -> None:
+        if not self._dry_run:
+            self._client.delete_automation(automation.id)
+
+    def _note(self, kind: Literal["create", "change", "remove"], subject: str) -> None:
+        self._done.changes.append(Change(kind, subject))
+
+
+def _directory(found: Entry) -> str | None:
+    """The folder that a deployment runs in."""
+    for step in found.get("pull_steps") or []:
+        if _WORKING_DIRECTORY in step:
+            return str(step[_WORKING_DIRECTORY]["directory"])
+    return None
+
+
+def _catalogs_schedules(found: Entry) -> list[Entry]:
+    """Those schedules of a deployment that an earlier deploying took from the catalog."""
+    marked = MARK in found["tags"]
+    return [
+        one
+        for one in found["schedules"]
+        if one["slug"] == SCHEDULE_SLUG
+        or (not marked and one["slug"] is None and _cron(one) is not None)
+    ]
+
+
+def _cron(schedule: Entry) -> str | None:
+    cron = schedule["schedule"].get("cron")
+    return None if cron is None else str(cron)
+
+
+def _schedule(cron: str) -> DeploymentScheduleCreate:
+    return DeploymentScheduleCreate(
+        schedule=CronSchedule(cron=cron, timezone="UTC"), active=True, slug=SCHEDULE_SLUG
+    )
+
+
+def _automations(item: _Wanted, deployment: UUID) -> list[AutomationCore]:
+    made = []
+    for number, spec in enumerate(item.entry.get("triggers") or [], start=1):
+        named = {"name": f"{item.entry['name']}__automation_{number}", **spec}
+        trigger = _TRIGGERS.validate_python(named)
+        trigger.set_deployment_id(deployment)
+        made.append(trigger.as_automation())
+    return made
+
+
+def _compared(automation: AutomationCore) -> object:
+    """What an automation does, without what the server or an operator adds."""
+    core = automation.model_dump(mode="json", include={"trigger", "actions"})
+    return _without_ids(core)
+
+
+def _without_ids(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_ids(item) for key, item in value.items() if key != "id"}
+    return [_without_ids(item) for item in value] if isinstance(value, list) else value
+
+
+def _differing_fields(item: _Wanted, found: Entry) -> tuple[Entry, list[str]]:
+    """The fields that the server has to change, and how that is told."""
+    update: Entry = {}
+    details: list[str] = []
+
+    def compare(name: str, wanted: object, present: object, *, told: str | None = None) -> None:
+        if wanted != present:
+            update[name] = wanted
+            details.append(told or f"{name.replace('_', ' ')} {present!r} → {wanted!r}")
+
+    entry = item.entry
+    compare("entrypoint", entry["entrypoint"], found["entrypoint"])
+    compare("parameters", {**found["parameters"], **entry["parameters"]}, found["parameters"])
+    compare("tags", list(dict.fromkeys([*found["tags"], *entry["tags"]])), found["tags"])
+    compare("work_pool_name", entry["work_pool"]["name"], found["work_pool_name"])
+    folder = _directory({"pull_steps": item.pull_steps})
+    compare(
+        "pull_steps",
+        item.pull_steps,
+        found["pull_steps"],
+        told=f"folder {_directory(found)} → {folder}",
+    )
+    limit = found.get("global_concurrency_limit")
+    compare("concurrency_limit", item.limit, limit["limit"] if limit else None)
+    options = found.get("concurrency_options")
+    strategy = {"collision_strategy": options["collision_strategy"]} if options else None
+    compare("concurrency_options", item.options, strategy)
+    compare("description", item.description, found["description"], told="description")
+    schema = found["parameter_openapi_schema"]
+    compare("parameter_openapi_schema", item.schema, schema, told="parameters of the flow")
+    compare("enforce_parameter_schema", True, found["enforce_parameter_schema"])
+    return update, details

@@ -1,0 +1,315 @@
+"""`crosscity deploy` on a real server: what is missing, differs, or is gone; what is kept."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.timeout(600)
+
+MONDAY, TUESDAY = "0 3 * * 1", "0 3 * * 2"
+CITY_DEPLOYMENTS = 6
+
+
+class Site:
+    """A folder with a catalog of cities, and the session's server."""
+
+    def __init__(self, folder: Path, server: Any, write_catalog: Any, commands: Any) -> None:
+        self.folder = folder.resolve()
+        self.server = server
+        self._write_catalog = write_catalog
+        self._commands = commands
+
+    def catalog(self, **cities: dict[str, Any]) -> None:
+        """Writes a catalog of these cities, all like tokyo."""
+        path = self._write_catalog(self.folder)
+        import yaml
+
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tokyo = document["cities"].pop("tokyo")
+        document["cities"] = {name: {**tokyo, **entry} for name, entry in cities.items()}
+        path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+    def deploy(self, *words: object) -> dict[str, Any]:
+        catalog = self.folder / "data_catalog.yaml"
+        outcome: dict[str, Any] = self._commands("deploy", "--catalog", catalog, *words)
+        return outcome
+
+    def deployed(self, *words: object) -> list[str]:
+        """The lines of a deploying that went well."""
+        done = self.deploy(*words)
+        assert done["code"] == 0, done["err"]
+        lines: list[str] = done["out"].splitlines()
+        return [line for line in lines if "work pool" not in line]
+
+    def find(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.server.get(f"/deployments/name/{name}")
+        return found
+
+    def is_there(self, name: str) -> bool:
+        try:
+            self.find(name)
+        except urllib.error.HTTPError as error:
+            assert error.code == 404
+            return False
+        return True
+
+    def request(self, method: str, path: str, body: object) -> None:
+        request = urllib.request.Request(
+            f"{self.server.address}/api{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            method=method,
+        )
+        for patience in (0.5, 1, 2, 4, 0):
+            try:
+                urllib.request.urlopen(request, timeout=60).close()
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or not patience:  # SQLite was busy
+                    raise
+                time.sleep(patience)
+            else:
+                return
+
+    def automations(self, city: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.server.post("/automations/filter", {"limit": 200})
+        return [one for one in found if city in one["name"]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("site")
+
+
+@pytest.fixture
+def site(folder, own_server, write_catalog, own_server_commands):
+    made = Site(folder, own_server, write_catalog, own_server_commands)
+    yield made
+    made.catalog()
+    made.deployed()
+
+
+def test_a_catalog_is_deployed_and_deployed_again_without_a_change(site):
+    site.catalog(lima={"schedule": MONDAY}, oslo={})
+    planned = site.deployed("--dry-run")
+    assert "+ readapt-city/lima" in planned
+    assert planned[-1].startswith("would be created ")
+    assert not site.is_there("readapt-city/lima")
+
+    assert "+ readapt-city/lima" in site.deployed()
+    found = site.find("readapt-city/lima")
+    assert found["entrypoint"] == "flows.readapt_city.readapt_city"
+    assert found["parameters"] == {"city": "lima", "catalog": "data_catalog.yaml"}
+    assert found["pull_steps"][0]["prefect.deployments.steps.set_working_directory"] == {
+        "directory": str(site.folder)
+    }
+    assert [one["schedule"]["cron"] for one in found["schedules"]] == [MONDAY]
+    assert found["global_concurrency_limit"]["limit"] == 1
+    assert "harvest" in found["parameter_openapi_schema"]["properties"]
+    assert len(site.automations("lima")) == 1
+
+    again = site.deployed()
+    assert len(again) == 1, again
+    assert again[0].startswith("created 0, changed 0, removed 0; unchanged 14")
+    assert site.find("readapt-city/lima")["updated"] == found["updated"], "nothing was written"
+
+
+def test_what_the_catalog_no_longer_has_goes(site):
+    site.catalog(lima={"schedule": MONDAY}, oslo={})
+    site.deployed()
+    site.catalog(oslo={"schedule": TUESDAY})
+    told = site.deployed()
+    assert sum(line.startswith("- ") for line in told) == CITY_DEPLOYMENTS
+    assert f"~ readapt-city/oslo: schedule {TUESDAY!r} added" in told
+    assert not site.is_there("harvest-city/lima")
+    assert not site.automations("lima")
+    assert len(site.automations("oslo")) == 1
+    site.catalog(oslo={})
+    assert f"~ readapt-city/oslo: schedule {TUESDAY!r} removed" in site.deployed()
+    assert site.find("readapt-city/oslo")["schedules"] == []
+
+
+def test_what_an_operator_set_stays(site):
+    site.catalog(lima={"schedule": MONDAY})
+    site.deployed()
+    found = site.find("readapt-city/lima")
+    (schedule,) = found["schedules"]
+    (automation,) = site.automations("lima")
+    path = f"/deployments/{found['id']}"
+    site.request("PATCH", f"{path}/schedules/{schedule['id']}", {"active": False})
+    extra = {"schedule": {"interval": 3600}, "active": True}
+    site.request("POST", f"{path}/schedules", [extra])
+    parameters = {**found["parameters"], "arm": "ga_ca"}
+    site.request("PATCH", path, {"parameters": parameters, "tags": [*found["tags"], "night"]})
+    site.request("PATCH", f"/automations/{automation['id']}", {"enabled": False})
+    site.request("PATCH", "/work_pools/crosscity", {"concurrency_limit": 3})
+
+    assert site.deployed()[0].startswith("created 0, changed 0, removed 0")
+    site.catalog(lima={"schedule": TUESDAY})
+    (told, _) = site.deployed()
+    assert told == f"~ readapt-city/lima: schedule {MONDAY!r} → {TUESDAY!r} (stays paused)"
+    kept = site.find("readapt-city/lima")
+    crons = {one["schedule"].get("cron"): one["active"] for one in kept["schedules"]}
+    assert crons == {TUESDAY: False, None: True}
+    assert kept["parameters"]["arm"] == "ga_ca"
+    assert "night" in kept["tags"]
+    assert not site.automations("lima")[0]["enabled"]
+    assert site.server.get("/work_pools/crosscity")["concurrency_limit"] == 3
+    site.request("PATCH", "/work_pools/crosscity", {"concurrency_limit": None})
+
+
+def test_what_was_changed_on_the_server_is_changed_back(site):
+    site.catalog(lima={})
+    site.deployed()
+    found = site.find("adapt-city/lima")
+    changed = {
+        "parameters": {"city": "oslo", "catalog": "data_catalog.yaml"},
+        "concurrency_limit": None,
+        "description": "mine",
+    }
+    site.request("PATCH", f"/deployments/{found['id']}", changed)
+    (automation,) = site.automations("lima")
+    trigger = {**automation["trigger"], "match": {"prefect.resource.id": "crosscity.city.oslo"}}
+    site.request("PUT", f"/automations/{automation['id']}", {**automation, "trigger": trigger})
+    told = site.deployed()
+    assert [line.split(":")[0] for line in told[:-1]] == [
+        "~ adapt-city/lima",
+        "~ readapt-city/lima",
+    ]
+    assert site.find("adapt-city/lima")["parameters"]["city"] == "lima"
+    assert site.find("adapt-city/lima")["global_concurrency_limit"]["limit"] == 1
+    (restored,) = site.automations("lima")
+    assert restored["trigger"]["match"] == {"prefect.resource.id": "crosscity.city.lima"}
+    assert site.deployed()[0].startswith("created 0, changed 0, removed 0")
+
+
+def test_prefect_deploy_and_crosscity_deploy_agree(site):
+    """Both ways make the same, and a schedule without a slug, as earlier versions made it, goes."""
+    site.catalog(lima={"schedule": MONDAY})
+    written = subprocess.run(
+        [sys.executable, "-m", "flows.cli.main", "catalog", "deployments"],
+        cwd=site.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert written.returncode == 0, written.stderr
+    site.deployed()  # makes the work pool
+    site.catalog()
+    site.deployed()
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        cwd=site.folder,
+        env=site.server.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    site.catalog(lima={"schedule": MONDAY})
+    (told,) = site.deployed()
+    assert told.startswith("created 0, changed 0, removed 0; unchanged 8")
+
+    found = site.find("readapt-city/lima")
+    path = f"/deployments/{found['id']}"
+    site.request("PATCH", path, {"tags": ["lima"]})
+    site.request("DELETE", f"{path}/schedules/{found['schedules'][0]['id']}", {})
+    old = {"schedule": {"cron": MONDAY, "timezone": "UTC"}, "active": True}
+    site.request("POST", f"{path}/schedules", [old])
+    site.catalog(lima={})
+    assert f"schedule {MONDAY!r} removed" in site.deployed()[0]
+    assert site.find("readapt-city/lima")["schedules"] == []
+
+
+def test_two_catalogs_on_one_server_do_not_touch_each_other(
+    site, tmp_path_factory, own_server, write_catalog, own_server_commands
+):
+    site.catalog(lima={})
+    site.deployed()
+    folder = tmp_path_factory.mktemp("moved")
+    other = Site(folder, own_server, write_catalog, own_server_commands)
+    other.catalog(lima={})
+    refused = other.deploy()
+    assert refused["code"] == 2
+    assert str(site.folder) in refused["err"]
+    assert "--moved-from" in refused["err"]
+    told = other.deployed("--moved-from", site.folder)
+    assert any(f"folder {site.folder} → {other.folder}" in line for line in told)
+    assert other.deployed()[0].startswith("created 0, changed 0, removed 0")
+    site.catalog(oslo={})
+    refused = site.deploy()
+    assert refused["code"] == 2, "the tables' deployment is the other catalog's now"
+    site.deployed("--moved-from", other.folder)
+    assert not site.is_there("harvest-city/lima")
+
+
+class _Flaky(BaseHTTPRequestHandler):
+    """Hands requests on to a server, and breaks off at the ninth that would write."""
+
+    upstream = ""
+    writes = 0
+
+    def _hand_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.command != "GET" and not self.path.endswith("/filter"):
+            type(self).writes += 1
+            if type(self).writes == 9:
+                self.close_connection = True
+                self.connection.close()
+                return
+        request = urllib.request.Request(
+            self.upstream + self.path,
+            data=body or None,
+            headers={"Content-Type": "application/json"},
+            method=self.command,
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                status, data = answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            status, data = error.code, error.read()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _hand_on  # noqa: N815
+
+    def log_message(self, *arguments: object) -> None:
+        """Says nothing."""
+
+
+def test_a_deploying_that_broke_off_is_finished_by_the_next(site, crosscity):
+    site.catalog(lima={"schedule": MONDAY}, oslo={})
+    handler = type("Flaky", (_Flaky,), {"upstream": site.server.address, "writes": 0})
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=proxy.serve_forever, daemon=True).start()
+    try:
+        api = f"http://127.0.0.1:{proxy.server_port}/api"
+        broken = crosscity(
+            *("deploy", "--catalog", site.folder / "data_catalog.yaml"),
+            server=site.server,
+            environment={"PREFECT_API_URL": api},
+        )
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+    assert broken.returncode != 0
+    assert len(broken.stderr.strip().splitlines()) == 1, broken.stderr
+    assert "does not answer" in broken.stderr
+    there = [line for line in site.deployed("--dry-run") if line.startswith("+")]
+    assert 0 < len(there) < 14
+    site.deployed()
+    assert site.deployed()[0].startswith("created 0, changed 0, removed 0; unchanged 14")
+    assert len(site.automations("lima")) == 1
