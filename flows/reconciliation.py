@@ -349,8 +349,11 @@ class Reconciler:
             if _compared(same) != _compared(wanted):
                 details.append(f"automation {wanted.name!r} changed")
                 if not self._dry_run:
+                    # The server has no way to change one that has an owner. The new one comes
+                    # first: whoever breaks off in between leaves two, and the next removes one.
                     kept = wanted.model_copy(update={"enabled": same.enabled})
-                    self._client.update_automation(same.id, kept)
+                    self._client.create_automation(kept)
+                    self._delete_automation(same)
         for surplus in left:
             details.append(f"automation {surplus.name!r} removed")
             self._delete_automation(surplus)

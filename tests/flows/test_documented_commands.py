@@ -89,7 +89,10 @@ def processes_of(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize(
     ("document", "heading"),
-    [("README.md", "As deployments"), ("docs/operate.md", "With deployments")],
+    [
+        ("README.md", "As deployments"),
+        pytest.param("docs/operate.md", "With deployments", marks=pytest.mark.slow),
+    ],
 )
 def test_the_commands_for_deployments_work_as_they_stand(clone, document, heading):
     told = run_block(clone, shown(document, heading))
@@ -100,6 +103,7 @@ def test_the_commands_for_deployments_work_as_they_stand(clone, document, headin
     assert not processes_of(clone)
 
 
+@pytest.mark.slow
 def test_up_twice_run_in_between_and_down(clone):
     first = run_block(clone, "make up; make up")
     assert "server: started" in first
@@ -118,6 +122,7 @@ def test_up_twice_run_in_between_and_down(clone):
     assert "no server was running" in run_block(clone, "make down")
 
 
+@pytest.mark.slow
 def test_a_killed_server_is_started_again_on_what_it_knew(clone):
     run_block(clone, "make up")
     server = clone / ".crosscity/prefect/services/server.json"

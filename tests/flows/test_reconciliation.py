@@ -60,12 +60,13 @@ class Site:
         try:
             self.find(name)
         except urllib.error.HTTPError as error:
-            assert error.code == 404
-            return False
+            if error.code == 404:
+                return False
+            raise
         return True
 
     def request(self, method: str, path: str, body: object) -> None:
-        request = urllib.request.Request(
+        request = urllib.request.Request(  # noqa: S310
             f"{self.server.address}/api{path}",
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
@@ -73,7 +74,7 @@ class Site:
         )
         for patience in (0.5, 1, 2, 4, 0):
             try:
-                urllib.request.urlopen(request, timeout=60).close()
+                urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
             except urllib.error.HTTPError as error:
                 if error.code != 503 or not patience:  # SQLite was busy
                     raise
@@ -180,7 +181,8 @@ def test_what_was_changed_on_the_server_is_changed_back(site):
     site.request("PATCH", f"/deployments/{found['id']}", changed)
     (automation,) = site.automations("lima")
     trigger = {**automation["trigger"], "match": {"prefect.resource.id": "crosscity.city.oslo"}}
-    site.request("PUT", f"/automations/{automation['id']}", {**automation, "trigger": trigger})
+    core = {name: automation[name] for name in ("name", "actions")}
+    site.request("PUT", f"/automations/{automation['id']}", {**core, "trigger": trigger})
     told = site.deployed()
     assert [line.split(":")[0] for line in told[:-1]] == [
         "~ adapt-city/lima",
@@ -254,7 +256,7 @@ def test_two_catalogs_on_one_server_do_not_touch_each_other(
 
 
 class _Flaky(BaseHTTPRequestHandler):
-    """Hands requests on to a server, and breaks off at the ninth that would write."""
+    """Hands requests on to a server, and breaks off from the ninth on that would write."""
 
     upstream = ""
     writes = 0
@@ -263,18 +265,18 @@ class _Flaky(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.command != "GET" and not self.path.endswith("/filter"):
             type(self).writes += 1
-            if type(self).writes == 9:
+            if type(self).writes >= 9:
                 self.close_connection = True
                 self.connection.close()
                 return
-        request = urllib.request.Request(
+        request = urllib.request.Request(  # noqa: S310
             self.upstream + self.path,
             data=body or None,
             headers={"Content-Type": "application/json"},
             method=self.command,
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
                 status, data = answer.status, answer.read()
         except urllib.error.HTTPError as error:
             status, data = error.code, error.read()
@@ -300,7 +302,7 @@ def test_a_deploying_that_broke_off_is_finished_by_the_next(site, crosscity):
         broken = crosscity(
             *("deploy", "--catalog", site.folder / "data_catalog.yaml"),
             server=site.server,
-            environment={"PREFECT_API_URL": api},
+            environment={"PREFECT_API_URL": api, "PREFECT_CLIENT_MAX_RETRIES": "0"},
         )
     finally:
         proxy.shutdown()
