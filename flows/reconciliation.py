@@ -34,6 +34,9 @@ from tasks.steps.errors import InputError
 Entry = dict[str, Any]
 """A deployment, as `prefect.yaml` writes it or as the server's API gives it."""
 
+_Listing = Literal[
+    "/flows/filter", "/deployments/filter", "/automations/filter", "/work_pools/filter"
+]
 _PAGE = 200
 _WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 _TRIGGERS: TypeAdapter[DeploymentTriggerTypes] = TypeAdapter(DeploymentTriggerTypes)
@@ -177,12 +180,10 @@ class Reconciler:
                 described[entrypoint] = flow.name, flow.description, schema
             yield _Wanted(entry, *described[entrypoint], self._pull_steps)
 
-    def _pages(self, path: str, body: Mapping[str, Any] | None = None) -> Iterator[Entry]:
+    def _pages(self, path: _Listing) -> Iterator[Entry]:
         offset = 0
         while True:
-            answer = self._client.request(
-                "POST", path, json={**(body or {}), "limit": _PAGE, "offset": offset}
-            )
+            answer = self._client.request("POST", path, json={"limit": _PAGE, "offset": offset})
             page: list[Entry] = answer.json()
             yield from page
             if len(page) < _PAGE:

@@ -11,8 +11,6 @@ import typer
 
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.server import ServerError, standing_server
-from flows.deployments import deployment_entries
-from tasks.steps.settings import open_catalog
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -57,6 +55,9 @@ def deploy_catalog(
     Raises:
         ServerError: The server does not answer.
     """
+    from flows.deployments import deployment_entries  # noqa: PLC0415 - see `flows.cli.main`
+    from tasks.steps.settings import open_catalog  # noqa: PLC0415
+
     loaded = open_catalog(catalog)
     entries = deployment_entries(loaded, catalog.name)
     with client_of(api) as client:

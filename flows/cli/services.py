@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.background import AlreadyRunningError, Background
-from flows.cli.deploy import deploy_catalog
+from flows.cli.deploy import client_of, deploy_catalog
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.server import (
     DASHBOARD_PORT,
@@ -26,8 +26,6 @@ from flows.cli.server import (
     standing_server,
     wait_until_healthy,
 )
-from flows.deployments import WORK_POOL
-from tasks.steps.settings import open_catalog
 
 STOP_SECONDS = 20.0
 """A run saves its checkpoint within ten seconds; whatever takes longer is killed."""
@@ -56,6 +54,8 @@ def up(catalog: CatalogOption = CATALOG, port: PortOption = DASHBOARD_PORT) -> N
 
     What runs already is left running, so it may be called at any time.
     """
+    from tasks.steps.settings import open_catalog  # noqa: PLC0415 - see `flows.cli.main`
+
     open_catalog(catalog)
     root = catalog.absolute().parent
     if os.environ.get("PREFECT_API_URL"):
@@ -155,6 +155,8 @@ def _worker_up(root: Path, catalog: Path, address: str) -> None:
 
 
 def _worker_command(name: str) -> list[str]:
+    from flows.deployments import WORK_POOL  # noqa: PLC0415
+
     return [
         *(sys.executable, "-m", "prefect", "worker", "start"),
         *("--pool", WORK_POOL, "--type", "process", "--name", name),
@@ -172,13 +174,13 @@ def _worker_environment(root: Path, catalog: Path, address: str) -> dict[str, st
 
 
 def _is_online(api: str, name: str) -> bool:
-    from flows.cli.deploy import client_of  # noqa: PLC0415 - Prefect loads late
+    from flows.deployments import WORK_POOL  # noqa: PLC0415
 
     with client_of(api) as client:
         answer = client.request(
             "POST",
-            "/work_pools/{name}/workers/filter",
-            path_params={"name": WORK_POOL},
+            "/work_pools/{work_pool_name}/workers/filter",
+            path_params={"work_pool_name": WORK_POOL},
             json={"limit": 200},
         )
     return any(one["name"] == name and one["status"] == "ONLINE" for one in answer.json())
