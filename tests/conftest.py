@@ -28,6 +28,7 @@ FINISHED_RUN = (
     "flows/test_dashboard.py",
     "flows/test_demo.py",
     "flows/test_kills.py",
+    "flows/test_predict_and_export.py",
     "tasks/test_report.py",
 )
 """What looks at `finished_run`, below this folder: one worker makes it once for all of these."""

@@ -23,7 +23,9 @@ def one_sentence(error: Exception) -> str:
 def _bad_input() -> tuple[type[Exception], ...]:
     from adapters.catalog import CatalogError  # noqa: PLC0415 - `--help` needs none of these
     from adapters.datasets.base import DatasetError  # noqa: PLC0415
+    from adapters.exports.base import ExportError  # noqa: PLC0415
     from adapters.images import ImageError  # noqa: PLC0415
+    from adapters.predictions import PredictionsError  # noqa: PLC0415
     from adapters.store import StoreError  # noqa: PLC0415
     from adapters.street_view.base import StreetViewError  # noqa: PLC0415
     from adapters.tables import TableError  # noqa: PLC0415
@@ -32,8 +34,10 @@ def _bad_input() -> tuple[type[Exception], ...]:
     return (
         CatalogError,
         DatasetError,
+        ExportError,
         ImageError,
         InputError,
+        PredictionsError,
         StoreError,
         StreetViewError,
         TableError,

@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import catalog, city, deploy, first_look, paper, pictures, services
+from flows.cli import (
+    catalog,
+    city,
+    deploy,
+    export,
+    first_look,
+    paper,
+    pictures,
+    predict,
+    services,
+)
 from flows.cli.errors import exit_code, one_sentence
 from flows.cli.options import OPTIONS
 from flows.cli.server import quieten
@@ -28,6 +38,8 @@ pictures.register(app)
 first_look.register(app)
 deploy.register(app)
 services.register(app)
+predict.register(app)
+export.register(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from adapters.store import ArtifactRef
+from adapters.store import ArtifactRef, Store
 from tasks.steps.dashboard import publish_lineage
 from tasks.steps.plan import Plan
 
@@ -30,3 +30,8 @@ def promote(adapted: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
 def has_labels(city: str, plan: Plan) -> bool:
     """Whether a city's segmenters can be scored."""
     return plan.city(city).labels is not None
+
+
+def promoted_segmenter(store: Store, city: str) -> ArtifactRef | None:
+    """The segmenter in use in a city, ``None`` where none is."""
+    return store.current("promoted", city)

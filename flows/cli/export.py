@@ -1,0 +1,46 @@
+"""`crosscity export`: a city's images, predictions and priors for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.progress import TerminalProgress
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the command line."""
+    app.command("export")(export)
+
+
+def export(
+    city: Annotated[str, typer.Argument(help="A city of the catalog that was harvested.")],
+    as_format: Annotated[
+        str,
+        typer.Option(
+            "--as", help="cityscapes, coco, cvat, fiftyone, geoparquet, hf-dataset or stac."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder.")],
+    predictions: Annotated[
+        Path | None, typer.Option(help="A folder that `crosscity predict` wrote for the city.")
+    ] = None,
+    allowed: Annotated[
+        str | None,
+        typer.Option(help="Why images may be passed on whose licence does not say so."),
+    ] = None,
+    catalog: CatalogOption = CATALOG,
+) -> None:
+    """Export images, predictions, priors, positions and licences of a city."""
+    from tasks.pages.exporting import export_city  # noqa: PLC0415
+    from tasks.steps import progress  # noqa: PLC0415
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
+    plan = open_plan(catalog, city=city)
+    with TerminalProgress() as shown:
+        progress.listen(shown)
+        count = export_city(plan, city, as_format, output, predictions, allowed=allowed)
+    typer.echo(f"{count} images of {city} as {as_format}: {output}")

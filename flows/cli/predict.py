@@ -1,0 +1,160 @@
+"""`crosscity predict`: what a segmenter sees in a city's images, a folder, or single pictures."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+from flows.cli.progress import TerminalProgress
+from tasks.steps.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crosscity.segmenters import Segmenter
+    from tasks.judging.chosen_segmenter import Chosen
+    from tasks.judging.predictions import Picture
+    from tasks.steps.plan import Plan
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the command line."""
+    app.command("predict")(predict)
+
+
+def predict(
+    what: Annotated[list[str], typer.Argument(help="A city of the catalog, folders, or images.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the predictions.")],
+    segmenter: Annotated[
+        str, typer.Option(help="promoted, promoted:CITY, a name of the catalog, or a key.")
+    ] = "promoted",
+    weights: Annotated[
+        Path | None, typer.Option(help="A weight file instead; then no catalog is needed.")
+    ] = None,
+    architecture: Annotated[
+        str, typer.Option(help="Architecture of --weights.")
+    ] = "efficientnet_lite0",
+    ids: Annotated[
+        str, typer.Option(help="What label maps hold: labelIds, trainIds or palette.")
+    ] = "labelIds",
+    overlays: Annotated[bool, typer.Option(help="Draw classes over the pictures.")] = True,
+    confidence: Annotated[bool, typer.Option(help="Write the predicted probability too.")] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH at which images go through the network; default: theirs."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images predicted at once.")] = 4,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, … instead of --compute's.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder that holds something else.")
+    ] = False,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+) -> None:
+    """Predict images: label maps, overlays, confidence, and a row for each image.
+
+    Killed, it goes on where it was. An image that cannot be read becomes a row that says why.
+    """
+    from adapters.predictions import IDS, PredictionFolder, Wanted  # noqa: PLC0415
+    from tasks.judging.predictions import predict_pictures  # noqa: PLC0415
+    from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
+
+    if ids not in IDS:
+        raise InputError(f"--ids is one of {', '.join(IDS)}, not {ids!r}")
+    wanted_size = _size(size)
+    plan = _plan(catalog, compute, needed=weights is None)
+    city = _city(what, plan)
+    pictures = _pictures(what, city, plan)
+    chosen = _chosen(plan, segmenter, weights, architecture, city)
+    image_size = wanted_size or _size_of_city(plan, city)
+    network = _on_device(chosen, plan, device)
+    made_by = {**chosen.made_by, "image_size": None if image_size is None else list(image_size)}
+    wanted = Wanted(ids, overlays, confidence)
+    folder = PredictionFolder(output, network.class_names, wanted, made_by, force=force)
+    typer.echo(f"{len(pictures)} images with {chosen.words}", err=True)
+    with TerminalProgress() as shown:
+        progress.listen(shown)
+        done = predict_pictures(
+            network,
+            pictures,
+            folder,
+            batch_size=batch_size,
+            image_size=image_size,
+            workers=plan.compute.workers if plan is not None else 2,
+        )
+    typer.echo(f"{done.images - len(done.failed)} images predicted; table: {done.table}")
+    for reason, count in Counter(done.failed.values()).most_common(5):
+        typer.echo(f"{count} failed: {reason}", err=True)
+    if len(done.failed) == done.images:
+        raise InputError(f"none of the {done.images} images could be read; {done.table} says why")
+
+
+def _plan(catalog: Path, compute: str | None, *, needed: bool) -> Plan | None:
+    """The plan of the catalog; none where there is no catalog and none is needed."""
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
+    if not needed and not catalog.exists():
+        return None
+    return open_plan(catalog, compute)
+
+
+def _city(what: Sequence[str], plan: Plan | None) -> str | None:
+    if plan is None or len(what) != 1 or what[0] not in plan.cities:
+        return None
+    return what[0]
+
+
+def _pictures(what: Sequence[str], city: str | None, plan: Plan | None) -> list[Picture]:
+    from tasks.harvesting.current import current_harvest  # noqa: PLC0415
+    from tasks.judging.predictions import pictures_of_city, pictures_of_paths  # noqa: PLC0415
+    from tasks.steps.imagery import Imagery  # noqa: PLC0415
+
+    if city is None or plan is None:
+        return pictures_of_paths([Path(each) for each in what])
+    return pictures_of_city(Imagery(plan.open_store(), current_harvest(city, plan).imagery))
+
+
+def _chosen(
+    plan: Plan | None, which: str, weights: Path | None, architecture: str, city: str | None
+) -> Chosen:
+    from tasks.judging import chosen_segmenter as module  # noqa: PLC0415
+
+    if weights is not None or plan is None:
+        if weights is None:
+            raise InputError("there is no catalog here: name a weight file with --weights")
+        return module.segmenter_of_weights(weights, architecture)
+    return module.chosen_segmenter(plan, which, city)
+
+
+def _size(given: str | None) -> tuple[int, int] | None:
+    if given is None:
+        return None
+    found = re.fullmatch(r"(\d{2,5})x(\d{2,5})", given)
+    if found is None or min(int(found[1]), int(found[2])) < 32:
+        raise InputError(f"--size is HEIGHTxWIDTH in pixels, each at least 32, not {given!r}")
+    return int(found[1]), int(found[2])
+
+
+def _size_of_city(plan: Plan | None, city: str | None) -> tuple[int, int] | None:
+    """The size at which the city's test images go through the network: the same pixels."""
+    if plan is None or city is None:
+        return None
+    return plan.training(plan.city(city).training).image_size
+
+
+def _on_device(chosen: Chosen, plan: Plan | None, device: str | None) -> Segmenter:
+    import torch  # noqa: PLC0415
+
+    from crosscity.segmenters import in_train_ids  # noqa: PLC0415
+    from tasks.training.jobs import check_device  # noqa: PLC0415
+
+    if plan is not None:
+        torch.set_num_threads(plan.compute.threads)
+    name = device or (plan.compute.device if plan is not None else "cpu")
+    check_device(name)
+    return in_train_ids(chosen.segmenter).to(torch.device(name))

@@ -1,0 +1,121 @@
+"""The segmenter that a person means: the promoted one, a name of the catalog, or a key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from adapters.store import ArtifactRef, Store
+from crosscity.segmenters import Segmenter
+from tasks.judging.promotion import promoted_segmenter
+from tasks.steps.errors import InputError
+from tasks.steps.plan import Plan
+from tasks.training.segmenters import (
+    file_digest,
+    fresh_segmenter,
+    load_checked,
+    starting_segmenter,
+    stored_segmenter,
+)
+
+PROMOTED: Final = "promoted"
+_KEY: Final = re.compile(r"[0-9a-f]{6,24}")
+_KINDS: Final = ("adaptation", "segmenter")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A segmenter to predict with.
+
+    Attributes:
+        segmenter: The network with its weights.
+        made_by: What tells its predictions from those of others; JSON-able.
+        words: How it is spoken of.
+    """
+
+    segmenter: Segmenter
+    words: str
+    made_by: dict[str, Any] = field(default_factory=dict)
+
+
+def chosen_segmenter(plan: Plan, which: str, city: str | None = None) -> Chosen:
+    """The segmenter of a plan that a word means.
+
+    Args:
+        plan: Of the catalog.
+        which: "promoted", "promoted:CITY", a segmenter of the catalog that needs no training, or
+            the key (six digits or more) of a `segmenter` or `adaptation` in the store.
+        city: The city that is predicted, which "promoted" alone refers to.
+
+    Raises:
+        InputError: There is none of this kind, or several; the sentence names what there is.
+    """
+    word, _, other = which.partition(":")
+    if word == PROMOTED:
+        return _stored(plan, _promoted(plan, other or city), which)
+    if which in plan.segmenters:
+        starting = starting_segmenter(plan, which, seed=0)
+        if not starting.is_trained:
+            raise InputError(
+                f"segmenters.{which} has no weights of its own to predict with: run "
+                f"`crosscity pretrain {which}` and give the key that it prints"
+            )
+        return Chosen(starting.segmenter, which, {"segmenter": which, **starting.made_of})
+    if _KEY.fullmatch(which):
+        return _stored(plan, _by_key(plan.open_store(), which), which)
+    names = ", ".join(sorted(plan.segmenters)) or "none"
+    raise InputError(
+        f"--segmenter {which!r} is neither 'promoted', nor a key in the store, nor a segmenter of "
+        f"the catalog (which has {names})"
+    )
+
+
+def segmenter_of_weights(weights: Path, architecture: str) -> Chosen:
+    """A segmenter of a weight file of one's own, without a catalog."""
+    segmenter = fresh_segmenter({"architecture": architecture, "options": {}}, seed=0)
+    load_checked(segmenter, weights)
+    made_by = {"architecture": architecture, "weights_sha256": file_digest(weights)}
+    return Chosen(segmenter, weights.name, made_by)
+
+
+def _stored(plan: Plan, ref: ArtifactRef, words: str) -> Chosen:
+    plan.open_store().verify(ref)
+    segmenter = stored_segmenter(plan, ref)[1]
+    return Chosen(segmenter, f"{words} ({ref.uri})", {"segmenter": ref.uri, "digest": ref.digest})
+
+
+def _promoted(plan: Plan, city: str | None) -> ArtifactRef:
+    store = plan.open_store()
+    if city is not None:
+        plan.city(city)
+        found = promoted_segmenter(store, city)
+        if found is None:
+            raise InputError(
+                f"no segmenter is promoted for {city} yet: run `crosscity readapt {city}`, or name "
+                "one with --segmenter"
+            )
+        return found
+    promoted = {name: promoted_segmenter(store, name) for name in plan.cities}
+    there = {name: ref for name, ref in promoted.items() if ref is not None}
+    if len(there) != 1:
+        listed = ", ".join(f"promoted:{name}" for name in sorted(there)) or "there is none yet"
+        raise InputError(f"say whose promoted segmenter is meant with --segmenter: {listed}")
+    return next(iter(there.values()))
+
+
+def _by_key(store: Store, key: str) -> ArtifactRef:
+    found = [ref for ref in _segmenters(store) if ref.key.startswith(key)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(f"the store has no segmenter or adaptation with the key {key}")
+    listed = ", ".join(ref.uri for ref in found[:4])
+    raise InputError(f"several segmenters have keys that begin with {key}: {listed}")
+
+
+def _segmenters(store: Store) -> Iterator[ArtifactRef]:
+    for kind in _KINDS:
+        yield from store.artifacts(kind=kind)

@@ -1,0 +1,172 @@
+"""Handing a city on: images, predictions and priors, in a format that other programs read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.exports import ExportItem, check_licences, exporter
+from adapters.images import decode_label_png, decode_mask_png
+from adapters.predictions import DESCRIPTION, TABLE
+from adapters.store import ArtifactRef, Store
+from crosscity.labels import CLASSES, VOID
+from tasks.harvesting.current import Harvest, current_harvest
+from tasks.priors.extraction import extracted, static_prior_rows
+from tasks.steps import progress
+from tasks.steps.errors import InputError
+from tasks.steps.imagery import Imagery
+from tasks.steps.plan import Plan
+from tasks.steps.schemas import OK, PAIRS
+from tasks.steps.tables import Row, read_rows
+
+_AT_ONCE: Final = 32
+"""Images held at a time."""
+
+
+def export_city(
+    plan: Plan,
+    city: str,
+    format_name: str,
+    output: Path,
+    predictions: Path | None = None,
+    *,
+    allowed: str | None = None,
+) -> int:
+    """Writes a city in a format of `adapters.exports`; the folder appears whole or not at all.
+
+    Args:
+        plan: Of the catalog.
+        city: Was harvested; its static priors are exported where they were extracted.
+        format_name: A key of `adapters.exports.FORMATS`.
+        output: Must not be there, or be empty.
+        predictions: A folder of `crosscity predict CITY`; ``None`` exports no labels.
+        allowed: See `adapters.exports.check_licences`.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        ExportError: The format is unknown, its library is missing, or a licence forbids it.
+        InputError: The city was not harvested, or a folder is not what it should be.
+    """
+    make = exporter(format_name)
+    _check_empty(output)
+    store, harvest = plan.open_store(), current_harvest(city, plan)
+    imagery = Imagery(store, harvest.imagery)
+    ids = imagery.ids()
+    check_licences((str(imagery.row(each)["licence"]) for each in ids), allowed=allowed)
+    labels = None if predictions is None else _Predicted(predictions)
+    masks = _masks(plan, _priors(plan, city, harvest))
+    splits = _splits(store, harvest.pairs)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        writer = make(unfinished, city)
+        items = _items(imagery, ids, labels, masks, splits, plan.compute.workers)
+        for item in items:
+            writer.add(item)
+            progress.advance(f"export {city}", 1, len(ids))
+        writer.finish()
+        if output.exists():
+            output.rmdir()
+        unfinished.rename(output)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return len(ids)
+
+
+class _Predicted:
+    """The label maps of a folder of predictions, as trainIds."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            classes = {str(row["name"]): int(row["id"]) for row in description["classes"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{folder} is no folder of predictions: make one with `crosscity predict CITY -o`"
+            ) from None
+        if not (folder / TABLE).is_file():
+            raise InputError(
+                f"the predictions in {folder} are not finished: run `crosscity predict` again"
+            )
+        self._folder = folder
+        self._train_ids = np.full(256, VOID, dtype=np.uint8)
+        for road_class in CLASSES:
+            if road_class.name in classes:
+                self._train_ids[classes[road_class.name]] = road_class.train_id
+
+    def of(self, image_id: str, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
+        path = self._folder / "labels" / f"{image_id}.png"
+        if not path.is_file():
+            return None
+        ids = decode_label_png(path.read_bytes(), str(path), size=size)
+        found: npt.NDArray[np.uint8] = self._train_ids[ids]
+        return found
+
+
+def _check_empty(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} holds something already: name an empty folder with -o")
+
+
+def _priors(plan: Plan, city: str, harvest: Harvest) -> ArtifactRef | None:
+    try:
+        return extracted(harvest.pairs, city, plan)
+    except InputError:
+        return None  # none were extracted, and images alone are worth exporting
+
+
+def _masks(plan: Plan, priors: ArtifactRef | None) -> dict[str, bytes]:
+    rows = [] if priors is None else static_prior_rows(plan, priors)
+    return {row["image_id"]: row["mask"] for row in rows if row["status"] == OK}
+
+
+def _splits(store: Store, pairs: ArtifactRef) -> dict[str, str]:
+    rows = read_rows(store, pairs, "pairs.parquet", PAIRS)
+    return {row[end]: str(row["split"]) for row in rows for end in ("image_a", "image_b")}
+
+
+def _items(
+    imagery: Imagery,
+    ids: list[str],
+    labels: _Predicted | None,
+    masks: dict[str, bytes],
+    splits: dict[str, str],
+    workers: int,
+) -> Iterator[ExportItem]:
+    def item(image_id: str) -> ExportItem:
+        row = imagery.row(image_id)
+        size = int(row["height"]), int(row["width"])
+        mask = masks.get(image_id)
+        return ExportItem(
+            image_id=image_id,
+            jpeg=imagery.data(image_id),
+            size=size,
+            labels=None if labels is None else labels.of(image_id, size),
+            static=None if mask is None else decode_mask_png(mask, image_id, size=size),
+            split=splits.get(image_id, str(row["split"] or "train")),
+            **_known(row),
+        )
+
+    waiting = iter(ids)
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        while some := list(islice(waiting, _AT_ONCE)):
+            yield from pool.map(item, some)
+
+
+def _known(row: Row) -> dict[str, Any]:
+    names = ("lat", "lon", "heading", "captured_at", "place_id", "page_url")
+    terms = {name: str(row[name]) for name in ("licence", "attribution")}
+    return {**{name: row[name] for name in names}, **terms}

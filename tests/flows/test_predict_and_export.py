@@ -1,0 +1,147 @@
+"""Using what was adapted, as people do: predict a city or a folder, and hand both on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from crosscity.evaluation import predict
+from crosscity.segmenters import in_train_ids
+from tasks.harvesting.current import current_harvest
+from tasks.judging.chosen_segmenter import chosen_segmenter
+from tasks.pages.pair_page import render_pair
+from tasks.steps.errors import InputError
+from tasks.steps.imagery import Imagery
+from tasks.steps.plan import open_plan
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def predicted(finished_run, crosscity, tmp_path_factory):
+    """`crosscity predict tokyo` with an adaptation of the finished run."""
+    (key, *_) = sorted(path.name for path in finished_run.store.glob("adaptation/tokyo/*"))
+    out = tmp_path_factory.mktemp("predicted") / "out"
+    words = ("predict", "tokyo", "--segmenter", key, "-o", out, "--ids", "trainIds")
+    done = crosscity(*words, "--confidence", "--catalog", finished_run.catalog)
+    assert done.returncode == 0, done.stderr
+    assert "14 images predicted" in done.stdout
+    return key, out
+
+
+def test_predictions_are_what_the_evaluation_sees(finished_run, predicted) -> None:
+    key, out = predicted
+    plan = open_plan(finished_run.catalog)
+    network = in_train_ids(chosen_segmenter(plan, key[:8]).segmenter)
+    imagery = Imagery(plan.open_store(), current_harvest("tokyo", plan).imagery)
+    for image_id in imagery.ids():
+        with Image.open(out / "labels" / f"{image_id}.png") as read:
+            found = np.asarray(read)
+        expected = predict(network, imagery.read(image_id)[None])[0]
+        assert (found != expected).sum() <= 4  # a tie may turn in a batch
+    table = pq.read_table(out / "predictions.parquet")
+    assert set(table["status"].to_pylist()) == {"ok"}
+    description = json.loads((out / "prediction.json").read_text(encoding="utf-8"))
+    assert key in description["segmenter"]
+
+
+def test_again_it_finds_everything_and_writes_the_same(finished_run, predicted, crosscity) -> None:
+    key, out = predicted
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    words = ("predict", "tokyo", "--segmenter", key, "-o", out, "--ids", "trainIds")
+    done = crosscity(*words, "--confidence", "--catalog", finished_run.catalog)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_city_becomes_cityscapes_with_predictions_and_priors(
+    finished_run, predicted, crosscity, tmp_path
+) -> None:
+    _, out = predicted
+    words = ("export", "tokyo", "--as", "cityscapes", "-o", tmp_path / "city")
+    done = crosscity(*words, "--predictions", out, "--catalog", finished_run.catalog)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "city").glob("leftImg8bit/*/tokyo/*.jpg"))) == 14
+    assert len(list((tmp_path / "city").glob("gtFine/test/tokyo/*_labelTrainIds.png"))) == 4
+    assert len(list((tmp_path / "city").glob("static/train/tokyo/*.png"))) == 10
+    again = crosscity(*words, "--catalog", finished_run.catalog)
+    assert again.returncode == 2
+    assert "holds something already: name an empty folder" in again.stderr
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--segmenter", "promoted"), "no segmenter is promoted for tokyo yet: run"),
+        (("--segmenter", "0123456789"), "no segmenter or adaptation with the key 0123456789"),
+        (("--segmenter", "best"), "neither 'promoted', nor a key in the store"),
+        (("--segmenter", "compact"), "segmenters.compact has no weights of its own"),
+        (("--ids", "colours"), "--ids is one of labelIds, trainIds, palette"),
+        (("--size", "64"), "--size is HEIGHTxWIDTH"),
+    ],
+)
+def test_what_cannot_be_predicted_is_one_sentence(
+    finished_run, crosscity, tmp_path, words, sentence
+) -> None:
+    done = crosscity(
+        "predict", "tokyo", "-o", tmp_path / "x", *words, "--catalog", finished_run.catalog
+    )
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_without_a_catalog_needs_weights(crosscity, tmp_path) -> None:
+    Image.new("RGB", (64, 48), "grey").save(tmp_path / "a.png")
+    catalog = ("--catalog", tmp_path / "none.yaml")
+    done = crosscity("predict", tmp_path / "a.png", "-o", tmp_path / "x", *catalog)
+    assert done.returncode == 2
+    assert "there is no catalog at" in done.stderr
+
+
+def test_a_promoted_segmenter_of_several_cities_must_be_named(finished_run) -> None:
+    plan = open_plan(finished_run.catalog)
+    with pytest.raises(InputError, match="say whose promoted segmenter is meant"):
+        chosen_segmenter(plan, "promoted")
+    with pytest.raises(InputError, match="has no city 'rome'"):
+        chosen_segmenter(plan, "promoted:rome")
+
+
+def test_two_pictures_become_one_page(crosscity, tmp_path, finished_run) -> None:
+    plan = open_plan(finished_run.catalog)
+    imagery = Imagery(plan.open_store(), current_harvest("tokyo", plan).imagery)
+    pair = [Path(tmp_path / f"{name}.jpg") for name in "ab"]
+    for path, image_id in zip(pair, imagery.ids(), strict=False):
+        path.write_bytes(imagery.data(image_id))
+    (key, *_) = sorted(finished_run.store.glob("adaptation/tokyo/*"))
+    words = ("try", *pair, "-o", tmp_path / "page", "--weights", key / "weights.safetensors")
+    done = crosscity(*words, "--architecture", "efficientnet_lite0")
+    assert done.returncode == 2, "weights of another architecture"
+    done = crosscity("try", *pair, "-o", tmp_path / "page")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "page/index.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", ""), "nothing is fetched from elsewhere"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("three years")
+    done = crosscity("try", *pair, "-o", tmp_path / "mine")
+    assert done.returncode == 2
+    assert "holds something else" in done.stderr
+
+
+def test_names_of_pictures_are_text_on_the_page(finished_run) -> None:
+    plan = open_plan(finished_run.catalog)
+    imagery = Imagery(plan.open_store(), current_harvest("tokyo", plan).imagery)
+    first, second = (imagery.read(each) for each in imagery.ids()[:2])
+    from tasks.priors.extraction import extract_prior
+
+    prior = extract_prior(first, second, plan.city("tokyo").prior)
+    page = render_pair((first, second), ("<script>alert(1)</script>.jpg", "b.jpg"), prior)
+    assert "<script>" not in page
