@@ -7,9 +7,9 @@ holds the ones that come with the project.
 from __future__ import annotations
 
 from simcity.camera import Pose, capture_pose
-from simcity.cities import STYLES
 from simcity.rendering import Rendering, render, render_from
 from simcity.style import CityStyle
+from simcity.style_files import STYLES, read_style
 from simcity.version import ALGORITHM_VERSION
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Pose",
     "Rendering",
     "capture_pose",
+    "read_style",
     "render",
     "render_from",
 ]

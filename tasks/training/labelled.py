@@ -160,7 +160,7 @@ def labelled_set(plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledD
         raise InputError(f"cities.{owner}: simulated labels need the simulated provider")
     places = _places_by_split(plan.open_store(), pairs)
     return SimulatedDataset(
-        city.provider.style,
+        city.provider.city_style(city.site(owner, plan.root)),
         seed=city.seed,
         image_size=city.image_size,
         splits={
@@ -312,9 +312,13 @@ def _identity(
     if owner in plan.datasets:
         return plan.dataset(owner).identity(source, samples)
     city = plan.city(owner)
-    files = {} if city.provider.kind == "simulated" else {"files": source.revision(samples)}
+    provider = city.provider
+    named = isinstance(provider, SimulatedProvider) and not provider.own_style
+    files = {} if named else {"files": source.revision(samples)}
+    # Of a style in a file counts what is in it, which is in the revision, not where it lies.
+    telling = {"kind", "style", "city"} if named else {"kind", "city"}
     return {
-        "provider": city.provider.model_dump(include={"kind", "style", "city"}),
+        "provider": provider.model_dump(include=telling),
         "seed": city.seed,
         "image_size": list(city.image_size),
         **files,

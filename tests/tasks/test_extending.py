@@ -15,6 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from adapters.catalog import CatalogError
 from crosscity.segmenters import ComposedSegmenter
 from tasks.harvesting.harvest import (
     choose_pairs,
@@ -23,6 +24,7 @@ from tasks.harvesting.harvest import (
     join_imagery,
     list_captures,
 )
+from tasks.harvesting.providers import street_view
 from tasks.steps.plan import open_plan
 from tasks.training.labelled import labelled_part, labelled_parts
 from tasks.training.segmenters import starting_segmenter
@@ -129,3 +131,23 @@ def test_a_segmenter(follow: Callable[[str], str]) -> None:
     starting = starting_segmenter(open_plan(follow("A segmenter")), "mine", seed=1)
     assert isinstance(starting.segmenter, ComposedSegmenter)
     assert starting.segmenter.n_features == 16
+
+
+def test_a_city_style(follow: Callable[[str], str], tmp_path: Path) -> None:
+    catalog = follow("A city style")
+    plan = open_plan(catalog, city="lima")
+    captures = ref_of(list_captures.fn("lima", plan))
+    provider = street_view(plan, "lima")
+    assert len(provider.captures()) == 8
+    assert provider.captures()[0].image_id == "lima_0_000000_0"
+    before = provider.revision()
+
+    style = tmp_path / "installed" / "lima.toml"
+    style.write_text(style.read_text().replace("tree_chance = 0.3", "tree_chance = 0.9"))
+    assert street_view(plan, "lima").revision() != before
+    assert ref_of(list_captures.fn("lima", plan)) != captures
+
+    style.write_text("tree_chances = 0.3\n")
+    said = r"cities\.lima\.provider\.style: .*lima\.toml:1: .*no field 'tree_chances'; did you mean"
+    with pytest.raises(CatalogError, match=said):
+        street_view(plan, "lima")

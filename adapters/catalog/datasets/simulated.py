@@ -9,6 +9,7 @@ from pydantic import Field
 
 from adapters.catalog.datasets.base import DatasetEntry, DatasetSite
 from adapters.catalog.entry import Size
+from adapters.catalog.styles import STYLE, is_file, style_of
 
 if TYPE_CHECKING:
     from adapters.datasets.base import LabelledDataset
@@ -18,7 +19,7 @@ class SimulatedSet(DatasetEntry):
     """A simulated source city, with exact labels."""
 
     kind: Literal["simulated"]
-    style: str = Field(description="a name in simcity.STYLES")
+    style: str = Field(description=STYLE)
     image_size: Size
     train: int = Field(ge=1, description="training images")
     val: int = Field(ge=0, description="validation images: what settings are chosen on")
@@ -30,12 +31,12 @@ class SimulatedSet(DatasetEntry):
         """The test images, where there are any."""
         return "test" if self.test else None
 
-    def open(self, site: DatasetSite) -> LabelledDataset:  # noqa: ARG002 - it is nowhere
+    def open(self, site: DatasetSite) -> LabelledDataset:
         """The simulated set; nothing is rendered yet."""
         from adapters.datasets.simulated import SimulatedDataset  # noqa: PLC0415
 
         return SimulatedDataset(
-            self.style,
+            style_of(self.style, site.folder, key=f"{site.key}.style"),
             seed=self.seed,
             image_size=self.image_size,
             splits={"train": self.train, "val": self.val, "test": self.test},
@@ -43,8 +44,14 @@ class SimulatedSet(DatasetEntry):
 
     def identity(
         self,
-        source: LabelledDataset,  # noqa: ARG002 - what it is made from says all
-        samples: Sequence[str],  # noqa: ARG002
+        source: LabelledDataset,
+        samples: Sequence[str],
     ) -> dict[str, Any]:
-        """Style, seed and size: how many images there are changes none of them."""
-        return {"style": self.style, "seed": self.seed, "image_size": list(self.image_size)}
+        """Style, seed and size: how many images there are changes none of them.
+
+        A style of a file counts by what is in it, not by where it lies.
+        """
+        known = {"seed": self.seed, "image_size": list(self.image_size)}
+        if is_file(self.style):
+            return {**known, "files": source.revision(samples)}
+        return {**known, "style": self.style}

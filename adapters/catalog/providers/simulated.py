@@ -8,9 +8,11 @@ from pydantic import Field
 
 from adapters.catalog.errors import CatalogError
 from adapters.catalog.providers.base import CitySite, ProviderEntry
+from adapters.catalog.styles import STYLE, is_file, style_of
 
 if TYPE_CHECKING:
     from adapters.street_view.simulated import SimulatedStreetView
+    from simcity import CityStyle
 
 
 class SimulatedProvider(ProviderEntry):
@@ -19,7 +21,20 @@ class SimulatedProvider(ProviderEntry):
     needs_area: ClassVar[bool] = True
 
     kind: Literal["simulated"]
-    style: str = Field(description="a name in simcity.STYLES")
+    style: str = Field(description=STYLE)
+
+    @property
+    def own_style(self) -> bool:
+        """Whether the style is a file of the user's own."""
+        return is_file(self.style)
+
+    def city_style(self, site: CitySite) -> CityStyle | str:
+        """The style of a file, or the name of one that comes with the project.
+
+        Raises:
+            CatalogError: The file cannot be read, or a field of it is wrong.
+        """
+        return style_of(self.style, site.folder, key=f"{site.key}.style")
 
     def open(self, site: CitySite) -> SimulatedStreetView:
         """The simulated city."""
@@ -28,7 +43,7 @@ class SimulatedProvider(ProviderEntry):
         if site.bounds is None:
             raise CatalogError(f"cities.{site.name}: a city of simulated needs an area")
         return SimulatedStreetView(
-            self.style,
+            self.city_style(site),
             bbox=site.bounds,
             places=site.places,
             seed=site.seed,
