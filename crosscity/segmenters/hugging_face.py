@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from crosscity.segmenters.base import (
     ROAD_CLASS_NAMES,
@@ -14,22 +16,28 @@ from crosscity.segmenters.base import (
     WeightsError,
     evaluating,
 )
+from crosscity.segmenters.weights import check_finite
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
-_TRIED_SIDE: Final = 256
-"""Side of the image that tells stride and channels: large enough for every published network."""
+_TRIED_SIZE: Final = (224, 448)
+"""(height, width) of the image that tells stride and channels: large enough for every published
+network, and a multiple of the patches in use (14, 16, 32)."""
+_ODD_SIZE: Final = (97, 131)
+_LARGEST_MULTIPLE: Final = 64
 
 
 class HuggingFaceSegmenter(Segmenter):
-    """A network of the transformers library, cut before its last 1×1 convolution.
+    """A network of the transformers library, cut before the last layer onto its classes.
 
-    M_F is the network up to its classifier, M_Y the classifier, a 1×1 convolution. The network is
-    built from a configuration alone: no file is read and nothing is fetched here. An auxiliary
-    head, which only pre-training uses, is left out.
+    M_F is the network up to its classifier, M_Y the classifier: a 1×1 convolution, or a linear
+    layer, which is one. The network is built from a configuration alone: no file is read and
+    nothing is fetched here. An auxiliary head, which only pre-training uses, is left out. A
+    network that drops the rest of an image whose sides are no multiples of its patches gets the
+    image with its last row and column repeated.
 
     Args:
         config: The network's configuration as JSON (`PretrainedConfig.to_dict`), with its
@@ -37,10 +45,16 @@ class HuggingFaceSegmenter(Segmenter):
         class_names: The label space.
         input_mean: RGB mean to subtract, for images in [0, 1].
         input_std: RGB standard deviation to divide by.
+        channel_order: In which order the network takes the channels of an image.
+        row_classes: For each logit of the network the index of its class, ascending; of several
+            logits of a class the highest counts. ``None``: one each.
+
+    Attributes:
+        fixed_size: (height, width) where the network takes images of one size only.
 
     Raises:
         ValueError: transformers is not installed, or the network is none for semantic
-            segmentation that ends in a 1×1 convolution.
+            segmentation that ends in such a classifier.
     """
 
     architecture = "hf"
@@ -52,57 +66,95 @@ class HuggingFaceSegmenter(Segmenter):
         class_names: Sequence[str] = ROAD_CLASS_NAMES,
         input_mean: Sequence[float] = IMAGENET_MEAN,
         input_std: Sequence[float] = IMAGENET_STD,
+        channel_order: str = "rgb",
+        row_classes: Sequence[int] | None = None,
     ) -> None:
-        model = _network(config, class_names)
-        place, classifier = _classifier(model, len(class_names))
+        if channel_order not in ("rgb", "bgr"):
+            raise ValueError(f"the channels come as rgb or bgr, not as {channel_order!r}")
+        groups = _groups(row_classes, len(class_names))
+        n_rows = groups[-1].stop
+        model = _network(config, n_rows)
+        place, layer = _classifier(model, n_rows)
         parent = model.get_submodule(place.rpartition(".")[0])
-        tap = _Tap()
+        tap = _Tap(channels_last=isinstance(layer, nn.Linear))
+        behind = _behind(parent, layer)
         setattr(parent, place.rpartition(".")[2], tap)
+        classifier = layer if isinstance(layer, nn.Conv2d) else _as_convolution(layer)
+        stride, fixed_size = _stride(model, tap, classifier.in_channels)
         super().__init__(
             class_names=class_names,
             n_features=classifier.in_channels,
-            stride=_stride(model, tap, classifier.in_channels),
+            stride=stride,
             input_mean=input_mean,
             input_std=input_std,
         )
         self.model = model
         self.classifier = classifier
+        self.fixed_size = fixed_size
         self._tap = [tap]  # in a list, as it is a part of the network already
+        self._behind = [behind]  # likewise
         self._config = dict(config)
         self._place = place
+        self._order = channel_order
+        self._groups = groups
+        self._row_classes = None if row_classes is None else list(row_classes)
+        self._multiple = 1 if fixed_size else _multiple(model, tap, stride)
 
     def extract(self, normalised: Tensor) -> Tensor:
-        """What the network's head gives to its classifier."""
-        return self._tap[0].of(self.model, normalised)
+        """What the network's head gives to its classifier.
+
+        Raises:
+            ValueError: The network takes another size only.
+        """
+        height, width = normalised.shape[-2:]
+        if self.fixed_size is not None and (height, width) != self.fixed_size:
+            wanted = self.fixed_size
+            raise ValueError(
+                f"the network {type(self.model).__name__} takes images of {wanted[0]}×{wanted[1]} "
+                f"pixels only, not of {height}×{width}: set image_size: [{wanted[0]}, {wanted[1]}] "
+                "for its source and its training"
+            )
+        pixels = normalised.flip(1) if self._order == "bgr" else normalised
+        missing = (-height % self._multiple, -width % self._multiple)
+        if any(missing):
+            pixels = functional.pad(pixels, (0, missing[1], 0, missing[0]), mode="replicate")
+        features = self._tap[0].of(self.model, pixels)
+        if any(missing):
+            features = features[..., : -(-height // self.stride), : -(-width // self.stride)]
+        return features
 
     def classify(self, features: Tensor) -> Tensor:
-        """The network's own 1×1 convolution."""
+        """The network's own classifier; the highest logit where several are of one class."""
         logits: Tensor = self.classifier(features)
-        return logits
+        if self._row_classes is None:
+            return logits
+        return torch.stack([logits[:, rows].amax(1) for rows in self._groups], dim=1)
+
+    def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """As the network enlarges its logits, and from there as every segmenter."""
+        return super().upsample(self._behind[0](logits), size)
 
     def options(self) -> dict[str, Any]:
         """Arguments of the constructor; the normalisation is in the weights."""
-        return {"config": self._config, "class_names": list(self.class_names)}
+        options = {"config": self._config, "class_names": list(self.class_names)}
+        if self._order != "rgb":
+            options["channel_order"] = self._order
+        if self._row_classes is not None:
+            options["row_classes"] = self._row_classes
+        return options
 
     def adopt(
-        self,
-        tensors: Mapping[str, Tensor],
-        labels: Sequence[str],
-        renamed: Mapping[str, str] | None = None,
-        *,
-        new_classifier: bool = False,
+        self, tensors: Mapping[str, Tensor], rows: Sequence[int], *, new_classifier: bool = False
     ) -> None:
         """Takes the weights of a trained network with another label space.
 
         Args:
             tensors: Its `state_dict`.
-            labels: Its class names, in the order of its logits.
-            renamed: Our class name by theirs, where they differ in more than case and dashes.
+            rows: Which of its logits become ours, in the order of ours.
             new_classifier: Keep the random classifier and take the rest.
 
         Raises:
-            WeightsError: One of our classes is not among theirs, or is twice, or a tensor is
-                missing or of another shape.
+            WeightsError: A tensor is missing, of another shape, or not finite.
         """
         taken = dict(tensors)
         theirs = [taken.pop(f"{self._place}.{kind}", None) for kind in ("weight", "bias")]
@@ -112,66 +164,93 @@ class HuggingFaceSegmenter(Segmenter):
             if name.startswith("model.") and (name not in own or own[name].shape != tensor.shape):
                 raise WeightsError(f"the checkpoint has no {name[6:]} of {tuple(tensor.shape)}")
         if not new_classifier:
-            rows = matched_labels(self.class_names, labels, renamed)
             for kind, tensor in zip(("weight", "bias"), theirs, strict=True):
-                if f"classifier.{kind}" not in expected:
+                name = f"classifier.{kind}"
+                if name not in expected:
                     continue
-                if tensor is None or len(tensor) != len(labels):
-                    raise WeightsError(
-                        f"the checkpoint's classifier does not have its {len(labels)} labels"
-                    )
-                expected[f"classifier.{kind}"] = tensor[rows]
-        self.load_state_dict({**expected, **{k: v for k, v in own.items() if k in expected}})
+                if tensor is None or len(tensor) <= max(rows):
+                    raise WeightsError(f"the checkpoint's classifier has no {max(rows) + 1} rows")
+                expected[name] = tensor[list(rows)].reshape(expected[name].shape)
+        filled = {**expected, **{name: own[name] for name in own if name in expected}}
+        check_finite(filled)
+        self.load_state_dict(filled)
 
 
 class _Tap(nn.Module):
     """Stands where a network's classifier stood, and keeps what comes there.
 
     Some networks enlarge their logits to the size of the image: of what they would enlarge, one
-    channel is left.
+    channel is left. It has the sizes of a 1×1 convolution, as some ask for them.
     """
 
-    def __init__(self) -> None:
+    kernel_size = stride = dilation = (1, 1)
+
+    def __init__(self, *, channels_last: bool) -> None:
         super().__init__()
         self._seen: list[Tensor] = []
+        self._channels_last = channels_last
 
     def forward(self, features: Tensor) -> Tensor:
-        self._seen.append(features)
-        return features[:, :1]
+        self._seen.append(features.movedim(-1, 1) if self._channels_last else features)
+        return features[..., :1] if self._channels_last else features[:, :1]
 
     def of(self, model: nn.Module, pixels: Tensor) -> Tensor:
         """What comes to the classifier for these pixels."""
+        self._seen.clear()
         model(pixel_values=pixels)
         return self._seen.pop()
 
 
 def matched_labels(
     class_names: Sequence[str], labels: Sequence[str], renamed: Mapping[str, str] | None = None
-) -> list[int]:
-    """For each of our classes, the index of theirs.
+) -> list[list[int]]:
+    """For each of our classes, the indices of theirs: one, or several that are merged.
 
     Args:
         class_names: Ours.
-        labels: Theirs, in the order of their logits.
-        renamed: Our name by theirs.
+        labels: Theirs, in the order of their logits; an empty one is none.
+        renamed: Our name by theirs. Two of theirs that are given to one of ours are merged.
 
     Raises:
-        WeightsError: One of ours is not among theirs, or is there more than once.
+        WeightsError: Some of ours are not among theirs, or are there more than once without being
+            told to merge, or a renamed one is not there. All names are listed.
     """
-    ours_by_theirs = {_plain(theirs): ours for theirs, ours in (renamed or {}).items()}
-    names = [_plain(ours_by_theirs.get(_plain(label), label)) for label in labels]
-    rows = []
+    ours_by_theirs = {_plain(str(theirs)): str(ours) for theirs, ours in (renamed or {}).items()}
+    theirs = [_plain(label) for label in labels]
+    listed = ", ".join(label for label in labels if label)
+    lost = [name for name in renamed or {} if _plain(str(name)) not in theirs]
+    if lost:
+        raise WeightsError(
+            f"`labels` renames {_quoted(map(str, lost))}, which the checkpoint does not have; its "
+            f"labels are {listed}"
+        )
+    names = [_plain(ours_by_theirs.get(label, label)) for label in theirs]
+    rows, missing, twice = [], [], []
     for name in class_names:
-        found = [index for index, label in enumerate(names) if label == _plain(name)]
-        if len(found) != 1:
-            fault = "is not among" if not found else "is more than once among"
-            raise WeightsError(
-                f"the class {name!r} {fault} the checkpoint's labels ({', '.join(labels)}): map "
-                "its labels with `labels: {theirs: ours}`, or train a new classifier with "
-                "`new_classifier: true`"
-            )
-        rows.append(found[0])
+        found = [index for index, label in enumerate(names) if label and label == _plain(name)]
+        unasked = [index for index in found if theirs[index] not in ours_by_theirs]
+        if not found:
+            missing.append(name)
+        if len(unasked) > 1:
+            twice.append(name)
+        rows.append(found)
+    faults = [f"{_said(missing)} not among"] if missing else []
+    faults += [f"{_said(twice)} more than once among"] if twice else []
+    if faults:
+        raise WeightsError(
+            f"{' and '.join(faults)} the checkpoint's labels ({listed}): map its labels with "
+            "`labels: {theirs: ours}`, or train a new classifier with `new_classifier: true`"
+        )
     return rows
+
+
+def _said(names: Sequence[str]) -> str:
+    one = len(names) == 1
+    return f"the class{'' if one else 'es'} {_quoted(names)} {'is' if one else 'are'}"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)
 
 
 def transformers_library() -> ModuleType:
@@ -185,35 +264,53 @@ def transformers_library() -> ModuleType:
     return transformers
 
 
-def _network(config: Mapping[str, Any], class_names: Sequence[str]) -> nn.Module:
+def _network(config: Mapping[str, Any], n_rows: int) -> nn.Module:
     transformers = transformers_library()
-    settings = {**config, "id2label": dict(enumerate(class_names))}
-    settings["label2id"] = {name: index for index, name in enumerate(class_names)}
-    settings.pop("num_labels", None)
+    settings = {**config, "id2label": {index: str(index) for index in range(n_rows)}}
+    settings["label2id"] = {str(index): index for index in range(n_rows)}
+    for name in ("num_labels", "dtype", "torch_dtype"):
+        settings.pop(name, None)
     if "use_auxiliary_head" in settings:
         settings["use_auxiliary_head"] = False
     model_type = settings.pop("model_type", None)
     try:
         made = transformers.AutoConfig.for_model(model_type, **settings)
-        model: nn.Module = transformers.AutoModelForSemanticSegmentation.from_config(made)
-    except (ValueError, KeyError, TypeError) as error:
+        model: nn.Module = transformers.AutoModelForSemanticSegmentation.from_config(
+            made, dtype=torch.float32
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
         raise ValueError(
             f"transformers knows no network for semantic segmentation of the type {model_type!r} "
-            f"with this configuration ({str(error).splitlines()[0][:160]})"
+            f"with this configuration ({first_line(error)})"
         ) from None
     return model
 
 
-def _classifier(model: nn.Module, n_classes: int) -> tuple[str, nn.Conv2d]:
-    """The last 1×1 convolution onto the classes, and its place."""
-    found = [
-        (name, layer)
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Conv2d)
-        and layer.kernel_size == (1, 1)
-        and layer.out_channels == n_classes
-        and "auxiliary" not in name
-    ]
+def first_line(error: Exception) -> str:
+    """The first line of what a library says, short enough for one sentence."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:160]
+
+
+def _groups(row_classes: Sequence[int] | None, n_classes: int) -> list[slice]:
+    """The rows of each class."""
+    given = list(range(n_classes) if row_classes is None else row_classes)
+    if given != sorted(given) or set(given) != set(range(n_classes)):
+        raise ValueError(f"row_classes must name the classes 0 to {n_classes - 1} in their order")
+    return [slice(bisect_left(given, c), bisect_right(given, c)) for c in range(n_classes)]
+
+
+def _classifier(model: nn.Module, n_rows: int) -> tuple[str, nn.Conv2d | nn.Linear]:
+    """The last layer onto the classes, and its place."""
+    found: list[tuple[str, nn.Conv2d | nn.Linear]] = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            fits = layer.kernel_size == (1, 1) and layer.out_channels == n_rows
+        else:
+            fits = isinstance(layer, nn.Linear) and layer.out_features == n_rows
+        if fits and "auxiliary" not in name:
+            assert isinstance(layer, nn.Conv2d | nn.Linear)  # noqa: S101 - says so to mypy
+            found.append((name, layer))
     if not found:
         raise ValueError(
             f"the network {type(model).__name__} does not end in a 1×1 convolution onto its "
@@ -222,17 +319,89 @@ def _classifier(model: nn.Module, n_classes: int) -> tuple[str, nn.Conv2d]:
     return found[-1]
 
 
-def _stride(model: nn.Module, tap: _Tap, n_features: int) -> int:
-    image = torch.zeros((1, 3, _TRIED_SIDE, _TRIED_SIDE))
-    with evaluating(model), torch.no_grad():
-        features = tap.of(model, image)
-    side = features.shape[-1]
-    if features.shape[1] != n_features or _TRIED_SIDE % side:
+def _as_convolution(layer: nn.Linear) -> nn.Conv2d:
+    made = nn.Conv2d(layer.in_features, layer.out_features, 1, bias=layer.bias is not None)
+    with torch.no_grad():
+        made.weight.copy_(layer.weight[:, :, None, None])
+        if made.bias is not None:
+            made.bias.copy_(layer.bias)
+    return made
+
+
+def _behind(parent: nn.Module, layer: nn.Module) -> nn.Module:
+    """What a network does to its logits, where that is a part of it: DPT enlarges them."""
+    if not isinstance(parent, nn.Sequential):
+        return nn.Identity()
+    steps = list(parent)
+    return nn.Sequential(*steps[steps.index(layer) + 1 :])
+
+
+def _stride(
+    model: nn.Module, tap: _Tap, n_features: int
+) -> tuple[int, tuple[int, int] | None]:
+    """The stride, and the only size that the network takes, if there is one."""
+    fixed_size = None
+    try:
+        size, features = _TRIED_SIZE, _tried(model, tap, _TRIED_SIZE)
+    except (ValueError, RuntimeError, TypeError) as error:
+        fixed_size = _stated_size(model)
+        if fixed_size is None:
+            raise ValueError(
+                f"the network {type(model).__name__} takes no image of "
+                f"{_TRIED_SIZE[0]}×{_TRIED_SIZE[1]} pixels ({first_line(error)}), and its "
+                "configuration has no image_size"
+            ) from None
+        size, features = fixed_size, _tried(model, tap, fixed_size)
+    strides = {size[0] / features.shape[-2], size[1] / features.shape[-1]}
+    stride = int(min(strides))
+    if features.shape[1] != n_features or strides != {float(stride)}:
         raise ValueError(
             f"the network {type(model).__name__} gives {tuple(features.shape)} before its "
-            f"classifier where {n_features} channels on a regular grid are needed"
+            f"classifier for an image of {size[0]}×{size[1]}, where {n_features} channels on a "
+            "grid of whole pixels are needed"
         )
-    return int(_TRIED_SIDE // side)
+    return stride, fixed_size
+
+
+def _stated_size(model: nn.Module) -> tuple[int, int] | None:
+    """The size of the configuration, where the network takes it."""
+    config: Any = model.config
+    for holder in (config, getattr(config, "backbone_config", None)):
+        stated = getattr(holder, "image_size", None)
+        if isinstance(stated, int):
+            return stated, stated
+        if isinstance(stated, list | tuple) and len(stated) == 2:
+            return int(stated[0]), int(stated[1])
+    return None
+
+
+def _multiple(model: nn.Module, tap: _Tap, stride: int) -> int:
+    """What the sides of an image must be multiples of for a grid of ceil(side / stride) cells."""
+    if _is_regular(model, tap, stride, _ODD_SIZE):
+        return 1
+    multiple = stride
+    while multiple <= _LARGEST_MULTIPLE:
+        sides = [multiple * times for times in range(1, 256, 2) if multiple * times >= 64][:2]
+        if _is_regular(model, tap, stride, (sides[0], sides[1])):
+            return multiple
+        multiple *= 2
+    raise ValueError(
+        f"the network {type(model).__name__} gives no regular grid for images of other sizes than "
+        f"{_TRIED_SIZE[0]}×{_TRIED_SIZE[1]}"
+    )
+
+
+def _is_regular(model: nn.Module, tap: _Tap, stride: int, size: tuple[int, int]) -> bool:
+    try:
+        found = tuple(_tried(model, tap, size).shape[-2:])
+    except (ValueError, RuntimeError, TypeError):
+        return False
+    return found == (-(-size[0] // stride), -(-size[1] // stride))
+
+
+def _tried(model: nn.Module, tap: _Tap, size: tuple[int, int]) -> Tensor:
+    with evaluating(model), torch.no_grad():
+        return tap.of(model, torch.zeros((1, 3, *size)))
 
 
 def _plain(name: str) -> str:

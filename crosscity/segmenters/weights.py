@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from crosscity.segmenters.base import Segmenter, WeightsError
@@ -17,7 +18,8 @@ def load_weights(segmenter: Segmenter, tensors: Mapping[str, Tensor]) -> None:
         tensors: By name, exactly those of `segmenter.state_dict()`.
 
     Raises:
-        WeightsError: A tensor is missing, of another shape, or has no place in the segmenter.
+        WeightsError: A tensor is missing, of another shape, not finite, or has no place in the
+            segmenter.
     """
     expected = segmenter.state_dict()
     faults = [f"{name} is missing" for name in expected if name not in tensors]
@@ -34,4 +36,19 @@ def load_weights(segmenter: Segmenter, tensors: Mapping[str, Tensor]) -> None:
             f"{segmenter.n_classes} classes: {faults[0]}{more}; they are of another architecture, "
             "other options or another label space"
         )
+    check_finite(tensors)
     segmenter.load_state_dict(dict(tensors))
+
+
+def check_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Refuses weights that are no numbers: they make every prediction the same, without a word.
+
+    Raises:
+        WeightsError: A tensor holds NaN or infinity.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(
+                f"{name} holds NaN or infinity: its training broke down, or it was damaged; take "
+                "an earlier checkpoint"
+            )
