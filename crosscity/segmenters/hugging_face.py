@@ -136,7 +136,7 @@ class HuggingFaceSegmenter(Segmenter):
 
     def options(self) -> dict[str, Any]:
         """Arguments of the constructor; the normalisation is in the weights."""
-        options = {"config": self._config, "class_names": list(self.class_names)}
+        options: dict[str, Any] = {"config": self._config, "class_names": list(self.class_names)}
         if self._order != "rgb":
             options["channel_order"] = self._order
         if self._row_classes is not None:
@@ -336,9 +336,7 @@ def _behind(parent: nn.Module, layer: nn.Module) -> nn.Module:
     return nn.Sequential(*steps[steps.index(layer) + 1 :])
 
 
-def _stride(
-    model: nn.Module, tap: _Tap, n_features: int
-) -> tuple[int, tuple[int, int] | None]:
+def _stride(model: nn.Module, tap: _Tap, n_features: int) -> tuple[int, tuple[int, int] | None]:
     """The stride, and the only size that the network takes, if there is one."""
     fixed_size = None
     try:

@@ -20,9 +20,10 @@ from adapters.catalog import SegmenterEntry
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, build_segmenter, load_weights
 from crosscity.segmenters.base import ROAD_CLASS_NAMES
-from crosscity.segmenters.hugging_face import IMAGENET_MEAN, IMAGENET_STD, transformers_library
+from crosscity.segmenters.hugging_face import matched_labels
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
+from tasks.training.hub_networks import open_checkpoint
 from tasks.training.stored_networks import (
     DESCRIPTION,
     HUB_PREFIX,
@@ -47,12 +48,14 @@ class Starting:
         segmenter: The network.
         made_of: What its weights came from beside the seed; JSON-able.
         is_trained: Whether it segments already.
+        remarks: What was assumed of weights that come from elsewhere.
     """
 
     model: dict[str, Any]
     segmenter: Segmenter
     made_of: dict[str, Any] = field(default_factory=dict)
     is_trained: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
@@ -227,49 +230,51 @@ def _of_the_hub(
             f"segmenters.{name}.options has {sorted(options)[0]!r}; a network of Hugging Face "
             "takes class_names, labels, new_classifier and revision"
         )
+    where = f"segmenters.{name}: {HUB_PREFIX}{reference}"
+    if renamed is not None and not isinstance(renamed, Mapping):
+        raise InputError(f"segmenters.{name}.options.labels maps their names to ours")
     folder = plan.root / reference
     place = str(folder) if folder.is_dir() else reference
     try:
-        theirs, mean, std = _from_hub(place, revision)
-        config = json.loads(theirs.config.to_json_string(use_diff=False))
-        for key in ("id2label", "label2id", "num_labels", "_name_or_path"):
-            config.pop(key, None)
-        built = {"config": config, "class_names": class_names}
+        found = open_checkpoint(place, revision, needs_classifier=not new_classifier)
+        rows = [[index] for index in range(len(class_names))]
+        if not new_classifier:
+            rows = matched_labels(class_names, found.labels, renamed)
+        built: dict[str, Any] = {"config": found.config, "class_names": class_names}
+        if found.statistics.channel_order != "rgb":
+            built["channel_order"] = found.statistics.channel_order
+        if any(len(of_class) > 1 for of_class in rows):
+            built["row_classes"] = [index for index, many in enumerate(rows) for _ in many]
         check_options("hf", built, f"{HUB_PREFIX}{reference}")
         model = {"architecture": "hf", "options": built}
         segmenter = fresh_segmenter(model, seed)
         assert isinstance(segmenter, HuggingFaceSegmenter)  # noqa: S101 - says so to mypy
-        labels = [theirs.config.id2label[index] for index in range(theirs.config.num_labels)]
-        segmenter.adopt(theirs.state_dict(), labels, renamed, new_classifier=new_classifier)
+        taken = [row for of_class in rows for row in of_class]
+        segmenter.adopt(found.tensors, taken, new_classifier=new_classifier)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:400]
-        raise InputError(f"segmenters.{name}: {HUB_PREFIX}{reference}: {reason}") from None
-    segmenter.input_mean.copy_(torch.tensor(mean).reshape(1, 3, 1, 1))
-    segmenter.input_std.copy_(torch.tensor(std).reshape(1, 3, 1, 1))
+        reason = " ".join(str(error).split())[:1000]
+        raise InputError(f"{where}: {reason}") from None
+    segmenter.input_mean.copy_(torch.tensor(found.statistics.mean).reshape(1, 3, 1, 1))
+    segmenter.input_std.copy_(torch.tensor(found.statistics.std).reshape(1, 3, 1, 1))
+    _check_fixed_size(plan, entry, segmenter, where)
     weights = {key: tensor.contiguous() for key, tensor in segmenter.state_dict().items()}
     made_of = {"hf_sha256": hashlib.sha256(save(weights)).hexdigest()}
-    return Starting(model, segmenter, made_of, not new_classifier and not entry.pretraining)
+    is_trained = not new_classifier and not entry.pretraining
+    return Starting(model, segmenter, made_of, is_trained, found.remarks)
 
 
-def _from_hub(place: str, revision: str | None) -> tuple[Any, Sequence[float], Sequence[float]]:
-    """The network of a folder or of the hub, and its input statistics; no code of others runs."""
-    transformers = transformers_library()
-    fetched = {"revision": revision} if revision else {}
-    network = transformers.AutoModelForSemanticSegmentation.from_pretrained(
-        place, use_safetensors=True, trust_remote_code=False, **fetched
-    )
-    found = transformers.utils.hub.cached_file(
-        place,
-        "preprocessor_config.json",
-        _raise_exceptions_for_missing_entries=False,
-        **fetched,
-    )
-    settings = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
-    return (
-        network,
-        settings.get("image_mean", IMAGENET_MEAN),
-        settings.get("image_std", IMAGENET_STD),
-    )
+def _check_fixed_size(
+    plan: Plan, entry: SegmenterEntry, segmenter: HuggingFaceSegmenter, where: str
+) -> None:
+    """A network that takes one size only is told before a training with another begins."""
+    wanted = segmenter.fixed_size
+    given = plan.dataset(entry.source).image_size
+    if wanted is not None and given is not None and tuple(given) != wanted:
+        raise InputError(
+            f"{where}: its network takes images of {wanted[0]}×{wanted[1]} pixels only, but "
+            f"datasets.{entry.source} gives {given[0]}×{given[1]}: set image_size: "
+            f"[{wanted[0]}, {wanted[1]}] there and in its trainings"
+        )
 
 
 def _class_names(path: Path) -> tuple[str, ...] | None:

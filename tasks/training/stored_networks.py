@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 
@@ -85,6 +85,10 @@ class _HuggingFace(_Options):
     config: dict[str, JsonValue]
     input_mean: _Statistic | None = None
     input_std: _Statistic | None = None
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    row_classes: list[Annotated[int, Field(ge=0, lt=1000)]] | None = Field(
+        default=None, max_length=10_000
+    )
 
 
 _SCHEMAS: Final[Mapping[str, type[_Options]]] = {

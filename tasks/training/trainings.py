@@ -59,6 +59,8 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan
     """Trains a segmenter on its source set, or takes the weights that the catalog names."""
     entry = plan.segmenter(segmenter)
     starting = starting_segmenter(plan, segmenter, seed)
+    for remark in starting.remarks:
+        log(logging.WARNING, f"segmenters.{segmenter}: {remark}")
     if starting.is_trained:
         made = _given_weights(plan, starting, entry.source)
     else:
@@ -95,6 +97,7 @@ def _given_weights(plan: Plan, starting: Starting, source: str) -> Made:
 
     def write(draft: Draft, _key: str) -> None:
         write_segmenter(draft, starting.segmenter, starting.model)
+        draft.summary = {"remarks": list(starting.remarks)}
 
     return make_once(
         plan.open_store(),
