@@ -133,6 +133,73 @@ def tiles_of_area(bounds: Bounds, metres: float) -> Iterator[Bounds]:
             yield left, low, right, high
 
 
+def tiles_of_boxes(boxes: Sequence[Bounds], metres: float) -> Iterator[Bounds]:
+    """Tiles of about that side that cover boxes, each once, south to north and west to east.
+
+    They lie on a grid that is the same for all boxes, so their number grows with what the boxes
+    cover and not with how far they lie apart.
+
+    Args:
+        boxes: West, south, east, north of each.
+        metres: Side of a tile.
+
+    Yields:
+        Bounds without overlap.
+    """
+    up = metres / METRES_A_DEGREE
+    found: set[tuple[int, int]] = set()
+    for west, south, east, north in boxes:
+        for row in range(math.floor((south + 90) / up), math.floor((north + 90) / up) + 1):
+            wide = _width_of_row(row, up)
+            first, last = (math.floor((lon + 180) / wide) for lon in (west, east))
+            found |= {(row, column) for column in range(first, last + 1)}
+    for row, column in sorted(found):
+        wide = _width_of_row(row, up)
+        yield (
+            column * wide - 180,
+            row * up - 90,
+            min(180.0, (column + 1) * wide - 180),
+            min(90.0, (row + 1) * up - 90),
+        )
+
+
+def _width_of_row(row: int, up: float) -> float:
+    """Degrees of longitude of the tiles of a row, as many metres wide as high in its middle."""
+    middle = min(89.0, max(-89.0, (row + 0.5) * up - 90))
+    return up / math.cos(math.radians(middle))
+
+
+def bounds_of(points: Sequence[tuple[float, float]]) -> Bounds:
+    """West, south, east, north of points (longitude, latitude)."""
+    longitudes, latitudes = zip(*points, strict=True)
+    return min(longitudes), min(latitudes), max(longitudes), max(latitudes)
+
+
+def near_points(
+    lat: Float, lon: Float, points: Sequence[tuple[float, float]], metres: float
+) -> npt.NDArray[np.bool_]:
+    """Which places lie so near to one of some points.
+
+    Args:
+        lat: WGS84 degrees, float64 (N,).
+        lon: WGS84 degrees, float64 (N,).
+        points: (longitude, latitude).
+        metres: How near, on the ground.
+    """
+    near = np.zeros(lat.shape, dtype=np.bool_)
+    if not lat.size:
+        return near
+    west, south, east, north = grown(
+        (float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())), metres
+    )
+    at = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    at = at[(at[:, 0] >= west) & (at[:, 0] <= east) & (at[:, 1] >= south) & (at[:, 1] <= north)]
+    narrow = np.cos(np.radians(lat))
+    for x, y in at:
+        near |= np.hypot((lon - x) * narrow, lat - y) * METRES_A_DEGREE <= metres
+    return near
+
+
 def grown(bounds: Bounds, metres: float) -> Bounds:
     """Bounds with a margin on all sides, kept on the map."""
     west, south, east, north = bounds

@@ -587,6 +587,85 @@ def rotation_vector(first: np.ndarray, second: np.ndarray) -> list[float]:
     return [float(v) for v in cv2.Rodrigues(turned)[0].ravel()]
 
 
+class KartaViewServer(ImageryServer):
+    """`/2.0/photo/`, by box and page, and `/2.0/photo/<id>`.
+
+    Follows github.com/kartaview/mcp-karta-view, src/mcp_karta_view/models.py (every number a text,
+    `sequence.cameraParameters.hFoV` where `join=sequence`), the fixture of Urban-M4/streetscapes,
+    doc.kartaview.org (`page`, `itemsPerPage`, `orderBy`, `orderDirection`, `join`) and what clients
+    note of it: 150 pictures a page, projection SPHERE with a fieldOfView of 360, and refusals with
+    HTTP status 200 and `apiCode` 401.
+    """
+
+    refuses = False
+    says_more: bool | None = None
+    """What `hasMoreData` claims, whatever is true."""
+    camera: dict[str, Any] | None = None
+    """Of photographs; None: the pictures are spheres."""
+
+    def answer(self, asked: Asked) -> Answer:
+        file = re.fullmatch(r"/files/photo/([0-9]+)/proc\.jpg", asked.path)
+        if file:
+            return Answer(200, self.world.by_number[file[1]].cropped(), "image/jpeg")
+        if self.refuses:
+            return self.said({}, 401, "You have to be authenticated to perform this action.")
+        one = re.fullmatch(r"/2\.0/photo/([0-9]+)", asked.path)
+        if one:
+            picture = self.world.by_number.get(one[1])
+            if picture is None:
+                return self.said({}, 404, "Photo not found")
+            return self.said({"data": self.written(picture, self.record(picture))})
+        if asked.path != "/2.0/photo/":
+            return self.said({}, 404, "Not found")
+        return self._search(asked.query)
+
+    def said(
+        self, result: dict[str, Any], code: int = 600, message: str = "processed without incidents"
+    ) -> Answer:
+        status = {"apiCode": str(code), "apiMessage": message, "httpCode": 200}
+        return as_json({"status": status, "result": result})
+
+    def _search(self, query: dict[str, str]) -> Answer:
+        size, page = int(query.get("itemsPerPage", 20)), int(query.get("page", 1))
+        if size > 150 or query.get("orderDirection") not in ("asc", "desc"):
+            return self.said({}, 616, "A parameter is out of range")
+        north, west, south, east = (float(query[k]) for k in ("nwLat", "nwLng", "seLat", "seLng"))
+        every = (-math.inf, math.inf)
+        found = sorted(
+            self.found([west, south, east, north], every, 1 << 30), key=lambda p: p.number
+        )
+        part = found[(page - 1) * size : page * size]
+        more = len(found) > page * size if self.says_more is None else self.says_more
+        records = [self.written(p, self.record(p)) for p in part]
+        return self.said({"data": records, "hasMoreData": more})
+
+    def record(self, p: Picture) -> dict[str, Any]:
+        height, width = p.cropped_size
+        files = f"{self.url}/files/photo/{p.number}"
+        return {
+            "id": str(p.number),
+            "lat": f"{p.lat:.8f}",
+            "lng": f"{p.lon:.8f}",
+            "matchLat": f"{p.lat:.6f}",
+            "matchLng": f"{p.lon:.6f}",
+            "shotDate": p.taken.strftime("%Y-%m-%d %H:%M:%S.000"),
+            "dateAdded": "2023-01-02 10:11:12",
+            "heading": f"{p.told_heading:.2f}",
+            "fieldOfView": "360" if self.camera is None else "0",
+            "gpsAccuracy": "9.3000",
+            "projection": "SPHERE" if self.camera is None else "PLANE",
+            "qualityLevel": "2",
+            "sequenceId": str(sum(p.drive.encode())),
+            "sequenceIndex": str(p.number),
+            "sequence": {"id": str(sum(p.drive.encode())), "cameraParameters": self.camera},
+            "width": str(width),
+            "height": str(height),
+            "fileurlProc": f"{files}/proc.jpg",
+            "fileurlLTh": f"{files}/lth.jpg",
+            "fileurlTh": f"{files}/th.jpg",
+        }
+
+
 class GoogleServer(ImageryServer):
     """Map Tiles API, and the undocumented list of other dates.
 
@@ -714,7 +793,12 @@ def _level_of(picture: Picture, halvings: int) -> np.ndarray:
     return np.asarray(image.resize(size, Image.Resampling.BOX))
 
 
-SERVERS = {"panoramax": PanoramaxServer, "mapillary": MapillaryServer, "google": GoogleServer}
+SERVERS = {
+    "panoramax": PanoramaxServer,
+    "mapillary": MapillaryServer,
+    "google": GoogleServer,
+    "kartaview": KartaViewServer,
+}
 
 
 def moved(picture: Picture, number: int, **changes: Any) -> Picture:

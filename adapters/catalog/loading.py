@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from adapters.catalog.areas import FileState, file_state
 from adapters.catalog.errors import CatalogError
 from adapters.catalog.model import Catalog
 from adapters.catalog.plug_in import kind_of
@@ -46,7 +47,12 @@ def load_catalog(path: Path, *, further: Further | None = None) -> Catalog:
             fault, with file, line number and key.
     """
     own = read_source(path)
-    return _loaded(own, included_sources(own, _patterns(own)), further)
+    included = included_sources(own, _patterns(own))
+    catalog, files = _loaded(own, included, further)
+    if any(file_state(own.path.parent, value) != seen for value, seen in files.items()):
+        _loaded.cache_clear()  # an area's file is another one now
+        catalog, _ = _loaded(own, included, further)
+    return catalog
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -55,13 +61,20 @@ def _patterns(own: Source) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _loaded(own: Source, included: tuple[Source, ...], further: Further | None) -> Catalog:
-    """Parses and validates; remembered by the bytes of all files, so an edit is always seen."""
+def _loaded(
+    own: Source, included: tuple[Source, ...], further: Further | None
+) -> tuple[Catalog, dict[str, FileState]]:
+    """Parses and validates; remembered by the bytes of all files, so an edit is always seen.
+
+    Returns:
+        The catalog, and the states of the files of areas that were read for it.
+    """
+    folder, files = own.path.parent, dict[str, FileState]()
     tree, faults = compose_tree(own, included)
     if not faults:
         data = tree.data()
         try:
-            catalog = Catalog.model_validate(data)
+            catalog = Catalog.model_validate(data, context={"folder": folder, "files": files})
         except ValidationError as error:
             faults = [(_location(data, e["loc"]), _sentence(e)) for e in error.errors()]
         else:
@@ -69,7 +82,7 @@ def _loaded(own: Source, included: tuple[Source, ...], further: Further | None) 
             if further is not None:
                 faults += further(catalog)
             if not faults:
-                return catalog
+                return catalog, files
     raise CatalogError("\n".join(tree.fault_line(*fault) for fault in faults))
 
 

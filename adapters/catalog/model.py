@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from adapters.catalog.areas import Area
 from adapters.catalog.datasets import DataSet
 from adapters.catalog.entry import Entry, Size
 from adapters.catalog.providers import CitySite, Provider
@@ -14,8 +15,6 @@ from adapters.catalog.providers import CitySite, Provider
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 """Names become folder names and deployment names, so they are kept to lower case and digits."""
 
-Longitude = Annotated[float, Field(ge=-180, le=180)]
-Latitude = Annotated[float, Field(ge=-90, le=90)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -35,60 +34,6 @@ EvaluationSize = Annotated[
         description="[height, width] that labels are scored at, as some papers did; null: their own"
     ),
 ]
-
-
-class GeoJsonPolygon(Entry):
-    """A GeoJSON Polygon (RFC 7946): closed rings of [longitude, latitude]."""
-
-    type: Literal["Polygon"]
-    coordinates: list[list[tuple[Longitude, Latitude]]] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _rings_are_closed(self) -> Self:
-        for ring in self.coordinates:
-            if len(ring) < 4 or ring[0] != ring[-1]:
-                raise ValueError(
-                    "every ring needs at least four positions and must end where it starts"
-                )
-        return self
-
-
-class Area(Entry):
-    """Where a city is: either a bounding box or a GeoJSON polygon, in WGS84 degrees."""
-
-    bbox: tuple[Longitude, Latitude, Longitude, Latitude] | None = Field(
-        default=None, description="[west, south, east, north] in WGS84 degrees"
-    )
-    geojson: GeoJsonPolygon | None = Field(default=None, description="a GeoJSON Polygon")
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.bbox is None) == (self.geojson is None):
-            raise ValueError("give either bbox or geojson")
-        if self.bbox is not None:
-            west, south, east, north = self.bbox
-            if west >= east:
-                raise ValueError(
-                    f"bbox has west {west} not below east {east}; "
-                    "the order is [west, south, east, north]"
-                )
-            if south >= north:
-                raise ValueError(
-                    f"bbox has south {south} not below north {north}; "
-                    "the order is [west, south, east, north]"
-                )
-        return self
-
-    def bounds(self) -> tuple[float, float, float, float]:
-        """The area's (west, south, east, north) in WGS84 degrees."""
-        if self.bbox is not None:
-            return self.bbox
-        if self.geojson is None:  # excluded by the validator; said for the type checker
-            raise ValueError("an area needs a bbox or a geojson polygon")
-        outer = self.geojson.coordinates[0]
-        longitudes = [position[0] for position in outer]
-        latitudes = [position[1] for position in outer]
-        return min(longitudes), min(latitudes), max(longitudes), max(latitudes)
 
 
 class SimulatedLabels(Entry):
@@ -200,12 +145,13 @@ class City(Entry):
             name: The city's name in the catalog.
             folder: The catalog's folder.
         """
-        polygon = None if self.area is None else self.area.geojson
         return CitySite(
             name=name,
             folder=folder,
             bounds=None if self.area is None else self.area.bounds(),
-            rings=() if polygon is None else tuple(tuple(ring) for ring in polygon.coordinates),
+            polygons=() if self.area is None else self.area.polygons,
+            points=() if self.area is None else self.area.spots,
+            point_metres=30.0 if self.area is None else self.area.point_metres,
             places=self.places,
             seed=self.seed,
             image_size=self.image_size,

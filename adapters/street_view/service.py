@@ -56,14 +56,17 @@ from crosscity.places import (
     PlaceRules,
     PlaceSample,
     Shots,
+    bounds_of,
     cell_middles,
     cell_name,
     cells_of,
     grown,
     inside,
     inside_polygon,
+    near_points,
     place_pairs,
     tiles_of_area,
+    tiles_of_boxes,
 )
 
 EVERY_TIME: Final = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -98,7 +101,9 @@ class HarvestPlan:
 
     Attributes:
         bounds: The area's west, south, east, north in WGS84 degrees.
-        rings: GeoJSON rings of the area, empty for the whole of the bounds.
+        polygons: GeoJSON polygons of the area, each its rings; empty for the whole of the bounds.
+        points: (longitude, latitude) that places must be near to, instead of polygons.
+        point_metres: How near.
         places: How many places.
         seed: Fixes which.
         image_size: (height, width) of the views in pixels.
@@ -118,7 +123,9 @@ class HarvestPlan:
     places: int
     seed: int
     image_size: tuple[int, int]
-    rings: tuple[tuple[tuple[float, float], ...], ...] = ()
+    polygons: tuple[tuple[tuple[tuple[float, float], ...], ...], ...] = ()
+    points: tuple[tuple[float, float], ...] = ()
+    point_metres: float = 30.0
     max_metres_apart: float = 10.0
     min_days_apart: float = 30.0
     interval: Interval = EVERY_TIME
@@ -375,8 +382,13 @@ class ServiceStreetView(ABC):
         )
 
     def _tiles(self) -> list[Bounds]:
-        """The tiles in which the area is listed."""
-        return list(tiles_of_area(self.plan.bounds, self.plan.tile_metres))
+        """The tiles in which the area is listed; where it has several parts, those of the parts."""
+        plan = self.plan
+        boxes = [bounds_of(rings[0]) for rings in plan.polygons]
+        boxes += [grown((*point, *point), plan.point_metres) for point in plan.points]
+        if len(boxes) > 1:
+            return list(tiles_of_boxes(boxes, plan.tile_metres))
+        return list(tiles_of_area(boxes[0] if boxes else plan.bounds, plan.tile_metres))
 
     def _checked(self, densest: Answered | None, again: int) -> dict[str, Any]:
         """`check`, and whether its finding is that the list is complete."""
@@ -427,8 +439,12 @@ class ServiceStreetView(ABC):
         rows, columns = cells_of(shots.lat, shots.lon, self.plan.place_metres)
         lat, lon = cell_middles(rows, columns, self.plan.place_metres)
         own = inside(lat, lon, tile)
-        if self.plan.rings:
-            own &= inside_polygon(lat, lon, self.plan.rings)
+        if self.plan.polygons:
+            own &= np.logical_or.reduce(
+                [inside_polygon(lat, lon, rings) for rings in self.plan.polygons]
+            )
+        if self.plan.points:
+            own &= near_points(lat, lon, self.plan.points, self.plan.point_metres)
         return own
 
     def _usable(

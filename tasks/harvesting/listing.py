@@ -41,7 +41,7 @@ def listing_parameters(entry: City, provider: ServiceStreetView) -> dict[str, An
         raise InputError("a city that is harvested from a service needs an area")
     return {
         "provider": entry.provider.model_dump(mode="json", exclude=_NO_MATTER),
-        "area": entry.area.model_dump(mode="json"),
+        "area": entry.area.identity(),
         "places": entry.places,
         "seed": entry.seed,
         "max_metres_apart": entry.max_metres_apart,

@@ -23,9 +23,11 @@ from crosscity.places import (
     grown,
     inside,
     inside_polygon,
+    near_points,
     neighbours,
     place_pairs,
     tiles_of_area,
+    tiles_of_boxes,
 )
 
 LAT, LON = 48.85, 2.35
@@ -259,3 +261,27 @@ def test_crowded_corners_are_worked_through_in_batches(monkeypatch):
     assert len(batches) > 100
     assert {tuple(sorted(p)) for i, j in batches for p in zip(i, j, strict=True)} == whole
     assert len(whole) == 300 * 299 // 2
+
+
+@given(
+    st.lists(st.tuples(st.floats(-179, 179), st.floats(-80, 80)), min_size=1, max_size=6),
+    st.floats(200, 5000),
+)
+def test_tiles_of_scattered_boxes_cover_them_once(points, metres):
+    boxes = [grown((x, y, x, y), 150.0) for x, y in points]
+    tiles = list(tiles_of_boxes(boxes, metres))
+    assert len(tiles) == len(set(tiles)) <= 9 * len(boxes)
+    for west, south, east, north in boxes:
+        for x, y in ((west, south), (east, north), ((west + east) / 2, (south + north) / 2)):
+            holding = [t for t in tiles if t[0] <= x < t[2] and t[1] <= y < t[3]]
+            assert len(holding) == 1
+
+
+def test_places_near_points_are_those_within_the_metres():
+    lat = np.array([48.85, 48.85, 48.8503, 48.86])
+    lon = np.array([2.30, 2.3003, 2.30, 2.30])
+    distances = haversine_metres(lat, lon, 48.85, 2.30)
+    for metres in (5.0, 25.0, 40.0, 2000.0):
+        near = near_points(lat, lon, [(2.30, 48.85), (9.0, 9.0)], metres)
+        assert near.tolist() == (distances <= metres).tolist()
+    assert near_points(lat[:0], lon[:0], [(2.3, 48.85)], 5.0).size == 0

@@ -10,6 +10,7 @@ from adapters.catalog.plug_in import with_kind
 from adapters.catalog.providers.base import CitySite, ProviderEntry
 from adapters.catalog.providers.folder import FolderProvider
 from adapters.catalog.providers.google import GoogleProvider
+from adapters.catalog.providers.kartaview import KartaViewProvider
 from adapters.catalog.providers.mapillary import MapillaryProvider
 from adapters.catalog.providers.panoramax import PanoramaxProvider
 from adapters.catalog.providers.plug_in import PluggedProvider
@@ -21,6 +22,7 @@ Provider = Annotated[
     | FolderProvider
     | PanoramaxProvider
     | MapillaryProvider
+    | KartaViewProvider
     | GoogleProvider
     | PluggedProvider,
     Field(discriminator="kind"),
@@ -33,6 +35,7 @@ __all__ = [
     "CitySite",
     "FolderProvider",
     "GoogleProvider",
+    "KartaViewProvider",
     "MapillaryProvider",
     "PanoramaxProvider",
     "PluggedProvider",

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from adapters.catalog.areas import Polygon
 from adapters.catalog.entry import Entry
 from adapters.catalog.environment import resolve_environment, resolve_folder
 
 if TYPE_CHECKING:
     from adapters.street_view.base import StreetView
-
-Ring = tuple[tuple[float, float], ...]
-"""A closed ring of (longitude, latitude) in WGS84 degrees."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,9 @@ class CitySite:
         name: The city's name in the catalog.
         folder: The catalog's folder; relative paths of the catalog start there.
         bounds: (west, south, east, north) in WGS84 degrees, ``None`` where the city has no area.
-        rings: The polygon's rings, the outer one first; empty where the area is its bounds.
+        polygons: The area's polygons; empty where it is its bounds, or points.
+        points: (longitude, latitude) that places must be near to; empty where it is no points.
+        point_metres: How near.
         places: How many places are wanted.
         seed: Fixes which.
         image_size: (height, width) of the views in pixels.
@@ -36,7 +36,9 @@ class CitySite:
     name: str
     folder: Path
     bounds: tuple[float, float, float, float] | None
-    rings: tuple[Ring, ...]
+    polygons: tuple[Polygon, ...]
+    points: tuple[tuple[float, float], ...]
+    point_metres: float
     places: int
     seed: int
     image_size: tuple[int, int]

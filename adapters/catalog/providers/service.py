@@ -97,7 +97,9 @@ class ServiceProvider(ProviderEntry):
             raise CatalogError(f"cities.{site.name}: a city of {self.kind} needs an area")
         return HarvestPlan(
             bounds=site.bounds,
-            rings=site.rings,
+            polygons=site.polygons,
+            points=site.points,
+            point_metres=site.point_metres,
             places=site.places,
             seed=site.seed,
             image_size=site.image_size,

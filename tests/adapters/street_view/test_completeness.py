@@ -140,3 +140,40 @@ def test_a_spot_that_is_never_divided_enough_ends_in_a_sentence(services, town):
             provider._list(AREA, EVERY_TIME, lambda _: None)
         server.ignores_times = False
         assert len(provider._list(AREA, EVERY_TIME, lambda _: None)) == 40
+
+
+def test_only_what_lies_near_points_or_in_polygons_is_listed(services, town):
+    at = [(p.lon, p.lat) for p in town.pictures[:200:40]]
+    far = (2.40, 48.92)
+    with services.SERVERS["panoramax"](town) as server:
+
+        def cells(**area: Any) -> tuple[set[str], int]:
+            asked = len(server.asked)
+            plan = HarvestPlan(
+                bounds=AREA, places=1000, seed=3, image_size=(48, 96), min_days_apart=1, **area
+            )
+            manners = Manners(per_second=1e6, first_wait=0.0)
+            client = WebClient("It", Addresses(server.url), Ledger("it", Budget()), manners)
+            listing = PanoramaxStreetView(plan, client, limit=200).list_views()
+            return {c.place_id for c in listing.captures}, len(server.asked) - asked
+
+        everywhere, _ = cells()
+        near, few = cells(points=(*at, far), point_metres=25.0)
+        assert 5 <= len(near) < len(everywhere) / 2
+        assert near < everywhere
+        # Tiles are of the points, not of the box around them.
+        assert few < 100
+
+        def square(x: float, y: float) -> Any:
+            ring = ((x, y), (x + 0.002, y), (x + 0.002, y + 0.002), (x, y + 0.002), (x, y))
+            return (ring,)
+
+        parts = [square(2.301, 48.8495), square(2.306, 48.8495)]
+        both, _ = cells(polygons=tuple(parts))
+        one, two = (cells(polygons=(part,))[0] for part in parts)
+        assert both == one | two
+        assert one
+        assert two
+        assert not one & two
+        # What lies in two polygons that overlap lies in the area, once.
+        assert cells(polygons=(parts[0], parts[0]))[0] == one

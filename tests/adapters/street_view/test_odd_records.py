@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from adapters.street_view import google, mapillary
 from adapters.street_view.base import Rejected
 from adapters.street_view.google import GoogleStreetView
+from adapters.street_view.kartaview import KartaViewStreetView
 from adapters.street_view.mapillary import MapillaryStreetView
 from adapters.street_view.panoramax import PanoramaxStreetView
 from adapters.street_view.records import Shot, UnusableError, digest_of
@@ -33,7 +34,7 @@ from adapters.street_view.web.client import Manners, WebClient
 
 AREA = (139.69, 35.65, 139.71, 35.67)
 PLAN = HarvestPlan(bounds=AREA, places=10, seed=3, image_size=(48, 96), tile_metres=5000.0)
-KINDS = ["panoramax", "mapillary", "google"]
+KINDS = ["panoramax", "mapillary", "google", "kartaview"]
 
 SOUND: dict[str, dict[str, Any]] = {
     "panoramax": {
@@ -71,6 +72,17 @@ SOUND: dict[str, dict[str, Any]] = {
         "imageryType": "outdoor", "date": "2023-01", "copyright": "c",
     },
 }  # fmt: skip
+SOUND["kartaview"] = {
+    "id": "1234567890", "lat": "52.37", "lng": "4.9", "shotDate": "2023-01-01 00:00:00.000",
+    "heading": "74.00", "fieldOfView": "0", "projection": "PLANE", "sequenceId": "3879193",
+    "sequenceIndex": "2982", "width": "3840", "height": "2160",
+    "sequence": {"id": "3879193", "cameraParameters": {"hFoV": 65.0, "vFoV": 39.4}},
+    "fileurlProc": "https://example.com/proc/image1.jpg",
+}  # fmt: skip
+SOUND["sphere of kartaview"] = {
+    **SOUND["kartaview"], "projection": "SPHERE", "fieldOfView": "360", "width": "5760",
+    "height": "2880",
+}  # fmt: skip
 SOUND["panorama of mapillary"] = {
     **SOUND["mapillary"], "is_pano": True, "camera_type": "spherical", "camera_parameters": [],
     "width": 4000, "height": 2000,
@@ -87,6 +99,8 @@ READERS: dict[str, Callable[[object], Shot]] = {
     "mapillary": mapillary._read,
     "panorama of mapillary": mapillary._read,
     "google": GoogleStreetView(PLAN, client(), agreement="A")._read,
+    "kartaview": KartaViewStreetView(PLAN, client())._read,
+    "sphere of kartaview": KartaViewStreetView(PLAN, client(), assumed_fov=60)._read,
 }
 
 odd_numbers = st.sampled_from(
@@ -197,6 +211,8 @@ def test_every_field_meets_every_odd_value(kind):
 def provider_of(kind: str, server: Any) -> ServiceStreetView:
     if kind == "panoramax":
         return PanoramaxStreetView(PLAN, client(server.url))
+    if kind == "kartaview":
+        return KartaViewStreetView(PLAN, client(server.url))
     if kind == "mapillary":
         return MapillaryStreetView(PLAN, client(server.url, mapillary.secret(server.token)))
     return GoogleStreetView(PLAN, client(server.url, google.secret(server.key)), agreement="A")
@@ -212,11 +228,17 @@ def listed(provider: ServiceStreetView) -> tuple[list[Shot], Counter[str]]:
 
 
 MANY_DIGITS = "an integer of 5000 digits"
-TIMES = {"panoramax": "datetime", "mapillary": "captured_at", "google": "date"}
+TIMES = {
+    "panoramax": "datetime",
+    "mapillary": "captured_at",
+    "google": "date",
+    "kartaview": "shotDate",
+}
 HEADINGS = {
     "panoramax": ("view:azimuth",),
     "mapillary": ("compass_angle", "computed_compass_angle"),
     "google": ("heading",),
+    "kartaview": ("heading",),
 }
 
 
@@ -254,7 +276,7 @@ def test_one_odd_time_costs_one_picture(services, street_world, kind, value):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("value", [-1, None, "12", math.nan, 10**400])
+@pytest.mark.parametrize("value", [-1, None, "x", math.nan, 10**400])
 def test_an_unknown_compass_is_no_heading(services, street_world, kind, value):
     with services.SERVERS[kind](street_world) as server:
         server.odd = {2: lambda record: with_values(record, dict.fromkeys(HEADINGS[kind], value))}
@@ -273,7 +295,7 @@ def test_mapillary_falls_back_to_the_compass_that_is_one(services, street_world)
     assert [shot.heading for shot in shots if shot.source_id == "2"] == [77.0]
 
 
-@pytest.mark.parametrize("kind", ["panoramax", "mapillary"])
+@pytest.mark.parametrize("kind", ["panoramax", "mapillary", "kartaview"])
 def test_a_drive_that_always_heads_0_has_no_heading(services, street_world, kind):
     with services.SERVERS[kind](street_world) as server:
         nothing = dict.fromkeys(HEADINGS[kind], 0)

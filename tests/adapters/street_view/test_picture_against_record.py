@@ -20,6 +20,7 @@ from adapters.images import decode_image
 from adapters.street_view import google, mapillary
 from adapters.street_view.base import Rejected, StreetViewError
 from adapters.street_view.google import GoogleStreetView
+from adapters.street_view.kartaview import KartaViewStreetView
 from adapters.street_view.mapillary import MapillaryStreetView
 from adapters.street_view.panoramax import PanoramaxStreetView
 from adapters.street_view.records import UnusableError, check_sphere
@@ -30,7 +31,7 @@ from adapters.street_view.web.client import Manners, WebClient
 from crosscity.panorama import Equirectangular, View, render_view
 
 AREA = (139.69, 35.65, 139.71, 35.67)
-KINDS = ("panoramax", "mapillary", "google")
+KINDS = ("panoramax", "mapillary", "google", "kartaview")
 
 
 def plan(columns: int = 96) -> HarvestPlan:
@@ -47,6 +48,8 @@ def provider_of(kind: str, server: Any, columns: int = 96) -> Any:
 
     if kind == "panoramax":
         return PanoramaxStreetView(plan(columns), client())
+    if kind == "kartaview":
+        return KartaViewStreetView(plan(columns), client())
     if kind == "mapillary":
         return MapillaryStreetView(plan(columns), client(mapillary.secret(server.token)))
     return GoogleStreetView(plan(columns), client(google.secret(server.key)), agreement="A")
@@ -183,7 +186,7 @@ def test_pixels_of_another_shape_than_the_record_are_refused(served, services, k
         fetched(provider, shot, View(0.0, 0.0, 80.0, 20, 40))
 
 
-@pytest.mark.parametrize("kind", ["panoramax", "mapillary"])
+@pytest.mark.parametrize("kind", ["panoramax", "mapillary", "kartaview"])
 def test_a_part_of_the_circle_that_is_told_as_a_sphere_is_refused(served, kind):
     server = served(kind, margins=(0, 0, 128, 0))  # 270 degrees
 

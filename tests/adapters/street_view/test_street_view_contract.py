@@ -32,6 +32,7 @@ from adapters.street_view.folder import FolderStreetView
 from adapters.street_view.google import GoogleStreetView
 from adapters.street_view.google import secret as google_secret
 from adapters.street_view.google_history import GoogleHistory
+from adapters.street_view.kartaview import KartaViewStreetView
 from adapters.street_view.mapillary import MapillaryStreetView
 from adapters.street_view.mapillary import secret as mapillary_secret
 from adapters.street_view.panoramax import PanoramaxStreetView
@@ -152,7 +153,22 @@ def google_history(_tmp_path: Path, request: pytest.FixtureRequest) -> Subject:
     return subject
 
 
-PROVIDERS = [simulated, folder, real_folder, panoramax, mapillary, google, google_history]
+def kartaview(_tmp_path: Path, request: pytest.FixtureRequest) -> Subject:
+    subject, url, _ = served(request, "kartaview")
+    subject.make = lambda: KartaViewStreetView(plan(), client(url))
+    return subject
+
+
+PROVIDERS = [
+    kartaview,
+    simulated,
+    folder,
+    real_folder,
+    panoramax,
+    mapillary,
+    google,
+    google_history,
+]
 
 
 @pytest.fixture(scope="module", params=PROVIDERS, ids=lambda make: make.__name__)

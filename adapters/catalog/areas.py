@@ -1,0 +1,324 @@
+"""Where a city is: a bounding box, polygons or points, in the catalog or in a file beside it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from adapters.catalog.entry import Entry
+from adapters.catalog.environment import resolve_folder
+from adapters.catalog.errors import CatalogError
+
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Ring = tuple[tuple[float, float], ...]
+"""A closed ring of (longitude, latitude) in WGS84 degrees."""
+Polygon = tuple[Ring, ...]
+"""An outer ring, and rings of holes in it."""
+
+FileState = tuple[str | int, ...]
+
+MAX_AREA_BYTES: Final = 64 << 20
+MAX_POINTS: Final = 1_000_000
+_LATITUDES: Final = ("lat", "latitude", "y")
+_LONGITUDES: Final = ("lon", "lng", "long", "longitude", "x")
+_WGS84: Final = ("CRS84", "EPSG:4326", "EPSG::4326", "EPSG:4979", "EPSG::4979", "WGS84")
+_NO_FILE: Final = "a file is named relative to the catalog, and this area was not read with one"
+
+
+class GeoJsonArea(Entry):
+    """A GeoJSON Polygon or MultiPolygon (RFC 7946): closed rings of [longitude, latitude].
+
+    Features, collections and positions with a height are brought into this form when they are read.
+    """
+
+    type: Literal["Polygon", "MultiPolygon"]
+    coordinates: (
+        list[list[tuple[Longitude, Latitude]]] | list[list[list[tuple[Longitude, Latitude]]]]
+    ) = Field(min_length=1)
+
+    @property
+    def polygons(self) -> tuple[Polygon, ...]:
+        """The polygons, each an outer ring and its holes."""
+        parts: Any = [self.coordinates] if self.type == "Polygon" else self.coordinates
+        return tuple(tuple(tuple(ring) for ring in polygon) for polygon in parts)
+
+
+class Area(Entry):
+    """Where a city is, in WGS84 degrees: one of bbox, geojson and points."""
+
+    bbox: tuple[Longitude, Latitude, Longitude, Latitude] | None = Field(
+        default=None, description="[west, south, east, north] in WGS84 degrees"
+    )
+    geojson: GeoJsonArea | str | None = Field(
+        default=None,
+        description="a GeoJSON Polygon or MultiPolygon, or a file of such, of a Feature or of a "
+        "FeatureCollection; ${NAME} is read from the environment",
+    )
+    points: list[tuple[Longitude, Latitude]] | str | None = Field(
+        default=None,
+        description="[longitude, latitude] of points, or a CSV file with columns lat and lon",
+    )
+    point_metres: float = Field(
+        default=30.0, gt=0, le=5000, description="places lie so near to one of the points"
+    )
+
+    @field_validator("geojson", mode="before")
+    @classmethod
+    def _read_geojson(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str):
+            path = _path(value, info)
+            try:
+                value = json.loads(_text(path))
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{path} is no JSON: {str(error)[:120]}") from None
+            try:
+                return polygons_of(value)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+        if isinstance(value, Mapping):
+            return polygons_of(value)
+        return value
+
+    @field_validator("points", mode="before")
+    @classmethod
+    def _read_points(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str):
+            path = _path(value, info)
+            return list(points_of(_text(path), str(path)))
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> Self:
+        if sum(one is not None for one in (self.bbox, self.geojson, self.points)) != 1:
+            raise ValueError("give either bbox, geojson or points")
+        if self.points is not None and not self.points:
+            raise ValueError("points holds no point")
+        if self.bbox is not None:
+            west, south, east, north = self.bbox
+            if west >= east:
+                raise ValueError(
+                    f"bbox has west {west} not below east {east}; "
+                    "the order is [west, south, east, north]"
+                )
+            if south >= north:
+                raise ValueError(
+                    f"bbox has south {south} not below north {north}; "
+                    "the order is [west, south, east, north]"
+                )
+        return self
+
+    @property
+    def polygons(self) -> tuple[Polygon, ...]:
+        """The area's polygons; none where it is a box or points."""
+        return self.geojson.polygons if isinstance(self.geojson, GeoJsonArea) else ()
+
+    @property
+    def spots(self) -> tuple[tuple[float, float], ...]:
+        """(longitude, latitude) of the area's points; none where it is a box or polygons."""
+        return tuple(self.points) if isinstance(self.points, list) else ()
+
+    def bounds(self) -> tuple[float, float, float, float]:
+        """The area's (west, south, east, north) in WGS84 degrees."""
+        if self.bbox is not None:
+            return self.bbox
+        corners = [at for polygon in self.polygons for at in polygon[0]] or list(self.spots)
+        longitudes, latitudes = zip(*corners, strict=True)
+        return min(longitudes), min(latitudes), max(longitudes), max(latitudes)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this area from another, short however many points it has."""
+        whole = self.model_dump(mode="json", exclude_none=True)
+        if self.points is None:
+            whole.pop("point_metres")
+        if self.bbox is not None:
+            return whole
+        digest = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+        return {"digest": digest}
+
+
+def polygons_of(value: object) -> dict[str, Any]:
+    """A GeoJSON object as one Polygon or MultiPolygon, without heights.
+
+    Raises:
+        ValueError: It is none, holds something else than polygons, is in another coordinate
+            reference system than WGS84, or a ring is not closed.
+    """
+    _check_reference_system(value)
+    polygons = [_polygon(part) for part in _parts(value)]
+    if not polygons:
+        raise ValueError("it holds no polygon")
+    if len(polygons) == 1:
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}
+
+
+def points_of(text: str, name: str) -> Iterator[tuple[float, float]]:
+    """(longitude, latitude) of the rows of a CSV table, each once.
+
+    Args:
+        text: The table: a header with the columns lat and lon (or latitude, longitude, lng, y, x),
+            separated by commas, semicolons or tabs.
+        name: What messages call it.
+
+    Raises:
+        ValueError: A column or a row is not as it must be; the row is named.
+    """
+    head, _, _ = text.partition("\n")
+    separator = max(",;\t", key=head.count)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    columns = {column.strip().casefold(): column for column in rows.fieldnames or () if column}
+    lat = next((columns[c] for c in _LATITUDES if c in columns), None)
+    lon = next((columns[c] for c in _LONGITUDES if c in columns), None)
+    if lat is None or lon is None:
+        raise ValueError(
+            f"{name} needs a first row that names the columns lat and lon; it names "
+            f"{', '.join(columns)[:100] or 'nothing'}"
+        )
+    seen: set[tuple[float, float]] = set()
+    try:
+        for row in rows:
+            if not any((value or "").strip() for value in row.values() if isinstance(value, str)):
+                continue
+            point = (
+                _degrees(row[lon], 180.0, f"{name}, line {rows.line_num}: lon"),
+                _degrees(row[lat], 90.0, f"{name}, line {rows.line_num}: lat"),
+            )
+            if point not in seen:
+                seen.add(point)
+                yield point
+            if len(seen) > MAX_POINTS:
+                raise ValueError(f"{name} has more than {MAX_POINTS} points")
+    except csv.Error as error:
+        raise ValueError(f"{name}, line {rows.line_num}: {error}") from None
+
+
+def _degrees(value: object, most: float, where: str) -> float:
+    try:
+        degrees = float(value) if isinstance(value, str) else float("nan")
+    except ValueError:
+        degrees = float("nan")
+    if not -most <= degrees <= most:
+        raise ValueError(
+            f"{where} is {str(value)[:40]!r}, not a number of degrees from -{most:g} to {most:g}"
+        )
+    return degrees
+
+
+def _parts(value: object) -> Iterator[object]:
+    """The coordinates of all polygons of a GeoJSON object."""
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping) or not isinstance(kind, str):
+        raise ValueError("it is no GeoJSON object, which has a `type`")  # noqa: TRY004 - bad input
+    if kind == "FeatureCollection":
+        for feature in _list(value.get("features"), "`features` of a FeatureCollection"):
+            _check_reference_system(feature)
+            yield from _parts(feature)
+    elif kind == "Feature":
+        yield from _parts(value.get("geometry"))
+    elif kind == "GeometryCollection":
+        for geometry in _list(value.get("geometries"), "`geometries` of a GeometryCollection"):
+            yield from _parts(geometry)
+    elif kind == "MultiPolygon":
+        yield from _list(value.get("coordinates"), "`coordinates` of a MultiPolygon")
+    elif kind == "Polygon":
+        yield value.get("coordinates")
+    else:
+        raise ValueError(
+            f"it holds a {kind[:40]}, and an area is of Polygons; give points in a CSV file as "
+            "`points`"
+        )
+
+
+def _polygon(coordinates: object) -> list[list[tuple[float, float]]]:
+    rings = [_ring(ring) for ring in _list(coordinates, "`coordinates` of a Polygon")]
+    if not rings:
+        raise ValueError("a Polygon has no ring")
+    return rings
+
+
+def _ring(value: object) -> list[tuple[float, float]]:
+    ring = [_position(position) for position in _list(value, "a ring")]
+    if len(ring) < 4 or ring[0] != ring[-1]:
+        raise ValueError("every ring needs at least four positions and must end where it starts")
+    return ring
+
+
+def _position(value: object) -> tuple[float, float]:
+    """Longitude and latitude of a position, which may have a height and more."""
+    numbers = _list(value, "a position")[:2]
+    if len(numbers) < 2 or any(
+        isinstance(n, bool) or not isinstance(n, int | float) for n in numbers
+    ):
+        raise ValueError(f"{str(value)[:60]} is no position [longitude, latitude]")
+    lon, lat = numbers
+    if not (-180 <= lon <= 180 and -90 <= lat <= 90):
+        raise ValueError(
+            f"[{str(lon)[:20]}, {str(lat)[:20]}] is no longitude and latitude: the coordinates are "
+            "swapped or of a projected system; write them as WGS84 "
+            "(ogr2ogr -t_srs EPSG:4326 area.geojson ...)"
+        )
+    return float(lon), float(lat)
+
+
+def _list(value: object, what: str) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{what} must be a list")  # noqa: TRY004 - as above
+    return list(value)
+
+
+def _check_reference_system(value: object) -> None:
+    """Refuses a `crs` (of GeoJSON before RFC 7946) that is another than WGS84."""
+    if not isinstance(value, Mapping) or value.get("crs") is None:
+        return
+    crs = value["crs"]
+    properties = crs.get("properties") if isinstance(crs, Mapping) else crs
+    told = properties.get("name") if isinstance(properties, Mapping) else properties
+    name = told if isinstance(told, str) else json.dumps(crs, default=str)
+    if not name.upper().endswith(_WGS84):
+        raise ValueError(
+            f"its coordinate reference system is {name[:80]}, and areas are in WGS84: write it as "
+            "such (ogr2ogr -t_srs EPSG:4326 area.geojson ...)"
+        )
+
+
+def file_state(folder: Path, value: str) -> FileState:
+    """What tells whether a file that a catalog names is still the one that was read."""
+    try:
+        path = resolve_folder(folder, value, key="area")
+        facts = path.stat()
+    except (CatalogError, OSError) as error:
+        return (str(error),)
+    return str(path), facts.st_mtime_ns, facts.st_size
+
+
+def _path(value: str, info: ValidationInfo) -> Path:
+    context = info.context or {}
+    folder = context.get("folder")
+    if not isinstance(folder, Path):
+        raise ValueError(_NO_FILE)  # noqa: TRY004 - as above
+    context.get("files", {})[value] = file_state(folder, value)
+    try:
+        return resolve_folder(folder, value, key=f"area.{info.field_name}")
+    except CatalogError as error:
+        raise ValueError(str(error)) from None
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_AREA_BYTES:
+            raise ValueError(f"{path} is larger than {MAX_AREA_BYTES >> 20} MiB")
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text in UTF-8") from None

@@ -1,0 +1,249 @@
+"""KartaView, the former OpenStreetCam: pictures of contributors, without a key.
+
+Numbers are written as texts. A search by box is answered in pages of at most 150; the answer of a
+refusal comes with HTTP status 200 and says so in `status.apiCode`. Times are not searched for.
+Most cameras are telephones, whose field of view is told by their drive or not at all.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from adapters.street_view.base import StreetViewError
+from adapters.street_view.boxes import SearchedByBox
+from adapters.street_view.records import (
+    SAME_SHAPE,
+    WHOLE_CIRCLE,
+    Shot,
+    UnusableError,
+    check_sphere,
+    field,
+    heading_of,
+    identifier,
+    moment,
+    numeral,
+    on_earth,
+    text,
+)
+from adapters.street_view.service import HarvestPlan, Image, Interval
+from adapters.street_view.web.client import WebClient
+from adapters.street_view.web.errors import AccessRefused, ServiceError
+from crosscity.panorama import Source, View
+from crosscity.places import Bounds
+
+BASE_URL: Final = "https://api.openstreetcam.org"
+PAGE: Final = 150
+"""Pictures in one page, at most."""
+LIMIT: Final = 3000
+"""Pictures of a box that are asked for, page by page; where there are more, it is divided."""
+LICENCE: Final = "CC-BY-SA-4.0"
+ATTRIBUTION: Final = "© Grab and KartaView contributors"
+
+_DONE: Final = (600.0, 601.0)  # "processed without incidents", "empty response"
+_REFUSED: Final = (401.0, 403.0)
+_SPHERE: Final = "SPHERE"
+_PLANE: Final = "PLANE"
+_FIELDS_DIFFER: Final = 0.05
+_MOST_PIXELS: Final = 1 << 20
+_PICTURE: Final = "fileurlProc"
+
+
+class KartaViewStreetView(SearchedByBox):
+    """Pictures of KartaView."""
+
+    name = "kartaview"
+    by_time = False
+
+    def __init__(
+        self,
+        plan: HarvestPlan,
+        client: WebClient,
+        *,
+        assumed_fov: float | None = None,
+        page: int = PAGE,
+        limit: int = LIMIT,
+    ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            plan: What is wanted.
+            client: How the service is asked.
+            assumed_fov: Horizontal field of view in degrees of photographs whose record tells
+                none; ``None`` leaves them out.
+            page: Pictures in one page.
+            limit: Pictures of a box from which on it is divided.
+        """
+        super().__init__(plan, client, limit=limit)
+        self._assumed_fov, self._page = assumed_fov, page
+
+    def _ask(self, box: Bounds, span: Interval) -> list[object]:  # noqa: ARG002 - not searched for
+        west, south, east, north = box
+        query: dict[str, str | int | float] = {
+            "nwLat": f"{north:.9f}",
+            "nwLng": f"{west:.9f}",
+            "seLat": f"{south:.9f}",
+            "seLng": f"{east:.9f}",
+            "orderBy": "id",
+            "orderDirection": "asc",
+            "join": "sequence",
+            "itemsPerPage": self._page,
+        }
+        if self.plan.panoramas_only:
+            query["projection"] = _SPHERE
+        records: list[object] = []
+        for page in range(1, self._limit // self._page + 2):
+            answer = self._answer("2.0/photo/", {**query, "page": page})
+            found = field(answer, "data")
+            if not isinstance(found, list):
+                raise StreetViewError(
+                    "KartaView answered a search without a list of data: check `base_url`."
+                )
+            records += found
+            # A full page is asked on after whatever it says of more: one of both may be wrong.
+            if not found or (len(found) < self._page and field(answer, "hasMoreData") is not True):
+                break
+        return records
+
+    def _answer(self, path: str, query: dict[str, str | int | float] | None = None) -> object:
+        answer = self.client.get_json(path, query)
+        code = numeral(answer, "status", "apiCode")
+        if code is None:
+            code = numeral(answer, "status", "httpCode")
+            done = code is None or code == 200
+        else:
+            done = code in _DONE
+        if not done:
+            said = text(answer, "status", "apiMessage", most=160) or "no reason"
+            kind = AccessRefused if code in _REFUSED else ServiceError
+            raise kind(f"KartaView refused with code {code:.0f}: {said}.", int(code or 0))
+        return field(answer, "result")
+
+    def _look_up(self, source_id: str) -> Shot:
+        if not source_id.isascii() or not source_id.isdigit():
+            raise StreetViewError(f"KartaView has no picture {source_id!r}.")
+        try:
+            record = field(self._answer(f"2.0/photo/{source_id}", {"join": "sequence"}), "data")
+        except ServiceError as error:
+            if error.status == 404:
+                raise StreetViewError(f"KartaView has no picture {source_id} any more.") from error
+            raise
+        if isinstance(record, list):
+            record = field(record, 0)
+        if not record:
+            raise StreetViewError(f"KartaView has no picture {source_id} any more.")
+        try:
+            shot = self._read(record)
+        except UnusableError as error:
+            raise StreetViewError(f"Picture {source_id} cannot be used: {error}.") from None
+        if shot.source_id != source_id:
+            raise StreetViewError(f"KartaView gave another picture than {source_id}.")
+        return shot
+
+    def _picture(self, shot: Shot, view: View) -> tuple[Image, Source]:
+        if not shot.addresses:
+            shot = self._look_up(shot.source_id)
+            self._cache.note(shot)
+        return self._whole_picture(shot, view, [(_PICTURE, shot.width, shot.height)])
+
+    def _record_name(self, record: object) -> str:
+        try:
+            return identifier(record, "id")
+        except UnusableError:
+            return "a picture without a name"
+
+    def _read(self, record: object) -> Shot:
+        source_id = identifier(record, "id")
+        width, height = _pixels(record, "width"), _pixels(record, "height")
+        lat, lon = on_earth(numeral(record, "lat"), numeral(record, "lng"))
+        drive = _drive(record)
+        address = field(record, _PICTURE)
+        if not isinstance(address, str) or not 1 <= len(address) < 2000:
+            raise UnusableError("it has no picture")
+        return Shot(
+            source_id=source_id,
+            lat=lat,
+            lon=lon,
+            captured_at=_moment(record),
+            precision="second",
+            heading=heading_of(numeral(record, "heading")),
+            pitch=0.0,
+            roll=0.0,
+            fov=self._field_of_view(record, height, width),
+            height=height,
+            width=width,
+            licence=LICENCE,
+            attribution=ATTRIBUTION,
+            page_url=_page_of(record, drive),
+            sequence=drive,
+            addresses=((_PICTURE, address),),
+        )
+
+    def _field_of_view(self, record: object, height: int, width: int) -> float:
+        projection = (text(record, "projection", most=40) or _PLANE).upper()
+        told = numeral(record, "fieldOfView") or None
+        if projection == _SPHERE:
+            if told is not None and told != WHOLE_CIRCLE:
+                raise UnusableError("it is told to be a sphere and not to show the whole circle")
+            if height and width:
+                check_sphere(height, width)
+            return WHOLE_CIRCLE
+        if projection != _PLANE:
+            raise UnusableError(f"its projection is {projection}")
+        fov = _drive_fov(record, height, width) or told or self._assumed_fov
+        if fov is None or not 10 <= fov <= 170:
+            raise UnusableError("its field of view is not told")
+        return fov
+
+
+def _drive_fov(record: object, height: int, width: int) -> float | None:
+    """The horizontal field of view that the camera of the drive has, if it is told.
+
+    Raises:
+        UnusableError: Together with the vertical one it contradicts the picture's size.
+    """
+    camera = ("sequence", "cameraParameters")
+    across, upward = numeral(record, *camera, "hFoV"), numeral(record, *camera, "vFoV")
+    if across is None or not 10 <= across <= 170:
+        return None
+    if upward is not None and 10 <= upward <= 170 and height and width:
+        ratio = math.tan(math.radians(across) / 2) / math.tan(math.radians(upward) / 2)
+        if abs(ratio * height / width - 1) > _FIELDS_DIFFER + SAME_SHAPE:
+            raise UnusableError("its camera's fields of view contradict its size")
+    return across
+
+
+def _pixels(record: object, name: str) -> int:
+    value = numeral(record, name)
+    return int(value) if value is not None and 1 <= value < _MOST_PIXELS else 0
+
+
+def _drive(record: object) -> str | None:
+    for path in (("sequenceId",), ("sequence", "id")):
+        value: Any = field(record, *path)
+        if isinstance(value, str | int):
+            try:
+                return identifier(record, *path)
+            except UnusableError:
+                continue
+    return None
+
+
+def _page_of(record: object, drive: str | None) -> str:
+    index = numeral(record, "sequenceIndex")
+    if drive is None or not drive.isdigit() or index is None or not 0 <= index < 1e9:
+        return "https://kartaview.org"
+    return f"https://kartaview.org/details/{drive}/{int(index)}/track-info"
+
+
+def _moment(record: object) -> datetime:
+    """`shotDate`, in UTC; times of upload say nothing of when a picture was taken."""
+    value = field(record, "shotDate")
+    if not isinstance(value, str):
+        return moment(None)
+    try:
+        told = datetime.fromisoformat(value.strip())
+    except ValueError:
+        raise UnusableError("its time of capture cannot be read") from None
+    return moment(told if told.tzinfo is not None else told.replace(tzinfo=UTC))

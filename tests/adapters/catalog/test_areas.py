@@ -1,0 +1,223 @@
+"""Areas of a catalog: boxes, GeoJSON as programs write it (RFC 7946, GeoJSON 2008), CSV points."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adapters.catalog import CatalogError, load_catalog
+
+RING = [[2.30, 48.85], [2.31, 48.85], [2.31, 48.86], [2.30, 48.86], [2.30, 48.85]]
+HOLE = [[2.302, 48.852], [2.304, 48.852], [2.304, 48.854], [2.302, 48.852]]
+FAR = [[7.0, 43.0], [7.1, 43.0], [7.1, 43.1], [7.0, 43.0]]
+POLYGON = {"type": "Polygon", "coordinates": [RING, HOLE]}
+SEVERAL = {"type": "MultiPolygon", "coordinates": [[RING, HOLE], [FAR]]}
+
+
+def with_heights(value: Any) -> Any:
+    if isinstance(value, list) and value and isinstance(value[0], float):
+        return [*value, 35.0]
+    return [with_heights(v) for v in value] if isinstance(value, list) else value
+
+
+def feature(geometry: Any, **more: Any) -> dict[str, Any]:
+    return {"type": "Feature", "properties": {"name": "x"}, "geometry": geometry, **more}
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Any:
+    def loaded(area: dict[str, Any], files: dict[str, str | bytes] | None = None) -> Any:
+        for name, content in (files or {}).items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            data = content if isinstance(content, bytes) else content.encode()
+            (tmp_path / name).write_bytes(data)
+        catalog = {
+            "version": 1,
+            "store": "here",
+            "compute": "here",
+            "stores": {"here": {"url": "store"}},
+            "computes": {"here": {}},
+            "datasets": {
+                "s": {
+                    "kind": "simulated", "style": "tokyo", "image_size": [64, 128],
+                    "train": 2, "val": 1, "test": 1,
+                }
+            },
+            "segmenters": {"compact": {"architecture": "compact", "source": "s"}},
+            "trainings": {"demo": {"preset": "demo"}},
+            "cities": {"paris": {"provider": {"kind": "panoramax"}, "area": area}},
+        }  # fmt: skip
+        path = tmp_path / "data_catalog.yaml"
+        path.write_text(yaml.safe_dump(catalog))
+        return load_catalog(path).cities["paris"].area
+
+    return loaded
+
+
+@pytest.mark.parametrize(
+    ("content", "polygons"),
+    [
+        (POLYGON, [[RING, HOLE]]),
+        (SEVERAL, [[RING, HOLE], [FAR]]),
+        (feature(POLYGON), [[RING, HOLE]]),
+        (feature(SEVERAL), [[RING, HOLE], [FAR]]),
+        ({"type": "FeatureCollection", "features": [feature(POLYGON)]}, [[RING, HOLE]]),
+        (
+            {
+                "type": "FeatureCollection",
+                "name": "paris",
+                "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}},
+                "features": [
+                    feature(POLYGON, id=1),
+                    feature({"type": "Polygon", "coordinates": [FAR]}),
+                ],
+            },
+            [[RING, HOLE], [FAR]],
+        ),
+        ({"type": "GeometryCollection", "geometries": [POLYGON]}, [[RING, HOLE]]),
+        ({**POLYGON, "coordinates": with_heights([RING, HOLE])}, [[RING, HOLE]]),
+        (feature({**SEVERAL, "coordinates": with_heights([[RING, HOLE], [FAR]])}),
+         [[RING, HOLE], [FAR]]),
+        ({**POLYGON, "crs": {"type": "name", "properties": {"name": "EPSG:4326"}}}, [[RING, HOLE]]),
+        ({**POLYGON, "crs": None, "bbox": [0, 0, 1, 1]}, [[RING, HOLE]]),
+    ],
+)  # fmt: skip
+def test_every_form_of_polygons_is_read_from_a_file_and_inline(load, content, polygons):
+    wanted = tuple(tuple(tuple(map(tuple, ring)) for ring in polygon) for polygon in polygons)
+    from_file = load({"geojson": "areas/a.geojson"}, {"areas/a.geojson": json.dumps(content)})
+    assert from_file.polygons == wanted
+    marked = load({"geojson": "b.json"}, {"b.json": b"\xef\xbb\xbf" + json.dumps(content).encode()})
+    assert marked.identity() == from_file.identity()
+    inline = load({"geojson": copy.deepcopy(content)})
+    assert inline.identity() == from_file.identity()
+    assert inline.bounds()[:2] == (2.30, 43.0 if len(polygons) > 1 else 48.85)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "no JSON"),
+        ("[1]", "no GeoJSON object"),
+        ('"x"', "no GeoJSON object"),
+        (json.dumps({"type": "Point", "coordinates": [1, 2]}), "holds a Point"),
+        (json.dumps(feature({"type": "LineString", "coordinates": [[1, 2], [2, 3]]})), "a Line"),
+        (json.dumps(feature(None)), "no GeoJSON object"),
+        (json.dumps({"type": "FeatureCollection", "features": []}), "holds no polygon"),
+        (json.dumps({"type": "FeatureCollection"}), "must be a list"),
+        (json.dumps({"type": "Polygon", "coordinates": []}), "no ring"),
+        (json.dumps({"type": "Polygon", "coordinates": [RING[:-1]]}), "end where it starts"),
+        (json.dumps({"type": "Polygon", "coordinates": [[["a", 1]] * 4]}), "is no position"),
+        (json.dumps({"type": "Polygon", "coordinates": [[[1]] * 4]}), "is no position"),
+        (json.dumps({"type": "Polygon", "coordinates": [[[True, 1]] * 4]}), "is no position"),
+        ('{"type": "Polygon", "coordinates": [[[NaN, 1], [2, 2], [3, 3], [NaN, 1]]]}', "no long"),
+        (
+            json.dumps({"type": "Polygon", "coordinates": [[[652000, 6862000]] * 4]}),
+            "of a projected system",
+        ),
+        (
+            json.dumps(
+                {**POLYGON, "crs": {"type": "name", "properties": {"name": "EPSG:2154"}}}
+            ),
+            "reference system is EPSG:2154",
+        ),
+        (
+            json.dumps(
+                {
+                    **POLYGON,
+                    "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::3857"}},
+                }
+            ),
+            "EPSG::3857",
+        ),
+        (json.dumps({**POLYGON, "crs": {"type": "EPSG", "properties": {"code": 2154}}}), "2154"),
+        (json.dumps({"type": "FeatureCollection", "features": [
+            feature(POLYGON, crs={"properties": {"name": "EPSG:27700"}})]}), "27700"),
+        (b"\xff\xfe\x00", "no text in UTF-8"),
+    ],
+)  # fmt: skip
+def test_what_is_no_area_is_one_line_with_the_file_the_key_and_the_remedy(load, content, words):
+    with pytest.raises(CatalogError) as told:
+        load({"geojson": "a.geojson"}, {"a.geojson": content})
+    (line,) = str(told.value).splitlines()
+    assert words in line
+    assert "a.geojson" in line
+    assert "cities.paris.area.geojson" in line
+    assert "data_catalog.yaml:" in line
+
+
+def test_a_file_that_is_not_there_is_named(load):
+    for key in ("geojson", "points"):
+        with pytest.raises(CatalogError, match=rf"area\.{key}.*there is no file .*nowhere"):
+            load({key: "nowhere"})
+
+
+def test_the_environment_is_read(load, tmp_path, monkeypatch):
+    monkeypatch.setenv("AREAS", str(tmp_path / "areas"))
+    area = load({"geojson": "${AREAS}/a.json"}, {"areas/a.json": json.dumps(POLYGON)})
+    assert len(area.polygons) == 1
+    monkeypatch.delenv("AREAS")
+    with pytest.raises(CatalogError, match="AREAS, which is not set"):
+        load({"geojson": "${AREAS}/a.json"})
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "lat,lon\n48.85,2.3\n48.86,2.31\n",
+        "id;Longitude;Latitude\n1;2.3;48.85\n2;2.31;48.86\n2;2.31;48.86\n\n",
+        "\ufeffy\tx\tname\r\n48.85\t2.3\ta\r\n48.86\t2.31\tb\r\n",
+        'name,lng,lat\n"a, b",2.3,48.85\n"c",2.31,48.86',
+    ],
+)
+def test_points_are_read_from_tables(load, table):
+    area = load({"points": "p.csv", "point_metres": 12}, {"p.csv": table})
+    assert area.spots == ((2.3, 48.85), (2.31, 48.86))
+    assert area.bounds() == (2.3, 48.85, 2.31, 48.86)
+    assert area.point_metres == 12
+    assert load({"points": [[2.3, 48.85], [2.31, 48.86]], "point_metres": 12}).spots == area.spots
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("", "needs a first row"),
+        ("48.85,2.3\n", "needs a first row"),
+        ("lat,lon\n", "holds no point"),
+        ("lat,lon\n48.85,2.3\nx,2.3\n", "line 3: lat is 'x'"),
+        ("lat,lon\n48.85\n", "line 2: lon is 'None'"),
+        ("lat,lon\n91,2.3\n", "line 2: lat is '91'"),
+        ("lat,lon\nnan,2.3\n", "line 2: lat is 'nan'"),
+        ('lat;lon\n"48,85";2.3\n', "line 2: lat is '48,85'"),
+    ],
+)
+def test_a_table_that_holds_something_else_is_told_with_its_line(load, table, words):
+    with pytest.raises(CatalogError) as told:
+        load({"points": "p.csv"}, {"p.csv": table})
+    (line,) = str(told.value).splitlines()
+    assert words in line
+    assert "cities.paris.area" in line
+
+
+def test_there_is_one_way_to_say_where(load):
+    for area in ({}, {"bbox": [2.3, 48.8, 2.4, 48.9], "geojson": POLYGON}):
+        with pytest.raises(CatalogError, match="give either bbox, geojson or points"):
+            load(area)
+
+
+def test_other_files_are_other_areas(load):
+    one = load({"points": "p.csv"}, {"p.csv": "lat,lon\n48.85,2.3\n"}).identity()
+    two = load({"points": "p.csv"}, {"p.csv": "lat,lon\n48.85,2.31\n"}).identity()
+    wider = load({"points": "p.csv", "point_metres": 31}).identity()
+    assert len({str(one), str(two), str(wider)}) == 3
+
+
+def test_a_file_that_was_edited_is_read_again_and_one_that_was_not_is_not(load):
+    first = load({"points": "p.csv"}, {"p.csv": "lat,lon\n48.85,2.3\n"})
+    assert load({"points": "p.csv"}) is first
+    edited = load({"points": "p.csv"}, {"p.csv": "lat,lon\n48.85,2.31\n48.86,2.3\n"})
+    assert edited.spots == ((2.31, 48.85), (2.3, 48.86))
