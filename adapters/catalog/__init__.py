@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapters.catalog.areas import Area
 from adapters.catalog.datasets import (
     CamVidSet,
     CityscapesSet,
@@ -17,7 +18,6 @@ from adapters.catalog.datasets import (
 from adapters.catalog.errors import CatalogError
 from adapters.catalog.loading import catalog_json_schema, load_catalog
 from adapters.catalog.model import (
-    Area,
     Catalog,
     City,
     ComputeProfile,

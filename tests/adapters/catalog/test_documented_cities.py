@@ -26,8 +26,9 @@ def test_the_documented_cities_are_valid(catalog_text: str, tmp_path: Path) -> N
     path = tmp_path / "data_catalog.yaml"
     path.write_text(catalog_text, encoding="utf-8")
     cities = load_catalog(path).cities
-    assert [city.provider.kind for city in cities.values()] == ["panoramax", "mapillary", "google"]
-    paris, taipei, tokyo = cities.values()
+    kinds = [city.provider.kind for city in cities.values()]
+    assert kinds == ["panoramax", "mapillary", "kartaview", "google"]
+    paris, taipei, _, tokyo = cities.values()
     assert (paris.places, paris.test_places, paris.test_margin) == (1600, 100, 50.0)
     assert isinstance(taipei.provider, MapillaryProvider)
     assert taipei.provider.token == "${MAPILLARY_TOKEN}"  # noqa: S105 - a reference, no token
