@@ -6,7 +6,7 @@ from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
 from flows.runner import one_part_at_a_time, planned_flow
-from tasks.harvesting.current import Harvest, settle_harvest
+from tasks.harvesting.current import Harvest, announce_landed, settle_harvest
 from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
@@ -43,4 +43,6 @@ def harvest_by(plan: Plan, city: str) -> Harvest:
         unmapped(captures), harvest_parts(captures, city, plan), unmapped(city), unmapped(plan)
     ).result()
     imagery = join_imagery(parts, city, plan)
-    return settle_harvest(imagery, choose_pairs(imagery, city, plan), city, plan)
+    settled = settle_harvest(imagery, choose_pairs(imagery, city, plan), city, plan)
+    announce_landed(city, plan)  # what a run of watch-city that died had added
+    return settled

@@ -6,9 +6,9 @@ from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
 from flows.runner import one_part_at_a_time
-from tasks.harvesting.current import current_harvest, replace_harvest
+from tasks.harvesting.current import announce_landed, current_harvest, replace_harvest
 from tasks.harvesting.harvest import harvest_part, harvest_parts
-from tasks.harvesting.watch import add_imagery, add_pairs, announce_imagery, find_new_captures
+from tasks.harvesting.watch import add_imagery, add_pairs, find_new_captures, landed_event
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import open_plan
 
@@ -28,6 +28,7 @@ def watch_city(
         The `pairs` artifact that is current now, ``None`` if there was nothing new.
     """
     plan = open_plan(catalog, compute, city=city)
+    announce_landed(city, plan)  # what a run that died had added
     before = current_harvest(city, plan)
     captures = find_new_captures(before, city, plan)
     if captures is None:
@@ -37,6 +38,7 @@ def watch_city(
     ).result()
     imagery = add_imagery(before, parts, city, plan)
     pairs = add_pairs(before, imagery, city, plan)
-    replace_harvest(imagery, pairs, city, plan)
-    announce_imagery(city, imagery, pairs, plan)
+    landed = landed_event(city, imagery, pairs, plan)
+    replace_harvest(imagery, pairs, city, plan, events=[landed])
+    announce_landed(city, plan)
     return pairs

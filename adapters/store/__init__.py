@@ -3,10 +3,11 @@
 from adapters.store.draft import Draft
 from adapters.store.errors import StoreError
 from adapters.store.records import ArtifactRef, FileEntry, Manifest, artifact_key
-from adapters.store.selection import Selection
+from adapters.store.selection import SINGLE, Selection
 from adapters.store.store import Store
 
 __all__ = [
+    "SINGLE",
     "ArtifactRef",
     "Draft",
     "FileEntry",

@@ -18,6 +18,8 @@ from adapters.store.records import ArtifactRef, plain_object
 
 SELECTION_FORMAT: Final = 1
 """Raised only when an older release would misread the file; fields it may ignore are no reason."""
+SINGLE: Final = "artifact"
+"""Role of the artifact in a selection that has one alone."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Selection:
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Reads what `to_json` wrote.
+        """Reads what `to_json` wrote, or the pointer to one artifact of an earlier release.
 
         Raises:
             ValueError: The bytes are cut short, altered or foreign.
@@ -51,6 +53,8 @@ class Selection:
         """
         try:
             content: Any = json.loads(data)
+            if "refs" not in content and "uri" in content:
+                content = {"format": 0, "refs": {SINGLE: content}, "notes": {}}
             stated = content["format"]
             refs, notes = content["refs"].items(), dict(content["notes"])
         except (ValueError, TypeError, KeyError, AttributeError):

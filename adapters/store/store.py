@@ -99,6 +99,10 @@ class Store:
             return None
         return manifest.ref if manifest else None
 
+    def find_ref(self, ref: ArtifactRef) -> bool:
+        """Whether the artifact of a reference is there, with the content that it refers to."""
+        return self.find(ref.kind, ref.city, ref.key) == ref
+
     def find_at(self, uri: str) -> ArtifactRef | None:
         """`find` for `<kind>/<city>/<key>` out of a stored table.
 
@@ -253,7 +257,7 @@ class Store:
             ref = ArtifactRef.from_dict(json.loads(data))
         except (ValueError, TypeError, StoreError):
             raise self._damaged_pointer(path) from None
-        return ref if self.find(ref.kind, ref.city, ref.key) == ref else None
+        return ref if self.find_ref(ref) else None
 
     def switch(self, name: str, city: str, state: Selection) -> None:
         """Point `name` of `city` to several artifacts at once, with notes, in one atomic write.

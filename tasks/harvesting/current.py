@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from adapters.store import ArtifactRef, Store
+from tasks.steps.announcing import announce, commit
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
+
+HARVEST: Final = "harvest"
+"""Name of the selection: imagery and pairs of a city, switched together."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,12 @@ def current_harvest(city: str, plan: Plan) -> Harvest:
         InputError: The city was not harvested yet.
     """
     plan.city(city)
-    store = plan.open_store()
-    imagery, pairs = store.current("imagery", city), store.current("pairs", city)
-    if imagery is None or pairs is None:
+    found = _found(plan.open_store(), city)
+    if found is None:
         raise InputError(
             f"{city} has no harvested pairs in this store: run `crosscity harvest {city}` first"
         )
-    return Harvest(imagery, pairs)
+    return found
 
 
 def settle_harvest(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> Harvest:
@@ -45,25 +50,60 @@ def settle_harvest(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Pl
         The city's harvest from now on.
     """
     store = plan.open_store()
-    known = store.current("pairs", city)
-    if known is not None and known != pairs and _was_added_to(store, known, pairs):
-        return current_harvest(city, plan)
+    known = _found(store, city)
+    if known is not None and known.pairs != pairs and _was_added_to(store, known.pairs, pairs):
+        return replace_harvest(known.imagery, known.pairs, city, plan)
     return replace_harvest(imagery, pairs, city, plan)
 
 
-def replace_harvest(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> Harvest:
-    """Makes a harvest the city's, whatever was before."""
-    store = plan.open_store()
-    store.set_current("imagery", city, imagery)
-    store.set_current("pairs", city, pairs)
+def replace_harvest(
+    imagery: ArtifactRef,
+    pairs: ArtifactRef,
+    city: str,
+    plan: Plan,
+    events: Sequence[Mapping[str, Any]] = (),
+) -> Harvest:
+    """Makes a harvest the city's, whatever was before, in one switch.
+
+    Args:
+        imagery: The images.
+        pairs: Their pairs.
+        city: The city.
+        plan: The plan.
+        events: What `announce_landed` is to tell of it.
+    """
+    refs = {"imagery": imagery, "pairs": pairs}
+    commit(plan.open_store(), HARVEST, city, refs, events=events)
+    return Harvest(imagery, pairs)
+
+
+def announce_landed(city: str, plan: Plan) -> list[dict[str, Any]]:
+    """Announces what was added to a city and was not announced yet, also by a run that died.
+
+    Returns:
+        The events that were sent now.
+    """
+    return announce(plan.open_store(), HARVEST, city)
+
+
+def _found(store: Store, city: str) -> Harvest | None:
+    state = store.selected(HARVEST, city)
+    if state is not None:
+        imagery, pairs = state.refs.get("imagery"), state.refs.get("pairs")
+        if imagery is None or pairs is None:
+            return None
+        there = store.find_ref(imagery) and store.find_ref(pairs)
+        return Harvest(imagery, pairs) if there else None
+    # Until there is a selection: the two pointers of earlier releases, if they belong together.
+    imagery, pairs = store.current("imagery", city), store.current("pairs", city)
+    if imagery is None or pairs is None or store.inputs_of(pairs).get("imagery") != imagery:
+        return None
     return Harvest(imagery, pairs)
 
 
 def _was_added_to(store: Store, grown: ArtifactRef, base: ArtifactRef) -> bool:
     """Whether pairs were made by adding to others, in one step or in several."""
-    by_digest = {ref.digest: ref for ref in store.artifacts(grown.kind, grown.city)}
     at: ArtifactRef | None = grown
     while at is not None and at != base:
-        inputs = store.manifest(at).inputs
-        at = by_digest.get(inputs.get("before", "")) if isinstance(inputs, dict) else None
+        at = store.inputs_of(at).get("before")
     return at is not None

@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.events import emit_event
 
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.street_view.base import capture_table
@@ -36,6 +35,7 @@ from tasks.harvesting.harvest import (
 from tasks.harvesting.listing import captures_key, list_service, listing_parameters
 from tasks.harvesting.providers import street_view
 from tasks.harvesting.spending import spent_on
+from tasks.steps.announcing import event_of
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
@@ -149,28 +149,22 @@ def add_pairs(before: Harvest, imagery: ArtifactRef, city: str, plan: Plan) -> M
     return made
 
 
-@task(name="announce imagery", cache_policy=NO_CACHE, persist_result=False)
-def announce_imagery(
-    city: str, imagery: ArtifactRef, pairs: ArtifactRef, plan: Plan
-) -> dict[str, Any]:
-    """Emits the event `imagery.landed`, on which a deployment of readapt-city can start.
+def landed_event(city: str, imagery: ArtifactRef, pairs: ArtifactRef, plan: Plan) -> dict[str, Any]:
+    """The event `imagery.landed`, on which a deployment of readapt-city can start.
 
-    Returns:
-        The event's payload: city, count of new pairs, the artifacts' keys.
+    Its payload: city, counts of new pairs and images, the artifacts' keys.
     """
     store = plan.open_store()
-    payload: dict[str, Any] = {
-        "city": city,
-        "count": store.manifest(pairs).summary["added"],
-        "images": store.manifest(imagery).summary["added"],
-        "artifacts": {"imagery": imagery.key, "pairs": pairs.key},
-    }
-    emit_event(
-        event=IMAGERY_LANDED,
-        resource={"prefect.resource.id": f"crosscity.city.{city}"},
-        payload=payload,
+    return event_of(
+        IMAGERY_LANDED,
+        city,
+        {
+            "city": city,
+            "count": store.manifest(pairs).summary["added"],
+            "images": store.manifest(imagery).summary["added"],
+            "artifacts": {"imagery": imagery.key, "pairs": pairs.key},
+        },
     )
-    return payload
 
 
 def _new_at_service(

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.events import emit_event
 
 from adapters.catalog import PriorSettings
 from adapters.images import ImageError
@@ -32,8 +31,10 @@ from crosscity.safeguard import (
     verdict,
 )
 from crosscity.segmenters import Segmenter
+from tasks.judging.promotion import PROMOTED, promoted_segmenter, put_in_use
 from tasks.priors.extraction import PRIOR_VERSION, extract_prior
 from tasks.steps import progress
+from tasks.steps.announcing import announce, event_of
 from tasks.steps.artifact_task import Made, artifact_task, make_once
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown
 from tasks.steps.errors import InputError
@@ -54,6 +55,8 @@ MOST_PAIRS: Final = 48
 demo's; twice as many would narrow the interval by a third."""
 ADAPTATION_REJECTED: Final = "adaptation.rejected"
 """The event; its resource is ``crosscity.city.<name>``."""
+REJECTED: Final = "rejected"
+"""Key of a note beside the promoted segmenter: digest of the last judgement that rejected one."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def earlier_segmenters(
     store = plan.open_store()
     if arm not in UNLABELLED_ARMS or training_of(plan, city).safeguard.mode == "off":
         return []
-    promoted = store.current("promoted", city)
+    promoted = promoted_segmenter(store, city)
     if promoted == adapted:
         return []
     if promoted is None or promoted == start:
@@ -182,31 +185,32 @@ def keep_earlier(
         The segmenter that is promoted now.
     """
     store = plan.open_store()
-    promoted = store.current("promoted", city)
-    store.verify(earlier if promoted is None else promoted)
-    if promoted is None:
-        store.set_current("promoted", city, earlier)
-        promoted = earlier
+    promoted = promoted_segmenter(store, city) or earlier
+    store.verify(promoted)
     summary: dict[str, Any] = dict(store.manifest(judged).summary)
-    log(logging.WARNING, f"{city}: {summary['sentence']} Promoted is {promoted.uri}.")
-    if store.current("rejected", city) == judged:
-        return promoted
-    emit_event(
-        event=ADAPTATION_REJECTED,
-        resource={"prefect.resource.id": f"crosscity.city.{city}"},
-        payload={
-            "city": city,
-            "reasons": summary["reasons"],
-            "artifacts": {
-                "adaptation": adapted.key,
-                "promoted": promoted.key,
-                "safeguard": judged.key,
-            },
+    payload = {
+        "city": city,
+        "reasons": summary["reasons"],
+        "artifacts": {
+            "adaptation": adapted.key,
+            "promoted": promoted.key,
+            "safeguard": judged.key,
         },
+    }
+    events = (
+        [] if _is_known(store, city, judged) else [event_of(ADAPTATION_REJECTED, city, payload)]
     )
-    # Afterwards: killed in between, it is rather announced twice than never.
-    store.set_current("rejected", city, judged)
+    put_in_use(store, city, promoted, notes={REJECTED: judged.digest}, events=events)
+    announce(store, PROMOTED, city)
+    log(logging.WARNING, f"{city}: {summary['sentence']} Promoted is {promoted.uri}.")
     return promoted
+
+
+def _is_known(store: Store, city: str, judged: ArtifactRef) -> bool:
+    """Whether a rejection was committed before, also by an earlier release."""
+    state = store.selected(PROMOTED, city)
+    known = state is not None and state.notes.get(REJECTED) == judged.digest
+    return known or store.current("rejected", city) == judged
 
 
 def verdict_on(arm: str, seed: int, city: str, plan: Plan) -> str | None:

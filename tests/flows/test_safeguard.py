@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from adapters.store import ArtifactRef, Store
+from tasks.judging.promotion import promoted_segmenter
 from tasks.steps.schemas import SAFEGUARD
 
 pytestmark = pytest.mark.timeout(900)
@@ -24,7 +25,7 @@ def trained(adaptation: dict[str, Any], **safeguard: Any) -> dict[str, Any]:
 
 
 def promoted(folder: Path) -> ArtifactRef:
-    found = Store(folder / "store").current("promoted", "tokyo")
+    found = promoted_segmenter(Store(folder / "store"), "tokyo")
     assert found is not None
     return found
 

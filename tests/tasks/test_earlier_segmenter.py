@@ -8,6 +8,7 @@ import pytest
 
 from adapters.store import ArtifactRef, Store
 from crosscity.labels import CLASSES
+from tasks.judging.promotion import promoted_segmenter, put_in_use
 from tasks.judging.safeguard import earlier_segmenters, keep_earlier, sampled_pairs
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
@@ -44,31 +45,31 @@ def test_the_first_adaptation_is_compared_with_what_it_started_from(world):
 def test_a_later_one_is_compared_with_the_one_in_use_too(world):
     plan, store, start, adapted = world
     used = network(store, "adaptation", "aused", {"segmenter": start}, NAMES)
-    store.set_current("promoted", "tokyo", used)
+    put_in_use(store, "tokyo", used)
     assert earlier_segmenters(adapted, start, "full", "tokyo", plan) == [start, used]
-    store.set_current("promoted", "tokyo", adapted)
+    put_in_use(store, "tokyo", adapted)
     assert earlier_segmenters(adapted, start, "full", "tokyo", plan) == []
 
 
 def test_one_in_use_of_other_classes_is_not_compared_with_but_stays(world, monkeypatch):
     plan, store, start, adapted = world
     events: list[dict[str, Any]] = []
-    monkeypatch.setattr("tasks.judging.safeguard.emit_event", lambda **event: events.append(event))
+    monkeypatch.setattr("tasks.steps.announcing.send", events.append)
     used = network(store, "adaptation", "aused", {"segmenter": start}, NAMES[:13])
-    store.set_current("promoted", "tokyo", used)
+    put_in_use(store, "tokyo", used)
     assert earlier_segmenters(adapted, start, "full", "tokyo", plan) == [start]
     with store.draft("safeguard", "tokyo", "ajudged", inputs={}, parameters={}, version="1") as d:
         (d.path / "pairs.parquet").write_bytes(b"none")
         d.summary = {"sentence": "It looks harmful.", "reasons": ["It does."]}
     assert keep_earlier.fn(start, adapted, d.ref, "tokyo", plan) == used
-    assert store.current("promoted", "tokyo") == used
+    assert promoted_segmenter(store, "tokyo") == used
     assert [event["payload"]["reasons"] for event in events] == [["It does."]]
 
 
 def test_a_rejection_is_announced_once(world, monkeypatch):
     plan, store, start, adapted = world
     events: list[dict[str, Any]] = []
-    monkeypatch.setattr("tasks.judging.safeguard.emit_event", lambda **event: events.append(event))
+    monkeypatch.setattr("tasks.steps.announcing.send", events.append)
     judged = []
     for key in ("afirst", "asecond"):
         with store.draft("safeguard", "tokyo", key, inputs={}, parameters={}, version="1") as d:

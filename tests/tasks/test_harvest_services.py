@@ -119,7 +119,7 @@ def test_a_city_is_harvested_over_http(make_city, kind):
     summary = store.manifest(pairs).summary
     assert summary["pairs"] == 4
     assert (summary["train"], summary["test"]) == (3, 1)
-    assert store.current("pairs", "tokyo") == pairs
+    assert current_harvest("tokyo", open_plan(catalog)).pairs == pairs
 
     images = city.rows("imagery/tokyo/*/imagery.parquet")
     assert len(images) == 8
@@ -188,7 +188,7 @@ def test_credits_name_everyone(make_city):
     catalog = city.catalog()
     harvest(catalog)
     store = open_plan(catalog).open_store()
-    imagery = Imagery(store, store.current("imagery", "tokyo"))
+    imagery = Imagery(store, current_harvest("tokyo", open_plan(catalog)).imagery)
     assert imagery.credits() == [("CC-BY-SA-4.0", "mapper_a / Mapillary", 8)]
     assert len(imagery.sources()) == 8
     assert all(source.page_url.startswith("https://") for source in imagery.sources())
@@ -212,7 +212,9 @@ def test_what_a_service_says_of_itself_is_text_and_never_html(make_city, monkeyp
     catalog = city.catalog()
     harvest(catalog)
     store = open_plan(catalog).open_store()
-    page = render_credits("tokyo", Imagery(store, store.current("imagery", "tokyo")))
+    page = render_credits(
+        "tokyo", Imagery(store, current_harvest("tokyo", open_plan(catalog)).imagery)
+    )
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 
@@ -236,7 +238,7 @@ def test_a_spent_budget_stops_and_the_next_run_goes_on(make_city):
     assert len(again) == len(set(again)) == 8  # no picture was paid for twice
     assert again[: len(fetched)] == fetched
     store = open_plan(catalog).open_store()
-    spent = store.manifest(store.current("imagery", "tokyo")).summary["spent"]
+    spent = store.manifest(current_harvest("tokyo", open_plan(catalog)).imagery).summary["spent"]
     listed = json.loads(
         next((city.folder / "store/captures/tokyo").glob("*/artifact.json")).read_text()
     )
@@ -361,7 +363,7 @@ def test_a_missing_token_is_named_and_a_refused_one_stops_at_once(make_city, mon
 
 def test_a_base_url_must_be_safe(make_city):
     city = make_city("panoramax")
-    with pytest.raises(InputError, match="must start with https"):
+    with pytest.raises(CatalogError, match="must start with https"):
         harvest(city.catalog({"base_url": "http://panoramax.example"}))
 
 

@@ -13,8 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tasks.harvesting import watch
-from tasks.harvesting.current import current_harvest, replace_harvest, settle_harvest
+from tasks.harvesting.current import (
+    announce_landed,
+    current_harvest,
+    replace_harvest,
+    settle_harvest,
+)
 from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
@@ -26,8 +30,8 @@ from tasks.harvesting.watch import (
     FIXED_TEST,
     add_imagery,
     add_pairs,
-    announce_imagery,
     find_new_captures,
+    landed_event,
 )
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
@@ -68,7 +72,8 @@ def look(catalog: str) -> Any:
         return None
     imagery = ref_of(add_imagery.fn(before, fetched(captures, plan), "tokyo", plan))
     pairs = ref_of(add_pairs.fn(before, imagery, "tokyo", plan))
-    replace_harvest(imagery, pairs, "tokyo", plan)
+    landed = landed_event("tokyo", imagery, pairs, plan)
+    replace_harvest(imagery, pairs, "tokyo", plan, events=[landed])
     return pairs
 
 
@@ -83,7 +88,7 @@ def files(folder: Path) -> dict[str, str]:
 
 def table(catalog: str, name: str) -> list[dict[str, Any]]:
     store = open_plan(catalog).open_store()
-    ref = store.current(name, "tokyo")
+    ref = getattr(current_harvest("tokyo", open_plan(catalog)), name)
     rows: list[dict[str, Any]] = pq.read_table(store.path(ref, f"{name}.parquet")).to_pylist()
     return rows
 
@@ -143,7 +148,7 @@ def test_nothing_new_is_nothing(city):
     assert look(catalog) is None  # and the second look is no shorter than the first
     assert len([a for a in server.asked if "bbox" in a.query]) >= 3
     assert files(Path(catalog).parent) == published
-    assert open_plan(catalog).open_store().current("pairs", "tokyo") == before
+    assert current_harvest("tokyo", open_plan(catalog)).pairs == before
 
 
 def test_a_new_drive_is_added_and_old_artifacts_stay(city, services):
@@ -157,7 +162,7 @@ def test_a_new_drive_is_added_and_old_artifacts_stay(city, services):
 
     pairs = look(catalog)
     store = open_plan(catalog).open_store()
-    assert store.current("pairs", "tokyo") == pairs
+    assert current_harvest("tokyo", open_plan(catalog)).pairs == pairs
     after = files(Path(catalog).parent)
     assert {name: after[name] for name in published} == published
     images = table(catalog, "imagery")
@@ -192,7 +197,7 @@ def test_a_later_harvest_does_not_lose_what_was_added(city, services):
     new_drive(services, server.world, (0, 1, 2, 3), NOW + timedelta(hours=1))
     added = look(catalog)
     assert harvest(catalog) == base
-    assert open_plan(catalog).open_store().current("pairs", "tokyo") == added
+    assert current_harvest("tokyo", open_plan(catalog)).pairs == added
 
 
 def test_what_was_there_at_the_last_listing_is_no_news_but_late_uploads_are(city, services):
@@ -234,15 +239,14 @@ def test_the_event_names_city_count_and_artifacts(city, services, monkeypatch):
     harvest(catalog)
     new_drive(services, server.world, (0, 1, 2, 3), NOW + timedelta(hours=1))
     pairs = look(catalog)
-    store = open_plan(catalog).open_store()
-    imagery = store.current("imagery", "tokyo")
+    imagery = current_harvest("tokyo", open_plan(catalog)).imagery
     told: list[dict[str, Any]] = []
-    monkeypatch.setattr(watch, "emit_event", lambda **event: told.append(event))
-    announce_imagery.fn("tokyo", imagery, pairs, open_plan(catalog))
+    monkeypatch.setattr("tasks.steps.announcing.send", told.append)
+    announce_landed("tokyo", open_plan(catalog))
     assert told == [
         {
             "event": "imagery.landed",
-            "resource": {"prefect.resource.id": "crosscity.city.tokyo"},
+            "city": "tokyo",
             "payload": {
                 "city": "tokyo",
                 "count": 3,

@@ -1,0 +1,30 @@
+"""Harvest, watch, promote and keep-earlier, killed around each of their commits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("crash_every_commit.py")
+
+
+@pytest.mark.parametrize(
+    ("operation", "least"),
+    [("harvest", 8), ("watch", 12), ("promote", 2), ("keep", 6), ("keep-first", 6)],
+)
+def test_the_run_after_any_death_ends_where_an_undisturbed_one_does(
+    operation, least, tmp_path, write_catalog
+) -> None:
+    """`least`: deaths there must be at the least, so that the test cannot pass by killing none."""
+    done = subprocess.run(
+        [sys.executable, SCRIPT, operation, tmp_path, write_catalog(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert int(done.stdout) >= least
