@@ -197,6 +197,11 @@ class SegmenterEntry(Entry):
         description="safetensors or .pth file of ImageNet weights that pre-training starts from; "
         "package:<name>/<path> is a file of an installed Python package",
     )
+    rename: dict[str, str | None] = Field(
+        default_factory=dict,
+        description="for what names in the weight file begin with, what they begin with here; "
+        "null: they are left out",
+    )
     pretraining: Changes = Field(
         default_factory=dict, description="fields of PretrainingSettings that differ"
     )
@@ -207,6 +212,19 @@ class SegmenterEntry(Entry):
             raise ValueError("give either architecture or python")
         if self.weights is not None and self.backbone_weights is not None:
             raise ValueError("with weights of the whole network, backbone_weights are of no use")
+        if self.weights is not None and self.pretraining:
+            raise ValueError(
+                "with weights of the whole network nothing is pre-trained: remove pretraining, or "
+                "give the weights as backbone_weights"
+            )
+        files = self.weights or self.backbone_weights
+        if self.rename and files is None:
+            raise ValueError("rename is about a weight file, and there is none")
+        if files is not None and (self.architecture or "").startswith("hf:"):
+            raise ValueError(
+                "a network of Hugging Face brings its weights: remove weights and "
+                "backbone_weights, or name the checkpoint that holds them"
+            )
         return self
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError
-from adapters.datasets.files import FileDataset, Files, decode_index_png, only_images, paired
+from adapters.datasets.files import FileDataset, Files, only_images, paired
 from adapters.datasets.files import sample_id as plain_id
 from adapters.datasets.label_maps import ColourMap, LabelMap, train_id
 from adapters.images import MAX_BYTES, decode_image
@@ -155,7 +155,7 @@ class CamVidDataset(FileDataset):
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
         if self._colours:
             return _COLOUR_MAP.apply_colours(decode_image(data, str(path)), str(path))
-        return _ELEVEN_MAP.apply(decode_index_png(data, str(path)), str(path))
+        return _ELEVEN_MAP.apply(self._values(data, path), str(path))
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from adapters.datasets.base import DatasetError
 from adapters.datasets.files import FileDataset, paired
 from adapters.datasets.label_maps import LABEL_IDS, TRAIN_IDS
-from adapters.images import MAX_BYTES, decode_label_png
+from adapters.images import MAX_BYTES
 
 LabelFiles = Literal["labelIds", "labelTrainIds"]
 
@@ -68,7 +68,7 @@ class CityscapesDataset(FileDataset):
         self._require_labels(f"gtFine/<split>/<city>/*{ending}")
 
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
-        return self._map.apply(decode_label_png(data, str(path)), str(path))
+        return self._map.apply(self._values(data, path), str(path))
 
 
 def _listed(folder: Path, ending: str) -> dict[str, Path]:

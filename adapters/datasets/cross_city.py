@@ -17,7 +17,7 @@ import numpy.typing as npt
 from adapters.datasets.base import DatasetError
 from adapters.datasets.files import FileDataset, Files, paired
 from adapters.datasets.label_maps import LABEL_IDS
-from adapters.images import MAX_BYTES, decode_label_png
+from adapters.images import MAX_BYTES
 from adapters.street_view.cross_city_layout import (
     city_names,
     find_city,
@@ -97,7 +97,7 @@ class CrossCityDataset(FileDataset):
         return super()._known(sample)
 
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
-        return LABEL_IDS.apply(decode_label_png(data, str(path)), str(path))
+        return LABEL_IDS.apply(self._values(data, path), str(path))
 
 
 def _images(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from adapters.datasets.base import DatasetError, LabelledSample
-from adapters.images import MAX_BYTES, MAX_PIXELS, ImageError, decode_image
+from adapters.images import MAX_BYTES, ImageError, decode_image
+from adapters.label_png import Colour, decode_label_values
 from adapters.street_view.cross_city_layout import files_digest
 
 IMAGE_ENDINGS: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
@@ -52,6 +51,7 @@ class FileDataset(ABC):
         self._max_bytes = max_bytes
         self._samples: dict[str, tuple[str, ...]] = {}
         self._files: dict[str, Files] = {}
+        self._palette: dict[int, tuple[Colour, Path]] = {}
 
     def samples(self, split: str) -> Sequence[str]:
         """Ids of the samples of a split, sorted.
@@ -109,6 +109,26 @@ class FileDataset(ABC):
         images = {name: files.image for name, files in wanted.items() if files.image}
         labels = {name: files.label for name, files in wanted.items() if files.label}
         return files_digest(images) + files_digest(labels)
+
+    def _values(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
+        """The values of a label PNG; a palette must say the same as that of the other files.
+
+        Raises:
+            DatasetError: Its palette gives a value another colour: a program that makes files
+                smaller has put it in another order.
+            ImageError: As of `decode_label_values`.
+        """
+        decoded = decode_label_values(data, str(path), max_bytes=self._max_bytes)
+        for value, colour in decoded.colours.items():
+            first, where = self._palette.setdefault(value, (colour, path))
+            if first != colour:
+                raise DatasetError(
+                    f"{path} and {where} give the value {value} different colours in their "
+                    f"palettes (#{bytes(colour).hex()} and #{bytes(first).hex()}), so one of them "
+                    "was stored anew in another order: give colours as '#rrggbb' in a label map, "
+                    "or take the original files."
+                )
+        return decoded.values
 
     @abstractmethod
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
@@ -183,39 +203,3 @@ def only_images(paths: Iterable[Path]) -> list[Path]:
         for path in paths
         if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")
     )
-
-
-def decode_index_png(data: bytes, name: str) -> npt.NDArray[np.uint8]:
-    """Decodes label values from an 8-bit PNG, grey or with a palette; indices are untouched.
-
-    Args:
-        data: The encoded map.
-        name: What the error message calls it.
-
-    Returns:
-        (H, W) uint8.
-
-    Raises:
-        ImageError: It is no such PNG, cut short, or over a limit.
-    """
-    picture = _opened_png(data, name)
-    if picture.mode not in ("L", "P"):
-        raise ImageError(
-            f"{name} is no 8-bit PNG of label values (its mode is {picture.mode}): give colours "
-            "as '#rrggbb' in the label map if its labels are colours."
-        )
-    return np.array(picture, dtype=np.uint8)
-
-
-def _opened_png(data: bytes, name: str) -> Image.Image:
-    try:
-        picture = Image.open(io.BytesIO(data), formats=("PNG",))
-    except Exception as error:  # Pillow's parsers raise a dozen types on hostile bytes
-        raise ImageError(f"{name} is not a PNG image.") from error
-    if picture.height * picture.width > MAX_PIXELS:
-        raise ImageError(f"{name} has more pixels than the {MAX_PIXELS} allowed.")
-    try:
-        picture.load()
-    except Exception as error:  # as above
-        raise ImageError(f"{name} is cut short or corrupt and cannot be decoded.") from error
-    return picture

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError
-from adapters.datasets.files import FileDataset, decode_index_png, only_images, paired, sample_id
+from adapters.datasets.files import FileDataset, only_images, paired, sample_id
 from adapters.datasets.label_maps import ColourMap, LabelMap, train_id
 from adapters.images import MAX_BYTES, decode_image
 
@@ -79,7 +79,7 @@ class LabelledFolder(FileDataset):
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
         if isinstance(self._map, ColourMap):
             return self._map.apply_colours(decode_image(data, str(path)), str(path))
-        return self._map.apply(decode_index_png(data, str(path)), str(path))
+        return self._map.apply(self._values(data, path), str(path))
 
 
 def _below(folder: Path, ending: str | None) -> dict[str, Path]:

@@ -6,18 +6,17 @@ of Urban Scenes*, CVPR 2016. For non-commercial use (CC BY-NC-SA 3.0).
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError
 from adapters.datasets.files import FileDataset, only_images, paired, sample_id
 from adapters.datasets.label_maps import LabelMap, train_id
-from adapters.images import MAX_BYTES, MAX_PIXELS, ImageError
+from adapters.images import MAX_BYTES
+from adapters.label_png import decode_first_channel
 
 _CLASSES: Final = (
     *("void", "sky", "building", "road", "sidewalk", "fence", "vegetation", "pole", "car"),
@@ -31,7 +30,6 @@ _LABELS: Final = LabelMap(
     f"SYNTHIA class id (0 to {len(_CLASSES) - 1})",
     {index: train_id(name) for index, name in enumerate(_CLASSES)},
 )
-_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
 
 class SynthiaDataset(FileDataset):
@@ -72,27 +70,4 @@ class SynthiaDataset(FileDataset):
         self._require_labels("GT/LABELS/*.png")
 
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
-        return _LABELS.apply(_first_channel(data, str(path)), str(path))
-
-
-def _first_channel(data: bytes, name: str) -> npt.NDArray[np.uint16]:
-    """The red or only channel of a 16-bit PNG: (H, W) uint16."""
-    # Pillow keeps 8 of the 16 bits of a colour PNG, which makes every class id 0.
-    if not data.startswith(_PNG_SIGNATURE) or len(data) < 26:
-        raise ImageError(f"{name} is not a PNG image.")
-    width, height, depth = struct.unpack(">IIB", data[16:25])
-    if depth != 16:
-        raise ImageError(
-            f"{name} has {depth} bits a sample where SYNTHIA's labels have 16: use GT/LABELS, not "
-            "its coloured copies."
-        )
-    if height * width > MAX_PIXELS:
-        raise ImageError(
-            f"{name} has more pixels ({height}×{width}) than the {MAX_PIXELS} allowed."
-        )
-    decoded = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.dtype != np.uint16:
-        raise ImageError(f"{name} is cut short or corrupt and cannot be decoded.")
-    # OpenCV gives blue, green, red (, alpha).
-    first = decoded if decoded.ndim == 2 else decoded[..., 2 if decoded.shape[2] >= 3 else 0]
-    return np.ascontiguousarray(first)
+        return _LABELS.apply(decode_first_channel(data, str(path)), str(path))

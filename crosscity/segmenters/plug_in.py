@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ from crosscity.named_function import named_function
 from crosscity.segmenters.base import ROAD_CLASS_NAMES, Segmenter, evaluating
 
 PREFIX: Final = "python:"
-_TRIED_SIZE: Final = (64, 96)
-"""(height, width) of the image that a plugged-in segmenter is tried on when it is built."""
+_TRIED_SIZES: Final = ((64, 96), (97, 131), (360, 480))
+"""(height, width) of the images that a plugged-in segmenter is tried on when it is built."""
 
 
 class ComposedSegmenter(Segmenter):
@@ -99,25 +99,44 @@ def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
     return segmenter
 
 
-def check_shapes(segmenter: Segmenter) -> None:
-    """Tries a segmenter on one grey image.
+def check_shapes(segmenter: Segmenter, sizes: Sequence[tuple[int, int]] = _TRIED_SIZES) -> None:
+    """Tries a segmenter on one grey image of each size.
+
+    Args:
+        segmenter: The segmenter.
+        sizes: (height, width) of the images; by default a small one, one of odd sides and one of a
+            real data set, which is no multiple of 16.
 
     Raises:
-        ValueError: Features or logits are not of the shape that the segmenter promises.
+        ValueError: It does not take an image, or features or logits are not of the shape that it
+            promises, or not finite.
     """
-    height, width = _TRIED_SIZE
-    grid = (-(-height // segmenter.stride), -(-width // segmenter.stride))
-    with evaluating(segmenter), torch.no_grad():
-        features = segmenter.features(torch.full((1, 3, height, width), 0.5))
-        _check("features", features, (1, segmenter.n_features, *grid))
-        _check("logits", segmenter.classify(features), (1, segmenter.n_classes, *grid))
+    for size in sizes:
+        grid = (-(-size[0] // segmenter.stride), -(-size[1] // segmenter.stride))
+        with evaluating(segmenter), torch.no_grad():
+            try:
+                features: object = segmenter.features(torch.full((1, 3, *size), 0.5))
+                _check("features", features, (1, segmenter.n_features, *grid), size)
+                logits: object = segmenter.classify(cast("Tensor", features))
+            except (RuntimeError, TypeError, IndexError, AssertionError) as error:
+                told = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+                raise ValueError(
+                    f"the segmenter takes no image of {size[0]}×{size[1]} pixels ({told}): images "
+                    "may have any size; pad them in the extractor to what it needs"
+                ) from error
+            _check("logits", logits, (1, segmenter.n_classes, *grid), size)
 
 
-def _check(what: str, found: object, shape: tuple[int, ...]) -> None:
+def _check(what: str, found: object, shape: tuple[int, ...], size: tuple[int, int]) -> None:
     if not isinstance(found, Tensor) or found.shape != shape:
         described = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        height, width = _TRIED_SIZE
         raise ValueError(
-            f"the {what} of an image of {height}×{width} pixels are {described} instead of "
-            f"{shape}: n_features, stride and class_names must say what the modules do"
+            f"the {what} of an image of {size[0]}×{size[1]} pixels are {described} instead of "
+            f"{shape}: n_features, stride and class_names must say what the modules do, and a grid "
+            "has ceil(side / stride) cells"
+        )
+    if not bool(torch.isfinite(found).all()):
+        raise ValueError(
+            f"the {what} of a grey image of {size[0]}×{size[1]} pixels are not finite: look for a "
+            "division by the image's own deviation, or for weights that are NaN"
         )

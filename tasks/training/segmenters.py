@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save, save_file
-from torch import Tensor
+from safetensors.torch import save, save_file
 
 from adapters.catalog import SegmenterEntry
 from adapters.store import ArtifactRef, Draft, Store
@@ -31,12 +28,16 @@ from tasks.training.stored_networks import (
     check_options,
     read_description,
 )
+from tasks.training.weight_files import (
+    CLASS_NAMES,
+    beginnings,
+    read_weight_file,
+    stated_class_names,
+)
 
 PACKAGE_PREFIX: Final = "package:"
 """Before the path of a weight file that an installed Python package carries."""
 WEIGHTS: Final = "weights.safetensors"
-_CLASS_NAMES: Final = "class_names"
-"""Key of a weight file's metadata: the label space, which the tensors alone do not tell."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,24 @@ def starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
     model = {"architecture": architecture, "options": entry.options}
     segmenter = fresh_segmenter(model, seed)
     made_of: dict[str, Any] = {}
+    remarks: tuple[str, ...] = ()
     if entry.weights is not None:
         path = _weight_file(plan, entry.weights, f"segmenters.{name}.weights")
-        load_checked(segmenter, path)
+        remarks = load_checked(segmenter, path, entry.rename)
         made_of["weights_sha256"] = file_digest(path)
     if entry.backbone_weights is not None:
         key = f"segmenters.{name}.backbone_weights"
         path = _weight_file(plan, entry.backbone_weights, key)
+        found = read_weight_file(path, entry.rename)
+        remarks = found.remarks
         try:
-            segmenter.load_backbone(read_tensors(path))
+            segmenter.load_backbone(found.tensors)
         except ValueError as error:
             raise InputError(f"{path}: {error}") from None
         made_of["backbone_sha256"] = file_digest(path)
-    return Starting(model, segmenter, made_of, is_trained=entry.weights is not None)
+    if entry.rename and made_of:
+        made_of["rename"] = dict(entry.rename)
+    return Starting(model, segmenter, made_of, entry.weights is not None, remarks)
 
 
 def fresh_segmenter(model: Mapping[str, Any], seed: int) -> Segmenter:
@@ -104,7 +110,7 @@ def write_segmenter(draft: Draft, segmenter: Segmenter, model: Mapping[str, Any]
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in segmenter.state_dict().items()
     }
-    names = {_CLASS_NAMES: json.dumps(segmenter.class_names)}
+    names = {CLASS_NAMES: json.dumps(segmenter.class_names)}
     save_file(weights, draft.path / WEIGHTS, metadata=names)
     description = {**model, "config": segmenter.config()}
     (draft.path / DESCRIPTION).write_text(
@@ -141,54 +147,38 @@ def read_segmenter(
     return model, segmenter
 
 
-def load_checked(segmenter: Segmenter, path: Path) -> None:
-    """Loads a weight file into a segmenter.
+def load_checked(
+    segmenter: Segmenter, path: Path, rename: Mapping[str, str | None] | None = None
+) -> tuple[str, ...]:
+    """Loads a weight file into a segmenter; gives remarks on what was changed of its names.
+
+    Args:
+        segmenter: Receives the weights.
+        path: The file.
+        rename: As `read_weight_file` takes it.
 
     Raises:
         InputError: The file is none, or is of another architecture or label space.
     """
-    names = _class_names(path)
+    names = stated_class_names(path) if path.is_file() else None
     if names is not None and names != segmenter.class_names:
         raise InputError(
             f"{path} is of another label space: {_first_difference(names, segmenter.class_names)}; "
             "set class_names in the segmenter's options to those of the file"
         )
+    found = read_weight_file(path, rename)
+    expected = segmenter.state_dict()
+    if not expected.keys() & found.tensors.keys():
+        raise InputError(
+            f"{path} has names of another program: its begin with "
+            f"{', '.join(beginnings(found.tensors))}, the segmenter's with "
+            f"{', '.join(beginnings(expected))}; say which is which with `rename: {{theirs: ours}}`"
+        )
     try:
-        load_weights(segmenter, read_tensors(path))
+        load_weights(segmenter, found.tensors)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a `.pth` or `.pt` file without code in it.
-
-    Raises:
-        InputError: The file is not there or damaged, or could only be read by running code.
-    """
-    if not path.is_file():
-        raise InputError(f"there is no weight file {path}")
-    if path.suffix not in (".pth", ".pt"):
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path} is no safetensors file: {error}") from None
-    try:
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise InputError(
-            f"{path} holds more than tensors: reading it would run code from the file, which is "
-            "refused; where it comes from, save its state_dict as safetensors"
-        ) from None
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise InputError(f"{path} is no weight file: {str(error).splitlines()[0]}") from None
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(
-        isinstance(value, Tensor) for value in content.values()
-    ):
-        raise InputError(f"{path} holds no state_dict: tensors by name are needed")
-    return {str(name): tensor for name, tensor in content.items()}
+    return found.remarks
 
 
 def file_digest(path: Path) -> str:
@@ -275,18 +265,6 @@ def _check_fixed_size(
             f"datasets.{entry.source} gives {given[0]}×{given[1]}: set image_size: "
             f"[{wanted[0]}, {wanted[1]}] there and in its trainings"
         )
-
-
-def _class_names(path: Path) -> tuple[str, ...] | None:
-    """The label space that a safetensors file states, if any."""
-    if path.suffix in (".pth", ".pt") or not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="pt") as opened:
-            stated = (opened.metadata() or {}).get(_CLASS_NAMES)
-        return None if stated is None else tuple(str(name) for name in json.loads(stated))
-    except (SafetensorError, OSError, ValueError):
-        return None  # told when the tensors are read
 
 
 def _first_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:

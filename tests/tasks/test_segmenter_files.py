@@ -21,12 +21,12 @@ from tasks.training.segmenters import (
     fresh_segmenter,
     load_checked,
     read_segmenter,
-    read_tensors,
     starting_segmenter,
     stored_segmenter,
     write_segmenter,
 )
 from tasks.training.stored_networks import CatalogNetworks
+from tasks.training.weight_files import read_tensors
 
 NAMES = [road_class.name for road_class in CLASSES]
 SMALL = {"architecture": "compact", "options": {"width": 8}}
@@ -78,7 +78,7 @@ def test_a_pth_of_tensors_is_read(tmp_path, key):
     ("name", "content", "said"),
     [
         ("gone.safetensors", None, "no weight file"),
-        ("cut.safetensors", b"123", "no safetensors file"),
+        ("cut.safetensors", b"123", "no weight file"),
         ("cut.pth", b"123", "cut.pth"),
         ("list.pth", [torch.zeros(1)], "no state_dict"),
         ("number.pth", {"a": 3}, "no state_dict"),

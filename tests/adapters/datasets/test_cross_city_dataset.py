@@ -76,7 +76,7 @@ def test_sizes_must_agree(tmp_path: Path) -> None:
 
 def test_colour_labels_are_refused(tmp_path: Path) -> None:
     write(tmp_path, np.zeros((12, 18, 3), dtype=np.uint8))
-    with pytest.raises(ImageError, match=r"_eval\.png is no 8-bit greyscale PNG"):
+    with pytest.raises(ImageError, match=r"_eval\.png holds colours where label values are needed"):
         CrossCityDataset(tmp_path, "rome").read(NAME)
 
 

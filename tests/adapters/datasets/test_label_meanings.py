@@ -73,7 +73,7 @@ def test_synthia_classes_are_in_the_first_channel_of_16_bits(tmp_path: Path) -> 
 def test_synthia_coloured_copies_are_refused(tmp_path: Path) -> None:
     image(tmp_path / "RGB/0000000.png", 4)
     image(tmp_path / "GT/LABELS/0000000.png", 4)
-    with pytest.raises(ImageError, match=r"0000000\.png has 8 bits .* GT/LABELS"):
+    with pytest.raises(ImageError, match=r"0000000\.png has 8 bits .* coloured copies"):
         SynthiaDataset(tmp_path).read("0000000")
 
 

@@ -1,0 +1,240 @@
+"""Weight files of others: known by their content, read without running code, named when odd."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from crosscity.segmenters.weights import check_finite
+from tasks.steps.errors import InputError
+
+CLASS_NAMES: Final = "class_names"
+"""Key of a weight file's metadata: the label space, which the tensors alone do not tell."""
+_HOLDERS: Final = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "network",
+    "net",
+    "weights",
+    "params",
+)
+"""Keys that training programs keep the weights under, beside optimiser and epoch."""
+_DEEPEST: Final = 3
+_WRAPPED: Final = re.compile(r"(?:^(?:module\.)+)|(?:(?<![^.])_orig_mod\.)")
+"""What DistributedDataParallel and torch.compile put before the names of what they wrap."""
+_LARGEST_HEADER: Final = 100_000_000
+"""Of a safetensors file, as the format's own library limits it."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """The content of a weight file.
+
+    Attributes:
+        tensors: By name.
+        remarks: What was changed of the names.
+    """
+
+    tensors: dict[str, Tensor]
+    remarks: tuple[str, ...] = ()
+
+
+def read_weight_file(path: Path, rename: Mapping[str, str | None] | None = None) -> WeightFile:
+    """The tensors of a safetensors or PyTorch file, whatever it is called.
+
+    Args:
+        path: The file.
+        rename: For what a name begins with, what it shall begin with; ``None`` leaves it out. The
+            longest that fits counts.
+
+    Raises:
+        InputError: The file is not there, is something else, cut short or damaged, could only be
+            read by running code, holds NaN, or an entry of `rename` fits no name.
+    """
+    tensors = read_tensors(path)
+    plain = {_unwrapped(name): tensor for name, tensor in tensors.items()}
+    remarks = []
+    if plain.keys() != tensors.keys() and len(plain) == len(tensors):
+        first = next(name for name in tensors if name not in plain)
+        remarks.append(
+            f"{path.name}: `module.` and `_orig_mod.` are taken off its names ({first!r} becomes "
+            f"{_unwrapped(first)!r})"
+        )
+        tensors = plain
+    if rename:
+        tensors = _renamed(tensors, rename, path)
+    try:
+        check_finite(tensors)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    return WeightFile(tensors, tuple(remarks))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file under the names that it has.
+
+    Raises:
+        InputError: As of `read_weight_file`.
+    """
+    if not path.is_file():
+        what = "it is a folder" if path.is_dir() else "it is not there"
+        raise InputError(f"there is no weight file {path}: {what}")
+    with path.open("rb") as file:
+        head = file.read(1024)
+    size = path.stat().st_size
+    _check_head(path, head, size)
+    if _is_safetensors(head, size):
+        return _of_safetensors(path)
+    if head.startswith((b"PK", b"\x80")):
+        return _of_pytorch(path)
+    raise InputError(
+        f"{path} is no weight file: it begins with {head[:8]!r}, as neither safetensors nor a "
+        "file of torch.save does"
+    )
+
+
+def stated_class_names(path: Path) -> tuple[str, ...] | None:
+    """The label space that a safetensors file states, if any."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            stated = (opened.metadata() or {}).get(CLASS_NAMES)
+        return None if stated is None else tuple(str(name) for name in json.loads(stated))
+    except (SafetensorError, OSError, ValueError):
+        return None  # told when the tensors are read
+
+
+def _unwrapped(name: str) -> str:
+    """A name without what wrappers put before it, in any order."""
+    while (shorter := _WRAPPED.sub("", name)) != name:
+        name = shorter
+    return name
+
+
+def _check_head(path: Path, head: bytes, size: int) -> None:
+    """Tells what a file is that was downloaded wrongly."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not size:
+        raise InputError(f"{path} is empty: download it again")
+    if start.startswith(b"version https://git-lfs"):
+        raise InputError(
+            f"{path} is a pointer of Git LFS and not the file itself: run `git lfs pull` where it "
+            "comes from"
+        )
+    if b"/annex/objects/" in start[:200]:
+        raise InputError(f"{path} is a pointer of git-annex: run `git annex get` where it is from")
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")):
+        raise InputError(
+            f"{path} is a web page and not weights: the address leads to a page (a login, a "
+            "warning before large files), download the file itself"
+        )
+    if start.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
+        raise InputError(f"{path} is an archive: unpack it and name the weight file in it")
+    if start.startswith(b"\x89hdf"):
+        raise InputError(f"{path} holds weights of Keras (HDF5): export them as safetensors")
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    if len(head) < 10:
+        return False
+    (length,) = struct.unpack("<Q", head[:8])
+    return bool(head[8:9] == b"{" and 2 <= length <= max(size, _LARGEST_HEADER))
+
+
+def _of_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path} is cut short or damaged, no whole safetensors file ({error}): download it "
+            "again"
+        ) from None
+
+
+def _of_pytorch(path: Path) -> dict[str, Tensor]:
+    try:
+        with path.open("rb") as file:  # by its name, torch would take some for safetensors
+            content: object = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if any(word in str(error) for word in ("Unsupported", "GLOBAL", "WeightsUnpickler")):
+            raise InputError(
+                f"{path} holds more than tensors: reading it would run code from the file, which "
+                "is refused; where it comes from, save its state_dict as safetensors"
+            ) from None
+        raise InputError(f"{path} is cut short or damaged: download it again") from None
+    except Exception as error:  # a damaged file has its reader raise a dozen types
+        told = (str(error) or type(error).__name__).splitlines()[0]
+        if "TorchScript" in told:
+            raise InputError(
+                f"{path} is a TorchScript program, which would run code: save its state_dict as "
+                "safetensors"
+            ) from None
+        raise InputError(
+            f"{path} is no weight file, or cut short ({told[:120]}): download it again"
+        ) from None
+    return _state_dict(content, path)
+
+
+def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
+    """The tensors by name, from below the keys that training programs use."""
+    for _ in range(_DEEPEST):
+        if not isinstance(content, Mapping) or _holds_tensors(content):
+            break
+        held = [key for key in _HOLDERS if isinstance(content.get(key), Mapping)]
+        if not held:
+            break
+        content = content[held[0]]
+    if not isinstance(content, Mapping) or not _holds_tensors(content):
+        keys = [str(key) for key in content][:5] if isinstance(content, Mapping) else []
+        raise InputError(
+            f"{path} holds no state_dict: tensors by name are needed"
+            + (f"; it has {', '.join(keys)}" if keys else "")
+        )
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def _holds_tensors(content: Mapping[object, object]) -> bool:
+    return bool(content) and all(isinstance(value, Tensor) for value in content.values())
+
+
+def _renamed(
+    tensors: Mapping[str, Tensor], rename: Mapping[str, str | None], path: Path
+) -> dict[str, Tensor]:
+    used: set[str] = set()
+    made: dict[str, Tensor] = {}
+    by_length = sorted(rename, key=len, reverse=True)
+    for name, tensor in tensors.items():
+        begin = next((one for one in by_length if name.startswith(one)), None)
+        ours: str | None = name
+        if begin is not None:
+            used.add(begin)
+            start = rename[begin]
+            ours = None if start is None else start + name.removeprefix(begin)
+        if ours in made:
+            raise InputError(f"{path}: `rename` gives two tensors the name {ours!r}")
+        if ours is not None:
+            made[ours] = tensor
+    idle = [begin for begin in rename if begin not in used]
+    if idle:
+        raise InputError(
+            f"{path}: no name in it begins with {idle[0]!r} of `rename`; they begin with "
+            f"{', '.join(beginnings(tensors))}"
+        )
+    return made
+
+
+def beginnings(names: Sequence[str] | Mapping[str, Tensor]) -> list[str]:
+    """The first parts of dotted names, each once, at most eight."""
+    return list(dict.fromkeys(name.partition(".")[0] for name in names))[:8]

@@ -1,0 +1,153 @@
+"""Label maps in every way a PNG can hold them give the values that were meant, or are refused.
+
+How a lossless optimiser changes a grey PNG is written as zopflipng and oxipng do it (lodepng's
+`auto_convert` chooses palette, bit depth and grey by the colours that occur; oxipng's
+`--nx`-less default reduces colour type, palette and bit depth), with the chunks of the PNG
+specification, third edition: 11.2.1 IHDR, 11.2.2 PLTE, 11.2.3 IDAT.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adapters.images import ImageError
+from adapters.label_png import decode_first_channel, decode_label_values
+
+VALUES = np.random.default_rng(3).integers(0, 12, (24, 33)).astype(np.uint8)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(rows: np.ndarray, depth: int, colour: int, palette: np.ndarray | None = None) -> bytes:
+    """A PNG of samples as they are: (H, W) or (H, W, channels)."""
+    height, width = rows.shape[:2]
+    flat = rows.reshape(height, -1)
+    if depth == 16:
+        lines = [line.astype(">u2").tobytes() for line in flat]
+    elif depth == 8:
+        lines = [line.astype(np.uint8).tobytes() for line in flat]
+    else:
+        bits = np.unpackbits(flat.astype(np.uint8)[..., None], axis=2)[..., -depth:]
+        lines = [line.tobytes() for line in np.packbits(bits.reshape(height, -1), axis=1)]
+    body = zlib.compress(b"".join(b"\0" + line for line in lines))
+    plte = b"" if palette is None else chunk(b"PLTE", palette.astype(np.uint8).tobytes())
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+        + plte
+        + chunk(b"IDAT", body)
+        + chunk(b"IEND", b"")
+    )
+
+
+def as_grey_palette(values: np.ndarray, seed: int, depth: int = 8) -> bytes:
+    """A palette of the greys that occur, in an order that has nothing to do with them."""
+    used = np.random.default_rng(seed).permutation(np.unique(values))
+    places = np.zeros(256, dtype=np.uint8)
+    places[used] = np.arange(len(used))
+    return png(places[values], depth, 3, np.repeat(used[:, None], 3, axis=1))
+
+
+@pytest.mark.parametrize("depth", [4, 8])
+def test_a_palette_of_greys_is_the_greys(depth):
+    data = as_grey_palette(VALUES, 5, depth)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert not np.array_equal(np.array(picture), VALUES)  # what was read before
+        assert np.array_equal(np.array(picture.convert("L")), VALUES)
+    found = decode_label_values(data, "x")
+    assert np.array_equal(found.values, VALUES)
+    assert found.colours == {}
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_greys_of_every_depth_are_their_samples(depth):
+    values = VALUES % min(2**depth, 12)
+    assert np.array_equal(decode_label_values(png(values, depth, 0), "x").values, values)
+
+
+def test_indices_of_a_palette_with_colours_stay():
+    palette = np.random.default_rng(1).integers(0, 256, (12, 3))
+    for depth in (4, 8):
+        found = decode_label_values(png(VALUES, depth, 3, palette), "x")
+        assert np.array_equal(found.values, VALUES)
+        assert found.colours[3] == tuple(palette[3].tolist())
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_an_opaque_grey_is_its_values_and_colours_are_none(depth):
+    rows = np.repeat(VALUES[..., None].astype(np.uint16), 4, axis=2)
+    rows[..., 1::2] = 2**depth - 1
+    assert np.array_equal(decode_label_values(png(rows[..., :2], depth, 4), "x").values, VALUES)
+    rows[2, 3, 1] -= 1
+    for colour, wrong in ((4, rows[..., :2]), (2, rows[..., :3] * 0), (6, rows)):
+        with pytest.raises(ImageError, match=r"^x .*(colours|transparent).*#rrggbb"):
+            decode_label_values(png(wrong, depth, colour), "x")
+
+
+def test_numbers_of_instances_are_no_labels():
+    with pytest.raises(ImageError, match=r"16-bit value 26001.*instances"):
+        decode_label_values(png(np.full((3, 4), 26001), 16, 0), "x")
+
+
+def test_an_index_behind_the_palette_is_told():
+    with pytest.raises(ImageError, match=r"uses entry 11 of a palette of 2|corrupt"):
+        decode_label_values(png(VALUES, 8, 3, np.array([[1, 2, 3], [4, 5, 6]])), "x")
+
+
+def test_every_flipped_byte_and_every_cut_is_told_or_changes_nothing():
+    data, told = as_grey_palette(VALUES, 5), set()
+    for place in range(len(data)):
+        for wrong in (data[:place] + bytes([data[place] ^ 0x21]) + data[place + 1 :], data[:place]):
+            try:
+                values = decode_label_values(wrong, "x").values
+            except ImageError as error:
+                told.add(str(error))
+            else:
+                assert np.array_equal(values, VALUES), place
+    assert told
+    assert all(text.startswith("x ") and "\n" not in text for text in told)
+
+
+def test_what_is_no_png_of_labels_is_told():
+    jpeg = io.BytesIO()
+    Image.fromarray(VALUES).save(jpeg, "JPEG")
+    for data, said in (
+        (b"", "empty"),
+        (jpeg.getvalue(), "a JPEG changes label values"),
+        (png(VALUES, 8, 0)[:40], "cut short or corrupt"),
+        (png(VALUES, 8, 1), "no PNG has"),
+    ):
+        with pytest.raises(ImageError, match=said):
+            decode_label_values(data, "x")
+    with pytest.raises(ImageError, match="more pixels"):
+        decode_label_values(png(VALUES, 8, 0), "x", max_pixels=10)
+
+
+@pytest.mark.parametrize("colour", [0, 2, 6])
+def test_the_first_of_sixteen_bit_channels(colour):
+    rows = np.random.default_rng(0).integers(0, 60000, (5, 7, {0: 1, 2: 3, 6: 4}[colour]))
+    found = decode_first_channel(png(rows, 16, colour), "x")
+    assert np.array_equal(found, rows[..., 0])
+    with pytest.raises(ImageError, match="8 bits a sample where 16"):
+        decode_first_channel(png(VALUES, 8, 0), "x")
+    data = png(rows, 16, colour)
+    with pytest.raises(ImageError, match="corrupt"):
+        decode_first_channel(data[:60] + bytes([data[60] ^ 1]) + data[61:], "x")
+
+
+def test_a_real_map_that_an_optimiser_has_rewritten(shared_data: Path):
+    path = shared_data / "cases" / "label_optimised_to_palette.png"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not among the real images")
+    with Image.open(path) as picture:
+        expected = np.array(picture.convert("L"))
+    assert np.array_equal(decode_label_values(path.read_bytes(), "x").values, expected)

@@ -1,0 +1,175 @@
+"""Weight files as they are found: any ending, wrappers of training programs, and what is no file.
+
+Written by the libraries' own code: `torch.save` in both of its formats (torch/serialization.py,
+`_use_new_zipfile_serialization`), DistributedDataParallel and torch.compile, whose names are
+`module.` (torch/nn/parallel/distributed.py) and `_orig_mod.` (torch/_dynamo/eval_frame.py,
+OptimizedModule), and safetensors. A pointer of Git LFS is that of its specification
+(git-lfs, docs/spec.md).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from crosscity.segmenters import build_segmenter
+from tasks.steps.errors import InputError
+from tasks.steps.plan import open_plan
+from tasks.training.segmenters import fresh_segmenter, load_checked, starting_segmenter
+from tasks.training.weight_files import read_tensors, read_weight_file
+
+SMALL = {"architecture": "compact", "options": {"width": 8}}
+TENSORS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.ones(2)}
+LFS = (
+    b"version https://git-lfs.github.com/spec/v1\n"
+    b"oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+)
+ENDINGS = ["safetensors", "pth", "pt", "PTH", "bin", "ckpt", "pth.tar", "pkl", "model", ""]
+
+
+def saved(path: Path, form: str, content: object = None) -> Path:
+    if form == "safetensors":
+        save_file(TENSORS if content is None else content, path)
+    else:
+        torch.save(
+            TENSORS if content is None else content,
+            path,
+            _use_new_zipfile_serialization=form == "zip",
+        )
+    return path
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("form", ["safetensors", "zip", "legacy"])
+def test_a_file_is_known_by_its_content(tmp_path, ending, form):
+    found = read_tensors(saved(tmp_path / f"weights.{ending}", form))
+    assert found.keys() == TENSORS.keys()
+    assert all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth", "bin"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (LFS, r"pointer of Git LFS .*git lfs pull"),
+        (b"../../.git/annex/objects/zz/SHA256E-s1--ab.pth", "git-annex"),
+        (b"\n<!DOCTYPE html><html><title>Sign in</title>", "is a web page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is a web page"),
+        (b"\x1f\x8b\x08\x00" + bytes(40), "is an archive"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "Keras"),
+        (b"PK\x03\x04" + bytes(60), "no weight file, or cut short"),
+        (b"\x80\x02" + bytes(60), "cut short|more than tensors"),
+        (b'{"message": "Not Found"}', "no weight file: it begins with"),
+        (b"123", "no weight file: it begins with"),
+        (bytes(100), "no weight file: it begins with"),
+    ],
+)
+def test_what_is_no_weight_file_is_told(tmp_path, ending, content, said):
+    path = tmp_path / f"weights.{ending}"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=said) as told:
+        read_tensors(path)
+    assert str(path) in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "zip", "legacy"])
+def test_a_file_that_is_cut_anywhere_is_told(tmp_path, form):
+    whole = saved(tmp_path / "whole", form).read_bytes()
+    path = tmp_path / "cut.safetensors"
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"cut\.safetensors") as told:
+            read_tensors(path)
+        assert "\n" not in str(told.value)
+
+
+def test_a_folder_and_a_missing_file_are_told_apart(tmp_path):
+    with pytest.raises(InputError, match="it is a folder"):
+        read_tensors(tmp_path)
+    with pytest.raises(InputError, match="it is not there"):
+        read_tensors(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda t: {"state_dict": t, "epoch": 3, "optimizer": {"lr": 0.1}},
+        lambda t: {"model": {"state_dict": t}},
+        lambda t: {"model_state_dict": t, "loss": torch.zeros(1)},
+        lambda t: {"net": t},
+    ],
+)
+def test_what_training_programs_wrap_around_is_taken_off(tmp_path, wrap):
+    assert (
+        read_tensors(saved(tmp_path / "w.pth.tar", "zip", wrap(TENSORS))).keys() == TENSORS.keys()
+    )
+
+
+def test_wrapped_networks_lose_the_names_of_their_wrappers(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 2, 1))
+    expected = network.state_dict()
+    inner = torch.nn.Sequential(torch.compile(network[0]), network[1])
+    for wrapped in (
+        {f"module.{name}": tensor for name, tensor in expected.items()},
+        torch.compile(network).state_dict(),
+        inner.state_dict(),
+        {f"module._orig_mod.{name}": tensor for name, tensor in expected.items()},
+        {f"_orig_mod.module.{name}": tensor for name, tensor in expected.items()},
+    ):
+        assert wrapped.keys() != expected.keys()
+        found = read_weight_file(saved(tmp_path / "w.pth", "zip", dict(wrapped)))
+        assert found.tensors.keys() == expected.keys()
+        assert any("taken off" in remark for remark in found.remarks)
+    names = {"submodule.module_list.0": torch.zeros(1), "my_module.x": torch.zeros(1)}
+    found = read_weight_file(saved(tmp_path / "w.pth", "zip", names))
+    assert found.tensors.keys() == names.keys()
+    assert not found.remarks
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_none_are_refused_in_weights_of_every_kind(
+    write_catalog, tmp_path, number
+):
+    tensors = build_segmenter("compact", {"width": 8}, seed=1).state_dict()
+    name = next(name for name in tensors if name.endswith("weight"))
+    tensors[name].view(-1)[-1] = number
+    path = saved(tmp_path / "w.pth", "zip", dict(tensors))
+    with pytest.raises(InputError, match=rf"w\.pth: {name} holds NaN or infinity"):
+        load_checked(fresh_segmenter(SMALL, 0), path)
+    entry = {"architecture": "dilated_vgg16", "options": {"width": 4, "fc_width": 16}}
+    entry |= {"source": "frankfurt", "backbone_weights": "w.pth"}
+    plan = open_plan(write_catalog(tmp_path, segmenters={"vgg": entry}))
+    with pytest.raises(InputError, match="holds NaN or infinity"):
+        starting_segmenter(plan, "vgg", seed=0)
+
+
+def test_foreign_names_are_explained_and_renamed(write_catalog, tmp_path):
+    trained = build_segmenter("compact", {"width": 8}, seed=5).state_dict()
+    ours = sorted({name.partition(".")[0] for name in trained})
+    foreign = {f"module.their_{name}": tensor for name, tensor in trained.items()}
+    foreign["aux.weight"] = torch.zeros(3)
+    saved(tmp_path / "theirs.ckpt", "zip", {"state_dict": foreign})
+    entry = {**SMALL, "source": "frankfurt", "weights": "theirs.ckpt"}
+    plan = open_plan(write_catalog(tmp_path, segmenters={"mine": entry}))
+    with pytest.raises(InputError, match=r"names of another program.*`rename: \{theirs: ours\}`"):
+        starting_segmenter(plan, "mine", seed=0)
+    entry["rename"] = {**{f"their_{part}": part for part in ours}, "aux.": None}
+    plan = open_plan(write_catalog(tmp_path, segmenters={"mine": entry}))
+    starting = starting_segmenter(plan, "mine", seed=0)
+    for name, tensor in trained.items():
+        assert torch.equal(tensor, starting.segmenter.state_dict()[name])
+    assert any("`module.`" in remark for remark in starting.remarks)
+    entry["rename"] = {**entry["rename"], "nothing.": "x."}
+    plan = open_plan(write_catalog(tmp_path, segmenters={"mine": entry}))
+    with pytest.raises(InputError, match=r"no name in it begins with 'nothing\.' of `rename`"):
+        starting_segmenter(plan, "mine", seed=0)
+    entry["rename"] = {f"their_{ours[0]}": ours[1], f"their_{ours[1]}": ours[1]}
+    # Only where two tensors would become one: names alike behind the renamed beginning.
+    tensors = {f"their_{ours[0]}.weight": torch.zeros(1), f"their_{ours[1]}.weight": torch.ones(1)}
+    with pytest.raises(InputError, match="gives two tensors the name"):
+        read_weight_file(saved(tmp_path / "two.pth", "zip", tensors), entry["rename"])
