@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from crosscity.segmenters import Segmenter, load_weights
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.checkpoints import CHECKPOINT, Measured, Place, run_resumably
+from tasks.training.child_errors import errors_kept, kept_error
 from tasks.training.labelled import StoredLabelled, StoredUnlabelled
 from tasks.training.segmenters import (
     fresh_segmenter,
@@ -127,19 +129,22 @@ def carry_out(job: Job) -> Trained:
         history, summary = _run(training, job)
         return Trained(model, training.segmenter, history, summary)
     check_device(compute.device)
-    try:
-        history, summary = on_all_devices(
-            _in_a_process,
-            job,
-            device=compute.device,
-            devices=compute.devices,
-            precision=compute.precision,
-        )
-    except ProcessRaisedException as error:
-        told = re.findall(r"InputError: (.+)", str(error))
-        if told:
-            raise InputError(told[-1]) from None
-        raise
+    # The exchange between processes carries errors as text; the errors themselves go through here.
+    with tempfile.TemporaryDirectory(prefix="crosscity-training-") as folder:
+        try:
+            history, summary = on_all_devices(
+                _in_a_process,
+                job,
+                Path(folder),
+                device=compute.device,
+                devices=compute.devices,
+                precision=compute.precision,
+            )
+        except ProcessRaisedException:
+            error = kept_error(Path(folder))
+            if error is not None:
+                raise error from None
+            raise
     model, segmenter = _start(job)
     _load_checkpoint(segmenter, plan.open_store(), job.place)
     return Trained(model, segmenter, history, summary)
@@ -168,9 +173,12 @@ def where(plan: Plan) -> dict[str, Any]:
     return parameters
 
 
-def _in_a_process(engine: Engine, job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    training, _ = _opened(engine, job)
-    return _run(training, job)
+def _in_a_process(
+    engine: Engine, job: Job, folder: Path
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    with errors_kept(folder):
+        training, _ = _opened(engine, job)
+        return _run(training, job)
 
 
 def _run(training: Training, job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
