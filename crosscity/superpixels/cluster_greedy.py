@@ -21,19 +21,20 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from crosscity.superpixels.buckets import Row, bucket_of, replace_best
 from crosscity.superpixels.scores import (
     Distances,
     Floats,
+    Heap,
     Ints,
     empty_heap,
     entropy,
     find,
     heapify,
-    sift_down,
     size_log,
     tie_break,
 )
-from crosscity.superpixels.window_greedy import Picture, Row, Steps
+from crosscity.superpixels.window_greedy import Picture, Steps
 
 BUCKETS: Final = 1 << 13
 """Buckets in the row; fine enough for small heaps, coarse enough that their heads stay cached."""
@@ -162,12 +163,6 @@ def _entropy(
 
 
 @njit(cache=True, nogil=True)
-def _place(row: Row, score: float) -> int:
-    """The bucket of a score; the last one is for all that is below the row."""
-    return int(min(max((row.top - score) * row.per_score, 0.0), float(BUCKETS)))
-
-
-@njit(cache=True, nogil=True)
 def _compare(picture: Picture, clusters: Clusters, at: int) -> None:
     """Finds the best edge of a pair after its entropy part may have changed."""
     _, distances, _, loops, _, (weights, weight_logs, _, _), _ = picture
@@ -273,11 +268,11 @@ def _collect(picture: Picture, clusters: Clusters, ids: Ints) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _deal(picture: Picture, clusters: Clusters, count: int, row: Row) -> None:
+def _fill_buckets(picture: Picture, clusters: Clusters, count: int, row: Row) -> None:
     """Puts pairs into their buckets."""
     heads, pairs = clusters.heads, clusters.pairs
     for at in range(count):
-        bucket = _place(row, _score(picture, clusters, at))
+        bucket = bucket_of(row, _score(picture, clusters, at), BUCKETS)
         pairs[at].next = heads[bucket]
         heads[bucket] = at
 
@@ -300,7 +295,7 @@ def _next_row(picture: Picture, clusters: Clusters, row: Row) -> Row:
     while at >= 0:
         following = int(pairs[at].next)
         if pairs[at].root != pairs[at].other_root:
-            bucket = _place(row, _score(picture, clusters, at))
+            bucket = bucket_of(row, _score(picture, clusters, at), BUCKETS)
             pairs[at].next = heads[bucket]
             heads[bucket] = at
         at = following
@@ -308,19 +303,10 @@ def _next_row(picture: Picture, clusters: Clusters, row: Row) -> Row:
 
 
 @njit(cache=True, nogil=True)
-def _open_bucket(
-    picture: Picture,
-    clusters: Clusters,
-    parents: Ints,
-    pairs: npt.NDArray[np.void],
-    heads: Ints,
-    keys: Floats,
-    ties: npt.NDArray[np.int64],
-    members: Ints,
-    row: Row,
-    bucket: int,
-) -> int:
+def _open_bucket(picture: Picture, clusters: Clusters, heap: Heap, row: Row, bucket: int) -> int:
     """Scores a bucket's pairs anew: those that still belong to it become the heap."""
+    parents, pairs, heads = clusters.parents, clusters.pairs, clusters.heads
+    keys, ties, members = heap
     at = int(heads[bucket])
     heads[bucket] = -1
     count = 0
@@ -328,7 +314,7 @@ def _open_bucket(
         following = int(pairs[at].next)
         if _is_open(parents, pairs, at):
             score = _score(picture, clusters, at)
-            target = _place(row, score)
+            target = bucket_of(row, score, BUCKETS)
             if target > bucket:
                 pairs[at].next = heads[target]
                 heads[target] = at
@@ -365,22 +351,19 @@ def _join(picture: Picture, clusters: Clusters, at: int, score: float, steps: St
 
 
 @njit(cache=True, nogil=True)
-def _take_in_order(
+def _empty_heap(
     picture: Picture,
     clusters: Clusters,
-    steps: Steps,
-    parents: Ints,
-    pairs: npt.NDArray[np.void],
-    heads: Ints,
-    keys: Floats,
-    ties: npt.NDArray[np.int64],
-    members: Ints,
+    heap: Heap,
     row: Row,
     bucket: int,
     count: int,
     n_joins: int,
+    steps: Steps,
 ) -> None:
     """Joins along the heap's pairs in order, but for those that have fallen out of the bucket."""
+    parents, pairs, heads = clusters.parents, clusters.pairs, clusters.heads
+    keys, ties, members = heap
     state = steps.state
     while count > 0 and state[0] < n_joins:
         at = int(members[0])
@@ -388,7 +371,7 @@ def _take_in_order(
         if _is_open(parents, pairs, at):
             score = _score(picture, clusters, at)
             tie = tie_break(pairs[at].edge)
-            target = _place(row, score)
+            target = bucket_of(row, score, BUCKETS)
             if score >= keys[0] and tie == ties[0]:
                 _join(picture, clusters, at, score, steps)
             elif target > bucket:
@@ -398,11 +381,7 @@ def _take_in_order(
                 # It comes again, after all that have the old score.
                 keys[0], ties[0] = min(score, keys[0]), tie
                 is_left = True
-        if not is_left:
-            count -= 1
-            keys[0], ties[0], members[0] = keys[count], ties[count], members[count]
-        if count > 1:
-            sift_down(keys, ties, members, count, 0)
+        count = replace_best(keys, ties, members, count, is_left)
 
 
 @njit(cache=True, nogil=True)
@@ -428,32 +407,16 @@ def join_clusters(
         steps: Where joins are noted.
     """
     row = Row(best, BUCKETS / span)
-    _deal(picture, clusters, _collect(picture, clusters, ids), row)
-    keys, ties, members = empty_heap(clusters.pairs.size)
-    heads, pairs, parents = clusters.heads, clusters.pairs, clusters.parents
+    _fill_buckets(picture, clusters, _collect(picture, clusters, ids), row)
+    heap = empty_heap(clusters.pairs.size)
+    heads = clusters.heads
     bucket = 0
     while steps.state[0] < n_joins:
         while bucket < BUCKETS and heads[bucket] < 0:
             bucket += 1
         if bucket < BUCKETS:
-            count = _open_bucket(
-                picture, clusters, parents, pairs, heads, keys, ties, members, row, bucket
-            )
-            _take_in_order(
-                picture,
-                clusters,
-                steps,
-                parents,
-                pairs,
-                heads,
-                keys,
-                ties,
-                members,
-                row,
-                bucket,
-                count,
-                n_joins,
-            )
+            count = _open_bucket(picture, clusters, heap, row, bucket)
+            _empty_heap(picture, clusters, heap, row, bucket, count, n_joins, steps)
         elif heads[BUCKETS] >= 0:
             row = _next_row(picture, clusters, row)
             bucket = 0

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from crosscity.superpixels.buckets import Row, bucket_of, replace_best
 from crosscity.superpixels.scores import (
     Distances,
     Floats,
@@ -34,7 +35,6 @@ from crosscity.superpixels.scores import (
     find,
     heapify,
     in_steps,
-    sift_down,
     size_log,
     tie_break,
     x_log_x,
@@ -119,13 +119,6 @@ class Window(NamedTuple):
     heap: Heap
 
 
-class Row(NamedTuple):
-    """The scores that the buckets stand for: the best one, and buckets a unit."""
-
-    top: float
-    per_score: float
-
-
 @njit(cache=True, nogil=True)
 def _empty_window(distances: Distances) -> Window:
     n_pixels = SIDE * SIDE
@@ -205,8 +198,9 @@ def _number(frame: npt.NDArray[np.int64], width: int, directions: int, edge: int
     return int((y * width + x) * directions + (edge & 3))
 
 
-# Below, arrays are taken out of their tuples before loops begin, and passed one by one: each time
-# that one is taken out costs two atomic operations on its reference count.
+# Below, arrays are taken out of their tuples before loops begin, and what is called for each edge
+# gets them one by one: each time that one is taken out costs two atomic operations on its
+# reference count.
 
 
 @njit(cache=True, nogil=True)
@@ -232,7 +226,7 @@ def _score(
 
 
 @njit(cache=True, nogil=True)
-def _bound(
+def _score_bound(
     weights: Floats,
     weight_logs: Floats,
     chords: npt.NDArray[np.float32],
@@ -250,13 +244,7 @@ def _bound(
 
 
 @njit(cache=True, nogil=True)
-def _place(row: Row, score: float) -> int:
-    """The bucket of a score."""
-    return int(min(max((row.top - score) * row.per_score, 0.0), float(BUCKETS)))
-
-
-@njit(cache=True, nogil=True)
-def _deal(picture: Picture, window: Window, row: Row) -> None:
+def _fill_buckets(picture: Picture, window: Window, row: Row) -> None:
     """Puts the open edges into their first buckets."""
     _, _, absent, _, _, tables, rate = picture
     weights, weight_logs, size_logs, chords = tables
@@ -280,34 +268,19 @@ def _deal(picture: Picture, window: Window, row: Row) -> None:
                 if root == other_root or (size >= FROZEN and other_size >= FROZEN):
                     continue
                 lost = size_log(size_logs, size & (FROZEN - 1), other_size & (FROZEN - 1))
-                bound = _bound(weights, weight_logs, chords, distances, loops, edge)
-                bucket = _place(row, bound - rate * lost)
+                bound = _score_bound(weights, weight_logs, chords, distances, loops, edge)
+                bucket = bucket_of(row, bound - rate * lost, BUCKETS)
                 if bucket < BUCKETS:
                     links[edge] = heads[bucket]
                     heads[bucket] = edge
 
 
 @njit(cache=True, nogil=True)
-def _open_bucket(
-    weights: Floats,
-    weight_logs: Floats,
-    size_logs: Floats,
-    rate: float,
-    shape: tuple[int, int],
-    frame: npt.NDArray[np.int64],
-    distances: Distances,
-    loops: Floats,
-    parents: Ints,
-    heads: npt.NDArray[np.uint16],
-    links: npt.NDArray[np.uint16],
-    keys: Floats,
-    ties: npt.NDArray[np.int64],
-    edges: Ints,
-    row: Row,
-    bucket: int,
-) -> int:
+def _open_bucket(picture: Picture, window: Window, row: Row, bucket: int) -> int:
     """Scores a bucket's edges anew; those that still belong to it become the heap."""
-    width, directions = shape
+    weights, weight_logs, size_logs, _ = picture.tables
+    rate, width, directions = picture.rate, picture.shape[1], picture.distances.shape[1]
+    frame, distances, loops, parents, heads, links, (keys, ties, edges) = window
     edge = _signed(heads[bucket])
     heads[bucket] = NONE
     count = 0
@@ -320,7 +293,7 @@ def _open_bucket(
             score = _score(
                 weights, weight_logs, size_logs, rate, distances, loops, edge, size, other_size
             )
-            target = _place(row, score)
+            target = bucket_of(row, score, BUCKETS)
             if target <= bucket:
                 keys[count] = score
                 ties[count] = tie_break(_number(frame, width, directions, edge))
@@ -344,14 +317,14 @@ def _join(parents: Ints, root: int, other_root: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _take_weight(loops: Floats, pixel: int, weight: float) -> None:
+def _reduce_loop(loops: Floats, pixel: int, weight: float) -> None:
     """Takes the weight of a chosen edge off a pixel's loop."""
     loops[pixel, 0] -= weight
     loops[pixel, 1] = x_log_x(loops[pixel, 0])
 
 
 @njit(cache=True, nogil=True)
-def _record(chosen: Ints, scores: Floats, state: Floats, edge: int, score: float) -> None:
+def _record_join(chosen: Ints, scores: Floats, state: Floats, edge: int, score: float) -> None:
     """Notes a join."""
     step = int(state[0])
     state[0] += 1.0
@@ -362,30 +335,14 @@ def _record(chosen: Ints, scores: Floats, state: Floats, edge: int, score: float
 
 
 @njit(cache=True, nogil=True)
-def _take_in_order(
-    weights: Floats,
-    weight_logs: Floats,
-    size_logs: Floats,
-    rate: float,
-    shape: tuple[int, int],
-    frame: npt.NDArray[np.int64],
-    distances: Distances,
-    loops: Floats,
-    parents: Ints,
-    heads: npt.NDArray[np.uint16],
-    links: npt.NDArray[np.uint16],
-    keys: Floats,
-    ties: npt.NDArray[np.int64],
-    edges: Ints,
-    row: Row,
-    bucket: int,
-    count: int,
-    chosen: Ints,
-    scores: Floats,
-    state: Floats,
+def _empty_heap(
+    picture: Picture, window: Window, row: Row, bucket: int, count: int, steps: Steps
 ) -> None:
-    """Takes the heap's edges in order: joins, freezes, or moves what has fallen."""
-    width, directions = shape
+    """Goes through the heap's edges in order: joins, freezes, or moves what has fallen."""
+    weights, weight_logs, size_logs, _ = picture.tables
+    rate, width, directions = picture.rate, picture.shape[1], picture.distances.shape[1]
+    frame, distances, loops, parents, heads, links, (keys, ties, edges) = window
+    chosen, scores, state = steps
     is_fresh = True
     while count > 0:
         edge, score = int(edges[0]), float(keys[0])
@@ -399,7 +356,7 @@ def _take_in_order(
                     weights, weight_logs, size_logs, rate, distances, loops, edge, size, other_size
                 )
             if score < keys[0]:
-                target = _place(row, score)
+                target = bucket_of(row, score, BUCKETS)
             elif parents[root] <= -FROZEN:
                 parents[other_root] -= FROZEN
             elif parents[other_root] <= -FROZEN:
@@ -407,74 +364,27 @@ def _take_in_order(
             else:
                 _join(parents, root, other_root)
                 weight = weights[(edge & 3) >> 1, distances[edge]]
-                _take_weight(loops, edge >> 2, weight)
-                _take_weight(loops, _other(edge), weight)
+                _reduce_loop(loops, edge >> 2, weight)
+                _reduce_loop(loops, _other(edge), weight)
                 number = _number(frame, width, directions, edge)
-                _record(chosen, scores, state, number, score)
+                _record_join(chosen, scores, state, number, score)
                 is_fresh = False
         if target <= bucket:
             keys[0] = score
-        else:
-            if target < BUCKETS:
-                links[edge] = heads[target]
-                heads[target] = edge
-            count -= 1
-            keys[0], ties[0], edges[0] = keys[count], ties[count], edges[count]
-        if count > 1:
-            sift_down(keys, ties, edges, count, 0)
+        elif target < BUCKETS:
+            links[edge] = heads[target]
+            heads[target] = edge
+        count = replace_best(keys, ties, edges, count, target <= bucket)
 
 
 @njit(cache=True, nogil=True)
 def _empty_buckets(picture: Picture, window: Window, row: Row, steps: Steps) -> None:
     """Opens one bucket after the other."""
-    weights, weight_logs, size_logs, _ = picture.tables
-    rate, shape = picture.rate, (picture.shape[1], picture.distances.shape[1])
-    frame, distances, loops, parents, heads, links, heap = window
-    keys, ties, edges = heap
-    chosen, scores, state = steps
+    heads = window.heads
     for bucket in range(BUCKETS):
-        if heads[bucket] == NONE:
-            continue
-        count = _open_bucket(
-            weights,
-            weight_logs,
-            size_logs,
-            rate,
-            shape,
-            frame,
-            distances,
-            loops,
-            parents,
-            heads,
-            links,
-            keys,
-            ties,
-            edges,
-            row,
-            bucket,
-        )
-        _take_in_order(
-            weights,
-            weight_logs,
-            size_logs,
-            rate,
-            shape,
-            frame,
-            distances,
-            loops,
-            parents,
-            heads,
-            links,
-            keys,
-            ties,
-            edges,
-            row,
-            bucket,
-            count,
-            chosen,
-            scores,
-            state,
-        )
+        if heads[bucket] != NONE:
+            count = _open_bucket(picture, window, row, bucket)
+            _empty_heap(picture, window, row, bucket, count, steps)
 
 
 @njit(cache=True, nogil=True)
@@ -517,7 +427,7 @@ def join_in_windows(picture: Picture, side: int, floor: float, best: float, step
                 window.frame[2] = min(y + side, height) - max(y, 0)
                 window.frame[3] = min(x + side, width) - max(x, 0)
                 _load(picture, window)
-                _deal(picture, window, row)
+                _fill_buckets(picture, window, row)
                 _empty_buckets(picture, window, row, steps)
                 _store(picture, window)
         if height <= side and width <= side:
