@@ -1,0 +1,319 @@
+"""Adapting a segmenter to images alone: no source image, no label.
+
+A slow teacher predicts the target's images; the student learns these labels under other lights,
+crops and mixtures; the teacher follows the student. What is delivered is the teacher (or the mean
+of start and end), which has seen many students, and not the last student.
+
+    labels      y = argmax p, p = softmax of the teacher on the image as it is
+    weights     w = max p where it is among the surest of its class (`ClassThresholds`), else 0
+    loss        Σ w · CE(student(augmented image), y) / Σ w
+    teacher     θ' ← m θ' + (1 - m) θ
+    statistics  of batch norm: mixed with the target's from the start (`batch_norm_mixture`), and
+                kept
+
+Mean teacher: Tarvainen & Valpola (NeurIPS 2017). Mixing of classes: Olsson et al., *ClassMix*
+(WACV 2021), here between two target images. Not in the paper, which has the source.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import AdamW, Optimizer
+
+from crosscity.adaptation.augmentation import Augmentation
+from crosscity.adaptation.batch_norm_mixture import (
+    measure_statistics,
+    mix_statistics,
+    set_statistics,
+    statistics_of,
+)
+from crosscity.adaptation.batches import ReadingAhead, TargetBatches
+from crosscity.adaptation.class_thresholds import ClassThresholds
+from crosscity.adaptation.engine import Engine
+from crosscity.adaptation.image_sets import TargetImages
+from crosscity.adaptation.photometric import photometric_jitter
+from crosscity.adaptation.sampling import AUGMENTATION_STREAM, TARGET_STREAM
+from crosscity.adaptation.schedule import learning_rate_factor
+from crosscity.adaptation.settings import Schedule
+from crosscity.adaptation.training import (
+    Row,
+    Training,
+    batch_norms,
+    freeze_batch_norm,
+    set_learning_rate,
+)
+from crosscity.segmenters import Segmenter, image_tensor
+
+Deliver = Literal["teacher", "averaged", "student"]
+MIXED_CLASSES: Final = (
+    *("pole", "traffic light", "traffic sign", "fence", "person", "rider"),
+    *("car", "truck", "bus", "train", "motorcycle", "bicycle"),
+)
+"""Thin and moving classes: what hard labels lose first, and what may stand anywhere on a street."""
+_STATISTICS_BATCH: Final = 4
+
+
+@dataclass(frozen=True)
+class SourceFreeSettings:
+    """How a segmenter is adapted to images alone.
+
+    Attributes:
+        steps: Updates of the student.
+        batch_size: Target images that go through the network at once.
+        accumulation: Batches whose gradients are added up before an update.
+        learning_rate: AdamW's, at its highest.
+        schedule: Of the learning rate.
+        weight_decay: AdamW's.
+        teacher_momentum: m.
+        statistics: Share of the target in the batch-norm statistics; 0 leaves the network's own.
+        statistics_images: Images that the target's statistics are measured on.
+        kept: Share of each class's predicted pixels that is learned from; 1 keeps all.
+        jitter: Strength of `photometric_jitter`.
+        smallest_crop: Side of the smallest window, as a fraction of the image's.
+        flip: Mirror every other image.
+        mix: Whether thin and moving things of one image are put into another.
+        anchor: Weight of the squared distance to the first weights; 0: none.
+        deliver: "teacher", "averaged" (the mean of first weights and teacher), or "student".
+    """
+
+    steps: int = 300
+    batch_size: int = 4
+    accumulation: int = 1
+    learning_rate: float = 1e-4
+    schedule: Schedule = "constant"
+    weight_decay: float = 1e-4
+    teacher_momentum: float = 0.995
+    statistics: float = 0.3
+    statistics_images: int = 64
+    kept: float = 0.6
+    jitter: float = 0.6
+    smallest_crop: float = 0.6
+    flip: bool = True
+    mix: bool = True
+    anchor: float = 0.0
+    deliver: Deliver = "teacher"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulation", "learning_rate", "statistics_images"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be greater than 0, not {getattr(self, name)}")
+        for name in ("weight_decay", "jitter", "anchor"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        for name in ("statistics", "jitter"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
+        if not 0 <= self.teacher_momentum < 1:
+            raise ValueError(f"teacher_momentum must be in [0, 1), not {self.teacher_momentum}")
+        for name in ("kept", "smallest_crop"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in (0, 1], not {getattr(self, name)}")
+        if self.deliver not in get_args(Deliver):
+            known = ", ".join(get_args(Deliver))
+            raise ValueError(f"deliver must be one of {known}, not {self.deliver!r}")
+        if self.schedule not in get_args(Schedule):
+            known = ", ".join(get_args(Schedule))
+            raise ValueError(f"schedule must be one of {known}, not {self.schedule!r}")
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What the student is shown: N×3×H×W images, (N, H, W) labels and weights."""
+
+    images: Tensor
+    labels: Tensor
+    weights: Tensor
+
+
+class SourceFree(Training):
+    """Self-training on the target's images from given weights.
+
+    Args:
+        segmenter: Has learned its classes elsewhere; is adapted in place.
+        target: Images of the city; their priors are not read.
+        settings: Of the recipe.
+        seed: Fixes order, augmentation and dropout.
+        engine: See `Training`.
+        readers: Threads that read images ahead; 0 reads them in between.
+
+    Raises:
+        ValueError: An empty set.
+    """
+
+    kind: ClassVar[str] = "source_free"
+    settings: SourceFreeSettings  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        target: TargetImages,
+        settings: SourceFreeSettings,
+        seed: int,
+        *,
+        engine: Engine | None = None,
+        readers: int = 0,
+    ) -> None:
+        if not len(target):
+            raise ValueError("the target set is empty: harvest images of the city first")
+        super().__init__(segmenter, settings, seed, engine)  # type: ignore[arg-type]
+        self.settings = settings
+        self._target = TargetBatches(
+            target,
+            seed=seed,
+            flip=settings.flip,
+            device=self.device,
+            threads=readers,
+            stride=self.engine.ranks,
+        )
+        self._crop = Augmentation(flip=False, smallest_crop=settings.smallest_crop)
+        if settings.statistics and batch_norms(segmenter):
+            self._mix_in(target)
+        self._teacher = _fixed_copy(segmenter)
+        self._start = _fixed_copy(segmenter)
+        names = segmenter.class_names
+        mixed = [names.index(name) for name in MIXED_CLASSES if name in names]
+        self._mixed = torch.tensor(mixed, device=self.device)
+        self._thresholds = ClassThresholds(
+            segmenter.n_classes, kept=settings.kept, device=self.device
+        )
+        self._optimiser = AdamW(
+            segmenter.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+
+    def _mix_in(self, target: TargetImages) -> None:
+        """Mixes the target's batch-norm statistics into the network's."""
+        most = min(self.settings.statistics_images, len(target))
+        chosen = np.unique(np.linspace(0, len(target) - 1, most).round().astype(int)).tolist()
+
+        def batches() -> Iterator[Tensor]:
+            for first in range(0, len(chosen), _STATISTICS_BATCH):
+                some = chosen[first : first + _STATISTICS_BATCH]
+                yield image_tensor(target.images(some), self.device)
+
+        theirs = measure_statistics(self.segmenter, batches())
+        mixture = mix_statistics(statistics_of(self.segmenter), theirs, self.settings.statistics)
+        set_statistics(self.segmenter, mixture)
+
+    def _readings(self) -> Sequence[ReadingAhead]:
+        return (self._target.reading,)
+
+    def _modules(self) -> dict[str, nn.Module]:
+        modules: dict[str, nn.Module] = {"segmenter": self.segmenter, "teacher": self._teacher}
+        if self._needs_start:
+            modules["start"] = self._start
+        return modules
+
+    @property
+    def _needs_start(self) -> bool:
+        return self.settings.deliver == "averaged" or self.settings.anchor > 0
+
+    def _optimisers(self) -> dict[str, Optimizer]:
+        return {"segmenter": self._optimiser}
+
+    def _notes(self) -> dict[str, Any]:
+        values = self._thresholds.values.tolist()
+        return {"thresholds": [None if value != value else value for value in values]}  # noqa: PLR0124
+
+    def _restore_notes(self, notes: Mapping[str, Any]) -> None:
+        values = [float("nan") if each is None else each for each in notes["thresholds"]]
+        self._thresholds.values = torch.tensor(values, device=self.device)
+
+    def _update(self) -> Row:
+        rate = self.settings.learning_rate * learning_rate_factor(
+            self.step, self.total_steps, schedule=self.settings.schedule, warm_up=0.0
+        )
+        set_learning_rate(self._optimiser, rate)
+        self.segmenter.train()
+        freeze_batch_norm(self.segmenter)
+        row: Row = {"self_training_loss": None, "kept_share": None, "learning_rate": rate}
+        self._zero(self._optimiser)
+        for number in self._numbers():
+            lesson = self._lesson(number)
+            with self.engine.autocast():
+                logits = self.segmenter(lesson.images)
+            loss = _weighted_loss(logits.float(), lesson)
+            self._record("self_training_loss", loss)
+            self._record("kept_share", (lesson.weights > 0).float().mean())
+            if self.settings.anchor:
+                loss = loss + self.settings.anchor * self._distance()
+            self.engine.backward(loss / self.settings.accumulation)
+        self._settle(row)
+        self._move(self._optimiser, self.segmenter)
+        if not self._trial:
+            _follow(self._teacher, self.segmenter, self.settings.teacher_momentum)
+            if self.step + 1 == self.total_steps:
+                self._hand_over()
+        return {**row, "warning": ""}
+
+    def _lesson(self, number: int) -> _Lesson:
+        """Labels of the teacher, mixed, cropped and in another light."""
+        images, _ = self._target.batch(number, self.settings.batch_size)
+        with torch.no_grad(), self.engine.autocast():
+            probabilities = functional.softmax(self._teacher(images).float(), dim=1)
+        sureness, labels = probabilities.max(1)
+        kept = self._thresholds.keep(labels, sureness)
+        lesson = _Lesson(images, labels, sureness * kept)
+        if self.settings.mix and len(images) > 1 and len(self._mixed):
+            lesson = _mixed(lesson, self._mixed)
+        key = [self.seed, AUGMENTATION_STREAM, TARGET_STREAM, number, 1]
+        cut, labels = self._crop(lesson.images, lesson.labels, np.random.default_rng(key))
+        _, weights = self._crop(lesson.images, lesson.weights, np.random.default_rng(key))
+        random = np.random.default_rng([*key, 2])
+        return _Lesson(photometric_jitter(cut, random, self.settings.jitter), labels, weights)
+
+    def _distance(self) -> Tensor:
+        """Squared distance of the weights to the first ones."""
+        pairs = zip(self.segmenter.parameters(), self._start.parameters(), strict=True)
+        return torch.stack([((mine - first) ** 2).sum() for mine, first in pairs]).sum()
+
+    @torch.no_grad()
+    def _hand_over(self) -> None:
+        """Makes the segmenter what is delivered."""
+        if self.settings.deliver == "student":
+            return
+        self.segmenter.load_state_dict(self._teacher.state_dict())
+        if self.settings.deliver == "averaged":
+            for mine, first in zip(
+                self.segmenter.parameters(), self._start.parameters(), strict=True
+            ):
+                mine.lerp_(first, 0.5)
+
+
+def _weighted_loss(logits: Tensor, lesson: _Lesson) -> Tensor:
+    """Σ w CE / Σ w; 0 where nothing is kept."""
+    losses = functional.cross_entropy(logits, lesson.labels, reduction="none")
+    return (losses * lesson.weights).sum() / lesson.weights.sum().clamp_min(1e-6)
+
+
+def _mixed(lesson: _Lesson, classes: Tensor) -> _Lesson:
+    """Puts the kept pixels of these classes of each image into the next one."""
+    partner = _Lesson(*(part.roll(1, 0) for part in (lesson.images, lesson.labels, lesson.weights)))
+    moved = torch.isin(partner.labels, classes) & (partner.weights > 0)
+    return _Lesson(
+        torch.where(moved[:, None], partner.images, lesson.images),
+        torch.where(moved, partner.labels, lesson.labels),
+        torch.where(moved, partner.weights, lesson.weights),
+    )
+
+
+def _fixed_copy(segmenter: Segmenter) -> Segmenter:
+    copied = copy.deepcopy(segmenter).eval()
+    copied.requires_grad_(False)
+    return copied
+
+
+@torch.no_grad()
+def _follow(teacher: Segmenter, student: Segmenter, momentum: float) -> None:
+    for mine, its in zip(teacher.parameters(), student.parameters(), strict=True):
+        mine.lerp_(its, 1 - momentum)
+
+
+__all__ = ["MIXED_CLASSES", "SourceFree", "SourceFreeSettings"]
