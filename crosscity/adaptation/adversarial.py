@@ -141,12 +141,13 @@ class Adaptation(Training):
         weights = class_weights(counted, settings.class_balance)
         self._class_weights = None if weights is None else weights.to(self.device)
         self._static_classes = static_class_indices(segmenter.class_names)
-        self._source_shift = self._separate_means(target) if settings.domain_means else None
+        self._source_shift = self._separate_means(source, target) if settings.domain_means else None
         self._make_discriminators()
         self._teacher = self._copied() if self._needs_teacher else None
         self._ratios = self._class_ratios(counted, target) if self._weighs_shift else None
         self._optimiser = _adam(segmenter, settings.learning_rate, settings)
         self._watch = CollapseWatch()
+        self._drops = _drops_features(segmenter)
         if settings.arm == "bn":
             _forget_statistics(segmenter)
 
@@ -225,14 +226,17 @@ class Adaptation(Training):
             phi = refine_by_prior(phi, static, self._static_classes)
         return phi
 
-    def _separate_means(self, target: TargetImages) -> Tensor:
-        """Gives the segmenter the target's mean; returns what then centres source images."""
-        counted = _spread_indices(len(target), _IMAGES_OF_A_MEAN)
-        means = [target.images([i])[0].reshape(-1, 3).mean(0) / 255 for i in counted]
-        mean = torch.tensor(np.mean(means, axis=0), dtype=torch.float32, device=self.device)
-        source_mean = self.segmenter.input_mean.clone()
-        self.segmenter.input_mean.copy_(mean.reshape(1, 3, 1, 1))
-        return self.segmenter.input_mean - source_mean
+    def _separate_means(self, source: LabelledImages, target: TargetImages) -> Tensor:
+        """Moves the input mean by what the two sets' means differ; returns that shift.
+
+        The network's own constant need not be its source's mean (it is ImageNet's, or a half), so
+        the difference is measured on both sets. Source images are shifted with it, and so are
+        normalised as they always were.
+        """
+        shift = torch.tensor(_mean_colour(target) - _mean_colour(source), dtype=torch.float32)
+        shift = shift.to(self.device).reshape(1, 3, 1, 1)
+        self.segmenter.input_mean.add_(shift)
+        return shift
 
     def _modules(self) -> dict[str, nn.Module]:
         modules: dict[str, nn.Module] = {"segmenter": self.segmenter}
@@ -337,8 +341,11 @@ class Adaptation(Training):
         if self._teacher is not None:
             logits = self._teacher.classify(self._teacher.features(batch.target))
         else:
+            features = target_features.detach()
             with evaluating(self.segmenter):  # no dropout in what counts as a label
-                logits = self.segmenter.classify(target_features.detach())
+                if self._drops:
+                    features = self.segmenter.features(batch.target)
+                logits = self.segmenter.classify(features)
         phi = functional.softmax(self.segmenter.upsample(logits, (height, width)).float(), dim=1)
         if self.settings.arm in ARMS_WITH_PRIOR:
             phi = refine_by_prior(phi, batch.prior, self._static_classes)
@@ -504,7 +511,8 @@ class Adaptation(Training):
                     target, size=batch.source.shape[-2:], mode="bilinear", align_corners=False
                 )
             with self.engine.autocast():
-                self.segmenter.features(torch.cat([batch.source, target]))
+                features = self.segmenter.features(torch.cat([batch.source, target]))
+                self.segmenter.classify(features)  # a head may have batch norm too
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
             layer.eval()
@@ -544,6 +552,21 @@ def _adam(module: nn.Module, learning_rate: float, settings: AdaptationSettings)
 def _forget_statistics(segmenter: Segmenter) -> None:
     for layer in batch_norms(segmenter):
         layer.reset_running_stats()
+
+
+def _drops_features(segmenter: Segmenter) -> bool:
+    """Whether something in the network drops values while it trains (dropout, drop path, …).
+
+    Then its features of a training step are not what it predicts with.
+    """
+    return any("drop" in type(module).__name__.lower() for module in segmenter.modules())
+
+
+def _mean_colour(images: LabelledImages | TargetImages) -> npt.NDArray[np.float64]:
+    """Mean RGB of a set in [0, 1], on up to `_IMAGES_OF_A_MEAN` images spread over it."""
+    counted = _spread_indices(len(images), _IMAGES_OF_A_MEAN)
+    means = [images.images([index])[0].reshape(-1, 3).mean(0) / 255 for index in counted]
+    return np.asarray(np.mean(means, axis=0), dtype=np.float64)
 
 
 def _size(features: Tensor) -> tuple[int, int]:
