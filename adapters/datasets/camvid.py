@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError
-from adapters.datasets.files import FileDataset, Files, only_images, paired
-from adapters.datasets.files import sample_id as plain_id
+from adapters.datasets.files import FileDataset, Files, by_name, paired
 from adapters.datasets.label_maps import ColourMap, LabelMap, train_id
 from adapters.images import MAX_BYTES, decode_image
 
@@ -84,11 +83,12 @@ _LAST_TRAINING_FRAME_OF_DUSK: Final = 8520
 class CamVidDataset(FileDataset):
     """701 labelled frames of four drives in Cambridge; `0001TP` is at dusk, the others by day.
 
-    Two layouts are known by their folders:
+    Three layouts are known by their folders:
 
     - 11 classes: ``{train,val,test}/<frame>.*`` with ``{train,val,test}annot/<frame>.png``.
     - the original: ``701_StillsRaw_full/<frame>.png`` with ``LabeledApproved_full/<frame>_L.png``
       in 32 colours. It has no splits; they are SegNet's, by sequence and frame number.
+    - Kaggle's: ``{train,val,test}/<frame>.png`` with ``{…}_labels/<frame>_L.png`` in 32 colours.
     """
 
     name = "camvid"
@@ -103,16 +103,19 @@ class CamVidDataset(FileDataset):
         """Lists the frames.
 
         Args:
-            root: The folder that holds either layout.
+            root: The folder that holds one of the layouts.
             sequences: Take only frames of these drives (0001TP, 0006R0, 0016E5, Seq05VD).
             max_bytes: Largest file that is read.
 
         Raises:
-            DatasetError: The folder holds neither layout, or no frame of a sequence.
+            DatasetError: The folder holds none of them, or no frame of a sequence.
         """
         super().__init__(root, max_bytes=max_bytes)
-        self._colours = (self._root / "LabeledApproved_full").is_dir()
-        splits = self._original() if self._colours else self._eleven()
+        original = (self._root / "LabeledApproved_full").is_dir()
+        divided = (self._root / "train_labels").is_dir()
+        self._colours = original or divided
+        layout = self._original if original else self._divided if divided else self._eleven
+        splits = layout()
         found = {_sequence(name) for files in splits.values() for name in files}
         for wanted in sequences or ():
             if wanted not in found:
@@ -123,8 +126,8 @@ class CamVidDataset(FileDataset):
             self._add(split, taken)
         if not self._files:
             raise DatasetError(
-                f"{self._root} holds no CamVid: train/ with trainannot/, or 701_StillsRaw_full/ "
-                "with LabeledApproved_full/."
+                f"{self._root} holds no CamVid: train/ with trainannot/ or train_labels/, or "
+                "701_StillsRaw_full/ with LabeledApproved_full/."
             )
         self._require_labels("of its frames")
 
@@ -139,11 +142,23 @@ class CamVidDataset(FileDataset):
             for split in SPLITS
         }
 
+    def _divided(self) -> dict[str, dict[str, Files]]:
+        splits = {}
+        for split in SPLITS:
+            images, labels = self._root / split, self._root / f"{split}_labels"
+            splits[split] = paired(
+                _by_stem(images),
+                _by_stem(labels, "_L"),
+                f"{labels}/{{sample}}_L.png",
+                f"{images}/{{sample}}.png",
+            )
+        return splits
+
     def _original(self) -> dict[str, dict[str, Files]]:
         images, labels = self._root / "701_StillsRaw_full", self._root / "LabeledApproved_full"
         files = paired(
             _by_stem(images),
-            {name.removesuffix("_L"): path for name, path in _by_stem(labels).items()},
+            _by_stem(labels, "_L"),
             f"{labels}/{{sample}}_L.png",
             f"{images}/{{sample}}.png",
         )
@@ -158,10 +173,8 @@ class CamVidDataset(FileDataset):
         return _ELEVEN_MAP.apply(self._values(data, path), str(path))
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        return {}
-    return {plain_id(path.stem): path for path in only_images(folder.iterdir())}
+def _by_stem(folder: Path, ending: str | None = None) -> dict[str, Path]:
+    return by_name(folder.iterdir(), folder, ending) if folder.is_dir() else {}
 
 
 def _sequence(name: str) -> str:

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError
-from adapters.datasets.files import FileDataset, paired
+from adapters.datasets.files import FileDataset, by_name, paired
 from adapters.datasets.label_maps import LABEL_IDS, TRAIN_IDS
 from adapters.images import MAX_BYTES
 
 LabelFiles = Literal["labelIds", "labelTrainIds"]
 
 _SPLITS: Final = ("train", "val", "test")
-_IMAGE_ENDING: Final = "_leftImg8bit.png"
+_IMAGE_ENDING: Final = "_leftImg8bit"
 
 
 class CityscapesDataset(FileDataset):
@@ -28,7 +28,7 @@ class CityscapesDataset(FileDataset):
 
     ``leftImg8bit/<split>/<city>/<city>_<sequence>_<frame>_leftImg8bit.png`` with
     ``gtFine/<split>/<city>/…_gtFine_labelIds.png`` or ``…_gtFine_labelTrainIds.png``. The labels of
-    "test" that are handed out are empty; "val" is what is evaluated on.
+    "test" that are handed out are empty; "val" is what is evaluated on. Images may be JPEG.
     """
 
     name = "cityscapes"
@@ -72,8 +72,9 @@ class CityscapesDataset(FileDataset):
 
 
 def _listed(folder: Path, ending: str) -> dict[str, Path]:
-    return {
-        path.name.removesuffix(ending): path
-        for path in sorted(folder.glob(f"*/*{ending}"))
-        if not path.name.startswith(".")
-    }
+    """Files of the cities by name; images may be PNG or JPEG, in letters of any case."""
+    cities = sorted(city for city in folder.glob("*") if city.is_dir())
+    found: dict[str, Path] = {}
+    for city in cities:
+        found |= by_name(city.iterdir(), city, ending)
+    return found

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +20,9 @@ from adapters.label_png import Colour, decode_label_values
 from adapters.street_view.cross_city_layout import files_digest
 
 IMAGE_ENDINGS: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+_LONGEST_ID: Final = 100
+_NAMED: Final = 3
+"""Files that a message names."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,30 @@ class Files:
     image: Path | None
     label: Path | None
     expected: str = ""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Which images and labels belong together.
+
+    Attributes:
+        pairs: How many do.
+        images: Those without a label.
+        labels: Those without an image.
+    """
+
+    pairs: int
+    images: tuple[Path, ...]
+    labels: tuple[Path, ...]
+
+    def unmatched(self) -> str:
+        """What has no partner, with up to three names on either side; empty: all have one."""
+        parts = []
+        if self.images:
+            parts.append(f"{len(self.images)} images without label ({_three(self.images)})")
+        if self.labels:
+            parts.append(f"{len(self.labels)} labels without image ({_three(self.labels)})")
+        return ", ".join(parts)
 
 
 class FileDataset(ABC):
@@ -144,8 +174,30 @@ class FileDataset(ABC):
         self._files.update(files)
 
     def _require_labels(self, where: str) -> None:
-        if not any(files.label for files in self._files.values()):
+        """Refuses a set without labels, or whose labels are all of other images than it has.
+
+        Raises:
+            DatasetError: Of either; up to three files on either side are named.
+        """
+        matching = self.matching()
+        if not matching.pairs and not matching.labels:
             raise DatasetError(f"{self._root} has no label {where}.")
+        if not matching.pairs and matching.images:
+            raise DatasetError(
+                f"none of the {len(matching.images)} images of {self._root} has a label: there are "
+                f"images as {_three(matching.images)} and labels as {_three(matching.labels)}; "
+                "their names must be the same up to what they end in."
+            )
+
+    def matching(self, split: str | None = None) -> Matching:
+        """How many images and labels belong together, in a split or in all."""
+        names = self._files if split is None else self.samples(split)
+        files = [self._files[name] for name in names]
+        return Matching(
+            sum(one.image is not None and one.label is not None for one in files),
+            tuple(one.image for one in files if one.image is not None and one.label is None),
+            tuple(one.label for one in files if one.label is not None and one.image is None),
+        )
 
     def _known(self, sample: str) -> Files:
         if sample not in self._files:
@@ -170,30 +222,74 @@ class FileDataset(ABC):
 
 
 def paired(
-    images: dict[str, Path], labels: dict[str, Path], label_of: str, image_of: str
+    images: Mapping[str, Path], labels: Mapping[str, Path], label_of: str, image_of: str
 ) -> dict[str, Files]:
-    """The files of every id that is in either listing.
+    """The files of every name that is in either listing, by the id that it becomes.
 
     Args:
-        images: By sample id.
-        labels: By sample id.
+        images: By name, as the files have it.
+        labels: By name.
         label_of: Where an image's label is looked for, with `{sample}`.
         image_of: Where a label's image is looked for, with `{sample}`.
     """
+    names = sample_ids(images.keys() | labels.keys())
     return {
         sample: Files(
-            images.get(sample),
-            labels.get(sample),
-            (label_of if sample in images else image_of).replace("{sample}", sample),
+            images.get(name),
+            labels.get(name),
+            (label_of if name in images else image_of).replace("{sample}", name),
         )
-        for sample in sorted(images.keys() | labels.keys())
+        for name, sample in sorted(names.items(), key=lambda item: item[1])
     }
 
 
 def sample_id(path: str) -> str:
     """A sample's id from a file name or path: letters, digits, dashes and underscores only."""
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in path)
-    return kept.lstrip("_-")[:100] or "_"
+    return kept.lstrip("_-")[:_LONGEST_ID] or "_"
+
+
+def sample_ids(names: Iterable[str]) -> dict[str, str]:
+    """The ids of names; where several would have the same, each gets a digest of its name."""
+    ids = {name: sample_id(name) for name in names}
+    shared = Counter(ids.values())
+    for name, plain in ids.items():
+        if shared[plain] > 1:
+            digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+            ids[name] = f"{plain[: _LONGEST_ID - 13]}-{digest}"
+    return ids
+
+
+def by_name(paths: Iterable[Path], folder: Path, ending: str | None = None) -> dict[str, Path]:
+    """Image files by what stands before their ending, below a folder.
+
+    Args:
+        paths: The files; those with another ending are left out, hidden ones too.
+        folder: What they lie below.
+        ending: What follows a name, in letters of any case; without a known file type at its end,
+            any may follow. ``None``: the file type alone.
+
+    Raises:
+        DatasetError: Two files have the same name.
+    """
+    found: dict[str, Path] = {}
+    for path in only_images(paths):
+        # Two ways to write the same letters are one name: file systems differ in which they keep.
+        relative = unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
+        name = _before(relative, path.suffix, ending)
+        if name is None:
+            continue
+        if name in found:
+            raise DatasetError(f"{found[name]} and {path} have the same name: keep one of them.")
+        found[name] = path
+    return found
+
+
+def _before(relative: str, suffix: str, ending: str | None) -> str | None:
+    """What stands before the ending; ``None``: it has another one."""
+    ending = (ending or "").lower()
+    whole = ending if Path(f"x{ending}").suffix in IMAGE_ENDINGS else ending + suffix.lower()
+    return relative[: -len(whole)] if relative.lower().endswith(whole) else None
 
 
 def only_images(paths: Iterable[Path]) -> list[Path]:
@@ -203,3 +299,9 @@ def only_images(paths: Iterable[Path]) -> list[Path]:
         for path in paths
         if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")
     )
+
+
+def _three(paths: Sequence[Path]) -> str:
+    """The names of up to three files."""
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(str(path) for path in paths[:_NAMED]) + more

@@ -11,19 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError
-from adapters.datasets.files import FileDataset, only_images, paired, sample_id
-from adapters.datasets.label_maps import ColourMap, LabelMap, train_id
+from adapters.datasets.files import FileDataset, Files, by_name, paired
+from adapters.datasets.label_maps import LABEL_IDS, TRAIN_IDS, ColourMap, LabelMap, train_id
 from adapters.images import MAX_BYTES, decode_image
 
 SPLITS: Final = ("train", "val", "test")
+NAMED_MAPS: Final = {"labelIds": LABEL_IDS, "labelTrainIds": TRAIN_IDS}
+"""Label maps of Cityscapes, which many sets keep to."""
 _PLACE: Final = "{split}"
+_ANY: Final = "*"
 
 
 class LabelledFolder(FileDataset):
-    """Images and labels in two folders, matched by name.
+    """Images and labels in folders of any names, matched by what stands before their endings.
 
-    ``<images>/…/<name>.{png,jpg,jpeg,webp}`` with ``<labels>/…/<name><ending>``, folders below
-    them included. Labels are 8-bit PNGs of values (grey or with a palette), or PNGs of colours.
+    ``<images>/…/<name><ending>`` with ``<labels>/…/<name><ending>``, folders below them included;
+    both may be the same folder. Labels are PNGs of values or of colours.
     """
 
     name = "folder"
@@ -32,10 +35,12 @@ class LabelledFolder(FileDataset):
         self,
         root: Path | str,
         *,
-        label_map: Mapping[int | str, str],
+        label_map: Mapping[int | str, str] | str,
         images: str = "images/{split}",
         labels: str = "labels/{split}",
+        image_ending: str | None = None,
         label_ending: str = ".png",
+        splits: Mapping[str, str] | None = None,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         """Lists the files of every split.
@@ -43,32 +48,40 @@ class LabelledFolder(FileDataset):
         Args:
             root: The folder that the others are in.
             label_map: For every value (0 to 255) or every colour ("#rrggbb") that labels hold, a
-                Cityscapes class name or "void". A value that is not here is an error.
-            images: Folder of the images; `{split}` stands for train, val or test. Without it, all
-                images are "train".
-            labels: Folder of the labels, likewise.
-            label_ending: What follows an image's name in its label's.
+                Cityscapes class name or "void"; a value that is not here is an error. Or a name in
+                `NAMED_MAPS`.
+            images: Folder of the images; `{split}` stands for the name of a split, `*` for any
+                folder. Without `{split}`, all images are "train".
+            labels: Folder of the labels, with the same `{split}` and `*`.
+            image_ending: What follows a name in its image's, in any case; ``None``: the type of
+                file alone.
+            label_ending: What follows a name in its label's, in any case.
+            splits: The name that `{split}` stands for in each of train, val and test; default:
+                these names. Splits that are not here are not looked for.
             max_bytes: Largest file that is read.
 
         Raises:
-            DatasetError: The folders are not there or have no labels, or the map is wrong.
+            DatasetError: The folders are not there or have no labels, no image has a label, or the
+                map is wrong.
         """
         super().__init__(root, max_bytes=max_bytes)
         self._map = _label_map(label_map)
+        for folder in (images, labels, *(splits or {}).values()):
+            if Path(folder).is_absolute() or ".." in Path(folder).parts:
+                raise DatasetError(f"The folder {folder!r} must lie below the set's root.")
         divided = _PLACE in images
         if divided != (_PLACE in labels):
             raise DatasetError("images and labels must both have {split} in their folder, or none.")
-        for folder in (images, labels):
-            if Path(folder).is_absolute() or ".." in Path(folder).parts:
-                raise DatasetError(f"The folder {folder!r} must lie below the set's root.")
-        for split in SPLITS if divided else SPLITS[:1]:
-            at = self._root / images.replace(_PLACE, split)
-            labels_at = self._root / labels.replace(_PLACE, split)
-            files = paired(
-                _below(at, None),
-                _below(labels_at, label_ending),
-                f"{labels_at}/{{sample}}{label_ending}",
-                f"{at}/{{sample}}",
+        if images.count(_ANY) != labels.count(_ANY):
+            raise DatasetError("images and labels must have as many * in their folders.")
+        named = dict(splits) if splits else {split: split for split in SPLITS}
+        for split in named if divided else SPLITS[:1]:
+            theirs = named.get(split, split)
+            files = self._listed(
+                images.replace(_PLACE, theirs),
+                labels.replace(_PLACE, theirs),
+                image_ending,
+                label_ending,
             )
             if files:
                 self._add(split, {f"{split}_{name}": found for name, found in files.items()})
@@ -76,30 +89,63 @@ class LabelledFolder(FileDataset):
             raise DatasetError(f"{self._root} has no images in {images}.")
         self._require_labels(f"in {labels} that ends in {label_ending}")
 
+    def _listed(
+        self, images: str, labels: str, image_ending: str | None, label_ending: str
+    ) -> dict[str, Files]:
+        found = [_below(self._root, folder) for folder in (images, labels)]
+        ours: list[dict[str, Path]] = [{}, {}]
+        endings = (image_ending, label_ending)
+        for which, (ending, other) in enumerate((endings, endings[::-1])):
+            for prefix, folder, paths in found[which]:
+                taken = by_name(paths, folder, ending)
+                # In one folder, a file is of the longer of two endings that fit.
+                more = by_name(paths, folder, other) if other and _is_longer(other, ending) else {}
+                rest = (
+                    taken.keys()
+                    if images != labels
+                    else {name for name, path in taken.items() if path not in set(more.values())}
+                )
+                ours[which] |= {prefix + name: taken[name] for name in rest}
+        if images != labels:  # labels may lie in a folder below that of the images
+            labelled = set(ours[1].values())
+            ours[0] = {name: path for name, path in ours[0].items() if path not in labelled}
+        shown = self._root / labels, self._root / images
+        return paired(
+            ours[0],
+            ours[1],
+            f"{shown[0]}/{{sample}}{label_ending}",
+            f"{shown[1]}/{{sample}}{image_ending or ''}",
+        )
+
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
         if isinstance(self._map, ColourMap):
             return self._map.apply_colours(decode_image(data, str(path)), str(path))
         return self._map.apply(self._values(data, path), str(path))
 
 
-def _below(folder: Path, ending: str | None) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in only_images(folder.rglob("*")):
-        relative = path.relative_to(folder).as_posix()
-        if ending is None:
-            stem = relative.removesuffix(path.suffix)
-        elif relative.endswith(ending):
-            stem = relative.removesuffix(ending)
-        else:
-            continue
-        name = sample_id(stem)
-        if name in found:
-            raise DatasetError(f"{found[name]} and {path} have the same name to this program.")
-        found[name] = path
+def _below(root: Path, pattern: str) -> list[tuple[str, Path, list[Path]]]:
+    """The folders that a pattern names, each with what its `*` stand for, and their files."""
+    parts = Path(pattern).parts
+    stars = [index for index, part in enumerate(parts) if _ANY in part]
+    found = []
+    for folder in sorted(root.glob(pattern)) if stars else [root / pattern]:
+        if folder.is_dir():
+            own = folder.relative_to(root).parts
+            prefix = "".join(f"{own[index]}/" for index in stars)
+            found.append((prefix, folder, list(folder.rglob("*"))))
     return found
 
 
-def _label_map(given: Mapping[int | str, str]) -> LabelMap:
+def _is_longer(one: str, other: str | None) -> bool:
+    return len(one) > len(other or "")
+
+
+def _label_map(given: Mapping[int | str, str] | str) -> LabelMap:
+    if isinstance(given, str):
+        if given not in NAMED_MAPS:
+            known = ", ".join(NAMED_MAPS)
+            raise DatasetError(f"There is no label map {given!r}; there are {known}.")
+        return NAMED_MAPS[given]
     colours = {key: name for key, name in given.items() if isinstance(key, str)}
     values = {key: name for key, name in given.items() if isinstance(key, int)}
     if bool(colours) == bool(values):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError
-from adapters.datasets.files import FileDataset, only_images, paired, sample_id
+from adapters.datasets.files import FileDataset, by_name, paired
 from adapters.datasets.label_maps import LabelMap, train_id
 from adapters.images import MAX_BYTES
 from adapters.label_png import decode_first_channel
@@ -55,8 +55,7 @@ class SynthiaDataset(FileDataset):
         super().__init__(root, max_bytes=max_bytes)
         folders = self._root / "RGB", self._root / "GT" / "LABELS"
         images, labels = (
-            {sample_id(path.stem): path for path in only_images(folder.glob("*.png"))}
-            for folder in folders
+            by_name(folder.iterdir(), folder) if folder.is_dir() else {} for folder in folders
         )
         label_of, image_of = f"{folders[1]}/{{sample}}.png", f"{folders[0]}/{{sample}}.png"
         files = paired(images, labels, label_of, image_of)

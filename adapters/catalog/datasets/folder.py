@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from adapters.catalog.datasets.base import DatasetSite, FileSet
+from adapters.catalog.datasets.label_map import checked_label_map
 
 if TYPE_CHECKING:
     from adapters.datasets.base import LabelledDataset
@@ -16,25 +17,45 @@ class FolderSet(FileSet):
     """Images and labels of one's own."""
 
     kind: Literal["folder"]
-    label_map: dict[int | str, str] = Field(
-        min_length=1,
+    label_map: dict[int | str, str] | Literal["labelIds", "labelTrainIds"] = Field(
         description="for every value (0 to 255) or colour ('#rrggbb') of the labels a Cityscapes "
-        "class name or 'void'; a value that is not here is an error",
+        "class name or 'void'; a value that is not here is an error. Or labelIds or labelTrainIds, "
+        "as Cityscapes has them",
     )
-    images: str = Field(default="images/{split}", description="folder of the images below root")
-    labels: str = Field(default="labels/{split}", description="folder of the labels below root")
-    label_ending: str = Field(default=".png", description="what follows a name in its label's")
+    images: str = Field(
+        default="images/{split}",
+        description="folder of the images below root; {split} is the name of a split, * any folder",
+    )
+    labels: str = Field(
+        default="labels/{split}",
+        description="folder of the labels below root, with the same {split} and *; it may be that "
+        "of the images",
+    )
+    image_ending: str | None = Field(
+        default=None,
+        description="what follows a name in its image's, as _leftImg8bit; null: its type alone",
+    )
+    label_ending: str = Field(
+        default=".png", description="what follows a name in its label's, in letters of any case"
+    )
+    splits: dict[Literal["train", "val", "test"], str] | None = Field(
+        default=None,
+        min_length=1,
+        description="what {split} stands for in each split, as {train: training, val: validation}",
+    )
+
+    @property
+    def scored_split(self) -> str | None:
+        """The last of the splits that the entry names."""
+        if self.splits is None or "test" in self.splits:
+            return "test"
+        return "val" if "val" in self.splits else None
 
     @field_validator("label_map", mode="before")
     @classmethod
-    def _values_are_numbers(cls, given: object) -> object:
+    def _label_map_is_possible(cls, given: object) -> object:
         """Keys of JSON are text, also those that are values of labels."""
-        if not isinstance(given, dict):
-            return given
-        return {
-            int(key) if isinstance(key, str) and key.isdecimal() else key: name
-            for key, name in given.items()
-        }
+        return checked_label_map(given)
 
     def open(self, site: DatasetSite) -> LabelledDataset:
         """The set in its folder."""
@@ -45,5 +66,7 @@ class FolderSet(FileSet):
             label_map=self.label_map,
             images=self.images,
             labels=self.labels,
+            image_ending=self.image_ending,
             label_ending=self.label_ending,
+            splits={str(ours): theirs for ours, theirs in (self.splits or {}).items()},
         )

@@ -1,0 +1,255 @@
+"""Public sets in their own layouts, read by the very entries of docs/datasets.md.
+
+The layouts are those of the sets' own documents and tools: IDD of AutoNUE/public-code
+(README.md, "Dataset Structure", and level3Id in helpers/anue_labels.py), ACDC and Dark Zurich as
+w1oves/Rein (configs/_base_/datasets/night-acdc_1024x1024.py) and MIC, lhoyer/DAFormer
+(mmseg/datasets/dark_zurich.py) read them, Mapillary Vistas v1.2 of its demo.py and
+open-mmlab/mmsegmentation (projects/Mapillary_dataset/README.md), Kaggle's CamVid
+(`class_dict.csv`, `train_labels/<frame>_L.png`), and Cityscapes (mcordts/cityscapesScripts,
+README.md, "Dataset Structure").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from pydantic import TypeAdapter
+
+from adapters.catalog import DataSet
+from adapters.catalog.datasets.base import DatasetSite
+from adapters.datasets.base import DatasetError
+from adapters.datasets.files import sample_ids
+from adapters.datasets.labelled_folder import LabelledFolder
+from crosscity.labels import TRAIN_ID
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "datasets.md"
+SIZE = (6, 9)
+
+
+def documented() -> dict[str, dict[str, Any]]:
+    """Every data set of the document."""
+    found: dict[str, dict[str, Any]] = {}
+    for block in re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL):
+        found |= yaml.safe_load(block).get("datasets") or {}
+    return found
+
+
+def image(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number = len(list(path.parent.iterdir()))
+    pixels = np.random.default_rng(number).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, "JPEG" if path.suffix.lower() == ".jpg" else "PNG")
+
+
+def label(path: Path, values: list[int], palette: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.resize(np.array(values, dtype=np.uint8), SIZE)
+    picture = Image.fromarray(pixels)
+    if palette:
+        picture.putpalette(
+            np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes()
+        )
+    picture.save(path)
+
+
+def colours(path: Path, triples: list[tuple[int, int, int]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.resize(np.array(triples, dtype=np.uint8), (*SIZE, 3))
+    Image.fromarray(pixels).save(path)
+
+
+def cityscapes_jpeg(root: Path) -> None:
+    for split, city in (("train", "aachen"), ("val", "ulm")):
+        for number in range(2):
+            name = f"{city}/{city}_00000{number}_000019"
+            image(root / f"leftImg8bit/{split}/{name}_leftImg8bit.{('jpg', 'JPG')[number]}")
+            label(root / f"gtFine/{split}/{name}_gtFine_labelIds.png", [7, 8, 11, 26, 3])
+
+
+def camvid_kaggle(root: Path) -> None:
+    for split, frame in (
+        ("train", "0001TP_006690"),
+        ("val", "0016E5_07959"),
+        ("test", "Seq05VD_f1"),
+    ):
+        image(root / split / f"{frame}.png")
+        colours(
+            root / f"{split}_labels" / f"{frame}_L.png", [(128, 64, 128), (64, 0, 128), (0, 0, 0)]
+        )
+
+
+def idd(root: Path) -> None:
+    for split in ("train", "val"):
+        for drive, kind in (("0", "png"), ("119", "jpg")):  # part I and part II
+            image(root / f"leftImg8bit/{split}/{drive}/005506_leftImg8bit.{kind}")
+            label(
+                root / f"gtFine/{split}/{drive}/005506_gtFine_labellevel3Ids.png", [0, 9, 24, 255]
+            )
+            (root / f"gtFine/{split}/{drive}/005506_gtFine_polygons.json").write_text("{}")
+    image(root / "leftImg8bit/test/7/000001_leftImg8bit.png")
+
+
+def acdc(root: Path) -> None:
+    for weather in ("fog", "night"):
+        for split in ("train", "val", "test"):
+            name = f"{weather}/{split}/GOPR0475/GOPR0475_frame_000041"
+            image(root / f"rgb_anon/{name}_rgb_anon.png")
+            if split != "test":
+                label(root / f"gt/{name}_gt_labelTrainIds.png", [0, 13, 8, 255])
+                label(root / f"gt/{name}_gt_labelIds.png", [7, 26, 21, 0])
+                colours(root / f"gt/{name}_gt_labelColor.png", [(128, 64, 128)])
+                label(root / f"gt/{name}_gt_invIds.png", [0])
+
+
+def dark_zurich(root: Path) -> None:
+    image(root / "rgb_anon/train/night/GOPR0351/GOPR0351_frame_000001_rgb_anon.png")
+    name = "night/GOPR0356/GOPR0356_frame_000321"
+    image(root / f"rgb_anon/val/{name}_rgb_anon.png")
+    image(root / "rgb_anon/val_ref/day/GOPR0356_ref/GOPR0356_frame_000001_ref_rgb_anon.png")
+    label(root / f"gt/val/{name}_gt_labelTrainIds.png", [0, 13, 8, 255])
+    label(root / f"gt/val/{name}_gt_invGray.png", [0, 255])
+
+
+def vistas(root: Path) -> None:
+    for split in ("training", "validation"):
+        for name in ("__CRyFzoDOXn6unQ6a3DnQ", "--BCOrFo5asbNm-UqQoEAA"):
+            image(root / f"{split}/images/{name}.jpg")
+            label(root / f"{split}/v1.2/labels/{name}.png", [13, 55, 30, 65], palette=True)
+            label(root / f"{split}/v2.0/labels/{name}.png", [21, 108, 61, 116], palette=True)
+    image(root / "testing/images/abc.jpg")
+
+
+LAYOUTS: dict[str, tuple[Callable[[Path], None], dict[str, int]]] = {
+    "cityscapes-jpeg": (cityscapes_jpeg, {"train": 2, "val": 2}),
+    "camvid-kaggle": (camvid_kaggle, {"train": 1, "val": 1, "test": 1}),
+    "idd": (idd, {"train": 2, "val": 2}),
+    "acdc": (acdc, {"train": 2, "val": 2}),
+    "dark-zurich": (dark_zurich, {"train": 0, "val": 1}),
+    "vistas": (vistas, {"train": 2, "val": 2}),
+}
+
+
+def opened(name: str, root: Path) -> Any:
+    entry = {**documented()[name], "root": str(root)}
+    return TypeAdapter(DataSet).validate_python(entry).open(DatasetSite(name, root))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_documented_entry_reads_the_public_layout(tmp_path, name):
+    make, splits = LAYOUTS[name]
+    make(tmp_path)
+    dataset = opened(name, tmp_path)
+    first, second = ("road", "car")
+    for split, pairs in splits.items():
+        assert dataset.matching(split).pairs == pairs
+        for sample in dataset.samples(split):
+            if name == "dark-zurich" and split == "train":
+                assert dataset.read_image(sample).shape == (*SIZE, 3)
+                continue
+            read = dataset.read(sample)
+            assert read.image.shape == (*SIZE, 3)
+            found = set(np.unique(read.train_ids).tolist())
+            assert {TRAIN_ID[first], TRAIN_ID[second], 255} <= found, sample
+    assert not dataset.matching().labels
+    assert dataset.unlabelled("train")
+
+
+def test_every_set_of_the_document_is_an_entry():
+    for entry in documented().values():
+        TypeAdapter(DataSet).validate_python(entry)
+
+
+MAP = {0: "road", 1: "void"}
+
+
+def test_images_and_labels_in_one_folder(tmp_path):
+    for number in range(3):
+        image(tmp_path / f"all/{number}.png")
+        label(tmp_path / f"all/{number}_L.PNG", [0, 1])
+    dataset = LabelledFolder(
+        tmp_path, label_map=MAP, images="all", labels="all", label_ending="_L.png"
+    )
+    assert dataset.matching().pairs == len(dataset.samples("train")) == 3
+    for number in range(3):
+        image(tmp_path / f"two/{number}_rgb.jpg")
+        label(tmp_path / f"two/{number}.png", [0, 1])
+    dataset = LabelledFolder(
+        tmp_path, label_map=MAP, images="two", labels="two", image_ending="_rgb"
+    )
+    assert dataset.matching().pairs == len(dataset.samples("train")) == 3
+    for number in range(3):
+        image(tmp_path / f"three/{number}.png")
+        label(tmp_path / f"three/masks/{number}.png", [0, 1])
+    dataset = LabelledFolder(tmp_path, label_map=MAP, images="three", labels="three/masks")
+    assert dataset.matching().pairs == len(dataset.samples("train")) == 3
+
+
+def test_names_that_would_become_one_id_get_a_digest(tmp_path):
+    long = "a" * 120
+    names = ["東京", "大阪", "a b", "a_b", f"{long}1", f"{long}2", "plain"]
+    for number, name in enumerate(names):
+        image(tmp_path / f"images/{name}.jpg")
+        label(tmp_path / f"labels/{name}.png", [number % 2])
+    dataset = LabelledFolder(tmp_path, label_map=MAP, images="images", labels="labels")
+    samples = dataset.samples("train")
+    assert len(set(samples)) == len(names)
+    assert dataset.matching().pairs == len(names)
+    assert "train_plain" in samples
+    assert all(re.fullmatch("[A-Za-z0-9_-]{1,128}", sample) for sample in samples)
+    assert {int(dataset.read(sample).train_ids[0, 0]) for sample in samples} == {0, 255}
+    assert sample_ids(names) == sample_ids(reversed(names))
+
+
+def test_letters_with_accents_are_one_name_however_they_are_stored(tmp_path):
+    image(tmp_path / "images/Z\u00fcrich.jpg")
+    label(tmp_path / "labels/Zu\u0308rich.png", [0, 1])
+    dataset = LabelledFolder(tmp_path, label_map=MAP, images="images", labels="labels")
+    assert dataset.matching().pairs == 1
+
+
+def test_a_wrong_ending_is_told_when_the_set_is_opened(tmp_path):
+    for number in range(5):
+        image(tmp_path / f"images/{number}.jpg")
+        label(tmp_path / f"labels/{number}_mask.png", [0, 1])
+    with pytest.raises(DatasetError) as told:
+        LabelledFolder(tmp_path, label_map=MAP, images="images", labels="labels")
+    text = str(told.value)
+    assert "none of the 5 images" in text
+    assert "0.jpg" in text
+    assert "2_mask.png and 2 more" in text
+    assert "\n" not in text
+
+
+def test_palettes_that_disagree_in_a_set_are_told(tmp_path):
+    for number in range(2):
+        image(tmp_path / f"images/{number}.jpg")
+        path = tmp_path / f"labels/{number}.png"
+        label(path, [0, 1], palette=True)
+    with Image.open(path) as picture:  # what an optimiser does: the entries in another order
+        picture.load()
+        swapped = picture.remap_palette([1, 0, *range(2, 256)])
+    swapped.save(path)
+    dataset = LabelledFolder(tmp_path, label_map=MAP, images="images", labels="labels")
+    dataset.read("train_0")
+    with pytest.raises(DatasetError, match=r"1\.png and .*0\.png give the value [01] different"):
+        dataset.read("train_1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"splits": {"train": "../x"}}, "below the set's root"),
+        ({"images": "*/{split}"}, "as many \\*"),
+        ({"label_map": "trainIds"}, "no label map 'trainIds'"),
+    ],
+)
+def test_what_a_folder_cannot_be_is_told(tmp_path, changes, said):
+    with pytest.raises(DatasetError, match=said):
+        LabelledFolder(tmp_path, **{"label_map": MAP, **changes})
