@@ -54,7 +54,7 @@ def priors_by(plan: Plan, city: str, harvest: Harvest) -> Priors:
     parts = prior_part.map(
         unmapped(harvest.imagery),
         unmapped(harvest.pairs),
-        prior_parts(harvest.pairs, city, plan),
+        prior_parts(harvest.imagery, harvest.pairs, city, plan),
         unmapped(city),
         unmapped(plan),
     ).result()

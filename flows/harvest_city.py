@@ -6,7 +6,7 @@ from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
 from flows.runner import one_part_at_a_time, planned_flow
-from tasks.harvesting.current import Harvest, announce_landed, settle_harvest
+from tasks.harvesting.current import Harvest, added_since, announce_landed, settle_harvest
 from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
@@ -14,6 +14,7 @@ from tasks.harvesting.harvest import (
     join_imagery,
     list_captures,
 )
+from tasks.harvesting.watch import add_imagery, add_pairs
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
 
@@ -43,6 +44,10 @@ def harvest_by(plan: Plan, city: str) -> Harvest:
         unmapped(captures), harvest_parts(captures, city, plan), unmapped(city), unmapped(plan)
     ).result()
     imagery = join_imagery(parts, city, plan)
-    settled = settle_harvest(imagery, choose_pairs(imagery, city, plan), city, plan)
+    found = Harvest(imagery, choose_pairs(imagery, city, plan))
+    for more in added_since(found, city, plan):
+        grown = add_imagery(found, more, city, plan)
+        found = Harvest(grown, add_pairs(found, grown, city, plan))
+    settled = settle_harvest(found.imagery, found.pairs, city, plan)
     announce_landed(city, plan)  # what a run of watch-city that died had added
     return settled

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from adapters.catalog import City, ServiceProvider
 from adapters.store import ArtifactRef, Draft, Store, artifact_key
@@ -34,8 +34,8 @@ from tasks.harvesting.listing import (
     list_service,
     listing_parameters,
 )
-from tasks.harvesting.providers import street_view
-from tasks.harvesting.spending import StepSpending, spent_on
+from tasks.harvesting.providers import shared_street_view, street_view
+from tasks.harvesting.spending import ShardSpending, begin_spending, spent_on
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import publish_lineage, publish_table
@@ -43,10 +43,17 @@ from tasks.steps.errors import InputError, check_failures
 from tasks.steps.parallel import in_parallel
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import CAPTURES, IMAGERY, OK, PAIRS
+from tasks.steps.slices import Slice, Tables, deal
 from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
 
-HARVEST_VERSION = "2"
-"""Bump when the same capture gives another stored image, or the tables other columns."""
+HARVEST_VERSION: Final = "2"
+"""Bump when the same capture gives another stored image, or the tables other columns. What a
+service gave is kept under `FETCHED_VERSION`: it is not fetched again for that."""
+FETCHED_VERSION: Final = "2"
+"""Of lists and images from a service, which cost requests and money. It stays what it is: tables
+that get columns read those without them (`adapters.tables.added_field`)."""
+FETCHED_ALIGNMENT: Final = "1"
+"""Version of the alignment in the keys of what a service gave; stays what it is, likewise."""
 RECENT = "recent.txt"
 """Beside a service's list: digests of the last days' pictures, which are no news later."""
 NO_OVERLAP = "the two views do not show the same"
@@ -95,39 +102,54 @@ def list_captures(city: str, plan: Plan) -> Made:
     return made
 
 
-def harvest_parts(captures: ArtifactRef, city: str, plan: Plan) -> list[int]:
-    """The shards in which a city's images are fetched."""
-    count = plan.open_store().manifest(captures).rows or 0
-    return list(range(-(-count // _part_size(plan.city(city)))))
+def harvest_parts(captures: ArtifactRef, city: str, plan: Plan) -> list[Slice]:
+    """The shards in which a city's images are fetched, each with the rows that it reads."""
+    store, entry = plan.open_store(), plan.city(city)
+    size, total = _part_size(entry), store.manifest(captures).rows or 0
+    count = -(-total // size)
+    if isinstance(entry.provider, ServiceProvider):
+        begin_spending(store, city, captures, lambda: _parts_there(store, captures, city, entry))
+
+    def slices() -> list[Tables]:
+        rows = read_rows(store, captures, "captures.parquet", CAPTURES)
+        cuts = (rows[part * size : (part + 1) * size] for part in range(count))
+        return [{"captures.parquet": (cut, CAPTURES)} for cut in cuts]
+
+    return deal(
+        store,
+        "captures_slice",
+        city,
+        inputs={"captures": captures},
+        size=size,
+        count=count,
+        slices=slices,
+    )
 
 
 @artifact_task("harvest images", run_name="harvest images of {city}, part {part}")
-def harvest_part(captures: ArtifactRef, part: int, city: str, plan: Plan) -> Made:
+def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> Made:
     """Fetches one shard of a city's images; one that fails becomes a row that says why.
 
     Where a service cannot go on (its budget is used up, the key is refused, it asks to wait), the
     images that were fetched are kept, the run ends with one sentence, and the next goes on there.
     """
     store, entry = plan.open_store(), plan.city(city)
-    size = _part_size(entry)
     total = store.manifest(captures).rows or 0
-    share = min(size, total - part * size)
+    remote = isinstance(entry.provider, ServiceProvider)
+    spending = ShardSpending(store, city, captures, part.number) if remote else None
 
     def write(draft: Draft, key: str) -> None:
-        provider = street_view(plan, city)
-        rows = read_rows(store, captures, "captures.parquet", CAPTURES)
-        wanted = rows[part * size : part * size + share]
+        provider = shared_street_view(captures, city, plan)
+        wanted = read_rows(store, part.ref, "captures.parquet", CAPTURES)
         (draft.path / "images").mkdir()
         location = f"imagery_part/{city}/{key}"
-        remote = isinstance(provider, ServiceStreetView)
         kept = KeptInStore(store, city, key) if remote else KeptNowhere()
-        spending = StepSpending(store, "imagery_part", city, key)
-        if isinstance(provider, ServiceStreetView):
-            spending.open(provider.client.ledger, _spent_before(store, captures, part, city, entry))
+        if spending is not None and isinstance(provider, ServiceStreetView):
+            spending.open(provider.client.ledger)
 
         def step() -> None:
             progress.advance(f"harvest {city}", 1, total)
-            if remote:
+            if spending is not None:
                 spending.note()
 
         def fetch(place: list[Row]) -> list[Row]:
@@ -138,12 +160,14 @@ def harvest_part(captures: ArtifactRef, part: int, city: str, plan: Plan) -> Mad
         try:
             made = in_parallel(fetch, by_place(wanted), workers=_workers(plan, entry))
         except HarvestStopped:
-            spending.note(at_once=True)
+            if spending is not None:
+                spending.note(at_once=True)
             raise
         done = [row for place in made for row in place]
-        write_rows(draft, part_name(part), done, IMAGERY)
+        write_rows(draft, part_name(part.number), done, IMAGERY)
         draft.summary = {"failures": failures(done)}
-        if remote:
+        if spending is not None:
+            spending.note(at_once=True)
             draft.summary["spent"] = spending.total.to_dict()
 
     made = make_once(
@@ -151,12 +175,14 @@ def harvest_part(captures: ArtifactRef, part: int, city: str, plan: Plan) -> Mad
         "imagery_part",
         city,
         inputs={"captures": captures},
-        parameters=_part_parameters(entry, part),
-        version=HARVEST_VERSION,
+        parameters=_part_parameters(entry, part.number),
+        version=_fetched_version(entry),
         write=write,
     )
+    if spending is not None:
+        spending.finish()
     if made.cached:
-        progress.advance(f"harvest {city}", share, total)
+        progress.advance(f"harvest {city}", store.manifest(part.ref).rows or 0, total)
     return made
 
 
@@ -346,7 +372,7 @@ def _list_at_service(plan: Plan, city: str, provider: ServiceStreetView) -> Made
             f"What {provider.client.service} lists for {city}",
         )
 
-    if store.find("captures", city, captures_key(parameters, HARVEST_VERSION)) is not None:
+    if store.find("captures", city, captures_key(parameters, FETCHED_VERSION)) is not None:
         progress.advance(f"list {city}", 1, 1)
     return make_once(
         store,
@@ -354,7 +380,7 @@ def _list_at_service(plan: Plan, city: str, provider: ServiceStreetView) -> Made
         city,
         inputs={},
         parameters=parameters,
-        version=HARVEST_VERSION,
+        version=FETCHED_VERSION,
         write=write,
     )
 
@@ -375,25 +401,29 @@ def _part_parameters(entry: City, part: int) -> dict[str, Any]:
     parameters: dict[str, Any] = {"part": part, "part_size": _part_size(entry)}
     alignment = alignment_of(entry)
     if alignment is not None:
-        parameters["alignment"] = {**asdict(alignment), "version": ALIGNMENT_VERSION}
+        parameters["alignment"] = {**asdict(alignment), "version": FETCHED_ALIGNMENT}
     return parameters
 
 
-def _spent_before(store: Store, captures: ArtifactRef, part: int, city: str, entry: City) -> Spent:
-    """What the listing and the other shards of a harvest have used."""
-    refs = [captures]
+def _fetched_version(entry: City) -> str:
+    return FETCHED_VERSION if isinstance(entry.provider, ServiceProvider) else HARVEST_VERSION
+
+
+def _parts_there(
+    store: Store, captures: ArtifactRef, city: str, entry: City
+) -> Iterator[ArtifactRef]:
+    """The shards of a harvest that are finished."""
     total = store.manifest(captures).rows or 0
-    for other in range(-(-total // _part_size(entry))):
+    for part in range(-(-total // _part_size(entry))):
         key = artifact_key(
             "imagery_part",
             inputs={"captures": captures.digest},
-            parameters=_part_parameters(entry, other),
-            version=HARVEST_VERSION,
+            parameters=_part_parameters(entry, part),
+            version=_fetched_version(entry),
         )
-        found = None if other == part else store.find("imagery_part", city, key)
+        found = store.find("imagery_part", city, key)
         if found is not None:
-            refs.append(found)
-    return spent_on(store, refs)
+            yield found
 
 
 def _revision(provider: StreetView) -> str:

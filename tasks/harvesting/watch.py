@@ -21,6 +21,7 @@ from crosscity.pairing import make_pairs, within_margin
 from tasks.harvesting.current import Harvest
 from tasks.harvesting.fetching import capture_of, capture_row
 from tasks.harvesting.harvest import (
+    FETCHED_VERSION,
     HARVEST_VERSION,
     NO_OVERLAP,
     RECENT,
@@ -172,7 +173,7 @@ def _new_at_service(
 ) -> ArtifactRef | None:
     store, entry = plan.open_store(), plan.city(city)
     parameters = {**listing_parameters(entry, provider), "before": before.digest}
-    key = captures_key(parameters, HARVEST_VERSION)
+    key = captures_key(parameters, FETCHED_VERSION)
     found = store.find("captures", city, key)
     if found is not None:  # a run that found news was stopped before it had fetched them
         return found
@@ -207,7 +208,7 @@ def _new_at_service(
         city,
         inputs={},
         parameters=parameters,
-        version=HARVEST_VERSION,
+        version=FETCHED_VERSION,
         write=write,
     ).ref
 

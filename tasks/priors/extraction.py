@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from adapters.catalog import PriorSettings
 from adapters.images import ImageError, encode_mask_png
-from adapters.store import ArtifactRef, Draft
+from adapters.store import ArtifactRef, Draft, Store
 from crosscity import static_prior as prior_module
 from crosscity import superpixels as superpixels_module
 from crosscity.illustrations import prior_figure
@@ -29,7 +29,8 @@ from tasks.steps.imagery import Imagery
 from tasks.steps.parallel import in_parallel
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import FAILED, OK, PAIRS, STATIC_PRIOR
+from tasks.steps.schemas import FAILED, IMAGERY, OK, PAIRS, STATIC_PRIOR
+from tasks.steps.slices import Slice, Tables, deal
 from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
 
 PRIOR_VERSION = (
@@ -132,32 +133,63 @@ def extracted(pairs: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
     return found
 
 
-def prior_parts(pairs: ArtifactRef, city: str, plan: Plan) -> list[int]:
-    """The shards in which a city's priors are extracted."""
-    count = len(_training_pairs(plan, pairs))
-    return list(range(-(-count // plan.city(city).pairs_per_part)))
+def prior_parts(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> list[Slice]:
+    """The shards in which a city's priors are extracted, each with what it reads.
+
+    A slice has the pairs of its shard, and of the imagery the rows of their images.
+    """
+    store, size = plan.open_store(), plan.city(city).pairs_per_part
+    count = -(-_count_to_train_on(store, pairs) // size)
+
+    def slices() -> list[Tables]:
+        rows = _training_pairs(plan, pairs)
+        images = {
+            row["image_id"]: row for row in read_rows(store, imagery, "imagery.parquet", IMAGERY)
+        }
+        cuts = [rows[part * size : (part + 1) * size] for part in range(count)]
+        return [
+            {
+                "pairs.parquet": (cut, PAIRS),
+                "imagery.parquet": (
+                    [images[pair[end]] for pair in cut for end in ("image_a", "image_b")],
+                    IMAGERY,
+                ),
+            }
+            for cut in cuts
+        ]
+
+    return deal(
+        store,
+        "pairs_slice",
+        city,
+        inputs={"imagery": imagery, "pairs": pairs},
+        size=size,
+        count=count,
+        slices=slices,
+    )
 
 
 @artifact_task("extract priors", run_name="extract priors of {city}, part {part}")
-def prior_part(imagery: ArtifactRef, pairs: ArtifactRef, part: int, city: str, plan: Plan) -> Made:
+def prior_part(
+    imagery: ArtifactRef, pairs: ArtifactRef, part: Slice, city: str, plan: Plan
+) -> Made:
     """Extracts the priors of one shard of pairs; a pair that fails becomes rows that say why."""
-    entry = plan.city(city)
-    size = entry.pairs_per_part
-    rows = _training_pairs(plan, pairs)
-    wanted = rows[part * size : (part + 1) * size]
+    store, entry = plan.open_store(), plan.city(city)
+    total = _count_to_train_on(store, pairs)
 
     def write(draft: Draft, _key: str) -> None:
-        images = Imagery(plan.open_store(), imagery)
+        wanted = read_rows(store, part.ref, "pairs.parquet", PAIRS)
+        images = Imagery(store, part.ref)
         started = time.monotonic()
 
         def extract(pair: Row) -> list[Row]:
             made = _prior_rows(images, pair, entry.prior, plan.compute.device)
-            progress.advance(f"priors {city}", 1, len(rows))
+            progress.advance(f"priors {city}", 1, total)
             return made
 
         made_rows = in_parallel(extract, wanted, workers=plan.compute.workers)
         done = [row for rows_of_pair in made_rows for row in rows_of_pair]
-        write_rows(draft, part_name(part), done, STATIC_PRIOR)
+        write_rows(draft, part_name(part.number), done, STATIC_PRIOR)
         draft.summary = {
             "failures": failures(done),
             "milliseconds_per_pair": round(
@@ -166,16 +198,20 @@ def prior_part(imagery: ArtifactRef, pairs: ArtifactRef, part: int, city: str, p
         }
 
     made = make_once(
-        plan.open_store(),
+        store,
         "static_prior_part",
         city,
         inputs={"imagery": imagery, "pairs": pairs},
-        parameters={"part": part, "part_size": size, **entry.prior.model_dump()},
+        parameters={
+            "part": part.number,
+            "part_size": entry.pairs_per_part,
+            **entry.prior.model_dump(),
+        },
         version=PRIOR_VERSION,
         write=write,
     )
     if made.cached:
-        progress.advance(f"priors {city}", len(wanted), len(rows))
+        progress.advance(f"priors {city}", store.manifest(part.ref).rows or 0, total)
     return made
 
 
@@ -270,6 +306,11 @@ def static_prior_rows(plan: Plan, priors: ArtifactRef) -> list[Row]:
     store = plan.open_store()
     names = sorted(name for name in store.manifest(priors).files if name.startswith("part-"))
     return [row for name in names for row in read_rows(store, priors, name, STATIC_PRIOR)]
+
+
+def _count_to_train_on(store: Store, pairs: ArtifactRef) -> int:
+    """Number of training pairs, as the manifest says."""
+    return int(str(store.manifest(pairs).summary["train"]))
 
 
 def _training_pairs(plan: Plan, pairs: ArtifactRef) -> list[Row]:

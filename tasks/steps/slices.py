@@ -7,6 +7,7 @@ of the city.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
@@ -22,6 +23,22 @@ Tables = Mapping[str, tuple[Sequence[Row], pa.Schema]]
 """The tables of a slice by file name: rows and schema. The first one's rows are the slice's."""
 
 
+@dataclass(frozen=True)
+class Slice:
+    """What one shard reads.
+
+    Attributes:
+        number: Of the shard, from 0.
+        ref: The artifact that holds its rows.
+    """
+
+    number: int
+    ref: ArtifactRef
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
 def deal(
     store: Store,
     kind: str,
@@ -31,7 +48,7 @@ def deal(
     size: int,
     count: int,
     slices: Callable[[], Sequence[Tables]],
-) -> list[ArtifactRef]:
+) -> list[Slice]:
     """Finds or makes the slice of every shard, an artifact each.
 
     Args:
@@ -57,13 +74,12 @@ def deal(
         for one in wanted
     ]
     there = [ref for ref in found if ref is not None]
-    if len(there) == count:
-        return there
-    cut = slices()
-    return [
-        ref or _made(store, kind, city, inputs, parameters, tables)
-        for ref, parameters, tables in zip(found, wanted, cut, strict=True)
-    ]
+    if len(there) < count:
+        there = [
+            ref or _made(store, kind, city, inputs, parameters, tables)
+            for ref, parameters, tables in zip(found, wanted, slices(), strict=True)
+        ]
+    return [Slice(number, ref) for number, ref in enumerate(there)]
 
 
 def _made(

@@ -160,7 +160,7 @@ def test_priors_are_made_of_what_came_over_http(make_city, kind):
     imagery = current_harvest("tokyo", plan).imagery
     parts = [
         ref_of(prior_part.fn(imagery, pairs, part, "tokyo", plan))
-        for part in prior_parts(pairs, "tokyo", plan)
+        for part in prior_parts(imagery, pairs, "tokyo", plan)
     ]
     prior = ref_of(join_priors.fn(parts, pairs, "tokyo", plan))
     rows = city.rows("static_prior/tokyo/*/part-*.parquet")

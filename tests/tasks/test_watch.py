@@ -13,7 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from tasks.harvesting import harvest as harvest_module
+from tasks.harvesting import watch as watch_module
 from tasks.harvesting.current import (
+    Harvest,
+    added_since,
     announce_landed,
     current_harvest,
     replace_harvest,
@@ -53,7 +57,11 @@ def harvest(catalog: str) -> Any:
     parts = fetched(ref_of(list_captures.fn("tokyo", plan)), plan)
     imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
     pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
-    settle_harvest(imagery, pairs, "tokyo", plan)
+    found = Harvest(imagery, pairs)
+    for more in added_since(found, "tokyo", plan):
+        grown = ref_of(add_imagery.fn(found, more, "tokyo", plan))
+        found = Harvest(grown, ref_of(add_pairs.fn(found, grown, "tokyo", plan)))
+    settle_harvest(found.imagery, found.pairs, "tokyo", plan)
     return pairs
 
 
@@ -198,6 +206,70 @@ def test_a_later_harvest_does_not_lose_what_was_added(city, services):
     added = look(catalog)
     assert harvest(catalog) == base
     assert current_harvest("tokyo", open_plan(catalog)).pairs == added
+
+
+@pytest.fixture
+def grown(city, services):
+    """A harvested city to which two drives were added; the server, and how to make the catalog."""
+    server, make = city
+    catalog = make()
+    harvest(catalog)
+    new_drive(services, server.world, (0, 1, 2, 3), NOW + timedelta(hours=1))
+    look(catalog)
+    new_drive(services, server.world, (1,), NOW + timedelta(days=400))
+    look(catalog)
+    return server, make
+
+
+def test_a_raised_harvest_version_fetches_nothing_again_and_loses_nothing(grown, monkeypatch):
+    server, make = grown
+    catalog = make()
+    plan = open_plan(catalog)
+    before, images, pairs = (
+        current_harvest("tokyo", plan),
+        table(catalog, "imagery"),
+        table(catalog, "pairs"),
+    )
+    asked = len(server.asked)
+    for module in (harvest_module, watch_module):
+        monkeypatch.setattr(module, "HARVEST_VERSION", "3")
+    harvest(catalog)
+    assert len(server.asked) == asked, "neither a list nor an image is asked for again"
+    after = current_harvest("tokyo", plan)
+    assert after.imagery != before.imagery
+    assert table(catalog, "imagery") == images
+    assert table(catalog, "pairs") == pairs
+    assert look(catalog) is None
+    harvest(catalog)
+    assert current_harvest("tokyo", plan) == after
+
+
+def test_other_settings_of_pairs_keep_what_was_added(grown):
+    server, make = grown
+    images = table(make(), "imagery")
+    asked = len(server.asked)
+    catalog = make(test_places=0)
+    harvest(catalog)
+    assert len(server.asked) == asked
+    assert table(catalog, "imagery") == images
+    assert {row["split"] for row in table(catalog, "pairs")} == {"train"}
+    assert len(table(catalog, "pairs")) == 4 + 4 + 1
+
+
+def test_damaged_pairs_are_made_again_with_what_was_added(grown):
+    server, make = grown
+    catalog = make()
+    plan, folder = open_plan(catalog), Path(catalog).parent / "store"
+    before, pairs = current_harvest("tokyo", plan), table(catalog, "pairs")
+    for ref in (before.pairs, before.imagery):
+        (folder / ref.uri / "artifact.json").write_bytes(b"{")
+    with pytest.raises(InputError, match="run `crosscity harvest tokyo` first"):
+        current_harvest("tokyo", plan)
+    asked = len(server.asked)
+    harvest(catalog)
+    assert len(server.asked) == asked
+    assert current_harvest("tokyo", plan) == before
+    assert table(catalog, "pairs") == pairs
 
 
 def test_what_was_there_at_the_last_listing_is_no_news_but_late_uploads_are(city, services):
