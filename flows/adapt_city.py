@@ -8,6 +8,7 @@ from prefect import flow
 
 from adapters.store import ArtifactRef
 from crosscity.adaptation import ARMS_WITH_PRIOR
+from flows.ending import end_promptly
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.runner import one_part_at_a_time, planned_flow
@@ -33,7 +34,12 @@ class Adapted:
     segmenter: ArtifactRef
 
 
-@flow(name="adapt-city", flow_run_name="adapt-{city}-{arm}", task_runner=one_part_at_a_time())
+@flow(
+    name="adapt-city",
+    flow_run_name="adapt-{city}-{arm}",
+    task_runner=one_part_at_a_time(),
+    on_running=[end_promptly],
+)
 def adapt_city(
     city: str,
     arm: str = "full",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
+from flows.ending import end_promptly
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.runner import one_part_at_a_time, planned_flow
@@ -38,6 +39,7 @@ class Transferred:
     name="adapt-transfer",
     flow_run_name="adapt-{transfer}-{arm}",
     task_runner=one_part_at_a_time(),
+    on_running=[end_promptly],
 )
 def adapt_transfer(
     transfer: str,

@@ -6,6 +6,7 @@ from prefect import flow
 
 from adapters.store import ArtifactRef
 from flows.adapt_city import Adapted, adapt_by
+from flows.ending import end_promptly
 from flows.evaluate_city import evaluate_by
 from flows.extract_priors import priors_by
 from flows.harvest_city import harvest_by
@@ -18,7 +19,7 @@ from tasks.training.arms import DEMO_ARMS
 from tasks.training.trainings import check_fine_tuning, segmenter_of
 
 
-@flow(name="demo", flow_run_name="demo-{city}")
+@flow(name="demo", flow_run_name="demo-{city}", on_running=[end_promptly])
 def demo(
     city: str = "tokyo",
     seed: int = 0,

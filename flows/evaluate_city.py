@@ -8,6 +8,7 @@ from prefect import flow
 
 from adapters.store import ArtifactRef
 from flows.adapt_city import Adapted
+from flows.ending import end_promptly
 from flows.labelled import labelled_shards
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.harvesting.current import current_harvest
@@ -29,7 +30,12 @@ class Scored:
     panels: ArtifactRef | None
 
 
-@flow(name="evaluate-city", flow_run_name="evaluate-{city}-{arm}", task_runner=one_part_at_a_time())
+@flow(
+    name="evaluate-city",
+    flow_run_name="evaluate-{city}-{arm}",
+    task_runner=one_part_at_a_time(),
+    on_running=[end_promptly],
+)
 def evaluate_city(
     city: str,
     arm: str = "full",

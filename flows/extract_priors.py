@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
+from flows.ending import end_promptly
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.harvesting.current import Harvest, current_harvest
 from tasks.priors.extraction import illustrate_prior, join_priors, prior_part, prior_parts
@@ -30,7 +31,12 @@ class Priors:
     quality: ArtifactRef | None
 
 
-@flow(name="extract-priors", flow_run_name="priors-{city}", task_runner=one_part_at_a_time())
+@flow(
+    name="extract-priors",
+    flow_run_name="priors-{city}",
+    task_runner=one_part_at_a_time(),
+    on_running=[end_promptly],
+)
 def extract_priors(
     city: str, catalog: str = DEFAULT_CATALOG, compute: str | None = None
 ) -> ArtifactRef:

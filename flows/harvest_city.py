@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
+from flows.ending import end_promptly
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.harvesting.current import Harvest, added_since, announce_landed, settle_harvest
 from tasks.harvesting.harvest import (
@@ -19,7 +20,12 @@ from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
 
 
-@flow(name="harvest-city", flow_run_name="harvest-{city}", task_runner=one_part_at_a_time())
+@flow(
+    name="harvest-city",
+    flow_run_name="harvest-{city}",
+    task_runner=one_part_at_a_time(),
+    on_running=[end_promptly],
+)
 def harvest_city(
     city: str, catalog: str = DEFAULT_CATALOG, compute: str | None = None
 ) -> ArtifactRef:

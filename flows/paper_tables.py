@@ -10,6 +10,7 @@ from prefect import flow
 from adapters.store import ArtifactRef
 from flows.adapt_city import Adapted, adapt_by
 from flows.adapt_transfer import Transferred, transfer_by
+from flows.ending import end_promptly
 from flows.evaluate_city import evaluate_by
 from flows.extract_priors import priors_by
 from flows.harvest_city import harvest_by
@@ -49,7 +50,12 @@ class Shown:
     figures: Figures
 
 
-@flow(name="paper-tables", flow_run_name="paper-tables", task_runner=one_part_at_a_time())
+@flow(
+    name="paper-tables",
+    flow_run_name="paper-tables",
+    task_runner=one_part_at_a_time(),
+    on_running=[end_promptly],
+)
 def paper_tables(
     cities: Sequence[str] | None = None,
     transfers: Sequence[str] | None = None,

@@ -6,6 +6,7 @@ from prefect import flow
 
 from adapters.store import ArtifactRef
 from flows.adapt_city import adapt_by
+from flows.ending import end_promptly
 from flows.evaluate_city import evaluate_by
 from flows.extract_priors import priors_by
 from flows.harvest_city import harvest_by
@@ -24,7 +25,7 @@ from tasks.training.arms import check_arm
 from tasks.training.trainings import check_fine_tuning
 
 
-@flow(name="readapt-city", flow_run_name="readapt-{city}")
+@flow(name="readapt-city", flow_run_name="readapt-{city}", on_running=[end_promptly])
 def readapt_city(
     city: str,
     arm: str = "full",

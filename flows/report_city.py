@@ -5,12 +5,13 @@ from __future__ import annotations
 from prefect import flow
 
 from adapters.store import ArtifactRef
+from flows.ending import end_promptly
 from tasks.pages.report import report_parts, write_report
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import open_plan
 
 
-@flow(name="report-city", flow_run_name="report-{city}")
+@flow(name="report-city", flow_run_name="report-{city}", on_running=[end_promptly])
 def report_city(
     city: str, seed: int = 0, catalog: str = DEFAULT_CATALOG, compute: str | None = None
 ) -> ArtifactRef:

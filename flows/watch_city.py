@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
+from flows.ending import end_promptly
 from flows.runner import one_part_at_a_time
 from tasks.harvesting.current import announce_landed, current_harvest, replace_harvest
 from tasks.harvesting.harvest import harvest_part, harvest_parts
@@ -13,7 +14,12 @@ from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import open_plan
 
 
-@flow(name="watch-city", flow_run_name="watch-{city}", task_runner=one_part_at_a_time())
+@flow(
+    name="watch-city",
+    flow_run_name="watch-{city}",
+    task_runner=one_part_at_a_time(),
+    on_running=[end_promptly],
+)
 def watch_city(
     city: str, catalog: str = DEFAULT_CATALOG, compute: str | None = None
 ) -> ArtifactRef | None:

@@ -291,6 +291,12 @@ class StoreEntry(Entry):
     options: dict[str, Any] = Field(
         default_factory=dict, description="fsspec options; secrets as ${NAME}"
     )
+    patience_minutes: float = Field(
+        default=15.0,
+        ge=0,
+        description="how long a store behind a network may be away before a run fails (exit code "
+        "75); 0 fails at once",
+    )
 
 
 class ComputeProfile(Entry):

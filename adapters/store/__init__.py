@@ -1,7 +1,7 @@
 """Artifacts: made in a temporary place, checked, published whole, never changed afterwards."""
 
 from adapters.store.draft import Draft
-from adapters.store.errors import StoreError
+from adapters.store.errors import StoreAwayError, StoreError
 from adapters.store.records import ArtifactRef, FileEntry, Manifest, artifact_key
 from adapters.store.selection import SINGLE, Selection
 from adapters.store.store import Store
@@ -14,6 +14,7 @@ __all__ = [
     "Manifest",
     "Selection",
     "Store",
+    "StoreAwayError",
     "StoreError",
     "artifact_key",
 ]

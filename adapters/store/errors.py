@@ -38,6 +38,10 @@ class DamagedArtifactError(StoreError):
         return type(self), (self.args[0], self.folder, self.what)
 
 
+class StoreAwayError(StoreError):
+    """The store does not answer, or asks to come again: a fault that goes by itself."""
+
+
 class DamagedFileError(Exception):
     """A stored file is missing, cut short or altered; the message says which and how."""
 

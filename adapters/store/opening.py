@@ -10,14 +10,17 @@ from typing import Any
 
 from adapters.store.errors import StoreError
 from adapters.store.local import LocalPlace
+from adapters.store.patience import PatientPlace
 from adapters.store.places import Place
 from adapters.store.remote import RemotePlace
 
 _ONE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:", re.ASCII)
 
 
-def open_place(url: str | Path, options: Mapping[str, Any], cache_dir: Path | None) -> Place:
-    """The place behind a folder or an fsspec URL.
+def open_place(
+    url: str | Path, options: Mapping[str, Any], cache_dir: Path | None, patience: float = 0.0
+) -> Place:
+    """The place behind a folder or an fsspec URL; one behind a network may be away so many seconds.
 
     Raises:
         StoreError: if the URL is empty or misspelt, or its protocol or package is not there.
@@ -33,7 +36,8 @@ def open_place(url: str | Path, options: Mapping[str, Any], cache_dir: Path | No
         return LocalPlace(Path(url).expanduser().absolute())
     if scheme in {"file", "local"}:
         return LocalPlace(Path(rest).absolute())
-    return RemotePlace(url, options, cache_dir or cache_folder() / "store")
+    place = RemotePlace(url, options, cache_dir or cache_folder() / "store")
+    return PatientPlace(place, patience) if patience > 0 else place
 
 
 def cache_folder() -> Path:

@@ -19,8 +19,9 @@ from typing import Any
 import fsspec
 
 from adapters.store.durable import make_folders, sync, write_probe
-from adapters.store.errors import DamagedFileError, StoreError, explained
+from adapters.store.errors import DamagedFileError, StoreAwayError, StoreError, explained
 from adapters.store.names import MANIFEST_NAME, SCRATCH_FOLDER
+from adapters.store.patience import is_passing
 from adapters.store.places import FileChecks
 from adapters.store.records import FileEntry, Manifest
 from adapters.store.scratch import ScratchArea
@@ -228,6 +229,11 @@ class RemotePlace:
                 "and environment variables of the catalog's store, and its permissions"
             )
         reason = self._redacted(f"{type(error).__name__}: {error}")
+        if is_passing(error):
+            return StoreAwayError(
+                f"the store at {self.label} does not answer ({reason}): see that it and the "
+                "network are up, and run again"
+            )
         return StoreError(
             f"the store at {self.label} could not be {done} ({reason}): check its url, its options "
             "and the network, and run again"

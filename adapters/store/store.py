@@ -59,6 +59,7 @@ class Store:
         options: fsspec options of the URL's protocol; secrets among them are never shown.
         cache_dir: folder for local copies of a remote store's files;
             default `$XDG_CACHE_HOME/crosscity/store`.
+        patience: seconds for which a remote store that is away is asked again.
 
     Raises:
         StoreError: if the URL's protocol or its package is not there.
@@ -70,9 +71,10 @@ class Store:
         *,
         options: Mapping[str, Any] | None = None,
         cache_dir: Path | None = None,
+        patience: float = 0.0,
     ) -> None:
-        self._arguments = (url, dict(options or {}), cache_dir)
-        self._place = open_place(url, dict(options or {}), cache_dir)
+        self._arguments = (url, dict(options or {}), cache_dir, patience)
+        self._place = open_place(*self._arguments)
         self._manifests = ManifestCache(self._arguments)
 
     def __repr__(self) -> str:
@@ -509,5 +511,7 @@ def _pointer(name: str, city: str) -> str:
     return f"{CURRENT_FOLDER}/{check_city(city)}/{check_name(name)}.json"
 
 
-def _restored(url: str | Path, options: dict[str, Any], cache_dir: Path | None) -> Store:
-    return Store(url, options=options, cache_dir=cache_dir)
+def _restored(
+    url: str | Path, options: dict[str, Any], cache_dir: Path | None, patience: float
+) -> Store:
+    return Store(url, options=options, cache_dir=cache_dir, patience=patience)

@@ -12,6 +12,7 @@ import typer
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.output import warnings_shown
 from flows.cli.server import run_dashboard, running_server
+from flows.ending import interrupted_by_signals
 
 if TYPE_CHECKING:
     from tasks.steps.plan import Plan
@@ -226,7 +227,7 @@ def _check(
 def running(catalog: Path) -> Iterator[None]:
     """A server, and progress in the terminal, while a flow runs."""
     root = catalog.absolute().parent
-    with running_server(root) as address:
+    with interrupted_by_signals(), running_server(root) as address:
         typer.echo(f"watch it at {address}", err=True)
         from flows.cli.progress import TerminalProgress  # noqa: PLC0415
         from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings

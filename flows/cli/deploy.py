@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption
-from flows.cli.server import ServerError, standing_server
+from flows.cli.server import ServerAwayError, ServerError, standing_server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -101,12 +101,13 @@ def client_of(api: str) -> Iterator[SyncPrefectClient]:
                 yield client
         except PrefectHTTPStatusError as error:
             answer = error.response
-            raise ServerError(
+            kind = ServerAwayError if answer.status_code >= 500 else ServerError
+            raise kind(
                 f"the Prefect server at {api} answered {answer.status_code} to "
                 f"{answer.request.method} {answer.request.url.path}: {answer.text[:300]}"
             ) from None
         except httpx.TransportError as error:
-            raise ServerError(
+            raise ServerAwayError(
                 f"the Prefect server at {api} does not answer ({type(error).__name__}): see that "
                 "it runs, and run the same command again"
             ) from None

@@ -2,22 +2,73 @@
 
 from __future__ import annotations
 
-from flows.cli.server import ServerError
+import sys
+from typing import Final
+
+from flows.cli.server import ServerAwayError, ServerError
+
+FAILED: Final = 1
+BAD_INPUT: Final = 2
+PASSING: Final = 75
+"""EX_TEMPFAIL of sysexits.h: the same command may well succeed later."""
 
 
 def exit_code(error: Exception) -> int:
-    """2 where the input was wrong, 1 for everything else."""
-    return 2 if isinstance(error, _bad_input()) else 1
+    """75 for a fault that passes, 2 where the input was wrong, 1 for everything else."""
+    if is_passing_fault(error):
+        return PASSING
+    return BAD_INPUT if isinstance(error, _bad_input()) else FAILED
+
+
+def is_passing_fault(error: Exception) -> bool:
+    """Whether a store, a service or the Prefect server was away for longer than the patience."""
+    from adapters.store import StoreAwayError  # noqa: PLC0415 - `--help` needs none of these
+    from adapters.street_view.web.errors import ServiceUnavailable  # noqa: PLC0415
+
+    if isinstance(error, StoreAwayError | ServiceUnavailable | ServerAwayError):
+        return True
+    return _server_fault(error) is not None
+
+
+def is_termination(error: BaseException) -> bool:
+    """Whether it is what Prefect makes of SIGTERM inside a flow."""
+    if "prefect" not in sys.modules:
+        return False
+    from prefect.exceptions import TerminationSignal  # noqa: PLC0415 - there already
+
+    return isinstance(error, TerminationSignal)
 
 
 def one_sentence(error: Exception) -> str:
     """What the user reads instead of a traceback."""
     from tasks.steps.errors import TooManyFailures  # noqa: PLC0415
 
+    away = _server_fault(error)
+    if away is not None:
+        return (
+            f"the Prefect server does not answer ({away}): see that it runs, and run the same "
+            "command again; what is finished is found, not made again"
+        )
     text = str(error).strip()
     if isinstance(error, (*_bad_input(), ServerError, TooManyFailures, ValueError)):
         return text
     return f"{type(error).__name__}: {text or 'no message'} (run again with --debug for the trace)"
+
+
+def _server_fault(error: Exception) -> str | None:
+    """What kept the Prefect client from its server, ``None`` where that was not the fault."""
+    if "prefect" not in sys.modules:
+        return None
+    import httpx  # noqa: PLC0415 - there already, as Prefect is
+    from prefect.exceptions import PrefectHTTPStatusError  # noqa: PLC0415
+
+    if isinstance(error, httpx.TransportError):
+        return type(error).__name__
+    if isinstance(error, RuntimeError) and str(error).startswith("Failed to reach API"):
+        return "it cannot be reached"
+    if isinstance(error, PrefectHTTPStatusError) and error.response.status_code >= 500:
+        return f"HTTP {error.response.status_code}"
+    return None
 
 
 def _bad_input() -> tuple[type[Exception], ...]:

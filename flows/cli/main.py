@@ -1,4 +1,8 @@
-"""`crosscity`: exit code 0 when done, 1 when it failed, 2 when the input was wrong."""
+"""`crosscity`, and how it ends.
+
+Exit code 0 when done, 1 when it failed, 2 when the input was wrong, 75 when a store, a service or a
+server was away for too long (the same command may succeed later), 130 when it was interrupted.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,10 @@ from flows.cli import (
     predict,
     services,
 )
-from flows.cli.errors import exit_code, one_sentence
+from flows.cli.errors import exit_code, is_termination, one_sentence
 from flows.cli.options import OPTIONS
 from flows.cli.server import quieten
+from flows.ending import INTERRUPTED
 
 app = typer.Typer(
     name="crosscity",
@@ -73,12 +78,17 @@ def main(arguments: list[str] | None = None) -> None:
         app(words, standalone_mode=True)
     except KeyboardInterrupt:
         typer.echo("interrupted; run the same command again to go on where it stopped", err=True)
-        raise SystemExit(1) from None
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         if OPTIONS.debug:
             traceback.print_exc()
         typer.echo(f"crosscity: {one_sentence(error)}", err=True)
         raise SystemExit(exit_code(error)) from None
+    except BaseException as error:
+        if not is_termination(error):
+            raise
+        typer.echo("ended by a signal; run the same command again to go on", err=True)
+        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

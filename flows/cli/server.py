@@ -31,6 +31,8 @@ QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     "PREFECT_CLI_PROMPT": "false",
+    # Waits of 2, 4, … 512 seconds: a server may be away for a quarter of an hour.
+    "PREFECT_CLIENT_MAX_RETRIES": "9",
 }
 
 _CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
@@ -38,6 +40,10 @@ _CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 
 class ServerError(RuntimeError):
     """The local Prefect server did not come up."""
+
+
+class ServerAwayError(ServerError):
+    """A server that should be there does not answer."""
 
 
 def prefect_home(root: Path) -> Path:
@@ -93,6 +99,7 @@ def running_server(root: Path) -> Iterator[str]:
 
     Raises:
         ServerError: It did not come up; the message names its log.
+        ServerAwayError: One that should be there does not answer.
     """
     # Imported here: Prefect reads its settings once, from the environment that `quieten` made.
     from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
@@ -100,6 +107,7 @@ def running_server(root: Path) -> Iterator[str]:
 
     standing = standing_server(root)
     if standing is not None:
+        _check_answers(standing)
         with temporary_settings({PREFECT_API_URL: f"{standing}/api"}):
             yield standing
         return
@@ -131,6 +139,24 @@ def running_server(root: Path) -> Iterator[str]:
                 APILogWorker.drain_all(timeout=10)  # the last lines, while there is a server
     finally:
         _stop(process)
+
+
+def _check_answers(address: str) -> None:
+    """Fails at once where a server is away, not in the middle of a flow's start."""
+    try:
+        urllib.request.urlopen(f"{address}/api/health", timeout=10).close()  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code < 500:  # one that wants to know who asks: Prefect's client tells it
+            return
+        reason: object = f"HTTP {error.code}"
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+    else:
+        return
+    raise ServerAwayError(
+        f"the Prefect server at {address} does not answer ({reason}): see that it runs and that "
+        "PREFECT_API_URL is right, and run the same command again"
+    )
 
 
 def server_command(port: int) -> list[str]:

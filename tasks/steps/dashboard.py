@@ -27,6 +27,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from adapters.images import encode_jpeg
 from adapters.store import ArtifactRef, Store
 from tasks.steps.logs import log
+from tasks.steps.outbox import OUTBOX
 
 MAX_PICTURE_BYTES = 95_000
 """Pictures live in the server's database, so they stay small there; the store has them whole."""
@@ -150,7 +151,7 @@ def small_jpeg(picture: npt.NDArray[np.uint8], limit: int = MAX_PICTURE_BYTES) -
 
 def _post_in_a_run(key: str, send: Callable[[], object]) -> None:
     if _in_a_run():
-        post(key, send)
+        OUTBOX.hand_over(lambda: post(key, send))
 
 
 def _in_a_run() -> bool:

@@ -135,7 +135,8 @@ class Plan(BaseModel):
         url = resolve_environment(self.store.url, key=f"{key}.url")
         if "://" not in url:
             url = str(self.root / Path(url).expanduser())
-        return _STORES.open(url, resolve_options(self.store.options, key=f"{key}.options"))
+        options = resolve_options(self.store.options, key=f"{key}.options")
+        return _STORES.open(url, options, 60.0 * self.store.patience_minutes)
 
 
 def open_plan(
@@ -187,14 +188,14 @@ class _OpenStores:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._stores: dict[tuple[str, str], Store] = {}
+        self._stores: dict[tuple[str, str, float], Store] = {}
 
-    def open(self, url: str, options: Mapping[str, Any]) -> Store:
+    def open(self, url: str, options: Mapping[str, Any], patience: float) -> Store:
         # Options may hold what has no hash; two that are written alike are alike.
-        key = (url, repr(sorted(options.items())))
+        key = (url, repr(sorted(options.items())), patience)
         with self._lock:
             if key not in self._stores:
-                self._stores[key] = Store(url, options=options)
+                self._stores[key] = Store(url, options=options, patience=patience)
             return self._stores[key]
 
 

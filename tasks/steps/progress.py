@@ -12,6 +12,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 
 from tasks.steps.dashboard import WAITS, artifact_slug, only_shown, post
+from tasks.steps.outbox import OUTBOX
 
 Listener = Callable[[str, int, int], None]
 """Called with the stage, how many are done and how many there are."""
@@ -26,6 +27,7 @@ class _Stage:
     done: int = 0
     artifact: UUID | None = None
     published_at: float = field(default=float("-inf"))
+    waiting: bool = False
 
 
 class _Board:
@@ -66,28 +68,35 @@ def _flow_run_id() -> str:
 
 def _publish(stage: str, entry: _Stage) -> None:
     now = time.monotonic()
-    if entry.done < entry.total and now - entry.published_at < _PUBLISH_EVERY_SECONDS:
+    ended = entry.done >= entry.total
+    if not ended and (entry.waiting or now - entry.published_at < _PUBLISH_EVERY_SECONDS):
         return
     entry.published_at = now
+    entry.waiting = True
     percent = 100.0 * entry.done / entry.total if entry.total else 100.0
+    OUTBOX.hand_over(lambda: _post(stage, entry, percent, ended=ended))
+
+
+def _post(stage: str, entry: _Stage, percent: float, *, ended: bool) -> None:
     # The next second brings the next update: only the last one is worth a second try.
-    waits = WAITS if entry.done >= entry.total else ()
-    if entry.artifact is None:
-        created = post(
+    waits = WAITS if ended else ()
+    entry.waiting = False
+    artifact = entry.artifact
+    if artifact is not None:
+        post(
             f"the progress of {stage}",
-            lambda: create_progress_artifact(
-                progress=percent, key=artifact_slug(stage), description=f"{stage}: {entry.total}"
-            ),
+            lambda: update_progress_artifact(artifact_id=artifact, progress=percent),
             waits,
         )
-        entry.artifact = created if isinstance(created, UUID) else None
         return
-    artifact = entry.artifact
-    post(
+    created = post(
         f"the progress of {stage}",
-        lambda: update_progress_artifact(artifact_id=artifact, progress=percent),
+        lambda: create_progress_artifact(
+            progress=percent, key=artifact_slug(stage), description=f"{stage}: {entry.total}"
+        ),
         waits,
     )
+    entry.artifact = created if isinstance(created, UUID) else None
 
 
 _board = _Board()

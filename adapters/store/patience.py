@@ -1,0 +1,180 @@
+"""A store that is away for a while is waited for.
+
+Every operation of a place can be done again: reading changes nothing, a file is written whole or
+not at all, what is removed may be gone already, and of two that publish the same the first counts.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from adapters.store.errors import StoreAwayError
+from adapters.store.places import Place
+from adapters.store.records import FileEntry, Manifest
+
+Result = TypeVar("Result")
+
+FIRST_WAIT: Final = 0.5
+LONGEST_WAIT: Final = 30.0
+
+_PASSING_NUMBERS: Final = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EIO,  # s3fs' translation of InternalError
+        errno.EPIPE,
+        errno.ETIMEDOUT,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+    }
+)
+# The clients of object stores have no common ground but the names of their errors.
+_CLIENTS: Final = frozenset({"botocore", "aiohttp", "aiobotocore", "requests", "urllib3", "httpx"})
+_PASSING_NAMES: Final = frozenset(
+    {
+        "ClientConnectionError",
+        "ClientPayloadError",
+        "ConnectionError",
+        "HTTPClientError",
+        "IncompleteReadError",
+        "ResponseStreamingError",
+        "TransportError",
+    }
+)
+_PASSING_STATUS: Final = frozenset({408, 425, 429})
+_log = logging.getLogger(__name__)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a fault of a store's client goes by itself: network, overload, restart."""
+    seen: list[BaseException] = []
+    left: BaseException | None = error
+    while left is not None and left not in seen:
+        if _is_passing(left):
+            return True
+        seen.append(left)
+        left = left.__cause__ or left.__context__
+    return False
+
+
+def _is_passing(error: BaseException) -> bool:
+    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+        return True
+    if isinstance(error, OSError) and error.errno in _PASSING_NUMBERS:
+        return True
+    for kind in type(error).__mro__:
+        if kind.__module__.partition(".")[0] in _CLIENTS and kind.__name__ in _PASSING_NAMES:
+            return True
+    status = _http_status(error)
+    return status is not None and (status >= 500 or status in _PASSING_STATUS)
+
+
+def _http_status(error: BaseException) -> int | None:
+    """The HTTP status of an answer that botocore or aiohttp made an error of."""
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict):  # botocore's ClientError
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    else:
+        status = getattr(error, "status", None)
+    return status if isinstance(status, int) else None
+
+
+class PatientPlace:
+    """A `Place` whose operations are tried again while it is away.
+
+    Args:
+        place: The place.
+        seconds: How long it may be away.
+        sleep: Waits for so many seconds.
+    """
+
+    def __init__(
+        self, place: Place, seconds: float, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        # Only who keeps artifacts behind a network needs it.
+        from tenacity import (  # noqa: PLC0415
+            Retrying,
+            retry_if_exception_type,
+            stop_after_delay,
+            wait_random_exponential,
+        )
+
+        self._place = place
+        self._seconds = seconds
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(StoreAwayError),
+            stop=stop_after_delay(seconds),
+            wait=wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
+            before_sleep=lambda state: self._tell(state.attempt_number, state.outcome),
+            sleep=sleep,
+            reraise=True,
+        )
+        self.label = place.label
+        self.publishes_by_rename = place.publishes_by_rename
+
+    def describe(self, path: str) -> str:
+        """See `Place`."""
+        return self._place.describe(path)
+
+    def read(self, path: str) -> bytes | None:
+        """See `Place`."""
+        return self._patiently(lambda: self._place.read(path))
+
+    def replace(self, path: str, data: bytes) -> None:
+        """See `Place`."""
+        self._patiently(lambda: self._place.replace(path, data))
+
+    def replace_from(self, path: str, source: Path) -> None:
+        """See `Place`."""
+        self._patiently(lambda: self._place.replace_from(path, source))
+
+    def remove(self, path: str) -> None:
+        """See `Place`."""
+        self._patiently(lambda: self._place.remove(path))
+
+    def move(self, path: str, target: str) -> bool:
+        """See `Place`."""
+        return self._patiently(lambda: self._place.move(path, target))
+
+    def children(self, path: str) -> list[str]:
+        """See `Place`."""
+        return self._patiently(lambda: self._place.children(path))
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """See `Place`."""
+        return self._place.scratch()
+
+    def check_writable(self) -> None:
+        """See `Place`."""
+        self._patiently(self._place.check_writable)
+
+    def publish(self, source: Path, manifest: Manifest) -> bool:
+        """See `Place`."""
+        return self._patiently(lambda: self._place.publish(source, manifest))
+
+    def file_folders(self, manifest: Manifest) -> Sequence[str]:
+        """See `Place`."""
+        return self._place.file_folders(manifest)
+
+    def local_path(self, path: str, entry: FileEntry, *, afresh: bool = False) -> Path:
+        """See `Place`."""
+        return self._patiently(lambda: self._place.local_path(path, entry, afresh=afresh))
+
+    def _patiently(self, work: Callable[[], Result]) -> Result:
+        return self._retrying.copy()(work)
+
+    def _tell(self, attempt: int, outcome: object) -> None:
+        if attempt == 1:
+            exception = getattr(outcome, "exception", lambda: None)()
+            _log.warning(
+                "%s; it is tried again for up to %.0f minutes", exception, self._seconds / 60
+            )

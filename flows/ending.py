@@ -1,0 +1,73 @@
+"""A signal ends a run within seconds, in whatever it is: a request, a compiled loop, a wait."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+SECONDS: Final = 8.0
+"""What a run has to save a checkpoint and to tell the server; cluster managers give ten or more."""
+INTERRUPTED: Final = 130
+
+_lock = threading.Lock()
+_state: dict[str, int] = {}
+
+
+def end_promptly(*_: object) -> None:
+    """From now on, SIGTERM and Ctrl-C end this process within seconds (a state hook of flows).
+
+    Whoever handles the signal, does so as before. But a thread that waits for an answer, or
+    computes in compiled code, would keep the process for minutes. Nothing is lost with it:
+    artifacts and checkpoints are written whole or not at all.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    with _lock:
+        if "watched" in _state:
+            return
+        heard, told = os.pipe()
+        os.set_blocking(told, False)
+        # The interpreter writes the number of each signal there at once, in whatever it is.
+        before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+        if before != -1:  # an event loop runs here, and needs it itself
+            signal.set_wakeup_fd(before)
+            os.close(heard)
+            os.close(told)
+            return
+        _state["watched"] = told
+    threading.Thread(target=_watch, args=(heard,), daemon=True, name="ending").start()
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Inside, SIGTERM is `KeyboardInterrupt`, as Ctrl-C is.
+
+    Prefect makes a crashed run of it, and then sends it once more to whoever handled it before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+
+
+def _watch(heard: int) -> None:
+    while True:
+        numbers = os.read(heard, 64)
+        if not numbers:
+            return
+        if any(number in (signal.SIGTERM, signal.SIGINT) for number in numbers):
+            time.sleep(SECONDS)
+            os._exit(INTERRUPTED)

@@ -1,0 +1,233 @@
+"""Stores and servers that are away for a while, and signals: how runs go on, or how they end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.ending import SECONDS
+
+pytestmark = pytest.mark.timeout(600)
+PASSING, INTERRUPTED = 75, 130
+
+
+@pytest.fixture(scope="module")
+def gates() -> Any:
+    name = "tcp_gate"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def bucket(gates):
+    """A real S3 server (moto) with a bucket, behind a door that can be shut."""
+    boto3 = pytest.importorskip("boto3", reason="moto is not installed")
+    moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    pytest.importorskip("s3fs", reason="crosscity[s3] is not installed")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="a-key",
+        aws_secret_access_key="a-secret",  # noqa: S106
+    ).create_bucket(Bucket="bucket")
+    gate = gates.Gate(port)
+    yield gate
+    gate.shut()
+    server.stop()
+
+
+def in_bucket(gate: Any, **entry: Any) -> dict[str, Any]:
+    client = {"endpoint_url": f"http://127.0.0.1:{gate.port}", "region_name": "us-east-1"}
+    options = {
+        "key": "a-key",
+        "secret": "a-secret",
+        "client_kwargs": client,
+        "config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 2},
+    }
+    return {"stores": {"local": {"url": "s3://bucket/store", "options": options, **entry}}}
+
+
+def command(*words: object) -> list[object]:
+    return [sys.executable, "-m", "flows.cli.main", *words]
+
+
+def started(launcher: Any, log: Path, environment: dict[str, str], *words: object) -> Any:
+    with log.open("w") as output:
+        return launcher.start(
+            command(*words), stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+
+
+def digests(store: Any) -> dict[str, str]:
+    """Contents of all artifacts by their places; what is measured (speed) may differ."""
+    return {f"{ref.kind}/{ref.city}/{ref.key}": ref.digest for ref in store.artifacts()}
+
+
+def test_a_harvest_waits_for_its_store_and_ends_with_the_same_bytes(
+    bucket, prefect_server, write_catalog, crosscity, launcher, waiting, tmp_path
+):
+    from adapters.store import Store
+
+    far = write_catalog(tmp_path / "far", **in_bucket(bucket))
+    near = write_catalog(tmp_path / "near")
+    environment = {**prefect_server.environment, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    log = tmp_path / "far.log"
+    process = started(launcher, log, environment, "harvest", "tokyo", "--catalog", far)
+    waiting(lambda: "harvest tokyo" in log.read_text(), "the harvest has begun")
+    bucket.shut()
+    time.sleep(6)
+    assert process.poll() is None, log.read_text()
+    bucket.open()
+    assert process.wait(timeout=300) == 0, log.read_text()
+
+    done = crosscity("harvest", "tokyo", "--catalog", near, server=prefect_server)
+    assert done.returncode == 0, done.stderr
+    options = in_bucket(bucket)["stores"]["local"]["options"]
+    remote = Store("s3://bucket/store", options=options, cache_dir=tmp_path / "check")
+    wanted = digests(Store(tmp_path / "near" / "store"))
+    assert wanted
+    assert digests(remote) == wanted
+
+
+def test_a_store_that_stays_away_ends_with_75_and_a_sentence(
+    bucket, write_catalog, crosscity, tmp_path
+):
+    catalog = write_catalog(tmp_path, **in_bucket(bucket, patience_minutes=0.02))
+    bucket.shut()
+    try:
+        done = crosscity("harvest", "tokyo", "--catalog", catalog)
+    finally:
+        bucket.open()
+    assert done.returncode == PASSING, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("crosscity: the store at s3://bucket/store does not answer")
+    assert "a-secret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_is_not_there_ends_with_75_and_a_sentence(write_catalog, crosscity, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    catalog = write_catalog(tmp_path)
+    for words in (["harvest", "tokyo"], ["deploy"]):
+        done = crosscity(*words, "--catalog", catalog, environment=environment)
+        assert done.returncode == PASSING, done.stderr
+        assert "does not answer" in done.stderr.strip().splitlines()[-1]
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("away", [6, pytest.param(150, marks=pytest.mark.slow)])
+def test_a_server_that_is_away_does_not_stop_the_work(
+    gates, prefect_server, write_catalog, launcher, waiting, tmp_path, away
+):
+    catalog = write_catalog(tmp_path, city={"places": 40, "test_places": 2})
+    gate = gates.Gate(int(prefect_server.address.rpartition(":")[2]))
+    environment = {
+        **prefect_server.environment,
+        "PREFECT_API_URL": f"http://127.0.0.1:{gate.port}/api",
+    }
+    log = tmp_path / "run.log"
+    process = started(launcher, log, environment, "harvest", "tokyo", "--catalog", catalog)
+    waiting(lambda: "harvest tokyo" in log.read_text(), "the harvest has begun")
+    gate.shut()
+    before = len(list(tmp_path.glob("store/imagery_part/tokyo/*")))
+    time.sleep(away)
+    between = len(list(tmp_path.glob("store/imagery_part/tokyo/*")))
+    gate.open()
+    assert process.wait(timeout=500) == 0, log.read_text()
+    assert between > before, "the work went on without the server"
+    (run,) = prefect_server.flow_runs(catalog)
+    waiting(
+        lambda: prefect_server.flow_runs(catalog)[0]["state_type"] == "COMPLETED",
+        "the server knows that the run ended",
+    )
+    assert run["parameters"]["city"] == "tokyo"
+
+
+def test_a_signal_ends_a_process_whose_threads_do_not_listen():
+    script = """
+        import signal, sys, threading, time
+        from flows.ending import end_promptly
+        end_promptly()
+        end_promptly()
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        threading.Thread(target=time.sleep, args=(10000,)).start()
+        print("ready", flush=True)
+        while True:
+            time.sleep(1)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=6 * SECONDS) == INTERRUPTED
+    process.stdout.close()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_harvest_whose_service_does_not_answer_is_ended_by_a_signal(
+    prefect_server, write_catalog, launcher, waiting, tmp_path, sign
+):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(16)  # takes connections, and never says a word
+        provider = {
+            "kind": "panoramax",
+            "base_url": f"http://127.0.0.1:{silent.getsockname()[1]}",
+        }
+        catalog = write_catalog(tmp_path, city={"provider": provider, "labels": None})
+        log = tmp_path / "run.log"
+        process = started(
+            launcher, log, prefect_server.environment, "harvest", "tokyo", "--catalog", catalog
+        )
+        waiting(lambda: "watch it at" in log.read_text() or process.poll() is not None, "it runs")
+        silent.settimeout(40)
+        connection, _ = silent.accept()
+        os.kill(process.pid, sign)
+        assert process.wait(timeout=6 * SECONDS) == INTERRUPTED, log.read_text()
+        connection.close()
+    assert "Traceback" not in log.read_text()
+    assert not list(tmp_path.glob("store/imagery/*"))
+
+
+def test_what_a_signal_ended_goes_on(
+    prefect_server, write_catalog, crosscity, launcher, waiting, tmp_path
+):
+    catalog = write_catalog(tmp_path, city={"places": 40, "test_places": 2})
+    log = tmp_path / "run.log"
+    process = started(
+        launcher, log, prefect_server.environment, "harvest", "tokyo", "--catalog", catalog
+    )
+    waiting(lambda: bool(list(tmp_path.glob("store/imagery_part/tokyo/*"))), "a shard is there")
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=6 * SECONDS) == INTERRUPTED, log.read_text()
+    shards = {path.name for path in tmp_path.glob("store/imagery_part/tokyo/*")}
+    done = crosscity("harvest", "tokyo", "--catalog", catalog, server=prefect_server)
+    assert done.returncode == 0, done.stderr
+    manifests = list(tmp_path.glob("store/imagery_part/tokyo/*/artifact.json"))
+    assert shards <= {path.parent.name for path in manifests}
+    assert all(json.loads(path.read_bytes())["files"] for path in manifests)
