@@ -18,7 +18,11 @@ _lock = threading.Lock()
 _state: dict[str, int] = {}
 
 
-def end_promptly(*_: object) -> None:
+def end_promptly(
+    flow: object = None,  # noqa: ARG001 - Prefect gives its hooks these three
+    flow_run: object = None,  # noqa: ARG001
+    state: object = None,  # noqa: ARG001
+) -> None:
     """From now on, SIGTERM and Ctrl-C end this process within seconds (a state hook of flows).
 
     Whoever handles the signal, does so as before. But a thread that waits for an answer, or
