@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.checks import check_image, number
+
 ALGORITHM_VERSION: Final = "1"
 """Raised by hand whenever the same views give another turn."""
 
@@ -24,6 +26,9 @@ STEP_DEGREES: Final = 0.25
 """Of azimuth, between columns of a strip."""
 MIN_OVERLAP: Final = 0.23
 """Least correlation of two views of one place; see docs/imagery.md on how it was found."""
+
+LEAST_SIDE: Final = 8
+"""Pixels along each side of a view; smaller ones show nothing that could be correlated."""
 
 _EDGE_DEGREES: Final = 1.0
 _HALF_HEIGHT: Final = 0.30
@@ -66,8 +71,15 @@ def relative_turn(reference: Image, fov: float, other: Image, other_fov: float) 
             is how far is searched.
 
     Raises:
-        ValueError: The other view is narrower than the reference.
+        ValueError: The other view is narrower than the reference, or a picture or field of view is
+            none that this can be told from.
     """
+    for name, picture, angle in (
+        ("the reference", reference, fov),
+        ("the other view", other, other_fov),
+    ):
+        check_image(picture, name, grey=False, least=LEAST_SIDE)
+        number(angle, f"the field of view of {name}", 5, 170, what="a number of degrees")
     if other_fov < fov:
         raise ValueError(f"A view of {fov:g} degrees cannot be slid along one of {other_fov:g}.")
     low = _half_height(reference, fov, other, other_fov)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.checks import check_image, check_map, whole_number
 from crosscity.labels import CLASSES, VOID, colourise
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 Picture = npt.NDArray[np.uint8]
 
 FIGURE_WIDTH: Final = 1200
+MAX_FIGURE_WIDTH: Final = 8192
+MAX_FIGURE_HEIGHT: Final = 32_767
 PAPER: Final = (255, 255, 255)
 INK: Final = (40, 40, 40)
 BOUNDARY: Final = (255, 225, 40)
@@ -274,33 +277,19 @@ def class_legend(train_ids: Sequence[int] | None = None, *, width: int = FIGURE_
 
 
 def _check_width(width: int) -> None:
-    if width < 64:
-        raise ValueError(f"a figure must be at least 64 pixels wide, not {width}")
-
-
-def _check_picture(image: npt.NDArray[Any]) -> None:
-    grey = image.ndim == 2
-    if image.dtype != np.uint8 or not (grey or (image.ndim == 3 and image.shape[2] == 3)):
-        raise ValueError(
-            "a picture must be uint8 of shape (H, W, 3) or (H, W), "
-            f"not {image.dtype} of shape {tuple(image.shape)}"
-        )
-    if image.size == 0:
-        raise ValueError(f"a picture is empty: its shape is {tuple(image.shape)}")
+    whole_number(width, "the width of a figure in pixels", 64, MAX_FIGURE_WIDTH)
 
 
 def _check_map(image: npt.NDArray[Any], values: npt.NDArray[Any], name: str, kind: str) -> None:
-    _check_picture(image)
-    fits = values.dtype.kind in "iu" if kind == "integers" else values.dtype == np.dtype(kind)
-    if not fits or values.shape != image.shape[:2]:
-        raise ValueError(
-            f"the {name} must be {kind} of the picture's shape {image.shape[:2]}, "
-            f"not {values.dtype} of shape {tuple(values.shape)}"
-        )
+    check_image(image, "the picture")
+    if kind == "integers":
+        check_map(values, name, like=image.shape[:2])
+    else:
+        check_map(values, name, types=(kind,), like=image.shape[:2])
 
 
 def _rgb(image: Picture) -> Picture:
-    _check_picture(image)
+    check_image(image, "the picture")
     return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
 
 
@@ -318,6 +307,11 @@ def _scaled(picture: Picture, width: int, *, blend: bool = True) -> Picture:
     """A copy of the picture with that width; `blend` is for photographs, not for label maps."""
     _check_width(width)
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    if height > MAX_FIGURE_HEIGHT:
+        raise ValueError(
+            f"a picture of {picture.shape[1]}×{picture.shape[0]} pixels is too tall for a figure "
+            f"{width} pixels wide"
+        )
     shrinks = width < picture.shape[1]
     how = (cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC) if blend else cv2.INTER_NEAREST_EXACT
     picture = np.ascontiguousarray(picture)

@@ -17,11 +17,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.checks import check_image, number, whole_number
+
 ALGORITHM_VERSION: Final = "1"
 """Raised by hand whenever the same picture gives another view."""
 
 MAX_SAMPLES: Final = 8
 """Most samples along each side of a pixel; a view is at most so much coarser than its source."""
+MAX_SOURCE_SIDE: Final = 30_000
+"""Pixels; what OpenCV can look up is 32 767 wide, and margins are added."""
+MAX_VIEW_SIDE: Final = 16_384
+"""Pixels along a side of a view."""
+MAX_SPHERE_SIDE: Final = 2**20
+"""Pixels along a side of a whole panorama, of which tiles are fetched."""
 _ROWS_A_STRIP: Final = 64
 _MARGIN: Final = 3
 """Source pixels around a strip that interpolation may touch."""
@@ -49,15 +57,11 @@ class View:
     width: int
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.heading) and -90 <= self.pitch <= 90):
-            raise ValueError(
-                f"A view has a finite heading and a pitch of -90 to 90 degrees, not "
-                f"{self.heading} and {self.pitch}."
-            )
-        if not 0 < self.fov < 180:
-            raise ValueError(f"A view's field of view lies between 0 and 180, not {self.fov}.")
-        if self.height < 1 or self.width < 1:
-            raise ValueError(f"A view of {self.height}×{self.width} pixels cannot be made.")
+        number(self.heading, "a view's heading", what="a finite number of degrees")
+        number(self.pitch, "a view's pitch", -90, 90, what="a number of degrees")
+        _check_fov(self.fov, "a view's field of view")
+        whole_number(self.height, "the height of a view in pixels", 1, MAX_VIEW_SIDE)
+        whole_number(self.width, "the width of a view in pixels", 1, MAX_VIEW_SIDE)
 
     @property
     def focal(self) -> float:
@@ -88,10 +92,13 @@ class Equirectangular:
     roll: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.full_height < 1 or self.full_width < 1:
-            raise ValueError(
-                f"A panorama of {self.full_height}×{self.full_width} pixels shows nothing."
-            )
+        for name in ("full_height", "full_width"):
+            whole_number(getattr(self, name), f"a panorama's {name}", 1, MAX_SPHERE_SIDE)
+        for name in ("left", "top"):
+            least, most = -MAX_SPHERE_SIDE, MAX_SPHERE_SIDE
+            whole_number(getattr(self, name), f"a panorama's {name}", least, most)
+        for name in ("heading", "pitch", "roll"):
+            number(getattr(self, name), f"a panorama's {name}", what="a finite number of degrees")
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,11 @@ class Perspective:
     k2: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.fov < 180:
-            raise ValueError(f"A photograph's field of view is 0 to 180 degrees, not {self.fov}.")
+        _check_fov(self.fov, "a photograph's field of view")
+        for name in ("heading", "pitch", "roll"):
+            number(getattr(self, name), f"a photograph's {name}", what="a finite number of degrees")
+        for name in ("k1", "k2"):
+            number(getattr(self, name), f"a photograph's {name}", -1e3, 1e3)
 
 
 Source = Equirectangular | Perspective
@@ -200,6 +210,8 @@ def tiles_of_view(
     Returns:
         (column, row) of the tiles, sorted.
     """
+    for side, name in zip(tile, ("height", "width"), strict=True):
+        whole_number(side, f"the {name} of a tile in pixels", 1, MAX_SPHERE_SIDE)
     x, y = view_coordinates(source, (source.full_height, source.full_width), view)
     found: set[tuple[int, int]] = set()
     # A pixel between two that are looked at lies within the margin of one of them.
@@ -219,11 +231,18 @@ def needed_width(view: View) -> int:
     return math.ceil(2 * math.pi * view.focal)
 
 
+def _check_fov(fov: float, name: str) -> None:
+    # Nearer to the ends, tangents and focal lengths leave the range of floats.
+    if not 0.01 <= number(fov, name, what="a number of degrees") <= 179.99:
+        raise ValueError(f"{name} must lie between 0 and 180 degrees, not {fov!r}")
+
+
 def _check(image: Image, source: Source) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+    check_image(image, "the picture", grey=False)
+    if max(image.shape) > MAX_SOURCE_SIDE:
         raise ValueError(
-            f"A view is made from a uint8 picture of shape (H, W, 3), not from {image.dtype} of "
-            f"shape {image.shape}."
+            f"A view is made from a picture of at most {MAX_SOURCE_SIDE} pixels a side, not "
+            f"{image.shape[1]}×{image.shape[0]}; make it smaller."
         )
     if isinstance(source, Equirectangular) and (
         image.shape[1] > source.full_width

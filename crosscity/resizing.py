@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.checks import MAX_PIXELS, MAX_SIDE, check_image, check_map, whole_number
+
 Values = TypeVar("Values", bound=np.generic)
 
 
@@ -17,13 +19,17 @@ def resized_image(
     """A picture at another size: pixels are averaged where it shrinks, blended where it grows.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) or (H, W) uint8.
         size: (height, width), or ``None`` for its own.
 
     Returns:
-        (height, width, 3) uint8; the picture itself where it has that size.
+        (height, width, 3) or (height, width) uint8; the picture itself where it has that size.
+
+    Raises:
+        ValueError: It is no picture, or that is no size.
     """
-    if size is None or image.shape[:2] == tuple(size):
+    check_image(image)
+    if size is None or image.shape[:2] == _checked(size):
         return image
     height, width = size
     shrinks = height <= image.shape[0] and width <= image.shape[1]
@@ -40,12 +46,28 @@ def resized_map(labels: npt.NDArray[Values], size: tuple[int, int] | None) -> np
 
     Returns:
         (height, width) of the same type; the map itself where it has that size.
+
+    Raises:
+        ValueError: It is no map, or that is no size.
     """
-    if size is None or labels.shape == tuple(size):
+    check_map(labels, "map", kinds="iubf")
+    if size is None or labels.shape == _checked(size):
         return labels
     rows, columns = (_nearest(there, here) for there, here in zip(size, labels.shape, strict=True))
     nearest: npt.NDArray[Values] = labels[rows[:, None], columns]
     return nearest
+
+
+def _checked(size: tuple[int, int]) -> tuple[int, int]:
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"a size must be (height, width), not {size!r}")
+    height, width = (
+        whole_number(side, f"the {name}", 1, MAX_SIDE)
+        for name, side in zip(("height", "width"), size, strict=True)
+    )
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"a size of {width}×{height} pixels is too large: {MAX_PIXELS} at most")
+    return height, width
 
 
 def _nearest(count: int, source: int) -> npt.NDArray[np.signedinteger[Any]]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from crosscity.checks import check_map
 from crosscity.segmenters import Segmenter, evaluating, image_tensor
 
 if TYPE_CHECKING:
@@ -157,6 +158,8 @@ def static_points(matches: Matches, masks: tuple[Any, Any]) -> Points:
     Returns:
         (N, 2) int64 (row, column) in the first and in the second image.
     """
+    for name, mask in zip(("first mask", "second mask"), masks, strict=True):
+        check_map(mask, name, kinds="b")
     ends = []
     inside = np.ones(len(matches), dtype=np.bool_)
     sides = ((matches.x_a, matches.y_a), (matches.x_b, matches.y_b))

@@ -42,6 +42,8 @@ def scatter_panels(
 def _panel(at: npt.NDArray[np.float32], first: npt.NDArray[np.bool_], caption: str) -> Picture:
     if at.ndim != 2 or at.shape[1] != 2 or first.shape != at.shape[:1]:
         raise ValueError(f"points {at.shape} and groups {first.shape} do not belong together")
+    if not np.isfinite(at).all():
+        raise ValueError(f"the points of {caption!r} are not all finite")
     fine = _OVERSAMPLING
     canvas = np.full(((CAPTION + PANEL) * fine, PANEL * fine, 3), 255, dtype=np.uint8)
     low, high = at.min(0), at.max(0)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.checks import MAX_PIXELS, MAX_SIDE, check_map, number, whole_number
+
 if TYPE_CHECKING:
     from crosscity.matching import Matches
 
@@ -49,16 +51,13 @@ def static_prior(
         (H, W) bool, True where static.
 
     Raises:
-        ValueError: If the superpixels are not an int32 map of labels from zero, a coordinate is
-            not finite, or a setting is out of range.
+        ValueError: If the superpixels are not an int32 map of labels from zero, or a setting is out
+            of range.
     """
     _check_superpixels(superpixels)
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
-        raise ValueError(f"k must be a whole number, zero or more, not {k!r}")
-    if not 0 <= coverage <= 1:
-        raise ValueError(f"coverage must be a share from 0 to 1, not {coverage}")
-    if spacing < 1:
-        raise ValueError(f"spacing must be a positive number of pixels, not {spacing}")
+    whole_number(k, "k", 0, MAX_PIXELS)
+    number(coverage, "coverage", 0, 1, what="a share")
+    whole_number(spacing, "spacing", 1, MAX_SIDE)
     if side not in ("a", "b"):
         raise ValueError(f"side must be 'a' or 'b', not {side!r}")
     x, y = (matches.x_a, matches.y_a) if side == "a" else (matches.x_b, matches.y_b)
@@ -77,13 +76,6 @@ def static_prior(
 def _matched_pixels(
     x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], shape: tuple[int, ...]
 ) -> npt.NDArray[np.bool_]:
-    if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(
-            f"the coordinates of the matches must be two equally long rows of numbers, "
-            f"not of shapes {x.shape} and {y.shape}"
-        )
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("the matches hold coordinates that are not finite; drop those matches")
     height, width = shape
     column = np.floor(x.astype(np.float64) + 0.5)
     row = np.floor(y.astype(np.float64) + 0.5)
@@ -94,12 +86,9 @@ def _matched_pixels(
 
 
 def _check_superpixels(superpixels: npt.NDArray[Any]) -> None:
-    if superpixels.dtype != np.int32 or superpixels.ndim != 2:
-        raise ValueError(
-            "the superpixels must be an (H, W) int32 map of labels, "
-            f"not {superpixels.dtype} of shape {tuple(superpixels.shape)}"
-        )
-    if superpixels.size == 0:
-        raise ValueError(f"the superpixels are empty: their shape is {tuple(superpixels.shape)}")
-    if superpixels.min() < 0:
-        raise ValueError(f"superpixel labels start at 0, but {superpixels.min()} is among them")
+    check_map(superpixels, "superpixels", types=("int32",))
+    low, high = int(superpixels.min()), int(superpixels.max())
+    if low < 0:
+        raise ValueError(f"superpixel labels start at 0, but {low} is among them")
+    if high > MAX_PIXELS:
+        raise ValueError(f"superpixel labels end at {MAX_PIXELS}, but {high} is among them")

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.checks import check_image, number, same_size, whole_number
 from crosscity.matching.backtracking import backtrack
 from crosscity.matching.correlation import (
     PATCH,
@@ -67,7 +68,7 @@ def deep_matching(
         ValueError: The images differ in size, are too small for two levels of patches, are not
             uint8, or a setting is out of range.
     """
-    _check(image_a, image_b, downscale, search_radius, rectification)
+    _check(image_a, image_b, downscale, search_radius, rectification, threads, device)
     grid = PATCH * downscale
     height, width = (side // grid * grid for side in image_a.shape[:2])
     grey_a, grey_b = grey_image(image_a)[:height, :width], grey_image(image_b)
@@ -76,7 +77,10 @@ def deep_matching(
     halvings = HALVINGS[downscale]
     descriptors_a = pixel_descriptors(grey_a, halvings)
     descriptors_b = pixel_descriptors(grey_b, halvings)
-    radius = None if search_radius is None else math.ceil(search_radius / downscale)
+    radius = None
+    if search_radius is not None:
+        # Nothing moves further than the picture reaches, and indices are 32 bits wide.
+        radius = math.ceil(min(float(search_radius), max(height, width)) / downscale)
     levels = level_count(*descriptors_a.shape[1:])
     patches, image = atomic_patches(descriptors_a), second_image(descriptors_b)
     found = None
@@ -156,20 +160,13 @@ def _check(
     downscale: int,
     search_radius: float | None,
     rectification: float,
+    threads: int | None,
+    device: str,
 ) -> None:
-    for name, image in (("first", image_a), ("second", image_b)):
-        if image.dtype != np.uint8:
-            raise ValueError(
-                f"the {name} image must be uint8 (0 to 255), not {image.dtype}: convert it first"
-            )
-        if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] == 3):
-            raise ValueError(
-                f"the {name} image must be (H, W, 3) or (H, W), not of shape {image.shape}"
-            )
-    if image_a.shape[:2] != image_b.shape[:2]:
-        sizes = " and ".join(f"{image.shape[1]}×{image.shape[0]}" for image in (image_a, image_b))
-        raise ValueError(f"the two images differ in size ({sizes}): resize one of them")
-    if downscale not in HALVINGS:
+    for name, image in (("the first image", image_a), ("the second image", image_b)):
+        check_image(image, name)
+    same_size(image_a, image_b)
+    if whole_number(downscale, "downscale", 1, 4) not in HALVINGS:
         raise ValueError(f"downscale must be 1, 2 or 4, not {downscale}")
     least = 2 * PATCH * downscale
     if min(image_a.shape[:2]) < least:
@@ -177,10 +174,18 @@ def _check(
             f"images of {image_a.shape[1]}×{image_a.shape[0]} pixels are too small to match at "
             f"downscale {downscale}: each side must have at least {least}"
         )
-    if search_radius is not None and not (search_radius > 0 and np.isfinite(search_radius)):
-        raise ValueError(
-            f"the search radius must be a positive number of pixels, not {search_radius}; "
-            "leave it out to search everywhere"
+    if search_radius is not None:
+        number(
+            search_radius,
+            "the search radius (left out, to search everywhere)",
+            0,
+            above=True,
+            what="a positive number of pixels",
         )
-    if not (rectification > 0 and np.isfinite(rectification)):
-        raise ValueError(f"the rectification must be a positive exponent, not {rectification}")
+    number(rectification, "the rectification", 0, 64, above=True, what="a positive exponent")
+    if threads is not None:
+        whole_number(threads, "threads (left out, one a core)", 1, 1024)
+    if not isinstance(device, str):
+        raise ValueError(  # noqa: TRY004 - one kind of error for whatever is wrong with the input
+            f"the device must be a name such as 'cpu' or 'cuda', not {device!r}"
+        )

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.checks import MAX_SIDE
+
 Float = npt.NDArray[np.float32]
+
+
+COORDINATES: Final = ("x_a", "y_a", "x_b", "y_b")
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,10 @@ class Matches:
             is surer.
         entry: int32, which maximum of the largest patches the match came from, counted by falling
             response; matches of one entry moved together.
+
+    Raises:
+        ValueError: An array is of another type or shape, the lengths differ, a number is not
+            finite, or a coordinate lies further out than any picture reaches.
     """
 
     x_a: Float
@@ -33,6 +43,32 @@ class Matches:
     score: Float
     entry: npt.NDArray[np.int32]
 
+    def __post_init__(self) -> None:
+        """Checks what code that indexes by coordinates relies on."""
+        for name in (*COORDINATES, "score", "entry"):
+            column = getattr(self, name)
+            kind = np.int32 if name == "entry" else np.float32
+            if not isinstance(column, np.ndarray) or column.dtype != kind or column.ndim != 1:
+                told = getattr(column, "dtype", type(column).__name__)
+                raise ValueError(
+                    f"the {name} of matches must be a row of {np.dtype(kind)}, not {told} of shape "
+                    f"{np.shape(column)}"
+                )
+            if len(column) != len(self.x_a):
+                raise ValueError(
+                    f"the columns of matches must be equally long, but there are {len(self.x_a)} "
+                    f"x_a and {len(column)} {name}"
+                )
+            if not np.isfinite(column).all():
+                raise ValueError(
+                    f"the {name} of matches holds what is not finite; drop those matches"
+                )
+            if name in COORDINATES and len(column) and np.abs(column).max() > MAX_SIDE:
+                raise ValueError(
+                    f"the {name} of matches reaches {column[np.abs(column).argmax()]:g}, but no "
+                    f"picture has more than {MAX_SIDE} pixels a side"
+                )
+
     def __len__(self) -> int:
         return len(self.x_a)
 
@@ -41,3 +77,15 @@ def no_matches() -> Matches:
     """The result where there is nothing to match."""
     empty = np.empty(0, dtype=np.float32)
     return Matches(empty, empty, empty, empty, empty, np.empty(0, dtype=np.int32))
+
+
+def chosen_matches(matches: Matches, kept: npt.NDArray[np.bool_]) -> Matches:
+    """Those matches for which `kept`, (n,) bool, is True, in the same order."""
+    return Matches(
+        x_a=matches.x_a[kept],
+        y_a=matches.y_a[kept],
+        x_b=matches.x_b[kept],
+        y_b=matches.y_b[kept],
+        score=matches.score[kept],
+        entry=matches.entry[kept],
+    )

@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from crosscity.matching.matches import Matches
+from crosscity.checks import MAX_SIDE, number, whole_number
+from crosscity.matching.matches import Matches, chosen_matches
 
 REACH: Final = 2
 """Neighbours are the matches of the 5×5 patches around, 24 at most."""
@@ -44,15 +44,12 @@ def reliable_matches(
     Raises:
         ValueError: A setting is out of range.
     """
-    if not 0 <= weakest < 1:
+    number(weakest, "weakest", 0, what="a share")
+    if weakest >= 1:
         raise ValueError(f"weakest must be a share from 0 to below 1, not {weakest}")
-    most = (2 * REACH + 1) ** 2 - 1
-    if not 0 <= neighbours <= most:
-        raise ValueError(f"neighbours must be 0 to {most}, not {neighbours}")
-    if not (tolerance >= 0 and np.isfinite(tolerance)):
-        raise ValueError(f"tolerance must be zero or more cells, not {tolerance}")
-    if spacing < 1:
-        raise ValueError(f"spacing must be a positive number of pixels, not {spacing}")
+    whole_number(neighbours, "neighbours", 0, (2 * REACH + 1) ** 2 - 1)
+    number(tolerance, "tolerance", 0, MAX_SIDE, what="a number of cells")
+    whole_number(spacing, "spacing", 1, MAX_SIDE)
     if not len(matches):
         return matches
     kept = np.ones(len(matches), dtype=np.bool_)
@@ -60,49 +57,34 @@ def reliable_matches(
         kept &= matches.score >= np.quantile(matches.score, weakest)
     if neighbours > 0:
         kept &= agreeing_neighbours(matches, spacing, tolerance) >= neighbours
-    return Matches(
-        x_a=matches.x_a[kept],
-        y_a=matches.y_a[kept],
-        x_b=matches.x_b[kept],
-        y_b=matches.y_b[kept],
-        score=matches.score[kept],
-        entry=matches.entry[kept],
-    )
+    return chosen_matches(matches, kept)
 
 
 def agreeing_neighbours(matches: Matches, spacing: int, tolerance: float) -> npt.NDArray[np.int32]:
-    """How many of the up to 24 neighbours of each match moved as it did: (n,) int32."""
-    row = (matches.y_a // spacing).astype(np.int64)
-    column = (matches.x_a // spacing).astype(np.int64)
-    grid = np.full((row.max() + 1 + 2 * REACH, column.max() + 1 + 2 * REACH), -1, dtype=np.int64)
-    grid[row + REACH, column + REACH] = np.arange(len(matches))
-    counts: npt.NDArray[np.int32] = _count(
-        grid,
-        row + REACH,
-        column + REACH,
-        matches.x_b - matches.x_a,
-        matches.y_b - matches.y_a,
-        float(tolerance * spacing),
+    """How many of the up to 24 neighbours of each match moved as it did: (n,) int32.
+
+    Of several matches in one cell the last is everybody's neighbour.
+    """
+    row, column = (
+        (at - at.min() + REACH).astype(np.int64)
+        for at in (np.floor(matches.y_a / spacing), np.floor(matches.x_a / spacing))
     )
-    return counts
-
-
-@njit(cache=True, nogil=True)
-def _count(
-    grid: npt.NDArray[np.int64],
-    row: npt.NDArray[np.int64],
-    column: npt.NDArray[np.int64],
-    dx: npt.NDArray[np.float32],
-    dy: npt.NDArray[np.float32],
-    most: float,
-) -> npt.NDArray[np.int32]:
-    counts = np.zeros(len(row), dtype=np.int32)
-    for n in range(len(row)):
-        for i in range(row[n] - 2, row[n] + 3):
-            for j in range(column[n] - 2, column[n] + 3):
-                other = grid[i, j]
-                if other < 0 or other == n:
-                    continue
-                if abs(dx[other] - dx[n]) <= most and abs(dy[other] - dy[n]) <= most:
-                    counts[n] += 1
+    # Cells are looked up among those that are there: their grid may be as large as coordinates are.
+    across = int(column.max()) + 1 + REACH
+    cell = row * across + column
+    order = np.argsort(cell, kind="stable")
+    present = cell[order]
+    dx, dy = matches.x_b - matches.x_a, matches.y_b - matches.y_a
+    most = float(tolerance * spacing)
+    counts = np.zeros(len(matches), dtype=np.int32)
+    for down in range(-REACH, REACH + 1):
+        for right in range(-REACH, REACH + 1):
+            wanted = present + (down * across + right)
+            at = np.searchsorted(present, wanted, side="right") - 1
+            other = order[np.maximum(at, 0)]
+            there = (at >= 0) & (present[at] == wanted) & (other != order)
+            agrees = (np.abs(dx[other] - dx[order]) <= most) & (
+                np.abs(dy[other] - dy[order]) <= most
+            )
+            counts[order] += there & agrees
     return counts

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.superpixels.entropy_rate import check_image, check_parameters
+from crosscity.checks import check_image, number, whole_number
+from crosscity.superpixels.entropy_rate import IMAGE_TYPES, check_parameters
 from crosscity.superpixels.lazy_greedy import balance_rate, join_greedily
 from crosscity.superpixels.pixel_graph import PixelGraph, edge_offsets, pixel_graph
 from crosscity.superpixels.scores import Ints, find
+
+MAX_WEIGHT: Final = 1e12
+"""Beyond it scores are too large for their entropy part to matter."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,24 @@ class SuperpixelHierarchy:
     line: npt.NDArray[np.int32] = field(repr=False)
     joins: npt.NDArray[np.int32] = field(repr=False)
 
+    def __post_init__(self) -> None:
+        """Checks what `cut` indexes with."""
+        n_pixels = int(np.prod(self.shape))
+        for name, row, length in (
+            ("line", self.line, n_pixels),
+            ("joins", self.joins, n_pixels - 1),
+        ):
+            if (
+                not isinstance(row, np.ndarray)
+                or row.dtype != np.int32
+                or row.shape != (length,)
+                or not _is_permutation(row)
+            ):
+                raise ValueError(
+                    f"the {name} of a hierarchy must hold each number from 0 to {length - 1} once, "
+                    "as int32"
+                )
+
     def cut(self, n_superpixels: int) -> npt.NDArray[np.int32]:
         """The superpixels after as many joins as leave that number.
 
@@ -49,16 +70,16 @@ class SuperpixelHierarchy:
             ValueError: If the number is out of its range.
         """
         n_pixels = self.shape[0] * self.shape[1]
-        if isinstance(n_superpixels, bool) or not isinstance(n_superpixels, (int, np.integer)):
-            raise ValueError(  # noqa: TRY004
-                f"n_superpixels must be a whole number, not {n_superpixels!r}"
-            )
-        if not 1 <= n_superpixels <= n_pixels:
-            raise ValueError(
-                f"n_superpixels must be 1 to {n_pixels}, the number of pixels, not {n_superpixels}"
-            )
+        whole_number(n_superpixels, "n_superpixels", 1, n_pixels)
         labels: npt.NDArray[np.int32] = _cut(self.line, self.joins, int(n_superpixels))
         return labels.reshape(self.shape)
+
+
+def _is_permutation(row: npt.NDArray[np.int32]) -> bool:
+    seen = np.zeros(row.size, dtype=np.bool_)
+    inside = row[(row >= 0) & (row < row.size)]
+    seen[inside] = True
+    return bool(seen.all())
 
 
 def balance_weight_for(
@@ -81,7 +102,7 @@ def balance_weight_for(
     Raises:
         ValueError: As there.
     """
-    check_image(image)
+    check_image(image, types=IMAGE_TYPES)
     check_parameters(image, n_superpixels, balance, sigma, connectivity)
     graph = pixel_graph(image, float(sigma), connectivity)
     rate = balance_rate(graph, int(n_superpixels), float(balance))
@@ -108,19 +129,16 @@ def superpixel_hierarchy(
 
     Args:
         image: As in `entropy_rate_superpixels`.
-        balance_weight: λ in bits, zero or more.
+        balance_weight: λ in bits, 0 to 1e12.
         sigma: As there.
         connectivity: As there.
 
     Raises:
         ValueError: If the image or a parameter is not as described.
     """
-    check_image(image)
+    check_image(image, types=IMAGE_TYPES)
     check_parameters(image, 1, 0.5, sigma, connectivity)
-    if not (math.isfinite(balance_weight) and balance_weight >= 0):
-        raise ValueError(
-            f"balance_weight must be a finite number, zero or more, not {balance_weight!r}"
-        )
+    number(balance_weight, "balance_weight", 0, MAX_WEIGHT)
     graph = pixel_graph(image, float(sigma), connectivity)
     rate = balance_weight * _rate_of_one(graph)
     edges = join_greedily(graph, 1, rate, record=True).edges

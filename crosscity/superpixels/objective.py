@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.superpixels.entropy_rate import check_image, check_parameters
+from crosscity.checks import check_image, check_map
+from crosscity.superpixels.entropy_rate import IMAGE_TYPES, check_parameters
 from crosscity.superpixels.lazy_greedy import balance_rate, join_greedily
 from crosscity.superpixels.pixel_graph import pixel_graph
 
@@ -78,13 +79,10 @@ def greedy_partition(
         ValueError: As `entropy_rate_superpixels`, or if `within` is not an int32 map of the
             image's size.
     """
-    check_image(image)
+    check_image(image, types=IMAGE_TYPES)
     check_parameters(image, n_superpixels, balance, sigma, connectivity)
-    if within is not None and (within.dtype != np.int32 or within.shape != image.shape[:2]):
-        raise ValueError(
-            f"the labels must be int32 of shape {image.shape[:2]}, "
-            f"not {within.dtype} of shape {within.shape}"
-        )
+    if within is not None:
+        check_map(within, "labels", types=("int32",), like=image.shape[:2])
     graph = pixel_graph(image, float(sigma), connectivity)
     n_pixels = graph.height * graph.width
     rate = balance_rate(graph, int(n_superpixels), float(balance))
@@ -134,6 +132,7 @@ def partition_objective(
     Raises:
         ValueError: As `greedy_partition`.
     """
+    check_map(labels, "labels", types=("int32",))
     return greedy_partition(
         image,
         n_superpixels,

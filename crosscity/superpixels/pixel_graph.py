@@ -25,9 +25,6 @@ from crosscity.superpixels.scores import (
     x_log_x,
 )
 
-MAX_PIXELS = 2**29 - 1
-"""Edge numbers are 32-bit and an eight-connected pixel owns four of them."""
-
 GREY_LEVELS_OF_UINT16 = 257.0
 """65535 / 255: 16-bit values are measured in 8-bit grey levels, so sigma keeps its meaning."""
 

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.checks import MAX_SIDE, check_map, whole_number
+
 
 @dataclass(frozen=True)
 class SuperpixelQuality:
@@ -47,13 +49,11 @@ def superpixel_quality(
     Raises:
         ValueError: If the maps are not whole numbers of one shape, or no pixel counts.
     """
-    for name, given in (("labels", labels), ("truth", truth)):
-        if given.ndim != 2 or not np.issubdtype(given.dtype, np.integer):
-            raise ValueError(
-                f"{name} must be (H, W) whole numbers, not {given.dtype} {given.shape}"
-            )
+    check_map(labels, "labels")
+    check_map(truth, "truth")
     if labels.shape != truth.shape:
         raise ValueError(f"labels {labels.shape} and truth {truth.shape} must have one shape")
+    whole_number(tolerance, "tolerance", 0, MAX_SIDE)
     counts = np.ones(truth.shape, bool) if ignore is None else truth != ignore
     n_pixels = int(counts.sum())
     if n_pixels == 0:

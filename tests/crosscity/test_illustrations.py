@@ -135,13 +135,13 @@ def test_bad_input_is_one_sentence() -> None:
     image, labels, mask = plain(), np.zeros((128, 256), np.int32), np.zeros((128, 256), bool)
     ids = np.zeros((128, 256), np.uint8)
     none = matches_of([])
-    with pytest.raises(ValueError, match="uint8 of shape"):
+    with pytest.raises(ValueError, match="must be uint8"):
         draw_matches(image.astype(float), image, none)
     with pytest.raises(ValueError, match="empty"):
         draw_matches(image, image[:0], none)
-    with pytest.raises(ValueError, match="superpixels must be integers of the picture's shape"):
+    with pytest.raises(ValueError, match="superpixels must be whole numbers of shape"):
         draw_superpixels(image, labels[1:])
-    with pytest.raises(ValueError, match="superpixels must be integers"):
+    with pytest.raises(ValueError, match="superpixels must be whole numbers"):
         draw_superpixels(image, labels.astype(float))
     with pytest.raises(ValueError, match="mask must be bool"):
         draw_prior(image, labels)
@@ -149,5 +149,5 @@ def test_bad_input_is_one_sentence() -> None:
         before_after_panel(image, None, ids, labels)
     with pytest.raises(ValueError, match="mask must be bool"):
         prior_figure(image, image, none, labels, labels, mask, mask[1:])
-    with pytest.raises(ValueError, match="at least 64 pixels wide"):
+    with pytest.raises(ValueError, match="whole number from 64"):
         draw_prior(image, mask, width=10)

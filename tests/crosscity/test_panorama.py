@@ -236,12 +236,12 @@ def test_needed_width_is_that_of_a_panorama_as_fine_as_the_view():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: View(0.0, 91.0, 90.0, 10, 10), "pitch of -90 to 90"),
-        (lambda: View(math.nan, 0.0, 90.0, 10, 10), "finite heading"),
+        (lambda: View(0.0, 91.0, 90.0, 10, 10), "pitch must be"),
+        (lambda: View(math.nan, 0.0, 90.0, 10, 10), "heading must be a finite"),
         (lambda: View(0.0, 0.0, 180.0, 10, 10), "between 0 and 180"),
-        (lambda: View(0.0, 0.0, 90.0, 0, 10), "0×10"),
-        (lambda: Equirectangular(0, 10), "shows nothing"),
-        (lambda: Perspective(0.0), "0 to 180"),
+        (lambda: View(0.0, 0.0, 90.0, 0, 10), "height of a view"),
+        (lambda: Equirectangular(0, 10), "full_height must be"),
+        (lambda: Perspective(0.0), "between 0 and 180"),
     ],
 )
 def test_wrong_settings_are_one_sentence(make, words):

@@ -148,9 +148,9 @@ def picture() -> npt.NDArray:
 @pytest.mark.parametrize(
     ("image", "n", "options", "message"),
     [
-        (picture(), 0, {}, "n_superpixels must be 1 to 48"),
-        (picture(), -3, {}, "n_superpixels must be 1 to 48"),
-        (picture(), 49, {}, "n_superpixels must be 1 to 48"),
+        (picture(), 0, {}, "whole number from 1 to 48"),
+        (picture(), -3, {}, "whole number from 1 to 48"),
+        (picture(), 49, {}, "whole number from 1 to 48"),
         (picture(), 2.0, {}, "whole number"),
         (picture(), True, {}, "whole number"),
         (picture()[:0], 1, {}, "empty"),

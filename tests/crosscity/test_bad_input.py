@@ -1,0 +1,261 @@
+"""Whatever public functions are given, they answer or say in one sentence why not.
+
+What is wrong here once ended the process, or asked for more memory than there is: so a test that
+fails may show as a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from crosscity.alignment import relative_turn
+from crosscity.checks import MAX_SIDE
+from crosscity.illustrations import before_after_panel, draw_matches, draw_prior, draw_superpixels
+from crosscity.matching import Matches, deep_matching, reliable_matches
+from crosscity.panorama import Equirectangular, Perspective, View, render_view, tiles_of_view
+from crosscity.resizing import resized_image, resized_map
+from crosscity.safeguard import static_points
+from crosscity.static_prior import static_prior
+from crosscity.superpixels import (
+    SuperpixelHierarchy,
+    balance_weight_for,
+    entropy_rate_superpixels,
+    greedy_partition,
+    partition_objective,
+    superpixel_hierarchy,
+    superpixel_quality,
+)
+
+few = settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+GOOD = np.random.default_rng(0).integers(0, 255, (32, 48, 3)).astype(np.uint8)
+LABELS = (np.arange(32 * 48) // 96).reshape(32, 48).astype(np.int32)
+VIEW = View(0.0, 0.0, 90.0, 8, 8)
+
+
+def answers(work: Callable[[], Any]) -> bool:
+    """Whether it answered; anything but an answer or a ValueError of one sentence is a fault."""
+    try:
+        work()
+    except ValueError as error:
+        told = str(error)
+        assert told
+        assert "\n" not in told
+        assert len(told) < 400
+        return False
+    return True
+
+
+shapes = st.one_of(
+    st.tuples(st.integers(0, 40), st.integers(0, 40)),
+    st.tuples(st.integers(0, 40), st.integers(0, 40), st.sampled_from([0, 1, 3, 4])),
+    st.tuples(st.integers(0, 40)),
+    st.just(()),
+)
+types = st.sampled_from(
+    ["uint8", "uint16", "int8", "int32", "int64", "bool", "f4", "f8", "O", "U3"]
+)
+
+
+@st.composite
+def anything_for_an_image(draw: st.DrawFn) -> Any:
+    kind = draw(st.integers(0, 9))
+    if kind == 0:
+        return draw(st.sampled_from([None, "a.jpg", 3, [[1, 2], [3, 4]], b"", (1, 2), {}]))
+    if kind == 1:
+        return np.broadcast_to(np.uint8(0), draw(st.sampled_from([(2**20, 2**20), (2**17, 4, 3)])))
+    shape = draw(shapes)
+    dtype = np.dtype(draw(types))
+    values = np.zeros(shape, dtype=dtype)
+    if dtype.kind in "iuf" and values.size:
+        rng = np.random.default_rng(draw(st.integers(0, 9)))
+        values[...] = rng.integers(0, 120, shape)
+        if dtype.kind == "f" and draw(st.booleans()):
+            values.flat[0] = np.nan
+    if draw(st.booleans()) and values.ndim:
+        values = values[::-1]
+    return values
+
+
+OF_AN_IMAGE: dict[str, Callable[[Any], Any]] = {
+    "deep_matching": lambda image: deep_matching(image, image, downscale=1, threads=1),
+    "deep_matching, first": lambda image: deep_matching(image, GOOD, downscale=1, threads=1),
+    "deep_matching, second": lambda image: deep_matching(GOOD, image, downscale=1, threads=1),
+    "entropy_rate_superpixels": lambda image: entropy_rate_superpixels(image, 3),
+    "superpixel_hierarchy": lambda image: superpixel_hierarchy(image, 1.0),
+    "balance_weight_for": lambda image: balance_weight_for(image, 3),
+    "greedy_partition": lambda image: greedy_partition(image, 3, within=LABELS),
+    "partition_objective": lambda image: partition_objective(GOOD, image, 3),
+    "superpixel_quality": lambda image: superpixel_quality(image, LABELS),
+    "static_prior": lambda image: static_prior(matches([(1.0, 2.0)]), image),
+    "static_points": lambda image: static_points(matches([(1.0, 2.0)]), (image, image)),
+    "relative_turn": lambda image: relative_turn(image, 60.0, GOOD, 80.0),
+    "relative_turn, other": lambda image: relative_turn(GOOD, 60.0, image, 80.0),
+    "render_view": lambda image: render_view(image, Perspective(80.0), VIEW),
+    "render_view, sphere": lambda image: render_view(image, Equirectangular(40, 80), VIEW),
+    "resized_image": lambda image: resized_image(image, (5, 7)),
+    "resized_map": lambda image: resized_map(image, (5, 7)),
+    "draw_matches": lambda image: draw_matches(image, GOOD, matches([(1.0, 2.0)]), width=64),
+    "draw_superpixels": lambda image: draw_superpixels(image, LABELS, width=64),
+    "draw_superpixels, labels": lambda image: draw_superpixels(GOOD, image, width=64),
+    "draw_prior": lambda image: draw_prior(GOOD, image, width=64),
+    "before_after_panel": lambda image: before_after_panel(image, None, image, image, width=64),
+}
+
+
+def matches(at: list[tuple[float, float]]) -> Matches:
+    points = np.array(at, dtype=np.float32).reshape(-1, 2)
+    n = len(points)
+    return Matches(
+        points[:, 0],
+        points[:, 1],
+        points[::-1, 0],
+        points[::-1, 1],
+        np.ones(n, np.float32),
+        np.zeros(n, np.int32),
+    )
+
+
+@pytest.mark.parametrize("name", OF_AN_IMAGE)
+@few
+@example(image=None)
+@example(image=np.zeros((16, 16), np.uint8))
+@example(image=np.zeros((1, 1, 3), np.uint8))
+@given(image=anything_for_an_image())
+def test_any_image_is_taken_or_refused_in_a_sentence(name: str, image: Any) -> None:
+    answered = answers(lambda: OF_AN_IMAGE[name](image))
+    if not isinstance(image, np.ndarray):
+        assert not answered
+
+
+anything = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.integers(-3, 9),
+    st.floats(),
+    st.sampled_from([1e300, -1e300, 1e-320, 5e-324, 2.0, "2", "cuda", [1], (2, 2), 2**31, 2**63]),
+)
+
+SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "downscale": lambda v: deep_matching(GOOD, GOOD, downscale=v, threads=1),
+    "search_radius": lambda v: deep_matching(GOOD, GOOD, downscale=1, search_radius=v, threads=1),
+    "rectification": lambda v: deep_matching(GOOD, GOOD, downscale=1, rectification=v, threads=1),
+    "n_superpixels": lambda v: entropy_rate_superpixels(GOOD, v),
+    "balance": lambda v: entropy_rate_superpixels(GOOD, 5, balance=v),
+    "sigma": lambda v: entropy_rate_superpixels(GOOD, 5, sigma=v),
+    "connectivity": lambda v: entropy_rate_superpixels(GOOD, 5, connectivity=v),
+    "balance_weight": lambda v: superpixel_hierarchy(GOOD, v),
+    "cut": lambda v: superpixel_hierarchy(GOOD, 1.0).cut(v),
+    "tolerance of boundaries": lambda v: superpixel_quality(LABELS, LABELS, tolerance=v),
+    "k": lambda v: static_prior(matches([(1, 1)]), LABELS, k=v),
+    "coverage": lambda v: static_prior(matches([(1, 1)]), LABELS, coverage=v),
+    "spacing": lambda v: static_prior(matches([(1, 1)]), LABELS, coverage=0.5, spacing=v),
+    "spacing of neighbours": lambda v: reliable_matches(matches([(1, 1)]), v, neighbours=2),
+    "weakest": lambda v: reliable_matches(matches([(1, 1)]), 4, weakest=v),
+    "neighbours": lambda v: reliable_matches(matches([(1, 1)]), 4, neighbours=v),
+    "tolerance": lambda v: reliable_matches(matches([(1, 1)]), 4, tolerance=v),
+    "fov": lambda v: relative_turn(GOOD, v, GOOD, 100.0),
+    "heading": lambda v: View(v, 0.0, 90.0, 8, 8),
+    "view fov": lambda v: render_view(GOOD, Equirectangular(40, 80), View(0.0, 0.0, v, 8, 8)),
+    "tile": lambda v: tiles_of_view(Equirectangular(40, 80), VIEW, (v, 8)),
+    "photograph fov": lambda v: render_view(GOOD, Perspective(v), VIEW),
+    "k1": lambda v: render_view(GOOD, Perspective(80.0, k1=v), VIEW),
+    "left": lambda v: render_view(GOOD, Equirectangular(40, 80, left=v), VIEW),
+    "size": lambda v: Equirectangular(v, 80),
+}
+SIZES: dict[str, Callable[[Any], Any]] = {
+    "resized_image": lambda size: resized_image(GOOD, size),
+    "resized_map": lambda size: resized_map(LABELS, size),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@few
+@given(value=anything)
+def test_any_setting_is_taken_or_refused_in_a_sentence(name: str, value: Any) -> None:
+    answers(lambda: SETTINGS[name](value))
+
+
+@pytest.mark.parametrize("value", [-1, 0, 1.0, True, "2", 10**9])
+def test_threads_are_a_whole_number(value: Any) -> None:
+    assert not answers(lambda: deep_matching(GOOD, GOOD, downscale=1, threads=value))
+
+
+@pytest.mark.parametrize("value", [2.0, True, 3, 0, "2", None])
+def test_a_downscale_is_1_2_or_4_and_no_other_kind_of_number(value: Any) -> None:
+    assert not answers(lambda: deep_matching(GOOD, GOOD, downscale=value))
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    "size", [(0, 5), (5, -1), (2.0, 5), (True, 5), (10**9, 10**9), 5, "ab", (1, 2, 3), (65535,) * 2]
+)
+def test_sizes_are_two_whole_numbers(name: str, size: Any) -> None:
+    assert not answers(lambda: SIZES[name](size))
+
+
+coordinates = st.lists(
+    st.tuples(*[st.floats(width=32)] * 4)
+    | st.tuples(*[st.floats(-MAX_SIDE, MAX_SIDE, width=32)] * 4)
+    | st.tuples(*[st.sampled_from([-1e9, -5.0, -0.6, 0.0, 7.0, 47.5, 48.0, 1e4])] * 4),
+    max_size=12,
+)
+
+
+@few
+@example(at=[(-5.0, -5.0, 1.0, 1.0), (1.0, 1.0, 1.0, 1.0)])
+@example(at=[(1e9, 1e9, 1.0, 1.0)])
+@given(at=coordinates)
+def test_matches_anywhere_are_refused_or_safe(at: list[tuple[float, ...]]) -> None:
+    points = np.array(at, dtype=np.float32).reshape(-1, 4)
+    n = len(points)
+    ones, entries = np.ones(n, np.float32), np.zeros(n, np.int32)
+    expected = bool(np.isfinite(points).all() and (np.abs(points) <= MAX_SIDE).all())
+    made: list[Matches] = []
+    assert answers(lambda: made.append(Matches(*points.T, ones, entries))) == expected
+    for found in made:
+        assert len(reliable_matches(found, 1, weakest=0.0, neighbours=0)) == n
+        reliable_matches(found, 1, weakest=0.2, neighbours=1)
+        for side in ("a", "b"):
+            static_prior(found, LABELS, k=0, side=side)  # type: ignore[arg-type]
+        static_points(found, (LABELS > 2, LABELS > 2))
+        draw_matches(GOOD, GOOD, found, width=200)
+
+
+@pytest.mark.parametrize("name", ["x_a", "y_b", "score", "entry"])
+@pytest.mark.parametrize(
+    "wrong", [None, [1.0], np.zeros(2), np.zeros((2, 1), np.float32), np.zeros(3, np.float32)]
+)
+def test_columns_of_matches_are_rows_of_one_length(name: str, wrong: Any) -> None:
+    good = matches([(1, 2), (3, 4)])
+    with pytest.raises(ValueError, match=name):
+        replace(good, **{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("line", "joins"),
+    [
+        ([0, 1, 2, 9], [0, 1, 2]),
+        ([0, 1, 2, -1], [0, 1, 2]),
+        ([0, 1, 2, 2], [0, 1, 2]),
+        ([0, 1, 2, 3], [2, 2, 2]),
+        ([0, 1, 2, 3], [0, 1]),
+    ],
+)
+def test_a_hierarchy_of_one_s_own_is_looked_at(line: list[int], joins: list[int]) -> None:
+    row: Callable[[list[int]], npt.NDArray[np.int32]] = lambda v: np.array(v, np.int32)  # noqa: E731
+    with pytest.raises(ValueError, match="each number from 0"):
+        SuperpixelHierarchy((2, 2), 1.0, row(line), row(joins))
