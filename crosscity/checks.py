@@ -150,7 +150,7 @@ def number(
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.number)):
         raise fault
     try:
-        found = float(value)  # type: ignore[arg-type]
+        found = float(value)
     except (OverflowError, TypeError):
         raise fault from None
     if not math.isfinite(found) or not least <= found <= most or (above and found == least):
