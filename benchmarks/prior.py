@@ -1,6 +1,6 @@
 """How good and how fast the static prior is, on simulated pairs, whose static parts are known.
 
-python benchmarks/prior.py quality --out benchmarks/results/prior.json   # settings, held-out places
+python benchmarks/prior.py quality --out benchmarks/results/prior_rules.json  # settings, rules
 python benchmarks/prior.py change  --out benchmarks/results/prior_change.json  # pose, light, things
 python benchmarks/prior.py speed   --out benchmarks/results/prior_speed.json   # pairs per second
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -70,6 +72,44 @@ def static_prior(
             superpixels.ravel(), minlength=labels
         )
     static: npt.NDArray[np.bool_] = enough[superpixels]
+    return static
+
+
+def static_prior_of_times(
+    matches: Sequence[Matches],
+    superpixels: npt.NDArray[np.int32],
+    *,
+    agreement: float = 1.0,
+    k: int = 3,
+    coverage: float = 0.0,
+    spacing: int = 1,
+) -> npt.NDArray[np.bool_]:
+    """Marks the superpixels of one picture that are static against enough of its other times.
+
+    Two times cannot tell a parked car that is there both times from a bench; a third can. Each
+    pair of the picture with another time votes as `static_prior` does.
+
+    Args:
+        matches: Of the picture with each of its other times, the picture being the first image.
+        superpixels: (H, W) int32 labels of the picture, zero or more.
+        agreement: Share of the pairs that must find a superpixel static, above 0; 1 asks all.
+        k: As in `static_prior`.
+        coverage: As there.
+        spacing: As there.
+
+    Returns:
+        (H, W) bool, True where static. With one other time this is `static_prior`.
+
+    Raises:
+        ValueError: There is no other time, or as `static_prior`.
+    """
+    number(agreement, "agreement", 0, 1, above=True, what="a share")
+    if not matches:
+        raise ValueError("a picture without another time has no static prior; give its matches")
+    votes = np.zeros(superpixels.shape, dtype=np.int32)
+    for of_pair in matches:
+        votes += static_prior(of_pair, superpixels, k=k, coverage=coverage, spacing=spacing)
+    static: npt.NDArray[np.bool_] = votes >= math.ceil(agreement * len(matches) - 1e-9)
     return static
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from adapters.catalog.areas import Area
 from adapters.catalog.datasets import DataSet
 from adapters.catalog.entry import Entry, Size
 from adapters.catalog.providers import CitySite, Provider
+from crosscity.prior_parts import check_matcher, check_superpixel_method
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 """Names become folder names and deployment names, so they are kept to lower case and digits."""
@@ -63,6 +64,14 @@ class CrossCityLabels(Entry):
 class PriorSettings(Entry):
     """How the static prior is extracted (paper, Sec. 4.3)."""
 
+    matcher: Annotated[str, AfterValidator(check_matcher)] = Field(
+        default="deep_matching",
+        description="deep_matching (the paper's), dis (cheap, for small displacements), or "
+        "python:my_package.my_module:function of your own",
+    )
+    superpixel_method: Annotated[str, AfterValidator(check_superpixel_method)] = Field(
+        default="ers", description="ers (the paper's), slic, or none: equal squares"
+    )
     downscale: Literal[1, 2, 4] = Field(
         default=4, description="divides the image side before matching; 1 or 2 for small images"
     )

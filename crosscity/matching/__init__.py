@@ -7,7 +7,7 @@ from crosscity.matching.deep_matching import deep_matching
 from crosscity.matching.matches import Matches
 from crosscity.matching.reliability import reliable_matches
 
-ALGORITHM_VERSION: Final = "2"
+ALGORITHM_VERSION: Final = "3"
 """Raised by hand whenever the matches of some input change."""
 
 __all__ = ["ALGORITHM_VERSION", "PATCH", "Matches", "deep_matching", "reliable_matches"]

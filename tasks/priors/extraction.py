@@ -18,9 +18,9 @@ from crosscity import static_prior as prior_module
 from crosscity import superpixels as superpixels_module
 from crosscity.illustrations import prior_figure
 from crosscity.matching import ALGORITHM_VERSION as MATCHING_VERSION
-from crosscity.matching import PATCH, Matches, deep_matching, reliable_matches
+from crosscity.matching import PATCH, Matches, reliable_matches
+from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_method
 from crosscity.static_prior import static_prior
-from crosscity.superpixels import entropy_rate_superpixels
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
@@ -75,14 +75,10 @@ def extract_prior(
     if image_a.shape != image_b.shape:
         sizes = " and ".join(f"{image.shape[1]}×{image.shape[0]}" for image in (image_a, image_b))
         raise ValueError(f"the two images differ in size ({sizes})")
-    matches = deep_matching(
-        image_a,
-        image_b,
-        downscale=settings.downscale,
-        search_radius=settings.search_radius,
-        device=device,
-        threads=1,  # the cores are busy with other pairs
+    matcher = build_matcher(
+        settings.matcher, MatcherSettings(settings.downscale, settings.search_radius, device)
     )
+    matches = matcher(image_a, image_b)
     spacing = PATCH * settings.downscale
     trusted = reliable_matches(
         matches,
@@ -108,13 +104,14 @@ def superpixels_of(image: npt.NDArray[np.uint8], settings: PriorSettings) -> npt
     Noise is averaged away there, and priors were no worse for it (docs/results.md), in a fifth of
     the time; borders then lie within a pixel or two.
     """
+    cut = superpixel_method(settings.superpixel_method)
     height, width = image.shape[:2]
     scale = settings.superpixel_downscale
     if scale == 1:
-        return entropy_rate_superpixels(image, settings.superpixels)
+        return cut(image, settings.superpixels)
     size = (max(width // scale, 1), max(height // scale, 1))
     smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    labels = entropy_rate_superpixels(np.asarray(smaller, dtype=np.uint8), settings.superpixels)
+    labels = cut(np.asarray(smaller, dtype=np.uint8), settings.superpixels)
     enlarged = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return np.asarray(enlarged, dtype=np.int32)
 

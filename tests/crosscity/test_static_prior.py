@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from crosscity.illustrations import TINT
 from crosscity.matching import Matches, deep_matching
-from crosscity.static_prior import static_prior
+from crosscity.static_prior import static_prior, static_prior_of_times
 from crosscity.superpixels import entropy_rate_superpixels
 
 
@@ -173,3 +173,25 @@ def test_priors_of_real_pairs_resemble_the_authors(shared_data: Path, city: str)
         covered = (ours & theirs).sum() / theirs.sum()
         assert covered >= 0.65
         assert covered >= 1.08 * ours.mean()
+
+
+def test_of_several_times_those_that_must_agree_do() -> None:
+    labels = np.repeat(np.arange(4, dtype=np.int32), 8)[None].repeat(4, axis=0)
+    # Superpixel n is matched in all of three pairs but the first n.
+    pairs = [matches_at([(8.0 * n + 1, 1.0) for n in range(4) if n <= pair]) for pair in range(3)]
+    for agreement, expected in ((1.0, {0}), (0.6, {0, 1}), (2 / 3, {0, 1}), (0.1, {0, 1, 2})):
+        mask = static_prior_of_times(pairs, labels, agreement=agreement, k=0)
+        assert set(np.unique(labels[mask])) == expected
+    one = static_prior_of_times(pairs[:1], labels, k=0)
+    np.testing.assert_array_equal(one, static_prior(pairs[0], labels, k=0))
+
+
+@pytest.mark.parametrize("agreement", [0, -1, 1.1, float("nan"), "1", True])
+def test_agreement_is_a_share(agreement: object) -> None:
+    with pytest.raises(ValueError, match="agreement must be a share"):
+        static_prior_of_times([], np.zeros((4, 4), np.int32), agreement=agreement)  # type: ignore[arg-type]
+
+
+def test_a_picture_without_another_time_has_no_prior() -> None:
+    with pytest.raises(ValueError, match="another time"):
+        static_prior_of_times([], np.zeros((4, 4), np.int32))

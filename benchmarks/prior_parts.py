@@ -1,0 +1,398 @@
+"""Matchers, superpixels and rules of the static prior side by side, on pairs as drives make them.
+
+python benchmarks/prior_parts.py --out benchmarks/results/prior --real DATA/time_pairs
+
+Pairs of simulated places (from 7000 on, which no choice and no run of the pipeline has seen) whose
+second capture stands elsewhere: up to 5 m along, 3 m aside or in the next lane, 10 degrees turned,
+at another season and hour, with another camera. One row a pair and variant; rows are appended to
+OUT.jsonl as they are made, and what is there already is not made again. `--real` adds the real
+pairs with the authors' drawings of their priors (in red), which are approximate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from adapters.catalog import PriorSettings
+from crosscity.illustrations import TINT
+from crosscity.matching import PATCH, Matches, reliable_matches
+from crosscity.prior_parts import MatcherSettings, build_matcher
+from crosscity.static_prior import static_prior, static_prior_of_times
+from simcity import STYLES, Rendering, capture_pose, render_from
+from tasks.priors.extraction import superpixels_of
+
+CITIES = ("rome", "rio", "tokyo", "taipei")
+KINDS = ("same spot", "along and aside", "turned", "all at once")
+FIRST_PLACE = 7000
+PAPER = {"coverage": 0.0, "weakest": 0.0, "neighbours": 0}
+
+VARIANTS: dict[str, PriorSettings] = {
+    name: PriorSettings.model_validate(settings)
+    for name, settings in {
+        "deep_matching, ers half": {"superpixel_downscale": 2},
+        "deep_matching, ers quarter": {"superpixel_downscale": 4},
+        "deep_matching, slic half": {"superpixel_method": "slic", "superpixel_downscale": 2},
+        "deep_matching, slic quarter": {"superpixel_method": "slic", "superpixel_downscale": 4},
+        "deep_matching, none": {"superpixel_method": "none", "superpixel_downscale": 4},
+        "deep_matching, ers half, paper's rule": {"superpixel_downscale": 2, **PAPER},
+        "dis, ers half": {"matcher": "dis", "superpixel_downscale": 2},
+        "dis, slic half, paper's rule": {
+            "matcher": "dis", "superpixel_method": "slic", "superpixel_downscale": 2, **PAPER
+        },
+    }.items()
+}  # fmt: skip
+MEASURES = ("precision", "recall", "moving_flagged", "seconds")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two captures of one place, and how the second was moved."""
+
+    name: str
+    kind: str
+    captures: tuple[Rendering, Rendering]
+
+
+def pairs(count: int, size: tuple[int, int], done: set[str]) -> Iterator[Pair]:
+    """Pairs by kind and city in turn; those that are done are not drawn."""
+    height, width = size
+    for number in range(count):
+        kind, city = KINDS[number % len(KINDS)], CITIES[number // len(KINDS) % len(CITIES)]
+        place = FIRST_PLACE + number
+        name = f"{city} {place}"
+        if name in done:
+            continue
+        random = np.random.default_rng([41, number])
+        style = STYLES[city]
+        made = []
+        for when in (0, 1):
+            pose = capture_pose(style, seed=0, place=place, time=when)
+            if when == 1 and kind in ("along and aside", "all at once"):
+                lane = kind == "all at once" and random.random() < 0.5
+                aside = math.copysign(3.0, random.uniform(-1, 1)) if lane else random.uniform(-3, 3)
+                along = pose.along + random.uniform(-5, 5)
+                pose = replace(pose, along=along, across=pose.across + aside)
+            if when == 1 and kind in ("turned", "all at once"):
+                turned = pose.heading_degrees + random.uniform(-10, 10)
+                pose = replace(pose, heading_degrees=turned)
+            drawn = render_from(
+                pose, style, seed=0, place=place, time=when, height=height, width=width
+            )
+            if when == 1 and kind == "all at once":
+                drawn = replace(drawn, image=other_camera(drawn.image, random))
+            made.append(drawn)
+        yield Pair(name, kind, (made[0], made[1]))
+
+
+def other_camera(
+    image: npt.NDArray[np.uint8], random: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    """Another white balance, tone curve, sharpness, noise and compression."""
+    values = (image / 255.0) ** random.uniform(0.75, 1.35) * random.uniform(0.85, 1.1, 3)
+    values = cv2.GaussianBlur(values, (0, 0), random.uniform(0.4, 1.2))
+    values += random.normal(0, 0.015, values.shape)
+    drawn = np.clip(255 * values, 0, 255).astype(np.uint8)
+    _, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(60, 96))])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
+
+
+class Workshop:
+    """The parts of one pair, each made once and timed."""
+
+    def __init__(self, image_a: npt.NDArray[np.uint8], image_b: npt.NDArray[np.uint8]) -> None:
+        self._images = (image_a, image_b)
+        self._matches: dict[str, tuple[Matches, float]] = {}
+        self._labels: dict[str, tuple[list[npt.NDArray[np.int32]], float]] = {}
+
+    def masks(self, settings: PriorSettings) -> tuple[list[npt.NDArray[np.bool_]], float]:
+        """Both masks, and the processor seconds that this thread took for all of it."""
+        matches, seconds = self._matched(settings)
+        labels, more = self._cut(settings)
+        started = time.thread_time()
+        spacing = PATCH * settings.downscale
+        trusted = reliable_matches(
+            matches, spacing, weakest=settings.weakest, neighbours=settings.neighbours
+        )
+        masks = [
+            static_prior(
+                trusted, cut, k=settings.k, coverage=settings.coverage, spacing=spacing, side=side
+            )
+            for cut, side in ((labels[0], "a"), (labels[1], "b"))
+        ]  # fmt: skip
+        return masks, seconds + more + time.thread_time() - started
+
+    def _matched(self, settings: PriorSettings) -> tuple[Matches, float]:
+        key = f"{settings.matcher} {settings.downscale} {settings.search_radius}"
+        if key not in self._matches:
+            match = build_matcher(
+                settings.matcher, MatcherSettings(settings.downscale, settings.search_radius)
+            )
+            started = time.thread_time()
+            self._matches[key] = match(*self._images), time.thread_time() - started
+        return self._matches[key]
+
+    def _cut(self, settings: PriorSettings) -> tuple[list[npt.NDArray[np.int32]], float]:
+        key = f"{settings.superpixel_method} {settings.superpixel_downscale}"
+        if key not in self._labels:
+            started = time.thread_time()
+            made = [superpixels_of(image, settings) for image in self._images]
+            self._labels[key] = made, time.thread_time() - started
+        return self._labels[key]
+
+
+def measured(pair: Pair) -> Iterator[dict[str, object]]:
+    """One row a variant: shares in percent over the pixels of both images together."""
+    workshop = Workshop(pair.captures[0].image, pair.captures[1].image)
+    for name, settings in VARIANTS.items():
+        masks, seconds = workshop.masks(settings)
+        yield {
+            "pair": pair.name,
+            "kind": pair.kind,
+            "variant": name,
+            **shares(masks, pair.captures),
+            "seconds": seconds,
+        }
+
+
+def shares(
+    masks: list[npt.NDArray[np.bool_]], captures: tuple[Rendering, ...]
+) -> dict[str, float | None]:
+    """Precision, recall and what of moving things is flagged, in percent; None without any."""
+    static = np.concatenate([one.static.ravel() for one in captures])
+    flagged = np.concatenate([mask.ravel() for mask in masks])
+    hits = int((static & flagged).sum())
+
+    def percent(part: int, whole: int) -> float | None:
+        return 100 * part / whole if whole else None
+
+    return {
+        "precision": percent(hits, int(flagged.sum())),
+        "recall": percent(hits, int(static.sum())),
+        "moving_flagged": percent(int((flagged & ~static).sum()), int((~static).sum())),
+    }
+
+
+def real_rows(root: Path) -> Iterator[dict[str, object]]:
+    """Overlap (intersection over union, percent) with the authors' drawings, one row an image."""
+    for folder in sorted(root.glob("*/Images/Train")):
+        city = folder.parts[-3]
+        paths = sorted(folder.glob("*.jpg"))[:2]
+        images = [read(path) for path in paths]
+        workshop = Workshop(images[0], images[1])
+        for name, settings in VARIANTS.items():
+            masks, _ = workshop.masks(settings)
+            for path, mask, image in zip(paths, masks, images, strict=True):
+                drawn = red_area(
+                    read(root / "authors_results" / city / f"{path.stem}_final.jpg"), image
+                )
+                # The name of the city is drawn into the corner and matches itself.
+                both = [np.where(CORNER(mask.shape), False, each) for each in (mask, drawn)]
+                union = int((both[0] | both[1]).sum())
+                yield {
+                    "image": path.stem,
+                    "city": city,
+                    "variant": name,
+                    "overlap": 100 * int((both[0] & both[1]).sum()) / max(1, union),
+                    "flagged": 100 * float(both[0].mean()),
+                }
+
+
+def CORNER(shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:  # noqa: N802 - a constant by size
+    """Where the name of the city stands."""
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    corner: npt.NDArray[np.bool_] = (rows < 62) & (columns < 190)
+    return corner
+
+
+def read(path: Path) -> npt.NDArray[np.uint8]:
+    """An RGB picture."""
+    return np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), dtype=np.uint8)
+
+
+def red_area(drawing: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Where a drawing looks more like the picture tinted red than like the picture."""
+    tinted = image * (1 - TINT) + np.array([255.0, 0.0, 0.0]) * TINT
+    as_tinted = np.abs(drawing - tinted).sum(axis=2)
+    as_picture = np.abs(drawing - image.astype(float)).sum(axis=2)
+    area: npt.NDArray[np.bool_] = cv2.blur(as_tinted, (5, 5)) < cv2.blur(as_picture, (5, 5))
+    return area
+
+
+def of_times(count: int, size: tuple[int, int]) -> list[dict[str, object]]:
+    """The first image's prior from 1, 2 and 4 other times, by the share of them that must agree."""
+    height, width = size
+    settings = VARIANTS["deep_matching, slic half"]
+    found: dict[tuple[int, float], list[dict[str, float | None]]] = {}
+    for number in range(count):
+        city, place = CITIES[number % len(CITIES)], FIRST_PLACE + 500 + number
+        style = STYLES[city]
+        shots = [
+            render_from(
+                capture_pose(style, seed=0, place=place, time=when), style, seed=0, place=place,
+                time=when, height=height, width=width,
+            )
+            for when in range(5)
+        ]  # fmt: skip
+        spacing = PATCH * settings.downscale
+        match = build_matcher("deep_matching", MatcherSettings(4, settings.search_radius))
+        labels = superpixels_of(shots[0].image, settings)
+        trusted = [
+            reliable_matches(
+                match(shots[0].image, other.image), spacing, weakest=settings.weakest,
+                neighbours=settings.neighbours,
+            )
+            for other in shots[1:]
+        ]  # fmt: skip
+        for others in (1, 2, 4):
+            for agreement in (0.5, 0.75, 1.0):
+                mask = static_prior_of_times(
+                    trusted[:others], labels, agreement=agreement, k=settings.k,
+                    coverage=settings.coverage, spacing=spacing,
+                )  # fmt: skip
+                found.setdefault((others + 1, agreement), []).append(shares([mask], (shots[0],)))
+        print("times", number, flush=True)
+    return [
+        {
+            "times": times,
+            "agreement": agreement,
+            "places": len(rows),
+            **{name: interval([row[name] for row in rows]) for name in MEASURES[:3]},
+        }
+        for (times, agreement), rows in found.items()
+    ]
+
+
+def interval(values: list[float | None]) -> list[float]:
+    """Mean, and the ends of its 95 % interval over pairs (normal)."""
+    some = [value for value in values if value is not None]
+    mean = statistics.mean(some)
+    half = 1.96 * statistics.stdev(some) / math.sqrt(len(some)) if len(some) > 1 else math.nan
+    return [round(mean, 3), round(mean - half, 3), round(mean + half, 3)]
+
+
+def summary(rows: list[dict[str, object]], real: list[dict[str, object]]) -> dict[str, object]:
+    """Means with intervals by variant, over all pairs and by kind, and differences to the first."""
+    base = next(iter(VARIANTS))
+    by: dict[str, dict[str, dict[str, object]]] = {}
+    for row in rows:
+        by.setdefault(str(row["variant"]), {})[str(row["pair"])] = row
+    made = []
+    for variant, of_pairs in by.items():
+        entry: dict[str, object] = {"variant": variant, "pairs": len(of_pairs)}
+        for name in MEASURES:
+            entry[name] = interval([number(row[name]) for row in of_pairs.values()])
+            pairs_of = [(row[name], by[base][pair][name]) for pair, row in of_pairs.items()]
+            gains = [number(a) - number(b) for a, b in pairs_of if a is not None and b is not None]  # type: ignore[operator]
+            entry[f"{name}_less_first"] = interval(list(gains))
+            entry[f"{name}_by_kind"] = {
+                kind: interval([number(r[name]) for r in of_pairs.values() if r["kind"] == kind])[0]
+                for kind in KINDS
+            }
+        overlaps = [number(row["overlap"]) for row in real if row["variant"] == variant]
+        if overlaps:
+            entry["overlap_with_drawings"] = interval(overlaps)
+        made.append(entry)
+    return {"variants": made}
+
+
+def number(value: object) -> float | None:
+    """A measure of a row."""
+    return None if value is None else float(str(value))
+
+
+def table(found: dict[str, object], times: list[dict[str, object]]) -> str:
+    """The summary as Markdown."""
+
+    def told(values: object, digits: int = 1) -> str:
+        mean, low, high = values  # type: ignore[misc]
+        return f"{mean:.{digits}f} ({low:.{digits}f} … {high:.{digits}f})"
+
+    lines = [
+        "Percent of pixels, mean over pairs with its 95 % interval; processor seconds a pair.",
+        "",
+        "| variant | pairs | precision | recall | moving flagged | seconds | overlap, real |",
+        "|" + "---|" * 7,
+    ]
+    variants: list[dict[str, object]] = found["variants"]  # type: ignore[assignment]
+    for entry in variants:
+        cells = [told(entry[name]) for name in MEASURES[:3]] + [told(entry["seconds"], 2)]
+        overlap = told(entry["overlap_with_drawings"]) if "overlap_with_drawings" in entry else "–"
+        lines.append(f"| {entry['variant']} | {entry['pairs']} | {' | '.join(cells)} | {overlap} |")
+    lines += ["", "Less the first variant, pair by pair:", ""]
+    lines += ["| variant | precision | recall | moving flagged | seconds |", "|" + "---|" * 5]
+    for entry in variants[1:]:
+        cells = [told(entry[f"{name}_less_first"], 2) for name in MEASURES]
+        lines.append(f"| {entry['variant']} | {' | '.join(cells)} |")
+    for name in ("recall", "moving_flagged"):
+        lines += ["", f"{name.replace('_', ' ').capitalize()} by how the second capture moved:", ""]
+        lines += ["| variant | " + " | ".join(KINDS) + " |", "|" + "---|" * 5]
+        for entry in variants:
+            of_kind: dict[str, float] = entry[f"{name}_by_kind"]  # type: ignore[assignment]
+            cells = [f"{of_kind[kind]:.1f}" for kind in KINDS]
+            lines.append(f"| {entry['variant']} | {' | '.join(cells)} |")
+    if times:
+        lines += ["", "One image's prior from all its pairs, by how many of them must agree:", ""]
+        lines += [
+            "| times | agreement | places | precision | recall | moving flagged |", "|" + "---|" * 6
+        ]  # fmt: skip
+        for row in times:
+            cells = [told(row[name]) for name in MEASURES[:3]]
+            lines.append(
+                f"| {row['times']} | {row['agreement']} | {row['places']} | {' | '.join(cells)} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Makes the rows that are missing, and sums all of them up."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pairs", type=int, default=64)
+    parser.add_argument("--places", type=int, default=16, help="of the comparison of 2, 3, 5 times")
+    parser.add_argument("--height", type=int, default=647)
+    parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--real", type=Path, help="folder of real pairs, with authors_results/")
+    parser.add_argument("--out", type=Path, required=True, help="path without suffix")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    size = (options.height, options.width)
+    log = options.out.with_suffix(".jsonl")
+    rows: list[dict[str, object]] = []
+    if log.exists():
+        rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    counted: dict[str, int] = {}
+    for row in rows:
+        counted[str(row["pair"])] = counted.get(str(row["pair"]), 0) + 1
+    done = {name for name, count in counted.items() if count == len(VARIANTS)}
+    rows = [row for row in rows if row["pair"] in done]
+    for pair in pairs(options.pairs, size, done):
+        made = list(measured(pair))
+        rows += made
+        with log.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in made))
+        print(pair.name, pair.kind, flush=True)
+    real = list(real_rows(options.real)) if options.real else []
+    found = summary(rows, real)
+    times = of_times(options.places, size)
+    kept = {
+        "size": size, "about": __doc__.split("\n")[0], **found, "times": times, "rows": rows,
+        "real": real,
+    }  # fmt: skip
+    options.out.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    options.out.with_suffix(".md").write_text(table(found, times), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
