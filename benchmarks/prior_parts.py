@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -35,6 +36,7 @@ from tasks.priors.extraction import superpixels_of
 CITIES = ("rome", "rio", "tokyo", "taipei")
 KINDS = ("same spot", "along and aside", "turned", "all at once")
 FIRST_PLACE = 7000
+SIDES: Final[tuple[Literal["a"], Literal["b"]]] = ("a", "b")
 PAPER = {"coverage": 0.0, "weakest": 0.0, "neighbours": 0}
 
 VARIANTS: dict[str, PriorSettings] = {
@@ -99,7 +101,9 @@ def other_camera(
     image: npt.NDArray[np.uint8], random: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
     """Another white balance, tone curve, sharpness, noise and compression."""
-    values = (image / 255.0) ** random.uniform(0.75, 1.35) * random.uniform(0.85, 1.1, 3)
+    values: npt.NDArray[Any] = (image / 255.0) ** random.uniform(0.75, 1.35) * random.uniform(
+        0.85, 1.1, 3
+    )
     values = cv2.GaussianBlur(values, (0, 0), random.uniform(0.4, 1.2))
     values += random.normal(0, 0.015, values.shape)
     drawn = np.clip(255 * values, 0, 255).astype(np.uint8)
@@ -128,7 +132,7 @@ class Workshop:
             static_prior(
                 trusted, cut, k=settings.k, coverage=settings.coverage, spacing=spacing, side=side
             )
-            for cut, side in ((labels[0], "a"), (labels[1], "b"))
+            for cut, side in zip(labels, SIDES, strict=True)
         ]  # fmt: skip
         return masks, seconds + more + time.thread_time() - started
 
@@ -314,8 +318,8 @@ def number(value: object) -> float | None:
 def table(found: dict[str, object], times: list[dict[str, object]]) -> str:
     """The summary as Markdown."""
 
-    def told(values: object, digits: int = 1) -> str:
-        mean, low, high = values  # type: ignore[misc]
+    def told(values: Any, digits: int = 1) -> str:  # noqa: ANN401 - out of JSON
+        mean, low, high = values
         return f"{mean:.{digits}f} ({low:.{digits}f} … {high:.{digits}f})"
 
     lines = [
