@@ -101,11 +101,10 @@ def other_camera(
     image: npt.NDArray[np.uint8], random: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
     """Another white balance, tone curve, sharpness, noise and compression."""
-    values: npt.NDArray[Any] = (image / 255.0) ** random.uniform(0.75, 1.35) * random.uniform(
-        0.85, 1.1, 3
-    )
+    tone, white = random.uniform(0.75, 1.35), random.uniform(0.85, 1.1, 3)
+    values: Any = (image / 255.0) ** tone * white
     values = cv2.GaussianBlur(values, (0, 0), random.uniform(0.4, 1.2))
-    values += random.normal(0, 0.015, values.shape)
+    values = values + random.normal(0, 0.015, values.shape)
     drawn = np.clip(255 * values, 0, 255).astype(np.uint8)
     _, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(60, 96))])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
@@ -128,12 +127,18 @@ class Workshop:
         trusted = reliable_matches(
             matches, spacing, weakest=settings.weakest, neighbours=settings.neighbours
         )
-        masks = [
-            static_prior(
-                trusted, cut, k=settings.k, coverage=settings.coverage, spacing=spacing, side=side
+
+        def mask(side: Literal["a", "b"]) -> npt.NDArray[np.bool_]:
+            return static_prior(
+                trusted,
+                labels[SIDES.index(side)],
+                k=settings.k,
+                coverage=settings.coverage,
+                spacing=spacing,
+                side=side,
             )
-            for cut, side in zip(labels, SIDES, strict=True)
-        ]  # fmt: skip
+
+        masks = [mask(side) for side in SIDES]
         return masks, seconds + more + time.thread_time() - started
 
     def _matched(self, settings: PriorSettings) -> tuple[Matches, float]:
