@@ -53,13 +53,13 @@ def decode_image(
         data: The encoded image.
         name: What the error message calls it (a file name, an image id).
         max_pixels: Largest height × width that is decoded.
-        max_bytes: Largest encoded size that is looked at.
+        max_bytes: Largest encoded size that is read.
 
     Returns:
         (H, W, 3) uint8 RGB, C-contiguous and writable.
 
     Raises:
-        ImageError: The bytes are no such image, are cut short or corrupt, or exceed a limit.
+        ImageError: The bytes are not such an image, are cut short or corrupt, or exceed a limit.
     """
     _check_byte_count(data, name, max_bytes)
     try:
@@ -121,7 +121,7 @@ def encode_jpeg(image: npt.NDArray[np.uint8], quality: int) -> bytes:
         The JPEG file.
 
     Raises:
-        ImageError: The array is no such image, or the quality is out of range.
+        ImageError: The array is not such an image, or the quality is out of range.
     """
     _check_rgb(image, "A JPEG")
     if max(image.shape) > _JPEG_MAX_SIDE:
@@ -146,7 +146,7 @@ def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
         The PNG file; `decode_image` gives the same array back.
 
     Raises:
-        ImageError: The array is no such image.
+        ImageError: The array is not such an image.
     """
     _check_rgb(image, "A PNG view")
     return _png(Image.fromarray(np.ascontiguousarray(image)))
@@ -167,7 +167,7 @@ def sanitised_image(data: bytes, image: npt.NDArray[np.uint8]) -> bytes:
         The JPEG file.
 
     Raises:
-        ImageError: The array is no image.
+        ImageError: The array is not an image.
     """
     stripped = without_metadata(data)
     if stripped is not None:
@@ -190,7 +190,7 @@ def encode_label_png(labels: npt.NDArray[np.uint8]) -> bytes:
         The PNG file; `decode_label_png` gives the same array back.
 
     Raises:
-        ImageError: The array is no such map.
+        ImageError: The array is not such a map.
     """
     if labels.dtype != np.uint8 or labels.ndim != 2 or labels.size == 0:
         raise ImageError(
@@ -218,7 +218,7 @@ def decode_label_png(
         name: What the error message calls it.
         size: (height, width) that the map must have, where known.
         max_pixels: Largest height × width that is decoded.
-        max_bytes: Largest encoded size that is looked at.
+        max_bytes: Largest encoded size that is read.
 
     Returns:
         (H, W) uint8.
@@ -240,7 +240,7 @@ def encode_mask_png(mask: npt.NDArray[np.bool_]) -> bytes:
         The PNG file; `decode_mask_png` gives the same array back.
 
     Raises:
-        ImageError: The array is no such mask.
+        ImageError: The array is not such a mask.
     """
     if mask.dtype != np.bool_ or mask.ndim != 2 or mask.size == 0:
         raise ImageError(
@@ -264,7 +264,7 @@ def decode_mask_png(
         name: What the error message calls it.
         size: (height, width) that the mask must have, where known.
         max_pixels: Largest height × width that is decoded.
-        max_bytes: Largest encoded size that is looked at.
+        max_bytes: Largest encoded size that is read.
 
     Returns:
         (H, W) bool.

@@ -59,7 +59,7 @@ def decode_label_values(
         data: The encoded map.
         name: What the error message calls it.
         max_pixels: Largest height × width that is decoded.
-        max_bytes: Largest encoded size that is looked at.
+        max_bytes: Largest encoded size that is read.
 
     Raises:
         ImageError: It is not a PNG, is cut short or corrupt, over a limit, or ambiguous.
@@ -84,7 +84,7 @@ def decode_first_channel(
     """The red or only channel of a 16-bit PNG: (H, W) uint16.
 
     Raises:
-        ImageError: It is no such PNG, is cut short or corrupt, or over a limit.
+        ImageError: It is not such a PNG, is cut short or corrupt, or over a limit.
     """
     depth, _ = _checked(data, name, max_pixels, max_bytes)
     if depth != 16:

@@ -1,10 +1,10 @@
-"""How far two views of one place look past each other, told from the pictures themselves.
+"""How far two views of one place are turned from each other, by the pictures themselves.
 
 The compass of a camera errs by degrees. Two upright views from (almost) one spot differ by a turn,
 which on a cylinder around the spot is a shift. Both views are laid on the cylinder, light and
 weather are taken out by normalising the local contrast, and the reference is slid along the other,
 wider view: the shift with the highest normalised correlation is the turn. No features are matched
-and nothing is learnt, and what does not correlate is no pair.
+and nothing is learnt, and what does not correlate is not a pair.
 """
 
 from __future__ import annotations

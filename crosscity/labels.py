@@ -86,7 +86,7 @@ def _lookup(pairs: dict[int, int]) -> npt.NDArray[np.uint8]:
 LABEL_ID_TO_TRAIN_ID: Final = _lookup({c.label_id: c.train_id for c in CLASSES})
 """256-entry table; every labelId that is not evaluated becomes `VOID`."""
 TRAIN_ID_TO_LABEL_ID: Final = _lookup({c.train_id: c.label_id for c in CLASSES})
-"""256-entry table; `VOID` for what is no trainId (labelId 0, "unlabeled", is not invented)."""
+"""256-entry table; `VOID`, not labelId 0 ("unlabeled"), for values that are not a trainId."""
 
 
 def palette() -> npt.NDArray[np.uint8]:

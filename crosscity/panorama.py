@@ -203,7 +203,7 @@ def tiles_of_view(
     """The tiles of a whole panorama that a view needs, so that no other is asked for.
 
     Args:
-        source: The whole panorama (its `left` and `top` are not looked at).
+        source: The whole panorama (its `left` and `top` are ignored).
         view: The view.
         tile: (height, width) of a tile in pixels.
 
@@ -214,7 +214,7 @@ def tiles_of_view(
         whole_number(side, f"the {name} of a tile in pixels", 1, MAX_SPHERE_SIDE)
     x, y = view_coordinates(source, (source.full_height, source.full_width), view)
     found: set[tuple[int, int]] = set()
-    # A pixel between two that are looked at lies within the margin of one of them.
+    # A pixel between two that are examined lies within the margin of one of them.
     step = max(1.0, _coarseness(source, (0, 0), view))
     reach = _MARGIN + step
     for dx in (-reach, 0.0, reach):
@@ -250,8 +250,8 @@ def _check(image: Image, source: Source) -> None:
         or source.top + image.shape[0] > source.full_height
     ):
         raise ValueError(
-            f"A picture of {image.shape[0]}×{image.shape[1]} pixels at row {source.top} is no part "
-            f"of a sphere of {source.full_height}×{source.full_width} pixels."
+            f"A picture of {image.shape[0]}×{image.shape[1]} pixels at row {source.top} is not a "
+            f"part of a sphere of {source.full_height}×{source.full_width} pixels."
         )
 
 
@@ -303,7 +303,7 @@ def _undistorted(tangent: float, source: Perspective) -> float:
 
 
 def _coarseness(source: Source, size: tuple[int, int], view: View) -> float:
-    """Most source pixels that lie along one pixel of the view, looked at on a grid of points."""
+    """Most source pixels that lie along one pixel of the view, examined on a grid of points."""
     columns = np.linspace(0, max(view.width - 1, 0), 17)
     rows = np.linspace(0, max(view.height - 1, 0), 9)
     x, y = _project(source, size, view, columns, rows)

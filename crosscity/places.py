@@ -28,9 +28,9 @@ ALGORITHM_VERSION: Final = "1"
 
 METRES_A_DEGREE: Final = math.pi * EARTH_RADIUS_METRES / 180.0
 _MOST_AT_ONCE: Final = 2_000_000
-"""Candidate pairs that are looked at in one go, which bounds memory on crowded corners."""
+"""Candidate pairs that are compared in one go, which bounds memory on crowded corners."""
 _NARROWEST_VIEW: Final = 40.0
-"""Degrees; photographs that share less are no pair."""
+"""Degrees; photographs that share less are not a pair."""
 
 Float = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -101,7 +101,7 @@ class PlacePair:
         cell: Which place.
         earlier: Row of the earlier picture.
         later: Row of the later picture.
-        heading: Degrees, in which both are to be looked at.
+        heading: Degrees, of the view that is wanted of both.
         fov: Degrees, that both show around that heading.
     """
 

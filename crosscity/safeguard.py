@@ -109,7 +109,7 @@ class Signals:
     """What two segmenters show on the same pairs.
 
     Attributes:
-        pairs: Pairs that were looked at.
+        pairs: Pairs that were compared.
         points: Static points in all of them.
         agreement: Share of the points with equal classes at the two times, in [0, 1]; NaN without
             points.
@@ -315,14 +315,14 @@ def verdict(signals: Signals, limits: SafeguardLimits | None = None) -> Verdict:
     minus the tolerance (without an interval: the change lies below minus ten times the tolerance),
     (b) the predicted classes drifted further than the limit, (c) the mutual information of pixel
     and class fell by more than the limit, (d) classes that were more than rare vanished: two, or
-    one while the agreement did not clearly rise, or (e) the later predictions are no numbers. One
+    one while the agreement did not clearly rise, or (e) the later predictions are not finite. One
     class alone may have been an error that is now corrected, if the two times agree better for it.
     Where no static point was matched, (b) to (e) decide.
     """
     limits = limits or SafeguardLimits()
     reasons, lost = [], _losses(signals, limits)
     if not math.isfinite(signals.entropy.after):
-        reasons.append("The adapted segmenter predicts what is no finite number.")
+        reasons.append("The adapted segmenter predicts values that are not finite.")
     low, high = signals.interval
     told = f"95 % interval of the change {low:+.3f} to {high:+.3f}"
     tolerated = limits.tolerance

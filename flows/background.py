@@ -75,7 +75,7 @@ class Background:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._lock.open("ab") as lock, self.log.open("ab") as output:
-            self._take(lock.fileno())
+            self._take_lock(lock.fileno())
             self._record.unlink(missing_ok=True)
             process = subprocess.Popen(
                 command,
@@ -119,7 +119,7 @@ class Background:
         psutil.wait_procs(alive, timeout=patience)
         return True
 
-    def _take(self, lock: int) -> None:
+    def _take_lock(self, lock: int) -> None:
         """Takes the lock; whoever looks whether it is taken holds it for a moment too."""
         for patience in (0.05, 0.1, 0.2, 0.4, None):
             try:

@@ -83,7 +83,7 @@ def capture_pose(style: CityStyle, *, seed: int, place: int, time: int) -> Pose:
 
 
 def check_numbers(**values: int) -> None:
-    """Raises ValueError for what is no integer of 0 or more."""
+    """Raises ValueError for anything but an integer of 0 or more."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
             raise ValueError(f"The {name} is an integer of 0 or more, not {value!r}.")

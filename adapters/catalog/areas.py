@@ -257,12 +257,12 @@ def _position(value: object) -> tuple[float, float]:
     if len(numbers) < 2 or any(
         isinstance(n, bool) or not isinstance(n, int | float) for n in numbers
     ):
-        raise ValueError(f"{str(value)[:60]} is no position [longitude, latitude]")
+        raise ValueError(f"{str(value)[:60]} is not a position [longitude, latitude]")
     lon, lat = numbers
     if not (-180 <= lon <= 180 and -90 <= lat <= 90):
         raise ValueError(
-            f"[{str(lon)[:20]}, {str(lat)[:20]}] is no longitude and latitude: the coordinates are "
-            "swapped or of a projected system; write them as WGS84 "
+            f"[{str(lon)[:20]}, {str(lat)[:20]}] is not longitude and latitude: the coordinates "
+            "are swapped or of a projected system; write them as WGS84 "
             "(ogr2ogr -t_srs EPSG:4326 area.geojson ...)"
         )
     return float(lon), float(lat)
@@ -321,4 +321,4 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text in UTF-8") from None
+        raise ValueError(f"{path} is not text in UTF-8") from None

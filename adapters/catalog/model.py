@@ -148,7 +148,7 @@ class City(Entry):
         return self.provider.test_margin
 
     def site(self, name: str, folder: Path) -> CitySite:
-        """What the city's provider is told of it.
+        """What the city's provider gets to know of it.
 
         Args:
             name: The city's name in the catalog.

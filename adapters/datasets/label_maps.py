@@ -41,9 +41,8 @@ class LabelMap:
         positions = np.searchsorted(self._values, found).clip(max=len(self._values) - 1)
         unknown = found[self._values[positions] != found]
         if unknown.size:
-            raise DatasetError(
-                f"{file} holds the value {self.written(int(unknown[0]))}, which is no {self._what}."
-            )
+            value = self.written(int(unknown[0]))
+            raise DatasetError(f"{file} holds the value {value}, which is not a {self._what}.")
         mapped: npt.NDArray[np.uint8] = self._train_ids[positions][places].reshape(labels.shape)
         return mapped
 

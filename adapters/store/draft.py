@@ -104,7 +104,7 @@ def file_entries(draft: Draft) -> dict[str, FileEntry]:
             continue
         name = check_file_name(path.relative_to(draft.path).as_posix())
         if path.is_symlink() or not path.is_file():
-            raise StoreError(f"{name!r} in the draft is no plain file: write it or use add_file")
+            raise StoreError(f"{name!r} in the draft is not a plain file: write it or use add_file")
         entries[name] = FileEntry(
             bytes=path.stat().st_size, sha256=file_sha256(path), rows=draft.file_rows.get(name)
         )

@@ -45,7 +45,7 @@ def check_key(key: str) -> str:
 def check_name(name: str) -> str:
     """Return `name` if it is one safe file name; raise `StoreError` otherwise."""
     if isinstance(name, str) and ".." in name:
-        raise StoreError(f"{name!r} is no file name of the store: '..' is not admitted")
+        raise StoreError(f"{name!r} is not a file name of the store: '..' is not admitted")
     return _checked(_PART, name, "file name", "letters, digits, . _ - and no leading dot")
 
 

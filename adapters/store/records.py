@@ -27,7 +27,7 @@ from adapters.store.names import check_city, check_file_name, check_key, check_k
 
 FORMAT: Final = 1
 """Number of the manifest's format. It is raised only when an older release would misread a newer
-manifest. A field that older releases may leave alone is no reason: they keep what they do not
+manifest. A field that older releases may leave alone is not a reason: they keep what they do not
 know. Manifests from before there was a number have none, and are read as this one."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -311,5 +311,5 @@ def artifact_place(uri: str) -> tuple[str, str, str]:
     """
     parts = uri.split("/")
     if len(parts) != 3:
-        raise StoreError(f"{uri[:80]!r} is no place of an artifact: <kind>/<city>/<key>")
+        raise StoreError(f"{uri[:80]!r} is not a place of an artifact: <kind>/<city>/<key>")
     return check_kind(parts[0]), check_city(parts[1]), check_key(parts[2])

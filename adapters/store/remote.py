@@ -99,7 +99,7 @@ class RemotePlace:
                         f"{destination}/{inside}".rpartition("/")[0], exist_ok=True
                     )
                 self._files.cp_file(str(name), f"{destination}/{inside}")
-            # Without its manifest it is no artifact any more, whatever is still to be removed.
+            # Without its manifest it is not an artifact any more, whatever is still to be removed.
             self.remove(f"{path}/{MANIFEST_NAME}")
             self.remove(path)
         return True

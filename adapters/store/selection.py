@@ -17,7 +17,7 @@ from adapters.store.errors import NewerReleaseError, StoreError
 from adapters.store.records import ArtifactRef, plain_object
 
 SELECTION_FORMAT: Final = 1
-"""Raised only when an older release would misread the file; fields it may ignore are no reason."""
+"""Raised only when an older release would misread the file; fields it may ignore do not count."""
 SINGLE: Final = "artifact"
 """Role of the artifact in a selection that has one alone."""
 
@@ -58,7 +58,7 @@ class Selection:
             stated = content["format"]
             refs, notes = content["refs"].items(), dict(content["notes"])
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise ValueError("it is no selection of artifacts") from None
+            raise ValueError("it is not a selection of artifacts") from None
         if isinstance(stated, int) and stated > SELECTION_FORMAT:
             raise NewerReleaseError("was written by a newer version of this program")
         try:

@@ -109,7 +109,7 @@ class Store:
         """`find` for `<kind>/<city>/<key>` out of a stored table.
 
         Raises:
-            StoreError: if it is no such place.
+            StoreError: if it is not such a place.
         """
         return self.find(*artifact_place(uri))
 
@@ -278,7 +278,7 @@ class Store:
     def selected(self, name: str, city: str) -> Selection | None:
         """What `switch` pointed to last; None if it never did.
 
-        Whether the artifacts are still there is not looked at.
+        Whether the artifacts are still there is not checked.
 
         Raises:
             StoreError: if the pointer is damaged, or of a newer release.
@@ -326,7 +326,7 @@ class Store:
     def artifacts(self, kind: str | None = None, city: str | None = None) -> Iterator[ArtifactRef]:
         """All published artifacts, or those of a kind or city, sorted by kind, city and key.
 
-        One that is damaged, or of a newer release, is logged and left out: it is no concern of
+        One that is damaged, or of a newer release, is logged and left out: it does not concern
         whoever looks for another.
         """
         kinds = [check_kind(kind)] if kind is not None else self._names("", check_kind)

@@ -68,7 +68,7 @@ class FolderStreetView:
         folder = _city_folder(Path(root), city)
         for part, split in _SIDES:
             for name, path in listed(folder / "Images" / part).items():
-                self._take(f"{part}/{name}", path, split)
+                self._add_image(f"{part}/{name}", path, split)
         if not self._captures:
             raise StreetViewError(
                 f"{folder / 'Images'} has no image named pano_<place>_<time>_<heading>.jpg or .png "
@@ -132,7 +132,7 @@ class FolderStreetView:
         """A digest of all the files; every file is read once."""
         return files_digest(self._files)
 
-    def _take(self, label: str, path: Path, split: Split) -> None:
+    def _add_image(self, label: str, path: Path, split: Split) -> None:
         known = parse_image_name(path.name)
         if known is None or not path.is_file():
             reason = "not a file named pano_<place>_<time>_<heading>.jpg or .png"

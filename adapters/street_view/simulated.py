@@ -91,7 +91,7 @@ class SimulatedCity:
         place = int(number[0]) if number else 0
         if self.place_id(place) != place_id:
             raise ValueError(
-                f"{place_id!r} is no place of the simulated city {self.style.name!r} with seed "
+                f"{place_id!r} is not a place of the simulated city {self.style.name!r} with seed "
                 f"{self.seed}."
             )
         return place

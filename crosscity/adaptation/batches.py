@@ -188,7 +188,7 @@ def _images(pictures: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 def _joined(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Parts of a batch as one array; parts of different sizes are told by their check."""
+    """Parts of a batch as one array; parts of different sizes are reported by their check."""
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1:
         raise ValueError(

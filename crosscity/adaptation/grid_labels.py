@@ -13,12 +13,12 @@ def source_grid_labels(labels: Tensor, n_classes: int, grid: tuple[int, int]) ->
 
     Φ^c_n(I_S) = Σ_{i ∈ R(n)} [y_i == c] / |R(n)|
 
-    Void pixels are no class: a cell that is half void has a mass of one half.
+    Void pixels belong to no class: a cell that is half void has a mass of one half.
 
     Args:
         labels: B×H×W int64 class indices, 255 where void.
         n_classes: C.
-        grid: (h, w) of the features. Where H/h is no integer, R(n) are the pixels that the cell
+        grid: (h, w) of the features. Where H/h is not an integer, R(n) are the pixels that the cell
             touches, as in adaptive average pooling.
 
     Returns:
@@ -62,6 +62,6 @@ def normalise_over_cells(grid_labels: Tensor) -> Tensor:
         B×C×h×w.
     """
     mass = grid_labels.sum((2, 3), keepdim=True)
-    # A mass so small that dividing by it overflows is no mass either.
+    # A mass so small that dividing by it overflows does not count as a mass either.
     has_mass = mass > torch.finfo(mass.dtype).tiny
     return torch.where(has_mass, grid_labels / torch.where(has_mass, mass, 1.0), 0.0)

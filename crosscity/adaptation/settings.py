@@ -293,11 +293,8 @@ PRESETS: Final[dict[str, AdaptationSettings]] = {
   at the network's learning rate, and 16 of each.
 - `lab`: the public preset of the authors' lab.
 - `demo`: for `compact` at 256×128. Chosen by the mIoU on 150 validation places of one simulated
-  city (tokyo), with one pre-trained segmenter (39.6) and priors from matching; no test place and
-  no other city was looked at. At this preset: GA 39.5, GA+CA 39.7, full 39.9, self-training 41.0.
-  λ_G = λ_class = 0.1 gave GA 39.5, GA+CA 38.6, full 38.9; without `label_shift` GA gave 37.4; a
-  learning rate of 2e-4 changed nothing; λ_self 1 gave 40.7. Differences below half a point mean
-  little.
+  city (tokyo), with one pre-trained segmenter and priors from matching; no test place and
+  no other city was used (`benchmarks/results/demo_preset.md`).
 """
 
 FINE_TUNING_PRESETS: Final[dict[str, FineTuningSettings]] = {

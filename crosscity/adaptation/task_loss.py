@@ -50,7 +50,7 @@ def task_loss(
     total = functional.cross_entropy(
         logits, labels, weight=class_weights, ignore_index=VOID, reduction="sum"
     )
-    # No value is looked at here, so that a GPU is not waited for.
+    # No value is read here, so that a GPU is not waited for.
     known = labels != VOID
     if class_weights is None:
         return total / known.sum().clamp_min(1)
@@ -69,7 +69,7 @@ def class_pixels(source: LabelledImages, n_classes: int) -> npt.NDArray[np.int64
         (C,) counts.
 
     Raises:
-        ValueError: Labels that are no classes.
+        ValueError: Labels that are not classes.
     """
     counts = np.zeros(n_classes, dtype=np.int64)
     for index in _counted(source):
@@ -80,7 +80,7 @@ def class_pixels(source: LabelledImages, n_classes: int) -> npt.NDArray[np.int64
 def shown_classes(source: LabelledImages, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Which classes some image of the set shows.
 
-    A rare class may be on none of the images that were counted, so the others are looked at too,
+    A rare class may be on none of the images that were counted, so the others are counted too,
     until every class has been found.
 
     Args:
@@ -91,7 +91,7 @@ def shown_classes(source: LabelledImages, counts: npt.NDArray[np.int64]) -> npt.
         (C,) bool.
 
     Raises:
-        ValueError: Labels that are no classes.
+        ValueError: Labels that are not classes.
     """
     shown = counts > 0
     counted = set(_counted(source))

@@ -152,7 +152,7 @@ class Training(ABC):
             CollapsedError: The adversarial training is none any more, and the settings say that
                 this ends it.
             OutOfMemoryError: A batch does not fit into the device's memory.
-            ValueError: A batch has labels that are no classes, or a prior of another size.
+            ValueError: A batch has labels that are not classes, or a prior of another size.
         """
         rows = []
         for _ in range(min(n_steps, self.total_steps - self._step)):
@@ -171,8 +171,8 @@ class Training(ABC):
             values = [*self.segmenter.state_dict().values(), self.segmenter(grey)]
         if not all(bool(value.isfinite().all()) for value in values if value.is_floating_point()):
             raise DivergedError(
-                f"after the last step, {self._step - 1}, the segmenter predicts what is no finite "
-                "number: lower the learning rate"
+                f"after the last step, {self._step - 1}, the segmenter predicts values that are "
+                "not finite: lower the learning rate"
             )
 
     def _one_step(self) -> Row:

@@ -22,7 +22,8 @@ class ConfusionMatrix:
 
     def __init__(self, n_classes: int, device: torch.device | str = "cpu") -> None:
         self._n_classes = n_classes
-        # One row and one column more, for what is no class: told when the counts are asked for.
+        # One row and one column more, for values that are not a class: an error when the counts
+        # are asked for.
         self._counts = torch.zeros((n_classes + 1) ** 2, dtype=torch.int64, device=device)
 
     def add(self, labels: Tensor, predictions: Tensor) -> None:
@@ -51,7 +52,7 @@ class ConfusionMatrix:
         """(C, C): rows are the truth, columns the predictions.
 
         Raises:
-            ValueError: A label or prediction was no class.
+            ValueError: A label or prediction was not a class.
         """
         side = self._n_classes + 1
         counts: npt.NDArray[np.int64] = self._counts.reshape(side, side).cpu().numpy()
@@ -80,7 +81,7 @@ def confusion_matrix(
         (C, C): rows are the truth, columns the predictions. Matrices of several images add up.
 
     Raises:
-        ValueError: Different shapes, or a value that is no class.
+        ValueError: Different shapes, or a value that is not a class.
     """
     if labels.shape != predictions.shape:
         raise ValueError(

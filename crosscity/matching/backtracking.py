@@ -84,7 +84,7 @@ def descend(level: Level, reached: Reached, workers: Workers) -> Reached:
     below = level.below.windows
     parents = parents_of(level.children, len(below))
 
-    def follow(part: tuple[int, int]) -> tuple[Index, Int, Float, Int]:
+    def trace_part(part: tuple[int, int]) -> tuple[Index, Int, Float, Int]:
         found: tuple[Index, Int, Float, Int] = _descend(
             reached.starts,
             reached.cell,
@@ -102,7 +102,7 @@ def descend(level: Level, reached: Reached, workers: Workers) -> Reached:
         )
         return found
 
-    parts = workers.each(follow, workers.chunks(len(below)))
+    parts = workers.each(trace_part, workers.chunks(len(below)))
     counts, cells, scores, entries = (np.concatenate(column) for column in zip(*parts, strict=True))
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return Reached(starts, cells, scores, entries)

@@ -62,7 +62,7 @@ def deep_matching(
 
     Returns:
         The matches; none where an image has no gradient at all, so that one blank picture among
-        thousands is no error.
+        thousands is not an error.
 
     Raises:
         ValueError: The images differ in size, are too small for two levels of patches, are not

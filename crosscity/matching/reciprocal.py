@@ -53,7 +53,7 @@ def reciprocal_matches(level: Level, reached: Reached, workers: Workers) -> Atom
     bins_across = (below.whole_width - 1) // SPACING + 1
     bins = ((below.whole_height - 1) // SPACING + 1) * bins_across
 
-    def follow(part: tuple[int, int]) -> tuple[Float, Index, Int, Float, Index]:
+    def trace_part(part: tuple[int, int]) -> tuple[Float, Index, Int, Float, Index]:
         found: tuple[Float, Index, Int, Float, Index] = _best_of(
             reached.starts,
             reached.cell,
@@ -72,7 +72,7 @@ def reciprocal_matches(level: Level, reached: Reached, workers: Workers) -> Atom
         )
         return found
 
-    parts = workers.each(follow, workers.chunks(len(below), per_thread=2))
+    parts = workers.each(trace_part, workers.chunks(len(below), per_thread=2))
     score, cell, entry = (np.concatenate([part[k] for part in parts]) for k in range(3))
     bin_patch = _best_of_bins([(part[3], part[4]) for part in parts])
     patch = np.flatnonzero(cell >= 0)

@@ -97,7 +97,7 @@ def pool_rows(
         first_column: The same of columns.
         top: First row of this map's window in the whole map.
         left: First column.
-        height: Rows of the window; what lies outside is no response.
+        height: Rows of the window; outside of it there is no response.
         width: Columns of the window.
         begin: First row to make, of the whole pooled map.
         end: One beyond the last.

@@ -135,7 +135,7 @@ def _stages(width: int) -> list[nn.Module]:
             layers.append(nn.ReLU(inplace=True))
             channels = factor * width
         if stage < _POOLED_STAGES:
-            # Rounding up keeps the border of images whose sides are no multiples of 8.
+            # Rounding up keeps the border of images whose sides are not multiples of 8.
             layers.append(nn.MaxPool2d(2, ceil_mode=True))
     return layers
 

@@ -36,7 +36,7 @@ class HuggingFaceSegmenter(Segmenter):
     M_F is the network up to its classifier, M_Y the classifier: a 1×1 convolution, or a linear
     layer, which is one. The network is built from a configuration alone: no file is read and
     nothing is fetched here. An auxiliary head, which only pre-training uses, is left out. A
-    network that drops the rest of an image whose sides are no multiples of its patches gets the
+    network that drops the rest of an image whose sides are not multiples of its patches gets the
     image with its last row and column repeated.
 
     Args:

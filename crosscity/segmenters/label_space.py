@@ -30,8 +30,8 @@ def class_table(class_names: Sequence[str]) -> npt.NDArray[np.uint8]:
 
     Returns:
         (256,) uint8: at a trainId the index of its class in `class_names`, `VOID` where the
-        segmenter does not know that class. What is no trainId stays what it is, for those who check
-        labels to complain of.
+        segmenter does not know that class. Other values stay what they are, for those who check
+        labels to report.
     """
     table = np.arange(256, dtype=np.uint8)
     places = {name: index for index, name in enumerate(class_names)}

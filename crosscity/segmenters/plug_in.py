@@ -83,7 +83,7 @@ def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
 
     Raises:
         ValueError: There is no such module or function, it does not take the options, or what it
-            returns is no segmenter.
+            returns is not a segmenter.
     """
     name = architecture.removeprefix(PREFIX).strip()
     segmenter = named_function(name)(**dict(options))
@@ -105,7 +105,7 @@ def check_shapes(segmenter: Segmenter, sizes: Sequence[tuple[int, int]] = _TRIED
     Args:
         segmenter: The segmenter.
         sizes: (height, width) of the images; by default a small one, one of odd sides and one of a
-            real data set, which is no multiple of 16.
+            real data set, which is not a multiple of 16.
 
     Raises:
         ValueError: It does not take an image, or features or logits are not of the shape that it

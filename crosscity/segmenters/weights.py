@@ -41,7 +41,7 @@ def load_weights(segmenter: Segmenter, tensors: Mapping[str, Tensor]) -> None:
 
 
 def check_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Refuses weights that are no numbers: they make every prediction the same, without a word.
+    """Refuses weights that are not finite: they make every prediction the same, silently.
 
     Raises:
         WeightsError: A tensor holds NaN or infinity.

@@ -1,13 +1,13 @@
 """The greedy on clusters: what windows have left is joined here, in order, to the end.
 
 Only the edges between clusters are left, and of those that join the same two clusters only the
-one with the largest entropy part is looked at: the balance part is common to all, and once one is
+one with the largest entropy part counts: the balance part is common to all, and once one is
 chosen, the others would close cycles. The others are *parked* with it. An entropy part changes
-only when an edge at one of its two pixels is chosen; if that happens to the one that is looked
-at, it is compared with its parked ones again. All others have only lost in the meantime.
+only when an edge at one of its two pixels is chosen; if that happens to the one that
+counts, it is compared with its parked ones again. All others have only lost in the meantime.
 
 Scores are ordered by a row of buckets; each holds the pairs whose score was in its interval when
-last looked at. When the greedy arrives at a bucket, it scores the bucket's pairs anew, throws away
+last scored. When the greedy arrives at a bucket, it scores the bucket's pairs anew, throws away
 those that have become one cluster, moves those that have fallen to the bucket where they now
 belong, and orders only the rest in a small heap. That gives the same order as one large heap of
 all edges, which would miss the cache on every level of every operation.

@@ -91,7 +91,7 @@ def _boundary_recall(
     counts: npt.NDArray[np.bool_],
     tolerance: int,
 ) -> float:
-    # A step to or from a pixel that does not count is no boundary.
+    # A step to or from a pixel that does not count is not a boundary.
     true = np.zeros(truth.shape, bool)
     true[:, :-1] |= (truth[:, :-1] != truth[:, 1:]) & counts[:, :-1] & counts[:, 1:]
     true[:-1] |= (truth[:-1] != truth[1:]) & counts[:-1] & counts[1:]

@@ -59,7 +59,7 @@ def open_checkpoint(place: str, revision: str | None, *, needs_classifier: bool)
 
     Raises:
         OSError: It is not there.
-        ValueError: It is no network for semantic segmentation, or its files contradict each other.
+        ValueError: It is not a network for semantic segmentation, or its files do not agree.
     """
     transformers = transformers_library()
     stated, _ = transformers.PretrainedConfig.get_config_dict(place, revision=revision)

@@ -147,7 +147,7 @@ def read_description(store: Store, ref: ArtifactRef, networks: CatalogNetworks) 
     """The description of a `segmenter` or `adaptation` artifact, once it is seen to be harmless.
 
     Raises:
-        InputError: It names code or a place that the catalog does not, or is no description.
+        InputError: It names code or a place that the catalog does not, or is not a description.
         StoreError: It is damaged.
     """
     content = _read(store, ref)
@@ -281,7 +281,7 @@ def _in_hub_cache(name: str, revision: str | None) -> Path | None:
         return None
     try:
         found = try_to_load_from_cache(name, "config.json", revision=revision)
-    except ValueError:  # it is no name of a repository
+    except ValueError:  # it is not a name of a repository
         return None
     return Path(found) if isinstance(found, str) else None
 

@@ -210,7 +210,7 @@ def fine_tune(
         seed: Of the training.
         owner: The city or transfer.
         plan: The run's plan.
-        fold: (which, of how many): train on all images but every so-manieth, which are kept for
+        fold: (which, of how many): train on all images but every n-th, which are kept for
             testing, as the paper does with ten folds; ``None``: train on all.
     """
     entry = training_of(plan, owner)

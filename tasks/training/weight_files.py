@@ -101,7 +101,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if head.startswith((b"PK", b"\x80")):
         return _of_pytorch(path)
     raise InputError(
-        f"{path} is no weight file: it begins with {head[:8]!r}, as neither safetensors nor a "
+        f"{path} is not a weight file: it begins with {head[:8]!r}, as neither safetensors nor a "
         "file of torch.save does"
     )
 
@@ -182,7 +182,7 @@ def _of_pytorch(path: Path) -> dict[str, Tensor]:
                 "safetensors"
             ) from None
         raise InputError(
-            f"{path} is no weight file, or cut short ({told[:120]}): download it again"
+            f"{path} is not a weight file, or cut short ({told[:120]}): download it again"
         ) from None
     return _state_dict(content, path)
 

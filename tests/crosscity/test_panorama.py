@@ -254,8 +254,8 @@ def test_wrong_settings_are_one_sentence(make, words):
     [
         (np.zeros((4, 8), np.uint8), Equirectangular(4, 8), "shape"),
         (np.zeros((4, 8, 3), np.float32), Equirectangular(4, 8), "float32"),
-        (np.zeros((4, 9, 3), np.uint8), Equirectangular(4, 8), "no part"),
-        (np.zeros((4, 8, 3), np.uint8), Equirectangular(6, 8, top=3), "no part"),
+        (np.zeros((4, 9, 3), np.uint8), Equirectangular(4, 8), "not a part"),
+        (np.zeros((4, 8, 3), np.uint8), Equirectangular(6, 8, top=3), "not a part"),
     ],
 )
 def test_pictures_that_do_not_fit_are_refused(picture, source, words):

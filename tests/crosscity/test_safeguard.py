@@ -289,7 +289,7 @@ def test_predictions_that_are_no_numbers_are_rejected():
     before = signs(street(9, 0.1))
     after = [replace(each, entropy=math.nan) for each in before]
     found = verdict(compare(before, after, NAMES))
-    assert found.reasons == ("The adapted segmenter predicts what is no finite number.",)
+    assert found.reasons == ("The adapted segmenter predicts values that are not finite.",)
 
 
 def test_what_cannot_be_compared_is_told():

@@ -78,7 +78,7 @@ def test_a_pth_of_tensors_is_read(tmp_path, key):
     ("name", "content", "said"),
     [
         ("gone.safetensors", None, "no weight file"),
-        ("cut.safetensors", b"123", "no weight file"),
+        ("cut.safetensors", b"123", "not a weight file"),
         ("cut.pth", b"123", "cut.pth"),
         ("list.pth", [torch.zeros(1)], "no state_dict"),
         ("number.pth", {"a": 3}, "no state_dict"),

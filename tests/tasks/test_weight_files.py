@@ -61,11 +61,11 @@ def test_a_file_is_known_by_its_content(tmp_path, ending, form):
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is a web page"),
         (b"\x1f\x8b\x08\x00" + bytes(40), "is an archive"),
         (b"\x89HDF\r\n\x1a\n" + bytes(40), "Keras"),
-        (b"PK\x03\x04" + bytes(60), "no weight file, or cut short"),
+        (b"PK\x03\x04" + bytes(60), "not a weight file, or cut short"),
         (b"\x80\x02" + bytes(60), "cut short|more than tensors"),
-        (b'{"message": "Not Found"}', "no weight file: it begins with"),
-        (b"123", "no weight file: it begins with"),
-        (bytes(100), "no weight file: it begins with"),
+        (b'{"message": "Not Found"}', "not a weight file: it begins with"),
+        (b"123", "not a weight file: it begins with"),
+        (bytes(100), "not a weight file: it begins with"),
     ],
 )
 def test_what_is_no_weight_file_is_told(tmp_path, ending, content, said):

@@ -1,4 +1,4 @@
-"""What every provider entry of the catalog offers, and what it is told of its city."""
+"""What every provider entry of the catalog offers, and what it gets to know of its city."""
 
 from __future__ import annotations
 

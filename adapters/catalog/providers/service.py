@@ -76,7 +76,7 @@ class ServiceProvider(ProviderEntry):
         default=0.23,
         ge=-1,
         le=1,
-        description="correlation below which two views are no pair (docs/imagery.md)",
+        description="correlation below which two views are not a pair (docs/imagery.md)",
     )
 
     @model_validator(mode="after")

@@ -220,7 +220,7 @@ class WebClient:
         for attempt in range(1, self.manners.attempts + 1):
             try:
                 with self._slots:
-                    data = self._follow(method, address, query, body, limit, usd, own=own)
+                    data = self._follow_redirect(method, address, query, body, limit, usd, own=own)
                 self._given_up = 0  # two threads may miscount by one, which harms nothing
             except AddressError as error:
                 raise ServiceError(
@@ -264,7 +264,7 @@ class WebClient:
         longest = min(manners.longest_wait, manners.first_wait * 2.0**attempt)
         self.pace.pause(self._random.uniform(manners.first_wait / 2, longest))
 
-    def _follow(
+    def _follow_redirect(
         self,
         method: str,
         address: str,
@@ -375,7 +375,7 @@ class WebClient:
         except (ValueError, RecursionError):
             start = _one_line(data[:60].decode("utf-8", "replace"))
             raise ServiceError(
-                f"{self.service} answered {_one_line(path)} with something that is no JSON "
+                f"{self.service} answered {_one_line(path)} with something that is not JSON "
                 f"({start or 'nothing'})."
             ) from None
 

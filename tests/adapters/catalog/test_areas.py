@@ -111,10 +111,10 @@ def test_every_form_of_polygons_is_read_from_a_file_and_inline(load, content, po
         (json.dumps({"type": "FeatureCollection"}), "must be a list"),
         (json.dumps({"type": "Polygon", "coordinates": []}), "no ring"),
         (json.dumps({"type": "Polygon", "coordinates": [RING[:-1]]}), "end where it starts"),
-        (json.dumps({"type": "Polygon", "coordinates": [[["a", 1]] * 4]}), "is no position"),
-        (json.dumps({"type": "Polygon", "coordinates": [[[1]] * 4]}), "is no position"),
-        (json.dumps({"type": "Polygon", "coordinates": [[[True, 1]] * 4]}), "is no position"),
-        ('{"type": "Polygon", "coordinates": [[[NaN, 1], [2, 2], [3, 3], [NaN, 1]]]}', "no long"),
+        (json.dumps({"type": "Polygon", "coordinates": [[["a", 1]] * 4]}), "is not a position"),
+        (json.dumps({"type": "Polygon", "coordinates": [[[1]] * 4]}), "is not a position"),
+        (json.dumps({"type": "Polygon", "coordinates": [[[True, 1]] * 4]}), "is not a position"),
+        ('{"type": "Polygon", "coordinates": [[[NaN, 1], [2, 2], [3, 3], [NaN, 1]]]}', "not long"),
         (
             json.dumps({"type": "Polygon", "coordinates": [[[652000, 6862000]] * 4]}),
             "of a projected system",
@@ -137,7 +137,7 @@ def test_every_form_of_polygons_is_read_from_a_file_and_inline(load, content, po
         (json.dumps({**POLYGON, "crs": {"type": "EPSG", "properties": {"code": 2154}}}), "2154"),
         (json.dumps({"type": "FeatureCollection", "features": [
             feature(POLYGON, crs={"properties": {"name": "EPSG:27700"}})]}), "27700"),
-        (b"\xff\xfe\x00", "no text in UTF-8"),
+        (b"\xff\xfe\x00", "not text in UTF-8"),
     ],
 )  # fmt: skip
 def test_what_is_no_area_is_one_line_with_the_file_the_key_and_the_remedy(load, content, words):

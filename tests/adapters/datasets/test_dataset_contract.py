@@ -344,7 +344,7 @@ def test_a_value_outside_the_map_is_named_with_its_file(subject: Subject) -> Non
     name = the_sample_of(dataset, subject, label=label)
     with pytest.raises(DatasetError) as caught:
         dataset.read(name)
-    assert f"{label} holds the value {value}, which is no " in str(caught.value)
+    assert f"{label} holds the value {value}, which is not a " in str(caught.value)
     dataset.read_image(name)
 
 

@@ -306,7 +306,7 @@ def test_drafts_admit_only_names_of_the_store(store: Store, name: str) -> None:
 
 def test_drafts_admit_no_links_to_elsewhere(store: Store) -> None:
     with (
-        pytest.raises(StoreError, match="no plain file"),
+        pytest.raises(StoreError, match="not a plain file"),
         store.draft("static_prior", "rome", KEY, **FACTS) as draft,
     ):
         (draft.path / "x").symlink_to("/etc/hostname")

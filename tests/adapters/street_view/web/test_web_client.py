@@ -188,7 +188,7 @@ def test_another_fault_is_told_with_the_services_words(server):
 )
 def test_what_is_no_json_is_told(server, services, body):
     server.faults.append(services.Fault("/api/search", "body", body=body))
-    with pytest.raises(ServiceError, match="something that is no JSON"):
+    with pytest.raises(ServiceError, match="something that is not JSON"):
         ask(client(server))
 
 
