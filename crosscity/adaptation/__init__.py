@@ -1,4 +1,4 @@
-"""Adversarial adaptation of a segmenter (paper Sec. 4): losses, discriminators, training."""
+"""Adaptation of a segmenter (paper Sec. 4): objectives, recipes, discriminators, training."""
 
 from crosscity.adaptation.adversarial import Adaptation
 from crosscity.adaptation.engine import (
@@ -15,9 +15,9 @@ from crosscity.adaptation.image_sets import (
     TargetArrays,
     TargetImages,
 )
+from crosscity.adaptation.recipes import ARMS_WITH_PRIOR, RECIPES, Recipe, Term
 from crosscity.adaptation.settings import (
     ARMS,
-    ARMS_WITH_PRIOR,
     FINE_TUNING_PRESETS,
     PRESETS,
     AdaptationSettings,
@@ -42,6 +42,7 @@ __all__ = [
     "ARMS_WITH_PRIOR",
     "FINE_TUNING_PRESETS",
     "PRESETS",
+    "RECIPES",
     "Adaptation",
     "AdaptationSettings",
     "Arm",
@@ -56,9 +57,11 @@ __all__ = [
     "OutOfMemoryError",
     "Pretraining",
     "PretrainingSettings",
+    "Recipe",
     "StateError",
     "TargetArrays",
     "TargetImages",
+    "Term",
     "TorchEngine",
     "Training",
     "TrainingState",

@@ -1,11 +1,9 @@
-"""Adapting a segmenter to a city without labels (paper, Sec. 4)."""
+"""Adapting a segmenter to a city without labels (paper, Sec. 4), by a recipe of objectives."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,39 +11,34 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from crosscity.adaptation.batches import ReadingAhead, SourceBatches, TargetBatches
-from crosscity.adaptation.class_alignment import (
-    class_accuracy,
-    class_discriminator_loss,
-    class_inverse_loss,
-)
 from crosscity.adaptation.collapse import CollapseWatch
-from crosscity.adaptation.discriminators import ClassDiscriminators, GlobalDiscriminator
 from crosscity.adaptation.engine import Engine
-from crosscity.adaptation.global_alignment import (
-    global_accuracy,
-    global_discriminator_loss,
-    global_inverse_loss,
-)
-from crosscity.adaptation.grid_labels import (
-    normalise_over_cells,
-    source_grid_labels,
-    target_grid_labels,
-)
+from crosscity.adaptation.grid_labels import source_grid_labels
 from crosscity.adaptation.image_sets import LabelledImages, TargetImages, check_priors
-from crosscity.adaptation.label_shift import class_ratios, class_shares, source_cell_weights
+from crosscity.adaptation.label_shift import class_ratios, class_shares
+from crosscity.adaptation.objectives import (
+    Adversary,
+    Batch,
+    Need,
+    Objective,
+    Surroundings,
+    View,
+    find_objective,
+)
+from crosscity.adaptation.objectives.base import adam, checked_loss
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
+from crosscity.adaptation.recipes import RECIPES, Recipe, Term
 from crosscity.adaptation.sampling import INITIALISATION_STREAM
-from crosscity.adaptation.schedule import learning_rate_factor, ramp
-from crosscity.adaptation.settings import ARMS_WITH_PRIOR, AdaptationSettings
+from crosscity.adaptation.schedule import learning_rate_factor
+from crosscity.adaptation.settings import AdaptationSettings
 from crosscity.adaptation.task_loss import (
     class_pixels,
     class_weights,
     missing_classes,
     shown_classes,
-    task_loss,
 )
 from crosscity.adaptation.training import (
     CollapsedError,
@@ -59,53 +52,29 @@ from crosscity.adaptation.training import (
 from crosscity.segmenters import Segmenter, evaluating, image_tensor, seeded_randomness
 
 _IMAGES_OF_A_MEAN = 200
-_DISCRIMINATING = ("ga", "ga_ca", "full", "self_training")
-_CLASS_WISE = ("ga_ca", "full", "self_training")
-
-
-@dataclass(frozen=True)
-class _Batch:
-    source: Tensor
-    labels: Tensor
-    target: Tensor
-    prior: Tensor
-
-
-@dataclass(frozen=True)
-class _View:
-    """What the network makes of a batch, and what the losses need beside it.
-
-    In an arm without discriminators the target is not looked at, and its features are empty; the
-    weights of the class-wise losses are there while classes are aligned, those of the global ones
-    where the label shift is made up for, and predicted labels where they are trained on.
-    """
-
-    batch: _Batch
-    source_features: Tensor
-    target_features: Tensor
-    weights: tuple[Tensor, Tensor] | None = None
-    shift_weights: Tensor | None = None
-    predicted: Tensor | None = None
 
 
 class Adaptation(Training):
     """Adapts a pre-trained segmenter with labelled source and unlabelled target images.
 
-    A step lets the discriminators tell the domains apart (eq. 4 and 9), then moves the features so
-    that these discriminators err (eq. 5 and 10) while the source stays segmented (eq. 1). The two
-    are separate minimisations (eq. 3 and 11); no gradient is reversed.
+    A step lets the adversaries tell the domains apart (eq. 4 and 9), then moves the features so
+    that these err (eq. 5 and 10) while the source stays segmented (eq. 1). The two are separate
+    minimisations (eq. 3 and 11); no gradient is reversed. Which objectives there are says the
+    recipe: the arm's, or one of one's own.
 
     Args:
         segmenter: A pre-trained segmenter; is adapted in place.
         source: Labelled images.
         target: Images of the city, with static priors.
         settings: Arm, steps and weights.
-        seed: Fixes order, augmentation, dropout and the discriminators' first weights.
+        seed: Fixes order, augmentation, dropout and the adversaries' first weights.
         engine: See `Training`.
         readers: Threads that read images ahead; 0 reads them in between.
+        recipe: Default: that of the arm of the settings.
 
     Raises:
-        ValueError: An empty set; a segmenter without batch norm for the arm "bn".
+        ValueError: An empty set; statistics to estimate of a segmenter without batch norm; an
+            objective that there is not.
     """
 
     kind: ClassVar[str] = "adaptation"
@@ -121,35 +90,41 @@ class Adaptation(Training):
         *,
         engine: Engine | None = None,
         readers: int = 0,
+        recipe: Recipe | None = None,
     ) -> None:
         check_source(source)
         if not len(target):
             raise ValueError("the target set is empty: harvest images of the city first")
-        if settings.arm == "bn" and not batch_norms(segmenter):
+        self.recipe = RECIPES[settings.arm] if recipe is None else recipe
+        self._estimates = self.recipe.trainable == "statistics"
+        if self._estimates and not batch_norms(segmenter):
             raise ValueError(
                 f"the segmenter {segmenter.architecture!r} has no batch norm, so the arm 'bn' has "
                 "nothing to estimate"
             )
         super().__init__(segmenter, settings, seed, engine)
+        if recipe is not None:
+            self._identity["recipe"] = repr(recipe)
         self.settings = settings
         self._batches_of(source, target, readers)
         counted = class_pixels(source, segmenter.n_classes)
         shown = shown_classes(source, counted)
         self._remarks = missing_classes(shown, segmenter.class_names, "source")
-        # A class that the source never shows has nothing to be aligned with.
-        self._in_source = torch.from_numpy(shown).to(self.device).reshape(1, -1, 1, 1)
-        weights = class_weights(counted, settings.class_balance)
-        self._class_weights = None if weights is None else weights.to(self.device)
         self._static_classes = static_class_indices(segmenter.class_names)
         self._source_shift = self._separate_means(source, target) if settings.domain_means else None
-        self._make_discriminators()
+        self._objectives = self._made_objectives(counted, shown, target)
+        self._adversaries = {
+            name: adversary
+            for name, objective in self._objectives.items()
+            if (adversary := objective.adversary()) is not None
+        }
         self._teacher = self._copied() if self._needs_teacher else None
-        self._ratios = self._class_ratios(counted, target) if self._weighs_shift else None
-        self._optimiser = _adam(segmenter, settings.learning_rate, settings)
-        self._watch = CollapseWatch()
         self._drops = _drops_features(segmenter)
-        if settings.arm == "bn":
-            _forget_statistics(segmenter)
+        self._optimiser = adam(segmenter, settings.learning_rate, settings)
+        self._watch = CollapseWatch()
+        if self._estimates:
+            for layer in batch_norms(segmenter):
+                layer.reset_running_stats()
 
     def _batches_of(self, source: LabelledImages, target: TargetImages, readers: int) -> None:
         shared: dict[str, Any] = {
@@ -175,30 +150,27 @@ class Adaptation(Training):
     def _readings(self) -> Sequence[ReadingAhead]:
         return (self._source.reading, self._target.reading)
 
-    def _make_discriminators(self) -> None:
-        settings, n_features = self.settings, self.segmenter.n_features
-        self._global: GlobalDiscriminator | None = None
-        self._class_wise: ClassDiscriminators | None = None
-        hidden, dropout = settings.discriminator_hidden, settings.discriminator_dropout
+    def _made_objectives(
+        self, counted: npt.NDArray[np.int64], shown: npt.NDArray[np.bool_], target: TargetImages
+    ) -> dict[str, Objective]:
+        """The recipe's objectives by the name that the recipe has for them."""
+        weights = class_weights(counted, self.settings.class_balance)
+        surroundings = Surroundings(
+            segmenter=self.segmenter,
+            settings=self.settings,
+            class_weights=None if weights is None else weights.to(self.device),
+            in_source=torch.from_numpy(shown).to(self.device).reshape(1, -1, 1, 1),
+            class_ratios=lambda: self._class_ratios(counted, target),
+            record=self._record,
+        )
         with seeded_randomness(self.seed, INITIALISATION_STREAM):
-            if settings.arm in _DISCRIMINATING:
-                self._global = GlobalDiscriminator(n_features, hidden, dropout).to(self.device)
-                rate = settings.learning_rate * settings.global_discriminator_rate
-                self._global_optimiser = _adam(self._global, rate, settings)
-            if settings.arm in _CLASS_WISE:
-                self._class_wise = ClassDiscriminators(
-                    n_features, self.segmenter.n_classes, hidden, dropout
-                ).to(self.device)
-                rate = settings.learning_rate * settings.class_discriminator_rate
-                self._class_optimiser = _adam(self._class_wise, rate, settings)
+            made = [find_objective(term.objective)(surroundings) for term in self.recipe.terms]
+        return {objective.name: objective for objective in made}
 
     @property
     def _needs_teacher(self) -> bool:
-        return self._class_wise is not None and self.settings.teacher_momentum > 0
-
-    @property
-    def _weighs_shift(self) -> bool:
-        return self._global is not None and self.settings.label_shift
+        predicts = any("predictions" in each.needed() for each in self._objectives.values())
+        return predicts and self.settings.teacher_momentum > 0
 
     def _copied(self) -> Segmenter:
         teacher = copy.deepcopy(self.segmenter).eval()
@@ -215,13 +187,13 @@ class Adaptation(Training):
 
     @torch.no_grad()
     def _first_prediction(self, target: TargetImages, index: int) -> Tensor:
-        """φ of one target image, refined where the arm has priors."""
+        """φ of one target image, refined where the recipe has priors."""
         pictures, prior = target.images([index]), target.priors([index])
         check_priors(pictures, prior, [index])
         with evaluating(self.segmenter), self.engine.autocast():
             logits = self.segmenter(image_tensor(pictures, self.device))
         phi = functional.softmax(logits.float(), dim=1)
-        if self.settings.arm in ARMS_WITH_PRIOR:
+        if self.recipe.uses_prior:
             static = torch.from_numpy(prior).to(self.device)
             phi = refine_by_prior(phi, static, self._static_classes)
         return phi
@@ -240,21 +212,14 @@ class Adaptation(Training):
 
     def _modules(self) -> dict[str, nn.Module]:
         modules: dict[str, nn.Module] = {"segmenter": self.segmenter}
-        if self._global is not None:
-            modules["global_discriminator"] = self._global
-        if self._class_wise is not None:
-            modules["class_discriminators"] = self._class_wise
+        modules |= {each.name: each.network for each in self._adversaries.values()}
         if self._teacher is not None:
             modules["teacher"] = self._teacher
         return modules
 
     def _optimisers(self) -> dict[str, Optimizer]:
         optimisers: dict[str, Optimizer] = {"segmenter": self._optimiser}
-        if self._global is not None:
-            optimisers["global_discriminator"] = self._global_optimiser
-        if self._class_wise is not None:
-            optimisers["class_discriminators"] = self._class_optimiser
-        return optimisers
+        return optimisers | {each.name: each.optimiser for each in self._adversaries.values()}
 
     def _notes(self) -> dict[str, Any]:
         return self._watch.notes()
@@ -263,17 +228,17 @@ class Adaptation(Training):
         self._watch.restore(notes)
 
     def _update(self) -> Row:
-        if self.settings.arm == "bn":
+        if self._estimates:
             return self._estimate_statistics()
         set_learning_rate(self._optimiser, self._learning_rate)
         self.segmenter.train()
-        # The statistics of mixed or alternating domains would move under the discriminators.
+        # The statistics of mixed or alternating domains would move under the adversaries.
         freeze_batch_norm(self.segmenter)
         row = self._empty_row()
         batches = list(self._batches())
         # One batch is seen once; of several, only one at a time keeps its graph in memory.
         shared = list(self._views(batches, gradient=True)) if len(batches) == 1 else None
-        self._discriminator_step(shared or self._views(batches, gradient=False))
+        self._adversary_step(shared or self._views(batches, gradient=False))
         self._feature_step(shared or self._views(batches, gradient=True), row)
         row["warning"] = self._watch.look(row)
         if row["warning"] and self.settings.on_collapse == "stop" and not self._trial:
@@ -284,205 +249,105 @@ class Adaptation(Training):
             )
         return row
 
-    def _batches(self) -> Iterator[_Batch]:
+    def _batches(self) -> Iterator[Batch]:
         size = self.settings.batch_size
         for number in self._numbers():
             source, labels = self._source.batch(number, size)
             if self._source_shift is not None:
                 source = source + self._source_shift
             target, prior = self._target.batch(number, size)
-            yield _Batch(source, labels, target, prior)
+            yield Batch(source, labels, target, prior)
 
-    def _views(self, batches: list[_Batch], *, gradient: bool) -> Iterator[_View]:
+    def _active(self) -> list[tuple[Term, Objective]]:
+        """The objectives that have begun, with what the recipe says of them."""
+        pairs = zip(self.recipe.terms, self._objectives.values(), strict=True)
+        return [(term, each) for term, each in pairs if term.is_active(self.step, self.settings)]
+
+    def _views(self, batches: list[Batch], *, gradient: bool) -> Iterator[View]:
         for batch in batches:
             with torch.set_grad_enabled(gradient), self.engine.autocast():
                 view = self._view(batch)
             yield view
 
-    def _view(self, batch: _Batch) -> _View:
-        source_features = self.segmenter.features(batch.source)
-        if self._global is None:
-            return _View(batch, source_features, source_features[:0])
-        target_features = self.segmenter.features(batch.target)
-        if self._ratios is None and not self._uses_predictions:
-            return _View(batch, source_features, target_features)
-        source_labels = source_grid_labels(
-            batch.labels, self.segmenter.n_classes, _size(source_features)
-        )
-        shift = None if self._ratios is None else source_cell_weights(source_labels, self._ratios)
-        if not self._uses_predictions:
-            return _View(batch, source_features, target_features, None, shift)
-        phi = self._pseudo_labels(batch, target_features)
-        weights = None
-        if self._aligns_classes:
-            target_labels = target_grid_labels(phi, _size(target_features), self.settings.phi_floor)
-            target_labels = target_labels * self._in_source
-            weights = (normalise_over_cells(source_labels), normalise_over_cells(target_labels))
-        predicted = phi.argmax(1) if self._trains_on_predictions else None
-        return _View(batch, source_features, target_features, weights, shift, predicted)
-
-    @property
-    def _aligns_classes(self) -> bool:
-        begin = self.settings.ca_start * self.total_steps
-        return self._class_wise is not None and self.step >= begin
-
-    @property
-    def _trains_on_predictions(self) -> bool:
-        return self.settings.arm == "self_training"
-
-    @property
-    def _uses_predictions(self) -> bool:
-        return self._aligns_classes or self._trains_on_predictions
+    def _view(self, batch: Batch) -> View:
+        active = [objective for _, objective in self._active()]
+        needs: set[Need] = {need for objective in active for need in objective.needed()}
+        source = self.segmenter.features(batch.source)
+        target = self.segmenter.features(batch.target) if "target" in needs else source[:0]
+        grid_labels = None
+        if "grid_labels" in needs:
+            grid = (source.shape[-2], source.shape[-1])
+            grid_labels = source_grid_labels(batch.labels, self.segmenter.n_classes, grid)
+        predictions = self._predictions(batch, target) if "predictions" in needs else None
+        view = View(batch, source, target, grid_labels, predictions)
+        for objective in active:
+            view.prepared[objective.name] = objective.prepare(view)
+        return view
 
     @torch.no_grad()
-    def _pseudo_labels(self, batch: _Batch, target_features: Tensor) -> Tensor:
-        """φ of the target images, refined by the prior in the arms that have one."""
-        height, width = batch.target.shape[-2:]
+    def _predictions(self, batch: Batch, target_features: Tensor) -> Tensor:
+        """φ of the target images, refined by the prior where the recipe has one."""
         if self._teacher is not None:
             logits = self._teacher.classify(self._teacher.features(batch.target))
         else:
             features = target_features.detach()
             with evaluating(self.segmenter):  # no dropout in what counts as a label
-                if self._drops:
+                if self._drops or not len(features):
                     features = self.segmenter.features(batch.target)
                 logits = self.segmenter.classify(features)
-        phi = functional.softmax(self.segmenter.upsample(logits, (height, width)).float(), dim=1)
-        if self.settings.arm in ARMS_WITH_PRIOR:
+        height, width = batch.target.shape[-2:]
+        logits = self.segmenter.upsample(logits, (height, width))
+        phi = functional.softmax(logits.float(), dim=1)
+        if self.recipe.uses_prior:
             phi = refine_by_prior(phi, batch.prior, self._static_classes)
         return phi
 
-    def _discriminator_step(self, views: Iterable[_View]) -> None:
-        """Lets the discriminators tell the domains apart (eq. 4 and 9); the features stay."""
-        if self._global is None:
+    def _adversary_step(self, views: Iterable[View]) -> None:
+        """Lets the adversaries tell the domains apart (eq. 4 and 9); the features stay."""
+        moved: list[Adversary] = [
+            self._adversaries[each.name]
+            for _, each in self._active()
+            if each.name in self._adversaries
+        ]
+        if not moved:
             return
-        moved: list[tuple[Optimizer, nn.Module]] = [(self._global_optimiser, self._global)]
-        if self._class_wise is not None and self._aligns_classes:
-            moved.append((self._class_optimiser, self._class_wise))
-        for optimiser, _ in moved:
-            self._zero(optimiser)
+        for adversary in moved:
+            self._zero(adversary.optimiser)
         for view in views:
             with self.engine.autocast():
-                loss = self._discriminator_loss(self._global, view)
+                loss = _sum([adversary.loss(view) for adversary in moved])
             self._backward(loss)
-        for optimiser, module in moved:
-            self._move(optimiser, module)
+        for adversary in moved:
+            self._move(adversary.optimiser, adversary.network)
 
-    def _discriminator_loss(self, global_discriminator: GlobalDiscriminator, view: _View) -> Tensor:
-        """L_G^D (eq. 4), and L_class^D (eq. 9) while classes are aligned."""
-        source, target = view.source_features.detach(), view.target_features.detach()
-        logits = (global_discriminator(source).float(), global_discriminator(target).float())
-        loss = global_discriminator_loss(*logits, view.shift_weights)
-        self._record("global_discriminator_loss", loss)
-        self._record("global_accuracy", global_accuracy(*logits, view.shift_weights))
-        if self._class_wise is None or view.weights is None:
-            return loss
-        logits = _class_logits(self._class_wise, (source, target), view.weights)
-        reduction = self.settings.class_reduction
-        class_loss = class_discriminator_loss(*logits, *view.weights, reduction)
-        self._record("class_discriminator_loss", class_loss)
-        self._record("class_accuracy", class_accuracy(*logits, *view.weights))
-        return loss + class_loss
-
-    def _feature_step(self, views: Iterable[_View], row: Row) -> None:
-        """Moves the segmenter by the one summed loss of eq. 1; the discriminators stay."""
+    def _feature_step(self, views: Iterable[View], row: Row) -> None:
+        """Moves the segmenter by the one summed loss of eq. 1; the adversaries stay."""
         self._zero(self._optimiser)
         for view in views:
             with self.engine.autocast():
-                loss = self._feature_loss(view, row)
+                loss = _sum([self._weighted(term, each, view) for term, each in self._active()])
+            self._record("total_loss", loss)
             self._backward(loss)
         self._settle(row)
         self._move(self._optimiser, self.segmenter)
         if self._teacher is not None and not self._trial:
             _follow(self._teacher, self.segmenter, self.settings.teacher_momentum)
 
-    def _feature_loss(self, view: _View, row: Row) -> Tensor:
-        """L_task + λ_G L_G^Dinv + λ_class L_class^Dinv (eq. 1), and λ_self L_self."""
-        height, width = view.batch.labels.shape[-2:]
-        logits = self.segmenter.classify(view.source_features)
-        upsampled = self.segmenter.upsample(logits, (height, width))
-        loss = task_loss(
-            upsampled,
-            view.batch.labels,
-            self._class_weights,
-            balanced_predictions=self.settings.balanced_predictions,
-        )
-        self._record("task_loss", loss)
-        if self._global is not None:
-            loss = loss + row["lambda_global"] * self._global_loss(self._global, view)
-        if self._class_wise is not None and view.weights is not None:
-            class_loss = self._class_loss(self._class_wise, view, view.weights)
-            loss = loss + row["lambda_class"] * class_loss
-        if view.predicted is not None:
-            loss = loss + row["lambda_self"] * self._self_training_loss(view, view.predicted)
-        self._record("total_loss", loss)
-        return loss
-
-    def _self_training_loss(self, view: _View, predicted: Tensor) -> Tensor:
-        """Cross-entropy of target images against predicted labels.
-
-        All pixels count alike: the weights of rare classes would multiply what is predicted
-        wrongly of them.
-        """
-        height, width = predicted.shape[-2:]
-        logits = self.segmenter.classify(view.target_features)
-        loss = task_loss(self.segmenter.upsample(logits, (height, width)), predicted, None)
-        self._record("self_training_loss", loss)
-        return loss
-
-    def _global_loss(self, discriminator: GlobalDiscriminator, view: _View) -> Tensor:
-        """L_G^Dinv (eq. 5)."""
-        with _fixed(discriminator):
-            logits = (discriminator(view.source_features), discriminator(view.target_features))
-        source, target = (values.float() for values in logits)
-        loss = global_inverse_loss(source, target, view.shift_weights)
-        self._record("global_inverse_loss", loss)
-        return loss
-
-    def _class_loss(
-        self,
-        discriminators: ClassDiscriminators,
-        view: _View,
-        weights: tuple[Tensor, Tensor],
-    ) -> Tensor:
-        """L_class^Dinv (eq. 10), or what the settings put in its place."""
-        with _fixed(discriminators):
-            domains = (view.source_features, view.target_features)
-            logits = _class_logits(discriminators, domains, weights)
-        reduction = self.settings.class_reduction
-        loss = class_inverse_loss(*logits, *weights, reduction)
-        self._record("class_inverse_loss", loss)
-        if self.settings.class_feature_loss == "confusion":
-            loss = (loss + class_discriminator_loss(*logits, *weights, reduction)) / 2
-        return loss
+    def _weighted(self, term: Term, objective: Objective, view: View) -> Tensor:
+        """λ_k(t) L_k."""
+        loss = checked_loss(objective, objective.loss(view))
+        if term.weight is None:
+            return loss
+        return term.weight_at(self.step, self.settings) * loss
 
     def _empty_row(self) -> Row:
-        settings = self.settings
-        row: Row = {"task_loss": None, "total_loss": None}
-        if self._global is not None:
-            steepness = settings.ramp_steepness
-            rise = ramp(self.step, self.total_steps, steepness=steepness)
-            row |= {
-                "lambda_global": settings.lambda_global * rise,
-                "global_discriminator_loss": None,
-                "global_inverse_loss": None,
-                "global_accuracy": None,
-            }
-        if self._class_wise is not None:
-            rise = ramp(
-                self.step,
-                self.total_steps,
-                steepness=settings.ramp_steepness,
-                start=settings.ca_start,
-            )
-            row |= {
-                "lambda_class": settings.lambda_class * rise,
-                "class_discriminator_loss": None,
-                "class_inverse_loss": None,
-                "class_accuracy": None,
-            }
-        if self._trains_on_predictions:
-            rise = ramp(self.step, self.total_steps, steepness=settings.ramp_steepness)
-            row |= {"lambda_self": settings.lambda_self * rise, "self_training_loss": None}
+        terms = list(zip(self.recipe.terms, self._objectives.values(), strict=True))
+        row: Row = {name: None for term, o in terms if term.weight is None for name in o.rows}
+        row["total_loss"] = None
+        for term, objective in terms:
+            if term.weight is not None:
+                row[term.column] = term.weight_at(self.step, self.settings)
+                row |= dict.fromkeys(objective.rows)
         return {**row, "learning_rate": self._learning_rate, "warning": ""}
 
     @property
@@ -497,7 +362,7 @@ class Adaptation(Training):
 
     @torch.no_grad()
     def _estimate_statistics(self) -> Row:
-        """The arm "bn": one forward pass, half source, half target; nothing is trained."""
+        """One forward pass, half source, half target; nothing is trained."""
         self.segmenter.eval()
         layers = batch_norms(self.segmenter)
         momenta = [layer.momentum for layer in layers]
@@ -519,39 +384,11 @@ class Adaptation(Training):
         return {"learning_rate": 0.0, "warning": ""}
 
 
-@contextmanager
-def _fixed(module: nn.Module) -> Iterator[None]:
-    """Inside, a module's parameters get no gradient, but pass on that of their input."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)
-
-
-def _class_logits(
-    discriminators: ClassDiscriminators,
-    domains: tuple[Tensor, Tensor],
-    weights: tuple[Tensor, Tensor],
-) -> tuple[Tensor, Tensor]:
-    """Logits of both domains; only those that a loss gives weight to count."""
-    source, target = (
-        discriminators(features, weight > 0).float()
-        for features, weight in zip(domains, weights, strict=True)
-    )
-    return source, target
-
-
-def _adam(module: nn.Module, learning_rate: float, settings: AdaptationSettings) -> Adam:
-    parameters = list(module.parameters())
-    # One kernel for all parameters where there are kernels to launch.
-    fused = True if parameters[0].device.type == "cuda" else None
-    return Adam(parameters, lr=learning_rate, betas=settings.betas, fused=fused)
-
-
-def _forget_statistics(segmenter: Segmenter) -> None:
-    for layer in batch_norms(segmenter):
-        layer.reset_running_stats()
+def _sum(losses: Sequence[Tensor]) -> Tensor:
+    total = losses[0]
+    for loss in losses[1:]:
+        total = total + loss
+    return total
 
 
 def _drops_features(segmenter: Segmenter) -> bool:
@@ -567,11 +404,6 @@ def _mean_colour(images: LabelledImages | TargetImages) -> npt.NDArray[np.float6
     counted = _spread_indices(len(images), _IMAGES_OF_A_MEAN)
     means = [images.images([index])[0].reshape(-1, 3).mean(0) / 255 for index in counted]
     return np.asarray(np.mean(means, axis=0), dtype=np.float64)
-
-
-def _size(features: Tensor) -> tuple[int, int]:
-    height, width = features.shape[-2:]
-    return height, width
 
 
 def _spread_indices(length: int, most: int) -> list[int]:

@@ -19,8 +19,6 @@ Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training"]
 All arms take the same number of steps and, for a seed, read the same images in the same order.
 """
 ARMS: Final[tuple[Arm, ...]] = get_args(Arm)
-ARMS_WITH_PRIOR: Final[tuple[Arm, ...]] = ("full", "self_training")
-"""Arms that refine predictions by the static prior."""
 
 ClassReduction = Literal["mean", "sum"]
 ClassFeatureLoss = Literal["inverse", "confusion"]

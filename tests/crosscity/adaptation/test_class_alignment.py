@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from crosscity.adaptation.class_alignment import (
+from crosscity.adaptation.grid_labels import normalise_over_cells
+from crosscity.adaptation.objectives.class_alignment import (
     class_accuracy,
     class_discriminator_loss,
     class_inverse_loss,
 )
-from crosscity.adaptation.grid_labels import normalise_over_cells
 
 Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 

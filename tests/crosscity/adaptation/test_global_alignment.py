@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from crosscity.adaptation.global_alignment import (
+from crosscity.adaptation.objectives.global_alignment import (
     global_accuracy,
     global_discriminator_loss,
     global_inverse_loss,

@@ -1,0 +1,65 @@
+"""Objectives of an adaptation: one file a loss, with its equation, by name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from crosscity.adaptation.objectives.base import (
+    Adversary,
+    Batch,
+    Need,
+    Objective,
+    Surroundings,
+    View,
+    upsampled_logits,
+)
+from crosscity.adaptation.objectives.class_alignment import ClassAlignment
+from crosscity.adaptation.objectives.global_alignment import GlobalAlignment
+from crosscity.adaptation.objectives.self_training import SelfTraining
+from crosscity.adaptation.objectives.source_task import SourceTask
+from crosscity.named_function import named_function
+
+PREFIX: Final = "python:"
+OBJECTIVES: Final[dict[str, type[Objective]]] = {
+    objective.name: objective
+    for objective in (SourceTask, GlobalAlignment, ClassAlignment, SelfTraining)
+}
+"""Every objective of our own."""
+
+
+def find_objective(name: str) -> type[Objective]:
+    """The objective of that name.
+
+    Args:
+        name: In `OBJECTIVES`, or `python:package.module:Class`, a subclass of `Objective`.
+
+    Raises:
+        ValueError: There is no such objective.
+    """
+    if not name.startswith(PREFIX):
+        if name not in OBJECTIVES:
+            known = ", ".join(OBJECTIVES)
+            raise ValueError(
+                f"there is no objective {name!r}; there are: {known}, and "
+                f"{PREFIX}package.module:Class"
+            )
+        return OBJECTIVES[name]
+    found = named_function(name.removeprefix(PREFIX))
+    if not (isinstance(found, type) and issubclass(found, Objective)):
+        raise ValueError(  # noqa: TRY004 - a wrong recipe, like the others
+            f"{name!r} is no subclass of crosscity.adaptation.objectives.Objective"
+        )
+    return found
+
+
+__all__ = [
+    "OBJECTIVES",
+    "Adversary",
+    "Batch",
+    "Need",
+    "Objective",
+    "Surroundings",
+    "View",
+    "find_objective",
+    "upsampled_logits",
+]

@@ -1,0 +1,133 @@
+"""Global domain alignment: eq. 2 to 5."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional
+
+from crosscity.adaptation.discriminators import GlobalDiscriminator
+from crosscity.adaptation.label_shift import source_cell_weights
+from crosscity.adaptation.objectives.base import (
+    Adversary,
+    Need,
+    Objective,
+    Surroundings,
+    View,
+    adam,
+    detached,
+    fixed,
+)
+
+
+class GlobalAlignment(Objective):
+    """L_G^Dinv (eq. 5) against a discriminator that minimises L_G^D (eq. 4)."""
+
+    name = "global_alignment"
+    needs: ClassVar[frozenset[Need]] = frozenset({"target"})
+    rows = ("global_discriminator_loss", "global_inverse_loss", "global_accuracy")
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        super().__init__(surroundings)
+        settings = self.settings
+        self._network = GlobalDiscriminator(
+            self.segmenter.n_features,
+            settings.discriminator_hidden,
+            settings.discriminator_dropout,
+        ).to(self.device)
+        rate = settings.learning_rate * settings.global_discriminator_rate
+        self._adversary = Adversary(
+            "global_discriminator",
+            self._network,
+            adam(self._network, rate, settings),
+            self._adversary_loss,
+        )
+        self.class_ratios: Tensor | None = None
+        """How much more often each class occurs in the target; see `label_shift`."""
+        if settings.label_shift:
+            self.class_ratios = surroundings.class_ratios()
+
+    def needed(self) -> frozenset[Need]:
+        """The source's grid labels too, where the label shift is made up for."""
+        return self.needs if self.class_ratios is None else self.needs | {"grid_labels"}
+
+    def adversary(self) -> Adversary:
+        """The global discriminator."""
+        return self._adversary
+
+    def prepare(self, view: View) -> Tensor | None:
+        """Weights of the source's cells, where the label shift is made up for."""
+        if self.class_ratios is None or view.grid_labels is None:
+            return None
+        return source_cell_weights(view.grid_labels, self.class_ratios)
+
+    def loss(self, view: View) -> Tensor:
+        """L_G^Dinv (eq. 5)."""
+        with fixed(self._network):
+            logits = self._network(view.source_features), self._network(view.target_features)
+        source, target = (values.float() for values in logits)
+        loss = global_inverse_loss(source, target, view.prepared[self.name])
+        self.record("global_inverse_loss", loss)
+        return loss
+
+    def _adversary_loss(self, view: View) -> Tensor:
+        """L_G^D (eq. 4)."""
+        source, target = detached(view)
+        logits = self._network(source).float(), self._network(target).float()
+        weights = view.prepared[self.name]
+        loss = global_discriminator_loss(*logits, weights)
+        self.record("global_discriminator_loss", loss)
+        self.record("global_accuracy", global_accuracy(*logits, weights))
+        return loss
+
+
+def global_discriminator_loss(
+    source_logits: Tensor, target_logits: Tensor, source_weights: Tensor | None = None
+) -> Tensor:
+    """What the global discriminator minimises (eq. 4), as means over cells.
+
+    L_G^D = -mean_n w_n log p_n(I_S) - mean_n log(1 - p_n(I_T)), p_n = sigmoid of the logit.
+
+    Means instead of the paper's sums, so that λ does not depend on the image size.
+
+    Args:
+        source_logits: B×1×h×w, the logit that a cell is of the source domain.
+        target_logits: The same of target images; another number of images or cells is allowed.
+        source_weights: w, B×1×h×w with a mean of 1 (`label_shift`); all 1 in the paper.
+    """
+    # -log sigmoid(x) = softplus(-x) and -log(1 - sigmoid(x)) = softplus(x): no overflow, no log 0.
+    source = _mean(functional.softplus(-source_logits), source_weights)
+    return source + functional.softplus(target_logits).mean()
+
+
+def global_inverse_loss(
+    source_logits: Tensor, target_logits: Tensor, source_weights: Tensor | None = None
+) -> Tensor:
+    """What the features minimise (eq. 5): the same with the labels inverted, as means over cells.
+
+    L_G^Dinv = -mean_n w_n log(1 - p_n(I_S)) - mean_n log p_n(I_T)
+
+    Its gradient does not vanish where the discriminator is sure, unlike that of -L_G^D (eq. 2),
+    which a gradient reversal layer would follow.
+
+    Args:
+        source_logits: B×1×h×w.
+        target_logits: B×1×h×w.
+        source_weights: w, as in `global_discriminator_loss`.
+    """
+    source = _mean(functional.softplus(source_logits), source_weights)
+    return source + functional.softplus(-target_logits).mean()
+
+
+def global_accuracy(
+    source_logits: Tensor, target_logits: Tensor, source_weights: Tensor | None = None
+) -> Tensor:
+    """Share of cells whose domain the discriminator tells, mean of both domains, in [0, 1]."""
+    source = _mean((source_logits > 0).float(), source_weights)
+    target = (target_logits <= 0).float().mean()
+    return (source + target) / 2
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    return values.mean() if weights is None else (values * weights).mean()

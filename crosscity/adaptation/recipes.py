@@ -1,0 +1,120 @@
+"""Recipes: which objectives an adaptation minimises, with which weights, and what they look at.
+
+    L(t) = Σ_k λ_k(t) L_k
+
+The arms of the paper and ours are recipes by name; a recipe of one's own is given to `Adaptation`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final, Literal, get_args
+
+from crosscity.adaptation.schedule import ramp
+from crosscity.adaptation.settings import AdaptationSettings, Arm
+
+Trainable = Literal["all", "statistics"]
+"""`all` parameters; or none, and batch-norm `statistics` are estimated anew."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """An objective in a recipe.
+
+    Attributes:
+        objective: Its name (`crosscity.adaptation.objectives.find_objective`).
+        weight: λ at the end of its ramp: a number, or the setting that has it; ``None``: always 1,
+            without a ramp or a column of its own.
+        column: Of the history, for λ.
+        start: Fraction of the steps before which it rests, its adversary too: a number, or the
+            setting that has it.
+    """
+
+    objective: str
+    weight: float | str | None = None
+    column: str = ""
+    start: float | str = 0.0
+
+    def __post_init__(self) -> None:
+        known = {each.name for each in fields(AdaptationSettings)}
+        for what, value in (("weight", self.weight), ("start", self.start)):
+            if isinstance(value, str) and value not in known:
+                raise ValueError(
+                    f"the {what} of the objective {self.objective!r} is {value!r}, which is no "
+                    "setting of an adaptation: write a number or the name of a setting"
+                )
+            if isinstance(value, int | float) and not value >= 0:
+                raise ValueError(
+                    f"the {what} of the objective {self.objective!r} must be at least 0, not "
+                    f"{value}"
+                )
+        if self.weight is not None and not self.column:
+            name = self.objective.rpartition(":")[2]
+            object.__setattr__(self, "column", f"lambda_{name}")
+
+    def is_active(self, step: int, settings: AdaptationSettings) -> bool:
+        """Whether the objective has begun."""
+        return step >= _value(self.start, settings) * settings.steps
+
+    def weight_at(self, step: int, settings: AdaptationSettings) -> float:
+        """λ(t)."""
+        if self.weight is None:
+            return 1.0
+        rise = ramp(
+            step,
+            settings.steps,
+            steepness=settings.ramp_steepness,
+            start=_value(self.start, settings),
+        )
+        return _value(self.weight, settings) * rise
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an adaptation minimises.
+
+    Attributes:
+        terms: The objectives, in the order in which they are added up.
+        uses_prior: Whether predictions on target images are refined by the static prior (eq. 12).
+        trainable: What moves.
+    """
+
+    terms: tuple[Term, ...] = ()
+    uses_prior: bool = False
+    trainable: Trainable = "all"
+
+    def __post_init__(self) -> None:
+        names = [term.objective for term in self.terms]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a recipe has each objective once, not {', '.join(names)}")
+        if self.trainable not in get_args(Trainable):
+            known = ", ".join(get_args(Trainable))
+            raise ValueError(f"trainable must be one of {known}, not {self.trainable!r}")
+        if (self.trainable == "all") != bool(self.terms):
+            raise ValueError(
+                "a recipe that trains needs an objective, and one that estimates statistics has "
+                "none"
+            )
+
+
+_TASK: Final = Term("source_task")
+_GLOBAL: Final = Term("global_alignment", "lambda_global", "lambda_global")
+_CLASSES: Final = Term("class_alignment", "lambda_class", "lambda_class", "ca_start")
+_SELF: Final = Term("self_training", "lambda_self", "lambda_self")
+
+RECIPES: Final[dict[Arm, Recipe]] = {
+    "control": Recipe((_TASK,)),
+    "bn": Recipe(trainable="statistics"),
+    "ga": Recipe((_TASK, _GLOBAL)),
+    "ga_ca": Recipe((_TASK, _GLOBAL, _CLASSES)),
+    "full": Recipe((_TASK, _GLOBAL, _CLASSES), uses_prior=True),
+    "self_training": Recipe((_TASK, _GLOBAL, _CLASSES, _SELF), uses_prior=True),
+}
+"""The recipe of every arm."""
+
+ARMS_WITH_PRIOR: Final = tuple(arm for arm, recipe in RECIPES.items() if recipe.uses_prior)
+"""Arms that refine predictions by the static prior."""
+
+
+def _value(given: float | str, settings: AdaptationSettings) -> float:
+    return float(getattr(settings, given)) if isinstance(given, str) else given
