@@ -80,7 +80,7 @@ def test_predicted_labels_are_made_without_any_dropout(arm, monkeypatch) -> None
     network = segmenter(dropout=0.9)
     training = Adaptation(network, SOURCE, TARGET, replace(SETTINGS, arm=arm), seed=0)
     seen: list[torch.Tensor] = []
-    pseudo_labels = Adaptation._pseudo_labels
+    pseudo_labels = Adaptation._predictions
 
     def noted(self, batch, features):
         phi = pseudo_labels(self, batch, features)
@@ -91,7 +91,7 @@ def test_predicted_labels_are_made_without_any_dropout(arm, monkeypatch) -> None
         seen.append((phi - expected).abs().max())
         return phi
 
-    monkeypatch.setattr(Adaptation, "_pseudo_labels", noted)
+    monkeypatch.setattr(Adaptation, "_predictions", noted)
     training.advance(1)
     if arm == "full":
         # Without a prior that says static, eq. 12 changes nothing.

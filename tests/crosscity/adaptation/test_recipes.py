@@ -1,0 +1,200 @@
+"""Recipes of objectives: the arms are data, and so is one of one's own."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from crosscity.adaptation import (
+    ARMS,
+    ARMS_WITH_PRIOR,
+    RECIPES,
+    Adaptation,
+    AdaptationSettings,
+    DivergedError,
+    LabelledArrays,
+    Recipe,
+    StateError,
+    TargetArrays,
+    Term,
+)
+from crosscity.adaptation.objectives import OBJECTIVES, Objective, View, find_objective
+from crosscity.segmenters import Segmenter, build_segmenter
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "extending.md"
+PACKAGE = Path(__file__).resolve().parents[3] / "crosscity" / "adaptation"
+RANDOM = np.random.default_rng(4)
+SOURCE = LabelledArrays(
+    RANDOM.integers(0, 256, (4, 16, 24, 3), dtype=np.uint8),
+    RANDOM.integers(0, 19, (4, 16, 24), dtype=np.uint8),
+)
+TARGET = TargetArrays(
+    RANDOM.integers(0, 256, (4, 16, 24, 3), dtype=np.uint8), RANDOM.random((4, 16, 24)) < 0.5
+)
+SETTINGS = AdaptationSettings(
+    steps=4, batch_size=2, learning_rate=1e-3, discriminator_hidden=(6,), ca_start=0.5
+)
+
+
+def segmenter() -> Segmenter:
+    return build_segmenter("compact", {"width": 8, "dilations": [1]}, seed=2)
+
+
+def adaptation(recipe: Recipe | None = None, **changes: object) -> Adaptation:
+    settings = replace(SETTINGS, **changes)
+    return Adaptation(segmenter(), SOURCE, TARGET, settings, 0, recipe=recipe)
+
+
+class Entropy(Objective):
+    """L = mean H(φ) of target images."""
+
+    name = "entropy"
+    needs = frozenset({"target"})
+    rows = ("entropy_loss",)
+
+    def loss(self, view: View) -> torch.Tensor:
+        phi = functional.softmax(self.segmenter.classify(view.target_features), dim=1)
+        loss = -(phi * phi.clamp_min(1e-9).log()).sum(1).mean()
+        self.record("entropy_loss", loss)
+        return loss
+
+
+class Broken(Entropy):
+    name = "broken"
+    rows = ()
+
+    def loss(self, view: View) -> torch.Tensor:
+        return self.segmenter.classify(view.target_features)
+
+
+class NotFinite(Entropy):
+    name = "not_finite"
+    rows = ()
+
+    def loss(self, view: View) -> torch.Tensor:
+        return super().loss(view) * float("nan")
+
+
+def test_every_arm_is_a_recipe_of_objectives_that_there_are() -> None:
+    assert set(RECIPES) == set(ARMS)
+    for recipe in RECIPES.values():
+        assert [find_objective(term.objective).name for term in recipe.terms] == [
+            term.objective for term in recipe.terms
+        ]
+    assert set(ARMS_WITH_PRIOR) == {"full", "self_training"}
+    assert {t.objective for recipe in RECIPES.values() for t in recipe.terms} == set(OBJECTIVES)
+
+
+def test_no_step_asks_which_arm_it_is() -> None:
+    for path in [PACKAGE / "adversarial.py", *(PACKAGE / "objectives").glob("*.py")]:
+        assert not re.search(r"\.arm\s*(==|!=|in\b|not in\b)", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_recipe_that_is_given_is_that_of_the_arm_of_its_name(arm: str) -> None:
+    """What the settings call the arm plays no part beside the recipe."""
+    named, given = adaptation(arm=arm), adaptation(RECIPES[arm], arm="control")
+    named.advance(4)
+    given.advance(4)
+    for one, other in zip(
+        named.segmenter.state_dict().values(), given.segmenter.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_an_objective_of_ones_own_moves_what_it_is_about() -> None:
+    name = f"python:{__name__}:Entropy"
+    recipe = Recipe((Term("source_task"), Term(name, weight=50.0)))
+    rows = adaptation(recipe, steps=30).advance(30)
+    plain = Recipe((Term("source_task"), Term(name, weight=0.0)))
+    unmoved = adaptation(plain, steps=30).advance(30)
+    assert rows[0]["lambda_Entropy"] == 0
+    assert rows[-1]["lambda_Entropy"] > 40
+    assert rows[-1]["entropy_loss"] < 0.8 * unmoved[-1]["entropy_loss"]
+
+
+def test_an_objective_rests_until_its_start_with_its_adversary() -> None:
+    training = adaptation(arm="ga_ca")
+    adversary = training._modules()["class_discriminators"]
+    before = [p.detach().clone() for p in adversary.parameters()]
+    first = training.advance(2)
+    assert all(torch.equal(a, b) for a, b in zip(before, adversary.parameters(), strict=True))
+    assert all(row["class_inverse_loss"] is None and row["lambda_class"] == 0 for row in first)
+    last = training.advance(2)
+    assert any(not torch.equal(a, b) for a, b in zip(before, adversary.parameters(), strict=True))
+    assert all(row["class_inverse_loss"] is not None for row in last)
+    assert list(first[0]) == list(last[0])
+
+
+def test_a_loss_that_is_no_number_is_told_with_the_objectives_name() -> None:
+    recipe = Recipe((Term("source_task"), Term(f"python:{__name__}:Broken", weight=1.0)))
+    with pytest.raises(ValueError, match=r"objective 'broken' gave a tensor \(2, 19, 2, 3\)"):
+        adaptation(recipe).advance(1)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_before_the_step() -> None:
+    recipe = Recipe((Term("source_task"), Term(f"python:{__name__}:NotFinite", weight=1.0)))
+    training = adaptation(recipe)
+    before = [p.detach().clone() for p in training.segmenter.parameters()]
+    with pytest.raises(DivergedError, match="total loss of step 0"):
+        training.advance(1)
+    after = training.segmenter.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_a_state_of_another_recipe_is_refused() -> None:
+    one = Recipe((Term("source_task"), Term(f"python:{__name__}:Entropy", weight=1.0)))
+    other = Recipe((Term("source_task"), Term(f"python:{__name__}:Entropy", weight=2.0)))
+    training = adaptation(one)
+    training.advance(1)
+    with pytest.raises(StateError, match="recipe"):
+        adaptation(other).restore(training.state())
+    again = adaptation(one)
+    again.restore(training.state())
+    assert again.advance(1) == training.advance(1)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: Term("source_task", weight="lambda_none"), "no setting of an adaptation"),
+        (lambda: Term("source_task", weight=-1.0), "at least 0"),
+        (lambda: Recipe((Term("source_task"), Term("source_task"))), "each objective once"),
+        (Recipe, "needs an objective"),
+        (lambda: Recipe((Term("source_task"),), trainable="statistics"), "has none"),
+        (lambda: find_objective("hope"), "no objective 'hope'; there are: source_task"),
+        (lambda: find_objective("python:os.path:join"), "no subclass"),
+        (lambda: find_objective("python:absent_package:Loss"), "cannot be imported"),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_said_in_one_sentence(made, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made()
+
+
+def test_the_documented_objective_does_what_the_page_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    section = PAGE.read_text(encoding="utf-8").split("\n## An objective\n")[1].split("\n## ")[0]
+    file, use = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    module = ModuleType("my_objective")
+    exec(compile(file, "my_objective.py", "exec"), module.__dict__)  # noqa: S102 - our own page
+    monkeypatch.setitem(sys.modules, "my_objective", module)
+    names = {"segmenter": segmenter(), "source": SOURCE, "target": TARGET, "settings": SETTINGS}
+    exec(compile(use, "use", "exec"), names)  # noqa: S102
+    training = names["training"]
+    assert isinstance(training, Adaptation)
+    assert training.finished
+    names["rows"] = None
+    again = Adaptation(segmenter(), SOURCE, TARGET, SETTINGS, 0, recipe=names["recipe"])
+    (row,) = again.advance(1)
+    assert row["smoothness_loss"] > 0
+    assert row["lambda_smoothness"] == 0
