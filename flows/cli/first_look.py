@@ -75,7 +75,7 @@ def _segmenter(weights: Path | None, architecture: str) -> tuple[Segmenter | Non
     from tasks.training.segmenters import load_checked  # noqa: PLC0415
 
     own = weights is not None
-    path = weights if weights is not None else _bundled()
+    path = weights if weights is not None else bundled_weights()
     if path is None:
         typer.echo("no --weights given: the page shows the prior alone", err=True)
         return None, ""
@@ -84,7 +84,8 @@ def _segmenter(weights: Path | None, architecture: str) -> tuple[Segmenter | Non
     return segmenter, "" if own else _SIMULATED_ONLY
 
 
-def _bundled() -> Path | None:
+def bundled_weights() -> Path | None:
+    """The weights that come along with the package, where they do."""
     import crosscity  # noqa: PLC0415
 
     path = Path(crosscity.__file__).parent / "weights" / "street.safetensors"

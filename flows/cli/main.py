@@ -19,6 +19,7 @@ from flows.cli import (
     deploy,
     export,
     first_look,
+    init,
     paper,
     pictures,
     predict,
@@ -41,6 +42,7 @@ city.register(app)
 paper.register(app)
 pictures.register(app)
 first_look.register(app)
+init.register(app)
 deploy.register(app)
 services.register(app)
 predict.register(app)

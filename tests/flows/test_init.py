@@ -1,0 +1,71 @@
+"""A newcomer's catalog is good as it is written, whatever was answered."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from PIL import Image
+
+from tasks.steps.settings import open_catalog
+
+
+def _images(folder, city="Lisbon"):
+    place = folder / city / "Images" / "Train"
+    place.mkdir(parents=True)
+    for time in (0, 1):
+        Image.new("RGB", (64, 48), "grey").save(place / f"pano_00001_{time}_090.jpg")
+    return folder
+
+
+def test_a_folder_becomes_a_catalog_that_is_good(crosscity, tmp_path) -> None:
+    folder = _images(tmp_path / "it's: mine")
+    path = tmp_path / "data_catalog.yaml"
+    done = crosscity("init", "--city", "lisbon", "--folder", folder, "-o", path)
+    assert done.returncode == 0, done.stderr
+    assert "next: crosscity harvest lisbon" in done.stderr
+    provider = yaml.safe_load(path.read_text(encoding="utf-8"))["cities"]["lisbon"]["provider"]
+    assert provider["root"] == str(folder)
+    assert provider["city"] == "Lisbon"
+    checked = crosscity("catalog", "check", "--catalog", path)
+    assert checked.returncode == 0, checked.stderr
+    again = crosscity("init", "--city", "lisbon", "--folder", folder, "-o", path)
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
+
+
+def test_an_area_and_weights_of_ones_own(crosscity, tmp_path) -> None:
+    path = tmp_path / "paris.yaml"
+    words = ("--bbox", "2.34,48.85,2.36,48.86", "--weights", "mine.safetensors")
+    done = crosscity("init", "--city", "paris", *words, "-o", path)
+    assert done.returncode == 0, done.stderr
+    assert f"next: crosscity harvest paris --catalog {path}" in done.stderr
+    catalog = open_catalog(path)
+    assert catalog.cities["paris"].provider.kind == "panoramax"
+    assert catalog.segmenters["street"].weights == "mine.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "there is no terminal to ask at: give --city"),
+        (("--city", "lisbon"), "there is no terminal to ask at: give --folder or --bbox"),
+        (("--city", "São Paulo", "--bbox", "1,2,3,4"), "is no name for a city here"),
+        (("--city", "lisbon", "--folder", "nowhere"), "there is no folder nowhere"),
+        (("--city", "lisbon", "--bbox", "1,2,3"), "--bbox is west,south,east,north"),
+        (("--city", "lisbon", "--bbox", "3,2,1,4"), "west 3.0 not below east 1.0"),
+    ],
+)
+def test_wrong_answers_write_nothing(crosscity, tmp_path, words, sentence) -> None:
+    path = tmp_path / "x.yaml"
+    done = crosscity("init", *words, "-o", path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_another_layout_is_told_which_one_it_is(crosscity, tmp_path) -> None:
+    (tmp_path / "flat").mkdir()
+    Image.new("RGB", (64, 48)).save(tmp_path / "flat" / "a.jpg")
+    done = crosscity("init", "--city", "lisbon", "--folder", tmp_path / "flat", "-o", "x.yaml")
+    assert done.returncode == 2
+    assert "holds no <City>/Images folder: put images of every place" in done.stderr
