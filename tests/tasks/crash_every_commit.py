@@ -1,6 +1,6 @@
-"""Script: run a step of a city's way once for each of its commits, killed by SIGKILL around it.
+"""Script: run a step of a city's way once for each of its commits, killed by SIGKILL after it.
 
-Usage: crash_every_commit.py OPERATION FOLDER. A death falls before and after every write that the
+Usage: crash_every_commit.py OPERATION FOLDER. A death falls after every write that the
 store makes visible (an artifact, a pointer, a checkpoint, a removal) and every event that is sent.
 That such a write is itself one step is shown by tests/adapters/store/crash_every_step.py. After
 each death the operation is run again. It must end where an undisturbed one does, and every event
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -199,9 +200,8 @@ def watched(folder: Path, die_at: int | None) -> list[int]:
 
     def around(call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **named: Any) -> Any:
-            moment()
             given = call(*arguments, **named)
-            moment()
+            moment()  # which is also the last moment before the next
             return given
 
         return counted
@@ -239,20 +239,24 @@ def in_a_child(work: Callable[[], None]) -> bool:
 
 def main() -> None:
     name, parent, miniature = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    os.fsync = lambda _descriptor: (
+        None
+    )  # a killed process loses no write; a loss of power is not tried
 
-    def attempt(folder: Path, plan: Plan, die_at: int | None, *, prepare: bool) -> bool:
+    def attempt(folder: Path, die_at: int | None) -> bool:
+        plan = open_plan(folder / "data_catalog.yaml", city=CITY)
+
         def work() -> None:
-            operation = OPERATIONS[name]()
-            if prepare:
-                operation.before(plan, folder)
             watched(folder, die_at)
-            operation.run(plan)
+            OPERATIONS[name]().run(plan)
 
         return in_a_child(work)
 
-    whole = parent / "whole"
-    plan = plan_in(whole, miniature)
-    assert attempt(whole, plan, None, prepare=True) is False
+    start, whole = parent / "start", parent / "whole"
+    plan = plan_in(start, miniature)
+    assert in_a_child(lambda: OPERATIONS[name]().before(plan, start)) is False
+    shutil.copytree(start, whole)
+    assert attempt(whole, None) is False
     wanted, told = state(whole), events(whole)
     assert len(told) == EVENTS[name], told
     assert wanted["leftovers"] == []
@@ -261,13 +265,14 @@ def main() -> None:
     while dead:
         step += 1
         folder = parent / str(step)
-        plan = plan_in(folder, miniature)
-        dead = attempt(folder, plan, step, prepare=True)
-        assert attempt(folder, plan, None, prepare=False) is False
+        shutil.copytree(start, folder)
+        dead = attempt(folder, step)
+        assert attempt(folder, None) is False
         assert state(folder) == wanted, f"after a death at {step}: {state(folder)} != {wanted}"
         heard = events(folder)
         assert set(heard) == set(told), f"after a death at {step}: {heard}"
         assert len(heard) <= len(told) + 1
+        shutil.rmtree(folder)
     print(step - 1)
 
 

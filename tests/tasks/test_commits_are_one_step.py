@@ -1,4 +1,4 @@
-"""Harvest, watch, promote and keep-earlier, killed around each of their commits."""
+"""Harvest, watch, promote and keep-earlier, killed after each of their commits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).with_name("crash_every_commit.py")
 
 @pytest.mark.parametrize(
     ("operation", "least"),
-    [("harvest", 8), ("watch", 12), ("promote", 2), ("keep", 6), ("keep-first", 6)],
+    [("harvest", 8), ("watch", 8), ("promote", 1), ("keep", 3), ("keep-first", 3)],
 )
 def test_the_run_after_any_death_ends_where_an_undisturbed_one_does(
     operation, least, tmp_path, write_catalog
