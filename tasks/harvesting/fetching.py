@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from adapters.catalog import City, ServiceProvider
 from adapters.images import ImageError, decode_image, sanitised_image
 from adapters.store import Store
+from adapters.store.records import canonical_json
 from adapters.street_view.base import Capture, StreetView, StreetViewError
 from adapters.street_view.web.errors import HarvestStopped
 from crosscity.alignment import Turn, relative_turn, search_fov
@@ -221,6 +223,14 @@ def _tangent(fov: float) -> float:
 def capture_row(capture: Capture) -> Row:
     """A capture as a row of the `captures` table."""
     return {name: getattr(capture, name) for name in CAPTURES.names}
+
+
+def listing_digest(rows: Sequence[Row]) -> str:
+    """Digest of a list of captures, by their values alone: a part of the list's key."""
+    plain = [
+        {k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()} for row in rows
+    ]
+    return hashlib.sha256(canonical_json(plain)).hexdigest()
 
 
 def capture_of(row: Row) -> Capture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -15,7 +14,6 @@ from adapters.street_view.base import Rejected, ReportsRejected, StreetView, cap
 from adapters.street_view.service import ServiceStreetView
 from adapters.street_view.web.budget import Spent
 from adapters.street_view.web.errors import HarvestStopped
-from crosscity.alignment import ALGORITHM_VERSION as ALIGNMENT_VERSION
 from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
 from crosscity.pairing import make_pairs
 from tasks.harvesting.fetching import (
@@ -26,6 +24,7 @@ from tasks.harvesting.fetching import (
     capture_of,
     capture_row,
     fetch_place,
+    listing_digest,
 )
 from tasks.harvesting.listing import (
     captures_key,
@@ -33,6 +32,15 @@ from tasks.harvesting.listing import (
     completeness_warnings,
     list_service,
     listing_parameters,
+)
+from tasks.harvesting.pair_table import (
+    NO_OVERLAP,
+    min_overlap,
+    pair_parameters,
+    pair_row,
+    pair_settings,
+    pair_summary,
+    split_by_overlap,
 )
 from tasks.harvesting.providers import shared_street_view, street_view
 from tasks.harvesting.spending import ShardSpending, begin_spending, spent_on
@@ -56,7 +64,6 @@ FETCHED_ALIGNMENT: Final = "1"
 """Version of the alignment in the keys of what a service gave; stays what it is, likewise."""
 RECENT = "recent.txt"
 """Beside a service's list: digests of the last days' pictures, which are no news later."""
-NO_OVERLAP = "the two views do not show the same"
 
 
 @artifact_task("list captures", run_name="list captures of {city}")
@@ -82,7 +89,7 @@ def list_captures(city: str, plan: Plan) -> Made:
             "rejected": [asdict(item) for item in rejected[:100]],
         }
 
-    listing = hashlib.sha256(repr(rows).encode()).hexdigest()
+    listing = listing_digest(rows)
     parameters = {
         "provider": provider.name,
         "listing": listing,
@@ -227,18 +234,7 @@ def choose_pairs(imagery: ArtifactRef, city: str, plan: Plan) -> Made:
             pairs = make_pairs(capture_table(captures), **settings)
         except ValueError as error:
             raise InputError(f"cities.{city}: {error}") from None
-        rows = [
-            {
-                "pair_id": f"{captures[a].image_id}--{captures[b].image_id}",
-                "image_a": captures[a].image_id,
-                "image_b": captures[b].image_id,
-                "place_id": captures[a].place_id,
-                "metres_apart": _known(pairs.metres_apart[row]),
-                "days_apart": _known(pairs.days_apart[row]),
-                "split": "test" if pairs.test[row] else "train",
-            }
-            for row, (a, b) in enumerate(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))
-        ]
+        rows = [pair_row(captures, pairs, index) for index in range(len(pairs))]
         dropped = Counter(item.reason for item in pairs.dropped)
         if apart:
             dropped[NO_OVERLAP] += len(apart)
@@ -254,7 +250,7 @@ def choose_pairs(imagery: ArtifactRef, city: str, plan: Plan) -> Made:
         "pairs",
         city,
         inputs={"imagery": imagery},
-        parameters={**settings, "min_overlap": least, "alignment": ALIGNMENT_VERSION},
+        parameters=pair_parameters(entry),
         version=PAIRING_VERSION,
         write=write,
     )
@@ -272,45 +268,6 @@ def read_parts(store: Store, parts: Sequence[ArtifactRef]) -> list[Row]:
         for number, ref in enumerate(parts)
         for row in read_rows(store, ref, part_name(number), IMAGERY)
     ]
-
-
-def pair_settings(entry: City) -> dict[str, Any]:
-    """The settings of `make_pairs`."""
-    return {
-        "max_metres_apart": entry.max_metres_apart,
-        "min_days_apart": entry.min_days_apart,
-        "test_places": entry.test_places,
-        "seed": entry.seed,
-        "test_margin_metres": entry.test_margin,
-    }
-
-
-def min_overlap(entry: City) -> float | None:
-    """The overlap from which on aligned views are a pair, ``None`` where none is measured."""
-    alignment = alignment_of(entry)
-    return None if alignment is None else alignment.min_overlap
-
-
-def split_by_overlap(rows: Sequence[Row], least: float | None) -> tuple[list[Row], list[Row]]:
-    """Images that may pair, and those that show something else than what they are aligned to.
-
-    The reference of such an image goes with it, as it has no other partner.
-    """
-    if least is None:
-        return list(rows), []
-    apart = [row for row in rows if row["overlap"] is not None and row["overlap"] < least]
-    gone = {row["image_id"] for row in apart} | {row["aligned_to"] for row in apart}
-    return [row for row in rows if row["image_id"] not in gone], apart
-
-
-def pair_summary(rows: Sequence[Row], dropped: Counter[str]) -> dict[str, Any]:
-    """Counts for people."""
-    return {
-        "pairs": len(rows),
-        "train": sum(row["split"] == "train" for row in rows),
-        "test": sum(row["split"] == "test" for row in rows),
-        "dropped": dict(dropped),
-    }
 
 
 def publish_pairs(store: Store, city: str, pairs: ArtifactRef) -> None:
@@ -430,10 +387,6 @@ def _revision(provider: StreetView) -> str:
     """What tells that a provider's images changed under the same names, where it can tell."""
     revision = getattr(provider, "revision", None)
     return str(revision()) if callable(revision) else ""
-
-
-def _known(value: float) -> float | None:
-    return None if value != value else float(value)  # noqa: PLR0124 - NaN is unequal to itself
 
 
 def _counted(reasons: dict[str, int]) -> list[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -19,21 +18,25 @@ from adapters.street_view.service import ServiceStreetView
 from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
 from crosscity.pairing import make_pairs, within_margin
 from tasks.harvesting.current import Harvest
-from tasks.harvesting.fetching import capture_of, capture_row
+from tasks.harvesting.fetching import capture_of, capture_row, listing_digest
 from tasks.harvesting.harvest import (
     FETCHED_VERSION,
     HARVEST_VERSION,
-    NO_OVERLAP,
     RECENT,
     check_and_publish_failures,
-    min_overlap,
-    pair_settings,
-    pair_summary,
     publish_pairs,
     read_parts,
-    split_by_overlap,
 )
 from tasks.harvesting.listing import captures_key, list_service, listing_parameters
+from tasks.harvesting.pair_table import (
+    NO_OVERLAP,
+    min_overlap,
+    pair_parameters,
+    pair_row,
+    pair_settings,
+    pair_summary,
+    split_by_overlap,
+)
 from tasks.harvesting.providers import street_view
 from tasks.harvesting.spending import spent_on
 from tasks.steps.announcing import event_of
@@ -73,7 +76,7 @@ def find_new_captures(before: Harvest, city: str, plan: Plan) -> ArtifactRef | N
         write_rows(draft, "captures.parquet", rows, CAPTURES)
         draft.summary = {"captures": len(rows)}
 
-    listing = hashlib.sha256(repr(rows).encode()).hexdigest()
+    listing = listing_digest(rows)
     return make_once(
         plan.open_store(),
         "captures",
@@ -142,7 +145,7 @@ def add_pairs(before: Harvest, imagery: ArtifactRef, city: str, plan: Plan) -> M
         "pairs",
         city,
         inputs={"imagery": imagery, "before": before.pairs},
-        parameters={**settings, "min_overlap": least},
+        parameters=pair_parameters(entry),
         version=PAIRING_VERSION,
         write=write,
     )
@@ -259,17 +262,7 @@ def _new_pairs(
         if not given and (near[row] or captures[a].place_id in test_places):
             dropped[FIXED_TEST] += 1
             continue
-        rows.append(
-            {
-                "pair_id": f"{captures[a].image_id}--{captures[b].image_id}",
-                "image_a": captures[a].image_id,
-                "image_b": captures[b].image_id,
-                "place_id": captures[a].place_id,
-                "metres_apart": _known(chosen.metres_apart[row]),
-                "days_apart": _known(chosen.days_apart[row]),
-                "split": "test" if chosen.test[row] else "train",
-            }
-        )
+        rows.append(pair_row(captures, chosen, row))
     return rows, dropped
 
 
@@ -294,7 +287,3 @@ def _lists_of(store: Store, city: str, imagery: ArtifactRef) -> list[ArtifactRef
 
 def _listed_at(store: Store, captures: ArtifactRef) -> datetime:
     return datetime.fromisoformat(str(store.manifest(captures).summary["listed_at"]))
-
-
-def _known(value: float) -> float | None:
-    return None if value != value else float(value)  # noqa: PLR0124 - NaN is unequal to itself

@@ -19,13 +19,13 @@ from adapters.street_view.base import StreetViewError
 from adapters.street_view.web.errors import AccessRefused, BudgetSpent, HarvestStopped
 from tasks.harvesting.current import current_harvest, settle_harvest
 from tasks.harvesting.harvest import (
-    NO_OVERLAP,
     choose_pairs,
     harvest_part,
     harvest_parts,
     join_imagery,
     list_captures,
 )
+from tasks.harvesting.pair_table import NO_OVERLAP
 from tasks.pages.report import render_credits
 from tasks.steps.errors import InputError, TooManyFailures
 from tasks.steps.imagery import Imagery

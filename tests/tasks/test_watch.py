@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tasks.harvesting import harvest as harvest_module
+from tasks.harvesting import pair_table
 from tasks.harvesting import watch as watch_module
 from tasks.harvesting.current import (
     Harvest,
@@ -23,6 +24,7 @@ from tasks.harvesting.current import (
     replace_harvest,
     settle_harvest,
 )
+from tasks.harvesting.fetching import capture_row, listing_digest
 from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
@@ -30,6 +32,7 @@ from tasks.harvesting.harvest import (
     join_imagery,
     list_captures,
 )
+from tasks.harvesting.providers import street_view
 from tasks.harvesting.watch import (
     FIXED_TEST,
     add_imagery,
@@ -366,3 +369,35 @@ def test_new_files_in_a_folder_are_added(write_catalog, tmp_path):
     assert rows[: len(old)] == old
     assert {row["place_id"] for row in rows[len(old) :]} == {"00004", "00005"}
     assert {row["split"] for row in rows[len(old) :]} == {"train"}
+
+
+def test_added_pairs_are_made_anew_where_alignment_changed(city, services, monkeypatch):
+    """Their key has all that the first pairs' key has: it once forgot the alignment's version."""
+    server, make = city
+    catalog = make()
+    plan = open_plan(catalog)
+    first = harvest(catalog)
+    new_drive(services, server.world, (0, 1), NOW + timedelta(hours=1))
+    before = current_harvest("tokyo", plan)
+    added = look(catalog)
+    imagery = current_harvest("tokyo", plan).imagery
+    store = plan.open_store()
+    settings = store.manifest(first).parameters
+    assert store.manifest(added).parameters == settings
+    assert ref_of(add_pairs.fn(before, imagery, "tokyo", plan)) == added
+
+    monkeypatch.setattr(pair_table, "ALIGNMENT_VERSION", "of tomorrow")
+    again = ref_of(add_pairs.fn(before, imagery, "tokyo", plan))
+    assert again.key != added.key
+    assert store.manifest(again).parameters == {**settings, "alignment": "of tomorrow"}
+
+
+def test_the_digest_of_a_list_is_of_its_values(city):
+    _, make = city
+    rows = [capture_row(c) for c in street_view(open_plan(make()), "tokyo").captures()]
+    assert rows[0]["captured_at"] is not None
+    again = [dict(sorted(row.items())) for row in rows]
+    assert listing_digest(again) == listing_digest(rows)
+    later = {**rows[0], "captured_at": rows[0]["captured_at"] + timedelta(seconds=1)}
+    assert listing_digest([later, *rows[1:]]) != listing_digest(rows)
+    assert listing_digest(rows[1:]) != listing_digest(rows)

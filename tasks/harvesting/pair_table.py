@@ -1,0 +1,88 @@
+"""The table `pairs`: what its rows hold, and what it depends on, however a city came to them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from adapters.catalog import City
+from adapters.street_view.base import Capture
+from crosscity.alignment import ALGORITHM_VERSION as ALIGNMENT_VERSION
+from crosscity.pairing import Pairs
+from tasks.harvesting.fetching import alignment_of
+from tasks.steps.tables import Row
+
+NO_OVERLAP: Final = "the two views do not show the same"
+
+
+def pair_settings(entry: City) -> dict[str, Any]:
+    """The settings of `make_pairs`."""
+    return {
+        "max_metres_apart": entry.max_metres_apart,
+        "min_days_apart": entry.min_days_apart,
+        "test_places": entry.test_places,
+        "seed": entry.seed,
+        "test_margin_metres": entry.test_margin,
+    }
+
+
+def min_overlap(entry: City) -> float | None:
+    """The overlap from which on aligned views are a pair, ``None`` where none is measured."""
+    alignment = alignment_of(entry)
+    return None if alignment is None else alignment.min_overlap
+
+
+def pair_parameters(entry: City) -> dict[str, Any]:
+    """What the pairs of given images depend on, for the key of the table."""
+    return {
+        **pair_settings(entry),
+        "min_overlap": min_overlap(entry),
+        "alignment": ALIGNMENT_VERSION,
+    }
+
+
+def split_by_overlap(rows: Sequence[Row], least: float | None) -> tuple[list[Row], list[Row]]:
+    """Images that may pair, and those that show something else than what they are aligned to.
+
+    The reference of such an image goes with it, as it has no other partner.
+    """
+    if least is None:
+        return list(rows), []
+    apart = [row for row in rows if row["overlap"] is not None and row["overlap"] < least]
+    gone = {row["image_id"] for row in apart} | {row["aligned_to"] for row in apart}
+    return [row for row in rows if row["image_id"] not in gone], apart
+
+
+def pair_row(captures: Sequence[Capture], pairs: Pairs, index: int) -> Row:
+    """One pair as a row of the table.
+
+    Args:
+        captures: What the pairs were made of.
+        pairs: The pairs.
+        index: Which of them.
+    """
+    first, second = captures[int(pairs.a[index])], captures[int(pairs.b[index])]
+    return {
+        "pair_id": f"{first.image_id}--{second.image_id}",
+        "image_a": first.image_id,
+        "image_b": second.image_id,
+        "place_id": first.place_id,
+        "metres_apart": _known(pairs.metres_apart[index]),
+        "days_apart": _known(pairs.days_apart[index]),
+        "split": "test" if pairs.test[index] else "train",
+    }
+
+
+def pair_summary(rows: Sequence[Row], dropped: Counter[str]) -> dict[str, Any]:
+    """Counts for people."""
+    return {
+        "pairs": len(rows),
+        "train": sum(row["split"] == "train" for row in rows),
+        "test": sum(row["split"] == "test" for row in rows),
+        "dropped": dict(dropped),
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else float(value)  # noqa: PLR0124 - NaN is unequal to itself
