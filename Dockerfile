@@ -21,8 +21,11 @@ COPY flows flows
 RUN pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --constraint constraints.txt '.[s3]'
 
 COPY data_catalog.yaml prefect.yaml ./
-RUN mkdir .crosscity && chown -R crosscity:crosscity .
+# Compiled inner loops are kept where the user of the image may write.
+ENV NUMBA_CACHE_DIR=/srv/crosscity/.numba
+RUN mkdir .crosscity .numba && chown -R crosscity:crosscity .
 USER crosscity
+RUN crosscity warm-up
 # The store and the server's database; mount a volume here.
 VOLUME /srv/crosscity/.crosscity
 

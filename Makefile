@@ -22,6 +22,7 @@ $(READY): pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable '.[dev]'
+	@$(BIN)/crosscity warm-up
 	@touch $@
 
 demo: $(READY)  ## Harvest, match, adapt and evaluate an embedded city; writes a report.

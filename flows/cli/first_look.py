@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -45,6 +46,7 @@ def try_pair(
 ) -> None:
     """Two pictures of one place: what stayed the same, what a segmenter sees, on one page."""
     from adapters.images import encode_mask_png  # noqa: PLC0415
+    from crosscity.compiling import telling_when_compiling  # noqa: PLC0415
     from crosscity.resizing import resized_image  # noqa: PLC0415 - compiled code loads late
     from tasks.pages.pair_page import render_pair  # noqa: PLC0415
     from tasks.priors.extraction import extract_prior  # noqa: PLC0415
@@ -54,8 +56,8 @@ def try_pair(
     segmenter, remark = _segmenter(weights, architecture)
     if _nearly_alike(first.shape, second.shape):
         second = resized_image(second, (first.shape[0], first.shape[1]))
-    _say_if_compiling()
-    prior = as_input(extract_prior, first, second, _settings(first.shape))
+    with telling_when_compiling(partial(typer.echo, err=True)):
+        prior = as_input(extract_prior, first, second, _settings(first.shape))
     names = image_a.name, image_b.name
     page = render_pair((first, second), names, prior, segmenter, remark=remark)
     make_folder(output)
@@ -119,11 +121,3 @@ def _check_folder(folder: Path, *, force: bool) -> None:
             f"{folder} holds something else: name another folder with -o, or write into it all the "
             "same with --force"
         )
-
-
-def _say_if_compiling() -> None:
-    import crosscity  # noqa: PLC0415
-
-    here = Path(crosscity.__file__).parent
-    if not any((here / "matching").glob("__pycache__/*.nbi")):
-        typer.echo("compiling, once: this takes up to a minute and later runs do not", err=True)

@@ -24,6 +24,7 @@ from flows.cli import (
     pictures,
     predict,
     services,
+    warm_up,
 )
 from flows.cli.errors import exit_code, is_termination, one_sentence
 from flows.cli.options import OPTIONS
@@ -47,6 +48,7 @@ deploy.register(app)
 services.register(app)
 predict.register(app)
 export.register(app)
+warm_up.register(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import cv2
@@ -16,6 +18,7 @@ from adapters.images import ImageError, encode_mask_png
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity import static_prior as prior_module
 from crosscity import superpixels as superpixels_module
+from crosscity.compiling import telling_when_compiling
 from crosscity.illustrations import prior_figure
 from crosscity.matching import ALGORITHM_VERSION as MATCHING_VERSION
 from crosscity.matching import PATCH, Matches, reliable_matches
@@ -26,6 +29,7 @@ from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
 from tasks.steps.errors import InputError, check_failures
 from tasks.steps.imagery import Imagery
+from tasks.steps.logs import log
 from tasks.steps.parallel import in_parallel
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
@@ -184,7 +188,8 @@ def prior_part(
             progress.advance(f"priors {city}", 1, total)
             return made
 
-        made_rows = in_parallel(extract, wanted, workers=plan.compute.workers)
+        with telling_when_compiling(partial(log, logging.INFO)):
+            made_rows = in_parallel(extract, wanted, workers=plan.compute.workers)
         done = [row for rows_of_pair in made_rows for row in rows_of_pair]
         write_rows(draft, part_name(part.number), done, STATIC_PRIOR)
         draft.summary = {

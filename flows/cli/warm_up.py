@@ -1,0 +1,27 @@
+"""`crosscity warm-up`: compiles once, at install or when an image is built."""
+
+from __future__ import annotations
+
+import time
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the command line."""
+    app.command("warm-up")(warm_up)
+
+
+def warm_up() -> None:
+    """Compile the inner loops now, so that no run waits for it."""
+    from crosscity.compiling import telling_when_compiling  # noqa: PLC0415 - loads late
+    from tasks.priors.warm_up import warm_up as compile_all  # noqa: PLC0415
+
+    started = time.monotonic()
+    with telling_when_compiling(lambda told: typer.echo(told, err=True)) as compiled:
+        compile_all()
+    seconds = time.monotonic() - started
+    if compiled:
+        typer.echo(f"{len(compiled)} functions compiled in {seconds:.0f} s")
+    else:
+        typer.echo("everything was compiled already")
