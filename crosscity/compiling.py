@@ -29,7 +29,7 @@ def telling_when_compiling(tell: Callable[[str], Any]) -> Iterator[list[str]]:
     compiled: list[str] = []
     lock = threading.Lock()
 
-    class Listener(event.Listener):  # type: ignore[misc] - numba has no types
+    class Listener(event.Listener):  # type: ignore[misc]
         def on_start(self, happened: Any) -> None:  # noqa: ANN401 - numba has no types
             name = str(getattr(happened.data.get("dispatcher"), "__name__", "a function"))
             with lock:
@@ -42,8 +42,8 @@ def telling_when_compiling(tell: Callable[[str], Any]) -> Iterator[list[str]]:
             pass
 
     listener = Listener()
-    event.register("numba:compile", listener)
+    event.register("numba:compile", listener)  # type: ignore[no-untyped-call]
     try:
         yield compiled
     finally:
-        event.unregister("numba:compile", listener)
+        event.unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
