@@ -38,17 +38,26 @@ KINDS = ("same spot", "along and aside", "turned", "all at once")
 FIRST_PLACE = 7000
 SIDES: Final[tuple[Literal["a"], Literal["b"]]] = ("a", "b")
 PAPER = {"coverage": 0.0, "weakest": 0.0, "neighbours": 0}
+BEFORE = {"coverage": 0.25}
+DEFAULT = "deep_matching, ers quarter, coverage 0.22 (the default)"
 
 VARIANTS: dict[str, PriorSettings] = {
     name: PriorSettings.model_validate(settings)
     for name, settings in {
-        "deep_matching, ers half": {"superpixel_downscale": 2},
-        "deep_matching, ers quarter": {"superpixel_downscale": 4},
-        "deep_matching, slic half": {"superpixel_method": "slic", "superpixel_downscale": 2},
-        "deep_matching, slic quarter": {"superpixel_method": "slic", "superpixel_downscale": 4},
-        "deep_matching, none": {"superpixel_method": "none", "superpixel_downscale": 4},
+        "deep_matching, ers half (the default before)": {"superpixel_downscale": 2, **BEFORE},
+        DEFAULT: {"superpixel_downscale": 4, "coverage": 0.22},
+        "deep_matching, ers quarter": {"superpixel_downscale": 4, **BEFORE},
+        "deep_matching, slic half": {
+            "superpixel_method": "slic", "superpixel_downscale": 2, **BEFORE
+        },
+        "deep_matching, slic quarter": {
+            "superpixel_method": "slic", "superpixel_downscale": 4, **BEFORE
+        },
+        "deep_matching, none": {
+            "superpixel_method": "none", "superpixel_downscale": 4, **BEFORE
+        },
         "deep_matching, ers half, paper's rule": {"superpixel_downscale": 2, **PAPER},
-        "dis, ers half": {"matcher": "dis", "superpixel_downscale": 2},
+        "dis, ers half": {"matcher": "dis", "superpixel_downscale": 2, **BEFORE},
         "dis, slic half, paper's rule": {
             "matcher": "dis", "superpixel_method": "slic", "superpixel_downscale": 2, **PAPER
         },
@@ -241,7 +250,7 @@ def red_area(drawing: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> np
 def of_times(count: int, size: tuple[int, int]) -> list[dict[str, object]]:
     """The first image's prior from 1, 2 and 4 other times, by the share of them that must agree."""
     height, width = size
-    settings = VARIANTS["deep_matching, slic half"]
+    settings = VARIANTS[DEFAULT]
     found: dict[tuple[int, float], list[dict[str, float | None]]] = {}
     for number in range(count):
         city, place = CITIES[number % len(CITIES)], FIRST_PLACE + 500 + number

@@ -29,7 +29,7 @@ def telling_when_compiling(tell: Callable[[str], Any]) -> Iterator[list[str]]:
     compiled: list[str] = []
     lock = threading.Lock()
 
-    class Listener(event.Listener):  # type: ignore[misc]
+    class Listener(event.Listener):
         def on_start(self, happened: Any) -> None:  # noqa: ANN401 - numba has no types
             name = str(getattr(happened.data.get("dispatcher"), "__name__", "a function"))
             with lock:
