@@ -28,8 +28,8 @@ from tasks.training.trainings import check_fine_tuning
 @flow(name="readapt-city", flow_run_name="readapt-{city}", on_running=[end_promptly])
 def readapt_city(
     city: str,
-    arm: str = "full",
-    seed: int = 0,
+    arm: str | None = None,
+    seed: int | None = None,
     catalog: str = DEFAULT_CATALOG,
     harvest: bool = True,
     compute: str | None = None,
@@ -38,8 +38,8 @@ def readapt_city(
 
     Args:
         city: A city of the catalog.
-        arm: An arm of adapt-city.
-        seed: Fixes the training.
+        arm: An arm of adapt-city; default: `arm` of the city's entry.
+        seed: Fixes the training; default: `training_seed` of the city's entry.
         catalog: Path of the catalog.
         harvest: Whether to harvest first; not where watch-city has just added new imagery.
         compute: A compute profile of the catalog; default: the machine's.
@@ -49,6 +49,9 @@ def readapt_city(
         segmenter before it.
     """
     plan = open_plan(catalog, compute, city=city)
+    entry = plan.city(city)
+    arm = entry.arm if arm is None else arm
+    seed = entry.training_seed if seed is None else seed
     check_arm(arm)
     if arm == "fine_tuned":
         check_fine_tuning(city, plan)

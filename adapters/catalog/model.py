@@ -97,6 +97,10 @@ class PriorSettings(Entry):
     )
 
 
+Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training", "fine_tuned"]
+"""What adapt-city can run (tasks.training.arms)."""
+
+
 class City(Entry):
     """A city to adapt to."""
 
@@ -116,6 +120,8 @@ class City(Entry):
     prior: PriorSettings = PriorSettings()
     segmenter: Name = Field(default="compact", description="the pre-trained segmenter to adapt")
     training: Name = Field(default="demo", description="an entry of `trainings`")
+    arm: Arm = Field(default="full", description="how readapt-city adapts (docs/method.md)")
+    training_seed: int = Field(default=0, ge=0, description="fixes the trainings of readapt-city")
     pairs_per_part: int = Field(
         default=50, ge=1, le=10_000, description="pairs a shard: what a kill can lose"
     )

@@ -164,8 +164,12 @@ def evaluate(
 
 def readapt(
     city: CityArgument,
-    arm: ArmOption = "full",
-    seed: SeedOption = 0,
+    arm: Annotated[
+        str | None, typer.Option(help="An arm of adapt; default: `arm` of the city's entry.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Default: `training_seed` of the city's entry.", min=0)
+    ] = None,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
 ) -> None:
@@ -177,7 +181,13 @@ def readapt(
         made = readapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
         from tasks.judging.safeguard import verdict_on  # noqa: PLC0415
 
-        said = verdict_on(arm, seed, city, plan)
+        entry = plan.city(city)
+        said = verdict_on(
+            entry.arm if arm is None else arm,
+            entry.training_seed if seed is None else seed,
+            city,
+            plan,
+        )
         if said is not None:
             typer.echo(said)
         show("promoted segmenter", made.uri)

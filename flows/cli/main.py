@@ -23,6 +23,7 @@ from flows.cli import (
     paper,
     pictures,
     predict,
+    promotion,
     services,
     warm_up,
 )
@@ -46,6 +47,7 @@ first_look.register(app)
 init.register(app)
 deploy.register(app)
 services.register(app)
+promotion.register(app)
 predict.register(app)
 export.register(app)
 warm_up.register(app)

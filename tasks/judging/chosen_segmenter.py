@@ -81,6 +81,32 @@ def segmenter_of_weights(weights: Path, architecture: str) -> Chosen:
     return Chosen(segmenter, weights.name, made_by)
 
 
+def segmenter_to_promote(plan: Plan, city: str, key: str | None) -> ArtifactRef:
+    """A segmenter that may be put into use in a city: whole to the last byte, and it loads.
+
+    Args:
+        plan: Of the catalog.
+        city: The city.
+        key: Of a `segmenter`, or an `adaptation` to this city; default: its newest adaptation.
+
+    Raises:
+        InputError: There is none of this key, or it is of another city.
+        StoreError: It is damaged.
+    """
+    store = plan.open_store()
+    if key is None:
+        made = {ref: store.manifest(ref).made_at for ref in store.artifacts("adaptation", city)}
+        if not made:
+            raise InputError(f"nothing was adapted to {city} yet: run `crosscity readapt {city}`")
+        found = max(made, key=lambda ref: made[ref])
+    else:
+        found = _by_key(store, key)
+        if found.kind == "adaptation" and found.city != city:
+            raise InputError(f"{found.uri} is an adaptation to {found.city}, not to {city}")
+    _stored(plan, found, found.key)
+    return found
+
+
 def _stored(plan: Plan, ref: ArtifactRef, words: str) -> Chosen:
     plan.open_store().verify(ref)
     segmenter = stored_segmenter(plan, ref)[1]

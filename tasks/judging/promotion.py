@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext, TaskRunContext
 
 from adapters.store import SINGLE, ArtifactRef, Store
 from tasks.steps.announcing import announce, commit
 from tasks.steps.dashboard import publish_lineage
+from tasks.steps.errors import InputError
+from tasks.steps.logs import log
 from tasks.steps.plan import Plan
 
 PROMOTED: Final = "promoted"
 """Name of the selection: the segmenter that is in use in a city, and those before it."""
 EARLIER: Final = "earlier"
 """Key of its notes: what was promoted before, the oldest first."""
+LOG: Final = "log"
+"""Key of its notes: every change of the segmenter in use, the oldest first; never shortened."""
+PINNED: Final = "pinned"
+"""Key of its notes: since when, and why, runs may not change the segmenter in use."""
 
 
 def promoted_segmenter(store: Store, city: str) -> ArtifactRef | None:
@@ -33,6 +42,8 @@ def put_in_use(
     *,
     notes: Mapping[str, Any] | None = None,
     events: Sequence[Mapping[str, Any]] = (),
+    action: str = "promote",
+    reason: str = "",
 ) -> None:
     """Makes a segmenter the one that is used, in one switch; those before it stay noted.
 
@@ -42,15 +53,151 @@ def put_in_use(
         segmenter: A `segmenter` or `adaptation`, verified.
         notes: What else is noted with it; JSON-able. Other notes stay.
         events: What is to be announced of it.
+        action: What the log calls it.
+        reason: Why, in words, for the log.
     """
     state = store.selected(PROMOTED, city)
     kept: dict[str, Any] = {} if state is None else dict(state.notes)
     before = None if state is None else state.refs.get(SINGLE)
     if before is not None and before != segmenter:
         kept[EARLIER] = [*kept.get(EARLIER, []), before.to_dict()]
+    if before != segmenter:
+        entry = {
+            "action": action,
+            "segmenter": segmenter.to_dict(),
+            "before": None if before is None else before.to_dict(),
+            "reason": reason,
+            **evidence_of(store, city, segmenter),
+        }
+        kept[LOG] = [*kept.get(LOG, []), _logged(entry)]
     commit(
         store, PROMOTED, city, {SINGLE: segmenter}, notes={**kept, **(notes or {})}, events=events
     )
+
+
+def roll_back(store: Store, city: str, reason: str = "") -> ArtifactRef:
+    """Puts the segmenter that was in use before into use again, and pins it.
+
+    Doing it again goes further back. Those that are not in the store any more are left out.
+
+    Returns:
+        The segmenter that is in use now, verified.
+
+    Raises:
+        InputError: There was none before.
+        StoreError: It is damaged.
+    """
+    state = store.selected(PROMOTED, city)
+    earlier = (
+        []
+        if state is None
+        else [ArtifactRef.from_dict(one) for one in _listed(state.notes, EARLIER)]
+    )
+    while earlier:
+        found = earlier.pop()
+        if not store.find_ref(found):
+            continue
+        store.verify(found)
+        notes = {EARLIER: [one.to_dict() for one in earlier], PINNED: _pin(reason or "rolled back")}
+        put_in_use(store, city, found, notes=notes, action="rollback", reason=reason)
+        return found
+    raise InputError(
+        f"there is nothing to roll back to: no segmenter was in use in {city} before this one"
+    )
+
+
+def pin(store: Store, city: str, reason: str = "") -> ArtifactRef:
+    """Keeps the segmenter in use until `unpin`, whatever runs make; `InputError` without one."""
+    return _note(store, city, "pin", _pin(reason), reason)
+
+
+def unpin(store: Store, city: str, reason: str = "") -> ArtifactRef:
+    """Lets runs change the segmenter in use again; `InputError` without one."""
+    return _note(store, city, "unpin", None, reason)
+
+
+def pinned(store: Store, city: str) -> Mapping[str, Any] | None:
+    """When and why the segmenter in use was pinned; ``None`` where runs may change it."""
+    state = store.selected(PROMOTED, city)
+    found = None if state is None else state.notes.get(PINNED)
+    return found if isinstance(found, dict) else None
+
+
+def promotion_log(store: Store, city: str) -> list[dict[str, Any]]:
+    """Every change of the segmenter in use, the oldest first.
+
+    Each has `at`, `action` (promote, rollback, pin, unpin), `segmenter`, `before`, `reason`, `run`
+    (of Prefect; empty for a command line), and what was known then: `verdict` of the safeguard and
+    `miou` on the test places.
+    """
+    state = store.selected(PROMOTED, city)
+    return [] if state is None else _listed(state.notes, LOG)
+
+
+def evidence_of(store: Store, city: str, segmenter: ArtifactRef) -> dict[str, Any]:
+    """What the store knows of a segmenter: `verdict`, `keep` and `miou`, as far as it does."""
+    known: dict[str, Any] = {}
+    for kind in ("safeguard", "evaluation"):
+        for ref in store.artifacts(kind, city):
+            manifest = store.manifest(ref)
+            inputs = manifest.inputs
+            digests = inputs.values() if isinstance(inputs, Mapping) else inputs
+            if segmenter.digest not in digests:
+                continue
+            summary = manifest.summary
+            if kind == "evaluation":
+                known["miou"] = summary.get("miou")
+            elif _judges(inputs, segmenter) and known.get("keep") != "before":
+                # One judgement against it outweighs those for it.
+                known |= {"verdict": summary.get("sentence"), "keep": summary.get("keep")}
+    return known
+
+
+def _judges(inputs: object, segmenter: ArtifactRef) -> bool:
+    """Whether a judgement is of this segmenter, and not of one that it was compared with."""
+    return isinstance(inputs, Mapping) and inputs.get("adaptation") == segmenter.digest
+
+
+def _note(
+    store: Store, city: str, action: str, value: Mapping[str, Any] | None, reason: str
+) -> ArtifactRef:
+    state = store.selected(PROMOTED, city)
+    found = promoted_segmenter(store, city)
+    if state is None or found is None:
+        raise InputError(f"no segmenter is promoted for {city} yet: run `crosscity readapt {city}`")
+    entry = {"action": action, "segmenter": found.to_dict(), "reason": reason}
+    notes: dict[str, Any] = {**state.notes, LOG: [*promotion_log(store, city), _logged(entry)]}
+    notes.pop(PINNED, None)
+    if value is not None:
+        notes[PINNED] = dict(value)
+    commit(store, PROMOTED, city, {SINGLE: found}, notes=notes)
+    return found
+
+
+def _pin(reason: str) -> dict[str, Any]:
+    return {"at": _now(), "reason": reason}
+
+
+def _listed(notes: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    found = notes.get(key, [])
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _logged(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {"at": _now(), "run": _flow_run(), **entry}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _flow_run() -> str:
+    """The id of the flow run that this is part of; empty on the command line."""
+    task_run = TaskRunContext.get()
+    if task_run is not None:
+        return str(task_run.task_run.flow_run_id or "")
+    flow_run = FlowRunContext.get()
+    return str(flow_run.flow_run.id) if flow_run is not None and flow_run.flow_run else ""
 
 
 @task(
@@ -60,8 +207,20 @@ def put_in_use(
     persist_result=False,
 )
 def promote(adapted: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
-    """Points `current/<city>/promoted.json` at an adaptation; the one before stays in the store."""
+    """Points `current/<city>/promoted.json` at an adaptation; the one before stays in the store.
+
+    Where the segmenter in use is pinned, it stays, and is returned.
+    """
     store = plan.open_store()
+    in_use, held = promoted_segmenter(store, city), pinned(store, city)
+    if in_use is not None and held is not None and in_use != adapted:
+        log(
+            logging.WARNING,
+            f"{city}: the segmenter in use has been pinned since {held.get('at')} "
+            f"({held.get('reason') or 'no reason given'}), so {adapted.uri} is not promoted; "
+            f"`crosscity unpin {city}` lets runs promote again.",
+        )
+        return in_use
     store.verify(adapted)  # to the last byte, before anybody uses it
     before = promoted_segmenter(store, city)
     put_in_use(store, city, adapted)

@@ -1,0 +1,127 @@
+"""`crosscity promote`, `rollback`, `pin`, `unpin`, `promotions`: which segmenter a city uses."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.options import CATALOG, CatalogOption
+
+if TYPE_CHECKING:
+    from adapters.store import ArtifactRef, Store
+    from tasks.steps.plan import Plan
+
+CityArgument = Annotated[str, typer.Argument(help="A city of the catalog.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept in the log.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs to the command line."""
+    for verb in (promote, rollback, pin, unpin, promotions):
+        app.command(verb.__name__)(verb)
+
+
+def promote(
+    city: CityArgument,
+    key: Annotated[
+        str | None,
+        typer.Argument(help="Key of a segmenter (six digits or more); default: the newest."),
+    ] = None,
+    reason: ReasonOption = "",
+    keep: Annotated[
+        bool, typer.Option("--pin", help="Keep it until `unpin`, whatever runs make.")
+    ] = False,
+    despite_verdict: Annotated[
+        bool, typer.Option("--despite-verdict", help="Also where the safeguard saw harm.")
+    ] = False,
+    catalog: CatalogOption = CATALOG,
+) -> None:
+    """Put a segmenter into use in a city, once every byte of it is verified and it loads."""
+    from tasks.judging import promotion  # noqa: PLC0415 - Prefect and PyTorch load late
+    from tasks.judging.chosen_segmenter import segmenter_to_promote  # noqa: PLC0415
+    from tasks.steps.errors import InputError  # noqa: PLC0415
+
+    plan, store = _opened(city, catalog)
+    ref = segmenter_to_promote(plan, city, key)
+    known = promotion.evidence_of(store, city, ref)
+    if known.get("keep") == "before" and not despite_verdict:
+        raise InputError(
+            f"{ref.uri} was judged: {known['verdict']} Promote it all the same with "
+            "--despite-verdict"
+        )
+    promotion.put_in_use(store, city, ref, reason=reason)
+    if keep:
+        promotion.pin(store, city, reason)
+    _say(store, city, ref)
+
+
+def rollback(
+    city: CityArgument, reason: ReasonOption = "", catalog: CatalogOption = CATALOG
+) -> None:
+    """Put the segmenter before into use again, and pin it; again goes further back."""
+    from tasks.judging import promotion  # noqa: PLC0415
+
+    _, store = _opened(city, catalog)
+    _say(store, city, promotion.roll_back(store, city, reason))
+
+
+def pin(city: CityArgument, reason: ReasonOption = "", catalog: CatalogOption = CATALOG) -> None:
+    """Keep the segmenter in use, whatever runs make."""
+    from tasks.judging import promotion  # noqa: PLC0415
+
+    _, store = _opened(city, catalog)
+    _say(store, city, promotion.pin(store, city, reason))
+
+
+def unpin(city: CityArgument, reason: ReasonOption = "", catalog: CatalogOption = CATALOG) -> None:
+    """Let runs promote again."""
+    from tasks.judging import promotion  # noqa: PLC0415
+
+    _, store = _opened(city, catalog)
+    _say(store, city, promotion.unpin(store, city, reason))
+
+
+def promotions(
+    city: CityArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    catalog: CatalogOption = CATALOG,
+) -> None:
+    """Show when and why the segmenter in use was changed."""
+    from tasks.judging.promotion import promotion_log  # noqa: PLC0415
+
+    _, store = _opened(city, catalog)
+    entries = promotion_log(store, city)
+    if as_json:
+        typer.echo(json.dumps(entries, indent=1))
+        return
+    if not entries:
+        typer.echo(f"nothing was promoted for {city} yet")
+    for one in entries:
+        segmenter = one["segmenter"]
+        words = [one["at"], one["action"], segmenter["uri"]]
+        if one.get("miou") is not None:
+            words.append(f"mIoU {100 * one['miou']:.1f} %")
+        words.append(f"run {one['run']}" if one["run"] else "by hand")
+        typer.echo("  ".join(words))
+        for more in (one.get("reason"), one.get("verdict")):
+            if more:
+                typer.echo(f"    {more}")
+
+
+def _opened(city: str, catalog: CatalogOption) -> tuple[Plan, Store]:
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
+    plan = open_plan(catalog, city=city)
+    return plan, plan.open_store()
+
+
+def _say(store: Store, city: str, ref: ArtifactRef) -> None:
+    from tasks.judging.promotion import pinned  # noqa: PLC0415
+
+    held = pinned(store, city)
+    typer.echo(f"in use in {city}: {ref.uri}")
+    if held is not None:
+        reason = f" ({held['reason']})" if held.get("reason") else ""
+        typer.echo(f"pinned since {held['at']}{reason}; `crosscity unpin {city}` ends it")

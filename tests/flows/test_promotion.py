@@ -1,0 +1,75 @@
+"""`crosscity promote`, `rollback`, `pin` and `unpin`, and how readapt heeds them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from adapters.store import Store
+from tasks.judging.promotion import promoted_segmenter
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_a_city_is_promoted_rolled_back_pinned_and_readapted(write_catalog, many_flows, tmp_path):
+    catalog = write_catalog(tmp_path, city={"arm": "ga"})
+    store = Store(tmp_path / "store")
+
+    def run(*words: object) -> str:
+        done = many_flows(words[0], "tokyo", *words[1:], "--catalog", catalog)
+        assert done["code"] == 0, done["err"]
+        return str(done["out"])
+
+    def in_use() -> str:
+        found = promoted_segmenter(store, "tokyo")
+        assert found is not None
+        return found.key
+
+    refused = many_flows("promote", "tokyo", "--catalog", catalog)
+    assert refused["code"] == 2
+    assert "crosscity readapt tokyo" in refused["err"]
+
+    run("readapt")
+    first = in_use()
+    (adapted,) = store.artifacts("adaptation", "tokyo")
+    assert store.manifest(adapted).parameters["arm"] == "ga", "the arm of the city's entry"
+    run("adapt", "--arm", "bn", "--seed", "0")
+    assert in_use() == first, "only readapt promotes by itself"
+    (newest,) = [ref for ref in store.artifacts("adaptation", "tokyo") if ref.key != first]
+    said = run("promote", newest.key[:10], "--reason", "it is quicker", "--pin")
+    assert in_use() == newest.key
+    assert "pinned since" in said
+
+    run("readapt")
+    assert in_use() == newest.key, "a pin is heeded"
+    run("unpin")
+    run("readapt")
+    assert in_use() == first
+    run("rollback", "--reason", "worse at night")
+    assert in_use() == newest.key
+    run("readapt")
+    assert in_use() == newest.key, "a rollback sticks"
+
+    log = json.loads(run("promotions", "--json"))
+    assert [one["action"] for one in log] == [
+        "promote",
+        "promote",
+        "pin",
+        "unpin",
+        "promote",
+        "rollback",
+    ]
+    assert log[0]["run"]
+    assert not log[1]["run"]
+    assert log[0]["miou"] is not None
+    assert "worse at night" in run("promotions")
+
+    weights = tmp_path / "store" / "adaptation" / "tokyo" / first / "weights.safetensors"
+    weights.chmod(0o600)
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    damaged = many_flows("promote", "tokyo", first, "--catalog", catalog)
+    assert damaged["code"] == 2
+    assert in_use() == newest.key
