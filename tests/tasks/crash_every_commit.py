@@ -39,7 +39,7 @@ from tasks.harvesting.harvest import (
     list_captures,
 )
 from tasks.harvesting.watch import add_imagery, add_pairs, find_new_captures, landed_event
-from tasks.judging.promotion import PROMOTED, promote
+from tasks.judging.promotion import LOG, PROMOTED, promote
 from tasks.judging.safeguard import keep_earlier
 from tasks.steps import announcing
 from tasks.steps.plan import Plan, open_plan
@@ -177,7 +177,7 @@ def state(folder: Path) -> dict[str, Any]:
     return {
         "artifacts": [ref.to_dict() for ref in store.artifacts()],
         "pointers": {
-            name: state and {"refs": dict(state.refs), "notes": dict(state.notes)}
+            name: state and {"refs": dict(state.refs), "notes": timeless(state.notes)}
             for name, state in pointers.items()
         },
         "leftovers": leftovers,
@@ -235,6 +235,12 @@ def in_a_child(work: Callable[[], None]) -> bool:
         return True
     assert os.waitstatus_to_exitcode(status) == 0
     return False
+
+
+def timeless(notes):
+    """Notes without when the log's entries were made."""
+    log = [{key: one[key] for key in one if key != "at"} for one in notes.get(LOG, [])]
+    return {**notes, LOG: log} if LOG in notes else dict(notes)
 
 
 def main() -> None:
