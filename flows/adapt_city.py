@@ -16,7 +16,7 @@ from tasks.harvesting.current import Harvest, current_harvest
 from tasks.priors.extraction import extracted
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
-from tasks.training.arms import check_arm
+from tasks.training.arms import SOURCELESS_ARMS, check_arm, check_source
 from tasks.training.labelled import labelled_parts
 from tasks.training.trainings import adapt, check_fine_tuning, fine_tune, segmenter_of, source_of
 
@@ -51,8 +51,9 @@ def adapt_city(
 
     Args:
         city: A city of the catalog that was harvested.
-        arm: "control", "bn", "ga", "ga_ca", "full" or "self_training"; "fine_tuned" trains on
-            labels of the city instead, where the catalog has them, as the upper bound.
+        arm: "control", "bn", "ga", "ga_ca", "full" or "self_training"; "source_free", which
+            reads no source image; "fine_tuned" trains on labels of the city instead, where the
+            catalog has them, as the upper bound.
         seed: Fixes discriminators, order of images and dropout.
         catalog: Path of the catalog.
         compute: A compute profile of the catalog; default: the machine's.
@@ -62,6 +63,7 @@ def adapt_city(
     """
     plan = open_plan(catalog, compute, city=city)
     check_arm(arm)
+    check_source(arm, segmenter_of(city, plan), plan)
     if arm == "fine_tuned":
         check_fine_tuning(city, plan)
     harvest = current_harvest(city, plan)
@@ -75,13 +77,18 @@ def adapt_by(
 ) -> Adapted:
     """`adapt_city` by a plan, to a harvest and its static priors."""
     name = segmenter_of(city, plan)
-    fine_tunes = arm == "fine_tuned"
-    owner, of_pairs = (city, harvest.pairs) if fine_tunes else (source_of(name, plan), None)
-    labelled_parts(owner, "train", of_pairs, plan)  # fails before the long work, not after
+    if arm == "fine_tuned":
+        labelled_parts(city, "train", harvest.pairs, plan)  # fails before the long work, not after
+        start = pretrain_by(plan, name, seed)
+        labelled = labelled_shards(plan, city, "train", harvest.pairs)
+        return Adapted(start, fine_tune(start, labelled, seed, city, plan))
+    check_source(arm, name, plan)
+    shards: list[ArtifactRef] = []
+    if arm not in SOURCELESS_ARMS:
+        labelled_parts(source_of(name, plan), "train", None, plan)
     start = pretrain_by(plan, name, seed)
-    shards = labelled_shards(plan, owner, "train", of_pairs)
-    if fine_tunes:
-        return Adapted(start, fine_tune(start, shards, seed, city, plan))
+    if arm not in SOURCELESS_ARMS:
+        shards = labelled_shards(plan, source_of(name, plan), "train")
     used = masks if arm in ARMS_WITH_PRIOR else None
     made = adapt(start, shards, harvest.imagery, harvest.pairs, used, arm, seed, city, plan)
     return Adapted(start, made)

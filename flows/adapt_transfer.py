@@ -14,6 +14,7 @@ from flows.runner import one_part_at_a_time, planned_flow
 from tasks.judging.evaluation import draw_panels, evaluate
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
+from tasks.training.arms import SOURCELESS_ARMS
 from tasks.training.labelled import unlabelled_part, unlabelled_parts
 from tasks.training.trainings import adapt_transfer as adapt
 from tasks.training.trainings import fine_tune, source_of
@@ -53,8 +54,9 @@ def adapt_transfer(
     Args:
         transfer: A transfer of the catalog.
         arm: "pretrained" (nothing is adapted), "control", "bn", "ga", "ga_ca",
-            "self_training" (with predicted labels that no prior refines), or "fine_tuned", which
-            trains on the target's labels as the upper bound.
+            "self_training" (with predicted labels that no prior refines), "source_free" (which
+            reads no source image), or "fine_tuned", which trains on the target's labels as the
+            upper bound.
         seed: Fixes the trainings.
         catalog: Path of the catalog.
         compute: A compute profile of the catalog; default: the machine's.
@@ -73,10 +75,12 @@ def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
     sets = plan.transfer(transfer)
     segmenter = start = pretrain_by(plan, sets.segmenter, seed)
     if arm == "fine_tuned":
-        shards = labelled_shards(plan, sets.target, sets.target_split)
-        segmenter = fine_tune(start, shards, seed, transfer, plan)
+        labelled = labelled_shards(plan, sets.target, sets.target_split)
+        segmenter = fine_tune(start, labelled, seed, transfer, plan)
     elif arm != "pretrained":
-        shards = labelled_shards(plan, source_of(sets.segmenter, plan), "train")
+        shards: list[ArtifactRef] = []
+        if arm not in SOURCELESS_ARMS:
+            shards = labelled_shards(plan, source_of(sets.segmenter, plan), "train")
         images = unlabelled_part.map(
             unmapped(sets.target),
             unmapped(sets.target_split),

@@ -10,7 +10,7 @@ from flows.labelled import labelled_shards
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
-from tasks.training.trainings import pretrain, source_of
+from tasks.training.trainings import pretrain
 
 
 @flow(
@@ -27,6 +27,8 @@ def pretrain_segmenter(
 ) -> ArtifactRef:
     """Trains a segmenter on the source set that the catalog names for it.
 
+    One that comes trained and names no source is taken as it is.
+
     Args:
         segmenter: A segmenter of the catalog.
         seed: Fixes the initial weights and the order of the images.
@@ -42,5 +44,6 @@ def pretrain_segmenter(
 @planned_flow("pretrain-segmenter", "pretrain-{segmenter}")
 def pretrain_by(plan: Plan, segmenter: str, seed: int) -> ArtifactRef:
     """`pretrain_segmenter` by a plan."""
-    shards = labelled_shards(plan, source_of(segmenter, plan), "train")
+    source = plan.segmenter(segmenter).source
+    shards = [] if source is None else labelled_shards(plan, source, "train")
     return pretrain(shards, segmenter, seed, plan)

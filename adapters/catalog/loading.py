@@ -147,7 +147,8 @@ def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
     ]
     for name, entry in catalog.segmenters.items():
         key = ("segmenters", name, "source")
-        checks.append(unknown(key, entry.source, "datasets", catalog.datasets))
+        if entry.source is not None:
+            checks.append(unknown(key, entry.source, "datasets", catalog.datasets))
     for name, transfer in catalog.transfers.items():
         here = ("transfers", name)
         checks += [
@@ -171,6 +172,8 @@ def _shared_names(catalog: Catalog) -> Iterable[Fault]:
         "datasets": catalog.datasets,
         "cities": catalog.cities,
         "transfers": catalog.transfers,
+        # They keep their artifacts under their own name, for want of a source's.
+        "segmenters": {n: one for n, one in catalog.segmenters.items() if one.source is None},
     }
     taken: dict[str, str] = {}
     for section, entries in owners.items():

@@ -201,7 +201,11 @@ class SegmenterEntry(Entry):
         default_factory=dict,
         description="arguments of the architecture; of hf: labels, new_classifier, revision",
     )
-    source: Name = Field(description="the data set it is pre-trained on")
+    source: Name | None = Field(
+        default=None,
+        description="the data set it is pre-trained on; null: it comes trained, by weights, python "
+        "or hf:, and is adapted by arms that need no source",
+    )
     weights: str | None = Field(
         default=None,
         description="safetensors or .pth file of weights trained elsewhere, instead of "
@@ -221,6 +225,16 @@ class SegmenterEntry(Entry):
         default_factory=dict, description="fields of PretrainingSettings that differ"
     )
 
+    def _check_it_comes_trained(self) -> None:
+        brings = self.weights or self.python or (self.architecture or "").startswith("hf:")
+        if not brings or self.backbone_weights is not None:
+            raise ValueError(
+                "there is nothing to pre-train it on: give source, or the weights of the whole "
+                "network"
+            )
+        if self.pretraining:
+            raise ValueError("without a source nothing is pre-trained: remove pretraining")
+
     @model_validator(mode="after")
     def _one_way_to_build_it(self) -> Self:
         if (self.architecture is None) == (self.python is None):
@@ -232,6 +246,8 @@ class SegmenterEntry(Entry):
                 "with weights of the whole network nothing is pre-trained: remove pretraining, or "
                 "give the weights as backbone_weights"
             )
+        if self.source is None:
+            self._check_it_comes_trained()
         files = self.weights or self.backbone_weights
         if self.rename and files is None:
             raise ValueError("rename is about a weight file, and there is none")
@@ -272,6 +288,9 @@ class Training(Entry):
     )
     fine_tuning: Changes = Field(
         default_factory=dict, description="fields of FineTuningSettings that differ"
+    )
+    source_free: Changes = Field(
+        default_factory=dict, description="fields of SourceFreeSettings that differ"
     )
     checkpoint_every: int = Field(default=50, ge=1, description="steps: what a kill can lose")
     image_size: Size | None = Field(

@@ -25,6 +25,7 @@ from crosscity.adaptation.settings import (
     FineTuningSettings,
     PretrainingSettings,
 )
+from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
 from crosscity.adaptation.supervised import FineTuning, Pretraining
 from crosscity.adaptation.training import (
     ALGORITHM_VERSION,
@@ -58,6 +59,8 @@ __all__ = [
     "Pretraining",
     "PretrainingSettings",
     "Recipe",
+    "SourceFree",
+    "SourceFreeSettings",
     "StateError",
     "TargetArrays",
     "TargetImages",

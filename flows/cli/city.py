@@ -22,7 +22,8 @@ SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
 ArmOption = Annotated[
     str,
     typer.Option(
-        help="control, bn, ga, ga_ca, full, self_training or fine_tuned (see docs/method.md)."
+        help="control, bn, ga, ga_ca, full, self_training, source_free or fine_tuned "
+        "(see docs/method.md)."
     ),
 ]
 

@@ -54,7 +54,10 @@ def paper_tables(
 def transfer(
     name: Annotated[str, typer.Argument(help="A transfer of the catalog.")],
     arm: Annotated[
-        str, typer.Option(help="pretrained, control, bn, ga, ga_ca, self_training or fine_tuned.")
+        str,
+        typer.Option(
+            help="pretrained, control, bn, ga, ga_ca, self_training, source_free or fine_tuned."
+        ),
     ] = "ga_ca",
     seed: SeedOption = 0,
     catalog: CatalogOption = CATALOG,

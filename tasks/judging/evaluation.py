@@ -36,7 +36,7 @@ from tasks.training.trainings import (
     images_in,
     inside,
     on_device,
-    source_of,
+    owner_of,
     training_of,
 )
 
@@ -312,7 +312,7 @@ def segmenter_of_arm(city: str, arm: str, seed: int, plan: Plan) -> ArtifactRef:
     if arm == "pretrained":
         is_transfer = city in plan.transfers
         name = plan.transfer(city).segmenter if is_transfer else plan.city(city).segmenter
-        found = plan.open_store().current(f"pretrained-{name}-{seed}", source_of(name, plan))
+        found = plan.open_store().current(f"pretrained-{name}-{seed}", owner_of(name, plan))
         verb = f"crosscity pretrain {name} --seed {seed}"
     else:
         found = plan.open_store().current(f"arm-{arm}-{seed}", city)

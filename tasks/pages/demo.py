@@ -15,7 +15,7 @@ from tasks.priors.extraction import PRIOR_VERSION
 from tasks.steps.plan import Plan
 from tasks.training.arms import DEMO_ARMS
 from tasks.training.labelled import LABELLED_VERSION
-from tasks.training.trainings import TRAINING_VERSION
+from tasks.training.trainings import TRAINING_VERSION, source_of
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _settings(plan: Plan, city: str) -> dict[str, Any]:
         "arms": list(DEMO_ARMS),
         "city": entry.model_dump(mode="json"),
         "segmenter": segmenter.model_dump(mode="json"),
-        "source": plan.dataset(segmenter.source).model_dump(mode="json"),
+        "source": plan.dataset(source_of(entry.segmenter, plan)).model_dump(mode="json"),
         "training": training.model_dump(mode="json"),
         # The catalog says what differs from these; they may change with a new version of ours.
         "defaults": [

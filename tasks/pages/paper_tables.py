@@ -205,7 +205,7 @@ def write_paper_tables(
             for owner, arms in evaluations.items()
         }
         sources = [
-            _scored(store, plan.segmenter(name).source, name, "pretrained", refs)
+            _scored(store, source_of(name, plan), name, "pretrained", refs)
             for name, refs in at_home.items()
         ]
         shares = {owner: read_shares(store, shown.labels) for owner, shown in figures.items()}
@@ -303,7 +303,7 @@ def _papers(plan: Plan, scored: Scored) -> dict[str, float]:
     """The paper's numbers for an arm, by quantity; none where it has no such row."""
     if scored.owner in plan.transfers:
         transfer = plan.transfer(scored.owner)
-        source = plan.dataset(plan.segmenter(transfer.segmenter).source)
+        source = plan.dataset(source_of(transfer.segmenter, plan))
         target = plan.dataset(transfer.target)
         same = (source.kind, target.kind) == ("synthia", "cityscapes")
         return TABLE_3.get(scored.arm, {}) if same else {}

@@ -181,7 +181,7 @@ def _render(plan: Plan, city: str, seed: int, parts: Mapping[str, ArtifactRef]) 
     prior_summary = store.manifest(parts["static_prior"]).summary
     return environment.from_string(template).render(
         city=city,
-        source=plan.segmenter(entry.segmenter).source,
+        source=plan.segmenter(entry.segmenter).source or "other places",
         seed=seed,
         images=scored["pretrained"].images,
         protocol=scored["pretrained"].protocol,

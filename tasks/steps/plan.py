@@ -252,7 +252,8 @@ def _needed(
     if segmenter is not None:
         _entry("segmenter", segmenter, catalog.segmenters)
         wanted["segmenters"].add(segmenter)
-    wanted["datasets"] |= {catalog.segmenters[name].source for name in wanted["segmenters"]}
+    sources = (catalog.segmenters[name].source for name in wanted["segmenters"])
+    wanted["datasets"] |= {source for source in sources if source is not None}
     return {
         section: {name: entry for name, entry in entries.items() if name in wanted[section]}
         for section, entries in everything.items()

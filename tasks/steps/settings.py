@@ -14,10 +14,10 @@ from adapters.catalog.tree import Fault, Key
 from tasks.steps.errors import InputError
 
 if TYPE_CHECKING:
-    from crosscity.adaptation import AdaptationSettings
+    from crosscity.adaptation import AdaptationSettings, SourceFreeSettings
     from crosscity.adaptation.settings import SupervisedSettings
 
-Settings = TypeVar("Settings", bound="SupervisedSettings | AdaptationSettings")
+Settings = TypeVar("Settings", bound="SupervisedSettings | AdaptationSettings | SourceFreeSettings")
 
 _ARM = (
     "the arm does not belong into the catalog: it is chosen where an adaptation is started, by "
@@ -47,7 +47,9 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
     """Settings that are wrong by themselves."""
     segmenters = {name: one for name, one in catalog.segmenters.items() if one.pretraining}
     trainings = {
-        name: one for name, one in catalog.trainings.items() if one.adaptation or one.fine_tuning
+        name: one
+        for name, one in catalog.trainings.items()
+        if one.adaptation or one.fine_tuning or one.source_free
     }
     if not segmenters and not trainings:
         return
@@ -56,6 +58,7 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
         FINE_TUNING_PRESETS,
         PRESETS,
         PretrainingSettings,
+        SourceFreeSettings,
     )
 
     for name, segmenter in segmenters.items():
@@ -71,6 +74,8 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
         here = ("trainings", name, "fine_tuning")
         defaults = FINE_TUNING_PRESETS[training.preset]
         yield from _below(here, _faults(defaults, training.fine_tuning))
+        here = ("trainings", name, "source_free")
+        yield from _below(here, _faults(SourceFreeSettings(), training.source_free))
 
 
 def _unlike_predictions(catalog: Catalog) -> Iterator[Fault]:

@@ -21,6 +21,8 @@ from crosscity.adaptation import (
     FineTuningSettings,
     Pretraining,
     PretrainingSettings,
+    SourceFree,
+    SourceFreeSettings,
     TargetImages,
     Training,
     on_all_devices,
@@ -76,7 +78,7 @@ class Job:
 
     Attributes:
         start: The segmenter that is trained: one of the catalog by name, or an artifact.
-        source: Labelled shards.
+        source: Labelled shards; none where the training reads no label.
         settings: Of the training; their class says which it is.
         seed: Of the training.
         plan: The run's plan; the processes of a training get it with the job.
@@ -89,7 +91,7 @@ class Job:
 
     start: str | ArtifactRef
     source: tuple[ArtifactRef, ...]
-    settings: PretrainingSettings | FineTuningSettings | AdaptationSettings
+    settings: PretrainingSettings | FineTuningSettings | AdaptationSettings | SourceFreeSettings
     seed: int
     plan: Plan
     place: Place
@@ -200,16 +202,9 @@ def _run(training: Training, job: Job) -> tuple[list[dict[str, Any]], dict[str, 
 
 def _opened(engine: Engine, job: Job) -> tuple[Training, dict[str, Any]]:
     model, segmenter = _start(job)
-    source = StoredLabelled(
-        job.plan.open_store(),
-        job.source,
-        size=job.image_size,
-        chosen=job.chosen,
-        class_names=segmenter.class_names,
-    )
     shared: dict[str, Any] = {"engine": engine, "readers": _readers(job.plan)}
     try:
-        return _training(job, segmenter, source, shared), model
+        return _training(job, segmenter, shared), model
     except InputError:
         raise
     except torch.OutOfMemoryError as error:
@@ -225,17 +220,28 @@ def _opened(engine: Engine, job: Job) -> tuple[Training, dict[str, Any]]:
 def _training(
     job: Job,
     segmenter: Segmenter,
-    source: StoredLabelled,
     shared: Mapping[str, Any],
 ) -> Training:
+    if isinstance(job.settings, SourceFreeSettings):
+        return SourceFree(segmenter, _target(job), job.settings, job.seed, **shared)
+    source = StoredLabelled(
+        job.plan.open_store(),
+        job.source,
+        size=job.image_size,
+        chosen=job.chosen,
+        class_names=segmenter.class_names,
+    )
     if isinstance(job.settings, PretrainingSettings):
         return Pretraining(segmenter, source, job.settings, job.seed, **shared)
     if isinstance(job.settings, FineTuningSettings):
         return FineTuning(segmenter, source, job.settings, job.seed, **shared)
+    return Adaptation(segmenter, source, _target(job), job.settings, job.seed, **shared)
+
+
+def _target(job: Job) -> TargetImages:
     if job.target is None:
         raise InputError("an adaptation needs images of the target")
-    target = job.target.open(job.plan, job.image_size)
-    return Adaptation(segmenter, source, target, job.settings, job.seed, **shared)
+    return job.target.open(job.plan, job.image_size)
 
 
 def _readers(plan: Plan) -> int:

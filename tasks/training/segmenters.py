@@ -94,7 +94,11 @@ def starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
         made_of["backbone_sha256"] = file_digest(path)
     if entry.rename and made_of:
         made_of["rename"] = dict(entry.rename)
-    return Starting(model, segmenter, made_of, entry.weights is not None, remarks)
+    if entry.source is None and entry.weights is None:
+        # The user's function brings the weights: what it gave tells one segmenter from another.
+        made_of["built_sha256"] = _digest_of(segmenter)
+    is_trained = entry.weights is not None or entry.source is None
+    return Starting(model, segmenter, made_of, is_trained, remarks)
 
 
 def fresh_segmenter(model: Mapping[str, Any], seed: int) -> Segmenter:
@@ -247,10 +251,20 @@ def _of_the_hub(
     segmenter.input_mean.copy_(torch.tensor(found.statistics.mean).reshape(1, 3, 1, 1))
     segmenter.input_std.copy_(torch.tensor(found.statistics.std).reshape(1, 3, 1, 1))
     _check_fixed_size(plan, entry, segmenter, where)
-    weights = {key: tensor.contiguous() for key, tensor in segmenter.state_dict().items()}
-    made_of = {"hf_sha256": hashlib.sha256(save(weights)).hexdigest()}
+    if new_classifier and entry.source is None:
+        raise InputError(
+            f"segmenters.{name}: a new_classifier has learned nothing yet, and there is no source "
+            "to train it on: give source"
+        )
+    made_of = {"hf_sha256": _digest_of(segmenter)}
     is_trained = not new_classifier and not entry.pretraining
     return Starting(model, segmenter, made_of, is_trained, found.remarks)
+
+
+def _digest_of(segmenter: Segmenter) -> str:
+    """SHA-256 of all weights of a network."""
+    weights = {key: tensor.contiguous() for key, tensor in segmenter.state_dict().items()}
+    return hashlib.sha256(save(weights)).hexdigest()
 
 
 def _check_fixed_size(
@@ -258,7 +272,7 @@ def _check_fixed_size(
 ) -> None:
     """A network that takes one size only is told before a training with another begins."""
     wanted = segmenter.fixed_size
-    given = plan.dataset(entry.source).image_size
+    given = None if entry.source is None else plan.dataset(entry.source).image_size
     if wanted is not None and given is not None and tuple(given) != wanted:
         raise InputError(
             f"{where}: its network takes images of {wanted[0]}×{wanted[1]} pixels only, but "

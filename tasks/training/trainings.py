@@ -16,8 +16,10 @@ from crosscity.adaptation import ALGORITHM_VERSION as ADAPTATION_VERSION
 from crosscity.adaptation import (
     FINE_TUNING_PRESETS,
     PRESETS,
+    AdaptationSettings,
     FineTuningSettings,
     PretrainingSettings,
+    SourceFreeSettings,
 )
 from crosscity.adaptation.training import OutOfMemoryError
 from crosscity.evaluation import evaluate, unlearned_classes
@@ -45,8 +47,23 @@ HOME_IMAGES = 64
 
 
 def source_of(segmenter: str, plan: Plan) -> str:
-    """Name of the data set that a segmenter is pre-trained on."""
-    return plan.segmenter(segmenter).source
+    """Name of the data set that a segmenter is pre-trained on.
+
+    Raises:
+        InputError: It comes trained, and names none.
+    """
+    source = plan.segmenter(segmenter).source
+    if source is None:
+        raise InputError(
+            f"segmenters.{segmenter} has no source, and its images are needed here: name the set "
+            "in the catalog"
+        )
+    return source
+
+
+def owner_of(segmenter: str, plan: Plan) -> str:
+    """Under which name the store keeps a segmenter: its source's, or its own where it has none."""
+    return plan.segmenter(segmenter).source or segmenter
 
 
 def segmenter_of(city: str, plan: Plan) -> str:
@@ -61,13 +78,20 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan
     starting = starting_segmenter(plan, segmenter, seed)
     for remark in starting.remarks:
         log(logging.WARNING, f"segmenters.{segmenter}: {remark}")
+    owner = owner_of(segmenter, plan)
     if starting.is_trained:
-        made = _given_weights(plan, starting, entry.source)
+        made = _given_weights(plan, starting, owner)
+        if entry.source is None:
+            log(
+                logging.WARNING,
+                f"segmenters.{segmenter}: it has no source, so nothing tells whether it has "
+                "learned its classes; score it before it is adapted",
+            )
     else:
         settings = checked_settings(PretrainingSettings(), entry.pretraining)
 
         def write(draft: Draft, key: str) -> None:
-            place = Place("segmenter", entry.source, key, f"pre-train {segmenter}")
+            place = Place("segmenter", owner, key, f"pre-train {segmenter}")
             every = PRETRAINING_CHECKPOINT_EVERY
             job = Job(segmenter, tuple(parts), settings, seed, plan, place, every)
             train(job, draft)
@@ -75,7 +99,7 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan
         made = make_once(
             plan.open_store(),
             "segmenter",
-            entry.source,
+            owner,
             inputs=digests(parts),
             parameters={
                 **starting.model,
@@ -87,8 +111,8 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan
             version=TRAINING_VERSION,
             write=write,
         )
-        _publish_training(plan.open_store(), made.ref, entry.source, "pretrained")
-    plan.open_store().set_current(f"pretrained-{segmenter}-{seed}", entry.source, made.ref)
+        _publish_training(plan.open_store(), made.ref, owner, "pretrained")
+    plan.open_store().set_current(f"pretrained-{segmenter}-{seed}", owner, made.ref)
     return made
 
 
@@ -162,7 +186,11 @@ def _adapt(
     seed: int,
     owner: str,
 ) -> Made:
-    settings = checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
+    settings: AdaptationSettings | SourceFreeSettings
+    if arm == "source_free":
+        settings = checked_settings(SourceFreeSettings(), entry.source_free)
+    else:
+        settings = checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
 
     def write(draft: Draft, key: str) -> None:
         place = Place("adaptation", owner, key, f"adapt {owner} {arm}")
@@ -184,7 +212,13 @@ def _adapt(
         "adaptation",
         owner,
         inputs=inputs,
-        parameters={**asdict(settings), **_sized(entry), **where(plan), "seed": seed},
+        parameters={
+            "arm": arm,
+            **asdict(settings),
+            **_sized(entry),
+            **where(plan),
+            "seed": seed,
+        },
         version=TRAINING_VERSION,
         write=write,
     )

@@ -1,0 +1,143 @@
+"""Weights alone: a segmenter without a source set is scored, adapted and guarded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adapters.catalog import CatalogError
+from adapters.store import Store
+from crosscity.segmenters import build_segmenter
+from tasks.steps.errors import InputError
+from tasks.steps.plan import open_plan
+from tasks.training.segmenters import starting_segmenter
+
+MODEL = {"architecture": "compact", "options": {"width": 16}}
+TRANSFER = {"segmenter": "given", "target": "frankfurt", "test_split": "test"}
+FAST = {"source_free": {"steps": 3, "batch_size": 2, "statistics_images": 4}}
+
+
+@pytest.fixture
+def catalog(write_catalog: Callable[..., Path], tmp_path: Path) -> Path:
+    """A catalog with a segmenter that is a weight file and no more."""
+    torch.save(build_segmenter("compact", {"width": 16}, seed=4).state_dict(), tmp_path / "w.pth")
+    return write_catalog(
+        tmp_path,
+        segmenters={"given": {**MODEL, "weights": "w.pth"}},
+        transfers={"home": TRANSFER},
+        trainings={"demo": FAST},
+        city={"segmenter": "given"},
+    )
+
+
+def test_weights_alone_are_scored_and_adapted_to_a_set(
+    many_flows: Callable[..., dict[str, Any]], catalog: Path, tmp_path: Path
+) -> None:
+    for arm in ("pretrained", "source_free"):
+        done = many_flows("transfer", "home", "--arm", arm, "--catalog", catalog)
+        assert done["code"] == 0, done["err"]
+        assert "mIoU " in done["out"]
+    store = Store(tmp_path / "store")
+    adapted = store.current("arm-source_free-0", "home")
+    start = store.current("pretrained-given-0", "given")
+    assert adapted is not None
+    assert start is not None
+    manifest = store.manifest(adapted)
+    assert manifest.parameters["arm"] == "source_free"
+    assert manifest.parameters["steps"] == 3
+    # The labels of the set are scored with; what is learned from are images alone.
+    assert {name.partition("-")[0] for name in manifest.inputs} == {"segmenter", "target"}
+    before = load_file(store.path(start, "weights.safetensors"))
+    after = load_file(store.path(adapted, "weights.safetensors"))
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_arm_that_needs_the_source_is_told_before_any_work(
+    many_flows: Callable[..., dict[str, Any]], catalog: Path, tmp_path: Path
+) -> None:
+    done = many_flows("transfer", "home", "--arm", "ga_ca", "--catalog", catalog)
+    assert done["code"] == 2
+    assert "segmenters.given has no source" in done["err"]
+    assert "--arm source_free" in done["err"]
+    assert Store(tmp_path / "store").current("pretrained-given-0", "given") is None
+
+
+def test_weights_alone_are_adapted_to_a_city(
+    many_flows: Callable[..., dict[str, Any]], catalog: Path, tmp_path: Path
+) -> None:
+    """Without a prior and without an image of a source; then the adapted segmenter is scored."""
+    for verb in (
+        ("harvest", "tokyo"),
+        ("adapt", "tokyo", "--arm", "source_free"),
+        ("evaluate", "tokyo", "--arm", "source_free"),
+        ("evaluate", "tokyo", "--arm", "pretrained"),
+    ):
+        done = many_flows(*verb, "--catalog", catalog)
+        assert done["code"] == 0, (verb, done["err"])
+    store = Store(tmp_path / "store")
+    adapted = store.current("arm-source_free-0", "tokyo")
+    assert adapted is not None
+    assert "static_prior" not in store.manifest(adapted).inputs
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"architecture": "compact"}, "nothing to pre-train it on: give source, or the weights"),
+        (
+            {"python": "my_package:build", "pretraining": {"steps": 3}},
+            "without a source nothing is pre-trained",
+        ),
+        (
+            {"architecture": "dilated_vgg16", "backbone_weights": "vgg.pth"},
+            "nothing to pre-train it on",
+        ),
+    ],
+)
+def test_a_segmenter_that_can_have_learned_nothing_is_refused(
+    write_catalog: Callable[..., Path], tmp_path: Path, entry: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(CatalogError, match=said):
+        open_plan(write_catalog(tmp_path, segmenters={"bare": entry}))
+
+
+def test_a_setting_that_there_is_not_is_told_with_its_key(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    wrong = {"demo": {"source_free": {"momentum": 0.9}}}
+    with pytest.raises(CatalogError, match=r"source_free\.momentum: no such setting"):
+        open_plan(write_catalog(tmp_path, trainings=wrong))
+
+
+def test_a_function_that_brings_its_weights_is_known_by_them(
+    write_catalog: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "brought.py").write_text(
+        "from crosscity.segmenters import build_segmenter\n"
+        "def build(seed):\n"
+        "    return build_segmenter('compact', {'width': 16}, seed=seed)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = {
+        name: {"python": "brought:build", "options": {"seed": seed}}
+        for name, seed in (("one", 1), ("other", 2))
+    }
+    plan = open_plan(write_catalog(tmp_path, segmenters=entries))
+    one, other = (starting_segmenter(plan, name, seed=0) for name in entries)
+    assert one.is_trained
+    assert other.is_trained
+    assert one.made_of["built_sha256"] != other.made_of["built_sha256"]
+
+
+def test_what_reads_the_source_says_that_there_is_none(catalog: Path) -> None:
+    from tasks.training.trainings import source_of
+
+    with pytest.raises(InputError, match=r"segmenters\.given has no source"):
+        source_of("given", open_plan(catalog))
