@@ -191,7 +191,7 @@ def subdivided(
         interval: When.
         limit: Most items of an answer.
         max_square_degrees: A box must be smaller to be asked for.
-        whole: Is told every answer that is taken.
+        whole: Is called with every answer that is taken.
 
     Raises:
         ServiceError: There is more than that at one spot in one hour.

@@ -200,7 +200,7 @@ class GoogleStreetView(ServiceStreetView):
         try:
             check_upright(data)
         except UnusableError as error:
-            raise StreetViewError(f"A tile of {source_id} is no part of it: {error}.") from None
+            raise StreetViewError(f"A tile of {source_id} is not a part of it: {error}.") from None
         return self._decoded(data, source_id, max_pixels=4 * _TOP_TILES * _TOP_TILES)
 
     def _panoramas_near(self, points: Iterator[tuple[float, float]]) -> list[str]:
@@ -276,7 +276,7 @@ class GoogleStreetView(ServiceStreetView):
         lat, lon = on_earth(number(record, "lat"), number(record, "lng"))
         height, width = whole(record, "imageHeight"), whole(record, "imageWidth")
         if not (height and width):
-            raise UnusableError("its size is not told")
+            raise UnusableError("its size is not reported")
         check_sphere(height, width)
         for side in ("tileHeight", "tileWidth"):
             if number(record, side) not in (None, float(_TOP_TILES)):
@@ -361,7 +361,7 @@ def _month(value: str | None) -> datetime:
     try:
         told = datetime.strptime(value or "", "%Y-%m").replace(tzinfo=UTC)
     except ValueError:
-        raise UnusableError("its month of capture is not told") from None
+        raise UnusableError("its month of capture is not reported") from None
     return moment(told)
 
 

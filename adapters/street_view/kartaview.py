@@ -2,7 +2,7 @@
 
 Numbers are written as texts. A search by box is answered in pages of at most 150; the answer of a
 refusal comes with HTTP status 200 and says so in `status.apiCode`. Times are not searched for.
-Most cameras are telephones, whose field of view is told by their drive or not at all.
+Most cameras are telephones, whose field of view is reported by their drive or not at all.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class KartaViewStreetView(SearchedByBox):
         told = numeral(record, "fieldOfView") or None
         if projection == _SPHERE:
             if told is not None and told != WHOLE_CIRCLE:
-                raise UnusableError("it is told to be a sphere and not to show the whole circle")
+                raise UnusableError("it is reported as a sphere and not to show the whole circle")
             if height and width:
                 check_sphere(height, width)
             return WHOLE_CIRCLE
@@ -193,12 +193,12 @@ class KartaViewStreetView(SearchedByBox):
             raise UnusableError(f"its projection is {projection}")
         fov = _drive_fov(record, height, width) or told or self._assumed_fov
         if fov is None or not 10 <= fov <= 170:
-            raise UnusableError("its field of view is not told")
+            raise UnusableError("its field of view is not reported")
         return fov
 
 
 def _drive_fov(record: object, height: int, width: int) -> float | None:
-    """The horizontal field of view that the camera of the drive has, if it is told.
+    """The horizontal field of view that the camera of the drive has, if it is reported.
 
     Raises:
         UnusableError: Together with the vertical one it contradicts the picture's size.

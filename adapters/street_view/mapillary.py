@@ -191,12 +191,12 @@ def _read(record: object) -> Shot:
 
 
 def _check_panorama(record: object, height: int, width: int) -> None:
-    """Refuses what cannot be a whole sphere; parts of one are not told as such."""
+    """Refuses what cannot be a whole sphere; parts of one are not marked as such."""
     if height and width:
         check_sphere(height, width)
     turned = number(record, "exif_orientation")
     if turned is not None and turned not in (0, 1):
-        raise UnusableError("it is told to be a panorama and to be turned, which none is")
+        raise UnusableError("it is reported as a panorama and as turned, which none is")
 
 
 def _lens(record: object, width: int, height: int) -> tuple[float, float, float]:

@@ -177,7 +177,7 @@ class PanoramaxStreetView(SearchedByBox):
     def _licence(self, properties: object) -> str:
         licence = text(properties, "license")
         if licence is None or licence.casefold() not in self._licences:
-            raise UnusableError(f"its licence is {licence or 'not told'}")
+            raise UnusableError(f"its licence is {licence or 'not reported'}")
         return self._licences[licence.casefold()]
 
     def _addresses(self, record: object) -> tuple[tuple[str, str], ...]:
@@ -235,7 +235,7 @@ class _Size:
 
 
 def _size(properties: object, *, panorama: bool) -> _Size:
-    """Size of the largest picture, zeros where it is not told, and where on the sphere it lies.
+    """Size of the largest picture, zeros where it is not reported, and where on the sphere it lies.
 
     Raises:
         UnusableError: It cannot be what it says, or two statements contradict each other.
@@ -248,7 +248,7 @@ def _size(properties: object, *, panorama: bool) -> _Size:
     if told is not None and (width and height):
         size = _part(told, height, width, panorama=panorama)
     elif told is not None:
-        raise UnusableError("it is a crop of a picture whose size is not told")
+        raise UnusableError("it is a crop of a picture whose size is not reported")
     else:
         size = _Size(height, width) if width and height else _Size(*tiled)
         if panorama and size.width:

@@ -13,12 +13,12 @@ from adapters.street_view.base import Capture, Precision
 FIRST_PHOTOGRAPH = datetime(1990, 1, 1, tzinfo=UTC)
 """Cameras with an unset clock claim to be older than digital photography."""
 NO_PHOTOGRAPH = datetime(2100, 1, 1, tzinfo=UTC)
-"""And others to be of a time to come; the clock of this machine is no judge of a few years."""
+"""And others to be of a time to come; the clock of this machine may be wrong by a few years."""
 WHOLE_CIRCLE = 360.0
 SAME_SHAPE: Final = 0.02
-"""By how much the ratio of a picture's sides may differ from the one that is told."""
+"""By how much the ratio of a picture's sides may differ from the reported one."""
 NO_COMPASS: Final = -1.0
-"""What is told instead of a heading where there was no compass (mapillary_issues#2466)."""
+"""What is reported instead of a heading where there was no compass (mapillary_issues#2466)."""
 _TURNS: Final = 720.0
 _MOST_DIGITS: Final = 40
 
@@ -271,7 +271,7 @@ def heading_of(value: float | None) -> float:
 
 
 def tilt_of(value: float | None) -> float:
-    """A pitch or roll in (-180, 180]; a level camera where none is told."""
+    """A pitch or roll in (-180, 180]; a level camera where none is reported."""
     if value is None:
         return 0.0
     return 180.0 - (180.0 - value) % WHOLE_CIRCLE
@@ -302,13 +302,13 @@ def check_shape(shot: Shot, size: tuple[int, int]) -> None:
 
 
 def check_sphere(height: int, width: int) -> None:
-    """Refuses what is told to be a whole sphere and is not twice as wide as high.
+    """Refuses what is reported as a whole sphere and is not twice as wide as high.
 
     Raises:
         UnusableError: It is higher, which no sphere is, or a strip of it, of which nothing tells
             where on the sphere it lies.
     """
     if height * 2 > width * (1 + SAME_SHAPE):
-        raise UnusableError("it is told to be a sphere and is higher than half its width")
+        raise UnusableError("it is reported as a sphere and is higher than half its width")
     if height * 2 < width * (1 - SAME_SHAPE):
         raise UnusableError("it is a strip of a sphere, and its record does not tell which")

@@ -97,7 +97,7 @@ Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class HarvestPlan:
-    """Which places of a city are wanted, and how they are looked at.
+    """Which places of a city are wanted, and how their views are.
 
     Attributes:
         bounds: The area's west, south, east, north in WGS84 degrees.
@@ -109,7 +109,7 @@ class HarvestPlan:
         image_size: (height, width) of the views in pixels.
         max_metres_apart: Between the two captures of a place.
         min_days_apart: Between their times.
-        interval: Captures from the first moment up to the second are looked at.
+        interval: Captures from the first moment up to the second count.
         headings: Degrees, relative to the direction in which the earlier camera looked (along
             the street, for cars); one view of each place for each. Panoramas only.
         pitch: Degrees above the horizon of the views.
@@ -166,11 +166,11 @@ class Listing:
 
     Attributes:
         captures: Views of the sampled places, grouped by place, two captures of each.
-        pictures: Pictures that were looked at.
+        pictures: Pictures that were listed.
         candidates: Places that have a pair.
         rejected: Pictures that cannot be used, by reason.
         examples: Some of them.
-        recent: Digests (`digest_of`) of the pictures of the last days that were looked at,
+        recent: Digests (`digest_of`) of the pictures of the last days that were listed,
             sorted: what a later look back must not take for new.
         completeness: What the check of the densest answer found (`ServiceStreetView.check`).
     """
@@ -248,9 +248,9 @@ class ServiceStreetView(ABC):
         Args:
             bounds: Where.
             interval: When.
-            reject: Is told what cannot be used.
-            answered: Is told each answer that was taken to be whole, by services that are searched
-                by boxes.
+            reject: Is called with what cannot be used.
+            answered: Is called with each answer that was taken to be whole, by services that are
+                searched by boxes.
         """
 
     @abstractmethod
@@ -346,7 +346,7 @@ class ServiceStreetView(ABC):
         Args:
             newer_than: Only pairs whose later picture was taken since; the earlier one is of any
                 time.
-            known: Digests (`digest_of`) of pictures that are no news any more.
+            known: Digests (`digest_of`) of pictures that are not new any more.
             recent_from: From when on pictures are noted as recent; none by default.
             record: Where to note how far the listing is, and to go on from.
 
@@ -601,17 +601,18 @@ def accept(
     bounds: Bounds | None = None,
     by_time: bool = False,
 ) -> list[Shot]:
-    """Reads records; those that cannot be used are told with their reason, duplicates are not.
+    """Reads records; those that cannot be used are reported with their reason, duplicates are not.
 
     Args:
         records: As the service gave them.
         read: Makes a picture of one.
         name: What one is called, for people.
-        reject: Is told what cannot be used.
+        reject: Is called with what cannot be used.
         interval: Pictures of other times are left out.
-        bounds: What was asked for; pictures far from it are told. None where it was not asked by
-            bounds.
-        by_time: Whether the service was asked for the interval; pictures of other times are told.
+        bounds: What was asked for; pictures far from it are reported. None where it was not
+            asked by bounds.
+        by_time: Whether the service was asked for the interval; then pictures of other times are
+            reported.
     """
     found: dict[str, Shot] = {}
     around = None if bounds is None else grown(bounds, _ASTRAY_METRES)

@@ -210,8 +210,8 @@ class SimulatedStreetView:
     def ground_truth(self, capture: Capture) -> Rendering:
         """The exact labels and static mask of a capture, for evaluation only.
 
-        No real provider has this, so it is no part of the `StreetView` protocol, and nothing that
-        adapts may call it.
+        No real provider has this, so it is not a part of the `StreetView` protocol, and nothing
+        that adapts may call it.
 
         Raises:
             StreetViewError: The capture is not of this city.

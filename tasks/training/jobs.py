@@ -35,7 +35,6 @@ from tasks.training.checkpoints import CHECKPOINT, Measured, Place, run_resumabl
 from tasks.training.child_errors import errors_kept, kept_error
 from tasks.training.labelled import StoredLabelled, StoredUnlabelled
 from tasks.training.segmenters import (
-    fresh_segmenter,
     starting_segmenter,
     stored_segmenter,
 )
@@ -272,6 +271,3 @@ def _load_checkpoint(segmenter: Segmenter, store: Store, place: Place) -> None:
         names = [name for name in opened.keys() if name.startswith("segmenter.")]  # noqa: SIM118
         tensors = {name.removeprefix("segmenter."): opened.get_tensor(name) for name in names}
     load_weights(segmenter, tensors)
-
-
-__all__ = ["Job", "PairTargets", "SetTargets", "Trained", "carry_out", "fresh_segmenter", "where"]

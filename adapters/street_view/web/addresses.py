@@ -28,7 +28,7 @@ class Addresses:
             hosts: Further hosts; one that starts with a dot means every host below it.
 
         Raises:
-            AddressError: The base is no such address.
+            AddressError: The base is not such an address.
         """
         parts = _split(base)
         host = parts.hostname or ""
@@ -78,7 +78,7 @@ def _split(address: str) -> SplitResult:
         parts = urlsplit(address)
         _port(parts)
     except ValueError:
-        raise AddressError("it leads to something that is no address") from None
+        raise AddressError("it leads to something that is not an address") from None
     if parts.username is not None or parts.password is not None:
         raise AddressError(f"it leads to {_shown(parts)} with a user name, which is refused")
     return parts

@@ -39,7 +39,7 @@ MADE = {
 
 
 def check(record: dict[str, Any]) -> None:
-    with pytest.raises(UnusableError, match="field of view is not told"):
+    with pytest.raises(UnusableError, match="field of view is not reported"):
         provider()._read(record)
     shot = provider(assumed_fov=60.0)._read(record)
     assert (shot.lat, shot.lon, shot.heading, shot.fov) == (52.37, 4.9, 74.0, 60.0)

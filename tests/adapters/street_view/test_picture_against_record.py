@@ -201,7 +201,7 @@ def test_a_part_of_the_circle_that_is_told_as_a_sphere_is_refused(served, kind):
     rejected: list[Rejected] = []
     assert shots_of(provider_of(kind, server), rejected) == []
     assert {r.reason for r in rejected} == {
-        "it is told to be a sphere and is higher than half its width"
+        "it is reported as a sphere and is higher than half its width"
     }
     assert len(rejected) == 8
 
@@ -223,7 +223,7 @@ def test_a_panorama_whose_record_tells_no_size_must_be_twice_as_wide_as_high(ser
     rejected: list[Rejected] = []
     shots = shots_of(provider, rejected)
     if kind == "google":  # tiles cannot be put together without a size
-        assert {r.reason for r in rejected} == {"its size is not told"}
+        assert {r.reason for r in rejected} == {"its size is not reported"}
         return
     assert len(shots) == 8
     with pytest.raises(StreetViewError, match=r"implies a ratio of 1:2"):
@@ -243,7 +243,7 @@ def test_a_panorama_whose_record_tells_no_size_must_be_twice_as_wide_as_high(ser
         ({"sensor_array_dimensions": [1024, 800], "visible_area": [0, 10, 0, 20]}, "higher than"),
         ({"sensor_array_dimensions": [1024, 300], "visible_area": [0, 10, 0, 20]}, "a strip"),
         ({"sensor_array_dimensions": [1024, 300]}, "a strip"),
-        ({"visible_area": [0, 10, 0, 20]}, "size is not told"),
+        ({"visible_area": [0, 10, 0, 20]}, "size is not reported"),
         ({"sensor_array_dimensions": [2048, 1024], "visible_area": [0, 0, 0, 100]}, "two sizes"),
         ({"field_of_view": 60, "sensor_array_dimensions": [512, 256], "visible_area": [9, 9, 9, 9]},
          "crop of a photograph"),
