@@ -101,6 +101,33 @@ Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training", "fine_tun
 """What adapt-city can run (tasks.training.arms)."""
 
 
+class QualitySettings(Entry):
+    """From when on a harvested image is left out as unfit; null looks for nothing.
+
+    The defaults leave out the grossest alone. Limits that tell the faults of street views, and how
+    well: docs/imagery.md.
+    """
+
+    night: float | None = Field(
+        default=6.0, ge=0, le=255, description="mean brightness of the lower two thirds, at least"
+    )
+    blur: float | None = Field(
+        default=None, ge=0, le=1, description="share of steps that survives blurring, at most"
+    )
+    overexposed: float | None = Field(
+        default=0.95, ge=0, le=1, description="saturated share of the lower two thirds, at most"
+    )
+    obstructed: float | None = Field(
+        default=0.95, ge=0, le=1, description="share that one dark region covers, at most"
+    )
+    turned: float | None = Field(
+        default=None,
+        ge=-255,
+        le=255,
+        description="by how much another side may be brighter than the top",
+    )
+
+
 class City(Entry):
     """A city to adapt to."""
 
@@ -118,6 +145,7 @@ class City(Entry):
         Field(default=None, description="labels of the test places, where there are any")
     )
     prior: PriorSettings = PriorSettings()
+    quality: QualitySettings = QualitySettings()
     segmenter: Name = Field(default="compact", description="the pre-trained segmenter to adapt")
     training: Name = Field(default="demo", description="an entry of `trainings`")
     arm: Arm = Field(default="full", description="how readapt-city adapts (docs/method.md)")

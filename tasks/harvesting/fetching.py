@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +22,9 @@ from adapters.store.records import canonical_json
 from adapters.street_view.base import Capture, StreetView, StreetViewError
 from adapters.street_view.web.errors import HarvestStopped
 from crosscity.alignment import Turn, relative_turn, search_fov
+from crosscity.image_quality import image_quality
 from crosscity.panorama import Perspective, View, render_view
+from tasks.harvesting.quality import MEASURES
 from tasks.steps.schemas import CAPTURES, FAILED, OK
 from tasks.steps.tables import Row
 
@@ -142,7 +144,7 @@ def _fetch_one(
     image_id = str(row["image_id"])
     name = f"images/{image_id}.jpg"
     nothing = dict.fromkeys(
-        ("width", "height", "artifact", "file", "sha256", "heading_offset", "overlap")
+        ("width", "height", "artifact", "file", "sha256", "heading_offset", "overlap", *MEASURES)
     )
     try:
         found = kept.load(image_id)
@@ -166,6 +168,7 @@ def _fetch_one(
         "artifact": location,
         "file": name,
         "sha256": hashlib.sha256(stored).hexdigest(),
+        **asdict(image_quality(image)),
         "status": OK,
         "reason": None,
     }

@@ -43,6 +43,7 @@ from tasks.harvesting.pair_table import (
     split_by_overlap,
 )
 from tasks.harvesting.providers import shared_street_view, street_view
+from tasks.harvesting.quality import quality_limits, quality_parameters, without_unfit
 from tasks.harvesting.spending import ShardSpending, begin_spending, spent_on
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
@@ -52,7 +53,7 @@ from tasks.steps.parallel import in_parallel
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import CAPTURES, IMAGERY, OK, PAIRS
 from tasks.steps.slices import Slice, Tables, deal
-from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
+from tasks.steps.tables import Row, failures, left_out, part_name, read_rows, write_rows
 
 HARVEST_VERSION: Final = "2"
 """Bump when the same capture gives another stored image, or the tables other columns. What a
@@ -196,7 +197,8 @@ def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> M
 @artifact_task("join imagery", run_name="join imagery of {city}")
 def join_imagery(parts: Sequence[ArtifactRef], city: str, plan: Plan) -> Made:
     """Joins the shards to the city's `imagery`; fails when more failed than the catalog allows."""
-    rows = read_parts(plan.open_store(), parts)
+    limits = quality_limits(plan.city(city))
+    rows = without_unfit(read_parts(plan.open_store(), parts), limits)
     publish_spent(city, spent_on(plan.open_store(), parts))
     check_and_publish_failures(plan, city, rows)
 
@@ -205,6 +207,7 @@ def join_imagery(parts: Sequence[ArtifactRef], city: str, plan: Plan) -> Made:
         draft.summary = {
             "images": len(rows),
             "failures": failures(rows),
+            "left_out": left_out(rows),
             "spent": spent_on(plan.open_store(), parts).to_dict(),
         }
 
@@ -213,7 +216,7 @@ def join_imagery(parts: Sequence[ArtifactRef], city: str, plan: Plan) -> Made:
         "imagery",
         city,
         inputs=digests(parts),
-        parameters={},
+        parameters=quality_parameters(limits),
         version=HARVEST_VERSION,
         write=write,
     )
@@ -240,7 +243,8 @@ def choose_pairs(imagery: ArtifactRef, city: str, plan: Plan) -> Made:
             dropped[NO_OVERLAP] += len(apart)
         if not rows:
             raise InputError(
-                f"no place of {city} gave a pair: {'; '.join(sorted(dropped)) or 'no images'}"
+                f"no place of {city} gave a pair: "
+                f"{'; '.join(sorted([*dropped, *left_out(images)])) or 'no images'}"
             )
         write_rows(draft, "pairs.parquet", rows, PAIRS)
         draft.summary = pair_summary(rows, dropped)
@@ -300,7 +304,9 @@ def publish_rejected(city: str, rejected: Sequence[Rejected]) -> None:
 
 def check_and_publish_failures(plan: Plan, city: str, rows: Sequence[Row]) -> None:
     """Shows the failures by reason; `TooManyFailures` above the catalog's limit."""
-    failed = failures(rows)
+    failed, unfit = failures(rows), left_out(rows)
+    if unfit:
+        publish_table(f"unfit-images-{city}", _counted(unfit), "Images that are unfit, by reason")
     if failed:
         publish_table(f"failed-images-{city}", _counted(failed), "Images that failed, by reason")
     check_failures("images", failed, len(rows), plan.city(city).failure_limit)

@@ -27,6 +27,7 @@ _NO_MATTER = {
     "usd_per_request",
     "search_degrees",
     "min_overlap",
+    "mask",
 }
 """Settings of a provider that change nothing in what is listed."""
 

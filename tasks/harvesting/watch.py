@@ -38,13 +38,14 @@ from tasks.harvesting.pair_table import (
     split_by_overlap,
 )
 from tasks.harvesting.providers import street_view
+from tasks.harvesting.quality import quality_limits, quality_parameters, without_unfit
 from tasks.harvesting.spending import spent_on
 from tasks.steps.announcing import event_of
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import CAPTURES, IMAGERY, OK, PAIRS
-from tasks.steps.tables import Row, failures, read_rows, write_rows
+from tasks.steps.tables import Row, failures, left_out, read_rows, write_rows
 
 IMAGERY_LANDED: Final = "imagery.landed"
 """The event; its resource is ``crosscity.city.<name>``."""
@@ -97,7 +98,8 @@ def add_imagery(before: Harvest, parts: Sequence[ArtifactRef], city: str, plan: 
     """Adds shards to the city's `imagery`; the shards that it had are referred to unchanged."""
     store = plan.open_store()
     old = read_rows(store, before.imagery, "imagery.parquet", IMAGERY)
-    new = read_parts(store, parts)
+    limits = quality_limits(plan.city(city))
+    new = without_unfit(read_parts(store, parts), limits)
     check_and_publish_failures(plan, city, new)
 
     def write(draft: Draft, _key: str) -> None:
@@ -106,6 +108,7 @@ def add_imagery(before: Harvest, parts: Sequence[ArtifactRef], city: str, plan: 
             "images": len(old) + len(new),
             "added": len(new),
             "failures": failures([*old, *new]),
+            "left_out": left_out([*old, *new]),
             "spent": spent_on(store, parts).to_dict(),
         }
 
@@ -114,7 +117,7 @@ def add_imagery(before: Harvest, parts: Sequence[ArtifactRef], city: str, plan: 
         "imagery",
         city,
         inputs={"before": before.imagery, **digests(parts)},
-        parameters={},
+        parameters=quality_parameters(limits),
         version=HARVEST_VERSION,
         write=write,
     )

@@ -14,6 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from adapters.catalog import PriorSettings
+from adapters.image_masks import ImageMask
 from adapters.images import ImageError
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity import safeguard as safeguard_module
@@ -32,7 +33,7 @@ from crosscity.safeguard import (
 )
 from crosscity.segmenters import Segmenter
 from tasks.judging.promotion import PROMOTED, promoted_segmenter, put_in_use
-from tasks.priors.extraction import PRIOR_VERSION, extract_prior
+from tasks.priors.extraction import PRIOR_VERSION, city_mask, extract_prior, mask_parameters
 from tasks.steps import progress
 from tasks.steps.announcing import announce, event_of
 from tasks.steps.artifact_task import Made, artifact_task, make_once
@@ -115,6 +116,7 @@ def judge_adaptation(
         tolerance=settings.tolerance, drift=settings.drift, information=settings.information
     )
     size = training.image_size
+    mask = city_mask(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
         networks = tuple(
@@ -125,7 +127,8 @@ def judge_adaptation(
 
         def look(pair: Row) -> PairSeen:
             device = plan.compute.device
-            seen = _look(images, pair, (networks[0], networks[1]), entry.prior, size, device)
+            both = (networks[0], networks[1])
+            seen = _look(images, pair, both, entry.prior, size, device, mask)
             progress.advance(f"judge {city}", 1, len(chosen))
             return seen
 
@@ -146,6 +149,7 @@ def judge_adaptation(
             "limits": asdict(limits),
             "most_pairs": MOST_PAIRS,
             **({} if size is None else {"image_size": list(size)}),
+            **mask_parameters(mask),
         },
         version=SAFEGUARD_VERSION,
         write=write,
@@ -241,10 +245,11 @@ def _look(
     settings: PriorSettings,
     size: tuple[int, int] | None,
     device: str,
+    mask: ImageMask | None,
 ) -> PairSeen:
     try:
         first, second = (images.read(pair[end]) for end in ("image_a", "image_b"))
-        prior = extract_prior(first, second, settings, device)
+        prior = extract_prior(first, second, settings, device, mask)
     except (ImageError, ValueError) as error:
         return PairSeen(pair["pair_id"], None, None, " ".join(str(error).split()))
     points = static_points(prior.matches, prior.masks)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.catalog import PriorSettings
+from adapters.image_masks import ImageMask
 from adapters.images import ImageError, encode_mask_png
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity import static_prior as prior_module
@@ -22,6 +23,7 @@ from crosscity.compiling import telling_when_compiling
 from crosscity.illustrations import prior_figure
 from crosscity.matching import ALGORITHM_VERSION as MATCHING_VERSION
 from crosscity.matching import PATCH, Matches, reliable_matches
+from crosscity.matching.masking import matches_outside, without_pixels
 from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_method
 from crosscity.static_prior import static_prior
 from tasks.steps import progress
@@ -64,6 +66,7 @@ def extract_prior(
     image_b: npt.NDArray[np.uint8],
     settings: PriorSettings,
     device: str = "cpu",
+    mask: ImageMask | None = None,
 ) -> PairPrior:
     """Matches two images of one place and marks the superpixels that stayed the same.
 
@@ -72,18 +75,26 @@ def extract_prior(
         image_b: (H, W, 3) uint8 RGB of the same size.
         settings: The catalog's `prior` settings.
         device: Where to match; superpixels are made on the processor.
+        mask: Pixels that show the provider: never static, and matched with nothing.
 
     Raises:
-        ValueError: The sizes differ, or an image is too small to match.
+        ValueError: The sizes differ, an image is too small to match, or the mask has other
+            proportions.
     """
     if image_a.shape != image_b.shape:
         sizes = " and ".join(f"{image.shape[1]}×{image.shape[0]}" for image in (image_a, image_b))
         raise ValueError(f"the two images differ in size ({sizes})")
+    ignored = None if mask is None else mask.pixels((image_a.shape[0], image_a.shape[1]))
+    seen = (image_a, image_b)
+    if ignored is not None:
+        seen = (without_pixels(image_a, ignored, 0), without_pixels(image_b, ignored, 1))
     matcher = build_matcher(
         settings.matcher, MatcherSettings(settings.downscale, settings.search_radius, device)
     )
-    matches = matcher(image_a, image_b)
+    matches = matcher(*seen)
     spacing = PATCH * settings.downscale
+    if ignored is not None:
+        matches = matches_outside(matches, ignored, spacing / 2)
     trusted = reliable_matches(
         matches,
         spacing,
@@ -93,12 +104,13 @@ def extract_prior(
     )
     labels_a, labels_b = (superpixels_of(image, settings) for image in (image_a, image_b))
 
-    def mask(labels: npt.NDArray[np.int32], side: Literal["a", "b"]) -> npt.NDArray[np.bool_]:
-        return static_prior(
+    def static_of(labels: npt.NDArray[np.int32], side: Literal["a", "b"]) -> npt.NDArray[np.bool_]:
+        static = static_prior(
             trusted, labels, k=settings.k, coverage=settings.coverage, spacing=spacing, side=side
         )
+        return static if ignored is None else static & ~ignored
 
-    masks = (mask(labels_a, "a"), mask(labels_b, "b"))
+    masks = (static_of(labels_a, "a"), static_of(labels_b, "b"))
     return PairPrior(trusted, (labels_a, labels_b), masks)
 
 
@@ -132,6 +144,21 @@ def extracted(pairs: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
             f"the static priors of {city} are of an earlier harvest: run `crosscity priors {city}`"
         )
     return found
+
+
+def city_mask(plan: Plan, city: str) -> ImageMask | None:
+    """The pixels of a city's images that show its provider; ``None`` where there are none.
+
+    Raises:
+        CatalogError: The drawn mask cannot be used.
+    """
+    entry = plan.city(city).provider.mask
+    return None if entry is None else entry.open(plan.root, f"cities.{city}.provider.mask")
+
+
+def mask_parameters(mask: ImageMask | None) -> dict[str, str]:
+    """What of a mask the key of a step depends on; nothing where there is none."""
+    return {} if mask is None else {"mask": mask.digest()}
 
 
 def prior_parts(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> list[Slice]:
@@ -177,6 +204,7 @@ def prior_part(
     """Extracts the priors of one shard of pairs; a pair that fails becomes rows that say why."""
     store, entry = plan.open_store(), plan.city(city)
     total = _count_to_train_on(store, pairs)
+    mask = city_mask(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
         wanted = read_rows(store, part.ref, "pairs.parquet", PAIRS)
@@ -184,7 +212,7 @@ def prior_part(
         started = time.monotonic()
 
         def extract(pair: Row) -> list[Row]:
-            made = _prior_rows(images, pair, entry.prior, plan.compute.device)
+            made = _prior_rows(images, pair, entry.prior, plan.compute.device, mask)
             progress.advance(f"priors {city}", 1, total)
             return made
 
@@ -208,6 +236,7 @@ def prior_part(
             "part": part.number,
             "part_size": entry.pairs_per_part,
             **entry.prior.model_dump(),
+            **mask_parameters(mask),
         },
         version=PRIOR_VERSION,
         write=write,
@@ -269,14 +298,14 @@ def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, pla
 @artifact_task("illustrate prior", run_name="illustrate the prior of {city}")
 def illustrate_prior(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> Made:
     """Draws the paper's Fig. 4 for the first training pair that can be matched."""
-    settings = plan.city(city).prior
+    settings, mask = plan.city(city).prior, city_mask(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
         images = Imagery(plan.open_store(), imagery)
         for pair in _training_pairs(plan, pairs):
             first, second = images.read(pair["image_a"]), images.read(pair["image_b"])
             try:
-                prior = extract_prior(first, second, settings)
+                prior = extract_prior(first, second, settings, mask=mask)
             except ValueError:
                 continue
             figure = prior_figure(first, second, prior.matches, *prior.superpixels, *prior.masks)
@@ -290,7 +319,7 @@ def illustrate_prior(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: 
         "illustration",
         city,
         inputs={"imagery": imagery, "pairs": pairs},
-        parameters={"figure": "prior", **settings.model_dump()},
+        parameters={"figure": "prior", **settings.model_dump(), **mask_parameters(mask)},
         version=PRIOR_VERSION,
         write=write,
     )
@@ -320,10 +349,12 @@ def _training_pairs(plan: Plan, pairs: ArtifactRef) -> list[Row]:
     return [row for row in rows if row["split"] == "train"]
 
 
-def _prior_rows(images: Imagery, pair: Row, settings: PriorSettings, device: str) -> list[Row]:
+def _prior_rows(
+    images: Imagery, pair: Row, settings: PriorSettings, device: str, mask: ImageMask | None
+) -> list[Row]:
     ids = (pair["image_a"], pair["image_b"])
     try:
-        prior = extract_prior(images.read(ids[0]), images.read(ids[1]), settings, device)
+        prior = extract_prior(images.read(ids[0]), images.read(ids[1]), settings, device, mask)
     except (ImageError, ValueError) as error:
         reason = " ".join(str(error).split())
         return [_failed_row(image_id, pair["pair_id"], reason) for image_id in ids]

@@ -6,6 +6,8 @@ from typing import Final
 
 import pyarrow as pa
 
+from adapters.tables import added_field
+
 _MOMENT = pa.timestamp("ms", tz="UTC")
 
 CAPTURES: Final = pa.schema(
@@ -41,8 +43,14 @@ IMAGERY: Final = pa.schema(
         pa.field("sha256", pa.string()),
         pa.field("heading_offset", pa.float64()),  # degrees, added to what the compass says
         pa.field("overlap", pa.float64()),  # correlation with the image it is aligned to
-        pa.field("status", pa.string(), nullable=False),  # "ok" or "failed"
+        pa.field("status", pa.string(), nullable=False),  # "ok", "failed" or "left_out"
         pa.field("reason", pa.string()),
+        # Measures of the picture (crosscity.image_quality).
+        added_field("night", pa.float64()),
+        added_field("blur", pa.float64()),
+        added_field("overexposed", pa.float64()),
+        added_field("obstructed", pa.float64()),
+        added_field("turned", pa.float64()),
     ]
 )
 """One row an image that was asked for, also where it failed."""
@@ -112,3 +120,5 @@ step took: images a second and the peak of memory in MiB (`tasks.training.checkp
 
 OK: Final = "ok"
 FAILED: Final = "failed"
+LEFT_OUT: Final = "left_out"
+"""Of an image that was had and is unfit: no failure, and no image that is used."""

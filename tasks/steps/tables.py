@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import read_table, write_table
-from tasks.steps.schemas import OK
+from tasks.steps.schemas import LEFT_OUT, OK
 
 Row = dict[str, Any]
 
@@ -32,7 +32,12 @@ def write_rows(
 
 def failures(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """How many rows failed, by reason."""
-    return dict(Counter(str(row["reason"]) for row in rows if row["status"] != OK))
+    return dict(Counter(str(row["reason"]) for row in rows if row["status"] not in (OK, LEFT_OUT)))
+
+
+def left_out(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many rows are of what was left out as unfit, by reason."""
+    return dict(Counter(str(row["reason"]) for row in rows if row["status"] == LEFT_OUT))
 
 
 def part_name(part: int) -> str:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 
 from adapters.catalog import PriorSettings
-from tasks.priors.extraction import extract_prior, superpixels_of
+from adapters.image_masks import ImageMask
+from adapters.images import decode_image, decode_mask_png
+from tasks.harvesting.harvest import (
+    choose_pairs,
+    harvest_part,
+    harvest_parts,
+    join_imagery,
+    list_captures,
+)
+from tasks.priors.extraction import (
+    extract_prior,
+    join_priors,
+    prior_part,
+    prior_parts,
+    static_prior_rows,
+    superpixels_of,
+)
+from tasks.steps.plan import open_plan
 
 
 def scene(seed: int, height: int, width: int) -> np.ndarray:
@@ -46,3 +67,99 @@ def test_what_stays_is_in_the_prior_and_what_changes_is_not() -> None:
     counted = extract_prior(a, b, paper)
     assert len(counted.matches) > len(made.matches)
     assert (counted.masks[0] | ~made.masks[0]).all()
+
+
+def ref_of(made: Any) -> Any:
+    """A step's result: a reference, or the state that says that it was found."""
+    return made if hasattr(made, "digest") else made.result()
+
+
+def with_a_name(image: np.ndarray, height: int = 30, width: int = 110) -> np.ndarray:
+    """What a service draws into the corner of every picture."""
+    drawn = image.copy()
+    cv2.putText(drawn, "Bologna", (4, height - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255,) * 3, 2)
+    drawn[:height, :width] //= 2
+    cv2.putText(drawn, "Bologna", (4, height - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255,) * 3, 2)
+    return drawn
+
+
+def test_what_a_mask_covers_is_never_static_and_matches_nothing() -> None:
+    # Two pictures with nothing in common but the left half of the lower part, and the drawn name.
+    a, b = scene(2, 160, 256), scene(3, 160, 256)
+    b[80:, :128] = a[80:, :128]
+    a, b = with_a_name(a), with_a_name(b)
+    settings = PriorSettings(downscale=1, superpixels=60, superpixel_downscale=1)
+    name = np.zeros((160, 256), dtype=np.bool_)
+    name[:30, :110] = True
+    without = extract_prior(a, b, settings)
+    assert without.masks[0][name].mean() > 0.3  # the name counts as a thing of the city
+    mask = ImageMask(polygons=(((0, 0), (110, 0), (110, 30), (0, 30)),))
+    made = extract_prior(a, b, settings, mask=mask)
+    for static, matches in (
+        (made.masks[0], (made.matches.x_a, made.matches.y_a)),
+        (made.masks[1], (made.matches.x_b, made.matches.y_b)),
+    ):
+        assert not static[name].any()
+        assert not ((matches[0] < 112) & (matches[1] < 32)).any()
+    # What is not masked is what it was.
+    there = np.zeros_like(name)
+    there[96:150, 10:110] = True
+    assert made.masks[0][there].mean() > 0.9
+    assert (made.masks[0] ^ without.masks[0])[60:].mean() < 0.02
+    # The same again, and the pictures are not changed.
+    again = extract_prior(a, b, settings, mask=mask)
+    assert np.array_equal(again.masks[0], made.masks[0])
+
+
+def test_the_name_drawn_into_real_pairs_is_masked(shared_data: Path) -> None:
+    corner = ImageMask(polygons=(((0, 0), (190, 0), (190, 62), (0, 62)),))
+    before = []
+    for folder in sorted((shared_data / "time_pairs").glob("*/Images/Train"))[:2]:
+        names = sorted(folder.glob("*.jpg"))
+        a, b = (decode_image(path.read_bytes(), path.name) for path in names[:2])
+        settings = PriorSettings()
+        without = extract_prior(a, b, settings)
+        made = extract_prior(a, b, settings, mask=corner)
+        for plain, masked in zip(without.masks, made.masks, strict=True):
+            before.append(plain[:62, :190].mean())
+            assert not masked[:62, :190].any()
+            assert (plain ^ masked)[150:].mean() < 0.03
+    assert max(before) > 0.4  # so that masking it means something
+
+
+def test_a_mask_of_other_proportions_is_told() -> None:
+    drawn = np.zeros((50, 50), dtype=np.bool_)
+    drawn[0] = True
+    a = scene(2, 160, 256)
+    with pytest.raises(ValueError, match="draw it on one of the pictures"):
+        extract_prior(a, a, PriorSettings(downscale=1), mask=ImageMask((), "m.png", drawn))
+
+
+def test_a_city_with_a_mask_has_priors_of_its_own(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    def priors(**provider: object) -> tuple[str, list[np.ndarray]]:
+        entry = {"kind": "simulated", "style": "tokyo", **provider}
+        plan = open_plan(write_catalog(tmp_path, city={"provider": entry}), city="tokyo")
+        captures = ref_of(list_captures.fn("tokyo", plan))
+        images = [
+            ref_of(harvest_part.fn(captures, part, "tokyo", plan))
+            for part in harvest_parts(captures, "tokyo", plan)
+        ]
+        imagery = ref_of(join_imagery.fn(images, "tokyo", plan))
+        pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
+        parts = [
+            ref_of(prior_part.fn(imagery, pairs, part, "tokyo", plan))
+            for part in prior_parts(pairs, "tokyo", plan)
+        ]
+        prior = ref_of(join_priors.fn(parts, pairs, "tokyo", plan))
+        rows = static_prior_rows(plan, prior)
+        return pairs.key + prior.key, [decode_mask_png(r["mask"], "it") for r in rows]
+
+    plain, masks = priors()
+    half = [[0, 0], [64, 0], [64, 64], [0, 64]]
+    masked, hidden = priors(mask=half)
+    assert plain != masked
+    assert any(mask[:, :64].any() for mask in masks)
+    assert not any(mask[:, :64].any() for mask in hidden)
+    assert any(mask[:, 64:].any() for mask in hidden)

@@ -434,3 +434,75 @@ def test_the_time_of_the_last_listing_is_noted(make_city):
     )
     at = datetime.fromisoformat(listing["summary"]["listed_at"])
     assert abs((datetime.now(UTC) - at).total_seconds()) < 300
+
+
+# Quality
+
+
+def darkened(services: Any, picture: Any) -> Any:
+    import io
+
+    from PIL import Image
+
+    image = np.asarray(Image.open(io.BytesIO(picture.jpeg())))
+    data = services.encoded((image // 12).astype(np.uint8))
+    return services.moved(picture, picture.number, jpeg=lambda: data)
+
+
+def test_unfit_images_are_rows_with_a_reason_and_no_failures(make_city, services, street_world):
+    pictures = [darkened(services, p) if p.number in (2, 7) else p for p in street_world.pictures]
+    city = make_city("panoramax", services.World(pictures))
+    pairs = harvest(city.catalog(quality={"night": 44}, failure_limit=0.0))
+    asked = len(city.server.asked)
+    rows = city.rows("imagery/tokyo/*/imagery.parquet")
+    unfit = [row for row in rows if row["status"] == "left_out"]
+    assert len(unfit) == 2
+    assert {row["reason"].partition(":")[0] for row in unfit} == {"night"}
+    assert all(row["night"] < 44 for row in unfit)
+    assert all(row["night"] >= 44 for row in rows if row["status"] == "ok")
+    assert [row["status"] for row in rows].count("ok") == 6
+    store = open_plan(city.folder / "data_catalog.yaml").open_store()
+    imagery = store.current("imagery", "tokyo")
+    assert store.manifest(imagery).summary["failures"] == {}
+    assert list(store.manifest(imagery).summary["left_out"].values()) == [2]
+    assert store.manifest(pairs).summary["pairs"] == 2
+    # Other limits need no image again.
+    again = harvest(city.catalog(quality={"night": None}, failure_limit=0.0))
+    assert store.manifest(again).summary["pairs"] > 2
+    assert len(city.server.asked) == asked
+
+
+def test_by_default_only_the_grossest_is_left_out(make_city, services, street_world):
+    import io
+
+    from PIL import Image
+
+    def with_pixels(picture: Any, value: int) -> Any:
+        size = Image.open(io.BytesIO(picture.jpeg())).size
+        data = services.encoded(np.full((size[1], size[0], 3), value, dtype=np.uint8))
+        return services.moved(picture, picture.number, jpeg=lambda: data)
+
+    changed = {1: 0, 3: 255}
+    pictures = [
+        with_pixels(p, changed[p.number])
+        if p.number in changed
+        else (darkened(services, p) if p.number == 4 else p)
+        for p in street_world.pictures
+    ]
+    city = make_city("panoramax", services.World(pictures))
+    harvest(city.catalog())
+    rows = city.rows("imagery/tokyo/*/imagery.parquet")
+    reasons = {
+        row["source_id"]: row["reason"].partition(":")[0]
+        for row in rows
+        if row["status"] == "left_out"
+    }
+    numbers = {p.uuid: p.number for p in pictures}
+    assert {numbers[name]: reason for name, reason in reasons.items()} == {
+        1: "night",
+        3: "overexposed",
+    }
+    city.catalog(quality=dict.fromkeys(("night", "overexposed", "obstructed")))
+    harvest(city.folder / "data_catalog.yaml")
+    statuses = [row["status"] for row in city.rows("imagery/tokyo/*/imagery.parquet")]
+    assert statuses.count("left_out") == 2  # of the first harvest alone

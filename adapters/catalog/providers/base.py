@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import Field
+
 from adapters.catalog.areas import Polygon
 from adapters.catalog.entry import Entry
 from adapters.catalog.environment import resolve_environment, resolve_folder
+from adapters.catalog.masks import Mask
 
 if TYPE_CHECKING:
     from adapters.street_view.base import StreetView
@@ -67,6 +70,11 @@ class ProviderEntry(Entry):
     """
 
     kind: str
+    mask: Mask | None = Field(
+        default=None,
+        description="pixels that show the provider and not the street: watermarks, bonnets, drawn "
+        "text. They are never static and never matched",
+    )
     needs_area: ClassVar[bool] = False
     """Whether a city of this kind is refused without an `area`."""
     test_margin: ClassVar[float] = 0.0

@@ -1,0 +1,91 @@
+"""Which pixels of a provider's pictures show the provider and not the street.
+
+Watermarks, drawn names, the bonnet of the car that took the pictures: they are the same at every
+time, so they would count as static things of the city.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from adapters.images import ImageError, decode_image
+from crosscity.places import inside_polygon
+
+Polygon = tuple[tuple[float, float], ...]
+
+_WHITE = 128
+_SAME_SHAPE = 0.02
+
+
+@dataclass(frozen=True)
+class ImageMask:
+    """Pixels to ignore, for pictures of every size.
+
+    Attributes:
+        polygons: Corners (x, y) in pixels from the upper left corner of the picture; inside is
+            ignored.
+        name: The file of the drawn mask, for errors.
+        drawn: (H, W) bool of the drawn mask, True where ignored; ``None`` where there is none.
+    """
+
+    polygons: tuple[Polygon, ...] = ()
+    name: str = ""
+    drawn: npt.NDArray[np.bool_] | None = None
+
+    def pixels(self, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+        """(height, width) bool for pictures of that size, True where ignored.
+
+        A drawn mask is scaled, as views come in the size of the catalog.
+
+        Raises:
+            ImageError: The drawn mask has other proportions than the picture.
+        """
+        height, width = shape
+        ignored = np.zeros(shape, dtype=np.bool_)
+        rows, columns = np.mgrid[:height, :width] + 0.5
+        for polygon in self.polygons:
+            ring = [*polygon, polygon[0]]
+            ignored |= inside_polygon(rows.ravel(), columns.ravel(), [ring]).reshape(shape)
+        if self.drawn is not None:
+            high, wide = self.drawn.shape
+            if abs(wide * height - width * high) > _SAME_SHAPE * width * high:
+                raise ImageError(
+                    f"The mask {self.name} is {high}×{wide} pixels high and wide and the picture "
+                    f"{height}×{width}: draw it on one of the pictures."
+                )
+            scaled = cv2.resize(
+                self.drawn.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
+            )
+            ignored |= np.asarray(scaled, dtype=np.bool_)
+        return ignored
+
+    def digest(self) -> str:
+        """What changes when other pixels are ignored."""
+        digest = hashlib.sha256(repr(self.polygons).encode())
+        if self.drawn is not None:
+            digest.update(repr(self.drawn.shape).encode() + np.packbits(self.drawn).tobytes())
+        return digest.hexdigest()
+
+
+def drawn_mask(path: Path) -> npt.NDArray[np.bool_]:
+    """A mask that was drawn as a picture: (H, W) bool, True where it is white.
+
+    Raises:
+        ImageError: There is no such picture, or nothing in it is white, or all of it.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"The mask {path} cannot be read: {error.strerror}.") from None
+    white = (decode_image(data, f"The mask {path}") >= _WHITE).all(axis=2)
+    if white.all() or not white.any():
+        raise ImageError(
+            f"The mask {path} is of one colour: what is to be ignored is white, the rest black."
+        )
+    return np.asarray(white, dtype=np.bool_)

@@ -1,0 +1,108 @@
+"""Masks of a provider's own pixels: polygons and drawn pictures."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+
+from adapters.catalog import CatalogError
+from adapters.catalog.masks import Mask, MaskEntry
+from adapters.image_masks import ImageMask
+from adapters.images import ImageError
+
+CORNER = [[0, 0], [190, 0], [190, 62], [0, 62]]
+
+
+def entry(value: Any) -> MaskEntry:
+    found: MaskEntry = TypeAdapter(Mask).validate_python(value)
+    return found
+
+
+def png(picture: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("value", [CORNER, [CORNER], {"polygon": CORNER}, {"polygons": [CORNER]}])
+def test_a_rectangle_covers_exactly_its_pixels(value: Any, tmp_path: Path) -> None:
+    ignored = entry(value).open(tmp_path, "k").pixels((100, 300))
+    expected = np.zeros((100, 300), dtype=bool)
+    expected[:62, :190] = True
+    assert np.array_equal(ignored, expected)
+
+
+def test_several_polygons_of_any_form_are_ignored(tmp_path: Path) -> None:
+    triangle = [[0, 10], [10, 0], [10, 10]]
+    bonnet = [[-5, 30], [50, 26], [50, 99], [-5, 99]]
+    ignored = entry([triangle, bonnet]).open(tmp_path, "k").pixels((40, 40))
+    assert ignored[9, 9]
+    assert not ignored[1, 1]
+    assert ignored[39].all()  # beyond the picture is nothing
+    assert not ignored[12:26].any()
+
+
+def test_a_drawn_mask_is_scaled_to_pictures_of_its_proportions(tmp_path: Path) -> None:
+    drawn = np.zeros((50, 100), dtype=np.uint8)
+    drawn[40:] = 255
+    for picture in (drawn, np.stack([drawn] * 3, axis=2), drawn.astype(bool)):
+        (tmp_path / "mask.png").write_bytes(png(picture))
+        mask = entry("mask.png").open(tmp_path, "k")
+        assert mask.pixels((50, 100))[40:].all()
+        larger = mask.pixels((647, 1280))
+        assert larger[-100:].all()
+        assert not larger[:500].any()
+        with pytest.raises(ImageError, match="draw it on one of the pictures"):
+            mask.pixels((100, 100))
+
+
+def test_polygons_and_a_drawing_add_up(tmp_path: Path) -> None:
+    drawn = np.zeros((50, 100), dtype=np.uint8)
+    drawn[40:] = 255
+    (tmp_path / "mask.png").write_bytes(png(drawn))
+    both = entry({"png": "mask.png", "polygons": [[[0, 0], [9, 0], [9, 9], [0, 9]]]})
+    ignored = both.open(tmp_path, "k").pixels((50, 100))
+    assert ignored.sum() == 10 * 100 + 81
+
+
+def test_other_masks_have_other_digests(tmp_path: Path) -> None:
+    drawn = np.zeros((50, 100), dtype=np.uint8)
+    drawn[40:] = 255
+    (tmp_path / "a.png").write_bytes(png(drawn))
+    drawn[39] = 255
+    (tmp_path / "b.png").write_bytes(png(drawn))
+    masks = [entry(v).open(tmp_path, "k") for v in (CORNER, CORNER[::-1], "a.png", "b.png")]
+    assert len({mask.digest() for mask in masks}) == 4
+    (tmp_path / "a.png").rename(tmp_path / "c.png")
+    assert entry("c.png").open(tmp_path, "k").digest() == masks[2].digest()
+    assert ImageMask().pixels((3, 4)).sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        (b"<html>", "not a readable"),
+        (png(np.zeros((5, 5), np.uint8)), "of one colour"),
+        (png(np.full((5, 5), 255, np.uint8)), "of one colour"),
+    ],
+)
+def test_a_drawing_that_is_none_is_told_with_its_key(
+    content: bytes | None, words: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "mask.png").write_bytes(content)
+    with pytest.raises(CatalogError, match=rf"cities\.x\.provider\.mask.*mask\.png.*{words}"):
+        entry("mask.png").open(tmp_path, "cities.x.provider.mask")
+
+
+@pytest.mark.parametrize("value", [{}, [], [[0, 0], [1, 1]], {"polygons": [[[0, 0]]]}, 7, [["a"]]])
+def test_what_is_no_mask_is_refused(value: Any) -> None:
+    with pytest.raises(ValidationError):
+        entry(value)
