@@ -150,7 +150,7 @@ def test_a_city_with_a_mask_has_priors_of_its_own(
         pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
         parts = [
             ref_of(prior_part.fn(imagery, pairs, part, "tokyo", plan))
-            for part in prior_parts(pairs, "tokyo", plan)
+            for part in prior_parts(imagery, pairs, "tokyo", plan)
         ]
         prior = ref_of(join_priors.fn(parts, pairs, "tokyo", plan))
         rows = static_prior_rows(plan, prior)

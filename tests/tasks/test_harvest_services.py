@@ -462,7 +462,7 @@ def test_unfit_images_are_rows_with_a_reason_and_no_failures(make_city, services
     assert all(row["night"] >= 44 for row in rows if row["status"] == "ok")
     assert [row["status"] for row in rows].count("ok") == 6
     store = open_plan(city.folder / "data_catalog.yaml").open_store()
-    imagery = store.current("imagery", "tokyo")
+    (imagery,) = store.artifacts("imagery", "tokyo")
     assert store.manifest(imagery).summary["failures"] == {}
     assert list(store.manifest(imagery).summary["left_out"].values()) == [2]
     assert store.manifest(pairs).summary["pairs"] == 2
