@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adapters.catalog import CatalogError, GoogleProvider, MapillaryProvider, load_catalog
+from adapters.catalog import (
+    CatalogError,
+    FolderProvider,
+    GoogleProvider,
+    MapillaryProvider,
+    load_catalog,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -16,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture
 def catalog_text() -> str:
     page = (ROOT / "docs" / "imagery.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    block, _ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     rest = yaml.safe_load((ROOT / "data_catalog.yaml").read_text(encoding="utf-8"))
     rest["cities"] = yaml.safe_load(block)["cities"]
     return yaml.safe_dump(rest, sort_keys=False)
@@ -70,3 +76,11 @@ def test_a_service_without_an_area_is_told(catalog_text: str, tmp_path: Path) ->
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises(CatalogError, match="a city of panoramax needs an area"):
         load_catalog(path)
+
+
+def test_the_documented_mask_is_a_rectangle() -> None:
+    page = (ROOT / "docs" / "imagery.md").read_text(encoding="utf-8")
+    _, block = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    entry = FolderProvider.model_validate(yaml.safe_load(block)["provider"])
+    assert entry.mask is not None
+    assert entry.mask.open(ROOT, "mask").pixels((563, 1126)).sum() == 190 * 62
