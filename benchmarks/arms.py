@@ -64,7 +64,7 @@ CHOSEN_ON: Final = "tokyo"
 """On validation places of this city, which nothing here uses, the settings were chosen."""
 SOURCE, SOURCE_SEED, SOURCE_PLACES = "frankfurt", 11, 600
 FIRST_TEST_PLACE: Final = 10_000
-PRIOR: Final = PriorSettings(downscale=1, superpixels=100, superpixel_downscale=1)
+PRIOR: Final = PriorSettings(downscale=1, superpixels=100, superpixel_downscale=1, coverage=0.25)
 ADAPTED: Final = ("control", "bn", "ga", "ga_ca", "full", "self_training")
 WITHOUT_PRIOR: Final = "self_training_without_prior"
 """What the prior gives to self-training, seen by leaving it out."""

@@ -80,11 +80,11 @@ class PriorSettings(Entry):
     )
     superpixels: int = Field(default=200, ge=1, description="superpixels an image")
     superpixel_downscale: Literal[1, 2, 4] = Field(
-        default=2, description="divides the image side before superpixels; 1 for small images"
+        default=4, description="divides the image side before superpixels; 1 for small images"
     )
     k: int = Field(default=3, ge=0, description="more than k matched pixels make one static")
     coverage: Fraction = Field(
-        default=0.25, description="and this share of its pixels matched; 0 is the paper's rule"
+        default=0.22, description="and this share of its pixels matched; 0 is the paper's rule"
     )
     weakest: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.25, description="share of the matches, the lowest scores, that do not count"
