@@ -28,6 +28,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 from pydantic import TypeAdapter
 
+from flows.dead_runs import DEAD_AFTER, dead_run_automation
 from flows.deployments import MARK, SCHEDULE_SLUG, WORK_POOL
 from tasks.steps.errors import InputError
 
@@ -118,6 +119,7 @@ class Reconciler:
         moved_from: A folder that the catalog stood in before; what was deployed from there is
             this catalog's too.
         dry_run: Whether nothing is changed.
+        dead_after: Seconds without a heartbeat after which a run counts as crashed.
     """
 
     def __init__(
@@ -128,7 +130,9 @@ class Reconciler:
         *,
         moved_from: Path | None = None,
         dry_run: bool = False,
+        dead_after: int = DEAD_AFTER,
     ) -> None:
+        self._dead_after = dead_after
         self._client = client
         self._catalog_name = catalog_name
         self._dry_run = dry_run
@@ -151,6 +155,7 @@ class Reconciler:
         self._check_owners(wanted, present)
         automations = self._owned_automations()
         self._have_pool()
+        self._have_dead_run_automation()
         for name, item in wanted.items():
             if name in present:
                 owned = automations.get(present[name]["id"], [])
@@ -245,6 +250,23 @@ class Reconciler:
             self._client.create_work_pool(made)
         except ObjectAlreadyExists:  # a worker came first
             return
+
+    def _have_dead_run_automation(self) -> None:
+        """One for all catalogs of the server; where an operator disabled it, it stays so."""
+        wanted = dead_run_automation(self._dead_after)
+        present = [one for one in self._pages("/automations/filter") if one["name"] == wanted.name]
+        if not present:
+            self._note("create", f"automation {wanted.name!r}")
+            if not self._dry_run:
+                self._client.create_automation(wanted)
+            return
+        found = Automation.model_validate(present[0])
+        if _compared(found) != _compared(wanted):
+            self._note("change", f"automation {wanted.name!r}")
+            if not self._dry_run:
+                kept = wanted.model_copy(update={"enabled": found.enabled})
+                self._client.create_automation(kept)
+                self._delete_automation(found)
 
     def _create(self, item: _Wanted) -> None:
         self._note("create", item.full_name)

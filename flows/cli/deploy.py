@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,10 @@ from flows.cli.server import ServerAwayError, ServerError, standing_server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+
+
+DEAD_AFTER_VARIABLE = "CROSSCITY_DEAD_AFTER"
+"""Seconds without a heartbeat after which a run counts as crashed."""
 
 
 def register(app: typer.Typer) -> None:
@@ -61,6 +66,7 @@ def deploy_catalog(
     loaded = open_catalog(catalog)
     entries = deployment_entries(loaded, catalog.name)
     with client_of(api) as client:
+        from flows.dead_runs import DEAD_AFTER  # noqa: PLC0415
         from flows.reconciliation import Reconciler  # noqa: PLC0415 - all flows load with it
 
         done = Reconciler(
@@ -69,6 +75,7 @@ def deploy_catalog(
             catalog.name,
             moved_from=moved_from.absolute() if moved_from else None,
             dry_run=dry_run,
+            dead_after=int(os.environ.get(DEAD_AFTER_VARIABLE) or DEAD_AFTER),
         ).run(entries)
     for change in done.changes:
         typer.echo(str(change))

@@ -33,6 +33,10 @@ QUIET = {
     "PREFECT_CLI_PROMPT": "false",
     # Waits of 2, 4, … 512 seconds: a server may be away for a quarter of an hour.
     "PREFECT_CLIENT_MAX_RETRIES": "9",
+    # By default every three minutes; an automation marks runs without it as crashed.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",
+    # Old runs (90 days) and what belongs to them go; by default only events do.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
 }
 
 _CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
