@@ -21,7 +21,7 @@ from tasks.judging.safeguard import (
 )
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import open_plan
-from tasks.training.arms import check_arm
+from tasks.training.arms import check_arm, check_source
 from tasks.training.trainings import check_fine_tuning
 
 
@@ -53,6 +53,7 @@ def readapt_city(
     arm = entry.arm if arm is None else arm
     seed = entry.training_seed if seed is None else seed
     check_arm(arm)
+    check_source(arm, entry.segmenter, plan)
     if arm == "fine_tuned":
         check_fine_tuning(city, plan)
     found = harvest_by(plan, city) if harvest else current_harvest(city, plan)

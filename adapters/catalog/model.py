@@ -97,7 +97,7 @@ class PriorSettings(Entry):
     )
 
 
-Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training", "fine_tuned"]
+Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training", "source_free", "fine_tuned"]
 """What adapt-city can run (tasks.training.arms)."""
 
 

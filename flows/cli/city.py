@@ -19,13 +19,8 @@ if TYPE_CHECKING:
 
 CityArgument = Annotated[str, typer.Argument(help="A city of the catalog.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
-ArmOption = Annotated[
-    str,
-    typer.Option(
-        help="control, bn, ga, ga_ca, full, self_training, source_free or fine_tuned "
-        "(see docs/method.md)."
-    ),
-]
+_ARMS = "control, bn, ga, ga_ca, full, self_training, source_free or fine_tuned"
+ArmOption = Annotated[str, typer.Option(help=f"{_ARMS} (see docs/method.md).")]
 
 
 def register(app: typer.Typer) -> None:
@@ -166,7 +161,8 @@ def evaluate(
 def readapt(
     city: CityArgument,
     arm: Annotated[
-        str | None, typer.Option(help="An arm of adapt; default: `arm` of the city's entry.")
+        str | None,
+        typer.Option(help=f"{_ARMS} (see docs/method.md); default: `arm` of the city's entry."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Default: `training_seed` of the city's entry.", min=0)

@@ -43,13 +43,15 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def warnings_shown() -> Iterator[None]:
-    """Shows warnings of the store in the terminal; the dashboard has them in the run's log."""
+    """Shows warnings of store and trainings in the terminal; the run's log has them too."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("crosscity: %(message)s"))
-    logger = logging.getLogger("crosscity")
-    logger.addHandler(handler)
+    loggers = [logging.getLogger(name) for name in ("crosscity", "crosscity_terminal")]
+    for logger in loggers:
+        logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        for logger in loggers:
+            logger.removeHandler(handler)

@@ -10,6 +10,10 @@ from prefect.logging import get_run_logger
 
 PROJECT: Final = "crosscity"
 """Logger under which the layers below, which know no Prefect, say what an operator should know."""
+TERMINAL: Final = "crosscity_terminal"
+"""Logger whose lines the command line shows; they stand in the run's log anyway."""
+logging.getLogger(TERMINAL).addHandler(logging.NullHandler())
+logging.getLogger(TERMINAL).propagate = False
 
 
 def log(level: int, message: str) -> None:
@@ -18,6 +22,16 @@ def log(level: int, message: str) -> None:
         get_run_logger().log(level, message)
     except MissingContextError:
         logging.getLogger(PROJECT).log(level, message)
+
+
+def tell(message: str) -> None:
+    """Warns whoever started the run: in its log, and on the terminal of the command line.
+
+    For what a person should know of a result, a sentence at a time; what can come by the thousand
+    is for `log`.
+    """
+    log(logging.WARNING, message)
+    logging.getLogger(TERMINAL).warning(message)
 
 
 class _ToTheRun(logging.Handler):

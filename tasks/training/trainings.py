@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -28,7 +27,7 @@ from crosscity.segmenters import Segmenter
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
 from tasks.steps.errors import InputError
-from tasks.steps.logs import log
+from tasks.steps.logs import tell
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
 from tasks.steps.settings import checked_settings
@@ -77,13 +76,12 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan
     entry = plan.segmenter(segmenter)
     starting = starting_segmenter(plan, segmenter, seed)
     for remark in starting.remarks:
-        log(logging.WARNING, f"segmenters.{segmenter}: {remark}")
+        tell(f"segmenters.{segmenter}: {remark}")
     owner = owner_of(segmenter, plan)
     if starting.is_trained:
         made = _given_weights(plan, starting, owner)
         if entry.source is None:
-            log(
-                logging.WARNING,
+            tell(
                 f"segmenters.{segmenter}: it has no source, so nothing tells whether it has "
                 "learned its classes; score it before it is adapted",
             )
@@ -346,7 +344,7 @@ def train(job: Job, draft: Draft) -> None:
     write_history(draft, trained.history)
     draft.summary = trained.summary
     for remark in [*trained.summary["remarks"], *trained.summary["warnings"]["last"]]:
-        log(logging.WARNING, f"{job.place.stage}: {remark}")
+        tell(f"{job.place.stage}: {remark}")
 
 
 def _unlearned(segmenter: Segmenter, job: Job) -> list[str]:

@@ -42,6 +42,8 @@ def test_weights_alone_are_scored_and_adapted_to_a_set(
         done = many_flows("transfer", "home", "--arm", arm, "--catalog", catalog)
         assert done["code"] == 0, done["err"]
         assert "mIoU " in done["out"]
+        said = "crosscity: segmenters.given: it has no source, so nothing tells whether"
+        assert said in done["err"]
     store = Store(tmp_path / "store")
     adapted = store.current("arm-source_free-0", "home")
     start = store.current("pretrained-given-0", "given")
