@@ -329,14 +329,33 @@ class Store:
         One that is damaged, or of a newer release, is logged and left out: it does not concern
         whoever looks for another.
         """
-        kinds = [check_kind(kind)] if kind is not None else self._names("", check_kind)
-        for one_kind in kinds:
-            cities = [check_city(city)] if city is not None else self._names(one_kind, check_city)
-            for one_city in cities:
-                for key in self._names(f"{one_kind}/{one_city}", check_key):
-                    ref = self._read_or_log(one_kind, one_city, key)
-                    if ref is not None:
-                        yield ref
+        for one in self._places(kind, city):
+            ref = self._read_or_log(*one)
+            if ref is not None:
+                yield ref
+
+    def check_all(self) -> Iterator[tuple[str, StoreError | None]]:
+        """Checks every file of every artifact; what is damaged is put into quarantine.
+
+        Yields:
+            The place of each artifact, and what is wrong with it; None where it is whole.
+        """
+        for one in self._places(None, None):
+            try:
+                manifest = self._read_manifest(*one)
+            except DamagedArtifactError as error:
+                yield artifact_folder(*one), self._quarantined_error(error)
+                continue
+            except StoreError as error:
+                yield artifact_folder(*one), error
+                continue
+            if manifest is None:
+                continue
+            try:
+                self.verify(manifest.ref)
+                yield manifest.folder, None
+            except StoreError as error:
+                yield manifest.folder, error
 
     def quarantined(self) -> list[Quarantined]:
         """What was found damaged and moved away, sorted by place."""
@@ -479,6 +498,15 @@ class Store:
                 error.what,
             ) from None
         return self._place.describe(place)
+
+    def _places(self, kind: str | None, city: str | None) -> Iterator[tuple[str, str, str]]:
+        """Kind, city and key of every folder that an artifact may lie in, sorted."""
+        kinds = [check_kind(kind)] if kind is not None else self._names("", check_kind)
+        for one_kind in kinds:
+            cities = [check_city(city)] if city is not None else self._names(one_kind, check_city)
+            for one_city in cities:
+                for key in self._names(f"{one_kind}/{one_city}", check_key):
+                    yield one_kind, one_city, key
 
     def _names(self, folder: str, check: Callable[[str], str]) -> Iterator[str]:
         """Names below `folder` that the store could have made; others are not its own."""

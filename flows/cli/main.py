@@ -25,6 +25,7 @@ from flows.cli import (
     predict,
     promotion,
     services,
+    store,
     warm_up,
 )
 from flows.cli.errors import exit_code, is_termination, one_sentence
@@ -40,6 +41,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(store.app, name="store")
 city.register(app)
 paper.register(app)
 pictures.register(app)
