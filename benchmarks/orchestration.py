@@ -1,0 +1,295 @@
+"""What orchestration costs: a city whose science is replaced by constants.
+
+    python benchmarks/orchestration.py [pairs ...]          # default: 1000 10000
+
+Images are one and the same picture of 32 × 64 pixels, priors are empty masks: what is left is
+listing, dealing, storing, looking up, and telling the server. Each stage is a process of its own
+against a Prefect server of its own; processor time and memory are of that process, the server's
+time and the growth of its database are beside it. `again` finds everything done. Results go to
+`benchmarks/results/orchestration.json` and `.md`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+import psutil
+import yaml
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from adapters.store import FileEntry
+from adapters.store.local import LocalPlace
+from adapters.street_view.base import Capture
+from flows.cli.server import prefect_home, running_server
+from flows.extract_priors import extract_priors
+from flows.harvest_city import harvest_city
+from tasks.priors import extraction
+
+RESULTS: Final = Path(__file__).parent / "results"
+STAGES: Final = ("harvest", "priors", "again")
+SIZE: Final = (32, 64)
+PAIRS_A_PART: Final = 50
+
+
+class ConstantCity:
+    """A provider whose places all look the same, at two times each."""
+
+    name = "constant"
+
+    def __init__(self, count: int) -> None:
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((*SIZE, 3), 90, np.uint8)).save(buffer, "JPEG")
+        self._data = buffer.getvalue()
+        self._listed = [
+            Capture(
+                image_id=f"i{place:06d}-{year}",
+                provider=self.name,
+                place_id=f"p{place:06d}",
+                lat=35.0 + 1e-3 * (place // 1000),
+                lon=139.0 + 1e-3 * (place % 1000),
+                heading=90.0,
+                pitch=0.0,
+                fov=90.0,
+                captured_at=datetime(year, 5, 1, tzinfo=UTC),
+                licence="CC0-1.0",
+                attribution="nobody",
+            )
+            for place in range(count)
+            for year in (2015, 2020)
+        ]
+
+    def captures(self) -> list[Any]:
+        """Two of each place."""
+        return self._listed
+
+    def near(self, _lat: float, _lon: float, _metres: float) -> list[Any]:
+        """Nothing is asked for by position here."""
+        return []
+
+    def within(self, _bounds: object) -> list[Any]:
+        """Nothing is asked for by area here."""
+        return []
+
+    def fetch(self, _capture: object, _view: object = None) -> bytes:
+        """The one picture."""
+        return self._data
+
+    def revision(self) -> str:
+        """It does not change."""
+        return "1"
+
+
+def constant_city(_site: object, count: int) -> ConstantCity:
+    """What the catalog names."""
+    return ConstantCity(count)
+
+
+def write_catalog(folder: Path, pairs: int) -> Path:
+    """The catalog of a city of so many places, all for training."""
+    provider = {
+        "kind": "python",
+        "python": "orchestration:constant_city",
+        "options": {"count": pairs},
+    }
+    content = {
+        "version": 1,
+        "store": "local",
+        "stores": {"local": {"url": "store"}},
+        "datasets": {
+            "none": {
+                "kind": "simulated",
+                "style": "frankfurt",
+                "image_size": list(SIZE),
+                "train": 1,
+                "val": 1,
+                "test": 1,
+            }
+        },
+        "segmenters": {"compact": {"architecture": "compact", "source": "none"}},
+        "trainings": {"demo": {"preset": "demo"}},
+        "cities": {
+            "constant": {
+                "provider": provider,
+                "area": {"bbox": [138.9, 34.9, 141.0, 37.0]},
+                "places": pairs,
+                "test_places": 0,
+                "image_size": list(SIZE),
+                "pairs_per_part": PAIRS_A_PART,
+                "segmenter": "compact",
+                "training": "demo",
+            }
+        },
+        "compute": "here",
+        "computes": {"here": {"device": "cpu", "threads": 1, "workers": 1}},
+    }
+    path = folder / "data_catalog.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def run_stage(stage: str, catalog: str) -> None:
+    """Runs a stage in this process and prints what it took."""
+    reads: Counter[str] = Counter()
+
+    def counted(name: str) -> None:
+        original = getattr(LocalPlace, name)
+
+        def call(*arguments: object, **named: object) -> object:
+            given = original(*arguments, **named)
+            entry = arguments[-1]
+            size = entry.bytes if isinstance(entry, FileEntry) else len(given or b"")
+            reads.update(reads=1, bytes=size)
+            return given
+
+        setattr(LocalPlace, name, call)
+
+    for name in ("read", "children", "local_path"):
+        counted(name)
+    flat = np.zeros(SIZE, np.int32)
+    prior = SimpleNamespace(
+        matches=[], superpixels=(flat, flat), masks=(flat.astype(bool), flat.astype(bool))
+    )
+    setattr(extraction, "extract_prior", lambda *_: prior)  # noqa: B010 - mypy minds the other way
+    setattr(extraction, "prior_figure", lambda *_: np.zeros((*SIZE, 3), np.uint8))  # noqa: B010
+    began, clock = time.process_time(), time.monotonic()
+    if stage in ("harvest", "again"):
+        harvest_city(city="constant", catalog=catalog)
+    if stage in ("priors", "again"):
+        extract_priors(city="constant", catalog=catalog)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    taken = {
+        "processor_seconds": round(time.process_time() - began, 2),
+        "seconds": round(time.monotonic() - clock, 2),
+        "memory_mib": round(usage.ru_maxrss / 1024),
+        **reads,
+    }
+    print("TAKEN " + json.dumps(taken))
+
+
+def task_runs(address: str) -> int:
+    """How many task runs the server has."""
+    request = urllib.request.Request(  # noqa: S310 - the loopback interface
+        f"{address}/api/task_runs/count",
+        data=b"{}",
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        return int(answer.read())
+
+
+def server_seconds() -> float:
+    """Processor time of the server so far: it is this process's only child."""
+    times = [one.cpu_times() for one in psutil.Process().children(recursive=True)]
+    return sum(one.user + one.system for one in times)
+
+
+def database_bytes(home: Path) -> int:
+    """Bytes in use in the server's database, once its log is written into it."""
+    with closing(sqlite3.connect(home / "prefect.db", timeout=60)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        values = [
+            int(database.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        ]
+    return (values[0] - values[1]) * values[2]
+
+
+def measure(pairs: int, folder: Path) -> list[dict[str, Any]]:
+    """All stages of a city of so many pairs."""
+    home = prefect_home(folder)
+    catalog = write_catalog(folder, pairs)
+    rows = []
+    with running_server(folder) as address:
+        for stage in STAGES:
+            before = (server_seconds(), database_bytes(home), task_runs(address))
+            done = subprocess.run(
+                [sys.executable, __file__, "stage", stage, str(catalog)],
+                capture_output=True,
+                text=True,
+                check=False,
+                env={
+                    **os.environ,
+                    "PREFECT_API_URL": f"{address}/api",
+                    "PYTHONPATH": str(Path(__file__).parent),
+                    "OMP_NUM_THREADS": "1",
+                },
+            )
+            found = [line for line in done.stdout.splitlines() if line.startswith("TAKEN ")]
+            if done.returncode or not found:
+                raise RuntimeError(f"{stage} of {pairs} pairs failed: {done.stderr[-2000:]}")
+            time.sleep(3)  # the server writes down what it was told last
+            runs = task_runs(address) - before[2]
+            grown = database_bytes(home) - before[1]
+            rows.append(
+                {
+                    "pairs": pairs,
+                    "stage": stage,
+                    **json.loads(found[0].removeprefix("TAKEN ")),
+                    "server_seconds": round(server_seconds() - before[0], 2),
+                    "task_runs": runs,
+                    "database_bytes_a_task_run": round(grown / max(1, runs)),
+                }
+            )
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The results as a page."""
+    lines = [
+        "# What orchestration costs",
+        "",
+        "`python benchmarks/orchestration.py`: a city whose images are all one picture and",
+        f"whose priors are empty, {PAIRS_A_PART} pairs a shard, each stage a process of its own",
+        "against a server of its own (Prefect 3.8.8, SQLite). Two cores were shared with other",
+        "work: read the processor times, not the wall times. `again` finds everything done.",
+        "",
+        "| pairs | stage | processor time | a pair | server's | memory at most | store reads "
+        "| MB read | task runs | database a task run |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['pairs']:,} | {row['stage']} | {row['processor_seconds']:.1f} s "
+            f"| {1000 * row['processor_seconds'] / row['pairs']:.1f} ms "
+            f"| {row['server_seconds']:.1f} s | {row['memory_mib']} MiB | {row['reads']:,} "
+            f"| {row['bytes'] / 1e6:.1f} | {row['task_runs']} "
+            f"| {row['database_bytes_a_task_run'] / 1000:.0f} kB |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measures and writes the results."""
+    if sys.argv[1:2] == ["stage"]:
+        run_stage(sys.argv[2], sys.argv[3])
+        return
+    sizes = [int(word) for word in sys.argv[1:]] or [1000, 10_000]
+    rows: list[dict[str, Any]] = []
+    for pairs in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += measure(pairs, Path(folder))
+        (RESULTS / "orchestration.json").write_text(json.dumps(rows, indent=1) + "\n")
+        (RESULTS / "orchestration.md").write_text(table(rows))
+
+
+if __name__ == "__main__":
+    main()
