@@ -135,11 +135,10 @@ class Area(Entry):
 
     def identity(self) -> dict[str, Any]:
         """What tells this area from another, short however many points it has."""
+        if self.points is None and len(self.polygons) <= 1:
+            # As it was before there were others: what was fetched for money stays found.
+            return self.model_dump(mode="json", include={"bbox", "geojson"})
         whole = self.model_dump(mode="json", exclude_none=True)
-        if self.points is None:
-            whole.pop("point_metres")
-        if self.bbox is not None:
-            return whole
         digest = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
         return {"digest": digest}
 

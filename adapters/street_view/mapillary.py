@@ -69,6 +69,7 @@ class MapillaryStreetView(SearchedByBox):
     """Pictures of Mapillary."""
 
     name = "mapillary"
+    record_version = "2"
     max_square_degrees = MAX_SQUARE_DEGREES
 
     def __init__(self, plan: HarvestPlan, client: WebClient, *, limit: int = LIMIT) -> None:

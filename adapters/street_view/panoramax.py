@@ -58,6 +58,7 @@ class PanoramaxStreetView(SearchedByBox):
     """Pictures of a Panoramax instance or of the federated catalogue."""
 
     name = "panoramax"
+    record_version = "2"
 
     def __init__(
         self,

@@ -76,9 +76,6 @@ FINE_ENOUGH: Final = 0.8
 OUT_OF_TIME: Final = "it was taken at another time than was asked for: the service ignores times"
 FAR_AWAY: Final = "its position is far from where it was asked for"
 NO_COMPASS: Final = "all pictures of its drive head 0 degrees: it has no heading"
-RECORD_VERSION: Final = "2"
-"""Raised by hand whenever the same record is read as another picture."""
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EXAMPLES: Final = 100
 _KEPT_BYTES: Final = 96 << 20
@@ -222,6 +219,9 @@ class ServiceStreetView(ABC):
     """A provider behind a web service; subclasses know its wire format."""
 
     name: str
+    record_version: str | None = None
+    """Raised by hand whenever the same record of this service is read as another picture, as what
+    was fetched before is fetched, and paid for, anew."""
 
     def __init__(self, plan: HarvestPlan, client: WebClient) -> None:
         """Nothing is asked yet.
@@ -329,7 +329,8 @@ class ServiceStreetView(ABC):
 
     def revision(self) -> str:
         """Changes with the way views are rendered; the service's pictures have fixed names."""
-        return f"view-{VIEW_VERSION}-record-{RECORD_VERSION}"
+        view = f"view-{VIEW_VERSION}"
+        return view if self.record_version is None else f"{view}-record-{self.record_version}"
 
     # Listing
 

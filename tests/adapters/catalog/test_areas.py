@@ -221,3 +221,10 @@ def test_a_file_that_was_edited_is_read_again_and_one_that_was_not_is_not(load):
     assert load({"points": "p.csv"}) is first
     edited = load({"points": "p.csv"}, {"p.csv": "lat,lon\n48.85,2.31\n48.86,2.3\n"})
     assert edited.spots == ((2.31, 48.85), (2.3, 48.86))
+
+
+def test_boxes_and_single_polygons_keep_the_keys_that_they_had(load):
+    box = load({"bbox": [2.3, 48.8, 2.4, 48.9]})
+    assert box.identity() == {"bbox": [2.3, 48.8, 2.4, 48.9], "geojson": None}
+    told = load({"geojson": POLYGON}).identity()
+    assert told == {"bbox": None, "geojson": POLYGON}
