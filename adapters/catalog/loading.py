@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,9 @@ from adapters.catalog.tree import (
 
 _REMEMBERED: Final = 8
 """Catalogs that a process keeps: one, where nobody edits it meanwhile."""
+
+_TEXT_WANTED: Final = ("string_type", "literal_error")
+"""Errors of pydantic where a word of YAML was taken for true or false."""
 
 Further = Callable[[Catalog], Iterable[Fault]]
 
@@ -126,6 +130,11 @@ def _sentence(error: Mapping[str, Any]) -> str:
         return "no such setting; see `crosscity catalog schema`"
     if error["type"] == "missing":
         return "is missing"
+    if isinstance(error["input"], bool) and error["type"] in _TEXT_WANTED:
+        word = "no, off and false" if not error["input"] else "yes, on and true"
+        return f"a text is needed: quote it, as YAML reads {word} as {error['input']}"
+    if error["type"] == "string_type" and isinstance(error["input"], int | float | date):
+        return f"a text is needed: quote it, as YAML reads it as {error['input']!r}"
     shown = repr(error["input"])
     if isinstance(error["input"], str | int | float | bool | None) and len(shown) <= 60:
         return f"{message} (it is {shown})"

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from adapters.catalog.areas import Area
+from adapters.catalog.cron import CronLine
 from adapters.catalog.datasets import DataSet
 from adapters.catalog.entry import Entry, Size
 from adapters.catalog.providers import CitySite, Provider
+from crosscity.labels import CLASSES
 from crosscity.prior_parts import check_matcher, check_superpixel_method
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -156,10 +158,10 @@ class City(Entry):
     failure_limit: Fraction = Field(
         default=0.05, description="fraction of images or pairs that may fail before the flow does"
     )
-    schedule: str | None = Field(
+    schedule: CronLine | None = Field(
         default=None, description="cron line (UTC) of readapt-city, e.g. '0 3 * * 1'"
     )
-    watch_schedule: str | None = Field(
+    watch_schedule: CronLine | None = Field(
         default=None, description="cron line (UTC) of watch-city, which looks for new imagery"
     )
     lookback_days: float = Field(
@@ -286,6 +288,23 @@ class SegmenterEntry(Entry):
             )
         return self
 
+    @model_validator(mode="after")
+    def _labels_are_classes(self) -> Self:
+        """Labels of a network of Hugging Face that are mapped to a class that nobody has."""
+        labels = self.options.get("labels")
+        if not (self.architecture or "").startswith("hf:") or not isinstance(labels, dict):
+            return self
+        if self.options.get("new_classifier"):
+            raise ValueError("with new_classifier, the checkpoint's labels are of no use")
+        known = self.options.get("class_names") or [one.name for one in CLASSES]
+        unknown = [ours for ours in labels.values() if ours != "void" and ours not in known]
+        if unknown:
+            raise ValueError(
+                f"options.labels maps to {unknown[0]!r}, which is none of the classes: "
+                f"{', '.join(map(str, known))}, or void"
+            )
+        return self
+
 
 class Safeguard(Entry):
     """What readapt-city does when an adaptation looks harmful (docs/operate.md)."""
@@ -305,6 +324,13 @@ class Safeguard(Entry):
         ge=0,
         description="bits by which the mutual information of pixel and class may fall",
     )
+
+    @model_validator(mode="after")
+    def _limits_are_used(self) -> Self:
+        idle = sorted(self.model_fields_set - {"mode"})
+        if self.mode == "off" and idle:
+            raise ValueError(f"with mode off nothing is looked at: remove {', '.join(idle)}")
+        return self
 
 
 class Training(Entry):

@@ -31,6 +31,14 @@ Key = tuple[str | int, ...]
 Fault = tuple[Key, str]
 """Where the catalog is wrong, and how, as a sentence."""
 
+_TEMPLATE: Final = (
+    '`{{ NAME }}`, as templates write it, is not read here: write "${NAME}", which is taken from '
+    "the environment"
+)
+_YAML_TAG: Final = "tag:yaml.org,2002:"
+_DEEPEST: Final = 50
+_MOST_NODES: Final = 1_000_000
+
 # libyaml's parser, ten times as fast, where PyYAML was built with it; both make the same tree.
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -193,7 +201,11 @@ def _compose(source: Source) -> yaml.MappingNode:
     try:
         root = yaml.compose(_NamedText(source.text(), str(source.path)), Loader=_LOADER)
     except yaml.YAMLError as error:
-        raise _unreadable(source.path, error) from None
+        raise _unreadable(source.path, error, source) from None
+    except RecursionError:
+        raise CatalogError(f"{source.path}: its values are nested too deeply") from None
+    if root is not None:
+        _check_nodes(root)
     if not isinstance(root, yaml.MappingNode):
         raise CatalogError(
             f"{source.path}: the catalog must be a mapping that starts with `version: 1`, a file "
@@ -202,11 +214,70 @@ def _compose(source: Source) -> yaml.MappingNode:
     return root
 
 
-def _unreadable(path: Path, error: yaml.YAMLError) -> CatalogError:
+def _unreadable(path: Path, error: yaml.YAMLError, source: Source | None = None) -> CatalogError:
     mark = getattr(error, "problem_mark", None)
     line = f":{mark.line + 1}" if mark is not None else ""
     problem = getattr(error, "problem", None) or "not valid YAML"
+    lines = source.text().splitlines() if source is not None else []
+    if mark is not None and any("{{" in one or "{%" in one for one in lines[: mark.line + 1][-2:]):
+        problem = f"{problem}; {_TEMPLATE}"
     return CatalogError(f"{path}{line}: {problem}")
+
+
+def _check_nodes(root: yaml.Node) -> None:
+    """Refuses what YAML admits and no catalog means, before anything walks through it.
+
+    Raises:
+        CatalogError: A key that is no text, an anchor that holds itself, or anchors that make a
+            small file large.
+    """
+    sizes: dict[int, int] = {}
+    above: set[int] = set()
+
+    def size_of(node: yaml.Node, depth: int) -> int:
+        """Nodes below one, each as often as anchors repeat it."""
+        known = sizes.get(id(node))
+        if known is not None:
+            return known
+        if id(node) in above:
+            raise _fault(node, "the anchor holds itself: repeat what is meant, without the anchor")
+        if depth > _DEEPEST:
+            raise _fault(node, "values are nested too deeply")
+        above.add(id(node))
+        size = 1
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                _check_key(key, depth)
+                size += size_of(value, depth + 1)
+        elif isinstance(node, yaml.SequenceNode):
+            size += sum(size_of(one, depth + 1) for one in node.value)
+        if size > _MOST_NODES:
+            raise _fault(node, "its anchors make it larger than any catalog: repeat less")
+        above.discard(id(node))
+        sizes[id(node)] = size
+        return size
+
+    size_of(root, 0)
+
+
+def _check_key(key: yaml.Node, depth: int) -> None:
+    if not isinstance(key, yaml.ScalarNode):
+        raise _fault(key, f"a key must be a word; {_TEMPLATE}")
+    kind = str(key.tag).removeprefix(_YAML_TAG)
+    if kind == "bool":
+        read = key.value.lower() in ("yes", "on", "true", "y")
+        raise _fault(key, f"quote it: YAML reads {key.value} as {str(read).lower()}", key.value)
+    if kind == "null":
+        raise _fault(key, "quote it: YAML reads ~, null and an empty key as nothing", key.value)
+    # Below the names of entries, numbers are keys of label maps.
+    if kind in ("timestamp", "float", "binary") or (kind == "int" and depth <= 1):
+        raise _fault(key, f"quote it: YAML reads {key.value} as a {kind}", key.value)
+
+
+def _fault(node: yaml.Node, sentence: str, key: str = "") -> CatalogError:
+    mark = node.start_mark
+    named = f"{key}: " if key else ""
+    return CatalogError(f"{mark.name}:{mark.line + 1}: {named}{sentence}")
 
 
 def _patterns(path: Path, node: yaml.Node) -> tuple[str, ...]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.output import publish
 from tasks.steps.errors import InputError
+
+if TYPE_CHECKING:
+    from adapters.catalog import Catalog
 
 app = typer.Typer(no_args_is_help=True, help="The data catalog.")
 
@@ -22,6 +27,8 @@ def check(catalog: CatalogOption = CATALOG) -> None:
     from tasks.steps.settings import open_catalog  # noqa: PLC0415
 
     loaded = open_catalog(catalog)
+    for line in _schedules(loaded):
+        typer.echo(line)
     missing = {
         name: keys
         for name, keys in environment_references(loaded).items()
@@ -33,6 +40,34 @@ def check(catalog: CatalogOption = CATALOG) -> None:
         f"{catalog}: good; {len(loaded.cities)} cities, {len(loaded.datasets)} data sets, "
         f"{len(loaded.segmenters)} segmenters"
     )
+
+
+def _schedules(loaded: Catalog) -> list[str]:
+    """When scheduled flows come next, as Prefect reads their cron lines.
+
+    Raises:
+        InputError: The scheduler reads a line in another way than the catalog.
+    """
+    lines = []
+    for name, city in loaded.cities.items():
+        scheduled = {"readapt-city": city.schedule, "watch-city": city.watch_schedule}
+        for flow, cron in scheduled.items():
+            if cron is not None:
+                shown = ", ".join(f"{run:%a %Y-%m-%d %H:%M}" for run in _next_runs(cron))
+                lines.append(f"{flow} {name}: {cron!r} (UTC) comes next on {shown}")
+    return lines
+
+
+def _next_runs(cron: str) -> list[datetime]:
+    from prefect.server.schemas.schedules import CronSchedule  # noqa: PLC0415 - takes a second
+
+    from adapters.catalog.cron import next_runs  # noqa: PLC0415
+
+    now = datetime.now(UTC)
+    theirs = asyncio.run(CronSchedule(cron=cron, timezone="UTC").get_dates(3, now))
+    if [run.timestamp() for run in theirs] != [run.timestamp() for run in next_runs(cron, now)]:
+        raise InputError(f"Prefect reads the cron line {cron!r} in its own way: write it otherwise")
+    return list(theirs)
 
 
 @app.command("schema")

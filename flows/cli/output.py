@@ -22,6 +22,8 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         InputError: The file cannot be written there.
     """
+    if path.is_dir() or not path.name or path.name == "..":
+        raise InputError(f"{path} is a folder: name the file to write, as {path / 'name'}")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(temporary)

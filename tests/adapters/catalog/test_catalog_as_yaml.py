@@ -1,0 +1,268 @@
+"""What YAML admits and no catalog means, and cron lines as the scheduler reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import hypothesis
+import pytest
+import yaml
+from hypothesis import strategies
+
+from adapters.catalog import CatalogError, load_catalog
+from adapters.catalog.cron import checked_cron, next_runs
+from adapters.catalog.model import Safeguard, SegmenterEntry
+
+NOW = datetime(2026, 11, 28, 12, 30, 17, tzinfo=UTC)
+
+
+def changed(write_catalog, tmp_path: Path, before: str, after: str) -> Path:
+    path = write_catalog(tmp_path)
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    return path
+
+
+def line_of(path: Path, part: str) -> int:
+    return next(i for i, line in enumerate(path.read_text().splitlines(), 1) if part in line)
+
+
+def told(path: Path) -> str:
+    with pytest.raises(CatalogError) as error:
+        load_catalog(path)
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{{ STORE }}",
+        "{{STORE}}",
+        "{{ STORE }}/sub",
+        "{{ env.STORE | default('x') }}",
+        "{% raw %}x{% endraw %}",
+        "[{{ STORE }}]",
+    ],
+)
+def test_templates_are_told_with_their_line_and_the_remedy(write_catalog, tmp_path, written):
+    path = changed(write_catalog, tmp_path, "url: store", f"url: {written}")
+    text = told(path)
+    assert f"{path}:{line_of(path, 'url: ')}" in text
+    assert "${NAME}" in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("    provider:\n", "    provider: &a\n      again: *a\n"),
+        ("trainings:\n", "trainings: &t\n  loop: {preset: *t}\n"),
+        ("    - 64\n", "    - &s [*s]\n"),
+    ],
+)
+def test_anchors_that_hold_themselves_are_told(write_catalog, tmp_path, before, after):
+    path = changed(write_catalog, tmp_path, before, after)
+    assert "the anchor holds itself" in told(path)
+    assert f"{path}:" in told(path)
+
+
+def test_anchors_that_grow_are_refused(write_catalog, tmp_path):
+    bombs = "\n".join(
+        f"  b{i}: &b{i} [{', '.join([f'*b{i - 1}'] * 10) if i else '1'}]" for i in range(9)
+    )
+    path = changed(write_catalog, tmp_path, "version: 1\n", f"version: 1\nbomb:\n{bombs}\n")
+    assert "anchors make it larger" in told(path)
+    path.write_text("a: " + "[" * 5000 + "]" * 5000)
+    assert "nested too deeply" in told(path)
+
+
+def test_anchors_that_are_only_repeated_stay(write_catalog, tmp_path):
+    path = changed(
+        write_catalog, tmp_path, "trainings:\n", "trainings:\n  x: &x {preset: demo}\n  y: *x\n"
+    )
+    assert load_catalog(path).trainings["y"].preset == "demo"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no", "quote it: YAML reads no as false"),
+        ("NO", "quote it: YAML reads NO as false"),
+        ("on", "quote it: YAML reads on as true"),
+        ("off", "quote it: YAML reads off as false"),
+        ("~", "quote it: YAML reads ~"),
+        ("2024", "quote it: YAML reads 2024 as a int"),
+        ("1.5", "quote it: YAML reads 1.5 as a float"),
+        ("2024-05-01", "quote it: YAML reads 2024-05-01 as a timestamp"),
+    ],
+)
+def test_words_that_yaml_takes_for_something_else(write_catalog, tmp_path, name, said):
+    path = changed(write_catalog, tmp_path, "  tokyo:\n", f"  {name}:\n")
+    text = told(path)
+    assert said in text
+    assert f"{path}:{line_of(path, f'  {name}:')}: {name}: " in text or name == "~"
+    path.write_text(path.read_text().replace(f"  {name}:\n", '  "no":\n'))
+    assert "no" in load_catalog(path).cities
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("style: tokyo", "style: no", "provider.style: a text is needed: quote it"),
+        ("style: tokyo", "style: 2024", "provider.style: a text is needed: quote it"),
+        ("style: tokyo", "style: 2024-05-01", "provider.style: a text is needed: quote it"),
+        ("    seed: 3\n", "    seed: 3\n    schedule: 12:30\n", "schedule: a text is needed"),
+    ],
+)
+def test_values_that_yaml_takes_for_something_else(write_catalog, tmp_path, before, after, said):
+    path = changed(write_catalog, tmp_path, before, after)
+    assert said in told(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("catalog_jinja_block.yaml", ":15: .*NAME"),
+        (
+            "catalog_bad_cron.yaml",
+            ":17: cities.oslo.schedule: .* five fields .* has 4",
+        ),
+        (
+            "catalog_minus_one_label.yaml",
+            ":6: datasets.ours.label_map: no label file holds -1",
+        ),
+        ("catalog_norway_city_no.yaml", ":12: no: quote it: YAML reads no as false"),
+    ],
+)
+def test_the_catalogs_that_failed(shared_data, tmp_path, name, said):
+    source = shared_data / "cases" / name
+    if not source.is_file():
+        pytest.skip(f"{name} is not among the shared files")
+    shutil.copy(source, tmp_path / name)
+    with pytest.raises(CatalogError, match=rf"{name}{said}"):
+        load_catalog(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("0 3 * *", "five fields .*has 4"),
+        ("0 3 * * 1 0", "has 6: a sixth would be read as seconds"),
+        ("", "has 0"),
+        ("@daily", "five fields, not a word"),
+        ("60 3 * * *", "bad minute"),
+        ("0 24 * * *", "bad hour"),
+        ("0 0 0 * *", "bad day-of-month"),
+        ("0 0 30 2 *", "bad day-of-month|never comes"),
+        ("0 0 * 13 *", "bad month"),
+        ("0 0 * * 8", "bad day-of-week"),
+        ("0 0 * * 5-1", "bad day-of-week"),
+        ("0 0 */2 * 1", "read in two ways"),
+        ("0 0 1 * */2", "read in two ways"),
+        ("H 3 * * *", "bad minute"),
+        ("0 3 * * ?", "weekday '\\?'"),
+        ("*/0 * * * *", "bad minute"),
+        ("0 0 * * 0-0", "range from a number to itself"),
+    ],
+)
+def test_cron_lines_that_programs_read_in_different_ways(write_catalog, tmp_path, line, said):
+    path = write_catalog(tmp_path, city={"schedule": line})
+    with pytest.raises(CatalogError, match=rf"cities\.tokyo\.schedule: .*({said})") as error:
+        load_catalog(path)
+    assert f":{line_of(path, 'schedule:')}: " in str(error.value)
+
+
+def scheduled(line: str) -> list[float]:
+    """The next three runs by Prefect's own code (server/schemas/schedules.py, `CronSchedule`)."""
+    from prefect.server.schemas.schedules import CronSchedule
+
+    dates = asyncio.run(CronSchedule(cron=line, timezone="UTC").get_dates(3, NOW))
+    return [date.timestamp() for date in dates]
+
+
+def field(low: int, high: int) -> strategies.SearchStrategy[str]:
+    number = strategies.integers(low, high)
+    span = strategies.tuples(number, number).map(lambda two: f"{min(two)}-{max(two)}")
+    step = strategies.integers(1, max(1, (high - low) // 2))
+    return strategies.one_of(
+        strategies.just("*"),
+        number.map(str),
+        span,
+        step.map(lambda one: f"*/{one}"),
+        strategies.tuples(span, step).map(lambda both: f"{both[0]}/{both[1]}"),
+        strategies.lists(number, min_size=2, max_size=3).map(lambda many: ",".join(map(str, many))),
+    )
+
+
+ENDS = ((0, 59), (0, 23), (1, 28), (1, 12), (0, 7))
+
+
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(
+    strategies.tuples(field(0, 59), field(0, 23), field(1, 28), field(1, 12), field(0, 7)).map(
+        " ".join
+    )
+)
+def test_an_admitted_line_comes_when_prefect_runs_it(line):
+    try:
+        checked = checked_cron(line)
+    except ValueError:
+        return
+    assert [run.timestamp() for run in next_runs(checked, NOW)] == scheduled(checked)
+
+
+def test_lines_with_names_come_when_prefect_runs_them():
+    for line in ("0 3 * * 1", "0 3 * * mon", "0 3 1 jan *", "30 2 * * MON-FRI", "0 0 1 * 1"):
+        runs = next_runs(checked_cron(line), NOW)
+        assert [run.timestamp() for run in runs] == scheduled(line)
+
+
+def test_check_prints_the_next_three_runs(write_catalog, tmp_path, many_commands):
+    path = write_catalog(tmp_path, city={"schedule": "0  3 * * 1", "watch_schedule": "15 4 1 * *"})
+    done = many_commands("catalog", "check", "--catalog", path)
+    assert done["code"] == 0, done
+    text = done["out"]
+    assert "readapt-city tokyo: '0 3 * * 1' (UTC) comes next on Mon 2" in text
+    assert text.count(" 03:00") == 3
+    assert text.count("-01 04:15") == 3
+
+
+def test_a_file_is_written_and_not_a_folder(write_catalog, tmp_path, many_commands):
+    path = write_catalog(tmp_path)
+    for target in (".", tmp_path, "..", tmp_path / ".."):
+        done = many_commands("catalog", "deployments", "--catalog", path, "-o", target)
+        assert done["code"] == 2, done
+        assert "is a folder: name the file to write" in done["err"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"weights": "w.pth", "pretraining": {"steps": 3}}, "nothing is pre-trained"),
+        ({"rename": {"a.": "b."}}, "rename is about a weight file"),
+        ({"architecture": "hf:x", "weights": "w.pth"}, "brings its weights"),
+        (
+            {"architecture": "hf:x", "options": {"labels": {"Road": "raod"}}},
+            "'raod', which is none",
+        ),
+        (
+            {"architecture": "hf:x", "options": {"labels": {"a": "road"}, "new_classifier": True}},
+            "labels are of no use",
+        ),
+    ],
+)
+def test_settings_that_would_be_ignored_are_errors(entry, said):
+    with pytest.raises(ValueError, match=said):
+        SegmenterEntry.model_validate({"architecture": "compact", "source": "x", **entry})
+
+
+def test_limits_of_a_safeguard_that_is_off_are_errors():
+    with pytest.raises(ValueError, match="remove drift"):
+        Safeguard.model_validate({"mode": "off", "drift": 0.2})
+    text = "mode: off"
+    assert yaml.safe_load(text)["mode"] is False  # told as a word that is to be quoted
