@@ -22,6 +22,7 @@ from adapters.catalog.model import (
     City,
     ComputeProfile,
     CrossCityLabels,
+    FolderLabels,
     PriorSettings,
     Safeguard,
     SegmenterEntry,
@@ -30,6 +31,7 @@ from adapters.catalog.model import (
     Training,
     Transfer,
 )
+from adapters.catalog.protocols import ProtocolEntry
 from adapters.catalog.providers import (
     BudgetEntry,
     CitySite,
@@ -57,6 +59,7 @@ __all__ = [
     "DataSet",
     "DatasetSite",
     "FileSet",
+    "FolderLabels",
     "FolderProvider",
     "FolderSet",
     "GoogleProvider",
@@ -65,6 +68,7 @@ __all__ = [
     "PluggedProvider",
     "PluggedSet",
     "PriorSettings",
+    "ProtocolEntry",
     "Safeguard",
     "SegmenterEntry",
     "ServiceProvider",

@@ -15,6 +15,7 @@ from adapters.catalog.areas import FileState, file_state
 from adapters.catalog.errors import CatalogError
 from adapters.catalog.model import Catalog
 from adapters.catalog.plug_in import kind_of
+from adapters.catalog.protocols import BUILT_IN, OF_CITIES
 from adapters.catalog.tree import (
     Fault,
     Key,
@@ -24,6 +25,7 @@ from adapters.catalog.tree import (
     included_sources,
     read_source,
 )
+from crosscity.labels import CLASSES
 
 _REMEMBERED: Final = 8
 """Catalogs that a process keeps: one, where nobody edits it meanwhile."""
@@ -173,6 +175,37 @@ def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
         ]
     yield from (check for check in checks if check is not None)
     yield from _shared_names(catalog)
+    yield from _protocols(catalog)
+
+
+def _protocols(catalog: Catalog) -> Iterable[Fault]:
+    """Protocols that are not there, or hide one that is, or count what nobody predicts."""
+    named: list[tuple[Key, str, tuple[str, ...]]] = [
+        (("cities", name, "labels", "protocol"), city.labels.protocol, OF_CITIES)
+        for name, city in catalog.cities.items()
+        if city.labels is not None
+    ]
+    named += [
+        (("transfers", name, "protocol"), transfer.protocol, BUILT_IN)
+        for name, transfer in catalog.transfers.items()
+    ]
+    for key, protocol, built_in in named:
+        if protocol not in (*built_in, *catalog.protocols):
+            known = ", ".join((*built_in, *catalog.protocols))
+            yield key, f"there is no protocol {protocol!r} here; there are {known}"
+    predicted = {road_class.name for road_class in CLASSES}
+    for segmenter in catalog.segmenters.values():
+        names = segmenter.options.get("class_names")
+        predicted |= {str(name) for name in names} if isinstance(names, list) else set()
+    for name, entry in catalog.protocols.items():
+        if name in BUILT_IN:
+            yield ("protocols", name), "there is a protocol of this name already: rename it"
+        for theirs in entry.prediction:
+            if theirs not in predicted | set(entry.scored):
+                yield (
+                    ("protocols", name, "prediction", theirs),
+                    "no segmenter of the catalog has such a class (class_names in its options)",
+                )
 
 
 def _shared_names(catalog: Catalog) -> Iterable[Fault]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from adapters.catalog.areas import Area
 from adapters.catalog.cron import CronLine
 from adapters.catalog.datasets import DataSet
+from adapters.catalog.datasets.label_map import checked_label_map
 from adapters.catalog.entry import Entry, Size
+from adapters.catalog.protocols import Protocol, ProtocolEntry
 from adapters.catalog.providers import CitySite, Provider
 from crosscity.labels import CLASSES
 from crosscity.prior_parts import check_matcher, check_superpixel_method
@@ -25,11 +27,8 @@ Changes = dict[str, bool | int | float | str | list[float]]
 """Settings of the science by field name; the science checks them."""
 
 
-Protocol = Literal["score13", "merge", "drop", "score19", "synthia16", "synthia13", "camvid11"]
-"""How classes are scored: a name in crosscity.evaluation.PROTOCOLS."""
-
-CityProtocol = Literal["score13", "merge", "drop"]
-"""Those of the thirteen classes that cities are scored on."""
+CityProtocol = Literal["score13", "merge", "drop"] | Name
+"""Of a city: a protocol of the thirteen classes, or an entry of `protocols`."""
 
 EvaluationSize = Annotated[
     Size | None,
@@ -61,6 +60,30 @@ class CrossCityLabels(Entry):
     city: str | None = None
     protocol: CityProtocol = "score13"
     evaluation_size: EvaluationSize = None
+
+
+class FolderLabels(Entry):
+    """Images and labels of one's own that a city is scored on.
+
+    They are of test places alone, so the arm `fine_tuned` is trained in folds.
+    """
+
+    kind: Literal["folder"]
+    root: str = Field(description="folder of both; ${NAME} is read from env")
+    label_map: dict[int | str, str] | Literal["labelIds", "labelTrainIds"] = Field(
+        description="as of a data set of the kind folder"
+    )
+    images: str = Field(default="images", description="folder of the images below root")
+    labels: str = Field(default="labels", description="folder of the labels below root")
+    image_ending: str | None = Field(default=None, description="as of a folder set")
+    label_ending: str = Field(default=".png", description="as of a folder set")
+    protocol: CityProtocol = "score13"
+    evaluation_size: EvaluationSize = None
+
+    @field_validator("label_map", mode="before")
+    @classmethod
+    def _label_map_is_possible(cls, given: object) -> object:
+        return checked_label_map(given)
 
 
 class PriorSettings(Entry):
@@ -101,6 +124,11 @@ class PriorSettings(Entry):
 
 Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training", "source_free", "fine_tuned"]
 """What adapt-city can run (tasks.training.arms)."""
+
+CityLabels = Annotated[
+    SimulatedLabels | CrossCityLabels | FolderLabels, Field(discriminator="kind")
+]
+"""Labels of a city's test places."""
 
 
 class QualitySettings(Entry):
@@ -143,8 +171,8 @@ class City(Entry):
     image_size: Size = Field(
         default=(647, 1280), description="[height, width] in pixels of the rendered views"
     )
-    labels: Annotated[SimulatedLabels | CrossCityLabels, Field(discriminator="kind")] | None = (
-        Field(default=None, description="labels of the test places, where there are any")
+    labels: CityLabels | None = Field(
+        default=None, description="labels of the test places, where there are any"
     )
     prior: PriorSettings = PriorSettings()
     quality: QualitySettings = QualitySettings()
@@ -271,11 +299,6 @@ class SegmenterEntry(Entry):
             raise ValueError("give either architecture or python")
         if self.weights is not None and self.backbone_weights is not None:
             raise ValueError("with weights of the whole network, backbone_weights are of no use")
-        if self.weights is not None and self.pretraining:
-            raise ValueError(
-                "with weights of the whole network nothing is pre-trained: remove pretraining, or "
-                "give the weights as backbone_weights"
-            )
         if self.source is None:
             self._check_it_comes_trained()
         files = self.weights or self.backbone_weights
@@ -368,7 +391,9 @@ class Transfer(Entry):
     )
     test_split: str = Field(default="val", description="its images that are scored on")
     training: Name = Field(default="demo", description="an entry of `trainings`")
-    protocol: Protocol = "score19"
+    protocol: Protocol | Name = Field(
+        default="score19", description="how classes count; an own name is an entry of `protocols`"
+    )
     evaluation_size: EvaluationSize = None
 
 
@@ -419,3 +444,4 @@ class Catalog(Entry):
     trainings: dict[Name, Training] = Field(default_factory=dict)
     cities: dict[Name, City] = Field(default_factory=dict)
     transfers: dict[Name, Transfer] = Field(default_factory=dict)
+    protocols: dict[Name, ProtocolEntry] = Field(default_factory=dict)

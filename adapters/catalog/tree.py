@@ -22,6 +22,7 @@ SECTIONS: Final = (
     "trainings",
     "cities",
     "transfers",
+    "protocols",
 )
 """What an included file may hold: whole sections, entries of which are added to the catalog's."""
 INCLUDE: Final = "include"

@@ -41,6 +41,7 @@ class LabelledFolder(FileDataset):
         image_ending: str | None = None,
         label_ending: str = ".png",
         splits: Mapping[str, str] | None = None,
+        undivided: str = "train",
         max_bytes: int = MAX_BYTES,
     ) -> None:
         """Lists the files of every split.
@@ -51,13 +52,14 @@ class LabelledFolder(FileDataset):
                 Cityscapes class name or "void"; a value that is not here is an error. Or a name in
                 `NAMED_MAPS`.
             images: Folder of the images; `{split}` stands for the name of a split, `*` for any
-                folder. Without `{split}`, all images are "train".
+                folder. Without `{split}`, all images are of one split.
             labels: Folder of the labels, with the same `{split}` and `*`.
             image_ending: What follows a name in its image's, in any case; ``None``: the type of
                 file alone.
             label_ending: What follows a name in its label's, in any case.
             splits: The name that `{split}` stands for in each of train, val and test; default:
                 these names. Splits that are not here are not looked for.
+            undivided: The split that all images are of, without `{split}`.
             max_bytes: Largest file that is read.
 
         Raises:
@@ -75,7 +77,7 @@ class LabelledFolder(FileDataset):
         if images.count(_ANY) != labels.count(_ANY):
             raise DatasetError("images and labels must have as many * in their folders.")
         named = dict(splits) if splits else {split: split for split in SPLITS}
-        for split in named if divided else SPLITS[:1]:
+        for split in named if divided else (undivided,):
             theirs = named.get(split, split)
             files = self._listed(
                 images.replace(_PLACE, theirs),

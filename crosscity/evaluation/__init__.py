@@ -4,7 +4,7 @@ from typing import Final
 
 from crosscity.evaluation.confusion import ConfusionMatrix, confusion_matrix
 from crosscity.evaluation.prediction import Prediction, evaluate, predict, predict_each
-from crosscity.evaluation.protocols import PROTOCOLS, ProtocolName, ScoringProtocol
+from crosscity.evaluation.protocols import PROTOCOLS, ProtocolName, ScoringProtocol, own_protocol
 from crosscity.evaluation.scores import Scores, score
 from crosscity.evaluation.unlearned import unlearned_classes
 
@@ -21,6 +21,7 @@ __all__ = [
     "ScoringProtocol",
     "confusion_matrix",
     "evaluate",
+    "own_protocol",
     "predict",
     "predict_each",
     "score",

@@ -7,7 +7,7 @@ so it has a name and is stored with every figure. So with the 16 of SYNTHIA and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -33,7 +33,7 @@ class ScoringProtocol:
         prediction: The same where it is predicted; a scored class, `IGNORED`, or `MISSED`.
     """
 
-    name: ProtocolName
+    name: str
     classes: tuple[str, ...]
     truth: Mapping[str, str]
     prediction: Mapping[str, str]
@@ -85,6 +85,42 @@ def _without(name: ProtocolName, others: tuple[str, ...]) -> ScoringProtocol:
         classes=tuple(kept),
         truth={**kept, **dict.fromkeys(others, IGNORED)},
         prediction={**kept, **dict.fromkeys(others, MISSED)},
+    )
+
+
+def own_protocol(
+    name: str, classes: Sequence[str], truth: Mapping[str, str], prediction: Mapping[str, str]
+) -> ScoringProtocol:
+    """A protocol of the user's own.
+
+    Args:
+        name: Stored with the scores.
+        classes: The scored classes, in the order of the table.
+        truth: What each class counts as where it is the truth: a scored class, or `IGNORED`.
+            Classes that are not here are ignored.
+        prediction: The same where it is predicted, or `MISSED`. What is not here counts as its
+            truth does, a scored class as itself, and everything else is a miss.
+
+    Raises:
+        ValueError: A class counts as something that is not scored, or nothing counts as a class.
+    """
+    scored = tuple(classes)
+    for map_name, given, admitted in (
+        ("truth", truth, {*scored, IGNORED}),
+        ("prediction", prediction, {*scored, IGNORED, MISSED}),
+    ):
+        for theirs, ours in given.items():
+            if ours not in admitted:
+                raise ValueError(
+                    f"{map_name} counts {theirs!r} as {ours!r}, which is none of "
+                    f"{', '.join(sorted(admitted))}"
+                )
+    lost = [one for one in scored if one not in truth.values()]
+    if lost:
+        raise ValueError(f"no truth counts as {lost[0]!r}: its IoU would always be 0")
+    counted = {name: as_ for name, as_ in truth.items() if as_ != IGNORED}
+    return ScoringProtocol(
+        name, scored, dict(truth), {**{one: one for one in scored}, **counted, **prediction}
     )
 
 

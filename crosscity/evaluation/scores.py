@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,16 +22,26 @@ class Scores:
         per_class: IoU by class name in [0, 1], in the protocol's order; NaN where the class occurs
             neither in truth nor in prediction.
         miou: Mean over the classes that are not NaN, in [0, 1]; NaN if there is none.
+        not_in_truth: Scored classes that no pixel of the truth is of. One that is predicted all the
+            same counts as 0 in `miou`, so segmenters may be averaged over different classes.
+        miou_of_truth: Mean over the classes that the truth has: the same for every segmenter.
     """
 
-    protocol: ProtocolName
+    protocol: str
     per_class: dict[str, float]
     miou: float
+    not_in_truth: tuple[str, ...] = ()
+    miou_of_truth: float = math.nan
+
+    @property
+    def n_counted(self) -> int:
+        """Over how many classes `miou` is."""
+        return sum(not math.isnan(iou) for iou in self.per_class.values())
 
 
 def score(
     confusion: npt.NDArray[np.int64],
-    protocol: ProtocolName,
+    protocol: ProtocolName | ScoringProtocol,
     *,
     class_names: Sequence[str] = ROAD_CLASS_NAMES,
 ) -> Scores:
@@ -38,13 +49,17 @@ def score(
 
     Args:
         confusion: (C, C) pixel counts, rows truth, columns predictions.
-        protocol: A name in `PROTOCOLS`, which says how it treats truth and predictions.
+        protocol: Says how truth and predictions are treated: one of `PROTOCOLS` by name, or any.
         class_names: The label space of the matrix.
 
     Raises:
         ValueError: No such protocol, or a matrix of another size than the label space.
     """
-    if protocol not in PROTOCOLS:
+    if isinstance(protocol, ScoringProtocol):
+        rules = protocol
+    elif protocol in PROTOCOLS:
+        rules = PROTOCOLS[protocol]
+    else:
         known = ", ".join(PROTOCOLS)
         raise ValueError(f"there is no scoring protocol {protocol!r}; there are: {known}")
     expected = (len(class_names), len(class_names))
@@ -52,7 +67,6 @@ def score(
         raise ValueError(
             f"the confusion matrix has shape {confusion.shape}, its label space asks for {expected}"
         )
-    rules = PROTOCOLS[protocol]
     counts, missed = _reduce(confusion, rules, class_names)
     hits = np.diag(counts).astype(np.float64)
     union = counts.sum(0) + counts.sum(1) + missed - np.diag(counts)
@@ -60,7 +74,11 @@ def score(
         ious = np.where(union > 0, hits / union, np.nan)
     occurring = ious[~np.isnan(ious)]
     miou = float(occurring.mean()) if occurring.size else float("nan")
-    return Scores(protocol, dict(zip(rules.classes, ious.tolist(), strict=True)), miou)
+    in_truth = counts.sum(1) + missed > 0
+    of_truth = float(ious[in_truth].mean()) if in_truth.any() else float("nan")
+    absent = tuple(name for name, there in zip(rules.classes, in_truth, strict=True) if not there)
+    per_class = dict(zip(rules.classes, ious.tolist(), strict=True))
+    return Scores(rules.name, per_class, miou, absent, of_truth)
 
 
 def _reduce(

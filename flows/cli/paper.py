@@ -78,3 +78,4 @@ def transfer(
         scored = read_evaluation(plan.open_store(), made)
         show("evaluation", made.uri)
         typer.echo(f"mIoU {100 * scored.miou:.1f} % ({scored.protocol}, {scored.images} images)")
+        typer.echo(scored.class_note())

@@ -16,10 +16,10 @@ import torch
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import write_table
 from crosscity import evaluation as evaluation_module
-from crosscity.evaluation import ProtocolName, predict, score
+from crosscity.evaluation import PROTOCOLS, ScoringProtocol, own_protocol, predict, score
 from crosscity.evaluation import evaluate as evaluate_segmenter
 from crosscity.illustrations import before_after_panel
-from crosscity.labels import CROSS_CITY_CLASSES
+from crosscity.labels import CLASSES
 from crosscity.resizing import resized_image
 from crosscity.segmenters import Segmenter, in_train_ids
 from tasks.steps import progress
@@ -29,7 +29,7 @@ from tasks.steps.errors import InputError
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
 from tasks.training.arms import ARM_NAMES
-from tasks.training.labelled import StoredLabelled
+from tasks.training.labelled import StoredLabelled, check_some_label
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.trainings import (
     TRAINING_VERSION,
@@ -40,7 +40,7 @@ from tasks.training.trainings import (
     training_of,
 )
 
-EVALUATION_VERSION = f"3-evaluation.{evaluation_module.ALGORITHM_VERSION}"
+EVALUATION_VERSION = f"4-evaluation.{evaluation_module.ALGORITHM_VERSION}"
 BATCH_SIZE = 16
 PANELS = 4
 """Before/after pictures an evaluation."""
@@ -65,6 +65,8 @@ class Evaluated:
         images: Number of test images.
         protocol: How the 19 classes were reduced to those scored.
         label_size: (height, width) that labels were scored at; ``None``: their own.
+        not_in_truth: Scored classes that the test images do not have.
+        miou_of_truth: Mean IoU over those that they have, in [0, 1].
     """
 
     miou: float
@@ -72,6 +74,42 @@ class Evaluated:
     images: int
     protocol: str
     label_size: tuple[int, int] | None = None
+    not_in_truth: tuple[str, ...] = ()
+    miou_of_truth: float = math.nan
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The classes that the mIoU is over."""
+        return tuple(name for name, iou in self.per_class.items() if not math.isnan(iou))
+
+    def class_note(self) -> str:
+        """Over how many classes the mIoU is, and which of them the truth does not have."""
+        note = f"mIoU over {len(self.counted)} of {len(self.per_class)} classes"
+        if self.not_in_truth:
+            note += (
+                f"; the truth has no {', '.join(self.not_in_truth)} (over the classes that it has: "
+                f"{100 * self.miou_of_truth:.1f} %)"
+            )
+        return note
+
+
+def class_notes(evaluations: Mapping[str, Evaluated]) -> list[str]:
+    """What a table of arms says about its mIoU: one line, and a warning where arms differ.
+
+    A class that the truth does not have counts as 0 where an arm predicts it, and not at all where
+    it does not: then the arms' mIoU are over different classes.
+    """
+    notes = [next(iter(evaluations.values())).class_note()]
+    if len({one.counted for one in evaluations.values()}) > 1:
+        each = ", ".join(
+            f"{ARM_NAMES.get(arm, arm)} {len(one.counted)} ({100 * one.miou_of_truth:.1f} %)"
+            for arm, one in evaluations.items()
+        )
+        notes.append(
+            "warning: the arms' mIoU are over different classes, as some predict classes that the "
+            f"truth does not have; classes, and mIoU over those that the truth has: {each}"
+        )
+    return notes
 
 
 @artifact_task("evaluate", run_name="evaluate {arm} on {city}")
@@ -91,6 +129,7 @@ def evaluate(
     def write(draft: Draft, _key: str) -> None:
         network = _scored(segmenter, plan)
         images = StoredLabelled(plan.open_store(), parts)
+        check_some_label(images, stage)
         confusion = _counted(network, images, rules, stage)
         write_evaluation(draft, confusion, len(images), rules, network.class_names)
 
@@ -125,6 +164,7 @@ def evaluate_folds(
     def write(draft: Draft, _key: str) -> None:
         total, names = np.zeros((0, 0), dtype=np.int64), tuple[str, ...]()
         count = images_in(plan.open_store(), parts)
+        check_some_label(StoredLabelled(plan.open_store(), parts), f"evaluate {city} {arm}")
         for which, ref in enumerate(segmenters):
             network = _scored(ref, plan)
             images = StoredLabelled(plan.open_store(), parts, chosen=inside((which, folds), count))
@@ -155,20 +195,29 @@ class Rules:
     """How a city, a data set or a transfer is scored.
 
     Attributes:
-        protocol: A name in `crosscity.evaluation.PROTOCOLS`.
+        protocol: What each class counts as.
+        split: What is scored on.
         label_size: (height, width) that labels are scored at; ``None``: their own.
         image_size: (height, width) at which images go through the network; ``None``: their own.
     """
 
-    protocol: ProtocolName
+    protocol: ScoringProtocol
     label_size: tuple[int, int] | None
     image_size: tuple[int, int] | None
+    split: str = "test"
 
     def parameters(self) -> dict[str, Any]:
         """What of it an evaluation depends on; JSON-able."""
         sizes = {"label_size": self.label_size, "image_size": self.image_size}
         given = {name: list(size) for name, size in sizes.items() if size is not None}
-        return {"protocol": self.protocol, "split": "test", **given}
+        own: dict[str, Any] = {}
+        if self.protocol not in PROTOCOLS.values():
+            own = {
+                "protocol_classes": list(self.protocol.classes),
+                "protocol_truth": dict(self.protocol.truth),
+                "protocol_prediction": dict(self.protocol.prediction),
+            }
+        return {"protocol": self.protocol.name, "split": self.split, **own, **given}
 
 
 def rules_of(plan: Plan, owner: str) -> Rules:
@@ -176,15 +225,28 @@ def rules_of(plan: Plan, owner: str) -> Rules:
     if owner in plan.transfers:
         transfer = plan.transfer(owner)
         size = training_of(plan, owner).image_size
-        return Rules(transfer.protocol, transfer.evaluation_size, size)
+        protocol = _protocol(plan, transfer.protocol)
+        return Rules(protocol, transfer.evaluation_size, size, transfer.test_split)
     if owner in plan.datasets:
         # As in the cities that its segmenter is compared with.
-        return Rules("score13", None, None)
+        split = plan.dataset(owner).scored_split or "test"
+        return Rules(PROTOCOLS["score13"], None, None, split)
     labels = plan.city(owner).labels
     if labels is None:
         raise InputError(f"cities.{owner} has no labels in the catalog, so it cannot be scored")
     size = training_of(plan, owner).image_size
-    return Rules(labels.protocol, labels.evaluation_size, size)
+    return Rules(_protocol(plan, labels.protocol), labels.evaluation_size, size)
+
+
+def _protocol(plan: Plan, name: str) -> ScoringProtocol:
+    """A protocol of the catalog, or one that is known to all."""
+    entry = plan.protocols.get(name)
+    if entry is not None:
+        return own_protocol(name, entry.scored, entry.truth, entry.prediction)
+    known = {str(one.name): one for one in PROTOCOLS.values()}
+    if name not in known:
+        raise InputError(f"there is no protocol {name!r}; there are {', '.join(known)}")
+    return known[name]
 
 
 def _scored(segmenter: ArtifactRef, plan: Plan) -> Segmenter:
@@ -226,6 +288,9 @@ def write_evaluation(
         "per_class": {
             name: None if math.isnan(iou) else iou for name, iou in scores.per_class.items()
         },
+        "classes": scores.n_counted,
+        "not_in_truth": list(scores.not_in_truth),
+        "miou_of_truth": None if math.isnan(scores.miou_of_truth) else scores.miou_of_truth,
         "images": images,
         "label_size": rules.label_size,
         **rules.parameters(),
@@ -253,7 +318,8 @@ def _publish(store: Store, ref: ArtifactRef, arm: str, city: str) -> None:
             for name, iou in evaluated.per_class.items()
         ]
         + [{"class": "mIoU", "IoU %": round(100 * evaluated.miou, 1)}],
-        f"{arm} on {evaluated.images} test images of {city} ({evaluated.protocol})",
+        f"{arm} on {evaluated.images} test images of {city} ({evaluated.protocol}); "
+        f"{evaluated.class_note()}",
     )
     publish_lineage(
         f"evaluation-{city}-{arm}-lineage", store, ref, f"mIoU {100 * evaluated.miou:.1f} %"
@@ -334,18 +400,27 @@ def read_evaluation(store: Store, ref: ArtifactRef) -> Evaluated:
         images=int(content["images"]),
         protocol=str(content["protocol"]),
         label_size=None if content["label_size"] is None else tuple(content["label_size"]),
+        not_in_truth=tuple(content.get("not_in_truth", ())),
+        miou_of_truth=float(content.get("miou_of_truth") or math.nan),
     )
+
+
+def short_names() -> dict[str, str]:
+    """Names of classes as tables have them."""
+    return {road_class.name: road_class.short for road_class in CLASSES}
 
 
 def score_table(evaluations: Mapping[str, ArtifactRef], plan: Plan) -> str:
     """The evaluations as text, one row an arm, columns in the paper's order, in percent."""
     store = plan.open_store()
-    headings = [road_class.short for road_class in CROSS_CITY_CLASSES]
+    evaluated_arms = {arm: read_evaluation(store, ref) for arm, ref in evaluations.items()}
+    names = list(next(iter(evaluated_arms.values())).per_class)
+    headings = [short_names().get(name, name[:7]) for name in names]
     width = 1 + max(len(ARM_NAMES[arm]) for arm in evaluations)
     lines = [" " * width + "".join(f"{heading:>8}" for heading in [*headings, "mIoU"])]
-    for arm, ref in evaluations.items():
-        evaluated = read_evaluation(store, ref)
-        cells = [evaluated.per_class[c.name] for c in CROSS_CITY_CLASSES] + [evaluated.miou]
+    for arm, evaluated in evaluated_arms.items():
+        cells = [evaluated.per_class[name] for name in names] + [evaluated.miou]
         shown = "".join(f"{'–' if math.isnan(v) else f'{100 * v:.1f}':>8}" for v in cells)
         lines.append(f"{ARM_NAMES[arm]:<{width}}{shown}")
+    lines += class_notes(evaluated_arms)
     return "\n".join(lines)

@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import write_table
-from crosscity.evaluation import PROTOCOLS
 from crosscity.labels import CLASSES
 from tasks.judging.evaluation import Evaluated, read_evaluation
 from tasks.judging.label_statistics import read_shares
@@ -348,7 +347,7 @@ def _table_1(plan: Plan, sources: Sequence[Scored], cities: Sequence[Scored]) ->
 
 def _by_class(plan: Plan, arms: Mapping[str, Scored], title: str, folds: int | None) -> Table:
     first = next(iter(arms.values())).evaluations[0]
-    classes = PROTOCOLS[first.protocol].classes  # type: ignore[index]
+    classes = tuple(first.per_class)
     short = {road_class.name: road_class.short for road_class in CLASSES}
     rows = []
     for arm, one in arms.items():
@@ -359,7 +358,7 @@ def _by_class(plan: Plan, arms: Mapping[str, Scored], title: str, folds: int | N
             rows.append(("– paper", *(_plain(paper.get(name)) for name in (*classes, MIOU))))
     note = (
         f"IoU in percent, protocol `{first.protocol}`, {first.images} test images, labels scored "
-        f"at {_written(first.label_size)}."
+        f"at {_written(first.label_size)}. {first.class_note()}."
     )
     if folds is not None and "fine_tuned" in arms:
         note += (

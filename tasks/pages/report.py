@@ -15,8 +15,13 @@ import jinja2
 
 from adapters.catalog import SimulatedLabels
 from adapters.store import ArtifactRef, Draft, Manifest, Store
-from crosscity.labels import CROSS_CITY_CLASSES
-from tasks.judging.evaluation import Evaluated, read_evaluation, score_table
+from tasks.judging.evaluation import (
+    Evaluated,
+    class_notes,
+    read_evaluation,
+    score_table,
+    short_names,
+)
 from tasks.priors.quality import read_quality
 from tasks.steps.artifact_task import Made, artifact_task, make_once
 from tasks.steps.dashboard import (
@@ -87,7 +92,10 @@ def _publish(store: Store, ref: ArtifactRef, parts: Mapping[str, ArtifactRef], c
     rows = []
     for arm, scored in _evaluations(parts).items():
         evaluated = read_evaluation(store, scored)
-        by_class = {c.short: _rounded(evaluated.per_class[c.name]) for c in CROSS_CITY_CLASSES}
+        by_class = {
+            short_names().get(name, name): _rounded(iou)
+            for name, iou in evaluated.per_class.items()
+        }
         rows.append({"segmenter": ARM_NAMES[arm], **by_class, "mIoU": _rounded(evaluated.miou)})
     publish_table(f"scores-{city}", rows, f"IoU by class on {city}, in percent")
     publish_picture(
@@ -185,7 +193,8 @@ def _render(plan: Plan, city: str, seed: int, parts: Mapping[str, ArtifactRef]) 
         seed=seed,
         images=scored["pretrained"].images,
         protocol=scored["pretrained"].protocol,
-        headings=[road_class.short for road_class in CROSS_CITY_CLASSES],
+        headings=[short_names().get(name, name) for name in scored["pretrained"].per_class],
+        class_notes=class_notes(scored),
         rows=list(_table(scored)),
         fine_tune_images=(
             entry.labels.fine_tune_places if isinstance(entry.labels, SimulatedLabels) else 0
@@ -211,7 +220,7 @@ def _render(plan: Plan, city: str, seed: int, parts: Mapping[str, ArtifactRef]) 
 
 
 def _table(scored: Mapping[str, Evaluated]) -> Iterator[dict[str, Any]]:
-    names = [road_class.name for road_class in CROSS_CITY_CLASSES]
+    names = list(next(iter(scored.values())).per_class)
     unlabelled = [arm for arm in scored if arm in UNLABELLED_ARMS]
     best = {
         name: max((scored[arm].per_class[name] for arm in unlabelled), key=_or_minus_one)

@@ -16,6 +16,7 @@ from adapters.catalog import (
     City,
     ComputeProfile,
     DataSet,
+    ProtocolEntry,
     SegmenterEntry,
     StoreEntry,
     Training,
@@ -52,6 +53,7 @@ class Plan(BaseModel):
         segmenters: Segmenters.
         trainings: Presets and what differs from them.
         transfers: Transfers between sets.
+        protocols: Protocols of the user's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +69,7 @@ class Plan(BaseModel):
     segmenters: dict[str, SegmenterEntry] = Field(default_factory=dict)
     trainings: dict[str, Training] = Field(default_factory=dict)
     transfers: dict[str, Transfer] = Field(default_factory=dict)
+    protocols: dict[str, ProtocolEntry] = Field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -176,6 +179,7 @@ def open_plan(
         store=store,
         compute=_entry("compute profile", profile, loaded.computes),
         **_needed(loaded, city, transfer, segmenter),
+        protocols=loaded.protocols,
     )
 
 

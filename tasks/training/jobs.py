@@ -33,7 +33,7 @@ from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.checkpoints import CHECKPOINT, Measured, Place, run_resumably
 from tasks.training.child_errors import errors_kept, kept_error
-from tasks.training.labelled import StoredLabelled, StoredUnlabelled
+from tasks.training.labelled import StoredLabelled, StoredUnlabelled, check_some_label
 from tasks.training.segmenters import (
     starting_segmenter,
     stored_segmenter,
@@ -230,6 +230,7 @@ def _training(
         chosen=job.chosen,
         class_names=segmenter.class_names,
     )
+    check_some_label(source, job.place.stage)
     if isinstance(job.settings, PretrainingSettings):
         return Pretraining(segmenter, source, job.settings, job.seed, **shared)
     if isinstance(job.settings, FineTuningSettings):

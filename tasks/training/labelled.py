@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from adapters.catalog import DatasetSite, SimulatedLabels, SimulatedProvider
+from adapters.catalog import DatasetSite, FolderLabels, SimulatedLabels, SimulatedProvider
 from adapters.datasets.base import DatasetError, LabelledDataset
 from adapters.datasets.cross_city import CrossCityDataset
+from adapters.datasets.labelled_folder import LabelledFolder
 from adapters.datasets.simulated import SimulatedDataset
 from adapters.images import (
     ImageError,
@@ -153,6 +154,18 @@ def labelled_set(plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledD
         raise InputError(
             f"cities.{owner} has no labels in the catalog, so nothing can be scored there"
         )
+    if isinstance(city.labels, FolderLabels):
+        given = city.labels
+        return LabelledFolder(
+            plan.folder(given.root, key=f"cities.{owner}.labels.root"),
+            label_map=given.label_map,
+            images=given.images,
+            labels=given.labels,
+            image_ending=given.image_ending,
+            label_ending=given.label_ending,
+            splits={"test": "test"},
+            undivided="test",
+        )
     if not isinstance(city.labels, SimulatedLabels):
         root = plan.folder(city.labels.root, key=f"cities.{owner}.labels.root")
         return CrossCityDataset(root, city.labels.city or owner)
@@ -215,6 +228,21 @@ class StoredLabelled:
     def name(self, index: int) -> str:
         """The sample's id."""
         return self._rows.name(index)
+
+
+def check_some_label(images: StoredLabelled, what: str) -> None:
+    """Tells of a set whose labels are all void, before anything is trained or scored on it.
+
+    Raises:
+        InputError: No pixel is of a class of the images' label space.
+    """
+    void = np.iinfo(np.uint8).max
+    if all((images.labels([index]) == void).all() for index in range(len(images))):
+        raise InputError(
+            f"{what}: all labels of its {len(images)} images are void or of classes that the "
+            "segmenter does not have: look at the label map, or take a split whose labels are "
+            "public"
+        )
 
 
 class StoredUnlabelled:
@@ -314,7 +342,10 @@ def _identity(
     city = plan.city(owner)
     provider = city.provider
     named = isinstance(provider, SimulatedProvider) and not provider.own_style
-    files = {} if named else {"files": source.revision(samples)}
+    files: dict[str, object] = {} if named else {"files": source.revision(samples)}
+    if isinstance(city.labels, FolderLabels):
+        hidden = {"root", "protocol", "evaluation_size"}
+        files["labels"] = city.labels.model_dump(mode="json", exclude=hidden)
     # Of a style in a file counts what is in it, which is in the revision, not where it lies.
     telling = {"kind", "style", "city"} if named else {"kind", "city"}
     return {

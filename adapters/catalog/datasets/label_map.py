@@ -16,7 +16,7 @@ def checked_label_map(given: object) -> object:
     """A label map whose keys are numbers or colours, or the name of a known one.
 
     Raises:
-        ValueError: A key that no label file can hold, keys of both kinds, or an unknown class.
+        ValueError: A key that no label file can hold, or an unknown class.
     """
     if isinstance(given, str) and given not in _NAMED:
         raise ValueError(
@@ -29,10 +29,6 @@ def checked_label_map(given: object) -> object:
     made = {_key(key): _name(key, name) for key, name in given.items()}
     if len(made) < len(given):
         raise ValueError("a value stands in the label map twice, as a number and as a text")
-    if len({isinstance(key, int) for key in made}) > 1:
-        raise ValueError(
-            "a label map has either values (0 to 255) or colours ('#rrggbb'), not both"
-        )
     return made
 
 
@@ -43,7 +39,7 @@ def _key(key: object) -> int | str:
             "a number or '#rrggbb'"
         )
     if isinstance(key, str) and _COLOUR.fullmatch(key):
-        return key.lower()
+        return key
     if isinstance(key, str) and re.fullmatch("-?[0-9]+", key):
         key = int(key)
     if isinstance(key, int) and 0 <= key <= 255:

@@ -131,7 +131,7 @@ datasets:
   game: {kind: synthia, root: synthia, val: 10, image_size: [380, 640]}
   dusk: {kind: camvid, root: camvid, sequences: [0001TP]}
   rome: {kind: cross_city, root: cities, city: Roma}
-  ours: {kind: folder, root: ours, label_map: {0: road, 255: void}}
+  ours: {kind: folder, root: ours, label_map: {0: road, "#804080": void}}
 segmenters:
   mine: {python: "package.module:build", source: ours}
   theirs: {architecture: "hf:a/b", source: city}
@@ -151,7 +151,7 @@ def test_data_sets_segmenters_and_transfers_of_every_kind(write) -> None:
         "cross_city",
         "folder",
     ]
-    assert catalog.datasets["ours"].label_map == {0: "road", 255: "void"}
+    assert catalog.datasets["ours"].label_map == {0: "road", "#804080": "void"}
     assert catalog.transfers["game-city"].evaluation_size == (256, 512)
     assert environment_references(catalog) == {"DATA": ["datasets.city.root"]}
 
@@ -164,7 +164,7 @@ def test_data_sets_segmenters_and_transfers_of_every_kind(write) -> None:
         ("val: 10", "vla: 10", 7, "datasets.game.vla", "no such setting"),
         ("kind: camvid", "kind: kitti", 8, "datasets.dusk", "kitti"),
         (", city: Roma", "", 9, "datasets.rome.city", "is missing"),
-        ('{0: road, 255: void}', "{}", 10, "datasets.ours.label_map", "needs an entry"),
+        ('{0: road, "#804080": void}', "{}", 10, "datasets.ours.label_map", "needs an entry"),
         ('python: "package.module:build"', "options: {}", 12, "segmenters.mine",
          "either architecture or python"),
         ('architecture: "hf:a/b"', "architecture: x, weights: a, backbone_weights: b", 13,

@@ -243,7 +243,6 @@ def test_a_file_is_written_and_not_a_folder(write_catalog, tmp_path, many_comman
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"weights": "w.pth", "pretraining": {"steps": 3}}, "nothing is pre-trained"),
         ({"rename": {"a.": "b."}}, "rename is about a weight file"),
         ({"architecture": "hf:x", "weights": "w.pth"}, "brings its weights"),
         (
