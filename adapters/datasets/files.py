@@ -189,6 +189,11 @@ class FileDataset(ABC):
                 "their names must be the same up to what they end in."
             )
 
+    def pairs(self, split: str) -> list[str]:
+        """The samples of a split that have both image and label."""
+        files = ((name, self._files[name]) for name in self.samples(split))
+        return [name for name, one in files if one.image is not None and one.label is not None]
+
     def matching(self, split: str | None = None) -> Matching:
         """How many images and labels belong together, in a split or in all."""
         names = self._files if split is None else self.samples(split)

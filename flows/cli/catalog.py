@@ -21,7 +21,16 @@ app = typer.Typer(no_args_is_help=True, help="The data catalog.")
 
 
 @app.command("check")
-def check(catalog: CatalogOption = CATALOG) -> None:
+def check(
+    catalog: CatalogOption = CATALOG,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep",
+            help="Also build each segmenter and open each data set and city; nothing is trained.",
+        ),
+    ] = False,
+) -> None:
     """Validate the catalog; tells every fault with file, line and key."""
     from adapters.catalog.environment import environment_references  # noqa: PLC0415
     from tasks.steps.settings import open_catalog  # noqa: PLC0415
@@ -46,6 +55,25 @@ def check(catalog: CatalogOption = CATALOG) -> None:
         f"{catalog}: good; {len(loaded.cities)} cities, {len(loaded.datasets)} data sets, "
         f"{len(loaded.segmenters)} segmenters"
     )
+    if deep:
+        _check_deeply(catalog)
+
+
+def _check_deeply(catalog: Path) -> None:
+    """Opens all that the catalog names.
+
+    Raises:
+        InputError: Some of it cannot be worked with.
+    """
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+    from tasks.training.opened_entries import opened_entries  # noqa: PLC0415 - brings PyTorch
+
+    faults = 0
+    for finding in opened_entries(open_plan(catalog)):
+        faults += finding.is_fault
+        typer.echo(f"{finding.key}: {finding.said}", err=finding.is_fault)
+    if faults:
+        raise InputError(f"{faults} entries of {catalog} cannot be worked with (above)")
 
 
 def _schedules(loaded: Catalog) -> list[str]:

@@ -1,0 +1,144 @@
+"""`crosscity catalog check --deep`: all that the catalog names is opened, and nothing trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from adapters.catalog import CatalogError, ServiceProvider, SimulatedLabels
+from adapters.datasets.base import DatasetError, LabelledDataset
+from adapters.datasets.files import FileDataset
+from adapters.images import ImageError
+from adapters.street_view.base import StreetViewError
+from adapters.street_view.folder import FolderStreetView
+from crosscity.labels import VOID
+from crosscity.segmenters import HuggingFaceSegmenter, Segmenter
+from crosscity.segmenters.plug_in import check_shapes
+from tasks.steps.errors import InputError
+from tasks.steps.plan import Plan
+from tasks.training.labelled import labelled_set
+from tasks.training.segmenters import starting_segmenter
+
+_SPLITS: Final = ("train", "val", "test")
+_READ: Final = 3
+"""Samples of a split that are read, spread over it."""
+_REAL_SIZE: Final = (360, 480)
+_TOLD: Final = (CatalogError, DatasetError, ImageError, InputError, StreetViewError, ValueError)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What opening one entry of the catalog showed.
+
+    Attributes:
+        key: The dotted key of the entry.
+        said: What was found, in a sentence.
+        is_fault: Whether work with it would end.
+    """
+
+    key: str
+    said: str
+    is_fault: bool = False
+
+
+def opened_entries(plan: Plan) -> Iterator[Finding]:
+    """Opens each data set, city and segmenter of a plan; services are not asked."""
+    for name in plan.datasets:
+        yield _finding(f"datasets.{name}", partial(_data_set, plan, name))
+    for name in plan.segmenters:
+        yield _finding(f"segmenters.{name}", partial(_segmenter, plan, name))
+    for name in plan.cities:
+        yield _finding(f"cities.{name}", partial(_city, plan, name))
+
+
+def _finding(key: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(key, look())
+    except _TOLD as error:
+        return Finding(key, " ".join(str(error).split()), is_fault=True)
+
+
+def _data_set(plan: Plan, name: str) -> str:
+    source = labelled_set(plan, name, None)
+    return _counted(source, [split for split in _SPLITS if _has(source, split)])
+
+
+def _city(plan: Plan, name: str) -> str:
+    city = plan.city(name)
+    parts = []
+    if isinstance(city.provider, ServiceProvider):
+        parts.append("a service, which is not asked here")
+    else:
+        provider = city.provider.open(city.site(name, plan.root))
+        if isinstance(provider, FolderStreetView):
+            count = len(provider.captures())
+            parts.append(f"{count} images, {len(provider.rejected())} files of other names")
+        else:
+            parts.append(f"its provider {provider.name} opens")
+    if city.labels is None:
+        parts.append("no labels")
+    elif isinstance(city.labels, SimulatedLabels):
+        parts.append("exact labels")
+    else:
+        parts.append(_counted(labelled_set(plan, name, None), ["test"]))
+    return "; ".join(parts)
+
+
+def _has(source: LabelledDataset, split: str) -> bool:
+    try:
+        return bool(source.samples(split))
+    except DatasetError:
+        return False
+
+
+def _counted(source: LabelledDataset, splits: list[str]) -> str:
+    """Pairs of each split, what has no partner, and whether some samples can be read."""
+    said = []
+    for split in splits:
+        if isinstance(source, FileDataset):
+            matching = source.matching(split)
+            told = f"{split} {matching.pairs} pairs of image and label"
+            rest = matching.unmatched()
+            said.append(f"{told}, {rest}" if rest else told)
+        else:
+            said.append(f"{split} {len(source.samples(split))} samples")
+        _read_some(source, split)
+    if not said:
+        raise InputError("it has no samples in train, val or test")
+    return "; ".join(said)
+
+
+def _read_some(source: LabelledDataset, split: str) -> None:
+    """Reads a few whole samples; where the set is in files, of those that have both."""
+    samples = list(source.samples(split))
+    if isinstance(source, FileDataset):
+        samples = source.pairs(split)
+    step = max(1, len(samples) // _READ)
+    chosen = samples[::step][:_READ]
+    if chosen and all((source.read(sample).train_ids == VOID).all() for sample in chosen):
+        raise InputError(f"the labels of {split} that were looked at are all void")
+
+
+def _segmenter(plan: Plan, name: str) -> str:
+    starting = starting_segmenter(plan, name, seed=0)
+    segmenter = starting.segmenter
+    sizes = sorted(_sizes(plan, name, segmenter))
+    check_shapes(segmenter, sizes)
+    shown = ", ".join(f"{height}×{width}" for height, width in sizes)
+    state = "trained" if starting.is_trained else "to be pre-trained"
+    remarks = "".join(f"; {remark}" for remark in starting.remarks)
+    return f"{segmenter.n_classes} classes, {state}, takes images of {shown}{remarks}"
+
+
+def _sizes(plan: Plan, name: str, segmenter: Segmenter) -> set[tuple[int, int]]:
+    """The sizes of images that the catalog gives a segmenter, where it names them."""
+    source = plan.segmenter(name).source
+    found = [getattr(plan.datasets.get(source), "image_size", None)]
+    trainings = [one.training for one in plan.cities.values() if one.segmenter == name]
+    trainings += [one.training for one in plan.transfers.values() if one.segmenter == name]
+    found += [plan.training(training).image_size for training in trainings]
+    sizes = {(int(size[0]), int(size[1])) for size in found if size is not None}
+    fixed = segmenter.fixed_size if isinstance(segmenter, HuggingFaceSegmenter) else None
+    return sizes or {fixed or _REAL_SIZE}
