@@ -135,7 +135,7 @@ def _segmenter(plan: Plan, name: str) -> str:
 def _sizes(plan: Plan, name: str, segmenter: Segmenter) -> set[tuple[int, int]]:
     """The sizes of images that the catalog gives a segmenter, where it names them."""
     source = plan.segmenter(name).source
-    found = [getattr(plan.datasets.get(source), "image_size", None)]
+    found = [getattr(plan.datasets.get(source or ""), "image_size", None)]
     trainings = [one.training for one in plan.cities.values() if one.segmenter == name]
     trainings += [one.training for one in plan.transfers.values() if one.segmenter == name]
     found += [plan.training(training).image_size for training in trainings]
