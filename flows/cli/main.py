@@ -25,6 +25,7 @@ from flows.cli import (
     predict,
     promotion,
     services,
+    status,
     store,
     warm_up,
 )
@@ -50,6 +51,7 @@ init.register(app)
 deploy.register(app)
 services.register(app)
 promotion.register(app)
+status.register(app)
 predict.register(app)
 export.register(app)
 warm_up.register(app)

@@ -1,0 +1,164 @@
+"""`crosscity status`: what there is of each city, which segmenter it uses, what runs did last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.server import ServerError, standing_server
+
+if TYPE_CHECKING:
+    from adapters.store import Store
+
+_ENDED_BADLY = ["FAILED", "CRASHED"]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the command line."""
+    app.command("status")(status)
+
+
+def status(
+    city: Annotated[str | None, typer.Argument(help="A city of the catalog; default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    catalog: CatalogOption = CATALOG,
+) -> None:
+    """Show what there is, its age, the segmenter in use, the last failure and the next run."""
+    from tasks.steps.plan import open_plan  # noqa: PLC0415 - see `flows.cli.main`
+
+    plan = open_plan(catalog, city=city)
+    store = plan.open_store()
+    cities = [city] if city is not None else sorted(plan.cities)
+    found = {one: _of_store(store, one) for one in cities}
+    address = standing_server(catalog.absolute().parent)
+    server = _of_server(address, cities, catalog)
+    for one in cities:
+        found[one] |= server.get(one, {})
+    if as_json:
+        typer.echo(json.dumps({"server": address, "cities": found}, indent=1, default=str))
+        return
+    typer.echo(f"store: {plan.store.url}; server: {address or 'none runs'}")
+    for one in cities:
+        typer.echo(f"{one}:")
+        for line in _lines(found[one]):
+            typer.echo(f"  {line}")
+
+
+def _of_store(store: Store, city: str) -> dict[str, Any]:
+    """What the store has of a city; damage is told, not raised."""
+    from adapters.store import SINGLE, StoreError  # noqa: PLC0415
+    from tasks.harvesting.current import HARVEST  # noqa: PLC0415
+    from tasks.judging.promotion import (  # noqa: PLC0415
+        PROMOTED,
+        evidence_of,
+        pinned,
+        promoted_segmenter,
+        promotion_log,
+    )
+
+    told: dict[str, Any] = {"harvest": {}, "in_use": None, "pinned": None}
+    try:
+        state = store.selected(HARVEST, city)
+        for role, ref in sorted((state.refs if state else {}).items()):
+            if store.find_ref(ref):
+                told["harvest"][role] = {"uri": ref.uri, "made_at": store.manifest(ref).made_at}
+        segmenter = promoted_segmenter(store, city)
+        if segmenter is not None:
+            log = promotion_log(store, city)
+            told["in_use"] = {
+                "uri": segmenter.uri,
+                "made_at": store.manifest(segmenter).made_at,
+                "since": log[-1]["at"] if log else None,
+                **evidence_of(store, city, segmenter),
+            }
+        chosen = store.selected(PROMOTED, city)
+        if chosen is not None and segmenter is None:
+            told["damaged"] = (
+                f"{chosen.refs[SINGLE].uri}, which was in use, is gone or in quarantine: run "
+                f"`crosscity rollback {city}` or `crosscity readapt {city}`"
+            )
+        told["pinned"] = pinned(store, city)
+    except StoreError as error:
+        told["damaged"] = str(error)
+    return told
+
+
+def _of_server(address: str | None, cities: list[str], catalog: Path) -> dict[str, dict[str, Any]]:
+    """Last failure and next run of each city's deployments; empty where no server answers."""
+    if address is None:
+        return {}
+    from flows.cli.deploy import client_of  # noqa: PLC0415 - Prefect loads late
+
+    told: dict[str, dict[str, Any]] = {}
+    try:
+        with client_of(f"{address}/api") as client:
+            for city in cities:
+
+                def first(
+                    states: list[str], order: str, city: str = city
+                ) -> Mapping[str, Any] | None:
+                    body = {
+                        "flow_runs": {
+                            "tags": {"all_": [city]},
+                            "state": {"type": {"any_": states}},
+                        },
+                        "sort": order,
+                        "limit": 50,
+                    }
+                    runs = client.request("POST", "/flow_runs/filter", json=body).json()
+                    ours = (run for run in runs if run["parameters"].get("catalog") == catalog.name)
+                    return next(ours, None)
+
+                failure = first(_ENDED_BADLY, "END_TIME_DESC")
+                coming = first(["SCHEDULED"], "EXPECTED_START_TIME_ASC")
+                told[city] = {
+                    "last_failure": failure
+                    and {
+                        "run": failure["name"],
+                        "id": failure["id"],
+                        "at": failure["end_time"],
+                        "state": failure["state"]["name"],
+                        "message": failure["state"]["message"],
+                    },
+                    "next_run": coming
+                    and {"run": coming["name"], "at": coming["expected_start_time"]},
+                }
+    except ServerError as error:
+        typer.echo(f"note: {error}", err=True)
+    return told
+
+
+def _lines(found: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if found.get("damaged"):
+        lines.append(f"DAMAGED: {found['damaged']}")
+    for role, one in found["harvest"].items():
+        lines.append(f"{role}: {one['uri']} ({_age(one['made_at'])})")
+    if not found["harvest"]:
+        lines.append("not harvested yet")
+    used = found["in_use"]
+    if used is None:
+        lines.append("no segmenter in use")
+    else:
+        miou = f", mIoU {100 * used['miou']:.1f} %" if used.get("miou") is not None else ""
+        lines.append(f"in use: {used['uri']} ({_age(used['made_at'])}{miou})")
+    if found["pinned"] is not None:
+        lines.append(f"pinned since {found['pinned']['at']}: {found['pinned']['reason'] or '-'}")
+    failure, coming = found.get("last_failure"), found.get("next_run")
+    if failure:
+        message = str(failure["message"] or "").strip().split("\n")[0]
+        lines.append(f"last failure: {failure['run']} {failure['state']} {failure['at']} {message}")
+    if coming:
+        lines.append(f"next run: {coming['run']} at {coming['at']}")
+    return lines
+
+
+def _age(made_at: datetime) -> str:
+    hours = (datetime.now(UTC) - made_at).total_seconds() / 3600
+    return f"{hours:.0f} hours old" if hours < 72 else f"{hours / 24:.0f} days old"

@@ -1,0 +1,75 @@
+"""`crosscity status`: what it tells of a city before, during and after its first promotion."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+from adapters.store import SINGLE, Selection, Store, artifact_key
+from tasks.harvesting.current import HARVEST
+from tasks.judging import promotion
+
+
+def made(store, kind):
+    key = artifact_key(kind, inputs={}, parameters={"a": 1}, version="1")
+    with store.draft(kind, "tokyo", key, inputs={}, parameters={"a": 1}, version="1") as draft:
+        (draft.path / "file.bin").write_bytes(b"content")
+    return draft.ref
+
+
+def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
+    write_catalog, many_commands, tmp_path
+):
+    catalog = write_catalog(tmp_path)
+
+    def told(*words):
+        done = many_commands("status", *words, "--catalog", catalog)
+        assert done["code"] == 0, done["err"]
+        return done["out"]
+
+    assert "not harvested yet" in told()
+    assert json.loads(told("--json"))["cities"]["tokyo"]["in_use"] is None
+
+    store = Store(tmp_path / "store")
+    segmenter = made(store, "adaptation")
+    pairs = made(store, "pairs")
+    store.switch(HARVEST, "tokyo", Selection({SINGLE: pairs}))
+    promotion.put_in_use(store, "tokyo", segmenter)
+    promotion.pin(store, "tokyo", "an exhibition")
+    found = json.loads(told("tokyo", "--json"))["cities"]["tokyo"]
+    assert found["in_use"]["uri"] == segmenter.uri
+    assert found["harvest"][SINGLE]["uri"] == pairs.uri
+    assert found["pinned"]["reason"] == "an exhibition"
+    words = told("tokyo")
+    assert f"in use: {segmenter.uri} (0 hours old)" in words
+    assert "pinned since" in words
+
+    manifest = tmp_path / "store" / segmenter.kind / "tokyo" / segmenter.key / "artifact.json"
+    manifest.chmod(0o600)
+    manifest.write_text("{")
+    assert "DAMAGED" in told()
+
+    unknown = many_commands("status", "atlantis", "--catalog", catalog)
+    assert unknown["code"] == 2
+
+
+def test_the_next_run_is_told(own_server, own_server_commands, write_catalog, waiting, tmp_path):
+    catalog = write_catalog(tmp_path, city={"schedule": "0 3 * * 1"})
+    deployed = own_server_commands("deploy", "--catalog", catalog)
+    assert deployed["code"] == 0, deployed["err"]
+    deployment = own_server.get("/deployments/name/readapt-city/tokyo")
+    request = urllib.request.Request(  # noqa: S310
+        f"{own_server.address}/api/deployments/{deployment['id']}/schedule",
+        data=b"{}",
+        headers={"Content-Type": "application/json"},
+        method="POST",
+    )
+    urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
+
+    def coming():
+        done = own_server_commands("status", "--json", "--catalog", catalog)
+        assert done["code"] == 0, done["err"]
+        return json.loads(done["out"])["cities"]["tokyo"]["next_run"]
+
+    waiting(lambda: coming() is not None, "the schedule has made runs", every=1)
+    assert "T03:00:00" in coming()["at"]
