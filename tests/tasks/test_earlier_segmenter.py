@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from adapters.store import ArtifactRef, Store
+from adapters.store import ArtifactRef, Store, StoreError
 from crosscity.labels import CLASSES
-from tasks.judging.promotion import promoted_segmenter, put_in_use
+from tasks.judging.promotion import promote, promoted_segmenter, put_in_use
 from tasks.judging.safeguard import earlier_segmenters, keep_earlier, sampled_pairs
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
@@ -98,3 +98,18 @@ def test_pairs_are_drawn_from_the_training_places_the_same_each_time():
     assert [int(row["pair_id"]) for row in chosen] == sorted(int(r["pair_id"]) for r in chosen)
     with pytest.raises(InputError, match="no training pair"):
         sampled_pairs(rows[:1])
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+def test_a_flipped_byte_is_found_before_anything_is_promoted(world, tmp_path, monkeypatch, in_use):
+    plan, store, start, adapted = world
+    monkeypatch.setattr("tasks.steps.announcing.send", lambda _event: None)
+    if in_use:
+        put_in_use(store, "tokyo", start)
+    path = tmp_path / "store" / adapted.uri / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"weights\.safetensors has SHA-256 .* moved to"):
+        promote.fn(adapted, "tokyo", plan)
+    assert promoted_segmenter(store, "tokyo") == (start if in_use else None)
