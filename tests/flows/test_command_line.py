@@ -204,7 +204,7 @@ def outcomes(
         ("superpixels below a file", r"file/labels\.png cannot be written"),
         ("deployments below a file", r"file/prefect\.yaml cannot be written"),
         ("too many superpixels", r"-n 70000 is too many"),
-        ("no superpixels", r"n_superpixels must be 1 to"),
+        ("no superpixels", r"n_superpixels must be a whole number from 1 to"),
         ("odd downscale", r"downscale must be 1, 2 or 4, not 3"),
         ("deployments missing", r"prefect\.yaml does not follow from .*crosscity catalog"),
         *((f"{verb} {name}", told) for name, told in BAD.items() for verb in ("match", "prior")),
