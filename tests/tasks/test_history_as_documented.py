@@ -20,6 +20,8 @@ from crosscity.adaptation import (
     LabelledArrays,
     Pretraining,
     PretrainingSettings,
+    SourceFree,
+    SourceFreeSettings,
     TargetArrays,
 )
 from crosscity.segmenters import build_segmenter
@@ -36,7 +38,7 @@ SOURCE = LabelledArrays(
 TARGET = TargetArrays(
     RANDOM.integers(0, 256, (3, 16, 24, 3), dtype=np.uint8), RANDOM.random((3, 16, 24)) < 0.5
 )
-TRAININGS = ("pre-training", "fine-tuning", *ARMS)
+TRAININGS = ("pre-training", "fine-tuning", *ARMS, "source_free")
 
 
 def documented(training: str) -> set[str]:
@@ -51,7 +53,7 @@ def documented(training: str) -> set[str]:
         if "all" in listed:
             listed = set(TRAININGS)
         elif "adaptation" in listed:
-            listed = set(ARMS)
+            listed = {*ARMS, "source_free"}
         assert listed <= set(TRAININGS)
         if training in listed - set(re.findall(r"`(\w+)`", without)):
             found |= set(re.findall(r"`(\w+)`", names))
@@ -64,6 +66,9 @@ def history(training: str, store: Store) -> list[tuple[int, str, float]]:
         trained = Pretraining(segmenter, SOURCE, PretrainingSettings(STEPS, 2), seed=0)
     elif training == "fine-tuning":
         trained = FineTuning(segmenter, SOURCE, FineTuningSettings(STEPS, 2), seed=0)
+    elif training == "source_free":
+        alone = SourceFreeSettings(steps=STEPS, batch_size=2)
+        trained = SourceFree(segmenter, TARGET, alone, seed=0)
     else:
         settings = replace(
             PRESETS["demo"], arm=training, steps=STEPS, batch_size=2, ca_start=CA_START / STEPS
