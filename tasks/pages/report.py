@@ -15,6 +15,7 @@ import jinja2
 
 from adapters.catalog import SimulatedLabels
 from adapters.store import ArtifactRef, Draft, Manifest, Store
+from tasks.harvesting.current import current_harvest
 from tasks.judging.evaluation import (
     Evaluated,
     class_notes,
@@ -141,9 +142,8 @@ def report_parts(city: str, seed: int, plan: Plan) -> dict[str, ArtifactRef]:
     """The current artifacts that a report shows; `InputError` says what is missing."""
     plan.city(city)
     store = plan.open_store()
+    harvest = current_harvest(city, plan)
     wanted = {
-        "imagery": "imagery",
-        "pairs": "pairs",
         "static_prior": "static_prior",
         "prior_figure": "figure-prior",
         "prior_quality": "prior_quality",
@@ -151,13 +151,12 @@ def report_parts(city: str, seed: int, plan: Plan) -> dict[str, ArtifactRef]:
         **{f"panels-{arm}": f"panels-{arm}-{seed}" for arm in ARM_NAMES},
         **{f"segmenter-{arm}": f"arm-{arm}-{seed}" for arm in ARM_NAMES},
     }
-    parts: dict[str, ArtifactRef] = {}
+    parts: dict[str, ArtifactRef] = {"imagery": harvest.imagery, "pairs": harvest.pairs}
     for role, pointer in wanted.items():
         found = store.current(pointer, city)
         if found is not None:
             parts[role] = found
     verbs = {
-        "pairs": "harvest",
         "static_prior": "priors",
         "prior_figure": "priors",
         "evaluation-pretrained": "evaluate --arm pretrained",
