@@ -30,6 +30,7 @@ FINISHED_RUN = (
     "flows/test_kills.py",
     "flows/test_predict_and_export.py",
     "tasks/test_report.py",
+    "tasks/test_stale_settings.py",
 )
 """What looks at `finished_run`, below this folder: one worker makes it once for all of these."""
 PATIENCE = 300.0

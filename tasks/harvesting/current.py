@@ -6,9 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from adapters.catalog import City
 from adapters.store import ArtifactRef, Store
+from crosscity.alignment import ALGORITHM_VERSION as ALIGNMENT_VERSION
+from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
+from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
 from tasks.steps.announcing import announce, commit
 from tasks.steps.errors import InputError
+from tasks.steps.freshness import as_words, differences
 from tasks.steps.plan import Plan
 
 HARVEST: Final = "harvest"
@@ -16,6 +21,36 @@ HARVEST: Final = "harvest"
 _BASE: Final = "base"
 _ADDED: Final = "added"
 """Keys of its notes: where the shards of the harvest lie, and those of each addition since."""
+_MADE_WITH: Final = "made_with"
+"""Key of its notes: settings of the city, and versions, that decided what was harvested."""
+NOT_OF_A_HARVEST: Final = {
+    "labels": "read when something is scored",
+    "prior": "of the static priors",
+    "segmenter": "of the adaptation",
+    "training": "of the adaptation",
+    "arm": "of the adaptation",
+    "training_seed": "of the adaptation",
+    "pairs_per_part": "only says how the work is divided",
+    "failure_limit": "what is harvested is the same, or the harvest fails",
+    "schedule": "when the flow runs",
+    "watch_schedule": "when the flow runs",
+    "lookback_days": "what a later look goes back to",
+    "test_margin_metres": "stands in it with the default of its provider",
+}
+"""Settings of a city that change nothing in its images and pairs, and why."""
+NOT_OF_A_PROVIDERS_HARVEST: Final = {
+    "budget": "how much may be spent",
+    "requests_per_second": "how fast it is asked",
+    "concurrency": "how fast it is asked",
+    "token": "a secret",
+    "key": "a secret",
+    "agreement": "a permission",
+    "usd_per_request": "a price",
+    "mask": "of the static priors",
+    "root": "where the folder lies on this machine",
+    "url": "where the service is reached",
+}
+"""Settings of a provider that change nothing in its images, and why."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +67,44 @@ class Harvest:
 
 
 def current_harvest(city: str, plan: Plan) -> Harvest:
-    """What the last harvest of a city left.
+    """What the last harvest of a city left, if it is of what the catalog says now.
 
     Raises:
-        InputError: The city was not harvested yet.
+        InputError: The city was not harvested yet, or with other settings, or by other algorithms.
     """
-    plan.city(city)
+    entry = plan.city(city)
     found = _found(plan.open_store(), city)
     if found is None:
         raise InputError(
             f"{city} has no harvested pairs in this store: run `crosscity harvest {city}` first"
         )
+    stale = _stale(plan.open_store(), city, entry)
+    if stale is not None:
+        raise InputError(f"the harvest of {city} was {stale}: run `crosscity harvest {city}`")
     return found
+
+
+def harvested_with(entry: City) -> dict[str, Any]:
+    """Settings and versions that decide which images and pairs a city has; JSON values."""
+    settings = entry.model_dump(mode="json", exclude=set(NOT_OF_A_HARVEST))
+    settings["provider"] = entry.provider.model_dump(
+        mode="json", exclude=set(NOT_OF_A_PROVIDERS_HARVEST)
+    )
+    settings["test_margin_metres"] = entry.test_margin
+    settings["version"] = {"pairing": PAIRING_VERSION, "alignment": str(ALIGNMENT_VERSION)}
+    if entry.provider.kind == "simulated":
+        settings["version"]["simulation"] = str(SIMULATION_VERSION)
+    return settings
+
+
+def _stale(store: Store, city: str, entry: City) -> str | None:
+    """In what way a harvest is not of what the catalog says now; ``None`` if it is."""
+    state = store.selected(HARVEST, city)
+    made_with = None if state is None else state.notes.get(_MADE_WITH)
+    if not isinstance(made_with, dict):
+        return None  # of a release that did not note it
+    found = differences(made_with, harvested_with(entry))
+    return as_words(found) if found else None
 
 
 def settle_harvest(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> Harvest:
@@ -98,7 +159,8 @@ def replace_harvest(
     """
     store, refs = plan.open_store(), {"imagery": imagery, "pairs": pairs}
     history = _grown(store, city, imagery)
-    notes = {_BASE: history.base, _ADDED: history.added}
+    notes: dict[str, Any] = {_BASE: history.base, _ADDED: history.added}
+    notes[_MADE_WITH] = harvested_with(plan.city(city))
     commit(store, HARVEST, city, refs, notes=notes, events=events)
     return Harvest(imagery, pairs)
 

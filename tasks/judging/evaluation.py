@@ -16,27 +16,33 @@ import torch
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import write_table
 from crosscity import evaluation as evaluation_module
+from crosscity.adaptation import ARMS_WITH_PRIOR
 from crosscity.evaluation import PROTOCOLS, ScoringProtocol, own_protocol, predict, score
 from crosscity.evaluation import evaluate as evaluate_segmenter
 from crosscity.illustrations import before_after_panel
 from crosscity.labels import CLASSES
 from crosscity.resizing import resized_image
 from crosscity.segmenters import Segmenter, in_train_ids
+from tasks.harvesting.current import current_harvest
+from tasks.priors.extraction import extracted
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_picture, publish_table
 from tasks.steps.errors import InputError
+from tasks.steps.freshness import check_fresh, check_made_of
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
 from tasks.training.arms import ARM_NAMES
 from tasks.training.labelled import StoredLabelled, check_some_label
-from tasks.training.segmenters import stored_segmenter
+from tasks.training.segmenters import starting_segmenter, stored_segmenter
 from tasks.training.trainings import (
     TRAINING_VERSION,
+    adaptation_parameters,
     images_in,
     inside,
     on_device,
     owner_of,
+    pretraining_parameters,
     training_of,
 )
 
@@ -372,19 +378,59 @@ def draw_panels(
 
 
 def segmenter_of_arm(city: str, arm: str, seed: int, plan: Plan) -> ArtifactRef:
-    """The segmenter that an arm left for a city; `InputError` says what to run if there is none."""
+    """The segmenter that an arm left for a city or transfer, if it is of what the catalog says now.
+
+    Raises:
+        InputError: There is none, or it was made with other settings, by another version, or of
+            inputs that were made anew since; the sentence says which, and what to run.
+    """
     if arm not in ARM_NAMES:
         raise InputError(f"there is no arm {arm!r}; arms are {', '.join(ARM_NAMES)}")
+    is_transfer = city in plan.transfers
+    name = plan.transfer(city).segmenter if is_transfer else plan.city(city).segmenter
+    start = _pretrained(name, seed, plan, city)
     if arm == "pretrained":
-        is_transfer = city in plan.transfers
-        name = plan.transfer(city).segmenter if is_transfer else plan.city(city).segmenter
-        found = plan.open_store().current(f"pretrained-{name}-{seed}", owner_of(name, plan))
-        verb = f"crosscity pretrain {name} --seed {seed}"
-    else:
-        found = plan.open_store().current(f"arm-{arm}-{seed}", city)
-        verb = f"crosscity adapt {city} --arm {arm} --seed {seed}"
+        return start
+    store = plan.open_store()
+    found = store.current(f"arm-{arm}-{seed}", city)
+    verb = f"crosscity {'transfer' if is_transfer else 'adapt'} {city} --arm {arm} --seed {seed}"
     if found is None:
         raise InputError(f"there is no segmenter {arm!r} for {city} yet: run `{verb}` first")
+    what = f"the segmenter {arm!r} of {city} (seed {seed}) was"
+    check_fresh(
+        store.manifest(found),
+        adaptation_parameters(city, arm, seed, plan),
+        TRAINING_VERSION,
+        what=what,
+        verb=verb,
+        section={"fine_tuned": "fine_tuning.", "source_free": "source_free."}.get(
+            arm, "adaptation."
+        ),
+    )
+    inputs = {"segmenter": start.digest}
+    if not is_transfer and arm != "fine_tuned":
+        harvest = current_harvest(city, plan)
+        inputs |= {"imagery": harvest.imagery.digest, "pairs": harvest.pairs.digest}
+        if arm in ARMS_WITH_PRIOR:
+            inputs["static_prior"] = extracted(harvest.pairs, city, plan).digest
+    check_made_of(store.manifest(found), inputs, what=what, verb=verb)
+    return found
+
+
+def _pretrained(name: str, seed: int, plan: Plan, owner: str) -> ArtifactRef:
+    """The segmenter that adaptations begin with, if it is of what the catalog says now."""
+    store, verb = plan.open_store(), f"crosscity pretrain {name} --seed {seed}"
+    found = store.current(f"pretrained-{name}-{seed}", owner_of(name, plan))
+    if found is None:
+        raise InputError(f"there is no segmenter 'pretrained' for {owner} yet: run `{verb}` first")
+    check_fresh(
+        store.manifest(found),
+        pretraining_parameters(starting_segmenter(plan, name, seed), name, seed, plan),
+        TRAINING_VERSION,
+        what=f"the segmenter {name} (seed {seed}) was",
+        verb=verb,
+        section="pretraining.",
+    )
     return found
 
 

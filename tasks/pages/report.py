@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,16 @@ from adapters.catalog import SimulatedLabels
 from adapters.store import ArtifactRef, Draft, Manifest, Store
 from tasks.harvesting.current import current_harvest
 from tasks.judging.evaluation import (
+    EVALUATION_VERSION,
     Evaluated,
     class_notes,
     read_evaluation,
+    rules_of,
     score_table,
+    segmenter_of_arm,
     short_names,
 )
+from tasks.priors.extraction import extracted
 from tasks.priors.quality import read_quality
 from tasks.steps.artifact_task import Made, artifact_task, make_once
 from tasks.steps.dashboard import (
@@ -34,7 +39,9 @@ from tasks.steps.dashboard import (
     small_jpeg,
 )
 from tasks.steps.errors import InputError
+from tasks.steps.freshness import check_fresh, check_made_of
 from tasks.steps.imagery import Imagery
+from tasks.steps.logs import log
 from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
 from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS
@@ -142,29 +149,60 @@ def report_parts(city: str, seed: int, plan: Plan) -> dict[str, ArtifactRef]:
     """The current artifacts that a report shows; `InputError` says what is missing."""
     plan.city(city)
     store = plan.open_store()
-    harvest = current_harvest(city, plan)
     wanted = {
-        "static_prior": "static_prior",
         "prior_figure": "figure-prior",
         "prior_quality": "prior_quality",
         **{f"evaluation-{arm}": f"evaluation-{arm}-{seed}" for arm in ARM_NAMES},
         **{f"panels-{arm}": f"panels-{arm}-{seed}" for arm in ARM_NAMES},
         **{f"segmenter-{arm}": f"arm-{arm}-{seed}" for arm in ARM_NAMES},
     }
-    parts: dict[str, ArtifactRef] = {"imagery": harvest.imagery, "pairs": harvest.pairs}
+    harvest = current_harvest(city, plan)
+    parts = {
+        "imagery": harvest.imagery,
+        "pairs": harvest.pairs,
+        "static_prior": extracted(harvest.pairs, city, plan),
+    }
     for role, pointer in wanted.items():
         found = store.current(pointer, city)
         if found is not None:
             parts[role] = found
     verbs = {
-        "static_prior": "priors",
         "prior_figure": "priors",
         "evaluation-pretrained": "evaluate --arm pretrained",
     }
     for role, verb in verbs.items():
         if role not in parts:
             raise InputError(f"{city} has no {role} yet: run `crosscity {verb} {city}` first")
-    return parts
+    return _fresh(parts, city, seed, plan)
+
+
+def _fresh(
+    parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: Plan
+) -> dict[str, ArtifactRef]:
+    """The parts without arms that were made with other settings than the catalog's.
+
+    Raises:
+        InputError: What every report needs was made with other settings; says which.
+    """
+    kept = dict(parts)
+    for arm in _evaluations(parts):
+        verb = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
+        try:
+            segmenter = segmenter_of_arm(city, arm, seed, plan)
+            manifest = plan.open_store().manifest(parts[f"evaluation-{arm}"])
+            what = f"the evaluation of {arm!r} on {city} was"
+            wanted = rules_of(plan, city).parameters()
+            check_fresh(
+                manifest, wanted, EVALUATION_VERSION, what=what, verb=verb, section="labels."
+            )
+            check_made_of(manifest, {"segmenter": segmenter.digest}, what=what, verb=verb)
+        except InputError as error:
+            if arm == "pretrained":
+                raise
+            log(logging.WARNING, f"left out of the report: {error}")
+            for role in ("evaluation", "panels", "segmenter"):
+                kept.pop(f"{role}-{arm}", None)
+    return kept
 
 
 def _evaluations(parts: Mapping[str, ArtifactRef]) -> dict[str, ArtifactRef]:

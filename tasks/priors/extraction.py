@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
 from tasks.steps.errors import InputError, check_failures
+from tasks.steps.freshness import check_fresh
 from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
 from tasks.steps.parallel import in_parallel
@@ -133,7 +134,11 @@ def superpixels_of(image: npt.NDArray[np.uint8], settings: PriorSettings) -> npt
 
 
 def extracted(pairs: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
-    """The `static_prior` that was made of these pairs."""
+    """The `static_prior` that was made of these pairs with the settings of now.
+
+    Raises:
+        InputError: It is not there, or was made otherwise; says why.
+    """
     store = plan.open_store()
     found = store.current("static_prior", city)
     if found is None:
@@ -143,7 +148,24 @@ def extracted(pairs: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
         raise InputError(
             f"the static priors of {city} are of an earlier harvest: run `crosscity priors {city}`"
         )
+    wanted = prior_parameters(city, plan)
+    for role, part in store.inputs_of(found).items():
+        if role.startswith("part-") and part is not None:
+            check_fresh(
+                store.manifest(part),
+                wanted,
+                PRIOR_VERSION,
+                what=f"the static priors of {city} were",
+                verb=f"crosscity priors {city}",
+                section="prior.",
+                leave_out=("part", "part_size"),
+            )
     return found
+
+
+def prior_parameters(city: str, plan: Plan) -> dict[str, Any]:
+    """Settings that the static priors of a city depend on."""
+    return {**plan.city(city).prior.model_dump(), **mask_parameters(city_mask(plan, city))}
 
 
 def city_mask(plan: Plan, city: str) -> ImageMask | None:
@@ -235,8 +257,7 @@ def prior_part(
         parameters={
             "part": part.number,
             "part_size": entry.pairs_per_part,
-            **entry.prior.model_dump(),
-            **mask_parameters(mask),
+            **prior_parameters(city, plan),
         },
         version=PRIOR_VERSION,
         write=write,

@@ -99,13 +99,7 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan
             "segmenter",
             owner,
             inputs=digests(parts),
-            parameters={
-                **starting.model,
-                **starting.made_of,
-                **asdict(settings),
-                **where(plan),
-                "seed": seed,
-            },
+            parameters=pretraining_parameters(starting, segmenter, seed, plan),
             version=TRAINING_VERSION,
             write=write,
         )
@@ -130,6 +124,30 @@ def _given_weights(plan: Plan, starting: Starting, source: str) -> Made:
         version=TRAINING_VERSION,
         write=write,
     )
+
+
+def pretraining_parameters(
+    starting: Starting, segmenter: str, seed: int, plan: Plan
+) -> dict[str, Any]:
+    """What a pre-trained segmenter depends on beside its source's images."""
+    described = {**starting.model, **starting.made_of}
+    if starting.is_trained:
+        return described
+    settings = checked_settings(PretrainingSettings(), plan.segmenter(segmenter).pretraining)
+    return {**described, **asdict(settings), **where(plan), "seed": seed}
+
+
+def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[str, Any]:
+    """What an adapted or fine-tuned segmenter depends on beside its inputs."""
+    entry = training_of(plan, owner)
+    settings: AdaptationSettings | SourceFreeSettings | FineTuningSettings
+    if arm == "fine_tuned":
+        settings = fine_tuning_settings(entry)
+    elif arm == "source_free":
+        settings = checked_settings(SourceFreeSettings(), entry.source_free)
+    else:
+        settings = checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
+    return {"arm": arm, **asdict(settings), **_sized(entry), **where(plan), "seed": seed}
 
 
 @artifact_task("adapt", run_name="adapt {city}, {arm}, seed {seed}")
@@ -210,13 +228,7 @@ def _adapt(
         "adaptation",
         owner,
         inputs=inputs,
-        parameters={
-            "arm": arm,
-            **asdict(settings),
-            **_sized(entry),
-            **where(plan),
-            "seed": seed,
-        },
+        parameters=adaptation_parameters(owner, arm, seed, plan),
         version=TRAINING_VERSION,
         write=write,
     )
@@ -268,14 +280,7 @@ def fine_tune(
         "adaptation",
         owner,
         inputs={"segmenter": segmenter, **digests(parts)},
-        parameters={
-            "arm": "fine_tuned",
-            **asdict(settings),
-            **_sized(entry),
-            **where(plan),
-            **folded,
-            "seed": seed,
-        },
+        parameters={**adaptation_parameters(owner, "fine_tuned", seed, plan), **folded},
         version=TRAINING_VERSION,
         write=write,
     )

@@ -1,0 +1,127 @@
+"""Whether an artifact that a pointer names is of what the catalog says now, and if not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from adapters.store import Manifest
+from tasks.steps.errors import InputError
+
+_MISSING: Final = object()
+_MOST_SHOWN: Final = 3
+"""Differences that a sentence names; the first of them are enough to know what was changed."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting that an artifact was made with otherwise: its dotted key, and both values."""
+
+    key: str
+    was: str
+    now: str
+
+
+def differences(
+    made_with: Mapping[str, Any], wanted: Mapping[str, Any], *, leave_out: Collection[str] = ()
+) -> list[Difference]:
+    """Settings that differ, under their dotted names.
+
+    Args:
+        made_with: Settings then, JSON-able; may be nested.
+        wanted: Settings now.
+        leave_out: Names (of the first level) that do not matter.
+    """
+    old, new = _flat(made_with, leave_out), _flat(wanted, leave_out)
+    return [
+        Difference(name, _shown(old, name), _shown(new, name))
+        for name in dict.fromkeys([*new, *old])
+        if old.get(name, _MISSING) != new.get(name, _MISSING)
+    ]
+
+
+def as_words(found: list[Difference], section: str = "") -> str:
+    """Differences as the end of a sentence: "made with prior.k 3, the catalog says 30"."""
+    shown = found[:_MOST_SHOWN]
+    was = " and ".join(f"{section}{one.key} {one.was}" for one in shown)
+    now = " and ".join(one.now for one in shown)
+    rest = len(found) - len(shown)
+    return f"made with {was}, the catalog says {now}" + (f" ({rest} more)" if rest else "")
+
+
+def check_fresh(
+    manifest: Manifest,
+    wanted: Mapping[str, Any],
+    version: str,
+    *,
+    what: str,
+    verb: str,
+    section: str = "",
+    leave_out: Collection[str] = (),
+) -> None:
+    """Fails where an artifact was made with other settings, or by another version.
+
+    Args:
+        manifest: Of the artifact.
+        wanted: The parameters that it would be made with now.
+        version: The version of the algorithm now.
+        what: What it is called, with its verb: "the static priors of tokyo were".
+        verb: The command that makes it anew.
+        section: What stands before a setting's name in the catalog, such as "prior.".
+        leave_out: Parameters that do not matter.
+
+    Raises:
+        InputError: One sentence: what differs, both values, and what to run.
+    """
+    found = differences(manifest.parameters, wanted, leave_out=leave_out)
+    if found:
+        raise InputError(f"{what} {as_words(found, section)}: run `{verb}`")
+    if manifest.version != version:
+        raise InputError(
+            f"{what} made by version {manifest.version} of the algorithm, this program has "
+            f"{version}: run `{verb}`"
+        )
+
+
+def check_made_of(manifest: Manifest, wanted: Mapping[str, str], *, what: str, verb: str) -> None:
+    """Fails where an artifact was made of other inputs.
+
+    Args:
+        manifest: Of the artifact.
+        wanted: Digests of the inputs that it would be made of now, by role; others are not looked
+            at.
+        what: See `check_fresh`.
+        verb: See `check_fresh`.
+
+    Raises:
+        InputError: One sentence that names the roles, and what to run.
+    """
+    before = manifest.inputs if isinstance(manifest.inputs, dict) else {}
+    other = [role for role, digest in wanted.items() if before.get(role) != digest]
+    if other:
+        raise InputError(f"{what} made of another {' and '.join(other)}: run `{verb}`")
+
+
+def _flat(values: Mapping[str, Any], leave_out: Collection[str]) -> dict[str, Any]:
+    """Nested settings under dotted names, as JSON gives them back."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in leave_out:
+            continue
+        if isinstance(value, Mapping) and value:
+            flat |= {f"{name}.{inner}": one for inner, one in _flat(value, ()).items()}
+        else:
+            flat[name] = _plain(value)
+    return flat
+
+
+def _plain(value: object) -> object:
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    if name not in values:
+        return "not set"
+    text = "null" if values[name] is None else str(values[name])
+    return text if len(text) <= 60 else f"{text[:57]}..."
