@@ -171,7 +171,11 @@ def readapt(
     compute: ComputeOption = None,
 ) -> None:
     """Harvest, extract priors, adapt, evaluate; promote the segmenter if it shows no harm."""
+    from flows.cli.ahead import plan_lines  # noqa: PLC0415
+
     plan = _check(catalog, compute, city, harvests=True)
+    for line in plan_lines(plan, city, arm, seed):
+        typer.echo(line, err=True)
     with running(catalog):
         from flows.readapt_city import readapt_city  # noqa: PLC0415
 

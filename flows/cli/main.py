@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import (
+    ahead,
     catalog,
     city,
     deploy,
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(store.app, name="store")
 city.register(app)
+ahead.register(app)
 paper.register(app)
 pictures.register(app)
 first_look.register(app)

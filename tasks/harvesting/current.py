@@ -12,7 +12,7 @@ from crosscity.alignment import ALGORITHM_VERSION as ALIGNMENT_VERSION
 from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
 from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
 from tasks.steps.announcing import announce, commit
-from tasks.steps.errors import InputError
+from tasks.steps.errors import InputError, StaleError
 from tasks.steps.freshness import as_words, differences
 from tasks.steps.plan import Plan
 
@@ -80,7 +80,7 @@ def current_harvest(city: str, plan: Plan) -> Harvest:
         )
     stale = _stale(plan.open_store(), city, entry)
     if stale is not None:
-        raise InputError(f"the harvest of {city} was {stale}: run `crosscity harvest {city}`")
+        raise StaleError(f"the harvest of {city} was {stale}: run `crosscity harvest {city}`")
     return found
 
 

@@ -434,6 +434,24 @@ def _pretrained(name: str, seed: int, plan: Plan, owner: str) -> ArtifactRef:
     return found
 
 
+def evaluation_of_arm(city: str, arm: str, seed: int, plan: Plan) -> ArtifactRef:
+    """The evaluation of an arm, if it and its segmenter are of what the catalog says now.
+
+    Raises:
+        InputError: There is none, or it was made otherwise; the sentence says what to run.
+    """
+    segmenter, store = segmenter_of_arm(city, arm, seed, plan), plan.open_store()
+    found = store.current(f"evaluation-{arm}-{seed}", city)
+    verb = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
+    if found is None:
+        raise InputError(f"{arm!r} was not evaluated on {city} yet: run `{verb}` first")
+    what, manifest = f"the evaluation of {arm!r} on {city} was", store.manifest(found)
+    wanted = rules_of(plan, city).parameters()
+    check_fresh(manifest, wanted, EVALUATION_VERSION, what=what, verb=verb, section="labels.")
+    check_made_of(manifest, {"segmenter": segmenter.digest}, what=what, verb=verb)
+    return found
+
+
 def read_evaluation(store: Store, ref: ArtifactRef) -> Evaluated:
     """The content of an `evaluation` artifact."""
     content = json.loads(store.path(ref, "evaluation.json").read_text(encoding="utf-8"))

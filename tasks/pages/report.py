@@ -18,13 +18,11 @@ from adapters.catalog import SimulatedLabels
 from adapters.store import ArtifactRef, Draft, Manifest, Store
 from tasks.harvesting.current import current_harvest
 from tasks.judging.evaluation import (
-    EVALUATION_VERSION,
     Evaluated,
     class_notes,
+    evaluation_of_arm,
     read_evaluation,
-    rules_of,
     score_table,
-    segmenter_of_arm,
     short_names,
 )
 from tasks.priors.extraction import extracted
@@ -39,7 +37,6 @@ from tasks.steps.dashboard import (
     small_jpeg,
 )
 from tasks.steps.errors import InputError
-from tasks.steps.freshness import check_fresh, check_made_of
 from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
 from tasks.steps.pictures import read_picture
@@ -186,16 +183,8 @@ def _fresh(
     """
     kept = dict(parts)
     for arm in _evaluations(parts):
-        verb = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
         try:
-            segmenter = segmenter_of_arm(city, arm, seed, plan)
-            manifest = plan.open_store().manifest(parts[f"evaluation-{arm}"])
-            what = f"the evaluation of {arm!r} on {city} was"
-            wanted = rules_of(plan, city).parameters()
-            check_fresh(
-                manifest, wanted, EVALUATION_VERSION, what=what, verb=verb, section="labels."
-            )
-            check_made_of(manifest, {"segmenter": segmenter.digest}, what=what, verb=verb)
+            kept[f"evaluation-{arm}"] = evaluation_of_arm(city, arm, seed, plan)
         except InputError as error:
             if arm == "pretrained":
                 raise

@@ -29,7 +29,7 @@ from crosscity.static_prior import static_prior
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
-from tasks.steps.errors import InputError, check_failures
+from tasks.steps.errors import InputError, StaleError, check_failures
 from tasks.steps.freshness import check_fresh
 from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
@@ -145,7 +145,7 @@ def extracted(pairs: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
         raise InputError(f"{city} has no static priors yet: run `crosscity priors {city}` first")
     inputs = store.manifest(found).inputs
     if not isinstance(inputs, dict) or inputs.get("pairs") != pairs.digest:
-        raise InputError(
+        raise StaleError(
             f"the static priors of {city} are of an earlier harvest: run `crosscity priors {city}`"
         )
     wanted = prior_parameters(city, plan)
@@ -189,7 +189,7 @@ def prior_parts(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan)
     A slice has the pairs of its shard, and of the imagery the rows of their images.
     """
     store, size = plan.open_store(), plan.city(city).pairs_per_part
-    count = -(-_count_to_train_on(store, pairs) // size)
+    count = -(-count_to_train_on(store, pairs) // size)
 
     def slices() -> list[Tables]:
         rows = _training_pairs(plan, pairs)
@@ -225,7 +225,7 @@ def prior_part(
 ) -> Made:
     """Extracts the priors of one shard of pairs; a pair that fails becomes rows that say why."""
     store, entry = plan.open_store(), plan.city(city)
-    total = _count_to_train_on(store, pairs)
+    total = count_to_train_on(store, pairs)
     mask = city_mask(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
@@ -360,7 +360,7 @@ def static_prior_rows(plan: Plan, priors: ArtifactRef) -> list[Row]:
     return [row for name in names for row in read_rows(store, priors, name, STATIC_PRIOR)]
 
 
-def _count_to_train_on(store: Store, pairs: ArtifactRef) -> int:
+def count_to_train_on(store: Store, pairs: ArtifactRef) -> int:
     """Number of training pairs, as the manifest says."""
     return int(str(store.manifest(pairs).summary["train"]))
 

@@ -7,6 +7,10 @@ class InputError(ValueError):
     """What was asked for is wrong or not there yet; the message says what to do."""
 
 
+class StaleError(InputError):
+    """What is there was made with other settings, by another version, or of other inputs."""
+
+
 class TooManyFailures(RuntimeError):  # noqa: N818 - it is the finding, not an error of the code
     """More images or pairs failed than the catalog allows."""
 

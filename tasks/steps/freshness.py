@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.store import Manifest
-from tasks.steps.errors import InputError
+from tasks.steps.errors import StaleError
 
 _MISSING: Final = object()
 _MOST_SHOWN: Final = 3
@@ -72,13 +72,13 @@ def check_fresh(
         leave_out: Parameters that do not matter.
 
     Raises:
-        InputError: One sentence: what differs, both values, and what to run.
+        StaleError: One sentence: what differs, both values, and what to run.
     """
     found = differences(manifest.parameters, wanted, leave_out=leave_out)
     if found:
-        raise InputError(f"{what} {as_words(found, section)}: run `{verb}`")
+        raise StaleError(f"{what} {as_words(found, section)}: run `{verb}`")
     if manifest.version != version:
-        raise InputError(
+        raise StaleError(
             f"{what} made by version {manifest.version} of the algorithm, this program has "
             f"{version}: run `{verb}`"
         )
@@ -95,12 +95,12 @@ def check_made_of(manifest: Manifest, wanted: Mapping[str, str], *, what: str, v
         verb: See `check_fresh`.
 
     Raises:
-        InputError: One sentence that names the roles, and what to run.
+        StaleError: One sentence that names the roles, and what to run.
     """
     before = manifest.inputs if isinstance(manifest.inputs, dict) else {}
     other = [role for role, digest in wanted.items() if before.get(role) != digest]
     if other:
-        raise InputError(f"{what} made of another {' and '.join(other)}: run `{verb}`")
+        raise StaleError(f"{what} made of another {' and '.join(other)}: run `{verb}`")
 
 
 def _flat(values: Mapping[str, Any], leave_out: Collection[str]) -> dict[str, Any]:

@@ -137,6 +137,14 @@ def pretraining_parameters(
     return {**described, **asdict(settings), **where(plan), "seed": seed}
 
 
+def pretraining_steps(segmenter: str, plan: Plan) -> int:
+    """Steps that a segmenter is pre-trained for; 0 where its weights come from elsewhere."""
+    entry = plan.segmenter(segmenter)
+    if entry.weights is not None or entry.source is None:
+        return 0
+    return checked_settings(PretrainingSettings(), entry.pretraining).steps
+
+
 def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[str, Any]:
     """What an adapted or fine-tuned segmenter depends on beside its inputs."""
     entry = training_of(plan, owner)

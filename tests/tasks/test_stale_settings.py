@@ -20,6 +20,7 @@ from tasks.harvesting.current import (
     harvested_with,
 )
 from tasks.judging.evaluation import segmenter_of_arm
+from tasks.judging.steps_ahead import steps_ahead
 from tasks.pages.report import report_parts
 from tasks.priors.extraction import extracted
 from tasks.steps.errors import InputError
@@ -127,6 +128,45 @@ def test_a_changed_setting_is_refused_by_every_verb_that_depends_on_it(changed, 
     said = _verbs(changed(*key, to=value))
     assert {verb for verb, text in said.items() if text is not None} == set(refusing)
     assert all(sentence in said[verb] for verb in refusing), said
+
+
+def _states(plan: Any, arm: str = "full") -> dict[str, str]:
+    return {step.name: step.state for step in steps_ahead("tokyo", arm, 0, plan)}
+
+
+def test_the_plan_of_what_is_there_is_that_all_is_found(changed) -> None:
+    states = _states(changed("cities", "tokyo", "seed", to=3))
+    assert set(states) == {
+        *("harvest", "static priors", "segmenter compact", "adaptation full", "evaluation")
+    }
+    assert set(states.values()) == {"found"}
+
+
+def test_the_plan_says_what_is_made_anew_and_why_and_what_it_costs(changed) -> None:
+    plan = changed("cities", "tokyo", "prior", "k", to=30)
+    steps = {step.name: step for step in steps_ahead("tokyo", "full", 0, plan)}
+    assert steps["harvest"].state == "found"
+    assert steps["static priors"].state == "to be made anew"
+    assert steps["static priors"].why.endswith("prior.k 3, the catalog says 30")
+    assert steps["static priors"].cost == "5 pairs to match"
+    assert steps["adaptation full"].state == "to be made anew"
+    plan = changed("trainings", "demo", "adaptation", "steps", to=12)
+    steps = {step.name: step for step in steps_ahead("tokyo", "ga", 0, plan)}
+    assert steps["adaptation ga"].cost == "12 training steps"
+    assert "adaptation.steps 6, the catalog says 12" in steps["adaptation ga"].why
+
+
+def test_the_plan_of_an_empty_store_is_everything_and_makes_nothing(
+    write_catalog, tmp_path, crosscity
+) -> None:
+    catalog = write_catalog(tmp_path / "new")
+    assert set(_states(open_plan(catalog)).values()) == {"to be made"}
+    done = crosscity("plan", "tokyo", "--catalog", catalog)
+    assert done.returncode == 0, done.stderr
+    assert "harvest" in done.stdout
+    assert "to be made (14 images)" in done.stdout
+    assert "to be made (6 training steps)" in done.stdout
+    assert not any((tmp_path / "new" / "store").rglob("*.json"))
 
 
 def test_arms_of_other_settings_are_left_out_of_the_report(changed) -> None:

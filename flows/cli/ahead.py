@@ -1,0 +1,64 @@
+"""`crosscity plan`: what the way to a city's segmenter would do now, without doing it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+
+if TYPE_CHECKING:
+    from tasks.steps.plan import Plan
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the command line."""
+    app.command("plan")(plan)
+
+
+def plan(
+    city: Annotated[str, typer.Argument(help="A city of the catalog.")],
+    arm: Annotated[str | None, typer.Option(help="Default: `arm` of the city's entry.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Default: `training_seed` of the city's entry.", min=0)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+) -> None:
+    """Say what `readapt` would find, make, or make anew and why, and what it would cost."""
+    from tasks.judging.steps_ahead import steps_ahead  # noqa: PLC0415
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+    from tasks.training.arms import check_arm  # noqa: PLC0415
+
+    opened = open_plan(catalog, compute, city=city)
+    entry = opened.city(city)
+    chosen = entry.arm if arm is None else arm
+    check_arm(chosen)
+    if as_json:
+        number = entry.training_seed if seed is None else seed
+        steps = steps_ahead(city, chosen, number, opened)
+        typer.echo(json.dumps([asdict(step) for step in steps], indent=2))
+        return
+    for line in plan_lines(opened, city, arm, seed):
+        typer.echo(line)
+
+
+def plan_lines(opened: Plan, city: str, arm: str | None, seed: int | None) -> list[str]:
+    """The steps ahead, a line each."""
+    from tasks.judging.steps_ahead import steps_ahead  # noqa: PLC0415
+
+    entry = opened.city(city)
+    number = entry.training_seed if seed is None else seed
+    steps = steps_ahead(city, entry.arm if arm is None else arm, number, opened)
+    width = max(len(step.name) for step in steps)
+    lines = []
+    for step in steps:
+        line = f"{step.name:<{width}}  {step.state}"
+        if step.cost:
+            line += f" ({step.cost})"
+        lines.append(f"{line}: {step.why}" if step.why else line)
+    return lines
