@@ -1,8 +1,8 @@
 """Adapting a segmenter to images alone: no source image, no label.
 
 A slow teacher predicts the target's images; the student learns these labels under other lights,
-crops and mixtures; the teacher follows the student. What is delivered is the teacher (or the mean
-of start and end), which has seen many students, and not the last student.
+crops and mixtures; the teacher follows the student. What is delivered is the mean of start and
+teacher (or the teacher), which has seen many students, and not the last student.
 
     labels      y = argmax p, p = softmax of the teacher on the image as it is
     weights     w = max p where it is among the surest of its class (`ClassThresholds`), else 0
@@ -99,7 +99,7 @@ class SourceFreeSettings:
     flip: bool = True
     mix: bool = True
     anchor: float = 0.0
-    deliver: Deliver = "teacher"
+    deliver: Deliver = "averaged"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulation", "learning_rate", "statistics_images"):
