@@ -474,7 +474,8 @@ class Store:
         """Move a damaged artifact away; the error for whoever asked for it, to be raised."""
         place = self._into_quarantine(error)
         message = f"{error}: it was moved to {place}; run again, and it is made anew"
-        _LOG.warning("%s", message)
+        # Not a warning too: whoever asked is told by the error, once.
+        _LOG.info("%s", message)
         return DamagedArtifactError(message, error.folder, error.what)
 
     def _into_quarantine(self, error: DamagedArtifactError) -> str:
