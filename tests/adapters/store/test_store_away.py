@@ -123,7 +123,7 @@ def object_store():
         region_name="us-east-1",
         aws_access_key_id=CREDENTIALS["key"],
         aws_secret_access_key=CREDENTIALS["secret"],
-    ).create_bucket(Bucket="bucket")
+    ).create_bucket(Bucket="store-away")  # moto keeps buckets for the whole process
     gate = gates.Gate(port)
     yield gate
     gate.shut()
@@ -141,7 +141,7 @@ def opened(gate, folder: Path, patience: float) -> Store:
         "skip_instance_cache": True,
     }
     return Store(
-        "s3://bucket/store", options=options, cache_dir=folder / "cache", patience=patience
+        "s3://store-away/store", options=options, cache_dir=folder / "cache", patience=patience
     )
 
 
