@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
+from adapters.exports.files import write_bytes
 from adapters.images import encode_jpeg, encode_label_png
 from adapters.tables import read_table, write_table
 from crosscity.labels import CLASSES, VOID
@@ -269,14 +269,7 @@ class PredictionFolder:
         return buffer.getvalue()
 
     def _publish(self, name: str, data: bytes) -> None:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_bytes(self.folder / name, data)
 
 
 def _further_colour(index: int) -> tuple[int, int, int]:
