@@ -283,6 +283,20 @@ def _merge(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _without_unread(miniature: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The miniature catalog less what would be ignored, and so refused, beside the changes."""
+    compact, tokyo = miniature["segmenters"]["compact"], miniature["cities"]["tokyo"]
+    if changes.get("segmenters", {}).get("compact", {}).get("weights"):
+        del compact["pretraining"]
+    kind = changes["cities"]["tokyo"].get("provider", {}).get("kind", "simulated")
+    if kind != "simulated":
+        del tokyo["labels"]
+    if kind == "folder":
+        for name in ("area", "places", "test_places", "seed", "image_size"):
+            del tokyo[name]
+    return miniature
+
+
 @pytest.fixture(scope="session")
 def write_catalog() -> Callable[..., Path]:
     """Writes a miniature catalog into a folder: the whole pipeline within seconds.
@@ -335,8 +349,8 @@ def write_catalog() -> Callable[..., Path]:
                 }
             },
         }
-        document = _merge(miniature, changes)
-        document = _merge(document, {"cities": {"tokyo": city or {}}})
+        changes = _merge(changes, {"cities": {"tokyo": city or {}}})
+        document = _merge(_without_unread(miniature, changes), changes)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "data_catalog.yaml"
         path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")

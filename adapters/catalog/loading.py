@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from adapters.catalog.areas import FileState, file_state
 from adapters.catalog.errors import CatalogError
+from adapters.catalog.ignored import ignored_settings
 from adapters.catalog.model import Catalog
 from adapters.catalog.plug_in import kind_of
 from adapters.catalog.protocols import BUILT_IN, OF_CITIES
@@ -84,7 +85,7 @@ def _loaded(
         except ValidationError as error:
             faults = [(_location(data, e["loc"]), _sentence(e)) for e in error.errors()]
         else:
-            faults = list(_dangling_references(catalog))
+            faults = [*_dangling_references(catalog), *ignored_settings(catalog)]
             if further is not None:
                 faults += further(catalog)
             if not faults:

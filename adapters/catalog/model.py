@@ -169,7 +169,9 @@ class City(Entry):
     min_days_apart: float = Field(default=30, ge=0, description="between the two times of a pair")
     max_metres_apart: float = Field(default=10, gt=0, description="between the two captures")
     image_size: Size = Field(
-        default=(647, 1280), description="[height, width] in pixels of the rendered views"
+        default=(647, 1280),
+        description="[height, width] in pixels of the rendered views; images of a folder are "
+        "taken as they are",
     )
     labels: CityLabels | None = Field(
         default=None, description="labels of the test places, where there are any"
@@ -234,7 +236,7 @@ class City(Entry):
 
     @model_validator(mode="after")
     def _places_suffice(self) -> Self:
-        if self.test_places >= self.places:
+        if self.provider.samples_places and self.test_places >= self.places:
             raise ValueError(
                 f"test_places ({self.test_places}) must be below places ({self.places}), "
                 "or nothing is left to adapt on"
@@ -347,13 +349,6 @@ class Safeguard(Entry):
         ge=0,
         description="bits by which the mutual information of pixel and class may fall",
     )
-
-    @model_validator(mode="after")
-    def _limits_are_used(self) -> Self:
-        idle = sorted(self.model_fields_set - {"mode"})
-        if self.mode == "off" and idle:
-            raise ValueError(f"with mode off nothing is looked at: remove {', '.join(idle)}")
-        return self
 
 
 class Training(Entry):

@@ -45,12 +45,6 @@ def check(
     }
     for name, keys in missing.items():
         typer.echo(f"note: {', '.join(keys)} will need the environment variable {name}", err=True)
-    for name, entry in loaded.segmenters.items():
-        if entry.weights is not None and entry.pretraining:
-            typer.echo(
-                f"note: segmenters.{name}.pretraining is not used: its weights are trained already",
-                err=True,
-            )
     typer.echo(
         f"{catalog}: good; {len(loaded.cities)} cities, {len(loaded.datasets)} data sets, "
         f"{len(loaded.segmenters)} segmenters"

@@ -39,8 +39,6 @@ trainings:
 cities:
   {city}:
 {provider}
-    places: {places}        # at most; each is seen at two times or more
-    test_places: {test_places}      # kept out of the adaptation, to look at afterwards
     segmenter: street
     training: own
     # schedule: "0 3 * * 1"     # re-adapt every Monday at three (UTC), once deployed
@@ -73,15 +71,22 @@ def init(
     bbox: Annotated[
         str | None, typer.Option(help="Or an area to harvest: west,south,east,north in degrees.")
     ] = None,
-    licence: Annotated[str, typer.Option(help="Licence of the images in --folder.")] = "unknown",
-    attribution: Annotated[str, typer.Option(help="Whom to credit for them.")] = "unknown",
-    places: Annotated[int, typer.Option(min=2, help="Places to harvest.")] = 400,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the images in --folder; default: unknown.")
+    ] = None,
+    attribution: Annotated[
+        str | None, typer.Option(help="Whom to credit for them; default: unknown.")
+    ] = None,
+    places: Annotated[
+        int | None, typer.Option(min=2, help="Places to harvest in --bbox; default: 400.")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Weights of a segmenter of your own, to begin from.")
     ] = None,
     architecture: Annotated[
-        str, typer.Option(help="Architecture of --weights.")
-    ] = "efficientnet_lite0",
+        str | None,
+        typer.Option(help="Architecture of --weights; default: efficientnet_lite0."),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The catalog.")] = Path(
         "data_catalog.yaml"
     ),
@@ -110,12 +115,18 @@ def init(
         folder, bbox = (None, said) if said.count(",") == 3 else (Path(said), None)
     if folder is not None and bbox is not None:
         raise InputError("give either --folder or --bbox: images are taken from one of the two")
+    _refuse_beside(
+        ("--places", places, folder, "--folder, all of whose images are taken"),
+        ("--licence", licence, bbox, "--bbox, whose pictures bring theirs"),
+        ("--attribution", attribution, bbox, "--bbox, whose pictures bring theirs"),
+        ("--architecture", architecture, weights is None or None, "a segmenter without --weights"),
+    )
     text = _TEMPLATE.format(
         city=city,
-        provider=_folder(folder, city, licence, attribution) if folder else _area(str(bbox)),
-        places=places,
-        test_places=max(1, places // 10),
-        segmenter=_segmenter(weights, architecture),
+        provider=_area(str(bbox), places or 400)
+        if folder is None
+        else _folder(folder, city, licence or "unknown", attribution or "unknown"),
+        segmenter=_segmenter(weights, architecture or "efficientnet_lite0"),
     )
     unchecked = output.with_name(f".{output.name}.unchecked")
     publish(unchecked, lambda path: path.write_text(text, encoding="utf-8"))
@@ -127,6 +138,15 @@ def init(
     typer.echo(f"wrote {output}")
     named = "" if output.name == "data_catalog.yaml" else f" --catalog {output}"
     typer.echo(f"next: crosscity harvest {city}{named}", err=True)
+
+
+def _refuse_beside(*rules: tuple[str, object, object, str]) -> None:
+    """Refuses options that nothing would read: each with its value, what it stands beside, why."""
+    from tasks.steps.errors import InputError  # noqa: PLC0415
+
+    for option, given, beside, what in rules:
+        if given is not None and beside is not None:
+            raise InputError(f"{option} says nothing beside {what}: leave it out")
 
 
 def _ask(question: str, flags: str) -> str:
@@ -158,11 +178,12 @@ def _folder(folder: Path, city: str, licence: str, attribution: str) -> str:
             f"      city: {_quoted(named)}",
             f"      licence: {_quoted(licence)}      # carried into every artifact and report",
             f"      attribution: {_quoted(attribution)}",
+            "    # Images in <City>/Images/Test are kept out of the adaptation.",
         )
     )
 
 
-def _area(bbox: str) -> str:
+def _area(bbox: str, places: int) -> str:
     from tasks.steps.errors import InputError  # noqa: PLC0415
 
     try:
@@ -177,6 +198,8 @@ def _area(bbox: str) -> str:
             "    # Open street-level pictures without a key; mapillary, google: docs/imagery.md",
             "    provider: {kind: panoramax}",
             f"    area: {{bbox: [{west:g}, {south:g}, {east:g}, {north:g}]}}",
+            f"    places: {places}        # at most; each is seen at two times or more",
+            f"    test_places: {max(1, places // 10)}     # kept out of the adaptation, to look at",
         )
     )
 

@@ -49,8 +49,11 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
     entry = plan.city(city)
     steps = [_step("harvest", lambda: current_harvest(city, plan), _harvest_cost(city, plan))]
     harvest = _found_harvest(city, plan)
-    pairs = entry.places - entry.test_places
-    priors = f"at most {pairs} pairs to match"
+    priors = "all pairs of the folder to match"
+    scored = "the labelled images of the folder to predict"
+    if entry.provider.samples_places:
+        priors = f"at most {entry.places - entry.test_places} pairs to match"
+        scored = f"at most {entry.test_places} images to predict"
     if harvest is not None:
         pairs = count_to_train_on(plan.open_store(), harvest.pairs)
         priors = f"{pairs} pairs to match"
@@ -79,7 +82,7 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
                 steps,
                 "evaluation",
                 lambda: evaluation_of_arm(city, arm, seed, plan),
-                f"at most {entry.test_places} images to predict",
+                scored,
             )
         )
     return steps
@@ -121,4 +124,4 @@ def _harvest_cost(city: str, plan: Plan) -> str:
     images = 2 * entry.places
     if isinstance(entry.provider, ServiceProvider):
         return f"about {images} requests for images, and those that list them"
-    return f"at most {images} images" if entry.provider.kind == "folder" else f"{images} images"
+    return f"{images} images" if entry.provider.samples_places else "all images of the folder"

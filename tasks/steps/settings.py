@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,6 +23,20 @@ _ARM = (
     "the arm does not belong into the catalog: it is chosen where an adaptation is started, by "
     "`--arm`"
 )
+
+_UNREAD: Final[tuple[tuple[str, str, object, str], ...]] = (
+    ("momentum", "optimiser", "adam", "it is of sgd, and the optimiser is adam"),
+    (
+        "balanced_predictions",
+        "class_balance",
+        0.0,
+        "it keeps class weights, and class_balance is 0",
+    ),
+    ("discriminator_dropout", "discriminator_hidden", (), "it follows hidden layers, and none is"),
+    ("statistics_images", "statistics", 0.0, "they are measured for statistics, whose share is 0"),
+    ("mix", "batch_size", 1, "it puts one image of a batch into another, and batch_size is 1"),
+)
+"""A setting, another one, and the value of that with which nothing reads the first; and why."""
 
 
 def open_catalog(path: Path) -> Catalog:
@@ -63,19 +77,19 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
 
     for name, segmenter in segmenters.items():
         here: Key = ("segmenters", name, "pretraining")
-        yield from _below(here, _faults(PretrainingSettings(), segmenter.pretraining))
+        yield from _below(here, _checked(PretrainingSettings(), segmenter.pretraining))
     for name, training in trainings.items():
         here = ("trainings", name, "adaptation")
         adaptation = dict(training.adaptation)
         if "arm" in adaptation:
             del adaptation["arm"]
             yield (*here, "arm"), _ARM
-        yield from _below(here, _faults(PRESETS[training.preset], adaptation, hidden="arm"))
+        yield from _below(here, _checked(PRESETS[training.preset], adaptation, hidden="arm"))
         here = ("trainings", name, "fine_tuning")
         defaults = FINE_TUNING_PRESETS[training.preset]
-        yield from _below(here, _faults(defaults, training.fine_tuning))
+        yield from _below(here, _checked(defaults, training.fine_tuning))
         here = ("trainings", name, "source_free")
-        yield from _below(here, _faults(SourceFreeSettings(), training.source_free))
+        yield from _below(here, _checked(SourceFreeSettings(), training.source_free))
 
 
 def _unlike_predictions(catalog: Catalog) -> Iterator[Fault]:
@@ -130,6 +144,20 @@ def checked_settings(defaults: Settings, changes: Mapping[str, Any]) -> Settings
 
 def _below(here: Key, faults: Iterable[Fault]) -> Iterator[Fault]:
     return (((*here, *key), sentence) for key, sentence in faults)
+
+
+def _checked(
+    defaults: Settings, changes: Mapping[str, Any], *, hidden: str | None = None
+) -> Iterator[Fault]:
+    """`_faults`, and settings that nothing reads beside the others."""
+    faults = list(_faults(defaults, changes, hidden=hidden))
+    yield from faults
+    if faults:
+        return
+    made = _changed(defaults, changes)
+    for name, other, value, why in _UNREAD:
+        if changes.get(name) and getattr(made, other, None) == value:
+            yield (name,), f"{why}: remove {name}, or change {other}"
 
 
 def _faults(

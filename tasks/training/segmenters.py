@@ -229,6 +229,11 @@ def _of_the_hub(
         raise InputError(f"segmenters.{name}.options.labels maps their names to ours")
     folder = plan.root / reference
     place = str(folder) if folder.is_dir() else reference
+    if revision is not None and folder.is_dir():
+        raise InputError(
+            f"segmenters.{name}.options.revision: {folder} is a folder, which has no revisions: "
+            "remove it"
+        )
     try:
         found = open_checkpoint(place, revision, needs_classifier=not new_classifier)
         rows = [[index] for index in range(len(class_names))]

@@ -53,6 +53,10 @@ def test_an_area_and_weights_of_ones_own(crosscity, tmp_path) -> None:
         (("--city", "lisbon", "--folder", "nowhere"), "there is no folder nowhere"),
         (("--city", "lisbon", "--bbox", "1,2,3"), "--bbox is west,south,east,north"),
         (("--city", "lisbon", "--bbox", "3,2,1,4"), "west 3.0 not below east 1.0"),
+        (("--city", "a", "--folder", ".", "--places", "9"), "--places says nothing beside"),
+        (("--city", "a", "--bbox", "1,2,3,4", "--licence", "x"), "--licence says nothing beside"),
+        (("--city", "a", "--bbox", "1,2,3,4", "--attribution", "x"), "--attribution says nothing"),
+        (("--city", "a", "--bbox", "1,2,3,4", "--architecture", "compact"), "without --weights"),
     ],
 )
 def test_wrong_answers_write_nothing(crosscity, tmp_path, words, sentence) -> None:

@@ -156,11 +156,10 @@ def plan_in(folder: Path, miniature: Path) -> Plan:
     content = yaml.safe_load(miniature.read_text())
     content["cities"][CITY] |= {
         "provider": {"kind": "folder", "root": "streets", "licence": "CC0", "attribution": "x"},
-        "area": None,
-        "labels": None,
-        "test_places": 1,
         "pairs_per_part": 2,
     }
+    for name in ("area", "labels", "places", "test_places", "seed", "image_size"):
+        del content["cities"][CITY][name]
     (folder / "data_catalog.yaml").write_text(yaml.safe_dump(content))
     return open_plan(folder / "data_catalog.yaml", city=CITY)
 

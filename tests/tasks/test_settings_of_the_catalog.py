@@ -110,10 +110,8 @@ def test_predictions_that_keep_other_class_weights_than_the_segmenter_are_told(t
     ("old", "new"),
     [
         ("      steps: 3", "      balanced_predictions: true"),
-        # Without weights there is nothing to keep.
-        ("{balanced_predictions: true}", "{balanced_predictions: true, class_balance: 0}"),
         # Of weights from elsewhere it is not known.
-        ("    source: frankfurt", "    source: frankfurt\n    weights: my.safetensors"),
+        ("    pretraining: {balanced_predictions: true}", "    weights: my.safetensors"),
     ],
 )
 def test_predictions_that_agree_with_the_segmenter_are_taken(tmp_path, old, new):

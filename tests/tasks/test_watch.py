@@ -356,7 +356,7 @@ def test_new_files_in_a_folder_are_added(write_catalog, tmp_path):
         "licence": "CC0-1.0",
         "attribution": "x",
     }
-    city = {"provider": provider, "labels": None, "area": None, "test_places": 1}
+    city = {"provider": provider}
     catalog = str(write_catalog(tmp_path, city=city))
     harvest(catalog)
     old = table(catalog, "pairs")

@@ -77,6 +77,8 @@ class ProviderEntry(Entry):
     )
     needs_area: ClassVar[bool] = False
     """Whether a city of this kind is refused without an `area`."""
+    samples_places: ClassVar[bool] = True
+    """Whether it gives the city's number of places, and not all that there are."""
     test_margin: ClassVar[float] = 0.0
     """Default of `City.test_margin_metres`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 class FolderProvider(ProviderEntry):
     """Images on disk in the public layout of the cross-city data set."""
+
+    samples_places: ClassVar[bool] = False
 
     kind: Literal["folder"]
     root: str = Field(description="folder that holds <City>/Images/...; ${NAME} is read from env")

@@ -37,6 +37,9 @@ cities:
 """
 
 
+SERVICE = SMALL.replace("{kind: simulated, style: tokyo}", "{kind: panoramax}")
+
+
 @pytest.fixture
 def write(tmp_path: Path):
     def _write(text: str) -> Path:
@@ -219,13 +222,13 @@ def test_area_takes_a_polygon(write) -> None:
         "{geojson: {type: Polygon, coordinates: "
         "[[[139.7, 35.6], [139.8, 35.6], [139.8, 35.7], [139.7, 35.6]]]}}"
     )
-    catalog = load_catalog(write(SMALL.replace("{bbox: [139.7, 35.6, 139.8, 35.7]}", polygon)))
+    catalog = load_catalog(write(SERVICE.replace("{bbox: [139.7, 35.6, 139.8, 35.7]}", polygon)))
     area = catalog.cities["tokyo"].area
     assert area is not None
     assert area.bounds() == (139.7, 35.6, 139.8, 35.7)
     open_ring = polygon.replace(", [139.7, 35.6]]]", "]]")
     with pytest.raises(CatalogError, match="end where it starts"):
-        load_catalog(write(SMALL.replace("{bbox: [139.7, 35.6, 139.8, 35.7]}", open_ring)))
+        load_catalog(write(SERVICE.replace("{bbox: [139.7, 35.6, 139.8, 35.7]}", open_ring)))
 
 
 def test_environment_is_read_where_used_and_its_value_never_told(monkeypatch, write) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-import yaml
 from hypothesis import strategies
 
 from adapters.catalog import CatalogError, load_catalog
 from adapters.catalog.cron import checked_cron, next_runs
-from adapters.catalog.model import Safeguard, SegmenterEntry
+from adapters.catalog.model import SegmenterEntry
 
 NOW = datetime(2026, 11, 28, 12, 30, 17, tzinfo=UTC)
 
@@ -258,10 +257,3 @@ def test_a_file_is_written_and_not_a_folder(write_catalog, tmp_path, many_comman
 def test_settings_that_would_be_ignored_are_errors(entry, said):
     with pytest.raises(ValueError, match=said):
         SegmenterEntry.model_validate({"architecture": "compact", "source": "x", **entry})
-
-
-def test_limits_of_a_safeguard_that_is_off_are_errors():
-    with pytest.raises(ValueError, match="remove drift"):
-        Safeguard.model_validate({"mode": "off", "drift": 0.2})
-    text = "mode: off"
-    assert yaml.safe_load(text)["mode"] is False  # told as a word that is to be quoted

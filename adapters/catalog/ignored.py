@@ -1,0 +1,167 @@
+"""Settings that are valid by themselves and that nothing reads where they stand.
+
+Whoever writes such a setting believes that it does something, so it is an error. Only what a file
+says counts, not defaults; what is written as null or empty says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from adapters.catalog.datasets import FolderSet
+from adapters.catalog.entry import Entry
+from adapters.catalog.model import Catalog, City, SegmenterEntry, SimulatedLabels, StoreEntry
+from adapters.catalog.providers import (
+    FolderProvider,
+    GoogleProvider,
+    KartaViewProvider,
+    ServiceProvider,
+    SimulatedProvider,
+)
+from adapters.catalog.tree import Fault
+from crosscity.prior_parts import PREFIX
+
+_OF_A_FOLDER: Final = {
+    "area": "a folder's images have no positions",
+    "places": "all images of a folder are harvested",
+    "test_places": "a folder's test images are those in Images/Test",
+    "seed": "all images of a folder are harvested, and its Images/Test is the test",
+    "min_days_apart": "a folder's images have no dates",
+    "max_metres_apart": "a folder's images have no positions",
+    "image_size": "a folder's images are taken as they are; the size at which they go through the "
+    "network is image_size of the training",
+    "test_margin_metres": "a folder's images have no positions",
+}
+"""Settings of a city whose images lie in a folder, and why nothing reads them."""
+
+
+def ignored_settings(catalog: Catalog) -> Iterator[Fault]:
+    """Settings of a catalog that nothing reads, each with its key and what to do."""
+    for name, city in catalog.cities.items():
+        yield from _below(("cities", name), _of_city(city))
+    for name, segmenter in catalog.segmenters.items():
+        yield from _below(("segmenters", name), _of_segmenter(segmenter))
+    for name, dataset in catalog.datasets.items():
+        if isinstance(dataset, FolderSet):
+            yield from _below(("datasets", name), _of_folder_set(dataset))
+    for name, store in catalog.stores.items():
+        yield from _below(("stores", name), _of_store(store))
+    for name, training in catalog.trainings.items():
+        if training.safeguard.mode == "off":
+            for setting in sorted(_written(training.safeguard) - {"mode"}):
+                yield (
+                    ("trainings", name, "safeguard", setting),
+                    f"with mode off nothing is looked at: remove {setting}",
+                )
+
+
+def _written(entry: Entry) -> set[str]:
+    """The fields that a file gives a value."""
+    given = {field: getattr(entry, field) for field in entry.model_fields_set}
+    empty = (None, {}, [])
+    return {field for field, value in given.items() if value not in empty}
+
+
+def _below(here: tuple[str, ...], faults: Iterator[Fault]) -> Iterator[Fault]:
+    return (((*here, *key), sentence) for key, sentence in faults)
+
+
+def _of_city(city: City) -> Iterator[Fault]:
+    written, provider = _written(city), city.provider
+    if isinstance(provider, FolderProvider):
+        for setting in _OF_A_FOLDER:
+            if setting in written:
+                yield (setting,), f"{_OF_A_FOLDER[setting]}: remove {setting}"
+    if "lookback_days" in written and not isinstance(provider, ServiceProvider):
+        yield (
+            ("lookback_days",),
+            "watch-city compares all that there is with what it has, except at services: remove "
+            "lookback_days",
+        )
+    if city.area is not None:
+        yield from _below(("area",), _of_area(city))
+    if isinstance(city.labels, SimulatedLabels) and not isinstance(provider, SimulatedProvider):
+        yield (
+            ("labels", "kind"),
+            f"only simulated cities have exact labels, and this one is of {provider.kind}: give "
+            "labels of the kind folder or cross_city, or remove them",
+        )
+    if isinstance(provider, ServiceProvider):
+        yield from _below(("provider",), _of_service(provider))
+    prior = _written(city.prior)
+    if city.prior.matcher.startswith(PREFIX) and "search_radius" in prior:
+        yield (
+            ("prior", "search_radius"),
+            "a matcher of your own is not given it: set it in your function, and remove it here",
+        )
+    if city.prior.neighbours == 0 and "tolerance" in prior:
+        yield (
+            ("prior", "tolerance"),
+            "with neighbours 0 no displacements are compared: remove tolerance, or ask for "
+            "neighbours",
+        )
+
+
+def _of_area(city: City) -> Iterator[Fault]:
+    area = city.area
+    if area is None:
+        return
+    if "point_metres" in _written(area) and area.points is None:
+        yield ("point_metres",), "it is about points, and there are none: remove point_metres"
+    if isinstance(city.provider, SimulatedProvider) and area.bbox is None:
+        kind = "geojson" if area.geojson is not None else "points"
+        yield (kind,), "a simulated city fills a rectangle: give it as bbox"
+
+
+def _of_service(provider: ServiceProvider) -> Iterator[Fault]:
+    written = _written(provider)
+    if isinstance(provider, GoogleProvider):
+        if "history_url" in written and not provider.unofficial_history:
+            yield (
+                ("history_url",),
+                "it is asked only with unofficial_history: true: remove history_url",
+            )
+    elif "usd" in _written(provider.budget):
+        yield (
+            ("budget", "usd"),
+            f"{provider.kind} bills nothing: limit requests or megabytes, and remove usd",
+        )
+    photographs = isinstance(provider, KartaViewProvider) and not provider.panoramas_only
+    if "assumed_fov" in written and not photographs:
+        yield (
+            ("assumed_fov",),
+            "it is about photographs, which panoramas_only leaves out: remove assumed_fov",
+        )
+
+
+def _of_segmenter(entry: SegmenterEntry) -> Iterator[Fault]:
+    if entry.weights is not None and entry.pretraining:
+        yield (
+            ("pretraining",),
+            "weights are taken as they are, and nothing is pre-trained: remove pretraining, or "
+            "give them as backbone_weights",
+        )
+
+
+def _of_folder_set(entry: FolderSet) -> Iterator[Fault]:
+    if "splits" in _written(entry) and "{split}" not in entry.images:
+        yield (
+            ("splits",),
+            "images has no {split} in its folder, so all of them are of train: remove splits, or "
+            "write images: .../{split}",
+        )
+
+
+def _of_store(entry: StoreEntry) -> Iterator[Fault]:
+    scheme, separator, _ = entry.url.partition("://")
+    if entry.url.startswith("${") or (separator and scheme not in {"file", "local"}):
+        return
+    reasons: Mapping[str, str] = {
+        "options": "a folder is opened without options: remove them",
+        "patience_minutes": "it is about a store behind a network, and this is a folder: remove "
+        "patience_minutes",
+    }
+    for setting, reason in reasons.items():
+        if setting in _written(entry):
+            yield (setting,), reason
