@@ -59,7 +59,7 @@ def ignored_settings(catalog: Catalog) -> Iterator[Fault]:
 def _written(entry: Entry) -> set[str]:
     """The fields that a file gives a value."""
     given = {field: getattr(entry, field) for field in entry.model_fields_set}
-    empty = (None, {}, [])
+    empty: tuple[object, ...] = (None, {}, [])
     return {field for field, value in given.items() if value not in empty}
 
 

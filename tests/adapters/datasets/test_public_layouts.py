@@ -166,6 +166,119 @@ def test_every_set_of_the_document_is_an_entry():
         TypeAdapter(DataSet).validate_python(entry)
 
 
+VISTAS: list[str] = [
+    "bird",
+    "ground-animal",
+    "curb",
+    "fence",
+    "guard-rail",
+    "other-barrier",
+    "wall",
+    "bike-lane",
+    "crosswalk-plain",
+    "curb-cut",
+    "parking",
+    "pedestrian-area",
+    "rail-track",
+    "road",
+    "service-lane",
+    "sidewalk",
+    "bridge",
+    "building",
+    "tunnel",
+    "person",
+    "bicyclist",
+    "motorcyclist",
+    "other-rider",
+    "crosswalk-zebra",
+    "general",
+    "mountain",
+    "sand",
+    "sky",
+    "snow",
+    "terrain",
+    "vegetation",
+    "water",
+    "banner",
+    "bench",
+    "bike-rack",
+    "billboard",
+    "catch-basin",
+    "cctv-camera",
+    "fire-hydrant",
+    "junction-box",
+    "mailbox",
+    "manhole",
+    "phone-booth",
+    "pothole",
+    "street-light",
+    "pole",
+    "traffic-sign-frame",
+    "utility-pole",
+    "traffic-light",
+    "back",
+    "front",
+    "trash-can",
+    "bicycle",
+    "boat",
+    "bus",
+    "car",
+    "caravan",
+    "motorcycle",
+    "on-rails",
+    "other-vehicle",
+    "trailer",
+    "truck",
+    "wheeled-slow",
+    "car-mount",
+    "ego-vehicle",
+    "unlabeled",
+]
+"""Ends of the names of Mapillary Vistas 1.2, in the order of `labels` of its config_v1.2.json."""
+OF_VISTAS: dict[str, str] = {
+    "curb": "sidewalk", "guard-rail": "fence", "other-barrier": "fence", "bike-lane": "road",
+    "crosswalk-plain": "road", "curb-cut": "sidewalk", "pedestrian-area": "sidewalk",
+    "service-lane": "road", "bicyclist": "rider", "motorcyclist": "rider", "other-rider": "rider",
+    "crosswalk-zebra": "road", "general": "road", "mountain": "terrain", "sand": "terrain",
+    "catch-basin": "road", "manhole": "road", "pothole": "road", "street-light": "pole",
+    "traffic-sign-frame": "traffic sign", "utility-pole": "pole", "back": "traffic sign",
+    "front": "traffic sign", "on-rails": "train",
+}  # fmt: skip
+"""What else than a class of the same name stands for one of Cityscapes."""
+IDD: list[tuple[str, ...]] = [
+    ("road",), ("parking", "drivable fallback"), ("sidewalk",),
+    ("rail track", "non-drivable fallback"), ("person", "animal"), ("rider",), ("motorcycle",),
+    ("bicycle",), ("autorickshaw",), ("car",), ("truck",), ("bus",),
+    ("caravan", "trailer", "train", "vehicle fallback"), ("curb",), ("wall",), ("fence",),
+    ("guard rail",), ("billboard",), ("traffic sign",), ("traffic light",), ("pole", "polegroup"),
+    ("obs-str-bar-fallback",), ("building",), ("bridge", "tunnel"), ("vegetation",),
+    ("sky", "fallback background"),
+]  # fmt: skip
+"""By level3Id, the names of AutoNUE/public-code, helpers/anue_labels.py."""
+
+
+def test_values_of_vistas_are_those_of_its_table() -> None:
+    given = documented()["vistas"]["label_map"]
+    assert len(VISTAS) == 66
+    ours = {name.replace("-", " ") for name in VISTAS} & set(TRAIN_ID)
+    expected = [
+        name.replace("-", " ") if name.replace("-", " ") in ours else OF_VISTAS.get(name, "void")
+        for name in VISTAS
+    ]
+    assert [given[value] for value in range(66)] == expected
+    assert len(given) == 66
+    assert set(TRAIN_ID) == set(expected) - {"void"}
+
+
+def test_values_of_idd_are_those_of_its_table() -> None:
+    given = documented()["idd"]["label_map"]
+    assert list(given) == [*range(26), 255]
+    for value, names in enumerate(IDD):
+        same = [name for name in names if name in TRAIN_ID and name != "train"]
+        terrain = "terrain" if "non-drivable fallback" in names else "void"
+        assert given[value] == (same[0] if same else terrain), names
+
+
 MAP = {0: "road", 1: "void"}
 
 
