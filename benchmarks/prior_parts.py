@@ -29,7 +29,7 @@ from adapters.catalog import PriorSettings
 from crosscity.illustrations import TINT
 from crosscity.matching import PATCH, Matches, reliable_matches
 from crosscity.prior_parts import MatcherSettings, build_matcher
-from crosscity.static_prior import static_prior, static_prior_of_times
+from crosscity.static_regions import static_prior, static_prior_of_times
 from simcity import STYLES, Rendering, capture_pose, render_from
 from tasks.priors.extraction import superpixels_of
 

@@ -34,7 +34,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.superpixels import (
+from crosscity.partitioning import (
     balance_weight_for,
     entropy_rate_superpixels,
     greedy_partition,

@@ -1,5 +1,53 @@
 """The science of cross-city adaptation: arrays and tensors in, arrays and tensors out.
 
-Nothing here knows of orchestration, networks, storage or paths. Every module imports where only
-NumPy, PyTorch, Numba and OpenCV are installed.
+Nothing here knows of orchestration, networks or the store. Every module imports where only NumPy,
+PyTorch, Numba and OpenCV are installed.
+
+What most people need is here by the name of its verb; the modules have the rest:
+
+    import crosscity
+
+    matches = crosscity.match(before, after)  # dense matches of two pictures of one place
+    regions = crosscity.superpixels(before, 200)  # (H, W) labels 0 to 199
+    static = crosscity.static_prior(matches, regions)  # (H, W) True where nothing changed
+    segmenter = crosscity.load_segmenter("lisbon-segmenter")  # a delivered folder, or a file
+    classes = crosscity.predict(segmenter, before)  # (H, W) indices into its class_names
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from crosscity.evaluation import predict
+    from crosscity.matching import deep_matching as match
+    from crosscity.partitioning import entropy_rate_superpixels as superpixels
+    from crosscity.segmenters import load_segmenter
+    from crosscity.static_regions import static_prior
+
+__all__ = ["load_segmenter", "match", "predict", "static_prior", "superpixels"]
+
+_OFFERED: Final = {
+    "load_segmenter": ("crosscity.segmenters", "load_segmenter"),
+    "match": ("crosscity.matching", "deep_matching"),
+    "predict": ("crosscity.evaluation", "predict"),
+    "static_prior": ("crosscity.static_regions", "static_prior"),
+    "superpixels": ("crosscity.partitioning", "entropy_rate_superpixels"),
+}
+"""Where each function is. None of them may share its name with a module of this package: the
+import of that module would put it in the function's place."""
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - of modules, it is so
+    """Loads an offered function when it is first asked for: PyTorch alone takes a second."""
+    if name not in _OFFERED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, function = _OFFERED[name]
+    found = globals()[name] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def __dir__() -> list[str]:
+    """What is here, with what was not asked for yet."""
+    return sorted({*globals(), *__all__})

@@ -28,9 +28,9 @@ MATCHERS: Final = {
 """By name, a function from `MatcherSettings` to a `Matcher`."""
 
 SUPERPIXEL_METHODS: Final = {
-    "ers": "crosscity.superpixels.entropy_rate:entropy_rate_superpixels",
-    "slic": "crosscity.superpixels.by_slic:slic_superpixels",
-    "none": "crosscity.superpixels.by_squares:squares",
+    "ers": "crosscity.partitioning.entropy_rate:entropy_rate_superpixels",
+    "slic": "crosscity.partitioning.by_slic:slic_superpixels",
+    "none": "crosscity.partitioning.by_squares:squares",
 }
 """By name, a `SuperpixelMethod`."""
 

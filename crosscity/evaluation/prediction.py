@@ -108,12 +108,19 @@ def predict(
 
     Args:
         segmenter: Left in the mode (training or not) that it was in.
-        images: (N, H, W, 3) uint8 RGB.
+        images: (N, H, W, 3) uint8 RGB, or one image (H, W, 3).
         size: (height, width) of the prediction; default: that of the images.
 
     Returns:
-        (N, height, width) uint8 indices into `segmenter.class_names`.
+        (N, height, width) uint8 indices into `segmenter.class_names`; of one image (height, width).
+
+    Raises:
+        ValueError: The array is of another type or shape, or empty.
     """
+    if not isinstance(images, np.ndarray) or images.ndim not in (3, 4):
+        raise ValueError("images to predict must be an array of shape (N, H, W, 3) or (H, W, 3)")
+    if images.ndim == 3:
+        return predict(segmenter, images[None], size=size)[0]
     with evaluating(segmenter), torch.inference_mode():
         predicted = _predicted(segmenter, images, size or (images.shape[1], images.shape[2]))
     labels: npt.NDArray[np.uint8] = predicted.cpu().numpy()

@@ -4,6 +4,7 @@ from typing import Final
 
 from crosscity.segmenters.base import Segmenter, WeightsError, evaluating, image_tensor
 from crosscity.segmenters.compact import CompactSegmenter
+from crosscity.segmenters.delivered import load_segmenter
 from crosscity.segmenters.dilated_vgg16 import DilatedVgg16
 from crosscity.segmenters.efficientnet_lite0 import EfficientNetLite0
 from crosscity.segmenters.export import onnx_bytes
@@ -32,6 +33,7 @@ __all__ = [
     "evaluating",
     "image_tensor",
     "in_train_ids",
+    "load_segmenter",
     "load_weights",
     "onnx_bytes",
     "seeded_randomness",

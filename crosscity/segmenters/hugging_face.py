@@ -51,6 +51,7 @@ class HuggingFaceSegmenter(Segmenter):
 
     Attributes:
         fixed_size: (height, width) where the network takes images of one size only.
+        n_rows: Logits of the network itself.
 
     Raises:
         ValueError: transformers is not installed, or the network is none for semantic
@@ -97,6 +98,7 @@ class HuggingFaceSegmenter(Segmenter):
         self._place = place
         self._order = channel_order
         self._groups = groups
+        self.n_rows = n_rows
         self._row_classes = None if row_classes is None else list(row_classes)
         self._multiple = 1 if fixed_size else _multiple(model, tap, stride)
 

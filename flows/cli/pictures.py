@@ -80,7 +80,7 @@ def superpixels(
 
     from adapters.images import encode_png  # noqa: PLC0415
     from crosscity.illustrations import draw_superpixels  # noqa: PLC0415
-    from crosscity.superpixels import entropy_rate_superpixels  # noqa: PLC0415
+    from crosscity.partitioning import entropy_rate_superpixels  # noqa: PLC0415
 
     if number > 1 << 16:
         raise InputError(f"a 16-bit PNG holds 65536 labels, so -n {number} is too many")

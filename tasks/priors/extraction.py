@@ -17,15 +17,15 @@ from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
 from adapters.images import ImageError, encode_mask_png
 from adapters.store import ArtifactRef, Draft, Store
-from crosscity import static_prior as prior_module
-from crosscity import superpixels as superpixels_module
+from crosscity import partitioning as superpixels_module
+from crosscity import static_regions as prior_module
 from crosscity.compiling import telling_when_compiling
 from crosscity.illustrations import prior_figure
 from crosscity.matching import ALGORITHM_VERSION as MATCHING_VERSION
 from crosscity.matching import PATCH, Matches, reliable_matches
 from crosscity.matching.masking import matches_outside, without_pixels
 from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_method
-from crosscity.static_prior import static_prior
+from crosscity.static_regions import static_prior
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table

@@ -13,7 +13,7 @@ store can write one. So what it says is taken as a choice among what is trusted 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 
 from adapters.catalog import SegmenterEntry
 from adapters.store import ArtifactRef, Store
+from crosscity.segmenters.harmless import keys_that_name
 from crosscity.segmenters.plug_in import PREFIX
 from tasks.steps.errors import InputError
 
@@ -29,27 +30,6 @@ HUB_PREFIX: Final = "hf:"
 DESCRIPTION: Final = "model.json"
 _MOST_BYTES: Final = 4 * 2**20
 """Of a description; the longest configuration known has some 30 kB."""
-_DEEPEST: Final = 12
-_NAMES_CODE_OR_PLACES: Final = frozenset(
-    {
-        "_attn_implementation",
-        "_attn_implementation_internal",
-        "_name_or_path",
-        "attn_implementation",
-        "auto_map",
-        "backbone",
-        "backbone_kwargs",
-        "custom_pipelines",
-        "experts_implementation",
-        "name_or_path",
-        "quantization_config",
-        "trust_remote_code",
-        "use_pretrained_backbone",
-        "use_timm_backbone",
-    }
-)
-"""Keys with which a configuration has transformers fetch, import or run something."""
-
 _ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 _Statistic = Annotated[list[float], Field(min_length=3, max_length=3)]
 _Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -193,7 +173,7 @@ def check_options(architecture: str, options: Mapping[str, Any], where: str) -> 
             f"{where}: the options do not suit the segmenter {architecture!r}: {key}: "
             f"{first['msg']}"
         ) from None
-    for key in _keys_that_name(options):
+    for key in keys_that_name(options):
         raise InputError(
             f"{where}: the configuration's {key!r} would have transformers fetch or run what it "
             "names, which is refused: take a network whose configuration stands alone"
@@ -284,17 +264,3 @@ def _in_hub_cache(name: str, revision: str | None) -> Path | None:
     except ValueError:  # it is not a name of a repository
         return None
     return Path(found) if isinstance(found, str) else None
-
-
-def _keys_that_name(value: object, depth: int = 0) -> Iterator[str]:
-    """Keys, at any depth, that name code or places and are set."""
-    if depth > _DEEPEST:
-        yield "…"
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key in _NAMES_CODE_OR_PLACES and inner:
-                yield key
-            yield from _keys_that_name(inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _keys_that_name(inner, depth + 1)

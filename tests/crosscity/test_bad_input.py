@@ -18,13 +18,11 @@ from hypothesis import strategies as st
 
 from crosscity.alignment import relative_turn
 from crosscity.checks import MAX_SIDE
+from crosscity.evaluation import predict
 from crosscity.illustrations import before_after_panel, draw_matches, draw_prior, draw_superpixels
 from crosscity.matching import Matches, deep_matching, reliable_matches
 from crosscity.panorama import Equirectangular, Perspective, View, render_view, tiles_of_view
-from crosscity.resizing import resized_image, resized_map
-from crosscity.safeguard import static_points
-from crosscity.static_prior import static_prior
-from crosscity.superpixels import (
+from crosscity.partitioning import (
     SuperpixelHierarchy,
     balance_weight_for,
     entropy_rate_superpixels,
@@ -33,6 +31,10 @@ from crosscity.superpixels import (
     superpixel_hierarchy,
     superpixel_quality,
 )
+from crosscity.resizing import resized_image, resized_map
+from crosscity.safeguard import static_points
+from crosscity.segmenters import build_segmenter
+from crosscity.static_regions import static_prior
 
 few = settings(
     max_examples=30,
@@ -42,6 +44,7 @@ few = settings(
 
 GOOD = np.random.default_rng(0).integers(0, 255, (32, 48, 3)).astype(np.uint8)
 LABELS = (np.arange(32 * 48) // 96).reshape(32, 48).astype(np.int32)
+SEGMENTER = build_segmenter("compact", {"width": 8, "dilations": [1]})
 VIEW = View(0.0, 0.0, 90.0, 8, 8)
 
 
@@ -93,6 +96,7 @@ OF_AN_IMAGE: dict[str, Callable[[Any], Any]] = {
     "deep_matching": lambda image: deep_matching(image, image, downscale=1, threads=1),
     "deep_matching, first": lambda image: deep_matching(image, GOOD, downscale=1, threads=1),
     "deep_matching, second": lambda image: deep_matching(GOOD, image, downscale=1, threads=1),
+    "predict": lambda image: predict(SEGMENTER, image),
     "entropy_rate_superpixels": lambda image: entropy_rate_superpixels(image, 3),
     "superpixel_hierarchy": lambda image: superpixel_hierarchy(image, 1.0),
     "balance_weight_for": lambda image: balance_weight_for(image, 3),

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from crosscity.superpixels import (
+from crosscity.partitioning import (
     entropy_rate_superpixels,
     greedy_partition,
     superpixel_hierarchy,
 )
-from crosscity.superpixels.lazy_greedy import balance_rate, join_greedily
-from crosscity.superpixels.pixel_graph import pixel_graph
+from crosscity.partitioning.lazy_greedy import balance_rate, join_greedily
+from crosscity.partitioning.pixel_graph import pixel_graph
 
 Edge = tuple[int, int, float]
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.superpixels.scores import Floats, Ints, sift_down
+from crosscity.partitioning.scores import Floats, Ints, sift_down
 
 
 class Row(NamedTuple):

@@ -7,14 +7,14 @@ import sys
 
 import numpy as np
 
-from crosscity.superpixels import entropy_rate_superpixels, superpixel_hierarchy
+from crosscity.partitioning import entropy_rate_superpixels, superpixel_hierarchy
 
 PROGRAM = """
 import numpy as np
 from numba.core.dispatcher import Dispatcher
-from crosscity.superpixels import entropy_rate_superpixels, superpixel_hierarchy
-from crosscity.superpixels import cluster_greedy, hierarchy, lazy_greedy, pixel_graph
-from crosscity.superpixels import scores, window_greedy
+from crosscity.partitioning import entropy_rate_superpixels, superpixel_hierarchy
+from crosscity.partitioning import cluster_greedy, hierarchy, lazy_greedy, pixel_graph
+from crosscity.partitioning import scores, window_greedy
 
 image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
 entropy_rate_superpixels(image, 20)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from crosscity.superpixels import (
+from crosscity.partitioning import (
     entropy_rate_superpixels,
     greedy_partition,
     partition_objective,

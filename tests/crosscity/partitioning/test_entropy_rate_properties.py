@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from crosscity.superpixels import (
+from crosscity.partitioning import (
     entropy_rate_superpixels,
     greedy_partition,
     partition_objective,

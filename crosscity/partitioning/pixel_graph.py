@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.superpixels.scores import (
+from crosscity.partitioning.scores import (
     Distances,
     Floats,
     Tables,

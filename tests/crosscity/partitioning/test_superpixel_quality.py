@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crosscity.superpixels import superpixel_quality
+from crosscity.partitioning import superpixel_quality
 
 
 def test_the_truth_itself_is_perfect() -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crosscity.superpixels.cluster_greedy import (
+from crosscity.partitioning.cluster_greedy import (
     BUCKETS,
     PAIR,
     ROW_SPAN,
@@ -27,9 +27,9 @@ from crosscity.superpixels.cluster_greedy import (
     label_clusters,
     number_clusters,
 )
-from crosscity.superpixels.pixel_graph import PixelGraph, edge_offsets, fill_loops
-from crosscity.superpixels.scores import Floats, Ints
-from crosscity.superpixels.window_greedy import LARGEST_WINDOW, Picture, Steps, join_in_windows
+from crosscity.partitioning.pixel_graph import PixelGraph, edge_offsets, fill_loops
+from crosscity.partitioning.scores import Floats, Ints
+from crosscity.partitioning.window_greedy import LARGEST_WINDOW, Picture, Steps, join_in_windows
 
 FEWEST_PIXELS = 4
 """Pixels a superpixel below which windows would join too much."""

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.superpixels.buckets import Row, bucket_of, replace_best
-from crosscity.superpixels.scores import (
+from crosscity.partitioning.buckets import Row, bucket_of, replace_best
+from crosscity.partitioning.scores import (
     Distances,
     Floats,
     Heap,
@@ -34,7 +34,7 @@ from crosscity.superpixels.scores import (
     size_log,
     tie_break,
 )
-from crosscity.superpixels.window_greedy import Picture, Steps
+from crosscity.partitioning.window_greedy import Picture, Steps
 
 BUCKETS: Final = 1 << 13
 """Buckets in the row; fine enough for small heaps, coarse enough that their heads stay cached."""

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from crosscity.checks import check_image, check_map
-from crosscity.superpixels.entropy_rate import IMAGE_TYPES, check_parameters
-from crosscity.superpixels.lazy_greedy import balance_rate, join_greedily
-from crosscity.superpixels.pixel_graph import pixel_graph
+from crosscity.partitioning.entropy_rate import IMAGE_TYPES, check_parameters
+from crosscity.partitioning.lazy_greedy import balance_rate, join_greedily
+from crosscity.partitioning.pixel_graph import pixel_graph
 
 
 @dataclass(frozen=True)

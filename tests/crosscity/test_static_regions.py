@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from crosscity.illustrations import TINT
 from crosscity.matching import Matches, deep_matching
-from crosscity.static_prior import static_prior, static_prior_of_times
-from crosscity.superpixels import entropy_rate_superpixels
+from crosscity.partitioning import entropy_rate_superpixels
+from crosscity.static_regions import static_prior, static_prior_of_times
 
 
 def matches_at(a: list[tuple[float, float]], b: list[tuple[float, float]] | None = None) -> Matches:

@@ -34,7 +34,7 @@ def slic_superpixels(image: npt.NDArray[np.uint8], n_superpixels: int, /) -> npt
     height, width = image.shape[:2]
     side = max(1, round(math.sqrt(height * width / n_superpixels)))
     if side < 2 or min(height, width) < 2 * side:
-        from crosscity.superpixels.by_squares import squares  # noqa: PLC0415 - no room for k-means
+        from crosscity.partitioning.by_squares import squares  # noqa: PLC0415 - no room for k-means
 
         return squares(image, n_superpixels)
     colour = image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)

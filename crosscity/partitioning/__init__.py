@@ -2,18 +2,18 @@
 
 from typing import Final
 
-from crosscity.superpixels.entropy_rate import entropy_rate_superpixels
-from crosscity.superpixels.hierarchy import (
+from crosscity.partitioning.entropy_rate import entropy_rate_superpixels
+from crosscity.partitioning.hierarchy import (
     SuperpixelHierarchy,
     balance_weight_for,
     superpixel_hierarchy,
 )
-from crosscity.superpixels.objective import (
+from crosscity.partitioning.objective import (
     PartitionObjective,
     greedy_partition,
     partition_objective,
 )
-from crosscity.superpixels.quality import SuperpixelQuality, superpixel_quality
+from crosscity.partitioning.quality import SuperpixelQuality, superpixel_quality
 
 ALGORITHM_VERSION: Final = "2"
 """Raised by hand whenever the labels of some image change."""

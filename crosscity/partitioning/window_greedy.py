@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.superpixels.buckets import Row, bucket_of, replace_best
-from crosscity.superpixels.scores import (
+from crosscity.partitioning.buckets import Row, bucket_of, replace_best
+from crosscity.partitioning.scores import (
     Distances,
     Floats,
     Heap,

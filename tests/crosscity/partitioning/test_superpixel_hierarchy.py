@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from crosscity.superpixels import (
+from crosscity.partitioning import (
     balance_weight_for,
     entropy_rate_superpixels,
     greedy_partition,

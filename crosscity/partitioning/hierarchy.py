@@ -10,10 +10,10 @@ import numpy.typing as npt
 from numba import njit
 
 from crosscity.checks import check_image, number, whole_number
-from crosscity.superpixels.entropy_rate import IMAGE_TYPES, check_parameters
-from crosscity.superpixels.lazy_greedy import balance_rate, join_greedily
-from crosscity.superpixels.pixel_graph import PixelGraph, edge_offsets, pixel_graph
-from crosscity.superpixels.scores import Ints, find
+from crosscity.partitioning.entropy_rate import IMAGE_TYPES, check_parameters
+from crosscity.partitioning.lazy_greedy import balance_rate, join_greedily
+from crosscity.partitioning.pixel_graph import PixelGraph, edge_offsets, pixel_graph
+from crosscity.partitioning.scores import Ints, find
 
 MAX_WEIGHT: Final = 1e12
 """Beyond it scores are too large for their entropy part to matter."""

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crosscity.checks import check_image, number, whole_number
-from crosscity.superpixels.lazy_greedy import balance_rate, join_greedily
-from crosscity.superpixels.pixel_graph import pixel_graph
+from crosscity.partitioning.lazy_greedy import balance_rate, join_greedily
+from crosscity.partitioning.pixel_graph import pixel_graph
 
 IMAGE_TYPES: Final = ("uint8", "uint16")
 MAX_BALANCE: Final = 1e6

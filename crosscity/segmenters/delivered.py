@@ -1,0 +1,172 @@
+"""A segmenter out of a folder that was handed on, or out of a weight file, ready to predict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from crosscity.segmenters.base import Segmenter, WeightsError
+from crosscity.segmenters.harmless import keys_that_name
+from crosscity.segmenters.hugging_face import HuggingFaceSegmenter
+from crosscity.segmenters.plug_in import PREFIX
+from crosscity.segmenters.registry import ARCHITECTURES, build_segmenter
+from crosscity.segmenters.tensor_files import TensorFile, read_tensor_file
+from crosscity.segmenters.weights import check_finite, load_weights
+
+DESCRIPTION: Final = "model.json"
+"""How the network is built: architecture, options, label space, normalisation."""
+WEIGHTS: Final = "weights.safetensors"
+"""Its `state_dict`."""
+TRANSFORMERS_WEIGHTS: Final = "model.safetensors"
+"""The same in transformers' names, in its place where the network is one of theirs."""
+_STREET: Final = Path(__file__).resolve().parents[1] / "weights" / "street.safetensors"
+_MOST_BYTES: Final = 4 * 2**20
+"""Of a description; the longest configuration known has some 30 kB."""
+
+
+def load_segmenter(
+    place: str | Path | None = None,
+    *,
+    architecture: str = "efficientnet_lite0",
+    options: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> Segmenter:
+    """The segmenter of a folder or a weight file.
+
+    A folder is data: it builds networks of `ARCHITECTURES` only, and runs no code that it names.
+
+    Args:
+        place: A folder that `crosscity segmenter export` wrote (or an artifact of the store that
+            holds a segmenter), or a `.safetensors` file; default: the weights that come along,
+            which have seen simulated streets alone.
+        architecture: Of a file; a folder says its own.
+        options: Of a file's architecture. Classes that the file states need not be given.
+        device: Where it shall be, as PyTorch names devices.
+
+    Returns:
+        The network, in the mode that predicts.
+
+    Raises:
+        WeightsError: There is nothing of this kind, it is damaged, or its parts do not agree.
+    """
+    path = _STREET if place is None else Path(place)
+    if path.is_dir():
+        segmenter = _of_folder(path)
+    else:
+        found = read_tensor_file(path)
+        segmenter = _with_weights(architecture, _with_classes(options, found), found.tensors, path)
+    return segmenter.to(torch.device(device)).eval()
+
+
+def _of_folder(folder: Path) -> Segmenter:
+    description = _description(folder / DESCRIPTION)
+    architecture, options = description["architecture"], description["options"]
+    if architecture.startswith(PREFIX):
+        raise WeightsError(
+            f"{folder} is of a network that {architecture.removeprefix(PREFIX)[:80]!r} builds, and "
+            f"a folder names no code to run: build it yourself and give it {WEIGHTS} with "
+            "load_weights, or name function and folder in the catalog"
+        )
+    named = next(keys_that_name(options), None)
+    if named is not None:
+        raise WeightsError(
+            f"{folder / DESCRIPTION} has {named!r}, which would have transformers fetch or run "
+            "what it names: refused"
+        )
+    theirs = folder / TRANSFORMERS_WEIGHTS
+    if architecture != HuggingFaceSegmenter.architecture or not theirs.is_file():
+        tensors = read_tensor_file(folder / WEIGHTS).tensors
+        return _with_weights(architecture, options, tensors, folder)
+    segmenter = _built(architecture, options, folder)
+    assert isinstance(segmenter, HuggingFaceSegmenter)  # noqa: S101 - says so to mypy
+    give_transformers_weights(segmenter, read_tensor_file(theirs).tensors, description)
+    return segmenter
+
+
+def give_transformers_weights(
+    segmenter: HuggingFaceSegmenter, tensors: Mapping[str, Tensor], description: Mapping[str, Any]
+) -> None:
+    """Weights in transformers' names, and the normalisation that a description states.
+
+    Raises:
+        WeightsError: They do not fit, or there is no normalisation.
+    """
+    segmenter.adopt(tensors, range(segmenter.n_rows))
+    config = description.get("config")
+    stated = config if isinstance(config, Mapping) else {}
+    for name in ("input_mean", "input_std"):
+        try:
+            values = torch.tensor(stated.get(name), dtype=torch.float32).reshape(1, 3, 1, 1)
+            check_finite({name: values})
+        except (TypeError, ValueError, RuntimeError):
+            raise WeightsError(f"{DESCRIPTION} has no {name} of three numbers") from None
+        getattr(segmenter, name).copy_(values)
+
+
+def _with_weights(
+    architecture: str, options: Mapping[str, Any], tensors: Mapping[str, Tensor], where: Path
+) -> Segmenter:
+    if architecture != HuggingFaceSegmenter.architecture:
+        # Sizes that a stranger wrote are held against the weights before memory is asked for.
+        with torch.device("meta"):
+            planned = _built(architecture, options, where).state_dict()
+        for name, tensor in planned.items():
+            if name in tensors and tensors[name].shape != tensor.shape:
+                raise WeightsError(
+                    f"{where}: {name} has shape {tuple(tensors[name].shape)} instead of "
+                    f"{tuple(tensor.shape)}: it is of another architecture, other options or "
+                    "another label space"
+                )
+    segmenter = _built(architecture, options, where)
+    try:
+        load_weights(segmenter, tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{where}: {error}") from None
+    return segmenter
+
+
+def _built(architecture: str, options: Mapping[str, Any], where: Path) -> Segmenter:
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise WeightsError(f"{where}: there is no architecture {architecture[:80]!r}, but {known}")
+    try:
+        return build_segmenter(architecture, options)
+    except (ValueError, RuntimeError) as error:
+        raise WeightsError(f"{where}: {error}") from None
+
+
+def _with_classes(options: Mapping[str, Any] | None, found: TensorFile) -> dict[str, Any]:
+    """Options of a file with the classes that it states."""
+    made = dict(options or {})
+    try:
+        stated = json.loads(found.metadata.get("class_names", "null"))
+    except ValueError:
+        stated = None
+    if isinstance(stated, list) and all(isinstance(name, str) for name in stated):
+        made.setdefault("class_names", stated)
+    return made
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        small = path.stat().st_size <= _MOST_BYTES
+        content = json.loads(path.read_text(encoding="utf-8")) if small else None
+    except OSError as error:
+        raise WeightsError(
+            f"{path} cannot be read ({error.strerror or error}): a folder that holds a segmenter "
+            f"has {DESCRIPTION} and {WEIGHTS}"
+        ) from None
+    except (ValueError, RecursionError):
+        content = None
+    told = content if isinstance(content, dict) else {}
+    if not isinstance(told.get("architecture"), str) or not isinstance(told.get("options"), dict):
+        raise WeightsError(
+            f"{path} does not describe a network: architecture and options are needed, in at most "
+            f"{_MOST_BYTES >> 20} MiB"
+        )
+    return told

@@ -1,0 +1,92 @@
+"""`load_segmenter`: folders and files become networks that predict; strangers' are only data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from crosscity.evaluation import predict
+from crosscity.segmenters import Segmenter, WeightsError, build_segmenter, load_segmenter
+
+OPTIONS: dict[str, Any] = {"class_names": ["road", "sky", "dog"], "width": 8, "dilations": [1, 2]}
+
+
+def written(folder: Path, segmenter: Segmenter, **changes: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    weights = {name: tensor.contiguous() for name, tensor in segmenter.state_dict().items()}
+    names = {"class_names": json.dumps(segmenter.class_names)}
+    save_file(weights, folder / "weights.safetensors", metadata=names)
+    description = {
+        "architecture": segmenter.architecture,
+        "options": segmenter.options(),
+        "config": segmenter.config(),
+        **changes,
+    }
+    (folder / "model.json").write_text(json.dumps(description), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (37, 51, 3)).astype(np.uint8)
+
+
+def test_a_folder_predicts_what_was_written(tmp_path: Path, image: np.ndarray) -> None:
+    made = build_segmenter("compact", OPTIONS, seed=4)
+    loaded = load_segmenter(written(tmp_path / "a", made))
+    assert loaded.class_names == ("road", "sky", "dog")
+    assert not loaded.training
+    assert np.array_equal(predict(loaded, image), predict(made, image))
+    for name, tensor in made.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_a_file_takes_the_architecture_that_is_said_and_the_classes_that_it_states(
+    tmp_path: Path, image: np.ndarray
+) -> None:
+    made = build_segmenter("compact", OPTIONS, seed=4)
+    file = written(tmp_path / "a", made) / "weights.safetensors"
+    options = {"width": 8, "dilations": [1, 2]}
+    loaded = load_segmenter(str(file), architecture="compact", options=options)
+    assert loaded.class_names == made.class_names
+    assert np.array_equal(predict(loaded, image), predict(made, image))
+
+
+def test_without_a_place_it_is_the_network_that_comes_along() -> None:
+    assert len(load_segmenter().class_names) == 19
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"architecture": "python:os:system"}, "names no code to run"),
+        ({"architecture": "nothing"}, "there is no architecture"),
+        ({"architecture": 3}, "does not describe a network"),
+        ({"options": {"config": {"model_type": "segformer", "auto_map": {"a": "b"}}}}, "auto_map"),
+        ({"options": {**OPTIONS, "width": 10**5}}, "shape"),
+        ({"options": {**OPTIONS, "class_names": ["road", "sky"]}}, "shape"),
+        ({"options": {**OPTIONS, "depth": 3}}, "depth"),
+    ],
+)
+def test_a_folder_of_a_stranger_runs_no_code_and_takes_no_memory(
+    changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    folder = written(tmp_path / "a", build_segmenter("compact", OPTIONS), **changes)
+    with pytest.raises(WeightsError, match=said):
+        load_segmenter(folder)
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"model\.json"):
+        load_segmenter(tmp_path)
+    with pytest.raises(WeightsError, match=r"lost\.safetensors cannot be read"):
+        load_segmenter(tmp_path / "lost.safetensors")
+    (tmp_path / "model.json").write_text("[" * 100_000)
+    with pytest.raises(WeightsError, match="does not describe"):
+        load_segmenter(tmp_path)
