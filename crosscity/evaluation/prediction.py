@@ -120,7 +120,8 @@ def predict(
     if not isinstance(images, np.ndarray) or images.ndim not in (3, 4):
         raise ValueError("images to predict must be an array of shape (N, H, W, 3) or (H, W, 3)")
     if images.ndim == 3:
-        return predict(segmenter, images[None], size=size)[0]
+        of_one: npt.NDArray[np.uint8] = predict(segmenter, images[None], size=size)[0]
+        return of_one
     with evaluating(segmenter), torch.inference_mode():
         predicted = _predicted(segmenter, images, size or (images.shape[1], images.shape[2]))
     labels: npt.NDArray[np.uint8] = predicted.cpu().numpy()

@@ -112,8 +112,9 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
 def _place(name: str, entry: object) -> tuple[torch.dtype, tuple[int, ...], int, int]:
     """Type, shape, first byte and the byte behind the last of a tensor."""
     told = entry if isinstance(entry, dict) else {}
-    kind, shape, offsets = told.get("dtype"), told.get("shape"), told.get("data_offsets")
-    if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
+    kind = told.get("dtype")
+    shape, offsets = _counts(told.get("shape")), _counts(told.get("data_offsets"))
+    if shape is None or offsets is None or len(offsets) != 2:
         raise _DamagedError(f"{name[:80]} has no shape or no place")
     if not isinstance(kind, str) or kind not in _TYPES:
         raise _DamagedError(
@@ -125,10 +126,12 @@ def _place(name: str, entry: object) -> tuple[torch.dtype, tuple[int, ...], int,
     return _TYPES[kind], tuple(shape), first, last
 
 
-def _are_counts(values: object) -> bool:
+def _counts(values: object) -> list[int] | None:
+    """A list of whole numbers from 0, or ``None``."""
     if not isinstance(values, list):
-        return False
-    return all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in values)
+        return None
+    counts = [one for one in values if isinstance(one, int) and not isinstance(one, bool)]
+    return counts if len(counts) == len(values) and min(counts, default=0) >= 0 else None
 
 
 def _tensor(data: bytes, kind: torch.dtype, shape: tuple[int, ...]) -> Tensor:
