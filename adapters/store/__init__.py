@@ -4,6 +4,7 @@ from adapters.store.draft import Draft
 from adapters.store.errors import StoreAwayError, StoreError
 from adapters.store.records import ArtifactRef, FileEntry, Manifest, artifact_key
 from adapters.store.selection import SINGLE, Selection
+from adapters.store.shared import SharedRecord
 from adapters.store.store import Store
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "Selection",
+    "SharedRecord",
     "Store",
     "StoreAwayError",
     "StoreError",

@@ -7,6 +7,7 @@ visible, then the parent folder is on disk. A crash before the rename leaves onl
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -15,10 +16,10 @@ from pathlib import Path
 
 from adapters.store.durable import make_folders, sync, write_probe
 from adapters.store.errors import explained
-from adapters.store.names import MANIFEST_NAME, SCRATCH_FOLDER
+from adapters.store.names import LOCKS_FOLDER, MANIFEST_NAME, SCRATCH_FOLDER
 from adapters.store.places import FileChecks
 from adapters.store.records import FileEntry, Manifest
-from adapters.store.scratch import ScratchArea
+from adapters.store.scratch import ScratchArea, locked
 
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 
@@ -33,6 +34,7 @@ class LocalPlace:
         self._checks = FileChecks()
         self.label = str(root)
         self._named = f"the store at {root}"
+        self.on_this_machine = root
         self._area = ScratchArea(root / SCRATCH_FOLDER, self._named)
 
     def describe(self, path: str) -> str:
@@ -53,6 +55,20 @@ class LocalPlace:
             temporary = folder / "data"
             temporary.write_bytes(data)
             self.replace_from(path, temporary)
+
+    def swap(self, path: str, before: bytes | None, after: bytes | None) -> bool:
+        """See `Place`. A lock of the system keeps others out for the moment that it takes."""
+        number = hashlib.sha256(path.encode()).hexdigest()[:2]
+        with explained(self._named):
+            make_folders(self._root / LOCKS_FOLDER)
+            with locked(self._root / LOCKS_FOLDER / f"{number}.lock"):
+                if self.read(path) != before:
+                    return False
+                if after is not None:
+                    self.replace(path, after)
+                else:
+                    self.remove(path)
+        return True
 
     def replace_from(self, path: str, source: Path) -> None:
         """See `Place`."""

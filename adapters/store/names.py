@@ -15,6 +15,10 @@ CURRENT_FOLDER = "current"
 QUARANTINE_FOLDER = "quarantine"
 PROGRESS_FOLDER = ".progress"
 SCRATCH_FOLDER = ".drafts"
+LEASES_FOLDER = ".leases"
+SHARED_FOLDER = ".shared"
+LOCKS_FOLDER = ".locks"
+SIGNS_FOLDER = ".alive"
 
 _OWN_FOLDERS = {CURRENT_FOLDER: "pointers", QUARANTINE_FOLDER: "damaged artifacts"}
 

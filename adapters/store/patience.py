@@ -1,7 +1,8 @@
 """A store that is away for a while is waited for.
 
 Every operation of a place can be done again: reading changes nothing, a file is written whole or
-not at all, what is removed may be gone already, and of two that publish the same the first counts.
+not at all, what is removed may be gone already, of two that publish the same the first counts, and
+a swap that was made already is told from one that somebody else made, as no two write the same.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ class PatientPlace:
         )
         self.label = place.label
         self.publishes_by_rename = place.publishes_by_rename
+        self.on_this_machine = place.on_this_machine
 
     def describe(self, path: str) -> str:
         """See `Place`."""
@@ -132,6 +134,10 @@ class PatientPlace:
     def replace(self, path: str, data: bytes) -> None:
         """See `Place`."""
         self._patiently(lambda: self._place.replace(path, data))
+
+    def swap(self, path: str, before: bytes | None, after: bytes | None) -> bool:
+        """See `Place`."""
+        return self._patiently(lambda: self._place.swap(path, before, after))
 
     def replace_from(self, path: str, source: Path) -> None:
         """See `Place`."""

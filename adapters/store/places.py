@@ -25,6 +25,7 @@ class Place(Protocol):
 
     label: str
     publishes_by_rename: bool  # so that files without `artifact.json` cannot be by its doing
+    on_this_machine: Path  # a folder for what says which processes of this machine live
 
     def describe(self, path: str) -> str:
         """The full place of `path`, as people write it."""
@@ -34,6 +35,13 @@ class Place(Protocol):
 
     def replace(self, path: str, data: bytes) -> None:
         """Write a file so that every reader sees the old or the new bytes, also after a crash."""
+
+    def swap(self, path: str, before: bytes | None, after: bytes | None) -> bool:
+        """Replace a small file where its bytes are `before`; False, and nothing, where not.
+
+        None is a file that is not there. Of several that swap the same bytes at once, one succeeds.
+        No two writes of a file may have the same bytes.
+        """
 
     def replace_from(self, path: str, source: Path) -> None:
         """As `replace`, from a local file in a scratch folder, which may be moved away."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from adapters.store.scratch import ScratchArea
 
 _SHORTEST_SECRET = 4
 _BLOCK = 2**20
+_IN_THIS_PROCESS = threading.RLock()
+"""Where a protocol has no conditional write, at least the threads of a process do not mix."""
 _BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oci", "oss"})
 
 
@@ -54,6 +58,7 @@ class RemotePlace:
             raise self._error("opened", error) from None
         self._root = self._root.rstrip("/")
         self._in_bucket = url.partition("://")[0] in _BUCKETS
+        self.on_this_machine = cache
 
     def describe(self, path: str) -> str:
         """See `Place`."""
@@ -70,6 +75,22 @@ class RemotePlace:
     def replace(self, path: str, data: bytes) -> None:
         """See `Place`."""
         self._write(path, lambda full: self._files.pipe_file(full, data))
+
+    def swap(self, path: str, before: bytes | None, after: bytes | None) -> bool:
+        """See `Place`. On S3 by conditional writes; elsewhere a look before takes their place."""
+        if before is None:
+            if after is None:
+                return self.read(path) is None
+            return self._create(path, after) or self.read(path) == after
+        with _IN_THIS_PROCESS:
+            tag = self._tag(path)  # before the bytes: if they change in between, it is not theirs
+            now = self.read(path)
+            if now != before:
+                return now == after  # it was made, and the answer was lost
+            if after is None:
+                self._remove_file(path)
+                return True
+            return self._replace_tagged(path, tag, after) or self.read(path) == after
 
     def replace_from(self, path: str, source: Path) -> None:
         """See `Place`."""
@@ -196,6 +217,37 @@ class RemotePlace:
             self.replace(path, data)
         return True
 
+    def _tag(self, path: str) -> str | None:
+        """What S3 tells one content of an object from another by; None elsewhere."""
+        with self._explained("read"):
+            self._files.invalidate_cache()
+            try:
+                return self._files.info(self._full(path)).get("ETag")
+            except FileNotFoundError:
+                return None
+
+    def _remove_file(self, path: str) -> None:
+        with self._explained("written"):
+            try:
+                self._files.rm_file(self._full(path))
+            except FileNotFoundError:
+                return
+
+    def _replace_tagged(self, path: str, tag: str | None, data: bytes) -> bool:
+        if tag is None:
+            self.replace(path, data)
+            return True
+        with self._explained("written"):
+            try:
+                self._files.pipe_file(self._full(path), data, IfMatch=tag)
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                if _is_refused(error):
+                    return False
+                raise
+        return True
+
     def _write(self, path: str, write: Callable[[str], object]) -> None:
         full = f"{self._root}/{path}"
         with self._explained("written", (FileExistsError, TypeError, NotImplementedError)):
@@ -243,6 +295,13 @@ class RemotePlace:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+
+def _is_refused(error: OSError) -> bool:
+    """Whether S3 did not write because the object had changed (status 412)."""
+    answer = getattr(error.__cause__, "response", None)
+    status = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+    return bool(status.get("HTTPStatusCode") == HTTPStatus.PRECONDITION_FAILED)
 
 
 def _texts(options: object) -> set[str]:

@@ -88,6 +88,25 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+@contextmanager
+def locked(lock: Path) -> Iterator[None]:
+    """Keep every other process out of the block that locks the same file; it is never removed.
+
+    Between machines this holds as far as their common file system passes locks on (NFS 4 does).
+    Where it has none at all, nothing is kept out.
+    """
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def sweep(parent: Path) -> None:
     """Remove the scratch folders whose owners are dead; whatever cannot be removed stays."""
     try:
@@ -106,15 +125,19 @@ def _new_lock(parent: Path) -> tuple[Path, int]:
     while True:
         lock = parent / f"{host_token()}-{secrets.token_hex(8)}.lock"
         descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
-        held = _try_lock(descriptor)
+        held = try_lock(descriptor)
         # A sweep can come between the creation and the lock; then it has the file, and we another.
         if held is None or (held and os.fstat(descriptor).st_nlink > 0):
             return lock, descriptor
         os.close(descriptor)
 
 
-def _try_lock(descriptor: int) -> bool | None:
-    """True if the lock is ours now, False if someone holds it, None where there are no locks."""
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file until it is closed.
+
+    Returns:
+        True if the lock is ours now, False if someone holds it, None where there are no locks.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -134,7 +157,7 @@ def _sweep_one(lock: Path) -> None:
         return
     descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     try:
-        held = _try_lock(descriptor)
+        held = try_lock(descriptor)
         if held or (held is None and _is_old(folder)):
             _remove(folder, lock)
     finally:

@@ -24,8 +24,10 @@ from adapters.store.errors import (
 from adapters.store.manifests import ManifestCache
 from adapters.store.names import (
     CURRENT_FOLDER,
+    LEASES_FOLDER,
     MANIFEST_NAME,
     QUARANTINE_FOLDER,
+    SHARED_FOLDER,
     check_city,
     check_file_name,
     check_key,
@@ -45,6 +47,8 @@ from adapters.store.records import (
     plain_object,
 )
 from adapters.store.selection import Selection
+from adapters.store.shared import SharedRecord
+from adapters.store.turns import Timing, Turns
 
 _LOG = logging.getLogger("crosscity.store")
 
@@ -215,6 +219,48 @@ class Store:
             raise self._gone(kind, city, folder)
         self._manifests.forget(ref)  # measured files of one digest may differ
         draft._published_as(ref)
+
+    @contextmanager
+    def lease(
+        self, kind: str, city: str, key: str, timing: Timing | None = None
+    ) -> Iterator[ArtifactRef | None]:
+        """Have an artifact to make alone, or wait for whoever makes it and get theirs.
+
+        Gives the artifact where it is there by then, and None to the one that is to make it now. A
+        holder that dies is followed by another: at once on its machine, elsewhere once its mark has
+        not changed for `EXPIRY_SECONDS`.
+
+        Args:
+            kind: kind of artifact.
+            city: the catalog's name of the city.
+            key: key of the artifact.
+            timing: other waiting times than the default.
+
+        Raises:
+            StoreError: for bad names, and if the store is read-only or full.
+        """
+        folder = artifact_folder(kind, city, key)
+        what = f"{kind.replace('_', ' ')} of {city}"
+        turns = Turns(self._place, f"{LEASES_FOLDER}/{folder}.json", what, timing=timing)
+        with turns.turn(lambda: self.find(kind, city, key)) as there:
+            yield there
+
+    def turns(self, name: str, what: str, limit: int, timing: Timing | None = None) -> Turns:
+        """Something that only so many may do at once, whatever process or machine they are on.
+
+        Args:
+            name: its name in the store.
+            what: what it is, for the log.
+            limit: how many at once.
+            timing: other waiting times than the default.
+        """
+        path = f"{SHARED_FOLDER}/turns/{check_name(name)}.json"
+        return Turns(self._place, path, what, limit, timing)
+
+    def shared(self, folder: str, name: str) -> SharedRecord:
+        """A small JSON object that processes and machines change together."""
+        path = f"{SHARED_FOLDER}/{check_name(folder)}/{check_name(name)}.json"
+        return SharedRecord(self._place, path)
 
     def path(self, ref: ArtifactRef, name: str) -> Path:
         """Local path of a file of the artifact, to be read only.

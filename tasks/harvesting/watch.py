@@ -177,12 +177,26 @@ def landed_event(city: str, imagery: ArtifactRef, pairs: ArtifactRef, plan: Plan
 def _new_at_service(
     plan: Plan, city: str, provider: ServiceStreetView, before: ArtifactRef
 ) -> ArtifactRef | None:
-    store, entry = plan.open_store(), plan.city(city)
-    parameters = {**listing_parameters(entry, provider), "before": before.digest}
+    store = plan.open_store()
+    parameters = {**listing_parameters(plan.city(city), provider), "before": before.digest}
     key = captures_key(parameters, FETCHED_VERSION)
     found = store.find("captures", city, key)
     if found is not None:  # a run that found news was stopped before it had fetched them
         return found
+    with store.lease("captures", city, key) as there:
+        return there or _asked(plan, city, provider, before, parameters, key)
+
+
+def _asked(
+    plan: Plan,
+    city: str,
+    provider: ServiceStreetView,
+    before: ArtifactRef,
+    parameters: dict[str, Any],
+    key: str,
+) -> ArtifactRef | None:
+    """Asks a service what is new; within the lease of the list that comes of it."""
+    store, entry = plan.open_store(), plan.city(city)
     lists = _lists_of(store, city, before)
     lookback = timedelta(days=entry.lookback_days)
     newer_than = max(_listed_at(store, ref) for ref in lists) - lookback
@@ -216,6 +230,7 @@ def _new_at_service(
         parameters=parameters,
         version=FETCHED_VERSION,
         write=write,
+        alone=False,
     ).ref
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ParamSpec, cast
 
@@ -43,8 +44,11 @@ def make_once(
     parameters: Mapping[str, Any],
     version: str,
     write: Callable[[Draft, str], None],
+    alone: bool = True,
 ) -> Made:
     """Finds the artifact that these inputs and parameters determine, or makes it.
+
+    Where another process is making it, this one waits and takes what that one has made.
 
     Args:
         store: Where artifacts are kept.
@@ -55,6 +59,8 @@ def make_once(
         version: Version of the algorithm.
         write: Writes the files into the draft; it is given the key too, under which it may keep
             progress.
+        alone: Whether it is worth to be made by one process alone; not where a lease in the store
+            costs more than the work.
 
     Returns:
         The artifact, and whether it was there before.
@@ -65,17 +71,20 @@ def make_once(
     if found is not None:
         return Made(found, cached=True)
     store.check_writable()  # before any work, which could not be kept
-    with store.draft(
-        kind,
-        city,
-        key,
-        inputs=made_of,
-        parameters=parameters,
-        version=version,
-        inputs_at=inputs,
-    ) as draft:
-        write(draft, key)
-    store.clear_progress(kind, city, key)
+    with store.lease(kind, city, key) if alone else nullcontext() as there:
+        if there is not None:
+            return Made(there, cached=True)
+        with store.draft(
+            kind,
+            city,
+            key,
+            inputs=made_of,
+            parameters=parameters,
+            version=version,
+            inputs_at=inputs,
+        ) as draft:
+            write(draft, key)
+        store.clear_progress(kind, city, key)
     return Made(draft.ref, cached=False)
 
 

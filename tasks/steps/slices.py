@@ -95,6 +95,13 @@ def _made(
             write_rows(draft, name, rows, schema)
 
     made = make_once(
-        store, kind, city, inputs=inputs, parameters=parameters, version=SLICE_VERSION, write=write
+        store,
+        kind,
+        city,
+        inputs=inputs,
+        parameters=parameters,
+        version=SLICE_VERSION,
+        write=write,
+        alone=False,
     )
     return made.ref
