@@ -222,9 +222,10 @@ class RemotePlace:
         with self._explained("read"):
             self._files.invalidate_cache()
             try:
-                return self._files.info(self._full(path)).get("ETag")
+                tag = self._files.info(self._full(path)).get("ETag")
             except FileNotFoundError:
                 return None
+        return tag if isinstance(tag, str) and tag else None
 
     def _remove_file(self, path: str) -> None:
         with self._explained("written"):
