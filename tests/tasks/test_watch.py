@@ -88,12 +88,16 @@ def look(catalog: str) -> Any:
     return pairs
 
 
+NOT_PUBLISHED = {".progress", ".locks", ".alive", ".leases", ".shared", "current"}
+"""Folders of a store that are no artifacts."""
+
+
 def files(folder: Path) -> dict[str, str]:
     """Every published file with its digest."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted((folder / "store").rglob("*"))
-        if path.is_file() and not {".progress", "current"} & set(path.parts)
+        if path.is_file() and not NOT_PUBLISHED & set(path.parts)
     }
 
 
