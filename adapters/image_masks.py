@@ -7,7 +7,7 @@ time, so they would count as static things of the city.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -37,15 +37,27 @@ class ImageMask:
     polygons: tuple[Polygon, ...] = ()
     name: str = ""
     drawn: npt.NDArray[np.bool_] | None = None
+    _made: dict[tuple[int, int], npt.NDArray[np.bool_]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def pixels(self, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-        """(height, width) bool for pictures of that size, True where ignored.
+        """(height, width) bool for pictures of that size, True where ignored; not to be changed.
 
-        A drawn mask is scaled, as views come in the size of the catalog.
+        A drawn mask is scaled, as views come in the size of the catalog. Made once a size, as the
+        pictures of a city have few.
 
         Raises:
             ImageError: The drawn mask has other proportions than the picture.
         """
+        known = self._made.get(shape)
+        if known is None:
+            known = self._drawn_for(shape)
+            known.flags.writeable = False
+            self._made[shape] = known
+        return known
+
+    def _drawn_for(self, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
         height, width = shape
         ignored = np.zeros(shape, dtype=np.bool_)
         rows, columns = np.mgrid[:height, :width] + 0.5

@@ -178,6 +178,7 @@ def pair_signs(
     points: Points,
     *,
     network_images: tuple[Image, Image] | None = None,
+    ignored: npt.NDArray[np.bool_] | None = None,
 ) -> PairSigns:
     """Predicts both images of a pair and counts what the safeguard looks at.
 
@@ -186,6 +187,7 @@ def pair_signs(
         images: (H, W, 3) uint8 RGB, as the points refer to them.
         points: `static_points` of the pair.
         network_images: The same images at the size that the network takes; default: as they are.
+        ignored: (H, W) pixels of both that show no street and do not count.
     """
     n_classes = segmenter.n_classes
     classes = np.zeros(n_classes, dtype=np.int64)
@@ -193,8 +195,10 @@ def pair_signs(
     entropy = 0.0
     found = []
     for image, shown, at in zip(images, network_images or images, points, strict=True):
-        labels, mean, bits = _predicted(segmenter, shown, (image.shape[0], image.shape[1]))
-        classes += np.bincount(labels.ravel(), minlength=n_classes)
+        size = (image.shape[0], image.shape[1])
+        labels, mean, bits = _predicted(segmenter, shown, size, ignored)
+        counted = labels if ignored is None else labels[~ignored]
+        classes += np.bincount(counted.ravel(), minlength=n_classes)
         probability += mean
         entropy += bits
         found.append(labels[at[:, 0], at[:, 1]].astype(np.int64))
@@ -373,7 +377,10 @@ def _losses(signals: Signals, limits: SafeguardLimits) -> list[str]:
 
 
 def _predicted(
-    segmenter: Segmenter, image: Image, size: tuple[int, int]
+    segmenter: Segmenter,
+    image: Image,
+    size: tuple[int, int],
+    ignored: npt.NDArray[np.bool_] | None,
 ) -> tuple[npt.NDArray[np.uint8], Shares, float]:
     """Classes (H, W), probabilities added up (C,), entropies added up (bits) of one image."""
     with evaluating(segmenter), torch.inference_mode():
@@ -381,6 +388,9 @@ def _predicted(
         logits = segmenter.upsample(segmenter.classify(features), size).float()
         logs = logits.log_softmax(1)
         probabilities = logs.exp()
+        if ignored is not None:  # a probability of 0 adds nothing to either sum
+            left_out = torch.from_numpy(ignored).to(logits.device)
+            probabilities = probabilities.masked_fill(left_out, 0.0)
         bits = -(probabilities * logs).sum(dtype=torch.float64).item() / float(np.log(2))
         mean = probabilities.sum(dim=(0, 2, 3), dtype=torch.float64).cpu().numpy()
         labels = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()

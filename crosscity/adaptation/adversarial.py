@@ -17,7 +17,13 @@ from crosscity.adaptation.batches import ReadingAhead, SourceBatches, TargetBatc
 from crosscity.adaptation.collapse import CollapseWatch
 from crosscity.adaptation.engine import Engine
 from crosscity.adaptation.grid_labels import source_grid_labels
-from crosscity.adaptation.image_sets import LabelledImages, TargetImages, check_priors
+from crosscity.adaptation.image_sets import (
+    IgnoresPixels,
+    LabelledImages,
+    TargetImages,
+    check_priors,
+    ignored_pixels,
+)
 from crosscity.adaptation.label_shift import class_ratios, class_shares
 from crosscity.adaptation.objectives import (
     Adversary,
@@ -65,7 +71,8 @@ class Adaptation(Training):
     Args:
         segmenter: A pre-trained segmenter; is adapted in place.
         source: Labelled images.
-        target: Images of the city, with static priors.
+        target: Images of the city, with static priors. Pixels to ignore enter no loss; batch-norm
+            statistics are of whole images, as the network sees them when it predicts.
         settings: Arm, steps and weights.
         seed: Fixes order, augmentation, dropout and the adversaries' first weights.
         engine: See `Training`.
@@ -196,7 +203,8 @@ class Adaptation(Training):
         if self.recipe.uses_prior:
             static = torch.from_numpy(prior).to(self.device)
             phi = refine_by_prior(phi, static, self._static_classes)
-        return phi
+        ignored = ignored_pixels(target, [index])
+        return phi if ignored is None else _without(phi, torch.from_numpy(ignored).to(self.device))
 
     def _separate_means(self, source: LabelledImages, target: TargetImages) -> Tensor:
         """Moves the input mean by what the two sets' means differ; returns that shift.
@@ -255,8 +263,8 @@ class Adaptation(Training):
             source, labels = self._source.batch(number, size)
             if self._source_shift is not None:
                 source = source + self._source_shift
-            target, prior = self._target.batch(number, size)
-            yield Batch(source, labels, target, prior)
+            target, prior, ignored = self._target.batch(number, size)
+            yield Batch(source, labels, target, prior, ignored)
 
     def _active(self) -> list[tuple[Term, Objective]]:
         """The objectives that have begun, with what the recipe says of them."""
@@ -300,7 +308,7 @@ class Adaptation(Training):
         phi = functional.softmax(logits.float(), dim=1)
         if self.recipe.uses_prior:
             phi = refine_by_prior(phi, batch.prior, self._static_classes)
-        return phi
+        return phi if batch.ignored is None else _without(phi, batch.ignored)
 
     def _adversary_step(self, views: Iterable[View]) -> None:
         """Lets the adversaries tell the domains apart (eq. 4 and 9); the features stay."""
@@ -391,6 +399,11 @@ def _sum(losses: Sequence[Tensor]) -> Tensor:
     return total
 
 
+def _without(phi: Tensor, ignored: Tensor) -> Tensor:
+    """φ, B×C×H×W, of no class where pixels are ignored, B×H×W."""
+    return phi.masked_fill(ignored.unsqueeze(1), 0.0)
+
+
 def _drops_features(segmenter: Segmenter) -> bool:
     """Whether something in the network drops values while it trains (dropout, drop path, …).
 
@@ -402,8 +415,17 @@ def _drops_features(segmenter: Segmenter) -> bool:
 def _mean_colour(images: LabelledImages | TargetImages) -> npt.NDArray[np.float64]:
     """Mean RGB of a set in [0, 1], on up to `_IMAGES_OF_A_MEAN` images spread over it."""
     counted = _spread_indices(len(images), _IMAGES_OF_A_MEAN)
-    means = [images.images([index])[0].reshape(-1, 3).mean(0) / 255 for index in counted]
+    means = [_mean_of(images, index) for index in counted]
     return np.asarray(np.mean(means, axis=0), dtype=np.float64)
+
+
+def _mean_of(images: LabelledImages | TargetImages, index: int) -> npt.NDArray[np.float64]:
+    """Mean RGB of an image in [0, 1], without pixels to ignore."""
+    pixels = images.images([index])[0].reshape(-1, 3)
+    ignored = images.ignored([index]) if isinstance(images, IgnoresPixels) else None
+    if ignored is not None and not ignored.all():
+        pixels = pixels[~ignored[0].ravel()]
+    return np.asarray(pixels.mean(0) / 255, dtype=np.float64)
 
 
 def _spread_indices(length: int, most: int) -> list[int]:

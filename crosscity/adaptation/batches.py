@@ -18,6 +18,7 @@ from crosscity.adaptation.image_sets import (
     TargetImages,
     check_labels,
     check_priors,
+    ignored_pixels,
 )
 from crosscity.adaptation.sampling import (
     AUGMENTATION_STREAM,
@@ -131,6 +132,18 @@ class SourceBatches:
         return images, maps.long()
 
 
+_STATIC, _IGNORED = 1, 2
+"""Bits of the maps of target images that have pixels to ignore."""
+
+
+def _target_maps(target: TargetImages, indices: Sequence[int]) -> npt.NDArray[Any]:
+    """Static priors (bool); with a bit for pixels to ignore (uint8) where the set has such."""
+    priors, ignored = target.priors(indices), ignored_pixels(target, indices)
+    if ignored is None or ignored.shape != priors.shape:
+        return priors if ignored is None else ignored  # other sizes are told by `check_priors`
+    return np.where(ignored, np.uint8(_IGNORED), priors.astype(np.uint8))
+
+
 class TargetBatches:
     """Target batches as tensors: sampled by number, checked, augmented.
 
@@ -158,18 +171,24 @@ class TargetBatches:
         self._augment = Augmentation(flip=flip, smallest_crop=1.0)
         self.reading = ReadingAhead(
             PermutationSampler(len(target), seed=seed, stream=TARGET_STREAM),
-            lambda indices: (target.images(indices), target.priors(indices)),
+            lambda indices: (target.images(indices), _target_maps(target, indices)),
             threads=threads,
             stride=stride,
         )
 
-    def batch(self, number: int, size: int) -> tuple[Tensor, Tensor]:
-        """Images (N×3×H×W floats in [0, 1]) and priors (N×H×W bool) of a batch."""
-        indices, (pictures, priors) = self.reading.batch(number, size)
-        check_priors(pictures, priors, indices)
-        images, maps = _images(pictures, self._device), _on_device(priors, self._device)
+    def batch(self, number: int, size: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """A batch: images (N×3×H×W floats in [0, 1]), priors, pixels to ignore (N×H×W bool).
+
+        The last are ``None`` where the set knows none. The prior says static nowhere in them.
+        """
+        indices, (pictures, found) = self.reading.batch(number, size)
+        check_priors(pictures, found, indices)
+        images, maps = _images(pictures, self._device), _on_device(found, self._device)
         random = np.random.default_rng([self._seed, AUGMENTATION_STREAM, TARGET_STREAM, number])
-        return self._augment(images, maps, random)
+        images, maps = self._augment(images, maps, random)
+        if maps.dtype == torch.bool:
+            return images, maps, None
+        return images, maps == _STATIC, maps == _IGNORED
 
 
 def _on_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:

@@ -35,16 +35,22 @@ class ClassThresholds:
         self.values = torch.full((n_classes,), float("nan"), device=device)
 
     @torch.no_grad()
-    def keep(self, labels: Tensor, probabilities: Tensor) -> Tensor:
+    def keep(self, labels: Tensor, probabilities: Tensor, ignored: Tensor | None = None) -> Tensor:
         """Moves the thresholds by a batch, and tells which of its pixels are kept.
 
         Args:
             labels: (N, H, W) int64 predicted classes.
             probabilities: (N, H, W) floats, of these classes.
+            ignored: (N, H, W) bool, pixels that are not kept and move nothing.
 
         Returns:
             (N, H, W) bool.
         """
+        if ignored is not None:
+            kept = torch.zeros_like(ignored)
+            if not ignored.all():
+                kept[~ignored] = self.keep(labels[~ignored], probabilities[~ignored])
+            return kept
         for class_index in torch.unique(labels).tolist():
             found = torch.quantile(
                 _some(probabilities[labels == class_index]).float(), 1 - self._kept

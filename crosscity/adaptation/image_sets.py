@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,27 @@ class TargetImages(Protocol):
     def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
         """(N, H, W): true where the prior says static; all false where a prior is missing."""
         ...
+
+
+@runtime_checkable
+class IgnoresPixels(Protocol):
+    """What target images may offer beside: pixels that show no street, and teach nothing."""
+
+    def ignored(self, indices: Sequence[int]) -> npt.NDArray[np.bool_] | None:
+        """(N, H, W): true where a pixel is of a watermark or bonnet; ``None`` where none is."""
+        ...
+
+
+def ignored_pixels(target: TargetImages, indices: Sequence[int]) -> npt.NDArray[np.bool_] | None:
+    """(N, H, W) pixels of target images that teach nothing; ``None`` where the set knows none.
+
+    Raises:
+        ValueError: They do not fit the static priors, which fit the images.
+    """
+    found = target.ignored(indices) if isinstance(target, IgnoresPixels) else None
+    if found is not None and found.ndim != 3:
+        raise ValueError(f"ignored pixels have the shape {found.shape}: (N, H, W) is needed")
+    return found
 
 
 @dataclass(frozen=True)
@@ -82,14 +103,17 @@ class TargetArrays:
     Attributes:
         all_images: (N, H, W, 3) uint8 RGB.
         all_priors: (N, H, W) bool, or ``None`` where there are no priors.
+        all_ignored: (N, H, W) bool, pixels that teach nothing, or ``None`` where there are none.
     """
 
     all_images: npt.NDArray[np.uint8]
     all_priors: npt.NDArray[np.bool_] | None = None
+    all_ignored: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        if self.all_priors is not None:
-            check_priors(self.all_images, self.all_priors, range(len(self.all_images)))
+        for maps in (self.all_priors, self.all_ignored):
+            if maps is not None:
+                check_priors(self.all_images, maps, range(len(self.all_images)))
 
     def __len__(self) -> int:
         return len(self.all_images)
@@ -103,6 +127,10 @@ class TargetArrays:
         if self.all_priors is None:
             return np.zeros((len(indices), *self.all_images.shape[1:3]), dtype=np.bool_)
         return self.all_priors[list(indices)]
+
+    def ignored(self, indices: Sequence[int]) -> npt.NDArray[np.bool_] | None:
+        """(N, H, W): true where a pixel teaches nothing."""
+        return None if self.all_ignored is None else self.all_ignored[list(indices)]
 
 
 def check_labels(

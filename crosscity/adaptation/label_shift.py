@@ -23,7 +23,8 @@ def class_shares(predictions: Iterable[Tensor], n_classes: int) -> Tensor:
     """The share of each class among predicted pixels.
 
     Args:
-        predictions: B×C×H×W distributions; the most probable class of a pixel counts.
+        predictions: B×C×H×W distributions; the most probable class of a pixel counts, and a pixel
+            without any probability does not.
         n_classes: C.
 
     Returns:
@@ -34,7 +35,8 @@ def class_shares(predictions: Iterable[Tensor], n_classes: int) -> Tensor:
     """
     counted = torch.zeros(n_classes, dtype=torch.int64)
     for phi in predictions:
-        counted += torch.bincount(phi.argmax(1).flatten(), minlength=n_classes).cpu()
+        seen = phi.sum(1) > 0
+        counted += torch.bincount(phi.argmax(1)[seen], minlength=n_classes).cpu()
     if not counted.any():
         raise ValueError("there is no prediction to count classes of")
     return (counted.double() / counted.sum()).float()

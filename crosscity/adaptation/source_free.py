@@ -138,7 +138,7 @@ class SourceFree(Training):
 
     Args:
         segmenter: Has learned its classes elsewhere; is adapted in place.
-        target: Images of the city; their priors are not read.
+        target: Images of the city; their priors are not read. Pixels to ignore are not learned.
         settings: Of the recipe.
         seed: Fixes order, augmentation and dropout.
         engine: See `Training`.
@@ -255,11 +255,11 @@ class SourceFree(Training):
 
     def _lesson(self, number: int) -> _Lesson:
         """Labels of the teacher, mixed, cropped and in another light."""
-        images, _ = self._target.batch(number, self.settings.batch_size)
+        images, _, ignored = self._target.batch(number, self.settings.batch_size)
         with torch.no_grad(), self.engine.autocast():
             probabilities = functional.softmax(self._teacher(images).float(), dim=1)
         sureness, labels = probabilities.max(1)
-        kept = self._thresholds.keep(labels, sureness)
+        kept = self._thresholds.keep(labels, sureness, ignored)
         lesson = _Lesson(images, labels, sureness * kept)
         if self.settings.mix and len(images) > 1 and len(self._mixed):
             lesson = _mixed(lesson, self._mixed)

@@ -46,7 +46,7 @@ NOT_OF_A_PROVIDERS_HARVEST: Final = {
     "key": "a secret",
     "agreement": "a permission",
     "usd_per_request": "a price",
-    "mask": "of the static priors",
+    "mask": "of the static priors, adaptations and labels",
     "root": "where the folder lies on this machine",
     "url": "where the service is reached",
 }

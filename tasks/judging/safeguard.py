@@ -33,7 +33,7 @@ from crosscity.safeguard import (
 )
 from crosscity.segmenters import Segmenter
 from tasks.judging.promotion import PROMOTED, promoted_segmenter, put_in_use
-from tasks.priors.extraction import PRIOR_VERSION, city_mask, extract_prior, mask_parameters
+from tasks.priors.extraction import PRIOR_VERSION, city_mask, extract_prior
 from tasks.steps import progress
 from tasks.steps.announcing import announce, event_of
 from tasks.steps.artifact_task import Made, artifact_task, make_once
@@ -149,7 +149,7 @@ def judge_adaptation(
             "limits": asdict(limits),
             "most_pairs": MOST_PAIRS,
             **({} if size is None else {"image_size": list(size)}),
-            **mask_parameters(mask),
+            **({} if mask is None else {"left_out": mask.digest()}),
         },
         version=SAFEGUARD_VERSION,
         write=write,
@@ -255,8 +255,9 @@ def _look(
     points = static_points(prior.matches, prior.masks)
     shown = (resized_image(first, size), resized_image(second, size))
     try:
+        left_out = None if mask is None else mask.pixels((first.shape[0], first.shape[1]))
         before, after = (
-            pair_signs(network, (first, second), points, network_images=shown)
+            pair_signs(network, (first, second), points, network_images=shown, ignored=left_out)
             for network in networks
         )
     except torch.OutOfMemoryError as error:

@@ -29,6 +29,7 @@ from crosscity.adaptation import (
     open_engine,
 )
 from crosscity.segmenters import Segmenter, load_weights
+from tasks.priors.extraction import city_mask
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.checkpoints import CHECKPOINT, Measured, Place, run_resumably
@@ -49,15 +50,18 @@ class PairTargets:
         imagery: The city's images.
         pairs: Which belong together.
         priors: Their static priors, where the arm uses them.
+        city: Whose images they are; the catalog says which of their pixels show the provider.
     """
 
     imagery: ArtifactRef
     pairs: ArtifactRef
     priors: ArtifactRef | None
+    city: str
 
     def open(self, plan: Plan, size: tuple[int, int] | None) -> TargetImages:
         """The images, ready to be read."""
-        return StoredTargets(plan, self.imagery, self.pairs, self.priors, size=size)
+        mask = city_mask(plan, self.city)
+        return StoredTargets(plan, self.imagery, self.pairs, self.priors, size=size, mask=mask)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from adapters.datasets.base import DatasetError, LabelledDataset
 from adapters.datasets.cross_city import CrossCityDataset
 from adapters.datasets.labelled_folder import LabelledFolder
 from adapters.datasets.simulated import SimulatedDataset
+from adapters.image_masks import ImageMask
 from adapters.images import (
     ImageError,
     decode_image,
@@ -23,10 +24,12 @@ from adapters.images import (
 )
 from adapters.mapped_tables import mapped_table
 from adapters.store import ArtifactRef, Draft, Store
+from crosscity.labels import VOID
 from crosscity.resizing import resized_image, resized_map
 from crosscity.segmenters import class_table
 from crosscity.segmenters.base import ROAD_CLASS_NAMES
 from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
+from tasks.priors.extraction import city_mask, mask_parameters
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, make_once
 from tasks.steps.errors import InputError, check_failures
@@ -67,10 +70,15 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
     """
     source = labelled_set(plan, owner, pairs)
     size = _stored_size(plan, owner)
+    mask = _mask_of_labels(plan, owner)
 
     def read(sample: str) -> Row:
         found = source.read(sample)
-        labels = resized_map(found.train_ids, size if split == "train" else None)
+        train_ids = found.train_ids
+        if mask is not None:
+            left_out = mask.pixels((train_ids.shape[0], train_ids.shape[1]))
+            train_ids = np.where(left_out, np.uint8(VOID), train_ids)
+        labels = resized_map(train_ids, size if split == "train" else None)
         return {
             "image": encode_png(resized_image(found.image, size)),
             "labels": encode_label_png(labels),
@@ -333,6 +341,16 @@ def _stored_size(plan: Plan, owner: str) -> tuple[int, int] | None:
     return None if entry is None else entry.stored_size
 
 
+def _mask_of_labels(plan: Plan, owner: str) -> ImageMask | None:
+    """Pixels of labelled images that show a city's provider, and so are void.
+
+    Images of a `folder` of labels are others than the provider's.
+    """
+    if owner in plan.datasets or isinstance(plan.city(owner).labels, FolderLabels):
+        return None
+    return city_mask(plan, owner)
+
+
 def _identity(
     plan: Plan, owner: str, source: LabelledDataset, samples: Sequence[str]
 ) -> dict[str, object]:
@@ -353,6 +371,7 @@ def _identity(
         "seed": city.seed,
         "image_size": list(city.image_size),
         **files,
+        **mask_parameters(_mask_of_labels(plan, owner)),
     }
 
 

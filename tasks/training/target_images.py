@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from adapters.image_masks import ImageMask
 from adapters.images import decode_mask_png
 from adapters.store import ArtifactRef
 from crosscity.resizing import resized_image, resized_map
@@ -28,6 +29,7 @@ class StoredTargets:
         pairs: Which of them belong together.
         priors: Their static priors, or ``None``.
         size: (height, width) that images and priors are given at; ``None``: their own.
+        mask: Pixels of all images that show their provider, ``None`` where there are none.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class StoredTargets:
         priors: ArtifactRef | None,
         *,
         size: tuple[int, int] | None = None,
+        mask: ImageMask | None = None,
     ) -> None:
         self._size = size
+        self._mask = mask
         self._imagery = Imagery(plan.open_store(), imagery)
         rows = read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS)
         self._ids = [
@@ -71,6 +75,15 @@ class StoredTargets:
         """(N, H, W) bool; all False where an image has no prior."""
         masks = (self._prior(self._ids[index]) for index in indices)
         shown = [resized_map(mask, self._size) for mask in masks]
+        return stacked(shown, [self._ids[index] for index in indices])
+
+    def ignored(self, indices: Sequence[int]) -> npt.NDArray[np.bool_] | None:
+        """(N, H, W) bool, true where a pixel shows the provider; ``None`` without a mask."""
+        if self._mask is None:
+            return None
+        rows = (self._imagery.row(self._ids[index]) for index in indices)
+        maps = (self._mask.pixels((row["height"], row["width"])) for row in rows)
+        shown = [resized_map(pixels, self._size) for pixels in maps]
         return stacked(shown, [self._ids[index] for index in indices])
 
     def _prior(self, image_id: str) -> npt.NDArray[np.bool_]:

@@ -24,6 +24,7 @@ from crosscity.adaptation.training import OutOfMemoryError
 from crosscity.evaluation import evaluate, unlearned_classes
 from crosscity.segmenters import ALGORITHM_VERSION as SEGMENTERS_VERSION
 from crosscity.segmenters import Segmenter
+from tasks.priors.extraction import city_mask, mask_parameters
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
 from tasks.steps.errors import InputError
@@ -155,7 +156,15 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
         settings = checked_settings(SourceFreeSettings(), entry.source_free)
     else:
         settings = checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
-    return {"arm": arm, **asdict(settings), **_sized(entry), **where(plan), "seed": seed}
+    ignored = {} if arm == "fine_tuned" else _ignored(owner, plan)
+    return {
+        "arm": arm,
+        **asdict(settings),
+        **_sized(entry),
+        **ignored,
+        **where(plan),
+        "seed": seed,
+    }
 
 
 @artifact_task("adapt", run_name="adapt {city}, {arm}, seed {seed}")
@@ -175,7 +184,7 @@ def adapt(
     inputs = {"segmenter": segmenter, "imagery": imagery, "pairs": pairs, **digests(source)}
     if priors is not None:
         inputs["static_prior"] = priors
-    targets = PairTargets(imagery, pairs, priors)
+    targets = PairTargets(imagery, pairs, priors, city)
     return _adapt(plan, entry, segmenter, source, targets, inputs, arm, seed, city)
 
 
@@ -427,6 +436,11 @@ def _publish_training(store: Store, ref: ArtifactRef, city: str, arm: str) -> No
     publish_lineage(
         f"segmenter-{city}-{arm}-lineage", store, ref, f"{ARM_NAMES[arm]}, {len(steps)} steps"
     )
+
+
+def _ignored(owner: str, plan: Plan) -> dict[str, str]:
+    """What of a provider's mask an adaptation depends on; a transfer has none."""
+    return {} if owner in plan.transfers else mask_parameters(city_mask(plan, owner))
 
 
 def _sized(entry: TrainingEntry) -> dict[str, Any]:

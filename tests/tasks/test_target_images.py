@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adapters.image_masks import ImageMask
 from adapters.images import encode_mask_png
 from tasks.steps.errors import InputError
 from tasks.training import target_images
@@ -86,3 +87,16 @@ def test_images_of_several_sizes_are_named_with_what_to_do(targets, monkeypatch)
     with pytest.raises(InputError, match=r"d is 24×30 pixels high and wide, a 20×30.*image_size"):
         found.images([0, 3])
     assert targets(size=(10, 15)).images([0, 3]).shape == (2, 10, 15, 3)
+
+
+CORNER = ImageMask((((0.0, 0.0), (7.0, 0.0), (7.0, 4.0), (0.0, 4.0)),))
+
+
+def test_pixels_of_the_provider_come_with_the_images(targets):
+    assert targets().ignored([0]) is None
+    found = targets(mask=CORNER).ignored([0, 3])
+    expected = np.zeros((2, 20, 30), dtype=np.bool_)
+    expected[:, :4, :7] = True
+    np.testing.assert_array_equal(found, expected)
+    smaller = targets(mask=CORNER, size=(10, 15)).ignored([1])
+    np.testing.assert_array_equal(smaller[0], expected[0, 1::2, 1::2])

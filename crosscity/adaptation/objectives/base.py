@@ -20,18 +20,23 @@ Need = Literal["target", "grid_labels", "predictions"]
 - `target`: features of the target images.
 - `grid_labels`: soft labels of the source's cells (eq. 6).
 - `predictions`: φ of the target images, by the teacher where there is one, refined by the static
-  prior where the recipe says so (eq. 12).
+  prior where the recipe says so (eq. 12); 0 for every class where a pixel is to be ignored.
 """
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Source images with labels, target images with static priors; images B×3×H×W in [0, 1]."""
+    """Source images with labels, target images with static priors; images B×3×H×W in [0, 1].
+
+    `ignored`, B×H×W bool, are target pixels that teach nothing (watermarks, bonnets); ``None``
+    where there are none.
+    """
 
     source: Tensor
     labels: Tensor
     target: Tensor
     prior: Tensor
+    ignored: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,6 +20,9 @@ from crosscity.adaptation.objectives.base import (
     detached,
     fixed,
 )
+
+Weights = tuple[Tensor | None, Tensor | None]
+"""Of the source's and of the target's cells, B×1×h×w with a mean of 1; ``None``: all 1."""
 
 
 class GlobalAlignment(Objective):
@@ -56,18 +60,22 @@ class GlobalAlignment(Objective):
         """The global discriminator."""
         return self._adversary
 
-    def prepare(self, view: View) -> Tensor | None:
-        """Weights of the source's cells, where the label shift is made up for."""
-        if self.class_ratios is None or view.grid_labels is None:
-            return None
-        return source_cell_weights(view.grid_labels, self.class_ratios)
+    def prepare(self, view: View) -> Weights:
+        """Weights of the source's cells by label shift, of the target's by what is not ignored."""
+        source, target = None, None
+        if self.class_ratios is not None and view.grid_labels is not None:
+            source = source_cell_weights(view.grid_labels, self.class_ratios)
+        if view.batch.ignored is not None:
+            height, width = view.target_features.shape[-2:]
+            target = seen_cell_weights(view.batch.ignored, (height, width))
+        return source, target
 
     def loss(self, view: View) -> Tensor:
         """L_G^Dinv (eq. 5)."""
         with fixed(self._network):
             logits = self._network(view.source_features), self._network(view.target_features)
         source, target = (values.float() for values in logits)
-        loss = global_inverse_loss(source, target, view.prepared[self.name])
+        loss = global_inverse_loss(source, target, *view.prepared[self.name])
         self.record("global_inverse_loss", loss)
         return loss
 
@@ -75,15 +83,32 @@ class GlobalAlignment(Objective):
         """L_G^D (eq. 4)."""
         source, target = detached(view)
         logits = self._network(source).float(), self._network(target).float()
-        weights = view.prepared[self.name]
-        loss = global_discriminator_loss(*logits, weights)
+        weights: Weights = view.prepared[self.name]
+        loss = global_discriminator_loss(*logits, *weights)
         self.record("global_discriminator_loss", loss)
-        self.record("global_accuracy", global_accuracy(*logits, weights))
+        self.record("global_accuracy", global_accuracy(*logits, *weights))
         return loss
 
 
+def seen_cell_weights(ignored: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Weights of target cells: the share of their pixels that counts, with a mean of 1.
+
+    Args:
+        ignored: B×H×W bool.
+        grid: (h, w) of the features.
+
+    Returns:
+        B×1×h×w; all 0 where every pixel is ignored.
+    """
+    seen = functional.adaptive_avg_pool2d((~ignored).float().unsqueeze(1), grid)
+    return seen / seen.mean().clamp_min(torch.finfo(seen.dtype).tiny)
+
+
 def global_discriminator_loss(
-    source_logits: Tensor, target_logits: Tensor, source_weights: Tensor | None = None
+    source_logits: Tensor,
+    target_logits: Tensor,
+    source_weights: Tensor | None = None,
+    target_weights: Tensor | None = None,
 ) -> Tensor:
     """What the global discriminator minimises (eq. 4), as means over cells.
 
@@ -95,14 +120,18 @@ def global_discriminator_loss(
         source_logits: B×1×h×w, the logit that a cell is of the source domain.
         target_logits: The same of target images; another number of images or cells is allowed.
         source_weights: w, B×1×h×w with a mean of 1 (`label_shift`); all 1 in the paper.
+        target_weights: The same of target cells (`seen_cell_weights`).
     """
     # -log sigmoid(x) = softplus(-x) and -log(1 - sigmoid(x)) = softplus(x): no overflow, no log 0.
     source = _mean(functional.softplus(-source_logits), source_weights)
-    return source + functional.softplus(target_logits).mean()
+    return source + _mean(functional.softplus(target_logits), target_weights)
 
 
 def global_inverse_loss(
-    source_logits: Tensor, target_logits: Tensor, source_weights: Tensor | None = None
+    source_logits: Tensor,
+    target_logits: Tensor,
+    source_weights: Tensor | None = None,
+    target_weights: Tensor | None = None,
 ) -> Tensor:
     """What the features minimise (eq. 5): the same with the labels inverted, as means over cells.
 
@@ -115,17 +144,21 @@ def global_inverse_loss(
         source_logits: B×1×h×w.
         target_logits: B×1×h×w.
         source_weights: w, as in `global_discriminator_loss`.
+        target_weights: As there.
     """
     source = _mean(functional.softplus(source_logits), source_weights)
-    return source + functional.softplus(-target_logits).mean()
+    return source + _mean(functional.softplus(-target_logits), target_weights)
 
 
 def global_accuracy(
-    source_logits: Tensor, target_logits: Tensor, source_weights: Tensor | None = None
+    source_logits: Tensor,
+    target_logits: Tensor,
+    source_weights: Tensor | None = None,
+    target_weights: Tensor | None = None,
 ) -> Tensor:
     """Share of cells whose domain the discriminator tells, mean of both domains, in [0, 1]."""
     source = _mean((source_logits > 0).float(), source_weights)
-    target = (target_logits <= 0).float().mean()
+    target = _mean((target_logits <= 0).float(), target_weights)
     return (source + target) / 2
 
 

@@ -1,6 +1,6 @@
 """Self-training: target images are labelled by what is predicted of them.
 
-    L_self = - Σ_i log softmax(z_i)_{ŷ_i} / |I|,  ŷ_i = argmax_c φ^c_i
+    L_self = - Σ_i log softmax(z_i)_{ŷ_i} / |I|,  ŷ_i = argmax_c φ^c_i, over pixels not ignored
 
 φ is the teacher's where there is one, refined by the static prior where the recipe says so.
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from crosscity.adaptation.objectives.base import Need, Objective, View, upsampled_logits
 from crosscity.adaptation.task_loss import task_loss
+from crosscity.labels import VOID
 
 
 class SelfTraining(Objective):
@@ -27,9 +28,12 @@ class SelfTraining(Objective):
     rows = ("self_training_loss",)
 
     def prepare(self, view: View) -> Tensor:
-        """ŷ, B×H×W."""
+        """ŷ, B×H×W; void where pixels are ignored."""
         assert view.predictions is not None  # noqa: S101 - it is among the needs
-        return view.predictions.argmax(1)
+        predicted = view.predictions.argmax(1)
+        if view.batch.ignored is None:
+            return predicted
+        return predicted.masked_fill(view.batch.ignored, VOID)
 
     def loss(self, view: View) -> Tensor:
         """L_self."""
