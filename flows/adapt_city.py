@@ -13,12 +13,13 @@ from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.harvesting.current import Harvest, current_harvest
-from tasks.priors.extraction import extracted
+from tasks.priors.identities import extracted
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import SOURCELESS_ARMS, check_arm, check_source
+from tasks.training.identities import segmenter_of, source_of
 from tasks.training.labelled import labelled_parts
-from tasks.training.trainings import adapt, check_fine_tuning, fine_tune, segmenter_of, source_of
+from tasks.training.trainings import adapt, check_fine_tuning, fine_tune
 
 
 @dataclass(frozen=True)

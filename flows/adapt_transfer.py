@@ -15,9 +15,10 @@ from tasks.judging.evaluation import draw_panels, evaluate
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import SOURCELESS_ARMS
+from tasks.training.identities import source_of
 from tasks.training.labelled import unlabelled_part, unlabelled_parts
 from tasks.training.trainings import adapt_transfer as adapt
-from tasks.training.trainings import fine_tune, source_of
+from tasks.training.trainings import fine_tune
 from tasks.training.transfers import check_transfer_arm
 
 

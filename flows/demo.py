@@ -11,12 +11,12 @@ from flows.evaluate_city import evaluate_by
 from flows.extract_priors import priors_by
 from flows.harvest_city import harvest_by
 from flows.pretrain_segmenter import pretrain_by
-from tasks.pages.demo import remember_demo
 from tasks.pages.report import write_report
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import DEMO_ARMS
-from tasks.training.trainings import check_fine_tuning, segmenter_of
+from tasks.training.identities import segmenter_of
+from tasks.training.trainings import check_fine_tuning
 
 
 @flow(name="demo", flow_run_name="demo-{city}", on_running=[end_promptly])
@@ -39,10 +39,7 @@ def demo(
     """
     plan = open_plan(catalog, compute, city=city)
     check_fine_tuning(city, plan)
-    parts = _parts(plan, city, seed)
-    report = write_report(parts, city, seed, plan)
-    remember_demo(report, city, seed, plan)
-    return report
+    return write_report(_parts(plan, city, seed), city, seed, plan)
 
 
 def _parts(plan: Plan, city: str, seed: int) -> dict[str, ArtifactRef]:

@@ -11,10 +11,10 @@ from flows.adapt_city import Adapted
 from flows.ending import end_promptly
 from flows.labelled import labelled_shards
 from flows.runner import one_part_at_a_time, planned_flow
-from tasks.harvesting.current import current_harvest
-from tasks.judging.evaluation import draw_panels, evaluate, segmenter_of_arm
+from tasks.judging.evaluation import draw_panels, evaluate
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
+from tasks.training.trained import TrainedSegmenters
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,9 @@ def evaluate_city(
         The `evaluation` artifact.
     """
     plan = open_plan(catalog, compute, city=city)
-    pairs = current_harvest(city, plan).pairs
-    segmenter = segmenter_of_arm(city, arm, seed, plan)
-    start = segmenter if arm == "pretrained" else segmenter_of_arm(city, "pretrained", seed, plan)
-    return evaluate_by.fn(plan, city, arm, seed, pairs, Adapted(start, segmenter)).evaluation
+    trained = TrainedSegmenters(city, seed, plan)
+    pairs, adapted = trained.harvest.pairs, Adapted(trained.start, trained.of_arm(arm))
+    return evaluate_by.fn(plan, city, arm, seed, pairs, adapted).evaluation
 
 
 @planned_flow("evaluate-city", "evaluate-{city}-{arm}")

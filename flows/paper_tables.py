@@ -31,7 +31,8 @@ from tasks.pages.paper_tables import (
 )
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
-from tasks.training.trainings import fine_tune, segmenter_of, source_of
+from tasks.training.identities import segmenter_of, source_of
+from tasks.training.trainings import fine_tune
 
 CITY_ARMS = ("pretrained", "ga", "ga_ca", "full")
 TRANSFER_FIGURE_ARMS = ("pretrained", "ga", "ga_ca")
@@ -128,7 +129,7 @@ def _city(city: str, seeds: Sequence[int], folds: int, plan: Plan) -> Shown:
         tuned = [
             fine_tune(start, tested, seed, city, plan, fold=(fold, folds)) for fold in range(folds)
         ]
-        in_folds = evaluate_folds(tuned, tested, "fine_tuned_folds", seed, city, plan, folds)
+        in_folds = evaluate_folds(tuned, tested, "fine_tuned_folds", city, plan, folds)
         found["fine_tuned"].append(in_folds)
     trained_on = labelled_shards(plan, source_of(segmenter_of(city, plan), plan), "train")
     figures = Figures(

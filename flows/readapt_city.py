@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from prefect import flow
 
 from adapters.store import ArtifactRef
@@ -25,6 +27,20 @@ from tasks.training.arms import check_arm, check_source
 from tasks.training.trainings import check_fine_tuning
 
 
+@dataclass(frozen=True)
+class Readapted:
+    """What a readaptation left.
+
+    Attributes:
+        promoted: The segmenter that is in use now: the `adaptation`, or, where the safeguard saw
+            harm, the segmenter before it.
+        judged: The `safeguard` that decided; ``None`` where nothing had to be judged.
+    """
+
+    promoted: ArtifactRef
+    judged: ArtifactRef | None = None
+
+
 @flow(name="readapt-city", flow_run_name="readapt-{city}", on_running=[end_promptly])
 def readapt_city(
     city: str,
@@ -33,7 +49,7 @@ def readapt_city(
     catalog: str = DEFAULT_CATALOG,
     harvest: bool = True,
     compute: str | None = None,
-) -> ArtifactRef:
+) -> Readapted:
     """Brings a city's segmenter up to date; what has not changed is found, not made again.
 
     Args:
@@ -45,8 +61,7 @@ def readapt_city(
         compute: A compute profile of the catalog; default: the machine's.
 
     Returns:
-        The artifact that is promoted now: the `adaptation`, or, where the safeguard saw harm, the
-        segmenter before it.
+        The segmenter that is promoted now, and the judgement that decided it.
     """
     plan = open_plan(catalog, compute, city=city)
     entry = plan.city(city)
@@ -62,10 +77,11 @@ def readapt_city(
     if has_labels(city, plan):
         evaluate_by(plan, city, arm, seed, found.pairs, adapted)
     made = adapted.segmenter
+    judged = None
     for earlier in earlier_segmenters(made, adapted.start, arm, city, plan):
         judged = judge_adaptation(made, earlier, found.imagery, found.pairs, city, plan)
         if looks_harmful(judged, plan):
             if is_heeded(city, plan):
-                return keep_earlier(earlier, made, judged, city, plan)
+                return Readapted(keep_earlier(earlier, made, judged, city, plan), judged)
             break
-    return promote(made, city, plan)
+    return Readapted(promote(made, city, plan), judged)

@@ -19,6 +19,8 @@ LEASES_FOLDER = ".leases"
 SHARED_FOLDER = ".shared"
 LOCKS_FOLDER = ".locks"
 SIGNS_FOLDER = ".alive"
+NEWEST_FOLDER = ".newest"
+"""Hidden, so that releases that do not know it take nothing in it for an artifact."""
 
 _OWN_FOLDERS = {CURRENT_FOLDER: "pointers", QUARANTINE_FOLDER: "damaged artifacts"}
 

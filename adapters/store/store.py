@@ -26,6 +26,7 @@ from adapters.store.names import (
     CURRENT_FOLDER,
     LEASES_FOLDER,
     MANIFEST_NAME,
+    NEWEST_FOLDER,
     QUARANTINE_FOLDER,
     SHARED_FOLDER,
     check_city,
@@ -343,6 +344,32 @@ class Store:
         except ValueError:
             raise self._damaged_pointer(path) from None
 
+    def note_newest(self, producer: str, ref: ArtifactRef) -> None:
+        """Note an artifact as the last that a producer made of its kind and city.
+
+        It is a hint for people, who are told what is there instead of what they look for. Nothing
+        is found by it, and what cannot be written is left.
+
+        Args:
+            producer: what tells its artifacts from others of their kind and city.
+            ref: a published artifact.
+        """
+        data = json.dumps(ref.to_dict(), indent=1, sort_keys=True).encode()
+        try:
+            self._place.replace(_newest(ref.kind, ref.city, producer), data)
+        except StoreError as error:
+            _LOG.warning("%s is not noted as the newest: %s", ref.uri, error)
+
+    def newest(self, kind: str, city: str, producer: str) -> ArtifactRef | None:
+        """What `note_newest` noted last; None if nothing was, or it is gone or cannot be read."""
+        try:
+            data = self._place.read(_newest(kind, city, producer))
+            ref = None if data is None else ArtifactRef.from_dict(json.loads(data))
+            there = ref is not None and (ref.kind, ref.city) == (kind, city) and self.find_ref(ref)
+        except (StoreError, ValueError, TypeError):
+            return None
+        return ref if there else None
+
     def save_progress(
         self, kind: str, city: str, key: str, name: str, write: Callable[[Path], object] | bytes
     ) -> None:
@@ -580,6 +607,10 @@ class Store:
             if means_full(error) and not elsewhere:
                 raise full_store(f"the store at {self._place.label}") from error
             raise
+
+
+def _newest(kind: str, city: str, producer: str) -> str:
+    return f"{NEWEST_FOLDER}/{check_kind(kind)}/{check_city(city)}/{check_name(producer)}.json"
 
 
 def _pointer(name: str, city: str) -> str:

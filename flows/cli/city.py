@@ -180,18 +180,11 @@ def readapt(
         from flows.readapt_city import readapt_city  # noqa: PLC0415
 
         made = readapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
-        from tasks.judging.safeguard import verdict_on  # noqa: PLC0415
+        if made.judged is not None:
+            from tasks.judging.safeguard import verdict_of  # noqa: PLC0415
 
-        entry = plan.city(city)
-        said = verdict_on(
-            entry.arm if arm is None else arm,
-            entry.training_seed if seed is None else seed,
-            city,
-            plan,
-        )
-        if said is not None:
-            typer.echo(said)
-        show("promoted segmenter", made.uri)
+            typer.echo(verdict_of(made.judged, plan))
+        show("promoted segmenter", made.promoted.uri)
 
 
 def report(

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,41 +14,32 @@ import torch
 
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import write_table
-from crosscity import evaluation as evaluation_module
-from crosscity.adaptation import ARMS_WITH_PRIOR
-from crosscity.evaluation import PROTOCOLS, ScoringProtocol, own_protocol, predict, score
 from crosscity.evaluation import evaluate as evaluate_segmenter
+from crosscity.evaluation import predict, score
 from crosscity.illustrations import before_after_panel
 from crosscity.labels import CLASSES
 from crosscity.resizing import resized_image
 from crosscity.segmenters import Segmenter, in_train_ids
-from tasks.harvesting.current import current_harvest
-from tasks.priors.extraction import extracted
+from tasks.judging.evaluated import (
+    EVALUATION_VERSION,
+    PANELS,
+    evaluation_identity,
+    panels_identity,
+)
+from tasks.judging.scoring_rules import Rules, rules_of
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_picture, publish_table
 from tasks.steps.errors import InputError
-from tasks.steps.freshness import check_fresh, check_made_of
+from tasks.steps.identity import make
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
 from tasks.training.arms import ARM_NAMES
 from tasks.training.labelled import StoredLabelled, check_some_label
-from tasks.training.segmenters import starting_segmenter, stored_segmenter
-from tasks.training.trainings import (
-    TRAINING_VERSION,
-    adaptation_parameters,
-    images_in,
-    inside,
-    on_device,
-    owner_of,
-    pretraining_parameters,
-    training_of,
-)
+from tasks.training.segmenters import stored_segmenter
+from tasks.training.trainings import images_in, inside, on_device
 
-EVALUATION_VERSION = f"4-evaluation.{evaluation_module.ALGORITHM_VERSION}"
 BATCH_SIZE = 16
-PANELS = 4
-"""Before/after pictures an evaluation."""
 
 CONFUSION = pa.schema(
     [
@@ -139,16 +129,8 @@ def evaluate(
         confusion = _counted(network, images, rules, stage)
         write_evaluation(draft, confusion, len(images), rules, network.class_names)
 
-    made = make_once(
-        plan.open_store(),
-        "evaluation",
-        city,
-        inputs={"segmenter": segmenter, **digests(parts)},
-        parameters=rules.parameters(),
-        version=EVALUATION_VERSION,
-        write=write,
-    )
-    plan.open_store().set_current(f"evaluation-{arm}-{seed}", city, made.ref)
+    identity = evaluation_identity(segmenter, parts, arm, seed, city, plan)
+    made = make(plan.open_store(), identity, write)
     _publish(plan.open_store(), made.ref, arm, city)
     return made
 
@@ -158,7 +140,6 @@ def evaluate_folds(
     segmenters: Sequence[ArtifactRef],
     parts: Sequence[ArtifactRef],
     arm: str,
-    seed: int,
     city: str,
     plan: Plan,
     folds: int,
@@ -191,68 +172,8 @@ def evaluate_folds(
         version=EVALUATION_VERSION,
         write=write,
     )
-    plan.open_store().set_current(f"evaluation-{arm}-{seed}", city, made.ref)
     _publish(plan.open_store(), made.ref, arm, city)
     return made
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How a city, a data set or a transfer is scored.
-
-    Attributes:
-        protocol: What each class counts as.
-        split: What is scored on.
-        label_size: (height, width) that labels are scored at; ``None``: their own.
-        image_size: (height, width) at which images go through the network; ``None``: their own.
-    """
-
-    protocol: ScoringProtocol
-    label_size: tuple[int, int] | None
-    image_size: tuple[int, int] | None
-    split: str = "test"
-
-    def parameters(self) -> dict[str, Any]:
-        """What of it an evaluation depends on; JSON-able."""
-        sizes = {"label_size": self.label_size, "image_size": self.image_size}
-        given = {name: list(size) for name, size in sizes.items() if size is not None}
-        own: dict[str, Any] = {}
-        if self.protocol not in PROTOCOLS.values():
-            own = {
-                "protocol_classes": list(self.protocol.classes),
-                "protocol_truth": dict(self.protocol.truth),
-                "protocol_prediction": dict(self.protocol.prediction),
-            }
-        return {"protocol": self.protocol.name, "split": self.split, **own, **given}
-
-
-def rules_of(plan: Plan, owner: str) -> Rules:
-    """The scoring rules of a city or a transfer; a data set is scored as the cities are."""
-    if owner in plan.transfers:
-        transfer = plan.transfer(owner)
-        size = training_of(plan, owner).image_size
-        protocol = _protocol(plan, transfer.protocol)
-        return Rules(protocol, transfer.evaluation_size, size, transfer.test_split)
-    if owner in plan.datasets:
-        # As in the cities that its segmenter is compared with.
-        split = plan.dataset(owner).scored_split or "test"
-        return Rules(PROTOCOLS["score13"], None, None, split)
-    labels = plan.city(owner).labels
-    if labels is None:
-        raise InputError(f"cities.{owner} has no labels in the catalog, so it cannot be scored")
-    size = training_of(plan, owner).image_size
-    return Rules(_protocol(plan, labels.protocol), labels.evaluation_size, size)
-
-
-def _protocol(plan: Plan, name: str) -> ScoringProtocol:
-    """A protocol of the catalog, or one that is known to all."""
-    entry = plan.protocols.get(name)
-    if entry is not None:
-        return own_protocol(name, entry.scored, entry.truth, entry.prediction)
-    known = {str(one.name): one for one in PROTOCOLS.values()}
-    if name not in known:
-        raise InputError(f"there is no protocol {name!r}; there are {', '.join(known)}")
-    return known[name]
 
 
 def _scored(segmenter: ArtifactRef, plan: Plan) -> Segmenter:
@@ -359,97 +280,14 @@ def draw_panels(
             panel = before_after_panel(shown, labels, seen[0], seen[1])
             write_png(draft, f"panel-{number}.png", panel)
 
-    made = make_once(
-        plan.open_store(),
-        "illustration",
-        city,
-        inputs={"before": before, "after": after, **digests(parts)},
-        parameters={"figure": "before_after", "panels": PANELS},
-        version=f"{EVALUATION_VERSION}-{TRAINING_VERSION}",
-        write=write,
-    )
-    plan.open_store().set_current(f"panels-{arm}-{seed}", city, made.ref)
+    identity = panels_identity(before, after, parts, arm, seed, city)
+    made = make(plan.open_store(), identity, write)
     publish_picture(
         f"before-after-{city}-{arm}",
         lambda: read_picture(plan.open_store(), made.ref, "panel-0.png"),
         f"{city}: image, labels, before and after ({arm})",
     )
     return made
-
-
-def segmenter_of_arm(city: str, arm: str, seed: int, plan: Plan) -> ArtifactRef:
-    """The segmenter that an arm left for a city or transfer, if it is of what the catalog says now.
-
-    Raises:
-        InputError: There is none, or it was made with other settings, by another version, or of
-            inputs that were made anew since; the sentence says which, and what to run.
-    """
-    if arm not in ARM_NAMES:
-        raise InputError(f"there is no arm {arm!r}; arms are {', '.join(ARM_NAMES)}")
-    is_transfer = city in plan.transfers
-    name = plan.transfer(city).segmenter if is_transfer else plan.city(city).segmenter
-    start = _pretrained(name, seed, plan, city)
-    if arm == "pretrained":
-        return start
-    store = plan.open_store()
-    found = store.current(f"arm-{arm}-{seed}", city)
-    verb = f"crosscity {'transfer' if is_transfer else 'adapt'} {city} --arm {arm} --seed {seed}"
-    if found is None:
-        raise InputError(f"there is no segmenter {arm!r} for {city} yet: run `{verb}` first")
-    what = f"the segmenter {arm!r} of {city} (seed {seed}) was"
-    check_fresh(
-        store.manifest(found),
-        adaptation_parameters(city, arm, seed, plan),
-        TRAINING_VERSION,
-        what=what,
-        verb=verb,
-        section={"fine_tuned": "fine_tuning.", "source_free": "source_free."}.get(
-            arm, "adaptation."
-        ),
-    )
-    inputs = {"segmenter": start.digest}
-    if not is_transfer and arm != "fine_tuned":
-        harvest = current_harvest(city, plan)
-        inputs |= {"imagery": harvest.imagery.digest, "pairs": harvest.pairs.digest}
-        if arm in ARMS_WITH_PRIOR:
-            inputs["static_prior"] = extracted(harvest.pairs, city, plan).digest
-    check_made_of(store.manifest(found), inputs, what=what, verb=verb)
-    return found
-
-
-def _pretrained(name: str, seed: int, plan: Plan, owner: str) -> ArtifactRef:
-    """The segmenter that adaptations begin with, if it is of what the catalog says now."""
-    store, verb = plan.open_store(), f"crosscity pretrain {name} --seed {seed}"
-    found = store.current(f"pretrained-{name}-{seed}", owner_of(name, plan))
-    if found is None:
-        raise InputError(f"there is no segmenter 'pretrained' for {owner} yet: run `{verb}` first")
-    check_fresh(
-        store.manifest(found),
-        pretraining_parameters(starting_segmenter(plan, name, seed), name, seed, plan),
-        TRAINING_VERSION,
-        what=f"the segmenter {name} (seed {seed}) was",
-        verb=verb,
-        section="pretraining.",
-    )
-    return found
-
-
-def evaluation_of_arm(city: str, arm: str, seed: int, plan: Plan) -> ArtifactRef:
-    """The evaluation of an arm, if it and its segmenter are of what the catalog says now.
-
-    Raises:
-        InputError: There is none, or it was made otherwise; the sentence says what to run.
-    """
-    segmenter, store = segmenter_of_arm(city, arm, seed, plan), plan.open_store()
-    found = store.current(f"evaluation-{arm}-{seed}", city)
-    verb = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
-    if found is None:
-        raise InputError(f"{arm!r} was not evaluated on {city} yet: run `{verb}` first")
-    what, manifest = f"the evaluation of {arm!r} on {city} was", store.manifest(found)
-    wanted = rules_of(plan, city).parameters()
-    check_fresh(manifest, wanted, EVALUATION_VERSION, what=what, verb=verb, section="labels.")
-    check_made_of(manifest, {"segmenter": segmenter.digest}, what=what, verb=verb)
-    return found
 
 
 def read_evaluation(store: Store, ref: ArtifactRef) -> Evaluated:

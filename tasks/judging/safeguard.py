@@ -33,7 +33,8 @@ from crosscity.safeguard import (
 )
 from crosscity.segmenters import Segmenter
 from tasks.judging.promotion import PROMOTED, promoted_segmenter, put_in_use
-from tasks.priors.extraction import PRIOR_VERSION, city_mask, extract_prior
+from tasks.priors.extraction import extract_prior
+from tasks.priors.identities import PRIOR_VERSION, city_mask
 from tasks.steps import progress
 from tasks.steps.announcing import announce, event_of
 from tasks.steps.artifact_task import Made, artifact_task, make_once
@@ -46,9 +47,10 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, OK, PAIRS, SAFEGUARD
 from tasks.steps.tables import Row, read_rows, write_rows
 from tasks.training.arms import UNLABELLED_ARMS
+from tasks.training.identities import training_of
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.stored_networks import read_class_names
-from tasks.training.trainings import on_device, training_of
+from tasks.training.trainings import on_device
 
 SAFEGUARD_VERSION: Final = f"2-safeguard.{safeguard_module.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
 MOST_PAIRS: Final = 48
@@ -154,7 +156,6 @@ def judge_adaptation(
         version=SAFEGUARD_VERSION,
         write=write,
     )
-    plan.open_store().set_current("safeguard", city, made.ref)
     _publish(plan.open_store(), made.ref, city)
     return made
 
@@ -211,22 +212,14 @@ def keep_earlier(
 
 
 def _is_known(store: Store, city: str, judged: ArtifactRef) -> bool:
-    """Whether a rejection was committed before, also by an earlier release."""
+    """Whether a rejection was committed before."""
     state = store.selected(PROMOTED, city)
-    known = state is not None and state.notes.get(REJECTED) == judged.digest
-    return known or store.current("rejected", city) == judged
+    return state is not None and state.notes.get(REJECTED) == judged.digest
 
 
-def verdict_on(arm: str, seed: int, city: str, plan: Plan) -> str | None:
-    """The sentence about an arm's adaptation; ``None`` where it was not judged."""
-    store = plan.open_store()
-    judged, adapted = store.current("safeguard", city), store.current(f"arm-{arm}-{seed}", city)
-    if judged is None or adapted is None or training_of(plan, city).safeguard.mode == "off":
-        return None
-    manifest = store.manifest(judged)
-    if not isinstance(manifest.inputs, dict) or manifest.inputs["adaptation"] != adapted.digest:
-        return None
-    return str(manifest.summary["sentence"])
+def verdict_of(judged: ArtifactRef, plan: Plan) -> str:
+    """The sentence of a judgement."""
+    return str(plan.open_store().manifest(judged).summary["sentence"])
 
 
 def sampled_pairs(rows: Sequence[Row]) -> list[Row]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from adapters.catalog import ServiceProvider
-from tasks.harvesting.current import Harvest, current_harvest
-from tasks.judging.evaluation import evaluation_of_arm, segmenter_of_arm
-from tasks.priors.extraction import count_to_train_on, extracted
+from tasks.judging.evaluated import evaluation_of
+from tasks.priors.identities import count_to_train_on
 from tasks.steps.errors import InputError, StaleError
 from tasks.steps.plan import Plan
 from tasks.training.arms import SOURCELESS_ARMS
-from tasks.training.trainings import adaptation_parameters, pretraining_steps, segmenter_of
+from tasks.training.identities import adaptation_parameters, pretraining_steps, segmenter_of
+from tasks.training.trained import TrainedSegmenters
 
 State = Literal["found", "to be made", "to be made anew"]
 _ADVICE: Final = ": run `"
@@ -46,9 +46,9 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
         seed: Of the trainings.
         plan: Of the catalog.
     """
-    entry = plan.city(city)
-    steps = [_step("harvest", lambda: current_harvest(city, plan), _harvest_cost(city, plan))]
-    harvest = _found_harvest(city, plan)
+    entry, trained = plan.city(city), TrainedSegmenters(city, seed, plan)
+    steps = [_step("harvest", lambda: trained.harvest, _harvest_cost(city, plan))]
+    harvest = trained.harvest if steps[0].state == "found" else None
     priors = "all pairs of the folder to match"
     scored = "the labelled images of the folder to predict"
     if entry.provider.samples_places:
@@ -57,13 +57,11 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
     if harvest is not None:
         pairs = count_to_train_on(plan.open_store(), harvest.pairs)
         priors = f"{pairs} pairs to match"
-    steps.append(_after(steps, "static priors", lambda: _priors(city, plan), priors))
+    steps.append(_after(steps, "static priors", lambda: trained.static_prior, priors))
     name = segmenter_of(city, plan)
-    trained = pretraining_steps(name, plan)
-    cost = f"{trained} training steps" if trained else "the weights that the catalog names"
-    start = _step(
-        f"segmenter {name}", lambda: segmenter_of_arm(city, "pretrained", seed, plan), cost
-    )
+    taken = pretraining_steps(name, plan)
+    cost = f"{taken} training steps" if taken else "the weights that the catalog names"
+    start = _step(f"segmenter {name}", lambda: trained.start, cost)
     steps.append(start)
     if arm != "pretrained":
         taken = adaptation_parameters(city, arm, seed, plan)["steps"]
@@ -72,7 +70,7 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
             _after(
                 needed,
                 f"adaptation {arm}",
-                lambda: segmenter_of_arm(city, arm, seed, plan),
+                lambda: trained.of_arm(arm),
                 f"{taken} training steps",
             )
         )
@@ -81,7 +79,7 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
             _after(
                 steps,
                 "evaluation",
-                lambda: evaluation_of_arm(city, arm, seed, plan),
+                lambda: evaluation_of(trained, arm),
                 scored,
             )
         )
@@ -105,17 +103,6 @@ def _after(before: list[StepAhead], name: str, look: Callable[[], object], cost:
     if not missing or own.state == "to be made anew":
         return own
     return StepAhead(name, "to be made", f"after {', '.join(missing)}", cost)
-
-
-def _priors(city: str, plan: Plan) -> object:
-    return extracted(current_harvest(city, plan).pairs, city, plan)
-
-
-def _found_harvest(city: str, plan: Plan) -> Harvest | None:
-    try:
-        return current_harvest(city, plan)
-    except InputError:
-        return None
 
 
 def _harvest_cost(city: str, plan: Plan) -> str:

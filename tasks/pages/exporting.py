@@ -20,7 +20,8 @@ from adapters.predictions import DESCRIPTION, TABLE
 from adapters.store import ArtifactRef, Store
 from crosscity.labels import CLASSES, VOID
 from tasks.harvesting.current import Harvest, current_harvest
-from tasks.priors.extraction import extracted, static_prior_rows
+from tasks.priors.extraction import static_prior_rows
+from tasks.priors.identities import extracted
 from tasks.steps import progress
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery

@@ -15,7 +15,7 @@ from adapters.store import ArtifactRef, Draft
 from adapters.tables import write_table
 from crosscity.evaluation.feature_samples import sampled_features
 from crosscity.scatter import scatter_panels
-from tasks.judging.evaluation import rules_of
+from tasks.judging.scoring_rules import rules_of
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import publish_picture
 from tasks.steps.pictures import read_picture, write_png

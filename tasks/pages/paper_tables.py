@@ -26,7 +26,7 @@ from tasks.steps.errors import InputError
 from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
 from tasks.training.arms import ARM_NAMES
-from tasks.training.trainings import segmenter_of, source_of
+from tasks.training.identities import segmenter_of, source_of
 
 PAPER_VERSION = "2"
 OWNER: Final = "paper"
@@ -198,7 +198,7 @@ def write_paper_tables(
         store = plan.open_store()
         scored = {
             owner: {
-                arm: _scored(store, owner, _segmenter_of(plan, owner), arm, refs)
+                arm: _scored(store, owner, segmenter_of(owner, plan), arm, refs)
                 for arm, refs in arms.items()
             }
             for owner, arms in evaluations.items()
@@ -229,7 +229,6 @@ def write_paper_tables(
         version=PAPER_VERSION,
         write=write,
     )
-    plan.open_store().set_current("paper_tables", OWNER, made.ref)
     _publish(plan.open_store(), made.ref, seeds)
     return made
 
@@ -245,13 +244,6 @@ def _scored(
     store: Store, owner: str, segmenter: str, arm: str, refs: Sequence[ArtifactRef]
 ) -> Scored:
     return Scored(owner, segmenter, arm, tuple(read_evaluation(store, ref) for ref in refs))
-
-
-def _segmenter_of(plan: Plan, owner: str) -> str:
-    """The segmenter that a city, or a transfer, adapts."""
-    if owner in plan.transfers:
-        return plan.transfer(owner).segmenter
-    return plan.city(owner).segmenter
 
 
 def _rows(plan: Plan, scored: Scored) -> list[dict[str, Any]]:

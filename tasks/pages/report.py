@@ -16,18 +16,17 @@ import jinja2
 
 from adapters.catalog import SimulatedLabels
 from adapters.store import ArtifactRef, Draft, Manifest, Store
-from tasks.harvesting.current import current_harvest
+from tasks.judging.evaluated import evaluation_of, panels_of
 from tasks.judging.evaluation import (
     Evaluated,
     class_notes,
-    evaluation_of_arm,
     read_evaluation,
     score_table,
     short_names,
 )
-from tasks.priors.extraction import extracted
-from tasks.priors.quality import read_quality
-from tasks.steps.artifact_task import Made, artifact_task, make_once
+from tasks.priors.identities import required_figure
+from tasks.priors.quality import quality_identity, read_quality
+from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.dashboard import (
     only_shown,
     publish_lineage,
@@ -36,12 +35,14 @@ from tasks.steps.dashboard import (
     publish_table,
     small_jpeg,
 )
-from tasks.steps.errors import InputError
+from tasks.steps.errors import InputError, StaleError
+from tasks.steps.identity import Identity, Words, find, make
 from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
 from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
 from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS
+from tasks.training.trained import TrainedSegmenters
 
 REPORT_VERSION = "3"
 PICTURE_BYTES = 600_000
@@ -71,16 +72,7 @@ def write_report(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: P
         table = score_table(_evaluations(parts), plan)
         (draft.path / "table.txt").write_text(table + "\n", encoding="utf-8")
 
-    made = make_once(
-        plan.open_store(),
-        "report",
-        city,
-        inputs=parts,
-        parameters={"seed": seed},
-        version=REPORT_VERSION,
-        write=write,
-    )
-    plan.open_store().set_current(f"report-{seed}", city, made.ref)
+    made = make(plan.open_store(), report_identity(parts, city, seed), write)
     _publish(plan.open_store(), made.ref, parts, city)
     publish_lineage(f"report-{city}-lineage", plan.open_store(), made.ref, f"Report of {city}")
     return made
@@ -136,62 +128,67 @@ def report_path(store: Store, ref: ArtifactRef) -> Path:
     return store.path(ref, "report.html")
 
 
-def report_parts_of(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
-    """What a report was written from."""
-    content = json.loads(store.path(ref, "parts.json").read_text(encoding="utf-8"))
-    return {role: ArtifactRef.from_dict(values) for role, values in content.items()}
+def report_identity(parts: Mapping[str, ArtifactRef], city: str, seed: int) -> Identity:
+    """What decides a report; arguments as of `write_report`."""
+    return Identity(
+        "report",
+        city,
+        inputs=parts,
+        parameters={"seed": seed},
+        version=REPORT_VERSION,
+        words=Words(
+            what=f"the report of {city} was",
+            absent=f"there is no report of {city} yet",
+            verb=f"crosscity report {city} --seed {seed}",
+        ),
+    )
 
 
-def report_parts(city: str, seed: int, plan: Plan) -> dict[str, ArtifactRef]:
-    """The current artifacts that a report shows; `InputError` says what is missing."""
+def report_parts(
+    city: str, seed: int, plan: Plan, arms: Sequence[str] = tuple(ARM_NAMES)
+) -> dict[str, ArtifactRef]:
+    """What a report shows, as far as it is there and of what the catalog says now.
+
+    Args:
+        city: The city.
+        seed: Of the trainings.
+        plan: Of the catalog.
+        arms: Those that are looked for; one that is stale is left out with a warning.
+
+    Raises:
+        InputError: Something is missing that every report shows; says what to run.
+    """
     plan.city(city)
-    store = plan.open_store()
-    wanted = {
-        "prior_figure": "figure-prior",
-        "prior_quality": "prior_quality",
-        **{f"evaluation-{arm}": f"evaluation-{arm}-{seed}" for arm in ARM_NAMES},
-        **{f"panels-{arm}": f"panels-{arm}-{seed}" for arm in ARM_NAMES},
-        **{f"segmenter-{arm}": f"arm-{arm}-{seed}" for arm in ARM_NAMES},
-    }
-    harvest = current_harvest(city, plan)
+    store, trained = plan.open_store(), TrainedSegmenters(city, seed, plan)
+    harvest = trained.harvest
     parts = {
         "imagery": harvest.imagery,
         "pairs": harvest.pairs,
-        "static_prior": extracted(harvest.pairs, city, plan),
+        "static_prior": trained.static_prior,
+        "prior_figure": required_figure(harvest.imagery, harvest.pairs, city, plan),
     }
-    for role, pointer in wanted.items():
-        found = store.current(pointer, city)
-        if found is not None:
-            parts[role] = found
-    verbs = {
-        "prior_figure": "priors",
-        "evaluation-pretrained": "evaluate --arm pretrained",
-    }
-    for role, verb in verbs.items():
-        if role not in parts:
-            raise InputError(f"{city} has no {role} yet: run `crosscity {verb} {city}` first")
-    return _fresh(parts, city, seed, plan)
-
-
-def _fresh(
-    parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: Plan
-) -> dict[str, ArtifactRef]:
-    """The parts without arms that were made with other settings than the catalog's.
-
-    Raises:
-        InputError: What every report needs was made with other settings; says which.
-    """
-    kept = dict(parts)
-    for arm in _evaluations(parts):
+    quality = find(store, quality_identity(trained.static_prior, city))
+    if quality is not None:
+        parts["prior_quality"] = quality
+    for arm in arms:
         try:
-            kept[f"evaluation-{arm}"] = evaluation_of_arm(city, arm, seed, plan)
+            parts |= _parts_of_arm(trained, arm)
         except InputError as error:
             if arm == "pretrained":
                 raise
-            log(logging.WARNING, f"left out of the report: {error}")
-            for role in ("evaluation", "panels", "segmenter"):
-                kept.pop(f"{role}-{arm}", None)
-    return kept
+            if isinstance(error, StaleError):
+                log(logging.WARNING, f"left out of the report: {error}")
+    return parts
+
+
+def _parts_of_arm(trained: TrainedSegmenters, arm: str) -> dict[str, ArtifactRef]:
+    parts = {f"evaluation-{arm}": evaluation_of(trained, arm)}
+    if arm != "pretrained":
+        parts[f"segmenter-{arm}"] = trained.of_arm(arm)
+        panels = panels_of(trained, arm)
+        if panels is not None:
+            parts[f"panels-{arm}"] = panels
+    return parts
 
 
 def _evaluations(parts: Mapping[str, ArtifactRef]) -> dict[str, ArtifactRef]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,21 +16,26 @@ import numpy.typing as npt
 from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
 from adapters.images import ImageError, encode_mask_png
-from adapters.store import ArtifactRef, Draft, Store
-from crosscity import partitioning as superpixels_module
-from crosscity import static_regions as prior_module
+from adapters.store import ArtifactRef, Draft
 from crosscity.compiling import telling_when_compiling
 from crosscity.illustrations import prior_figure
-from crosscity.matching import ALGORITHM_VERSION as MATCHING_VERSION
 from crosscity.matching import PATCH, Matches, reliable_matches
 from crosscity.matching.masking import matches_outside, without_pixels
 from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_method
 from crosscity.static_regions import static_prior
+from tasks.priors.identities import (
+    city_mask,
+    count_to_train_on,
+    figure_identity,
+    part_identity,
+    priors_identity,
+    shard_size,
+)
 from tasks.steps import progress
-from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
+from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
-from tasks.steps.errors import InputError, StaleError, check_failures
-from tasks.steps.freshness import check_fresh
+from tasks.steps.errors import InputError, check_failures
+from tasks.steps.identity import make
 from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
 from tasks.steps.parallel import in_parallel
@@ -39,12 +44,6 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, IMAGERY, OK, PAIRS, STATIC_PRIOR
 from tasks.steps.slices import Slice, Tables, deal
 from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
-
-PRIOR_VERSION = (
-    f"2-matching.{MATCHING_VERSION}-superpixels.{superpixels_module.ALGORITHM_VERSION}"
-    f"-prior.{prior_module.ALGORITHM_VERSION}"
-)
-"""The science's own versions are in it, so a change there makes new priors by itself."""
 
 
 @dataclass(frozen=True)
@@ -133,62 +132,12 @@ def superpixels_of(image: npt.NDArray[np.uint8], settings: PriorSettings) -> npt
     return np.asarray(enlarged, dtype=np.int32)
 
 
-def extracted(pairs: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
-    """The `static_prior` that was made of these pairs with the settings of now.
-
-    Raises:
-        InputError: It is not there, or was made otherwise; says why.
-    """
-    store = plan.open_store()
-    found = store.current("static_prior", city)
-    if found is None:
-        raise InputError(f"{city} has no static priors yet: run `crosscity priors {city}` first")
-    inputs = store.manifest(found).inputs
-    if not isinstance(inputs, dict) or inputs.get("pairs") != pairs.digest:
-        raise StaleError(
-            f"the static priors of {city} are of an earlier harvest: run `crosscity priors {city}`"
-        )
-    wanted = prior_parameters(city, plan)
-    for role, part in store.inputs_of(found).items():
-        if role.startswith("part-") and part is not None:
-            check_fresh(
-                store.manifest(part),
-                wanted,
-                PRIOR_VERSION,
-                what=f"the static priors of {city} were",
-                verb=f"crosscity priors {city}",
-                section="prior.",
-                leave_out=("part", "part_size"),
-            )
-    return found
-
-
-def prior_parameters(city: str, plan: Plan) -> dict[str, Any]:
-    """Settings that the static priors of a city depend on."""
-    return {**plan.city(city).prior.model_dump(), **mask_parameters(city_mask(plan, city))}
-
-
-def city_mask(plan: Plan, city: str) -> ImageMask | None:
-    """The pixels of a city's images that show its provider; ``None`` where there are none.
-
-    Raises:
-        CatalogError: The drawn mask cannot be used.
-    """
-    entry = plan.city(city).provider.mask
-    return None if entry is None else entry.open(plan.root, f"cities.{city}.provider.mask")
-
-
-def mask_parameters(mask: ImageMask | None) -> dict[str, str]:
-    """What of a mask the key of a step depends on; nothing where there is none."""
-    return {} if mask is None else {"mask": mask.digest()}
-
-
 def prior_parts(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> list[Slice]:
     """The shards in which a city's priors are extracted, each with what it reads.
 
     A slice has the pairs of its shard, and of the imagery the rows of their images.
     """
-    store, size = plan.open_store(), plan.city(city).pairs_per_part
+    store, size = plan.open_store(), shard_size(imagery, pairs, city, plan)
     count = -(-count_to_train_on(store, pairs) // size)
 
     def slices() -> list[Tables]:
@@ -249,19 +198,10 @@ def prior_part(
             ),
         }
 
-    made = make_once(
-        store,
-        "static_prior_part",
-        city,
-        inputs={"imagery": imagery, "pairs": pairs},
-        parameters={
-            "part": part.number,
-            "part_size": entry.pairs_per_part,
-            **prior_parameters(city, plan),
-        },
-        version=PRIOR_VERSION,
-        write=write,
-    )
+    # Not `pairs_per_part`: priors that are there keep their division.
+    size = int(str(store.manifest(part.ref).parameters["part_size"]))
+    identity = part_identity(imagery, pairs, part.number, size, city, plan)
+    made = make(store, identity, write)
     if made.cached:
         progress.advance(f"priors {city}", store.manifest(part.ref).rows or 0, total)
     return made
@@ -269,7 +209,7 @@ def prior_part(
 
 @artifact_task("join priors", run_name="join priors of {city}")
 def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, plan: Plan) -> Made:
-    """Joins the shards to the city's `static_prior`, and marks it as current."""
+    """Joins the shards to the city's `static_prior`."""
     store = plan.open_store()
     rows = [
         row
@@ -293,16 +233,7 @@ def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, pla
             "mean_static_fraction": float(np.mean(fractions)),
         }
 
-    made = make_once(
-        store,
-        "static_prior",
-        city,
-        inputs={"pairs": pairs, **digests(parts)},
-        parameters={},
-        version=PRIOR_VERSION,
-        write=write,
-    )
-    store.set_current("static_prior", city, made.ref)
+    made = make(store, priors_identity(parts, pairs, city), write)
     publish_table(
         f"priors-{city}",
         [
@@ -335,16 +266,7 @@ def illustrate_prior(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: 
             return
         raise InputError(f"no pair of {city} can be matched")
 
-    made = make_once(
-        plan.open_store(),
-        "illustration",
-        city,
-        inputs={"imagery": imagery, "pairs": pairs},
-        parameters={"figure": "prior", **settings.model_dump(), **mask_parameters(mask)},
-        version=PRIOR_VERSION,
-        write=write,
-    )
-    plan.open_store().set_current("figure-prior", city, made.ref)
+    made = make(plan.open_store(), figure_identity(imagery, pairs, city, plan), write)
     publish_picture(
         f"prior-{city}",
         lambda: read_picture(plan.open_store(), made.ref, "prior.png"),
@@ -358,11 +280,6 @@ def static_prior_rows(plan: Plan, priors: ArtifactRef) -> list[Row]:
     store = plan.open_store()
     names = sorted(name for name in store.manifest(priors).files if name.startswith("part-"))
     return [row for name in names for row in read_rows(store, priors, name, STATIC_PRIOR)]
-
-
-def count_to_train_on(store: Store, pairs: ArtifactRef) -> int:
-    """Number of training pairs, as the manifest says."""
-    return int(str(store.manifest(pairs).summary["train"]))
 
 
 def _training_pairs(plan: Plan, pairs: ArtifactRef) -> list[Row]:

@@ -13,9 +13,10 @@ from adapters.store import ArtifactRef, Draft, Store
 from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
 from tasks.harvesting.providers import simulated_street_view
 from tasks.priors.extraction import static_prior_rows
-from tasks.steps.artifact_task import Made, artifact_task, make_once
+from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.dashboard import only_shown, publish_table
 from tasks.steps.errors import InputError
+from tasks.steps.identity import Identity, Words, make
 from tasks.steps.parallel import in_parallel
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import OK
@@ -63,6 +64,24 @@ def prior_quality(
     )
 
 
+def quality_identity(priors: ArtifactRef, city: str) -> Identity:
+    """What decides a `prior_quality`."""
+    return Identity(
+        "prior_quality",
+        city,
+        inputs={"static_prior": priors},
+        parameters={"max_images": MAX_IMAGES},
+        version=QUALITY_VERSION,
+        words=Words(
+            what=f"the measured priors of {city} were",
+            absent=f"the priors of {city} were not measured yet",
+            verb=f"crosscity priors {city}",
+        ),
+        producer="prior_quality",
+        marks=(),
+    )
+
+
 @artifact_task("measure priors", run_name="measure the priors of {city}")
 def measure_priors(priors: ArtifactRef, city: str, plan: Plan) -> Made:
     """Precision and recall of a simulated city's priors."""
@@ -77,16 +96,7 @@ def measure_priors(priors: ArtifactRef, city: str, plan: Plan) -> Made:
             json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8"
         )
 
-    made = make_once(
-        plan.open_store(),
-        "prior_quality",
-        city,
-        inputs={"static_prior": priors},
-        parameters={"max_images": MAX_IMAGES},
-        version=QUALITY_VERSION,
-        write=write,
-    )
-    plan.open_store().set_current("prior_quality", city, made.ref)
+    made = make(plan.open_store(), quality_identity(priors, city), write)
     _publish(plan.open_store(), made.ref, city)
     return made
 

@@ -1,13 +1,10 @@
-"""Whether an artifact that a pointer names is of what the catalog says now, and if not, why."""
+"""In which settings what is there differs from what the catalog says now, and its sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-
-from adapters.store import Manifest
-from tasks.steps.errors import StaleError
 
 _MISSING: Final = object()
 _MOST_SHOWN: Final = 3
@@ -48,59 +45,6 @@ def as_words(found: list[Difference], section: str = "") -> str:
     now = " and ".join(one.now for one in shown)
     rest = len(found) - len(shown)
     return f"made with {was}, the catalog says {now}" + (f" ({rest} more)" if rest else "")
-
-
-def check_fresh(
-    manifest: Manifest,
-    wanted: Mapping[str, Any],
-    version: str,
-    *,
-    what: str,
-    verb: str,
-    section: str = "",
-    leave_out: Collection[str] = (),
-) -> None:
-    """Fails where an artifact was made with other settings, or by another version.
-
-    Args:
-        manifest: Of the artifact.
-        wanted: The parameters that it would be made with now.
-        version: The version of the algorithm now.
-        what: What it is called, with its verb: "the static priors of tokyo were".
-        verb: The command that makes it anew.
-        section: What stands before a setting's name in the catalog, such as "prior.".
-        leave_out: Parameters that do not matter.
-
-    Raises:
-        StaleError: One sentence: what differs, both values, and what to run.
-    """
-    found = differences(manifest.parameters, wanted, leave_out=leave_out)
-    if found:
-        raise StaleError(f"{what} {as_words(found, section)}: run `{verb}`")
-    if manifest.version != version:
-        raise StaleError(
-            f"{what} made by version {manifest.version} of the algorithm, this program has "
-            f"{version}: run `{verb}`"
-        )
-
-
-def check_made_of(manifest: Manifest, wanted: Mapping[str, str], *, what: str, verb: str) -> None:
-    """Fails where an artifact was made of other inputs.
-
-    Args:
-        manifest: Of the artifact.
-        wanted: Digests of the inputs that it would be made of now, by role; others are not looked
-            at.
-        what: See `check_fresh`.
-        verb: See `check_fresh`.
-
-    Raises:
-        StaleError: One sentence that names the roles, and what to run.
-    """
-    before = manifest.inputs if isinstance(manifest.inputs, dict) else {}
-    other = [role for role, digest in wanted.items() if before.get(role) != digest]
-    if other:
-        raise StaleError(f"{what} made of another {' and '.join(other)}: run `{verb}`")
 
 
 def _flat(values: Mapping[str, Any], leave_out: Collection[str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from crosscity.adaptation import (
     open_engine,
 )
 from crosscity.segmenters import Segmenter, load_weights
-from tasks.priors.extraction import city_mask
+from tasks.priors.identities import city_mask
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.checkpoints import CHECKPOINT, Measured, Place, run_resumably

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +31,11 @@ from crosscity.resizing import resized_image, resized_map
 from crosscity.segmenters import class_table
 from crosscity.segmenters.base import ROAD_CLASS_NAMES
 from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
-from tasks.priors.extraction import city_mask, mask_parameters
+from tasks.priors.identities import city_mask, mask_parameters
 from tasks.steps import progress
-from tasks.steps.artifact_task import Made, artifact_task, make_once
-from tasks.steps.errors import InputError, check_failures
+from tasks.steps.artifact_task import Made, artifact_task
+from tasks.steps.errors import InputError, StaleError, check_failures
+from tasks.steps.identity import Identity, Words, find, make, missing, newest
 from tasks.steps.parallel import in_parallel
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, LABELLED, OK, PAIRS
@@ -40,10 +43,13 @@ from tasks.steps.stacking import stacked
 from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
 
 LABELLED_VERSION = f"2-simulation.{SIMULATION_VERSION}"
+Kind = Literal["labelled", "unlabelled"]
 PART_SIZE = 100
 """Images a shard: what a kill can lose."""
 FAILURE_LIMIT = 0.05
 """Of a labelled set; a set with more broken images than that is not the set that was meant."""
+_OF_SPLIT: Final = "of_split"
+"""Key of a shard's summary: how many images its split had when it was read."""
 
 
 def labelled_parts(owner: str, split: str, pairs: ArtifactRef | None, plan: Plan) -> list[int]:
@@ -109,8 +115,126 @@ def unlabelled_part(owner: str, split: str, part: int, plan: Plan) -> Made:
     return _part("unlabelled", plan, owner, split, source, samples, part, read)
 
 
+@dataclass(frozen=True)
+class Missing:
+    """What is said where shards are missing that something else is made of.
+
+    Attributes:
+        absent: That there is none of what they are for: "there is no segmenter … yet".
+        verb: The command that makes both.
+    """
+
+    absent: str
+    verb: str
+
+
+def find_labelled(
+    owner: str, split: str, pairs: ArtifactRef | None, plan: Plan, said: Missing
+) -> list[ArtifactRef]:
+    """The shards that `labelled_part` made of a split as it is now.
+
+    Args:
+        owner: See `labelled_parts`.
+        split: See `labelled_parts`.
+        pairs: See `labelled_parts`.
+        plan: The run's plan.
+        said: What the error says.
+
+    Raises:
+        InputError: One is not there; the sentence says why, and what to run. Or the set itself is
+            not there: without it nothing tells whether what is in the store is of it.
+    """
+    try:
+        source = labelled_set(plan, owner, pairs)
+        return _found("labelled", plan, owner, split, source, source.samples(split), said)
+    except DatasetError as error:
+        raise InputError(str(error)) from error
+
+
+def find_unlabelled(owner: str, split: str, plan: Plan, said: Missing) -> list[ArtifactRef]:
+    """The shards that `unlabelled_part` made of a split as it is now; see `find_labelled`."""
+    try:
+        source = labelled_set(plan, owner, None)
+        return _found("unlabelled", plan, owner, split, source, source.unlabelled(split), said)
+    except DatasetError as error:
+        raise InputError(str(error)) from error
+
+
+def _found(
+    kind: Kind,
+    plan: Plan,
+    owner: str,
+    split: str,
+    source: LabelledDataset,
+    samples: Sequence[str],
+    said: Missing,
+) -> list[ArtifactRef]:
+    store, found = plan.open_store(), []
+    for part in range(-(-len(samples) // PART_SIZE)):
+        identity = _shard(kind, plan, owner, split, source, samples, part, said)
+        there = find(store, identity)
+        if there is None:
+            raise _fewer_or_more(store, identity, len(samples), plan) or missing(store, identity)
+        found.append(there)
+    return found
+
+
+def _fewer_or_more(store: Store, identity: Identity, now: int, plan: Plan) -> StaleError | None:
+    """The error where a split has another number of images than when it was read last."""
+    last = newest(store, identity)
+    before = None if last is None else last.summary.get(_OF_SPLIT)
+    if not isinstance(before, int) or before == now:
+        return None
+    words, split = identity.words, str(identity.parameters["split"])
+    entry = plan.datasets.get(identity.owner)
+    if isinstance(getattr(entry, split, None), int):  # the catalog itself gives the number
+        told = f"made with {words.section}{split} {before}, the catalog says {now}"
+    else:
+        told = f"{before} when they were read, and are {now} now"
+    return StaleError(f"{words.what} {told}: run `{words.verb}`")
+
+
+def _shard(
+    kind: Kind,
+    plan: Plan,
+    owner: str,
+    split: str,
+    source: LabelledDataset,
+    samples: Sequence[str],
+    part: int,
+    said: Missing | None = None,
+) -> Identity:
+    """What decides a shard of images; `said` where it is looked for and not made."""
+    wanted = samples[part * PART_SIZE : (part + 1) * PART_SIZE]
+    here = f"{'datasets' if owner in plan.datasets else 'cities'}.{owner}"
+    what = f"the {kind} images of {owner} ({split})"
+    return Identity(
+        kind,
+        owner,
+        inputs={},
+        parameters={
+            "split": split,
+            "part": part,
+            "samples": list(wanted),
+            **_identity(plan, owner, source, wanted),
+        },
+        version=LABELLED_VERSION,
+        words=Words(
+            f"{what} were",
+            said.absent if said else f"{what} were not read yet",
+            said.verb if said else "crosscity pretrain",
+            section=f"{here}.",
+            keys={"entry": here, "mask": f"{here}.provider.mask"},
+            inputs={"files": "other files", "samples": "other samples"},
+            ignored=("part",),
+        ),
+        producer=split,
+        marks=("split",),
+    )
+
+
 def _part(
-    kind: str,
+    kind: Kind,
     plan: Plan,
     owner: str,
     split: str,
@@ -119,6 +243,7 @@ def _part(
     part: int,
     read: Callable[[str], Row],
 ) -> Made:
+    identity = _shard(kind, plan, owner, split, source, samples, part)
     wanted = samples[part * PART_SIZE : (part + 1) * PART_SIZE]
     stage = f"{kind} {owner} {split}"
 
@@ -132,22 +257,9 @@ def _part(
         failed = failures(rows)
         check_failures("labelled images", failed, len(rows), FAILURE_LIMIT)
         write_rows(draft, part_name(part), rows, LABELLED)
-        draft.summary = {"failures": failed}
+        draft.summary = {"failures": failed, _OF_SPLIT: len(samples)}
 
-    made = make_once(
-        plan.open_store(),
-        kind,
-        owner,
-        inputs={},
-        parameters={
-            "split": split,
-            "part": part,
-            "samples": list(wanted),
-            **_identity(plan, owner, source, wanted),
-        },
-        version=LABELLED_VERSION,
-        write=write,
-    )
+    made = make(plan.open_store(), identity, write)
     if made.cached:
         progress.advance(stage, len(wanted), len(samples))
     return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -11,64 +10,39 @@ import torch
 from adapters.catalog import SimulatedLabels
 from adapters.catalog import Training as TrainingEntry
 from adapters.store import ArtifactRef, Draft, Store
-from crosscity.adaptation import ALGORITHM_VERSION as ADAPTATION_VERSION
-from crosscity.adaptation import (
-    FINE_TUNING_PRESETS,
-    PRESETS,
-    AdaptationSettings,
-    FineTuningSettings,
-    PretrainingSettings,
-    SourceFreeSettings,
-)
+from crosscity.adaptation import PretrainingSettings
 from crosscity.adaptation.training import OutOfMemoryError
 from crosscity.evaluation import evaluate, unlearned_classes
-from crosscity.segmenters import ALGORITHM_VERSION as SEGMENTERS_VERSION
 from crosscity.segmenters import Segmenter
-from tasks.priors.extraction import city_mask, mask_parameters
-from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
+from tasks.steps.artifact_task import Made, artifact_task, digests
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
 from tasks.steps.errors import InputError
+from tasks.steps.identity import Identity, make
 from tasks.steps.logs import tell
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
-from tasks.steps.settings import checked_settings
 from tasks.steps.tables import Row, read_rows, write_rows
 from tasks.training.arms import ARM_NAMES
 from tasks.training.checkpoints import Place
-from tasks.training.jobs import Job, PairTargets, SetTargets, carry_out, check_device, where
+from tasks.training.identities import (
+    adaptation_inputs,
+    adaptation_settings,
+    adapted_identity,
+    fine_tuning_settings,
+    owner_of,
+    pretrained_identity,
+    pretraining_settings,
+    training_of,
+    transfer_inputs,
+)
+from tasks.training.jobs import Job, PairTargets, SetTargets, carry_out, check_device
 from tasks.training.labelled import StoredLabelled
 from tasks.training.segmenters import Starting, starting_segmenter, write_segmenter
 
-TRAINING_VERSION = f"3-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
 PRETRAINING_CHECKPOINT_EVERY = 100
 """Steps; about twenty seconds of the demo's pre-training."""
 HOME_IMAGES = 64
 """Images of its own source that show whether a segmenter has learned its classes."""
-
-
-def source_of(segmenter: str, plan: Plan) -> str:
-    """Name of the data set that a segmenter is pre-trained on.
-
-    Raises:
-        InputError: It comes trained, and names none.
-    """
-    source = plan.segmenter(segmenter).source
-    if source is None:
-        raise InputError(
-            f"segmenters.{segmenter} has no source, and its images are needed here: name the set "
-            "in the catalog"
-        )
-    return source
-
-
-def owner_of(segmenter: str, plan: Plan) -> str:
-    """Under which name the store keeps a segmenter: its source's, or its own where it has none."""
-    return plan.segmenter(segmenter).source or segmenter
-
-
-def segmenter_of(city: str, plan: Plan) -> str:
-    """Name of the segmenter that a city adapts."""
-    return plan.city(city).segmenter
 
 
 @artifact_task("pre-train", run_name="pre-train {segmenter}, seed {seed}")
@@ -79,15 +53,16 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan
     for remark in starting.remarks:
         tell(f"segmenters.{segmenter}: {remark}")
     owner = owner_of(segmenter, plan)
+    identity = pretrained_identity(starting, parts, segmenter, seed, plan)
     if starting.is_trained:
-        made = _given_weights(plan, starting, owner)
+        made = _given_weights(plan, starting, identity)
         if entry.source is None:
             tell(
                 f"segmenters.{segmenter}: it has no source, so nothing tells whether it has "
                 "learned its classes; score it before it is adapted",
             )
     else:
-        settings = checked_settings(PretrainingSettings(), entry.pretraining)
+        settings = pretraining_settings(segmenter, plan)
 
         def write(draft: Draft, key: str) -> None:
             place = Place("segmenter", owner, key, f"pre-train {segmenter}")
@@ -95,76 +70,19 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan
             job = Job(segmenter, tuple(parts), settings, seed, plan, place, every)
             train(job, draft)
 
-        made = make_once(
-            plan.open_store(),
-            "segmenter",
-            owner,
-            inputs=digests(parts),
-            parameters=pretraining_parameters(starting, segmenter, seed, plan),
-            version=TRAINING_VERSION,
-            write=write,
-        )
+        made = make(plan.open_store(), identity, write)
         _publish_training(plan.open_store(), made.ref, owner, "pretrained")
-    plan.open_store().set_current(f"pretrained-{segmenter}-{seed}", owner, made.ref)
     return made
 
 
-def _given_weights(plan: Plan, starting: Starting, source: str) -> Made:
+def _given_weights(plan: Plan, starting: Starting, identity: Identity) -> Made:
     """The artifact of weights that were trained elsewhere, once they are seen to fit."""
 
     def write(draft: Draft, _key: str) -> None:
         write_segmenter(draft, starting.segmenter, starting.model)
         draft.summary = {"remarks": list(starting.remarks)}
 
-    return make_once(
-        plan.open_store(),
-        "segmenter",
-        source,
-        inputs={},
-        parameters={**starting.model, **starting.made_of},
-        version=TRAINING_VERSION,
-        write=write,
-    )
-
-
-def pretraining_parameters(
-    starting: Starting, segmenter: str, seed: int, plan: Plan
-) -> dict[str, Any]:
-    """What a pre-trained segmenter depends on beside its source's images."""
-    described = {**starting.model, **starting.made_of}
-    if starting.is_trained:
-        return described
-    settings = checked_settings(PretrainingSettings(), plan.segmenter(segmenter).pretraining)
-    return {**described, **asdict(settings), **where(plan), "seed": seed}
-
-
-def pretraining_steps(segmenter: str, plan: Plan) -> int:
-    """Steps that a segmenter is pre-trained for; 0 where its weights come from elsewhere."""
-    entry = plan.segmenter(segmenter)
-    if entry.weights is not None or entry.source is None:
-        return 0
-    return checked_settings(PretrainingSettings(), entry.pretraining).steps
-
-
-def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[str, Any]:
-    """What an adapted or fine-tuned segmenter depends on beside its inputs."""
-    entry = training_of(plan, owner)
-    settings: AdaptationSettings | SourceFreeSettings | FineTuningSettings
-    if arm == "fine_tuned":
-        settings = fine_tuning_settings(entry)
-    elif arm == "source_free":
-        settings = checked_settings(SourceFreeSettings(), entry.source_free)
-    else:
-        settings = checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
-    ignored = {} if arm == "fine_tuned" else _ignored(owner, plan)
-    return {
-        "arm": arm,
-        **asdict(settings),
-        **_sized(entry),
-        **ignored,
-        **where(plan),
-        "seed": seed,
-    }
+    return make(plan.open_store(), identity, write)
 
 
 @artifact_task("adapt", run_name="adapt {city}, {arm}, seed {seed}")
@@ -181,9 +99,7 @@ def adapt(
 ) -> Made:
     """Adapts a pre-trained segmenter to the city's unlabelled images (paper, Sec. 4)."""
     entry = plan.training(plan.city(city).training)
-    inputs = {"segmenter": segmenter, "imagery": imagery, "pairs": pairs, **digests(source)}
-    if priors is not None:
-        inputs["static_prior"] = priors
+    inputs = adaptation_inputs(segmenter, source, imagery, pairs, priors)
     targets = PairTargets(imagery, pairs, priors, city)
     return _adapt(plan, entry, segmenter, source, targets, inputs, arm, seed, city)
 
@@ -202,8 +118,7 @@ def adapt_transfer(
     if arm == "full":
         raise InputError(f"transfers.{transfer} has no pairs of images, so no static prior")
     entry = plan.training(plan.transfer(transfer).training)
-    inputs = {"segmenter": segmenter, **digests(source)}
-    inputs |= {f"target-{number:05d}": ref for number, ref in enumerate(target)}
+    inputs = transfer_inputs(segmenter, source, target)
     targets = SetTargets(tuple(target))
     return _adapt(plan, entry, segmenter, source, targets, inputs, arm, seed, transfer)
 
@@ -219,11 +134,7 @@ def _adapt(
     seed: int,
     owner: str,
 ) -> Made:
-    settings: AdaptationSettings | SourceFreeSettings
-    if arm == "source_free":
-        settings = checked_settings(SourceFreeSettings(), entry.source_free)
-    else:
-        settings = checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
+    settings = adaptation_settings(entry, arm)
 
     def write(draft: Draft, key: str) -> None:
         place = Place("adaptation", owner, key, f"adapt {owner} {arm}")
@@ -240,16 +151,8 @@ def _adapt(
         )
         train(job, draft)
 
-    made = make_once(
-        plan.open_store(),
-        "adaptation",
-        owner,
-        inputs=inputs,
-        parameters=adaptation_parameters(owner, arm, seed, plan),
-        version=TRAINING_VERSION,
-        write=write,
-    )
-    plan.open_store().set_current(f"arm-{arm}-{seed}", owner, made.ref)
+    identity = adapted_identity(inputs, arm, seed, owner, plan)
+    made = make(plan.open_store(), identity, write)
     _publish_training(plan.open_store(), made.ref, owner, arm)
     return made
 
@@ -291,18 +194,10 @@ def fine_tune(
         )
         train(job, draft)
 
-    folded = {} if fold is None else {"fold": list(fold)}
-    made = make_once(
-        plan.open_store(),
-        "adaptation",
-        owner,
-        inputs={"segmenter": segmenter, **digests(parts)},
-        parameters={**adaptation_parameters(owner, "fine_tuned", seed, plan), **folded},
-        version=TRAINING_VERSION,
-        write=write,
-    )
+    inputs = {"segmenter": segmenter, **digests(parts)}
+    identity = adapted_identity(inputs, "fine_tuned", seed, owner, plan, fold)
+    made = make(plan.open_store(), identity, write)
     if fold is None:
-        plan.open_store().set_current(f"arm-fine_tuned-{seed}", owner, made.ref)
         _publish_training(plan.open_store(), made.ref, owner, "fine_tuned")
     return made
 
@@ -328,11 +223,6 @@ def check_fine_tuning(city: str, plan: Plan) -> None:
         )
 
 
-def fine_tuning_settings(entry: TrainingEntry) -> FineTuningSettings:
-    """What an entry of `trainings` fine-tunes with: its preset's, and what differs from it."""
-    return checked_settings(FINE_TUNING_PRESETS[entry.preset], entry.fine_tuning)
-
-
 def outside(fold: tuple[int, int], images: int) -> tuple[int, ...]:
     """Places of the images that a fold is trained on; `inside` has those it is tested on."""
     which, folds = fold
@@ -348,13 +238,6 @@ def inside(fold: tuple[int, int], images: int) -> tuple[int, ...]:
 def images_in(store: Store, parts: Sequence[ArtifactRef]) -> int:
     """Number of good images in labelled shards."""
     return len(StoredLabelled(store, parts))
-
-
-def training_of(plan: Plan, owner: str) -> TrainingEntry:
-    """How a city, or a transfer, is trained."""
-    if owner in plan.transfers:
-        return plan.training(plan.transfer(owner).training)
-    return plan.training(plan.city(owner).training)
 
 
 def train(job: Job, draft: Draft) -> None:
@@ -436,12 +319,3 @@ def _publish_training(store: Store, ref: ArtifactRef, city: str, arm: str) -> No
     publish_lineage(
         f"segmenter-{city}-{arm}-lineage", store, ref, f"{ARM_NAMES[arm]}, {len(steps)} steps"
     )
-
-
-def _ignored(owner: str, plan: Plan) -> dict[str, str]:
-    """What of a provider's mask an adaptation depends on; a transfer has none."""
-    return {} if owner in plan.transfers else mask_parameters(city_mask(plan, owner))
-
-
-def _sized(entry: TrainingEntry) -> dict[str, Any]:
-    return {} if entry.image_size is None else {"image_size": list(entry.image_size)}

@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 
 from crosscity.labels import CLASSES
 from crosscity.segmenters import build_segmenter
+from tasks.judging.evaluated import evaluation_of_arm
+from tasks.steps.plan import open_plan
 
 pytestmark = pytest.mark.timeout(900)
 NAMES = [road_class.name for road_class in CLASSES]
@@ -54,8 +56,9 @@ def scores(many_flows: Any, catalog: Path, store: Path) -> dict[str, dict[str, A
         assert done["code"] == 0, done["err"]
     read = {}
     for arm in ("pretrained", "control"):
-        pointer = json.loads((store / "current" / "tokyo" / f"evaluation-{arm}-0.json").read_text())
-        path = store / "evaluation" / "tokyo" / pointer["key"] / "evaluation.json"
+        path = (
+            store / evaluation_of_arm("tokyo", arm, 0, open_plan(catalog)).uri / "evaluation.json"
+        )
         read[arm] = {
             name: value
             for name, value in json.loads(path.read_text()).items()

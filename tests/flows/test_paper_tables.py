@@ -71,19 +71,16 @@ def test_numbers_are_the_evaluations_over_seeds(tables):
     catalog, _ = tables
     rows = pq.read_table(made(catalog, "numbers.parquet")).to_pylist()
     store = catalog.parent / "store"
-    for owner, arm, pointer in (
-        ("tokyo", "full", "full"),
-        ("tokyo", "fine_tuned", "fine_tuned_folds"),
-        ("frankfurt-camvid", "ga", "ga"),
-        ("frankfurt", "pretrained", "pretrained"),
+    (manifest,) = (json.loads(p.read_text()) for p in store.glob("paper_tables/*/*/artifact.json"))
+    for owner, arm, role in (
+        ("tokyo", "full", "evaluation-tokyo-full"),
+        ("tokyo", "fine_tuned", "evaluation-tokyo-fine_tuned"),
+        ("frankfurt-camvid", "ga", "evaluation-frankfurt-camvid-ga"),
+        ("frankfurt", "pretrained", "at_home-compact"),
     ):
         mious = []
         for seed in (0, 4):
-            note = json.loads(
-                (store / f"current/{owner}/evaluation-{pointer}-{seed}.json").read_text()
-            )
-            ref = note.get("ref", note)
-            folder = store / "evaluation" / owner / ref["key"]
+            folder = store / manifest["inputs_at"][f"{role}-{seed}"]
             mious.append(100 * json.loads((folder / "evaluation.json").read_text())["miou"])
         (row,) = (r for r in rows if (r["owner"], r["arm"], r["quantity"]) == (owner, arm, "mIoU"))
         assert row["mean"] == pytest.approx(statistics.mean(mious))

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from adapters.catalog import CatalogError
 from adapters.store import Store
 from crosscity.segmenters import build_segmenter
+from tasks.judging.evaluated import segmenter_of_arm
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
 from tasks.training.segmenters import starting_segmenter
@@ -45,10 +46,10 @@ def test_weights_alone_are_scored_and_adapted_to_a_set(
         said = "crosscity: segmenters.given: it has no source, so nothing tells whether"
         assert said in done["err"]
     store = Store(tmp_path / "store")
-    adapted = store.current("arm-source_free-0", "home")
-    start = store.current("pretrained-given-0", "given")
-    assert adapted is not None
-    assert start is not None
+    plan = open_plan(catalog)
+    adapted = segmenter_of_arm("home", "source_free", 0, plan)
+    start = segmenter_of_arm("home", "pretrained", 0, plan)
+    assert start.city == "given"
     manifest = store.manifest(adapted)
     assert manifest.parameters["arm"] == "source_free"
     assert manifest.parameters["steps"] == 3
@@ -67,7 +68,7 @@ def test_an_arm_that_needs_the_source_is_told_before_any_work(
     assert done["code"] == 2
     assert "segmenters.given has no source" in done["err"]
     assert "--arm source_free" in done["err"]
-    assert Store(tmp_path / "store").current("pretrained-given-0", "given") is None
+    assert not list(Store(tmp_path / "store").artifacts())
 
 
 def test_weights_alone_are_adapted_to_a_city(
@@ -83,8 +84,7 @@ def test_weights_alone_are_adapted_to_a_city(
         done = many_flows(*verb, "--catalog", catalog)
         assert done["code"] == 0, (verb, done["err"])
     store = Store(tmp_path / "store")
-    adapted = store.current("arm-source_free-0", "tokyo")
-    assert adapted is not None
+    adapted = segmenter_of_arm("tokyo", "source_free", 0, open_plan(catalog))
     assert "static_prior" not in store.manifest(adapted).inputs
 
 
@@ -139,7 +139,7 @@ def test_a_function_that_brings_its_weights_is_known_by_them(
 
 
 def test_what_reads_the_source_says_that_there_is_none(catalog: Path) -> None:
-    from tasks.training.trainings import source_of
+    from tasks.training.identities import source_of
 
     with pytest.raises(InputError, match=r"segmenters\.given has no source"):
         source_of("given", open_plan(catalog))

@@ -15,7 +15,9 @@ from adapters.catalog import CatalogError, load_catalog
 from adapters.store import Store
 from crosscity.evaluation import PROTOCOLS, own_protocol, score
 from crosscity.labels import CLASSES
-from tasks.judging.evaluation import Evaluated, class_notes, rules_of
+from tasks.judging.evaluated import evaluation_of_arm
+from tasks.judging.evaluation import Evaluated, class_notes
+from tasks.judging.scoring_rules import rules_of
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
 from tasks.training.labelled import labelled_set
@@ -152,8 +154,7 @@ def test_a_city_is_scored_on_a_folder_with_a_protocol_of_ones_own(
     assert "mIoU over " in done["out"]
     assert "the truth has no construction" in done["out"]
     store = Store(tmp_path / "store")
-    ref = store.current("evaluation-pretrained-0", "tokyo")
-    assert ref is not None
+    ref = evaluation_of_arm("tokyo", "pretrained", 0, plan)
     content = json.loads(store.path(ref, "evaluation.json").read_text())
     assert list(content["per_class"]) == SEVEN
     assert content["protocol"] == "coarse"

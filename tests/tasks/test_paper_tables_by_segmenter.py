@@ -11,7 +11,8 @@ import pytest
 from adapters.store import ArtifactRef
 from crosscity.labels import CLASSES
 from flows import paper_tables as flow
-from tasks.judging.evaluation import rules_of, write_evaluation
+from tasks.judging.evaluation import write_evaluation
+from tasks.judging.scoring_rules import rules_of
 from tasks.pages.paper_tables import write_paper_tables
 from tasks.steps.plan import Plan, open_plan
 

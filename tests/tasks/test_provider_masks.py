@@ -9,9 +9,9 @@ import pytest
 
 from adapters.store import ArtifactRef
 from tasks.steps.plan import Plan, open_plan
+from tasks.training.identities import adaptation_parameters
 from tasks.training.jobs import PairTargets
 from tasks.training.labelled import StoredLabelled, labelled_part
-from tasks.training.trainings import adaptation_parameters
 
 CORNER = [[0, 0], [30, 0], [30, 9], [0, 9]]
 

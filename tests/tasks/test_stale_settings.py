@@ -19,13 +19,14 @@ from tasks.harvesting.current import (
     current_harvest,
     harvested_with,
 )
-from tasks.judging.evaluation import segmenter_of_arm
+from tasks.judging.evaluated import segmenter_of_arm
 from tasks.judging.steps_ahead import steps_ahead
 from tasks.pages.report import report_parts
-from tasks.priors.extraction import extracted
-from tasks.steps.errors import InputError
+from tasks.priors.identities import extracted
+from tasks.steps.errors import InputError, StaleError
 from tasks.steps.freshness import as_words, differences
 from tasks.steps.plan import open_plan
+from tasks.training.arms import DEMO_ARMS
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -105,6 +106,32 @@ CASES = {
         ("evaluate", "report"),
         "was made with pretraining.steps 6, the catalog says 7: run `crosscity pretrain compact",
     ),
+    "data set": (
+        ("datasets", "frankfurt", "train"),
+        8,
+        ("evaluate", "report"),
+        "the labelled images of frankfurt (train) were made with datasets.frankfurt.train 6, the "
+        "catalog says 8: run `crosscity pretrain compact --seed 0`",
+    ),
+    "fewer images of a data set": (
+        ("datasets", "frankfurt", "train"),
+        5,
+        ("evaluate", "report"),
+        "datasets.frankfurt.train 6, the catalog says 5: run `crosscity pretrain compact",
+    ),
+    "seed of a data set": (
+        ("datasets", "frankfurt", "seed"),
+        1,
+        ("evaluate", "report"),
+        "the labelled images of frankfurt (train) were made with datasets.frankfurt.seed 0, the "
+        "catalog says 1: run `crosscity pretrain compact --seed 0`",
+    ),
+    "labels of the city": (
+        ("cities", "tokyo", "labels", "fine_tune_places"),
+        2,
+        (),
+        "",
+    ),
     "adaptation": (
         ("trainings", "demo", "adaptation", "steps"),
         12,
@@ -128,6 +155,34 @@ def test_a_changed_setting_is_refused_by_every_verb_that_depends_on_it(changed, 
     said = _verbs(changed(*key, to=value))
     assert {verb for verb, text in said.items() if text is not None} == set(refusing)
     assert all(sentence in said[verb] for verb in refusing), said
+
+
+def test_a_changed_number_of_labelled_places_concerns_fine_tuning_alone(changed) -> None:
+    plan = changed("cities", "tokyo", "labels", "fine_tune_places", to=2)
+    with pytest.raises(StaleError, match=r"images of tokyo \(train\) were 3 when they were read"):
+        segmenter_of_arm("tokyo", "fine_tuned", 0, plan)
+    parts = report_parts("tokyo", 0, plan)
+    assert "evaluation-full" in parts
+    assert "evaluation-fine_tuned" not in parts
+
+
+def test_a_set_that_is_tested_on_makes_no_segmenter_stale(changed) -> None:
+    """Settings of a set decide what was trained on only as far as they change its images."""
+    for split in ("val", "test"):
+        said = _verbs(changed("datasets", "frankfurt", split, to=2))
+        assert set(said.values()) == {None}, split
+
+
+def test_arms_and_seeds_are_told_apart_by_what_they_are_made_of(finished_run) -> None:
+    plan = open_plan(finished_run.catalog)
+    found = {arm: segmenter_of_arm("tokyo", arm, 0, plan) for arm in DEMO_ARMS}
+    assert len(set(found.values())) == len(DEMO_ARMS)
+    store = plan.open_store()
+    for arm, ref in found.items():
+        assert store.manifest(ref).parameters.get("arm", "pretrained") == arm
+        with pytest.raises(InputError, match="seed 1` first") as caught:
+            segmenter_of_arm("tokyo", arm, 1, plan)
+        assert not isinstance(caught.value, StaleError), "seed 0 is no earlier version of seed 1"
 
 
 def _states(plan: Any, arm: str = "full") -> dict[str, str]:
@@ -179,11 +234,11 @@ def test_arms_of_other_settings_are_left_out_of_the_report(changed) -> None:
 
 def test_a_raised_version_is_a_reason_too(finished_run, monkeypatch) -> None:
     plan = open_plan(finished_run.catalog)
-    monkeypatch.setattr("tasks.priors.extraction.PRIOR_VERSION", "99")
+    monkeypatch.setattr("tasks.priors.identities.PRIOR_VERSION", "99")
     with pytest.raises(InputError, match=r"priors of tokyo were made by version .* has 99: run"):
         extracted(current_harvest("tokyo", plan).pairs, "tokyo", plan)
     monkeypatch.undo()
-    monkeypatch.setattr("tasks.judging.evaluation.TRAINING_VERSION", "99")
+    monkeypatch.setattr("tasks.training.identities.TRAINING_VERSION", "99")
     with pytest.raises(InputError, match="run `crosscity pretrain compact --seed 0`"):
         segmenter_of_arm("tokyo", "full", 0, plan)
 

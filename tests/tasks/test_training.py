@@ -18,8 +18,9 @@ from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 from tasks.steps.settings import checked_settings
 from tasks.training.checkpoints import CHECKPOINT, TAKEN, Place, run_resumably
+from tasks.training.identities import fine_tuning_settings
 from tasks.training.segmenters import fresh_segmenter, stored_segmenter, write_segmenter
-from tasks.training.trainings import check_fine_tuning, fine_tuning_settings
+from tasks.training.trainings import check_fine_tuning
 
 SETTINGS = PretrainingSettings(steps=4, batch_size=2)
 SMALL = {"architecture": "compact", "options": {"width": 8}}

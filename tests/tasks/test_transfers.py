@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters.store import Store
+from tasks.judging.evaluated import segmenter_of_arm
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.transfers import TRANSFER_ARMS, check_transfer_arm
@@ -39,6 +40,5 @@ def test_self_training_needs_no_pairs(many_flows, write_catalog, tmp_path: Path)
     assert done["code"] == 0, done["err"]
     assert "mIoU " in done["out"]
     store = Store(tmp_path / "store")
-    adapted = store.current("arm-self_training-0", "home")
-    assert adapted is not None
+    adapted = segmenter_of_arm("home", "self_training", 0, open_plan(catalog))
     assert store.manifest(adapted).parameters["arm"] == "self_training"

@@ -1,0 +1,70 @@
+"""How a city, a data set or a transfer is scored: the protocol, the split and the sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from crosscity.evaluation import PROTOCOLS, ScoringProtocol, own_protocol
+from tasks.steps.errors import InputError
+from tasks.steps.plan import Plan
+from tasks.training.identities import training_of
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a city, a data set or a transfer is scored.
+
+    Attributes:
+        protocol: What each class counts as.
+        split: What is scored on.
+        label_size: (height, width) that labels are scored at; ``None``: their own.
+        image_size: (height, width) at which images go through the network; ``None``: their own.
+    """
+
+    protocol: ScoringProtocol
+    label_size: tuple[int, int] | None
+    image_size: tuple[int, int] | None
+    split: str = "test"
+
+    def parameters(self) -> dict[str, Any]:
+        """What of it an evaluation depends on; JSON-able."""
+        sizes = {"label_size": self.label_size, "image_size": self.image_size}
+        given = {name: list(size) for name, size in sizes.items() if size is not None}
+        own: dict[str, Any] = {}
+        if self.protocol not in PROTOCOLS.values():
+            own = {
+                "protocol_classes": list(self.protocol.classes),
+                "protocol_truth": dict(self.protocol.truth),
+                "protocol_prediction": dict(self.protocol.prediction),
+            }
+        return {"protocol": self.protocol.name, "split": self.split, **own, **given}
+
+
+def rules_of(plan: Plan, owner: str) -> Rules:
+    """The scoring rules of a city or a transfer; a data set is scored as the cities are."""
+    if owner in plan.transfers:
+        transfer = plan.transfer(owner)
+        size = training_of(plan, owner).image_size
+        protocol = _protocol(plan, transfer.protocol)
+        return Rules(protocol, transfer.evaluation_size, size, transfer.test_split)
+    if owner in plan.datasets:
+        # As in the cities that its segmenter is compared with.
+        split = plan.dataset(owner).scored_split or "test"
+        return Rules(PROTOCOLS["score13"], None, None, split)
+    labels = plan.city(owner).labels
+    if labels is None:
+        raise InputError(f"cities.{owner} has no labels in the catalog, so it cannot be scored")
+    size = training_of(plan, owner).image_size
+    return Rules(_protocol(plan, labels.protocol), labels.evaluation_size, size)
+
+
+def _protocol(plan: Plan, name: str) -> ScoringProtocol:
+    """A protocol of the catalog, or one that is known to all."""
+    entry = plan.protocols.get(name)
+    if entry is not None:
+        return own_protocol(name, entry.scored, entry.truth, entry.prediction)
+    known = {str(one.name): one for one in PROTOCOLS.values()}
+    if name not in known:
+        raise InputError(f"there is no protocol {name!r}; there are {', '.join(known)}")
+    return known[name]

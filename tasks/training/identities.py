@@ -1,0 +1,226 @@
+"""What decides a trained segmenter: settings, version and inputs, for making it and finding it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from adapters.catalog import Training as TrainingEntry
+from adapters.store import ArtifactRef
+from crosscity.adaptation import ALGORITHM_VERSION as ADAPTATION_VERSION
+from crosscity.adaptation import (
+    FINE_TUNING_PRESETS,
+    PRESETS,
+    AdaptationSettings,
+    FineTuningSettings,
+    PretrainingSettings,
+    SourceFreeSettings,
+)
+from crosscity.segmenters import ALGORITHM_VERSION as SEGMENTERS_VERSION
+from tasks.priors.identities import city_mask, mask_parameters
+from tasks.steps.artifact_task import digests
+from tasks.steps.errors import InputError
+from tasks.steps.identity import Identity, Words
+from tasks.steps.plan import Plan
+from tasks.steps.settings import checked_settings
+from tasks.training.jobs import where
+from tasks.training.segmenters import Starting
+
+TRAINING_VERSION = f"3-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
+_MACHINE: Final = {
+    "ranks": "devices of the compute profile",
+    "precision": "precision of the compute profile",
+}
+_SECTIONS: Final = {"fine_tuned": "fine_tuning.", "source_free": "source_free."}
+"""Where the catalog's trainings have the settings of an arm; of the others: `adaptation.`"""
+
+
+def source_of(segmenter: str, plan: Plan) -> str:
+    """Name of the data set that a segmenter is pre-trained on.
+
+    Raises:
+        InputError: It comes trained, and names none.
+    """
+    source = plan.segmenter(segmenter).source
+    if source is None:
+        raise InputError(
+            f"segmenters.{segmenter} has no source, and its images are needed here: name the set "
+            "in the catalog"
+        )
+    return source
+
+
+def owner_of(segmenter: str, plan: Plan) -> str:
+    """Under which name the store keeps a segmenter: its source's, or its own where it has none."""
+    return plan.segmenter(segmenter).source or segmenter
+
+
+def segmenter_of(owner: str, plan: Plan) -> str:
+    """Name of the segmenter that a city, or a transfer, adapts."""
+    if owner in plan.transfers:
+        return plan.transfer(owner).segmenter
+    return plan.city(owner).segmenter
+
+
+def training_of(plan: Plan, owner: str) -> TrainingEntry:
+    """How a city, or a transfer, is trained."""
+    if owner in plan.transfers:
+        return plan.training(plan.transfer(owner).training)
+    return plan.training(plan.city(owner).training)
+
+
+def pretraining_settings(segmenter: str, plan: Plan) -> PretrainingSettings:
+    """What a segmenter is pre-trained with: the defaults, and what its entry changes of them."""
+    return checked_settings(PretrainingSettings(), plan.segmenter(segmenter).pretraining)
+
+
+def pretraining_steps(segmenter: str, plan: Plan) -> int:
+    """Steps that a segmenter is pre-trained for; 0 where its weights come from elsewhere."""
+    entry = plan.segmenter(segmenter)
+    if entry.weights is not None or entry.source is None:
+        return 0
+    return pretraining_settings(segmenter, plan).steps
+
+
+def fine_tuning_settings(entry: TrainingEntry) -> FineTuningSettings:
+    """What an entry of `trainings` fine-tunes with: its preset's, and what differs from it."""
+    return checked_settings(FINE_TUNING_PRESETS[entry.preset], entry.fine_tuning)
+
+
+def adaptation_settings(entry: TrainingEntry, arm: str) -> AdaptationSettings | SourceFreeSettings:
+    """What an entry of `trainings` adapts with: its preset's, and what differs from it."""
+    if arm == "source_free":
+        return checked_settings(SourceFreeSettings(), entry.source_free)
+    return checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
+
+
+def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[str, Any]:
+    """What an adapted or fine-tuned segmenter depends on beside its inputs."""
+    entry = training_of(plan, owner)
+    fine_tuned = arm == "fine_tuned"
+    settings = fine_tuning_settings(entry) if fine_tuned else adaptation_settings(entry, arm)
+    size = {} if entry.image_size is None else {"image_size": list(entry.image_size)}
+    # A transfer has no provider, and labels say themselves where there is nothing to learn.
+    unmasked = fine_tuned or owner in plan.transfers
+    ignored = {} if unmasked else mask_parameters(city_mask(plan, owner))
+    return {"arm": arm, **asdict(settings), **size, **ignored, **where(plan), "seed": seed}
+
+
+def adaptation_inputs(
+    segmenter: ArtifactRef,
+    source: Sequence[ArtifactRef],
+    imagery: ArtifactRef,
+    pairs: ArtifactRef,
+    priors: ArtifactRef | None,
+) -> dict[str, ArtifactRef]:
+    """The inputs of an adaptation to a city, by role."""
+    inputs = {"segmenter": segmenter, "imagery": imagery, "pairs": pairs, **digests(source)}
+    return inputs if priors is None else {**inputs, "static_prior": priors}
+
+
+def transfer_inputs(
+    segmenter: ArtifactRef, source: Sequence[ArtifactRef], target: Sequence[ArtifactRef]
+) -> dict[str, ArtifactRef]:
+    """The inputs of an adaptation to a data set, by role."""
+    inputs = {"segmenter": segmenter, **digests(source)}
+    return inputs | {f"target-{number:05d}": ref for number, ref in enumerate(target)}
+
+
+def pretrained_identity(
+    starting: Starting, parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan
+) -> Identity:
+    """What decides the segmenter that adaptations begin with.
+
+    Args:
+        starting: What it is before pre-training; weights from elsewhere are taken as they are.
+        parts: Labelled shards of its source; of no matter where it comes trained.
+        segmenter: A segmenter of the catalog.
+        seed: Of the training.
+        plan: The run's plan.
+    """
+    parameters = {**starting.model, **starting.made_of}
+    if not starting.is_trained:
+        settings = asdict(pretraining_settings(segmenter, plan))
+        parameters |= {**settings, **where(plan), "seed": seed}
+    owner = owner_of(segmenter, plan)
+    here = f"segmenters.{segmenter}"
+    given = ("weights_sha256", "backbone_sha256", "hf_sha256", "built_sha256")
+    return Identity(
+        "segmenter",
+        owner,
+        inputs={} if starting.is_trained else digests(parts),
+        parameters=parameters,
+        version=TRAINING_VERSION,
+        words=Words(
+            what=f"the segmenter {segmenter} (seed {seed}) was",
+            absent=f"there is no segmenter {segmenter!r} (seed {seed}) yet",
+            verb=pretraining_verb(segmenter, seed),
+            section="pretraining.",
+            keys={
+                "architecture": f"{here}.architecture",
+                "options": f"{here}.options",
+                "rename": f"{here}.rename",
+                **_MACHINE,
+            },
+            inputs={"part": f"other labelled images of {owner}"}
+            | dict.fromkeys(given, "other weights that the catalog names"),
+        ),
+        producer=f"{segmenter}-{seed}",
+        marks=("architecture", "seed"),
+    )
+
+
+def adapted_identity(
+    inputs: Mapping[str, ArtifactRef],
+    arm: str,
+    seed: int,
+    owner: str,
+    plan: Plan,
+    fold: tuple[int, int] | None = None,
+) -> Identity:
+    """What decides an adapted or fine-tuned segmenter.
+
+    Args:
+        inputs: By role; see `adaptation_inputs` and `transfer_inputs`.
+        arm: An arm of the adaptation.
+        seed: Of the training.
+        owner: The city or transfer.
+        plan: The run's plan.
+        fold: See `fine_tune`.
+    """
+    folded = {} if fold is None else {"fold": list(fold)}
+    number = "" if fold is None else f"-fold-{fold[0]}-of-{fold[1]}"
+    return Identity(
+        "adaptation",
+        owner,
+        inputs=inputs,
+        parameters={**adaptation_parameters(owner, arm, seed, plan), **folded},
+        version=TRAINING_VERSION,
+        words=Words(
+            what=f"the segmenter {arm!r} of {owner} (seed {seed}) was",
+            absent=no_segmenter(arm, owner),
+            verb=adaptation_verb(owner, arm, seed, plan),
+            section=_SECTIONS.get(arm, "adaptation."),
+            keys={**_MACHINE, "mask": f"cities.{owner}.provider.mask"},
+            inputs={"part": "other labelled images", "target": "other images of the target"},
+        ),
+        producer=f"{arm}-{seed}{number}",
+        marks=("arm", "seed", "fold"),
+    )
+
+
+def no_segmenter(arm: str, owner: str) -> str:
+    """That there is no segmenter of an arm."""
+    return f"there is no segmenter {arm!r} for {owner} yet"
+
+
+def pretraining_verb(segmenter: str, seed: int) -> str:
+    """The command that pre-trains a segmenter."""
+    return f"crosscity pretrain {segmenter} --seed {seed}"
+
+
+def adaptation_verb(owner: str, arm: str, seed: int, plan: Plan) -> str:
+    """The command that adapts to a city or a transfer."""
+    verb = "transfer" if owner in plan.transfers else "adapt"
+    return f"crosscity {verb} {owner} --arm {arm} --seed {seed}"
