@@ -30,10 +30,14 @@ def promoted(folder: Path) -> ArtifactRef:
     return found
 
 
-def judged(folder: Path) -> dict[str, Any]:
+def judged(folder: Path, said: str) -> dict[str, Any]:
+    """The summary of the judgement that a run told of."""
     store = Store(folder / "store")
-    made = {store.manifest(ref).made_at: ref for ref in store.artifacts("safeguard", "tokyo")}
-    found = made[max(made)]
+    (found,) = (
+        ref
+        for ref in store.artifacts("safeguard", "tokyo")
+        if str(store.manifest(ref).summary["sentence"]) in said
+    )
     table = pq.read_table(folder / "store" / "safeguard" / "tokyo" / found.key / "pairs.parquet")
     assert table.schema.equals(SAFEGUARD)
     assert table.num_rows == 5
@@ -66,7 +70,7 @@ def test_a_ruined_segmenter_is_not_promoted_and_a_sound_one_is(
     assert "The adaptation looks harmful without any label, compared with the pre-trained" in said
     first = promoted(tmp_path)
     assert first.kind == "segmenter"  # nothing was promoted before: the pre-trained one now is
-    summary = judged(tmp_path)
+    summary = judged(tmp_path, said)
     assert summary["keep"] == "before"
     assert summary["reasons"]
     assert all(reason in said for reason in summary["reasons"])
@@ -80,11 +84,11 @@ def test_a_ruined_segmenter_is_not_promoted_and_a_sound_one_is(
     assert "The adaptation shows no harm on 5 pairs" in said
     sound = promoted(tmp_path)
     assert sound.kind == "adaptation"
-    assert judged(tmp_path)["keep"] == "after"
+    assert judged(tmp_path, said)["keep"] == "after"
 
-    readapted(**trained(RUINOUS))  # against the promoted one this time
+    said = readapted(**trained(RUINOUS))  # against the promoted one this time
     assert promoted(tmp_path) == sound
-    assert judged(tmp_path)["keep"] == "before"
+    assert judged(tmp_path, said)["keep"] == "before"
 
     said = readapted(**trained(RUINOUS, mode="report"))
     assert "looks harmful" in said
