@@ -84,7 +84,6 @@ def figure_identity(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: P
             verb=f"crosscity priors {city}",
             section="prior.",
             keys={"mask": "provider.mask"},
-        keys={"mask": "provider.mask"},
         ),
         producer="prior",
         marks=("figure",),
