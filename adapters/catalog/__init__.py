@@ -33,6 +33,7 @@ from adapters.catalog.model import (
 )
 from adapters.catalog.protocols import ProtocolEntry
 from adapters.catalog.providers import (
+    Account,
     BudgetEntry,
     CitySite,
     FolderProvider,
@@ -45,6 +46,7 @@ from adapters.catalog.providers import (
 )
 
 __all__ = [
+    "Account",
     "Area",
     "BudgetEntry",
     "CamVidSet",

@@ -17,6 +17,7 @@ from adapters.catalog.ignored import ignored_settings
 from adapters.catalog.model import Catalog
 from adapters.catalog.plug_in import kind_of
 from adapters.catalog.protocols import BUILT_IN, OF_CITIES
+from adapters.catalog.providers import ServiceProvider
 from adapters.catalog.tree import (
     Fault,
     Key,
@@ -174,6 +175,9 @@ def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
             unknown((*here, "segmenter"), city.segmenter, "segmenters", catalog.segmenters),
             unknown((*here, "training"), city.training, "trainings", catalog.trainings),
         ]
+        if isinstance(city.provider, ServiceProvider) and city.provider.account is not None:
+            account = (*here, "provider", "account")
+            checks.append(unknown(account, city.provider.account, "accounts", catalog.accounts))
     yield from (check for check in checks if check is not None)
     yield from _shared_names(catalog)
     yield from _protocols(catalog)

@@ -13,7 +13,7 @@ from adapters.catalog.datasets import DataSet
 from adapters.catalog.datasets.label_map import checked_label_map
 from adapters.catalog.entry import Entry, Size
 from adapters.catalog.protocols import Protocol, ProtocolEntry
-from adapters.catalog.providers import CitySite, Provider
+from adapters.catalog.providers import Account, CitySite, Provider
 from crosscity.labels import CLASSES
 from crosscity.prior_parts import check_matcher, check_superpixel_method
 
@@ -440,3 +440,7 @@ class Catalog(Entry):
     cities: dict[Name, City] = Field(default_factory=dict)
     transfers: dict[Name, Transfer] = Field(default_factory=dict)
     protocols: dict[Name, ProtocolEntry] = Field(default_factory=dict)
+    accounts: dict[Name, Account] = Field(
+        default_factory=dict,
+        description="accounts at street-view services: what all runs on all machines share",
+    )

@@ -23,6 +23,7 @@ SECTIONS: Final = (
     "cities",
     "transfers",
     "protocols",
+    "accounts",
 )
 """What an included file may hold: whole sections, entries of which are added to the catalog's."""
 INCLUDE: Final = "include"

@@ -130,6 +130,23 @@ class Watch:
         return {name for name, (_, since) in self._since.items() if now - since >= self._expiry}
 
 
+class Census:
+    """Who of those that show marks and signs is dead.
+
+    Args:
+        folder: Where this machine's signs lie.
+        watch: Tells of marks that stand still.
+    """
+
+    def __init__(self, folder: Path, watch: Watch) -> None:
+        self._folder, self._watch = folder, watch
+
+    def dead(self, marks: Mapping[str, tuple[Hashable, str]]) -> set[str]:
+        """Names of the dead, of marks and signs by name."""
+        still = self._watch.unchanged({name: mark for name, (mark, _) in marks.items()})
+        return still | {n for n, (_, sign) in marks.items() if is_known_dead(self._folder, sign)}
+
+
 class Heart:
     """The thread that, for everything a process holds, changes the marks every so often.
 

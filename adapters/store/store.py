@@ -21,6 +21,7 @@ from adapters.store.errors import (
     full_store,
     means_full,
 )
+from adapters.store.living import Census, Watch, sign_of_life
 from adapters.store.manifests import ManifestCache
 from adapters.store.names import (
     CURRENT_FOLDER,
@@ -257,6 +258,19 @@ class Store:
         """
         path = f"{SHARED_FOLDER}/turns/{check_name(name)}.json"
         return Turns(self._place, path, what, limit, timing)
+
+    def census(self, expiry: float) -> Census:
+        """Tells who is dead of those that show marks in a shared file, and `sign_of_life` there.
+
+        Args:
+            expiry: seconds for which a mark stood still at two looks.
+        """
+        watch = Watch(expiry, longest_gap=float("inf"))
+        return Census(self._place.on_this_machine, watch)
+
+    def sign_of_life(self) -> str:
+        """What tells others of this machine, in a shared file, that this process lives."""
+        return sign_of_life(self._place.on_this_machine)
 
     def shared(self, folder: str, name: str) -> SharedRecord:
         """A small JSON object that processes and machines change together."""

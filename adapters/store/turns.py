@@ -24,9 +24,9 @@ from adapters.store.living import (
     BEAT_SECONDS,
     EXPIRY_SECONDS,
     HEART,
+    Census,
     Heart,
     Watch,
-    is_known_dead,
     sign_of_life,
 )
 from adapters.store.places import Place
@@ -105,7 +105,7 @@ class Turns:
             self._leave(me, quietly=sys.exc_info()[0] is not None)
 
     def _wait(self, me: _Member, found: Callable[[], Found | None]) -> Found | None:
-        watch = Watch(self._timing.expiry)
+        census = Census(self._place.on_this_machine, Watch(self._timing.expiry))
         wait, told = self._timing.look, False
         state = self._join(me, {})  # nearly always, nobody else wants it
         joined = time.monotonic()
@@ -119,7 +119,7 @@ class Turns:
             if there is not None:
                 return there
             state = self._record.read()
-            dead = self._dead(state, watch)
+            dead = _dead(state, census)
             is_due = time.monotonic() - joined >= self._timing.beat
             if is_due or dead or self._is_mine(state, me):
                 state = self._join(me, dead)
@@ -128,16 +128,6 @@ class Turns:
 
     def _join(self, me: _Member, dead: Mapping[str, Any]) -> State:
         return self._record.change(lambda now: self._joined(now, me, dead))
-
-    def _dead(self, state: State, watch: Watch) -> dict[str, Any]:
-        """The last marks of the dead, by their names."""
-        marks = {name: one.get("beat") for name, one in _members(state).items()}
-        unchanged, here = watch.unchanged(marks), self._place.on_this_machine
-        return {
-            name: mark
-            for name, mark in marks.items()
-            if name in unchanged or is_known_dead(here, str(_members(state)[name].get("sign", "")))
-        }
 
     def _is_mine(self, state: State, me: _Member) -> bool:
         """Whether a turn is free, and nobody is before me who waits for one."""
@@ -218,6 +208,13 @@ def _members(state: State) -> dict[str, dict[str, Any]]:
     if not isinstance(found, dict):
         return {}
     return {name: dict(one) for name, one in found.items() if isinstance(one, dict)}
+
+
+def _dead(state: State, census: Census) -> dict[str, Any]:
+    """The last marks of the dead, by their names."""
+    members = _members(state)
+    shown = {n: (one.get("beat"), str(one.get("sign", ""))) for n, one in members.items()}
+    return {name: shown[name][0] for name in census.dead(shown)}
 
 
 def _place_in_line(member: Mapping[str, Any]) -> tuple[int, int]:

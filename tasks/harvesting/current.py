@@ -42,6 +42,7 @@ NOT_OF_A_PROVIDERS_HARVEST: Final = {
     "budget": "how much may be spent",
     "requests_per_second": "how fast it is asked",
     "concurrency": "how fast it is asked",
+    "account": "how much may be spent, and how fast it is asked",
     "token": "a secret",
     "key": "a secret",
     "agreement": "a permission",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
@@ -16,6 +17,7 @@ from adapters.street_view.web.budget import Spent
 from adapters.street_view.web.errors import HarvestStopped
 from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
 from crosscity.pairing import make_pairs
+from tasks.harvesting.accounts import shared_account
 from tasks.harvesting.fetching import (
     KeptInStore,
     KeptNowhere,
@@ -152,8 +154,10 @@ def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> M
         (draft.path / "images").mkdir()
         location = f"imagery_part/{city}/{key}"
         kept = KeptInStore(store, city, key) if remote else KeptNowhere()
+        account: AbstractContextManager[None] = nullcontext()
         if spending is not None and isinstance(provider, ServiceStreetView):
-            spending.open(provider.client.ledger)
+            before = spending.open(provider.client.ledger)
+            account = shared_account(plan, city, provider, captures.key, before)
 
         def step() -> None:
             progress.advance(f"harvest {city}", 1, total)
@@ -166,7 +170,8 @@ def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> M
             )
 
         try:
-            made = in_parallel(fetch, by_place(wanted), workers=_workers(plan, entry))
+            with account:
+                made = in_parallel(fetch, by_place(wanted), workers=_workers(plan, entry))
         except HarvestStopped:
             if spending is not None:
                 spending.note(at_once=True)
@@ -318,7 +323,8 @@ def _list_at_service(plan: Plan, city: str, provider: ServiceStreetView) -> Made
 
     def write(draft: Draft, key: str) -> None:
         lookback = timedelta(days=plan.city(city).lookback_days)
-        listing, summary = list_service(store, city, key, provider, lookback=lookback)
+        with shared_account(plan, city, provider, key):
+            listing, summary = list_service(store, city, key, provider, lookback=lookback)
         publish_rejected(city, listing.examples)
         warnings = completeness_warnings(provider.client.service, listing.completeness)
         if warnings:

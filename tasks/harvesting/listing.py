@@ -19,6 +19,7 @@ from tasks.steps.errors import InputError
 _NOTE = "listing"
 _NOTE_EVERY_SECONDS = 5.0
 _NO_MATTER = {
+    "account",
     "budget",
     "requests_per_second",
     "concurrency",

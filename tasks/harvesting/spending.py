@@ -90,11 +90,13 @@ class ShardSpending:
         self._before = self._note.unfinished.get(self._part, Spent())
         self._ledger: Ledger | None = None
 
-    def open(self, ledger: Ledger) -> None:
-        """Lets a ledger count on top of what was used in all the harvest."""
+    def open(self, ledger: Ledger) -> Spent:
+        """Lets a ledger count on top of what was used in all the harvest; gives that."""
         self._ledger = ledger
         others = [used for part, used in self._note.unfinished.items() if part != self._part]
-        ledger.before(sum([*others, self._note.finished, self._listing], self._before))
+        before = sum([*others, self._note.finished, self._listing], self._before)
+        ledger.before(before)
+        return before
 
     @property
     def total(self) -> Spent:

@@ -17,6 +17,7 @@ from adapters.street_view.records import digest_of
 from adapters.street_view.service import ServiceStreetView
 from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
 from crosscity.pairing import make_pairs, within_margin
+from tasks.harvesting.accounts import shared_account
 from tasks.harvesting.current import Harvest
 from tasks.harvesting.fetching import capture_of, capture_row, listing_digest
 from tasks.harvesting.harvest import (
@@ -203,15 +204,16 @@ def _asked(
     known = {digest_of(name) for name in _column(store, before, "source_id") if name}
     for ref in lists:
         known |= set(store.path(ref, RECENT).read_text(encoding="ascii").split())
-    listing, summary = list_service(
-        store,
-        city,
-        key,
-        provider,
-        newer_than=newer_than,
-        known=frozenset(known),
-        lookback=lookback,
-    )
+    with shared_account(plan, city, provider, key):
+        listing, summary = list_service(
+            store,
+            city,
+            key,
+            provider,
+            newer_than=newer_than,
+            known=frozenset(known),
+            lookback=lookback,
+        )
     rows = [capture_row(capture) for capture in listing.captures]
     if not rows:
         store.clear_progress("captures", city, key)

@@ -12,6 +12,7 @@ from typing import Any, Final, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.catalog import (
+    Account,
     Catalog,
     City,
     ComputeProfile,
@@ -54,6 +55,7 @@ class Plan(BaseModel):
         trainings: Presets and what differs from them.
         transfers: Transfers between sets.
         protocols: Protocols of the user's own.
+        accounts: Accounts at services, all of the catalog's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +72,7 @@ class Plan(BaseModel):
     trainings: dict[str, Training] = Field(default_factory=dict)
     transfers: dict[str, Transfer] = Field(default_factory=dict)
     protocols: dict[str, ProtocolEntry] = Field(default_factory=dict)
+    accounts: dict[str, Account] = Field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -180,6 +183,7 @@ def open_plan(
         compute=_entry("compute profile", profile, loaded.computes),
         **_needed(loaded, city, transfer, segmenter),
         protocols=loaded.protocols,
+        accounts=loaded.accounts,
     )
 
 

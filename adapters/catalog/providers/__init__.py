@@ -14,7 +14,7 @@ from adapters.catalog.providers.kartaview import KartaViewProvider
 from adapters.catalog.providers.mapillary import MapillaryProvider
 from adapters.catalog.providers.panoramax import PanoramaxProvider
 from adapters.catalog.providers.plug_in import PluggedProvider
-from adapters.catalog.providers.service import BudgetEntry, ServiceProvider
+from adapters.catalog.providers.service import Account, BudgetEntry, ServiceProvider
 from adapters.catalog.providers.simulated import SimulatedProvider
 
 Provider = Annotated[
@@ -31,6 +31,7 @@ Provider = Annotated[
 """An entry of any kind; the order is that of the schema."""
 
 __all__ = [
+    "Account",
     "BudgetEntry",
     "CitySite",
     "FolderProvider",

@@ -60,6 +60,7 @@ class GoogleProvider(ServiceProvider):
                 client.ledger,
                 client.manners,
             )
+            look_up.pace = client.pace  # one account, whichever of its addresses is asked
             history = GoogleHistory(look_up)
         return google.GoogleStreetView(
             self.harvest_plan(site),

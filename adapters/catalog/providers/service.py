@@ -14,6 +14,7 @@ from adapters.catalog.providers.base import CitySite, ProviderEntry
 if TYPE_CHECKING:
     from adapters.street_view.service import HarvestPlan
     from adapters.street_view.web.addresses import Addresses
+    from adapters.street_view.web.budget import Budget
     from adapters.street_view.web.client import Secret, WebClient
 
 
@@ -27,6 +28,33 @@ class BudgetEntry(Entry):
     usd: float | None = Field(
         default=None, ge=0, description="US dollars of billed requests; null: no limit"
     )
+
+    def limits(self) -> Budget:
+        """The limits as the client counts them."""
+        from adapters.street_view.web.budget import Budget  # noqa: PLC0415
+
+        return Budget(
+            requests=self.requests,
+            bytes=None if self.megabytes is None else int(self.megabytes * 1e6),
+            usd=self.usd,
+        )
+
+
+class AccountBudget(BudgetEntry):
+    """What all runs on all machines may use of an account in a day, or a month (UTC)."""
+
+
+class Account(Entry):
+    """What is shared by all who ask a service with the same key, or from the same address."""
+
+    requests_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        le=1000,
+        description="of all runs on all machines together; null: as the providers' entries say",
+    )
+    day: AccountBudget = Field(default=AccountBudget(), description="a day, UTC")
+    month: AccountBudget = Field(default=AccountBudget(), description="a month, UTC")
 
 
 class ServiceProvider(ProviderEntry):
@@ -42,6 +70,11 @@ class ServiceProvider(ProviderEntry):
     requests_per_second: float = Field(default=5.0, gt=0, le=1000, description="at most")
     concurrency: int = Field(default=4, ge=1, le=64, description="requests at once at most")
     budget: BudgetEntry = BudgetEntry()
+    account: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] | None = Field(
+        default=None,
+        description="an entry of `accounts`: who shares pace and budgets; null: all entries of "
+        "this kind and address share the pace",
+    )
     captured_after: date | None = Field(
         default=None, description="only captures from this day (UTC) on"
     )
@@ -132,19 +165,13 @@ class ServiceProvider(ProviderEntry):
             secret: Its key or token.
             advice: What to do when it refuses.
         """
-        from adapters.street_view.web.budget import Budget, Ledger  # noqa: PLC0415
+        from adapters.street_view.web.budget import Ledger  # noqa: PLC0415
         from adapters.street_view.web.client import Manners, WebClient  # noqa: PLC0415
 
-        budget = self.budget
-        limits = Budget(
-            requests=budget.requests,
-            bytes=None if budget.megabytes is None else int(budget.megabytes * 1e6),
-            usd=budget.usd,
-        )
         return WebClient(
             service,
             self.addresses(self.base_url, self.hosts, site),
-            Ledger(service, limits),
+            Ledger(service, self.budget.limits()),
             Manners(per_second=self.requests_per_second, concurrency=self.concurrency),
             secret=secret,
             advice=advice,

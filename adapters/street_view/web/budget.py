@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from adapters.street_view.web.errors import BudgetSpent
 
@@ -51,6 +51,13 @@ class Budget:
     usd: float | None = None
 
 
+class Spending(Protocol):
+    """What else counts: `adapters.street_view.web.account.SharedLedger`."""
+
+    def spend(self, more: Spent) -> None:
+        """Counts what is about to be used; `BudgetSpent` where it may not be."""
+
+
 class Ledger:
     """Counts against a budget, before anything is spent; for any number of threads."""
 
@@ -64,7 +71,12 @@ class Ledger:
         """
         self._service, self._budget = service, budget
         self._before, self._now = before or Spent(), Spent()
+        self._shared: tuple[Spending, ...] = ()
         self._lock = threading.Lock()
+
+    def share(self, *shared: Spending) -> None:
+        """From now on, also counts against what is shared with other processes."""
+        self._shared = shared
 
     @property
     def spent(self) -> Spent:
@@ -94,6 +106,8 @@ class Ledger:
         self._count(Spent(bytes=count))
 
     def __getstate__(self) -> dict[str, Any]:
+        if self._shared:
+            raise TypeError("a shared ledger belongs to its process: open the provider anew there")
         return {**self.__dict__, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -115,4 +129,6 @@ class Ledger:
                         "up: raise `budget` in the catalog and run again; what was fetched so "
                         "far is kept."
                     )
+            for shared in self._shared:
+                shared.spend(more)
             self._now += more

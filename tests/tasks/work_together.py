@@ -1,0 +1,69 @@
+"""Script: one of several processes that do the same work; each line that it prints is a fact.
+
+Usage: work_together.py harvest|pretrain CATALOG [stop], where `stop` waits for ever in the middle.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from adapters.street_view.web.errors import BudgetSpent
+from tasks.steps.plan import open_plan
+
+
+def say(**facts: object) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+def ref_of(made: Any) -> Any:
+    return made if hasattr(made, "digest") else made.result()
+
+
+def harvest(catalog: str) -> Any:
+    from tasks.harvesting.harvest import harvest_part, harvest_parts, join_imagery, list_captures
+
+    plan = open_plan(catalog, city="tokyo")
+    captures = ref_of(list_captures.fn("tokyo", plan))
+    parts = [
+        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
+        for part in harvest_parts(captures, "tokyo", plan)
+    ]
+    return ref_of(join_imagery.fn(parts, "tokyo", plan))
+
+
+def pretrain(catalog: str, *, stop: bool) -> Any:
+    from tasks.training import trainings
+    from tasks.training.labelled import labelled_part, labelled_parts
+
+    plan = open_plan(catalog, city="tokyo")
+    carry_out = trainings.carry_out
+
+    def counted(job: Any) -> Any:
+        say(trains=True)
+        if stop:
+            time.sleep(1000)
+        return carry_out(job)
+
+    trainings.carry_out = counted
+    shards = [
+        ref_of(labelled_part.fn("frankfurt", "train", None, part, plan))
+        for part in labelled_parts("frankfurt", "train", None, plan)
+    ]
+    return ref_of(trainings.pretrain.fn(shards, "compact", 0, plan))
+
+
+def main() -> None:
+    what, catalog, *more = sys.argv[1:]
+    say(began=True)
+    try:
+        made = harvest(catalog) if what == "harvest" else pretrain(catalog, stop=bool(more))
+    except BudgetSpent as error:
+        say(spent=str(error))
+    else:
+        say(digest=made.digest)
+
+
+main()
