@@ -269,7 +269,7 @@ class SegmenterEntry(Entry):
     weights: str | None = Field(
         default=None,
         description="safetensors or .pth file of weights trained elsewhere, instead of "
-        "pre-training",
+        "pre-training, or a folder of `crosscity segmenter export`, which says its architecture",
     )
     backbone_weights: str | None = Field(
         default=None,
@@ -297,8 +297,17 @@ class SegmenterEntry(Entry):
 
     @model_validator(mode="after")
     def _one_way_to_build_it(self) -> Self:
-        if (self.architecture is None) == (self.python is None):
+        if self.architecture is not None and self.python is not None:
             raise ValueError("give either architecture or python")
+        if self.architecture is None and self.python is None:
+            if self.weights is None:
+                raise ValueError(
+                    "give architecture or python, or the folder of a whole segmenter as weights"
+                )
+            if self.options or self.rename:
+                raise ValueError(
+                    "the folder under weights says its options: remove options, rename"
+                )
         if self.weights is not None and self.backbone_weights is not None:
             raise ValueError("with weights of the whole network, backbone_weights are of no use")
         if self.source is None:

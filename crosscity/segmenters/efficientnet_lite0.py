@@ -207,7 +207,8 @@ class _Convolution(nn.Module):
 
     def _border(self, length: int) -> tuple[int, int]:
         """Zeros before and after a row, so that ceil(length / stride) values come out."""
-        outputs = -(-length // self.stride)
+        # No division of a negative number: ONNX rounds it to the other side.
+        outputs = (length + self.stride - 1) // self.stride
         missing = max((outputs - 1) * self.stride + self.kernel - length, 0)
         return missing // 2, missing - missing // 2
 

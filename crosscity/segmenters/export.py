@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import warnings
+from typing import Final
 
 import torch
 
 from crosscity.segmenters.base import Segmenter, evaluating
 
+OPSET: Final = 18
+"""Version of ONNX's operators that is written; runtimes since 2023 know it."""
+_TRACED_SIZE: Final = (96, 160)
+"""Of the images that a network of any size is traced with: both sides differ, and are no ones."""
+_LARGEST_SIDE: Final = 16384
 
-def onnx_bytes(segmenter: Segmenter, size: tuple[int, int]) -> bytes:
+
+def onnx_bytes(
+    segmenter: Segmenter, size: tuple[int, int] | None = None, *, opset: int = OPSET
+) -> bytes:
     """A segmenter as an ONNX model: images in, class logits of every pixel out.
 
     The graph holds normalisation and upsampling: its input "images" is N×3×H×W float32 RGB in
-    [0, 1], its output "logits" N×C×H×W. N is free; H and W are fixed, since networks with
-    attention or pyramids do not trace otherwise.
+    [0, 1], its output "logits" N×C×H×W. N is free, and so are H and W (from 32) unless a size is
+    given. Whether a network traces for sizes that it was not traced with, only a runtime tells:
+    compare its logits before you pass the model on.
 
     Args:
         segmenter: Left as it was.
-        size: (height, width) of the images.
+        size: (height, width) of the images, where only this size shall do; some networks with
+            attention trace for one size alone.
+        opset: Version of ONNX's operators.
 
     Raises:
-        ValueError: The onnx packages are not installed.
+        ValueError: The onnx packages are not installed, or PyTorch cannot trace this network.
     """
     device = segmenter.input_mean.device
     # Two images: an exporter takes a batch of one for a constant.
-    images = torch.zeros((2, 3, *size), device=device)
+    images = torch.zeros((2, 3, *(size or _TRACED_SIZE)), device=device)
+    free = {0: torch.export.Dim("batch", min=1, max=4096)}
+    if size is None:
+        free[2] = torch.export.Dim("height", min=32, max=_LARGEST_SIDE)
+        free[3] = torch.export.Dim("width", min=32, max=_LARGEST_SIDE)
     with evaluating(segmenter), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about its own future
         try:
@@ -34,13 +50,22 @@ def onnx_bytes(segmenter: Segmenter, size: tuple[int, int]) -> bytes:
                 (images,),
                 input_names=["images"],
                 output_names=["logits"],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+                opset_version=opset,
+                dynamic_shapes=(free,),
                 dynamo=True,
                 verbose=False,
             )
         except ImportError as error:
             raise ValueError(
                 "an ONNX export needs the onnx packages: pip install 'crosscity[onnx]'"
+            ) from error
+        except Exception as error:
+            # What cannot be traced raises one of a dozen types of PyTorch's.
+            told = next((line for line in str(error).splitlines() if line.strip()), "")
+            wanted = "" if size is not None else "; give the one size of its images"
+            raise ValueError(
+                f"PyTorch cannot trace this network as ONNX ({type(error).__name__}: "
+                f"{told.strip()[:160]}){wanted}"
             ) from error
     if program is None:
         raise ValueError("PyTorch could not export this segmenter to ONNX")

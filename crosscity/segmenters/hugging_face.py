@@ -117,13 +117,18 @@ class HuggingFaceSegmenter(Segmenter):
                 "for its source and its training"
             )
         pixels = normalised.flip(1) if self._order == "bgr" else normalised
-        missing = (-height % self._multiple, -width % self._multiple)
-        if any(missing):
-            pixels = functional.pad(pixels, (0, missing[1], 0, missing[0]), mode="replicate")
-        features = self._tap[0].of(self.model, pixels)
-        if any(missing):
-            features = features[..., : -(-height // self.stride), : -(-width // self.stride)]
-        return features
+        if self._multiple == 1:
+            return self._tap[0].of(self.model, pixels)
+        # Without divisions of negative numbers and without branches: ONNX has neither.
+        below, right = (self._missing(side) for side in (height, width))
+        pixels = functional.pad(pixels, (0, right, 0, below), mode="replicate")
+        rows, columns = ((side + self.stride - 1) // self.stride for side in (height, width))
+        return self._tap[0].of(self.model, pixels)[..., :rows, :columns]
+
+    def _missing(self, side: int) -> int:
+        """Pixels that a side lacks to a multiple of the patches."""
+        whole: int = (side + self._multiple - 1) // self._multiple * self._multiple
+        return whole - side
 
     def classify(self, features: Tensor) -> Tensor:
         """The network's own classifier; the highest logit where several are of one class."""
@@ -144,6 +149,25 @@ class HuggingFaceSegmenter(Segmenter):
         if self._row_classes is not None:
             options["row_classes"] = self._row_classes
         return options
+
+    def as_transformers(self) -> nn.Module:
+        """The whole network as transformers has it, with these weights and the names of its logits.
+
+        Of several logits of one class each has that class's name.
+        """
+        model = _network(self._config, self.n_rows)
+        classes = [index for index, rows in enumerate(self._groups) for _ in _numbers(rows)]
+        names = {row: self.class_names[index] for row, index in enumerate(classes)}
+        config: Any = model.config
+        config.id2label, config.label2id = names, {name: row for row, name in names.items()}
+        ours, theirs = self.state_dict(), model.state_dict()
+        filled = {name: ours[f"model.{name}"] for name in theirs if f"model.{name}" in ours}
+        for kind in ("weight", "bias"):
+            name = f"{self._place}.{kind}"
+            if name in theirs:
+                filled[name] = ours[f"classifier.{kind}"].reshape(theirs[name].shape)
+        model.load_state_dict(filled)
+        return model.eval()
 
     def adopt(
         self, tensors: Mapping[str, Tensor], rows: Sequence[int], *, new_classifier: bool = False
@@ -300,6 +324,10 @@ def _groups(row_classes: Sequence[int] | None, n_classes: int) -> list[slice]:
     if given != sorted(given) or set(given) != set(range(n_classes)):
         raise ValueError(f"row_classes must name the classes 0 to {n_classes - 1} in their order")
     return [slice(bisect_left(given, c), bisect_right(given, c)) for c in range(n_classes)]
+
+
+def _numbers(rows: slice) -> range:
+    return range(rows.start, rows.stop)
 
 
 def _classifier(model: nn.Module, n_rows: int) -> tuple[str, nn.Conv2d | nn.Linear]:

@@ -25,6 +25,7 @@ from flows.cli import (
     pictures,
     predict,
     promotion,
+    segmenter,
     services,
     status,
     store,
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(store.app, name="store")
+app.add_typer(segmenter.app, name="segmenter")
 city.register(app)
 ahead.register(app)
 paper.register(app)

@@ -73,6 +73,28 @@ def chosen_segmenter(plan: Plan, which: str, city: str | None = None) -> Chosen:
     )
 
 
+def chosen_artifact(plan: Plan, which: str, city: str | None = None) -> ArtifactRef:
+    """The artifact of a segmenter that a word means: promoted, or by its key.
+
+    Args:
+        plan: Of the catalog.
+        which: "promoted", "promoted:CITY" or a key, as `chosen_segmenter` takes them.
+        city: The city that "promoted" alone refers to.
+
+    Raises:
+        InputError: There is none of this kind, or several.
+    """
+    word, _, other = which.partition(":")
+    if word == PROMOTED:
+        return _promoted(plan, other or city)
+    if _KEY.fullmatch(which):
+        return _by_key(plan.open_store(), which)
+    raise InputError(
+        f"--segmenter {which!r} is neither 'promoted' nor a key in the store: a segmenter of the "
+        "catalog gets a key from `crosscity pretrain`"
+    )
+
+
 def segmenter_of_weights(weights: Path, architecture: str) -> Chosen:
     """A segmenter of a weight file of one's own, without a catalog."""
     segmenter = fresh_segmenter({"architecture": architecture, "options": {}}, seed=0)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -20,6 +18,7 @@ from adapters.predictions import DESCRIPTION, TABLE
 from adapters.store import ArtifactRef, Store
 from crosscity.labels import CLASSES, VOID
 from tasks.harvesting.current import Harvest, current_harvest
+from tasks.pages.whole_folder import check_empty, whole_folder
 from tasks.priors.extraction import static_prior_rows
 from tasks.priors.identities import extracted
 from tasks.steps import progress
@@ -60,7 +59,7 @@ def export_city(
         InputError: The city was not harvested, or a folder is not what it should be.
     """
     make = exporter(format_name)
-    _check_empty(output)
+    check_empty(output)
     store, harvest = plan.open_store(), current_harvest(city, plan)
     imagery = Imagery(store, harvest.imagery)
     ids = imagery.ids()
@@ -68,22 +67,13 @@ def export_city(
     labels = None if predictions is None else _Predicted(predictions)
     masks = _masks(plan, _priors(plan, city, harvest))
     splits = _splits(store, harvest.pairs)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
+    with whole_folder(output) as unfinished:
         writer = make(unfinished, city)
         items = _items(imagery, ids, labels, masks, splits, plan.compute.workers)
         for item in items:
             writer.add(item)
             progress.advance(f"export {city}", 1, len(ids))
         writer.finish()
-        if output.exists():
-            output.rmdir()
-        unfinished.rename(output)
-    except OSError as error:
-        raise InputError(f"{output} cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return len(ids)
 
 
@@ -115,11 +105,6 @@ class _Predicted:
         ids = decode_label_png(path.read_bytes(), str(path), size=size)
         found: npt.NDArray[np.uint8] = self._train_ids[ids]
         return found
-
-
-def _check_empty(output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} holds something already: name an empty folder with -o")
 
 
 def _priors(plan: Plan, city: str, harvest: Harvest) -> ArtifactRef | None:

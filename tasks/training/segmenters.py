@@ -20,6 +20,7 @@ from crosscity.segmenters.base import ROAD_CLASS_NAMES
 from crosscity.segmenters.hugging_face import matched_labels
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
+from tasks.training.delivered_folders import Folder, look_into, transformers_segmenter
 from tasks.training.hub_networks import open_checkpoint
 from tasks.training.stored_networks import (
     DESCRIPTION,
@@ -71,6 +72,9 @@ def starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
         InputError: The entry describes no network, or its weights do not fit.
     """
     entry = plan.segmenter(name)
+    delivered = _delivered(plan, name, entry)
+    if delivered is not None:
+        return _of_a_folder(delivered)
     architecture = f"python:{entry.python}" if entry.python else str(entry.architecture)
     if architecture.startswith(HUB_PREFIX):
         return _of_the_hub(plan, name, entry, architecture.removeprefix(HUB_PREFIX), seed)
@@ -101,6 +105,34 @@ def starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
     return Starting(model, segmenter, made_of, is_trained, remarks)
 
 
+def _delivered(plan: Plan, name: str, entry: SegmenterEntry) -> Folder | None:
+    """The delivered folder that an entry names as weights, if it is one."""
+    if entry.weights is None or entry.weights.startswith(PACKAGE_PREFIX):
+        path = None
+    else:
+        path = plan.folder(entry.weights, key=f"segmenters.{name}.weights")
+    architecture = f"python:{entry.python}" if entry.python else entry.architecture
+    if path is not None and path.is_dir():
+        return look_into(path, architecture, entry.options, f"segmenters.{name}")
+    if architecture is None:
+        raise InputError(
+            f"segmenters.{name}: the weights {entry.weights} are no folder of `crosscity segmenter "
+            "export`, so nothing says their architecture: give architecture or python"
+        )
+    return None
+
+
+def _of_a_folder(found: Folder) -> Starting:
+    """The segmenter of a delivered folder."""
+    if found.weights.name == WEIGHTS:
+        segmenter = fresh_segmenter(found.model, seed=0)
+        load_checked(segmenter, found.weights)
+    else:
+        segmenter = transformers_segmenter(found)
+    made_of = {"weights_sha256": file_digest(found.weights)}
+    return Starting(found.model, segmenter, made_of, is_trained=True)
+
+
 def fresh_segmenter(model: Mapping[str, Any], seed: int) -> Segmenter:
     """A randomly initialised segmenter; the seed fixes the weights."""
     try:
@@ -111,15 +143,20 @@ def fresh_segmenter(model: Mapping[str, Any], seed: int) -> Segmenter:
 
 def write_segmenter(draft: Draft, segmenter: Segmenter, model: Mapping[str, Any]) -> None:
     """Writes weights and description: `weights.safetensors`, `model.json`."""
-    weights = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in segmenter.state_dict().items()
-    }
-    names = {CLASS_NAMES: json.dumps(segmenter.class_names)}
-    save_file(weights, draft.path / WEIGHTS, metadata=names)
+    write_weights(segmenter, draft.path / WEIGHTS)
     description = {**model, "config": segmenter.config()}
     (draft.path / DESCRIPTION).write_text(
         json.dumps(description, indent=2, sort_keys=True) + "\n", encoding="utf-8"
     )
+
+
+def write_weights(segmenter: Segmenter, path: Path) -> None:
+    """Writes the weights with the label space that they belong to."""
+    weights = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in segmenter.state_dict().items()
+    }
+    names = {CLASS_NAMES: json.dumps(segmenter.class_names)}
+    save_file(weights, path, metadata=names)
 
 
 def stored_segmenter(plan: Plan, ref: ArtifactRef) -> tuple[dict[str, Any], Segmenter]:

@@ -20,7 +20,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 
-from adapters.catalog import SegmenterEntry
+from adapters.catalog import CatalogError, SegmenterEntry
+from adapters.catalog.environment import resolve_folder
 from adapters.store import ArtifactRef, Store
 from crosscity.segmenters.harmless import keys_that_name
 from crosscity.segmenters.plug_in import PREFIX
@@ -102,12 +103,29 @@ class CatalogNetworks:
         return [one.options for one in self.entries if (one.python or "").strip() == function]
 
     def hub_references(self) -> list[tuple[str, str | None]]:
-        """Folder or name on the hub, and revision, of the networks of Hugging Face."""
-        return [
+        """Folder or name on the hub, and revision, of the networks of Hugging Face.
+
+        A delivered folder (`weights:`) of such a network is one of them.
+        """
+        of_the_hub = [
             (str(one.architecture).removeprefix(HUB_PREFIX), one.options.get("revision"))
             for one in self.entries
             if str(one.architecture).startswith(HUB_PREFIX)
         ]
+        delivered = [
+            self._delivered(one) for one in self.entries if one.architecture in (None, "hf")
+        ]
+        return of_the_hub + [(str(folder), None) for folder in delivered if folder is not None]
+
+    def _delivered(self, entry: SegmenterEntry) -> Path | None:
+        """The delivered folder of a network of Hugging Face that an entry names as weights."""
+        if entry.weights is None or entry.architecture not in (None, "hf") or entry.python:
+            return None
+        try:
+            folder = resolve_folder(self.root, entry.weights, key="weights")
+        except CatalogError:
+            return None  # its variable is not set here
+        return folder if (folder / "config.json").is_file() else None
 
 
 @dataclass(frozen=True)
@@ -181,9 +199,21 @@ def check_options(architecture: str, options: Mapping[str, Any], where: str) -> 
 
 
 def _read(store: Store, ref: ArtifactRef) -> dict[str, Any]:
-    path = store.path(ref, DESCRIPTION)
+    return read_model_file(store.path(ref, DESCRIPTION), f"{ref.uri}/{DESCRIPTION}")
+
+
+def read_model_file(path: Path, shown: str) -> dict[str, Any]:
+    """The content of a `model.json`, nothing of which is believed yet.
+
+    Args:
+        path: The file.
+        shown: What messages call it.
+
+    Raises:
+        InputError: It is too large, or does not describe a network.
+    """
     if path.stat().st_size > _MOST_BYTES:
-        raise InputError(f"{ref.uri}/{DESCRIPTION} has more than {_MOST_BYTES} bytes: refused")
+        raise InputError(f"{shown} has more than {_MOST_BYTES} bytes: refused")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
@@ -194,8 +224,7 @@ def _read(store: Store, ref: ArtifactRef) -> dict[str, Any]:
         or not isinstance(content.get("options"), dict)
     ):
         raise InputError(
-            f"{ref.uri}/{DESCRIPTION} does not describe a network: architecture and options are "
-            "needed"
+            f"{shown} does not describe a network: architecture and options are needed"
         )
     return content
 

@@ -271,18 +271,18 @@ def test_compiled_code_agrees(traced: Segmenter) -> None:
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
     reason="the extra [onnx] and onnxruntime are not installed",
 )
-def test_onnx_agrees_for_any_number_of_images(traced: Segmenter) -> None:
+def test_onnx_agrees_for_any_number_of_images_of_any_size(traced: Segmenter) -> None:
     import onnxruntime
 
     traced.train()
-    exported = onnx_bytes(traced, (32, 64))
+    exported = onnx_bytes(traced)
     assert traced.training
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
     traced.eval()
-    for number in (1, 3):
-        images = random_images(32, 64, number)
+    for number, size in ((1, (32, 64)), (3, (32, 64)), (2, (37, 51)), (1, (97, 131))):
+        images = random_images(*size, number)
         (logits,) = session.run(["logits"], {"images": images.numpy()})
         with torch.no_grad():
             expected = traced(images)

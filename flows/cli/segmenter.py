@@ -1,0 +1,90 @@
+"""`crosscity segmenter`: a city's segmenter for others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import CATALOG, CatalogOption
+from tasks.steps.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, help="Hand a segmenter on.")
+
+
+@app.callback()
+def _verbs() -> None:
+    """Hand a segmenter on."""
+
+
+@app.command()
+def export(
+    city: Annotated[str, typer.Argument(help="A city of the catalog that was harvested.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder.")],
+    segmenter: Annotated[
+        str, typer.Option(help="promoted, promoted:CITY, or a key of the store.")
+    ] = "promoted",
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx.")] = False,
+    onnx_size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH, for networks that trace for one size only.")
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(help="Licence of the weights, as the hub names them (cc-by-sa-4.0, …).")
+    ] = "other",
+    allowed: Annotated[
+        str | None,
+        typer.Option(
+            help="Why a segmenter may be passed on whose images' licence does not say so."
+        ),
+    ] = None,
+    catalog: CatalogOption = CATALOG,
+) -> None:
+    """Write weights, model card, labels, preprocessing and, where asked for, ONNX.
+
+    The folder is what `crosscity.load_segmenter`, `weights:` in a catalog and, for networks of
+    transformers, `from_pretrained` read. Other runtimes are compared on images of the city first.
+    """
+    from tasks.judging.chosen_segmenter import chosen_artifact  # noqa: PLC0415 - brings PyTorch
+    from tasks.pages.segmenter_folder import export_segmenter  # noqa: PLC0415
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
+    size = None if onnx_size is None else _size(onnx_size)
+    terms = _licence(licence)
+    plan = open_plan(catalog)
+    plan.city(city)
+    done = export_segmenter(
+        plan,
+        city,
+        chosen_artifact(plan, segmenter, city),
+        output,
+        onnx=onnx or size is not None,
+        onnx_size=size,
+        licence=terms,
+        allowed=allowed,
+    )
+    for name, sentence in done.agreements.items():
+        typer.echo(f"{name}: {sentence}")
+    typer.echo(f"segmenter of {city}: {done.folder} ({', '.join(done.files)})")
+    typer.echo(
+        f"next: crosscity.load_segmenter({str(done.folder)!r}) in Python, or `weights: "
+        f"{done.folder}` in a catalog",
+        err=True,
+    )
+
+
+def _size(given: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{2,5})x(\d{2,5})", given)
+    if found is None or min(int(found[1]), int(found[2])) < 32:
+        raise InputError(f"--onnx-size is HEIGHTxWIDTH in pixels, from 32 on, not {given!r}")
+    return int(found[1]), int(found[2])
+
+
+def _licence(given: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,40}", given):
+        raise InputError(
+            f"--licence {given!r}: write it as the hub does, in small letters: cc-by-sa-4.0, "
+            "apache-2.0, other, …"
+        )
+    return given

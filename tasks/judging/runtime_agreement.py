@@ -1,0 +1,92 @@
+"""Whether another runtime predicts what a segmenter predicts here, on real images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from crosscity.segmenters import Segmenter, evaluating, image_tensor
+from tasks.steps.errors import InputError
+
+LEAST_SAME: Final = 0.999
+"""Share of pixels that must have the same class: two classes may be equal but for rounding."""
+MOST_APART: Final = 0.01
+"""By which the probability of a class may differ in any pixel."""
+
+Logits = npt.NDArray[np.float32]
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well two runtimes agree.
+
+    Attributes:
+        images: Images that were compared.
+        sizes: Their sizes, as "height×width".
+        same_class: Share of the pixels with the same likeliest class, in [0, 1].
+        largest_difference: Of any class's probability in any pixel.
+    """
+
+    images: int
+    sizes: tuple[str, ...]
+    same_class: float
+    largest_difference: float
+
+    def sentence(self) -> str:
+        """The agreement in words."""
+        return (
+            f"on {self.images} images ({', '.join(self.sizes)}) {100 * self.same_class:.3f} % of "
+            "the pixels have the same class, and no probability differs by more than "
+            f"{self.largest_difference:.1e}"
+        )
+
+
+def agreement(
+    segmenter: Segmenter, other: Callable[[Image], Logits], images: Sequence[Image], what: str
+) -> Agreement:
+    """Compares a segmenter with another runtime's logits, image by image.
+
+    Args:
+        segmenter: On its device; left as it was.
+        other: From an (H, W, 3) uint8 image to C×H×W logits.
+        images: What they are compared on.
+        what: What messages call the other runtime.
+
+    Raises:
+        InputError: They disagree, or the other one fails.
+    """
+    same, pixels, apart = 0, 0, 0.0
+    for image in images:
+        with evaluating(segmenter), torch.no_grad():
+            ours = segmenter(image_tensor(image[None], segmenter.input_mean.device))[0].cpu()
+        try:
+            theirs = torch.from_numpy(np.array(other(image), dtype=np.float32))
+        except Exception as error:
+            told = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+            raise InputError(f"{what} does not take an image of {_size(image)}: {told}") from error
+        if theirs.shape != ours.shape:
+            raise InputError(
+                f"{what} gives {tuple(theirs.shape)} for an image of {_size(image)}, where "
+                f"{tuple(ours.shape)} are expected"
+            )
+        same += int((ours.argmax(0) == theirs.argmax(0)).sum())
+        pixels += ours[0].numel()
+        apart = max(apart, float((ours.softmax(0) - theirs.softmax(0)).abs().max()))
+    sizes = tuple(dict.fromkeys(_size(image) for image in images))
+    found = Agreement(len(images), sizes, same / pixels, apart)
+    # Written so that NaN disagrees.
+    if not (found.same_class >= LEAST_SAME and found.largest_difference <= MOST_APART):
+        raise InputError(
+            f"{what} disagrees with the segmenter, so nothing is written: {found.sentence()}"
+        )
+    return found
+
+
+def _size(image: Image) -> str:
+    return f"{image.shape[0]}×{image.shape[1]}"

@@ -1,0 +1,42 @@
+"""A folder that a user gets whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tasks.steps.errors import InputError
+
+
+def check_empty(output: Path) -> None:
+    """`InputError` where a folder holds something, or is a file."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} holds something already: name an empty folder with -o")
+
+
+@contextmanager
+def whole_folder(output: Path) -> Iterator[Path]:
+    """Gives an unfinished folder beside the wanted one, which takes its name when all went well.
+
+    Args:
+        output: Must not be there, or be empty.
+
+    Raises:
+        InputError: It holds something, or cannot be written.
+    """
+    check_empty(output)
+    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.mkdir()
+        yield unfinished
+        if output.exists():
+            output.rmdir()
+        unfinished.rename(output)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
