@@ -18,7 +18,7 @@ from adapters.store import ArtifactRef, Draft, artifact_key
 from crosscity.evaluation import predict
 from crosscity.segmenters import build_segmenter
 from tasks.harvesting.current import current_harvest
-from tasks.judging.evaluation import segmenter_of_arm
+from tasks.judging.evaluated import segmenter_of_arm
 from tasks.judging.runtime_agreement import agreement
 from tasks.pages.segmenter_folder import export_segmenter
 from tasks.steps.errors import InputError
