@@ -384,8 +384,8 @@ def _predicted(
 ) -> tuple[npt.NDArray[np.uint8], Shares, float]:
     """Classes (H, W), probabilities added up (C,), entropies added up (bits) of one image."""
     with evaluating(segmenter), torch.inference_mode():
-        features = segmenter.features(image_tensor(image[None], segmenter.input_mean.device))
-        logits = segmenter.upsample(segmenter.classify(features), size).float()
+        pictures = image_tensor(image[None], segmenter.input_mean.device)
+        logits = segmenter.predicted_logits(pictures, size).float()
         logs = logits.log_softmax(1)
         probabilities = logs.exp()
         if ignored is not None:  # a probability of 0 adds nothing to either sum

@@ -15,6 +15,7 @@ from crosscity.adaptation.image_sets import (
     TargetArrays,
     TargetImages,
 )
+from crosscity.adaptation.pretraining import Pretraining
 from crosscity.adaptation.recipes import ARMS_WITH_PRIOR, RECIPES, Recipe, Term
 from crosscity.adaptation.settings import (
     ARMS,
@@ -26,7 +27,7 @@ from crosscity.adaptation.settings import (
     PretrainingSettings,
 )
 from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
-from crosscity.adaptation.supervised import FineTuning, Pretraining
+from crosscity.adaptation.supervised import FineTuning
 from crosscity.adaptation.training import (
     ALGORITHM_VERSION,
     CollapsedError,

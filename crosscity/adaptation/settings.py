@@ -25,6 +25,8 @@ ClassFeatureLoss = Literal["inverse", "confusion"]
 OnCollapse = Literal["stop", "warn"]
 Optimiser = Literal["adam", "sgd"]
 Schedule = Literal["constant", "cosine", "poly"]
+Until = Literal["steps", "plateau"]
+PredictionRule = Literal["auto", "plain", "half_weighted", "weighted"]
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,49 @@ class PretrainingSettings(SupervisedSettings):
     steps with one seed: balance 0 gave 37.8 and 38.1 (learning rates 0.003 and 0.006), balance 0.3
     41.7, crops down to 0.6 without balance 36.8; all with `balanced_predictions`. With balance 0.5
     and 800 steps a network gave 53.6 with balanced predictions, 53.8 with the weights taken back.
+
+    Attributes:
+        until: "steps": so many as are set. "plateau": until the mIoU on the source's validation
+            images has not risen for a while; then the learning rate, constant till then, falls to 0
+            in a last stretch, and the weights that validated best are taken. `steps` is then the
+            limit, and `schedule` is not read.
+        validate_every: Steps between two looks at the validation images.
+        patience: Looks without a gain after which a plateau is reached.
+        least_gain: mIoU, in [0, 1], that counts as a gain.
+        cooldown: Length of the last stretch, as a share of the steps before it.
+        jitter: Strength of other lights and lenses (`crosscity.adaptation.photometric`): gain,
+            contrast, gamma, saturation, colour cast, blur and noise; 0 changes nothing.
+        average: Momentum of an average of the weights, which is what is validated and delivered;
+            0: the last weights.
+        prediction_rule: How the trained network is told to predict
+            (`crosscity.segmenters.prediction_rule`). "auto": by the rule that has the highest mIoU
+            on the source's validation images; without such images by the network's own, which is
+            "weighted" with `balanced_predictions` and "plain" else.
     """
 
     steps: int = 800
     batch_size: int = 8
     learning_rate: float = 5e-3
     class_balance: float = 0.5
+    until: Until = "steps"
+    validate_every: int = 100
+    patience: int = 4
+    least_gain: float = 0.002
+    cooldown: float = 0.25
+    jitter: float = 0.0
+    average: float = 0.0
+    prediction_rule: PredictionRule = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("until", self.until, get_args(Until))
+        _one_of("prediction_rule", self.prediction_rule, get_args(PredictionRule))
+        _positive("validate_every", self.validate_every)
+        _positive("patience", self.patience)
+        _fraction("least_gain", self.least_gain)
+        _fraction("cooldown", self.cooldown)
+        _fraction("jitter", self.jitter)
+        _fraction("average", self.average, below_one=True)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Training on labels: the source segmenter, and the fine-tuned upper bound."""
+"""Training on labels, and the fine-tuned upper bound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from crosscity.adaptation.image_sets import LabelledImages
 from crosscity.adaptation.schedule import learning_rate_factor
 from crosscity.adaptation.settings import (
     FineTuningSettings,
-    PretrainingSettings,
     SupervisedSettings,
 )
 from crosscity.adaptation.task_loss import (
@@ -74,6 +73,7 @@ class SupervisedTraining(Training):
         counted = class_pixels(source, segmenter.n_classes)
         shown = shown_classes(source, counted)
         self._remarks = missing_classes(shown, segmenter.class_names, "source")
+        self.class_pixels = counted
         weights = class_weights(counted, settings.class_balance)
         self._class_weights = None if weights is None else weights.to(self.device)
         self._optimiser = _optimiser(segmenter, settings)
@@ -89,13 +89,21 @@ class SupervisedTraining(Training):
     def _optimisers(self) -> dict[str, Optimizer]:
         return {"segmenter": self._optimiser}
 
-    def _update(self) -> Row:
-        learning_rate = self.settings.learning_rate * learning_rate_factor(
+    def _rate_factor(self) -> float:
+        """What the learning rate is multiplied by in this step."""
+        return learning_rate_factor(
             self.step,
             self.total_steps,
             schedule=self.settings.schedule,
             warm_up=self.settings.warm_up,
         )
+
+    def _batch(self, number: int) -> tuple[Tensor, Tensor]:
+        """Images and labels of a batch, augmented."""
+        return self._source.batch(number, self.settings.batch_size)
+
+    def _update(self) -> Row:
+        learning_rate = self.settings.learning_rate * self._rate_factor()
         set_learning_rate(self._optimiser, learning_rate)
         self.segmenter.train()
         if self.settings.freeze_batch_norm:
@@ -108,7 +116,7 @@ class SupervisedTraining(Training):
         }
         self._zero(self._optimiser)
         for number in self._numbers():
-            images, labels = self._source.batch(number, self.settings.batch_size)
+            images, labels = self._batch(number)
             with self.engine.autocast():
                 logits = self.segmenter(images)
                 loss = task_loss(
@@ -123,24 +131,6 @@ class SupervisedTraining(Training):
         self._settle(row)
         self._move(self._optimiser, self.segmenter)
         return row
-
-
-class Pretraining(SupervisedTraining):
-    """Trains the source segmenter."""
-
-    kind: ClassVar[str] = "pretraining"
-
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        source: LabelledImages,
-        settings: PretrainingSettings,
-        seed: int,
-        *,
-        engine: Engine | None = None,
-        readers: int = 0,
-    ) -> None:
-        super().__init__(segmenter, source, settings, seed, engine=engine, readers=readers)
 
 
 class FineTuning(SupervisedTraining):

@@ -155,13 +155,23 @@ class Training(ABC):
             ValueError: A batch has labels that are not classes, or a prior of another size.
         """
         rows = []
-        for _ in range(min(n_steps, self.total_steps - self._step)):
-            row = self._one_step()
-            rows.append({"step": self._step, **row})
-            self._step += 1
+        for _ in range(n_steps):
             if self.finished:
+                break
+            row = {"step": self._step, **self._one_step()}
+            self._step += 1
+            self._stepped(row)
+            rows.append(row)
+            if self.finished:
+                self._deliver()
                 self._check_outcome()
         return rows
+
+    def _stepped(self, row: Row) -> None:  # noqa: B027 - most do nothing
+        """What is done after a step, which may add to its row and move the end of the training."""
+
+    def _deliver(self) -> None:  # noqa: B027 - most deliver what the last step left
+        """Makes the segmenter what is delivered, after the last step."""
 
     @torch.no_grad()
     def _check_outcome(self) -> None:

@@ -212,8 +212,8 @@ def _predicted(segmenter: Segmenter, images: npt.NDArray[np.uint8], size: Size) 
 
 
 def _logits(segmenter: Segmenter, images: npt.NDArray[np.uint8], size: Size) -> Tensor:
-    features = segmenter.features(image_tensor(images, segmenter.input_mean.device))
-    return segmenter.upsample(segmenter.classify(features), size)
+    pictures = image_tensor(images, segmenter.input_mean.device)
+    return segmenter.predicted_logits(pictures, size)
 
 
 def _batches(

@@ -11,6 +11,7 @@ from crosscity.segmenters.export import onnx_bytes
 from crosscity.segmenters.hugging_face import HuggingFaceSegmenter
 from crosscity.segmenters.label_space import class_table, in_train_ids
 from crosscity.segmenters.plug_in import ComposedSegmenter
+from crosscity.segmenters.prediction_rule import RULES, Rule, rule_offsets
 from crosscity.segmenters.registry import ARCHITECTURES, build_segmenter
 from crosscity.segmenters.seeding import seeded_randomness
 from crosscity.segmenters.weights import load_weights
@@ -21,11 +22,13 @@ ALGORITHM_VERSION: Final = "1"
 __all__ = [
     "ALGORITHM_VERSION",
     "ARCHITECTURES",
+    "RULES",
     "CompactSegmenter",
     "ComposedSegmenter",
     "DilatedVgg16",
     "EfficientNetLite0",
     "HuggingFaceSegmenter",
+    "Rule",
     "Segmenter",
     "WeightsError",
     "build_segmenter",
@@ -36,5 +39,6 @@ __all__ = [
     "load_segmenter",
     "load_weights",
     "onnx_bytes",
+    "rule_offsets",
     "seeded_randomness",
 ]

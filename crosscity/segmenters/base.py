@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from crosscity.labels import CLASSES
 from crosscity.segmenters.bilinear import LARGEST_GRID, upsample_by_products
+from crosscity.segmenters.prediction_rule import check_offsets
 
 ROAD_CLASS_NAMES: tuple[str, ...] = tuple(road_class.name for road_class in CLASSES)
 """The label space of the 19 Cityscapes classes, at the index of their trainId."""
@@ -41,6 +42,10 @@ class Segmenter(nn.Module, ABC):
     architecture: str
     input_mean: Tensor
     input_std: Tensor
+    prediction_offsets: Tensor
+    """(C,) what is added to the logits when it predicts; see `prediction_rule`."""
+    trained_size: tuple[int, int] | None = None
+    """(height, width) of the images that it was trained on, where that is known."""
 
     def __init__(
         self,
@@ -62,6 +67,10 @@ class Segmenter(nn.Module, ABC):
         self.stride = stride
         self.register_buffer("input_mean", _channels(input_mean))
         self.register_buffer("input_std", _channels(input_std))
+        # Not among the weights: files of others have none, and no training moves it.
+        offsets = torch.zeros(self.n_classes)
+        self.register_buffer("prediction_offsets", offsets, persistent=False)
+        self._predicts_otherwise = False
 
     @abstractmethod
     def extract(self, normalised: Tensor) -> Tensor:
@@ -118,6 +127,26 @@ class Segmenter(nn.Module, ABC):
         """Class logits of every pixel: B×3×H×W in [0, 1] to B×C×H×W."""
         height, width = images.shape[-2:]
         return self.upsample(self.classify(self.features(images)), (height, width))
+
+    def set_prediction_offsets(self, offsets: Sequence[float]) -> None:
+        """From now on it predicts with these offsets of its logits (`prediction_rule`).
+
+        Raises:
+            ValueError: Another number of them than of classes, or one that is not finite.
+        """
+        check_offsets(offsets, self.n_classes)
+        self.prediction_offsets.copy_(torch.tensor(offsets, dtype=torch.float32))
+        self._predicts_otherwise = any(offsets)
+
+    def predicted_logits(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Logits to predict with: B×3×H×W in [0, 1] to B×C×height×width, by the rule of its own.
+
+        Losses are of `forward`, which knows no rule.
+        """
+        logits = self.upsample(self.classify(self.features(images)), size)
+        if self._predicts_otherwise:
+            logits = logits + self.prediction_offsets.reshape(1, -1, 1, 1)
+        return logits
 
     def config(self) -> dict[str, Any]:
         """Architecture, label space and input normalisation; JSON-able."""

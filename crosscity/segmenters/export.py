@@ -6,6 +6,7 @@ import warnings
 from typing import Final
 
 import torch
+from torch import Tensor, nn
 
 from crosscity.segmenters.base import Segmenter, evaluating
 
@@ -21,9 +22,9 @@ def onnx_bytes(
 ) -> bytes:
     """A segmenter as an ONNX model: images in, class logits of every pixel out.
 
-    The graph holds normalisation and upsampling: its input "images" is N×3×H×W float32 RGB in
-    [0, 1], its output "logits" N×C×H×W. N is free, and so are H and W (from 32) unless a size is
-    given. Whether a network traces for sizes that it was not traced with, only a runtime tells:
+    The graph holds normalisation, upsampling and the rule of prediction: its input "images"
+    is N×3×H×W float32 RGB in [0, 1], its output "logits" N×C×H×W. N is free, and so are H and W
+    (from 32) unless a size is given. Whether a network traces for sizes that it was not traced with, only a runtime tells:
     compare its logits before you pass the model on.
 
     Args:
@@ -46,7 +47,7 @@ def onnx_bytes(
         warnings.simplefilter("ignore")  # of the exporter, about its own future
         try:
             program = torch.onnx.export(
-                segmenter,
+                _Predicting(segmenter) if any(segmenter.prediction_offsets) else segmenter,
                 (images,),
                 input_names=["images"],
                 output_names=["logits"],
@@ -71,3 +72,16 @@ def onnx_bytes(
         raise ValueError("PyTorch could not export this segmenter to ONNX")
     exported: bytes = program.model_proto.SerializeToString()
     return exported
+
+
+class _Predicting(nn.Module):
+    """A segmenter that predicts by its rule."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.train(segmenter.training)
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        return self.segmenter.predicted_logits(images, (height, width))

@@ -70,6 +70,9 @@ class _Renamed(Segmenter):
         order = [places.get(name, segmenter.n_classes) for name in class_names]
         self.register_buffer("order", torch.tensor(order, device=segmenter.input_mean.device))
         self.to(segmenter.input_mean.device)
+        self.trained_size = segmenter.trained_size
+        known = [*segmenter.prediction_offsets.tolist(), 0.0]
+        self.set_prediction_offsets([known[place] for place in order])
 
     def extract(self, normalised: Tensor) -> Tensor:
         return self.segmenter.extract(normalised)

@@ -115,7 +115,8 @@ def run_resumably(
         while not training.finished:
             before, clock = training.step, _Clock(training)
             ends = min(before + every - before % every, training.total_steps)
-            while training.step < ends and not _anyone(training, asked):
+            # The end may come nearer on the way: a plateau is reached, a last stretch begins.
+            while training.step < min(ends, training.total_steps) and not _anyone(training, asked):
                 history += timed_step(training)
             if is_first and training.step > before:
                 _save(training, history, plan.open_store(), place)
