@@ -10,6 +10,8 @@ from flows.labelled import labelled_shards
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
+from tasks.training.identities import looks_at_home
+from tasks.training.labelled import home_split
 from tasks.training.trainings import pretrain
 
 
@@ -46,4 +48,8 @@ def pretrain_by(plan: Plan, segmenter: str, seed: int) -> ArtifactRef:
     """`pretrain_segmenter` by a plan."""
     source = plan.segmenter(segmenter).source
     shards = [] if source is None else labelled_shards(plan, source, "train")
-    return pretrain(shards, segmenter, seed, plan)
+    split = None
+    if source is not None and looks_at_home(segmenter, plan):
+        split = home_split(source, plan)
+    home = [] if source is None or split is None else labelled_shards(plan, source, split)
+    return pretrain(shards, home, segmenter, seed, plan)

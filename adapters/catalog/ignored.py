@@ -29,8 +29,6 @@ _OF_A_FOLDER: Final = {
     "seed": "all images of a folder are harvested, and its Images/Test is the test",
     "min_days_apart": "a folder's images have no dates",
     "max_metres_apart": "a folder's images have no positions",
-    "image_size": "a folder's images are taken as they are; the size at which they go through the "
-    "network is image_size of the training",
     "test_margin_metres": "a folder's images have no positions",
 }
 """Settings of a city whose images lie in a folder, and why nothing reads them."""

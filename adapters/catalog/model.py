@@ -168,10 +168,11 @@ class City(Entry):
     seed: int = Field(default=0, ge=0, description="fixes which places are sampled")
     min_days_apart: float = Field(default=30, ge=0, description="between the two times of a pair")
     max_metres_apart: float = Field(default=10, gt=0, description="between the two captures")
-    image_size: Size = Field(
-        default=(647, 1280),
-        description="[height, width] in pixels of the rendered views; images of a folder are "
-        "taken as they are",
+    image_size: Size | None = Field(
+        default=None,
+        description="[height, width] in pixels of the rendered views; null: [647, 1280]. Of a "
+        "folder of images: the size at which they go through the network; null: the size that the "
+        "segmenter was trained at",
     )
     labels: CityLabels | None = Field(
         default=None, description="labels of the test places, where there are any"
@@ -207,6 +208,16 @@ class City(Entry):
     )
 
     @property
+    def network_size(self) -> tuple[int, int] | None:
+        """`image_size` of a city whose images come at sizes of their own, where it is set."""
+        return self.image_size if self.provider.has_own_sizes else None
+
+    @property
+    def view_size(self) -> tuple[int, int]:
+        """(height, width) of rendered views in pixels."""
+        return self.image_size or (647, 1280)
+
+    @property
     def test_margin(self) -> float:
         """`test_margin_metres`, with its default by provider."""
         if self.test_margin_metres is not None:
@@ -229,7 +240,7 @@ class City(Entry):
             point_metres=30.0 if self.area is None else self.area.point_metres,
             places=self.places,
             seed=self.seed,
-            image_size=self.image_size,
+            image_size=self.view_size,
             min_days_apart=self.min_days_apart,
             max_metres_apart=self.max_metres_apart,
         )
@@ -280,6 +291,11 @@ class SegmenterEntry(Entry):
         default_factory=dict,
         description="for what names in the weight file begin with, what they begin with here; "
         "null: they are left out",
+    )
+    image_size: Size | None = Field(
+        default=None,
+        description="[height, width] of the images that weights from elsewhere were trained on; "
+        "null: what the weight file says, or the size of the source's images",
     )
     pretraining: Changes = Field(
         default_factory=dict, description="fields of PretrainingSettings that differ"
@@ -377,7 +393,7 @@ class Training(Entry):
     image_size: Size | None = Field(
         default=None,
         description="[height, width] at which source, target and test images go through the "
-        "network (lab: [256, 512]); null: the size they have",
+        "network (lab: [256, 512]); null: the size that the segmenter was trained at",
     )
     safeguard: Safeguard = Safeguard()
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from crosscity.segmenters.base import Segmenter, WeightsError
 from crosscity.segmenters.harmless import keys_that_name
+from crosscity.segmenters.home import checked_size, take_home
 from crosscity.segmenters.hugging_face import HuggingFaceSegmenter
 from crosscity.segmenters.plug_in import PREFIX
 from crosscity.segmenters.registry import ARCHITECTURES, build_segmenter
@@ -57,9 +58,11 @@ def load_segmenter(
     path = _STREET if place is None else Path(place)
     if path.is_dir():
         segmenter = _of_folder(path)
+        take_home(segmenter, _description(path / DESCRIPTION), path / DESCRIPTION)
     else:
         found = read_tensor_file(path)
         segmenter = _with_weights(architecture, _with_classes(options, found), found.tensors, path)
+        segmenter.trained_size = checked_size(_stated(found, "image_size"))
     return segmenter.to(torch.device(device)).eval()
 
 
@@ -143,13 +146,19 @@ def _built(architecture: str, options: Mapping[str, Any], where: Path) -> Segmen
 def _with_classes(options: Mapping[str, Any] | None, found: TensorFile) -> dict[str, Any]:
     """Options of a file with the classes that it states."""
     made = dict(options or {})
-    try:
-        stated = json.loads(found.metadata.get("class_names", "null"))
-    except ValueError:
-        stated = None
+    stated = _stated(found, "class_names")
     if isinstance(stated, list) and all(isinstance(name, str) for name in stated):
         made.setdefault("class_names", stated)
     return made
+
+
+def _stated(found: TensorFile, key: str) -> object:
+    """What a file's metadata say under a key, if anything."""
+    try:
+        stated: object = json.loads(found.metadata.get(key, "null"))
+    except (ValueError, RecursionError):
+        return None
+    return stated
 
 
 def _description(path: Path) -> dict[str, Any]:

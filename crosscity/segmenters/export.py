@@ -24,8 +24,8 @@ def onnx_bytes(
 
     The graph holds normalisation, upsampling and the rule of prediction: its input "images"
     is N×3×H×W float32 RGB in [0, 1], its output "logits" N×C×H×W. N is free, and so are H and W
-    (from 32) unless a size is given. Whether a network traces for sizes that it was not traced with, only a runtime tells:
-    compare its logits before you pass the model on.
+    (from 32) unless a size is given. Whether a network traces for sizes that it was not traced
+    with, only a runtime tells: compare its logits before you pass the model on.
 
     Args:
         segmenter: Left as it was.

@@ -45,12 +45,41 @@ def check(
     }
     for name, keys in missing.items():
         typer.echo(f"note: {', '.join(keys)} will need the environment variable {name}", err=True)
+    _tell_of_home(catalog)
     typer.echo(
         f"{catalog}: good; {len(loaded.cities)} cities, {len(loaded.datasets)} data sets, "
         f"{len(loaded.segmenters)} segmenters"
     )
     if deep:
         _check_deeply(catalog)
+
+
+def _tell_of_home(catalog: Path) -> None:
+    """Warns where segmenters that are trained already have not learned what cities are scored on.
+
+    Looked up in stores that are folders of this machine: a check waits for no network.
+    """
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
+    plan = open_plan(catalog)
+    if "://" in plan.store.url or "${" in plan.store.url or not Path(plan.store.url).is_dir():
+        return
+    from adapters.catalog import CatalogError  # noqa: PLC0415
+    from adapters.datasets.base import DatasetError  # noqa: PLC0415
+    from adapters.store import StoreError  # noqa: PLC0415
+    from tasks.training.at_home import unlearned_at_home, unlearned_remark  # noqa: PLC0415
+    from tasks.training.trained import TrainedSegmenters  # noqa: PLC0415 - brings PyTorch
+
+    for owner in [*plan.cities, *plan.transfers]:
+        seed = plan.city(owner).training_seed if owner in plan.cities else 0
+        try:
+            start = TrainedSegmenters(owner, seed, plan).start
+            found = unlearned_at_home(plan, start, owner)
+        except (InputError, StoreError, CatalogError, DatasetError):
+            continue  # it is not made yet, or whoever uses it is told
+        if found:
+            section = "cities" if owner in plan.cities else "transfers"
+            typer.echo(f"warning: {section}.{owner}: {unlearned_remark(found)}", err=True)
 
 
 def _check_deeply(catalog: Path) -> None:

@@ -71,8 +71,8 @@ def predict(
     city = _city(what, plan)
     pictures = _pictures(what, city, plan)
     chosen = _chosen(plan, segmenter, weights, architecture, city)
-    image_size = wanted_size or _size_of_city(plan, city)
     network = _on_device(chosen, plan, device)
+    image_size = wanted_size or _size_of_city(plan, city) or network.trained_size
     made_by = {**chosen.made_by, "image_size": None if image_size is None else list(image_size)}
     wanted = Wanted(ids, overlays, confidence)
     folder = PredictionFolder(output, network.class_names, wanted, made_by, force=force)
@@ -144,7 +144,9 @@ def _size_of_city(plan: Plan | None, city: str | None) -> tuple[int, int] | None
     """The size at which the city's test images go through the network: the same pixels."""
     if plan is None or city is None:
         return None
-    return plan.training(plan.city(city).training).image_size
+    from tasks.training.identities import network_size  # noqa: PLC0415
+
+    return network_size(plan, city)
 
 
 def _on_device(chosen: Chosen, plan: Plan | None, device: str | None) -> Segmenter:

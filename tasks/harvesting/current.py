@@ -91,6 +91,7 @@ def harvested_with(entry: City) -> dict[str, Any]:
     settings["provider"] = entry.provider.model_dump(
         mode="json", exclude=set(NOT_OF_A_PROVIDERS_HARVEST)
     )
+    settings["image_size"] = list(entry.view_size)
     settings["test_margin_metres"] = entry.test_margin
     settings["version"] = {"pairing": PAIRING_VERSION, "alignment": str(ALIGNMENT_VERSION)}
     if entry.provider.kind == "simulated":

@@ -48,7 +48,7 @@ def listing_parameters(entry: City, provider: ServiceStreetView) -> dict[str, An
         "seed": entry.seed,
         "max_metres_apart": entry.max_metres_apart,
         "min_days_apart": entry.min_days_apart,
-        "image_size": list(entry.image_size),
+        "image_size": list(entry.view_size),
         "revision": provider.revision(),
     }
 

@@ -14,7 +14,7 @@ from tasks.training.identities import TRAINING_VERSION
 from tasks.training.labelled import Missing
 from tasks.training.trained import TrainedSegmenters
 
-EVALUATION_VERSION = f"4-evaluation.{evaluation_module.ALGORITHM_VERSION}"
+EVALUATION_VERSION = f"5-evaluation.{evaluation_module.ALGORITHM_VERSION}"
 PANELS = 4
 """Before/after pictures an evaluation."""
 

@@ -193,7 +193,7 @@ def _counted(
             network,
             images,
             BATCH_SIZE,
-            image_size=rules.image_size,
+            image_size=rules.image_size or network.trained_size,
             label_size=rules.label_size,
             on_batch=lambda count: progress.advance(stage, count, len(images)),
         )
@@ -275,8 +275,14 @@ def draw_panels(
         for number, index in enumerate(chosen.tolist()):
             picture, labels = images.images([index])[0], images.labels([index])[0]
             shown = resized_image(picture, (labels.shape[0], labels.shape[1]))
-            read = resized_image(picture, size)[None]
-            seen = [predict(network, read, size=labels.shape)[0] for network in networks]
+            seen = [
+                predict(
+                    network,
+                    resized_image(picture, size or network.trained_size)[None],
+                    size=labels.shape,
+                )[0]
+                for network in networks
+            ]
             panel = before_after_panel(shown, labels, seen[0], seen[1])
             write_png(draft, f"panel-{number}.png", panel)
 

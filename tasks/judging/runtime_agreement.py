@@ -48,7 +48,12 @@ class Agreement:
 
 
 def agreement(
-    segmenter: Segmenter, other: Callable[[Image], Logits], images: Sequence[Image], what: str
+    segmenter: Segmenter,
+    other: Callable[[Image], Logits],
+    images: Sequence[Image],
+    what: str,
+    *,
+    by_rule: bool = False,
 ) -> Agreement:
     """Compares a segmenter with another runtime's logits, image by image.
 
@@ -57,6 +62,7 @@ def agreement(
         other: From an (H, W, 3) uint8 image to C×H×W logits.
         images: What they are compared on.
         what: What messages call the other runtime.
+        by_rule: Whether the other runtime's logits hold the segmenter's rule of prediction too.
 
     Raises:
         InputError: They disagree, or the other one fails.
@@ -64,7 +70,10 @@ def agreement(
     same, pixels, apart = 0, 0, 0.0
     for image in images:
         with evaluating(segmenter), torch.no_grad():
-            ours = segmenter(image_tensor(image[None], segmenter.input_mean.device))[0].cpu()
+            pictures = image_tensor(image[None], segmenter.input_mean.device)
+            height, width = image.shape[:2]
+            shown = segmenter.predicted_logits(pictures, (height, width)) if by_rule else None
+            ours = (segmenter(pictures) if shown is None else shown)[0].cpu()
         try:
             theirs = torch.from_numpy(np.array(other(image), dtype=np.float32))
         except Exception as error:

@@ -47,12 +47,12 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, OK, PAIRS, SAFEGUARD
 from tasks.steps.tables import Row, read_rows, write_rows
 from tasks.training.arms import UNLABELLED_ARMS
-from tasks.training.identities import training_of
+from tasks.training.identities import network_size, training_of
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.stored_networks import read_class_names
 from tasks.training.trainings import on_device
 
-SAFEGUARD_VERSION: Final = f"2-safeguard.{safeguard_module.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
+SAFEGUARD_VERSION: Final = f"3-safeguard.{safeguard_module.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
 MOST_PAIRS: Final = 48
 """Training pairs that are looked at: some minutes for the largest pictures, seconds for the
 demo's; twice as many would narrow the interval by a third."""
@@ -117,20 +117,21 @@ def judge_adaptation(
     limits = SafeguardLimits(
         tolerance=settings.tolerance, drift=settings.drift, information=settings.information
     )
-    size = training.image_size
+    size = network_size(plan, city)
     mask = city_mask(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
         networks = tuple(
             on_device(stored_segmenter(plan, ref)[1], plan) for ref in (earlier, adapted)
         )
+        shown_at = size or networks[1].trained_size
         chosen = sampled_pairs(read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS))
         images = Imagery(plan.open_store(), imagery)
 
         def look(pair: Row) -> PairSeen:
             device = plan.compute.device
             both = (networks[0], networks[1])
-            seen = _look(images, pair, both, entry.prior, size, device, mask)
+            seen = _look(images, pair, both, entry.prior, shown_at, device, mask)
             progress.advance(f"judge {city}", 1, len(chosen))
             return seen
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from crosscity.evaluation import PROTOCOLS, ScoringProtocol, own_protocol
+from crosscity.evaluation import PROTOCOLS, ScoringProtocol
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
-from tasks.training.identities import training_of
+from tasks.training.at_home import protocol_named
+from tasks.training.identities import network_size
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Rules:
         protocol: What each class counts as.
         split: What is scored on.
         label_size: (height, width) that labels are scored at; ``None``: their own.
-        image_size: (height, width) at which images go through the network; ``None``: their own.
+        image_size: (height, width) at which images go through the network; ``None``: what each
+            network was trained at, else their own.
     """
 
     protocol: ScoringProtocol
@@ -45,8 +47,8 @@ def rules_of(plan: Plan, owner: str) -> Rules:
     """The scoring rules of a city or a transfer; a data set is scored as the cities are."""
     if owner in plan.transfers:
         transfer = plan.transfer(owner)
-        size = training_of(plan, owner).image_size
-        protocol = _protocol(plan, transfer.protocol)
+        size = network_size(plan, owner)
+        protocol = protocol_named(plan, transfer.protocol)
         return Rules(protocol, transfer.evaluation_size, size, transfer.test_split)
     if owner in plan.datasets:
         # As in the cities that its segmenter is compared with.
@@ -55,16 +57,5 @@ def rules_of(plan: Plan, owner: str) -> Rules:
     labels = plan.city(owner).labels
     if labels is None:
         raise InputError(f"cities.{owner} has no labels in the catalog, so it cannot be scored")
-    size = training_of(plan, owner).image_size
-    return Rules(_protocol(plan, labels.protocol), labels.evaluation_size, size)
-
-
-def _protocol(plan: Plan, name: str) -> ScoringProtocol:
-    """A protocol of the catalog, or one that is known to all."""
-    entry = plan.protocols.get(name)
-    if entry is not None:
-        return own_protocol(name, entry.scored, entry.truth, entry.prediction)
-    known = {str(one.name): one for one in PROTOCOLS.values()}
-    if name not in known:
-        raise InputError(f"there is no protocol {name!r}; there are {', '.join(known)}")
-    return known[name]
+    size = network_size(plan, owner)
+    return Rules(protocol_named(plan, labels.protocol), labels.evaluation_size, size)

@@ -69,7 +69,9 @@ def draw_features(
         for arm, ref in segmenters.items():
             network = on_device(stored_segmenter(plan, ref)[1], plan)
             features = [
-                sampled_features(network, images, CELLS, seed=seed, image_size=size)
+                sampled_features(
+                    network, images, CELLS, seed=seed, image_size=size or network.trained_size
+                )
                 for images in domains
             ]
             is_source = np.repeat([True, False], [len(part) for part in features])

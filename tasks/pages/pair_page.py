@@ -65,7 +65,7 @@ def render_pair(
 
 
 def _predicted(pair: Pair, prior: PairPrior, segmenter: Segmenter) -> dict[str, Any]:
-    seen = list(predict_each(segmenter, pair, 1))
+    seen = list(predict_each(segmenter, pair, 1, image_size=segmenter.trained_size))
     return {
         "predictions": [
             _embedded(_blended(image, each.labels)) for image, each in zip(pair, seen, strict=True)

@@ -18,6 +18,7 @@ from crosscity.resizing import resized_image
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, onnx_bytes
 from crosscity.segmenters.delivered import DESCRIPTION, WEIGHTS
 from crosscity.segmenters.export import OPSET
+from crosscity.segmenters.home import told_of_home
 from tasks.harvesting.current import current_harvest
 from tasks.judging.runtime_agreement import Agreement, agreement
 from tasks.judging.segmenter_facts import SegmenterFacts, segmenter_facts
@@ -26,6 +27,7 @@ from tasks.pages.whole_folder import check_empty, whole_folder
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan
+from tasks.training.identities import network_size
 from tasks.training.segmenters import file_digest, stored_segmenter, write_weights
 from tasks.training.transformers_folder import transformers_logits, write_transformers
 
@@ -91,7 +93,7 @@ def export_segmenter(
     )
     model, segmenter = stored_segmenter(plan, ref)
     segmenter.eval()
-    size = plan.training(plan.city(city).training).image_size
+    size = network_size(plan, city) or segmenter.trained_size
     images = _some_images(plan, city, segmenter, size)
     delivery = Delivery(
         output.absolute().name, image_size=size, licence=licence, allowed=allowed or ""
@@ -123,7 +125,7 @@ def export_segmenter(
 
 def _write_network(folder: Path, segmenter: Segmenter, model: dict[str, Any]) -> None:
     """Weights and description; the network of transformers has its weights in their layout."""
-    description = {**model, "config": segmenter.config()}
+    description = {**model, "config": segmenter.config(), **told_of_home(segmenter)}
     _write_json(folder / DESCRIPTION, description)
     if not isinstance(segmenter, HuggingFaceSegmenter):
         write_weights(segmenter, folder / WEIGHTS)
@@ -142,7 +144,7 @@ def _write_onnx(
     if wanted is None:
         compared.append(_odd(images[0]))
     try:
-        return agreement(segmenter, _onnx_logits(path), compared, "the ONNX model")
+        return agreement(segmenter, _onnx_logits(path), compared, "the ONNX model", by_rule=True)
     except InputError as error:
         hint = "" if wanted else "; --onnx-size HEIGHTxWIDTH traces it for one size"
         raise InputError(f"{error}{hint}") from None

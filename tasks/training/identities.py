@@ -27,7 +27,7 @@ from tasks.steps.settings import checked_settings
 from tasks.training.jobs import where
 from tasks.training.segmenters import Starting
 
-TRAINING_VERSION = f"3-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
+TRAINING_VERSION = f"4-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
 _MACHINE: Final = {
     "ranks": "devices of the compute profile",
     "precision": "precision of the compute profile",
@@ -75,6 +75,28 @@ def pretraining_settings(segmenter: str, plan: Plan) -> PretrainingSettings:
     return checked_settings(PretrainingSettings(), plan.segmenter(segmenter).pretraining)
 
 
+def looks_at_home(segmenter: str, plan: Plan) -> bool:
+    """Whether a pre-training reads validation images of its source."""
+    entry = plan.segmenter(segmenter)
+    if entry.weights is not None or entry.source is None:
+        return False
+    settings = pretraining_settings(segmenter, plan)
+    return settings.until == "plateau" or settings.prediction_rule == "auto"
+
+
+def network_size(plan: Plan, owner: str) -> tuple[int, int] | None:
+    """The size at which the catalog has a city's or transfer's images go through the network.
+
+    Returns:
+        That of its training, else of a city of a folder; ``None``: the segmenter's own, which is
+        stored with it (`Segmenter.trained_size`).
+    """
+    given = training_of(plan, owner).image_size
+    if given is None and owner in plan.cities:
+        given = plan.city(owner).network_size
+    return given
+
+
 def pretraining_steps(segmenter: str, plan: Plan) -> int:
     """Steps that a segmenter is pre-trained for; 0 where its weights come from elsewhere."""
     entry = plan.segmenter(segmenter)
@@ -100,7 +122,8 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
     entry = training_of(plan, owner)
     fine_tuned = arm == "fine_tuned"
     settings = fine_tuning_settings(entry) if fine_tuned else adaptation_settings(entry, arm)
-    size = {} if entry.image_size is None else {"image_size": list(entry.image_size)}
+    given = network_size(plan, owner)
+    size = {} if given is None else {"image_size": list(given)}
     # A transfer has no provider, and labels say themselves where there is nothing to learn.
     unmasked = fine_tuned or owner in plan.transfers
     ignored = {} if unmasked else mask_parameters(city_mask(plan, owner))
@@ -124,17 +147,27 @@ def transfer_inputs(
 ) -> dict[str, ArtifactRef]:
     """The inputs of an adaptation to a data set, by role."""
     inputs = {"segmenter": segmenter, **digests(source)}
-    return inputs | {f"target-{number:05d}": ref for number, ref in enumerate(target)}
+    return inputs | _numbered("target", target)
+
+
+def _numbered(role: str, refs: Sequence[ArtifactRef]) -> dict[str, ArtifactRef]:
+    return {f"{role}-{number:05d}": ref for number, ref in enumerate(refs)}
 
 
 def pretrained_identity(
-    starting: Starting, parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan
+    starting: Starting,
+    parts: Sequence[ArtifactRef],
+    home: Sequence[ArtifactRef],
+    segmenter: str,
+    seed: int,
+    plan: Plan,
 ) -> Identity:
     """What decides the segmenter that adaptations begin with.
 
     Args:
         starting: What it is before pre-training; weights from elsewhere are taken as they are.
         parts: Labelled shards of its source; of no matter where it comes trained.
+        home: Labelled shards of the source's validation split, where it looks at one.
         segmenter: A segmenter of the catalog.
         seed: Of the training.
         plan: The run's plan.
@@ -149,7 +182,7 @@ def pretrained_identity(
     return Identity(
         "segmenter",
         owner,
-        inputs={} if starting.is_trained else digests(parts),
+        inputs={} if starting.is_trained else digests(parts) | _numbered("home", home),
         parameters=parameters,
         version=TRAINING_VERSION,
         words=Words(
@@ -163,7 +196,10 @@ def pretrained_identity(
                 "rename": f"{here}.rename",
                 **_MACHINE,
             },
-            inputs={"part": f"other labelled images of {owner}"}
+            inputs={
+                "part": f"other labelled images of {owner}",
+                "home": f"other validation images of {owner}",
+            }
             | dict.fromkeys(given, "other weights that the catalog names"),
         ),
         producer=f"{segmenter}-{seed}",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import safe_open
@@ -40,6 +40,9 @@ from tasks.training.segmenters import (
     stored_segmenter,
 )
 from tasks.training.target_images import StoredTargets
+
+HOME_IMAGES: Final = 128
+"""Of the source's validation split that a pre-training looks at each time."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Job:
         image_size: (height, width) at which images go through the network, or their own.
         target: What is adapted to.
         chosen: Places in the labelled set that are trained on; ``None``: all.
+        home: Labelled shards that a pre-training validates on; none: it does not.
     """
 
     start: str | ArtifactRef
@@ -102,6 +106,7 @@ class Job:
     image_size: tuple[int, int] | None = None
     target: PairTargets | SetTargets | None = None
     chosen: tuple[int, ...] | None = None
+    home: tuple[ArtifactRef, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,9 @@ def carry_out(job: Job) -> Trained:
             raise
     model, segmenter = _start(job)
     _load_checkpoint(segmenter, plan.open_store(), job.place)
+    if "home" in summary:
+        segmenter.set_prediction_offsets(summary["home"]["offsets"])
+        segmenter.trained_size = summary["home"]["image_size"]
     return Trained(model, segmenter, history, summary)
 
 
@@ -200,6 +208,9 @@ def _run(training: Training, job: Job) -> tuple[list[dict[str, Any]], dict[str, 
         "warnings": {"count": len(warnings), "first": warnings[:3], "last": warnings[-1:]},
         "speed": {"device": str(training.device), **measured.summary()},
     }
+    if isinstance(training, Pretraining):
+        size = training.segmenter.trained_size
+        summary["home"] = {**training.outcome, "image_size": None if size is None else [*size]}
     return history, summary
 
 
@@ -225,27 +236,45 @@ def _training(
     segmenter: Segmenter,
     shared: Mapping[str, Any],
 ) -> Training:
+    size = job.image_size
+    if not isinstance(job.settings, PretrainingSettings):
+        size = segmenter.trained_size = size or segmenter.trained_size
     if isinstance(job.settings, SourceFreeSettings):
-        return SourceFree(segmenter, _target(job), job.settings, job.seed, **shared)
+        return SourceFree(segmenter, _target(job, size), job.settings, job.seed, **shared)
     source = StoredLabelled(
         job.plan.open_store(),
         job.source,
-        size=job.image_size,
+        size=size,
         chosen=job.chosen,
         class_names=segmenter.class_names,
     )
     check_some_label(source, job.place.stage)
     if isinstance(job.settings, PretrainingSettings):
-        return Pretraining(segmenter, source, job.settings, job.seed, **shared)
+        home = home_images(job, segmenter.class_names)
+        return Pretraining(segmenter, source, job.settings, job.seed, home=home, **shared)
     if isinstance(job.settings, FineTuningSettings):
         return FineTuning(segmenter, source, job.settings, job.seed, **shared)
-    return Adaptation(segmenter, source, _target(job), job.settings, job.seed, **shared)
+    return Adaptation(segmenter, source, _target(job, size), job.settings, job.seed, **shared)
 
 
-def _target(job: Job) -> TargetImages:
+def home_images(job: Job, class_names: Sequence[str]) -> StoredLabelled | None:
+    """Up to `HOME_IMAGES` validation images of a pre-training, spread over the split.
+
+    Images and labels have the size at which the source's training images are stored.
+    """
+    if not job.home:
+        return None
+    store, source = job.plan.open_store(), job.plan.segmenter(str(job.start)).source
+    size = None if source is None else job.plan.dataset(source).stored_size
+    count = len(StoredLabelled(store, job.home))
+    chosen = sorted({place * count // HOME_IMAGES for place in range(HOME_IMAGES)})
+    return StoredLabelled(store, job.home, size=size, chosen=chosen, class_names=class_names)
+
+
+def _target(job: Job, size: tuple[int, int] | None) -> TargetImages:
     if job.target is None:
         raise InputError("an adaptation needs images of the target")
-    return job.target.open(job.plan, job.image_size)
+    return job.target.open(job.plan, size)
 
 
 def _readers(plan: Plan) -> int:

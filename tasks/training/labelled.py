@@ -67,6 +67,15 @@ def labelled_parts(owner: str, split: str, pairs: ArtifactRef | None, plan: Plan
     return list(range(-(-len(samples) // PART_SIZE)))
 
 
+def home_split(owner: str, plan: Plan) -> str | None:
+    """The validation split of a data set, which a pre-training looks at; ``None``: it has none."""
+    try:
+        found = labelled_set(plan, owner, None).samples("val")
+    except DatasetError:
+        return None
+    return "val" if found else None
+
+
 @artifact_task("read labelled images", run_name="labelled images of {owner}, {split}, part {part}")
 def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, plan: Plan) -> Made:
     """Reads (or renders) one shard of labelled images into the store.
@@ -295,7 +304,7 @@ def labelled_set(plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledD
     return SimulatedDataset(
         city.provider.city_style(city.site(owner, plan.root)),
         seed=city.seed,
-        image_size=city.image_size,
+        image_size=city.view_size,
         splits={
             "test": places["test"],
             "train": places["train"][: city.labels.fine_tune_places],
@@ -481,7 +490,7 @@ def _identity(
     return {
         "provider": provider.model_dump(include=telling),
         "seed": city.seed,
-        "image_size": list(city.image_size),
+        "image_size": list(city.view_size),
         **files,
         **mask_parameters(_mask_of_labels(plan, owner)),
     }

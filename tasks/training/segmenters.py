@@ -15,8 +15,15 @@ from safetensors.torch import save, save_file
 
 from adapters.catalog import SegmenterEntry
 from adapters.store import ArtifactRef, Draft, Store
-from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, build_segmenter, load_weights
+from crosscity.segmenters import (
+    HuggingFaceSegmenter,
+    Segmenter,
+    WeightsError,
+    build_segmenter,
+    load_weights,
+)
 from crosscity.segmenters.base import ROAD_CLASS_NAMES
+from crosscity.segmenters.home import take_home, told_of_home
 from crosscity.segmenters.hugging_face import matched_labels
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
@@ -34,6 +41,7 @@ from tasks.training.weight_files import (
     beginnings,
     read_weight_file,
     stated_class_names,
+    stated_image_size,
 )
 
 PACKAGE_PREFIX: Final = "package:"
@@ -71,6 +79,12 @@ def starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
     Raises:
         InputError: The entry describes no network, or its weights do not fit.
     """
+    starting = _starting_segmenter(plan, name, seed)
+    starting.segmenter.trained_size = _stated_size(plan, name, starting)
+    return starting
+
+
+def _starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
     entry = plan.segmenter(name)
     delivered = _delivered(plan, name, entry)
     if delivered is not None:
@@ -129,8 +143,35 @@ def _of_a_folder(found: Folder) -> Starting:
         load_checked(segmenter, found.weights)
     else:
         segmenter = transformers_segmenter(found)
+    _take_home(segmenter, found.content, str(found.path / DESCRIPTION))
     made_of = {"weights_sha256": file_digest(found.weights)}
     return Starting(found.model, segmenter, made_of, is_trained=True)
+
+
+def _take_home(segmenter: Segmenter, content: Mapping[str, Any], where: str) -> None:
+    try:
+        take_home(segmenter, content, where)
+    except WeightsError as error:
+        raise InputError(str(error)) from None
+
+
+def _stated_size(plan: Plan, name: str, starting: Starting) -> tuple[int, int] | None:
+    """The size that weights from elsewhere were trained at, as far as anything says so.
+
+    The entry's `image_size`, what the weight file states, the one size that the network takes, or
+    that of the source set, whose images are what it is trained further on.
+    """
+    entry, segmenter = plan.segmenter(name), starting.segmenter
+    if entry.image_size is not None:
+        return entry.image_size
+    if not starting.is_trained:
+        return None  # the pre-training will tell
+    found = segmenter.trained_size
+    if found is None and isinstance(segmenter, HuggingFaceSegmenter):
+        found = segmenter.fixed_size
+    if found is None and entry.source is not None:
+        found = plan.dataset(entry.source).stored_size
+    return found
 
 
 def fresh_segmenter(model: Mapping[str, Any], seed: int) -> Segmenter:
@@ -144,7 +185,7 @@ def fresh_segmenter(model: Mapping[str, Any], seed: int) -> Segmenter:
 def write_segmenter(draft: Draft, segmenter: Segmenter, model: Mapping[str, Any]) -> None:
     """Writes weights and description: `weights.safetensors`, `model.json`."""
     write_weights(segmenter, draft.path / WEIGHTS)
-    description = {**model, "config": segmenter.config()}
+    description = {**model, "config": segmenter.config(), **told_of_home(segmenter)}
     (draft.path / DESCRIPTION).write_text(
         json.dumps(description, indent=2, sort_keys=True) + "\n", encoding="utf-8"
     )
@@ -182,10 +223,11 @@ def read_segmenter(
         InputError: It would run code that the catalog does not name, or does not fit its weights.
         StoreError: It is damaged.
     """
-    model = read_description(store, ref, networks).model
-    segmenter = fresh_segmenter(model, seed=0)
+    description = read_description(store, ref, networks)
+    segmenter = fresh_segmenter(description.model, seed=0)
     load_checked(segmenter, store.path(ref, WEIGHTS))
-    return model, segmenter
+    _take_home(segmenter, description.content, f"{ref.uri}/{DESCRIPTION}")
+    return description.model, segmenter
 
 
 def load_checked(
@@ -207,6 +249,7 @@ def load_checked(
             f"{path} is of another label space: {_first_difference(names, segmenter.class_names)}; "
             "set class_names in the segmenter's options to those of the file"
         )
+    segmenter.trained_size = stated_image_size(path)
     found = read_weight_file(path, rename)
     expected = segmenter.state_dict()
     if not expected.keys() & found.tensors.keys():

@@ -135,10 +135,12 @@ class Description:
     Attributes:
         model: Architecture and options, as `build_segmenter` takes them.
         class_names: The label space.
+        content: The whole description, of which nothing else is believed yet.
     """
 
     model: dict[str, Any]
     class_names: tuple[str, ...]
+    content: Mapping[str, Any]
 
 
 def read_description(store: Store, ref: ArtifactRef, networks: CatalogNetworks) -> Description:
@@ -157,7 +159,7 @@ def read_description(store: Store, ref: ArtifactRef, networks: CatalogNetworks) 
     if architecture == "hf":
         _check_hub(ref, content["options"]["config"], networks)
     model = {"architecture": architecture, "options": content["options"]}
-    return Description(model, _class_names(ref, content))
+    return Description(model, _class_names(ref, content), content)
 
 
 def read_class_names(store: Store, ref: ArtifactRef) -> tuple[str, ...]:

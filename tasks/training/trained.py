@@ -19,6 +19,7 @@ from tasks.training.identities import (
     adaptation_inputs,
     adaptation_verb,
     adapted_identity,
+    looks_at_home,
     no_segmenter,
     pretrained_identity,
     pretraining_verb,
@@ -26,7 +27,7 @@ from tasks.training.identities import (
     source_of,
     transfer_inputs,
 )
-from tasks.training.labelled import Missing, find_labelled, find_unlabelled
+from tasks.training.labelled import Missing, find_labelled, find_unlabelled, home_split
 from tasks.training.segmenters import starting_segmenter
 
 
@@ -70,10 +71,13 @@ class TrainedSegmenters:
         starting = starting_segmenter(plan, name, self.seed)
         absent = no_segmenter("pretrained", self.owner)
         said = Missing(absent, pretraining_verb(name, self.seed))
-        parts = []
+        parts, home = [], []
         if not starting.is_trained:
-            parts = self.labelled(source_of(name, plan), "train", said)
-        identity = pretrained_identity(starting, parts, name, self.seed, plan)
+            source = source_of(name, plan)
+            parts = self.labelled(source, "train", said)
+            split = home_split(source, plan) if looks_at_home(name, plan) else None
+            home = [] if split is None else self.labelled(source, split, said)
+        identity = pretrained_identity(starting, parts, home, name, self.seed, plan)
         words = replace(identity.words, absent=absent)
         return required(plan.open_store(), replace(identity, words=words))
 

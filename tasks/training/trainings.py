@@ -11,8 +11,6 @@ from adapters.catalog import SimulatedLabels
 from adapters.catalog import Training as TrainingEntry
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity.adaptation import PretrainingSettings
-from crosscity.adaptation.training import OutOfMemoryError
-from crosscity.evaluation import evaluate, unlearned_classes
 from crosscity.segmenters import Segmenter
 from tasks.steps.artifact_task import Made, artifact_task, digests
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
@@ -23,12 +21,14 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
 from tasks.steps.tables import Row, read_rows, write_rows
 from tasks.training.arms import ARM_NAMES
+from tasks.training.at_home import tell_of_home, unlearned, unlearned_remark
 from tasks.training.checkpoints import Place
 from tasks.training.identities import (
     adaptation_inputs,
     adaptation_settings,
     adapted_identity,
     fine_tuning_settings,
+    network_size,
     owner_of,
     pretrained_identity,
     pretraining_settings,
@@ -41,19 +41,31 @@ from tasks.training.segmenters import Starting, starting_segmenter, write_segmen
 
 PRETRAINING_CHECKPOINT_EVERY = 100
 """Steps; about twenty seconds of the demo's pre-training."""
-HOME_IMAGES = 64
-"""Images of its own source that show whether a segmenter has learned its classes."""
 
 
 @artifact_task("pre-train", run_name="pre-train {segmenter}, seed {seed}")
-def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan) -> Made:
-    """Trains a segmenter on its source set, or takes the weights that the catalog names."""
+def pretrain(
+    parts: Sequence[ArtifactRef],
+    home: Sequence[ArtifactRef],
+    segmenter: str,
+    seed: int,
+    plan: Plan,
+) -> Made:
+    """Trains a segmenter on its source set, or takes the weights that the catalog names.
+
+    Args:
+        parts: Labelled shards of the source.
+        home: Labelled shards of the source's validation split, where it looks at one.
+        segmenter: Of the catalog.
+        seed: Of the training.
+        plan: The run's plan.
+    """
     entry = plan.segmenter(segmenter)
     starting = starting_segmenter(plan, segmenter, seed)
     for remark in starting.remarks:
         tell(f"segmenters.{segmenter}: {remark}")
     owner = owner_of(segmenter, plan)
-    identity = pretrained_identity(starting, parts, segmenter, seed, plan)
+    identity = pretrained_identity(starting, parts, home, segmenter, seed, plan)
     if starting.is_trained:
         made = _given_weights(plan, starting, identity)
         if entry.source is None:
@@ -67,7 +79,7 @@ def pretrain(parts: Sequence[ArtifactRef], segmenter: str, seed: int, plan: Plan
         def write(draft: Draft, key: str) -> None:
             place = Place("segmenter", owner, key, f"pre-train {segmenter}")
             every = PRETRAINING_CHECKPOINT_EVERY
-            job = Job(segmenter, tuple(parts), settings, seed, plan, place, every)
+            job = Job(segmenter, tuple(parts), settings, seed, plan, place, every, home=tuple(home))
             train(job, draft)
 
         made = make(plan.open_store(), identity, write)
@@ -135,6 +147,7 @@ def _adapt(
     owner: str,
 ) -> Made:
     settings = adaptation_settings(entry, arm)
+    tell_of_home(plan, segmenter, owner)
 
     def write(draft: Draft, key: str) -> None:
         place = Place("adaptation", owner, key, f"adapt {owner} {arm}")
@@ -146,7 +159,7 @@ def _adapt(
             plan=plan,
             place=place,
             every=entry.checkpoint_every,
-            image_size=entry.image_size,
+            image_size=network_size(plan, owner),
             target=target,
         )
         train(job, draft)
@@ -189,7 +202,7 @@ def fine_tune(
             plan=plan,
             place=Place("adaptation", owner, key, f"fine-tune {owner}"),
             every=entry.checkpoint_every,
-            image_size=entry.image_size,
+            image_size=network_size(plan, owner),
             chosen=None if fold is None else outside(fold, images_in(plan.open_store(), parts)),
         )
         train(job, draft)
@@ -244,39 +257,15 @@ def train(job: Job, draft: Draft) -> None:
     """Carries a training out and writes what it leaves: the segmenter and its history."""
     trained = carry_out(job)
     if isinstance(job.settings, PretrainingSettings):
-        trained.summary["remarks"] += _unlearned(trained.segmenter, job)
+        found = unlearned(on_device(trained.segmenter, job.plan), job)
+        trained.summary["unlearned"] = [{"class": name, "share": share} for name, share in found]
+        if found:
+            trained.summary["remarks"].append(unlearned_remark(found))
     write_segmenter(draft, trained.segmenter, trained.model)
     write_history(draft, trained.history)
     draft.summary = trained.summary
     for remark in [*trained.summary["remarks"], *trained.summary["warnings"]["last"]]:
         tell(f"{job.place.stage}: {remark}")
-
-
-def _unlearned(segmenter: Segmenter, job: Job) -> list[str]:
-    """A remark on classes that are not recognised on the very images that were trained on.
-
-    Looked for on up to 64 of them, spread over the set.
-    """
-    images = images_in(job.plan.open_store(), job.source)
-    source = StoredLabelled(
-        job.plan.open_store(),
-        job.source,
-        chosen=sorted({place * images // HOME_IMAGES for place in range(HOME_IMAGES)}),
-        class_names=segmenter.class_names,
-    )
-    try:
-        counts = evaluate(on_device(segmenter, job.plan), source, job.settings.batch_size)
-    except OutOfMemoryError:
-        return []  # the training is done, and must not be lost for a remark
-    found = unlearned_classes(counts, segmenter.class_names)
-    if not found:
-        return []
-    told = ", ".join(f"{name} ({share:.1%} of the pixels)" for name, share in found)
-    return [
-        f"hardly a pixel is recognised of {told} on the source's own images, and no adaptation "
-        "learns what the segmenter does not know: train for more steps, on larger images, or with "
-        "balanced_predictions (docs/segmenters.md, Rare classes)"
-    ]
 
 
 def on_device(segmenter: Segmenter, plan: Plan) -> Segmenter:

@@ -16,11 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from crosscity.segmenters.home import checked_size
 from crosscity.segmenters.weights import check_finite
 from tasks.steps.errors import InputError
 
 CLASS_NAMES: Final = "class_names"
 """Key of a weight file's metadata: the label space, which the tensors alone do not tell."""
+IMAGE_SIZE: Final = "image_size"
+"""Key of a weight file's metadata: [height, width] of the images that it was trained on."""
 _HOLDERS: Final = (
     "state_dict",
     "model_state_dict",
@@ -108,11 +111,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def stated_class_names(path: Path) -> tuple[str, ...] | None:
     """The label space that a safetensors file states, if any."""
+    stated = _stated(path, CLASS_NAMES)
+    return tuple(str(name) for name in stated) if isinstance(stated, list) else None
+
+
+def stated_image_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) of the images that a safetensors file says it was trained on, if any."""
+    return checked_size(_stated(path, IMAGE_SIZE))
+
+
+def _stated(path: Path, key: str) -> object:
+    """What the metadata of a safetensors file say under a key."""
     try:
         with safe_open(path, framework="pt") as opened:
-            stated = (opened.metadata() or {}).get(CLASS_NAMES)
-        return None if stated is None else tuple(str(name) for name in json.loads(stated))
-    except (SafetensorError, OSError, ValueError):
+            stated = (opened.metadata() or {}).get(key)
+        return None if stated is None else json.loads(stated)
+    except (SafetensorError, OSError, ValueError, RecursionError):
         return None  # told when the tensors are read
 
 

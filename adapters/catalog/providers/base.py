@@ -79,6 +79,8 @@ class ProviderEntry(Entry):
     """Whether a city of this kind is refused without an `area`."""
     samples_places: ClassVar[bool] = True
     """Whether it gives the city's number of places, and not all that there are."""
+    has_own_sizes: ClassVar[bool] = False
+    """Whether images come at sizes of their own, and not at the city's `image_size`."""
     test_margin: ClassVar[float] = 0.0
     """Default of `City.test_margin_metres`."""
 

@@ -25,6 +25,8 @@ class FolderProvider(ProviderEntry):
     licence: str = Field(description="licence of the images, carried into every artifact")
     attribution: str = Field(description="whom to credit, carried into every artifact")
 
+    has_own_sizes: ClassVar[bool] = True
+
     def open(self, site: CitySite) -> StreetView:
         """The images of the city's folder."""
         from adapters.street_view.folder import FolderStreetView  # noqa: PLC0415
