@@ -34,6 +34,11 @@ _UNREAD: Final[tuple[tuple[str, str, object, str], ...]] = (
     ),
     ("discriminator_dropout", "discriminator_hidden", (), "it follows hidden layers, and none is"),
     ("statistics_images", "statistics", 0.0, "they are measured for statistics, whose share is 0"),
+    ("validate_every", "until", "steps", "it is of until: plateau"),
+    ("patience", "until", "steps", "it is of until: plateau"),
+    ("least_gain", "until", "steps", "it is of until: plateau"),
+    ("cooldown", "until", "steps", "it is of until: plateau"),
+    ("schedule", "until", "plateau", "until: plateau has a course of the rate of its own"),
     ("mix", "batch_size", 1, "it puts one image of a batch into another, and batch_size is 1"),
 )
 """A setting, another one, and the value of that with which nothing reads the first; and why."""
