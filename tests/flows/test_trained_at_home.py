@@ -12,11 +12,12 @@ import pytest
 from adapters.store import ArtifactRef, Store
 from crosscity.evaluation import evaluate
 from crosscity.segmenters import in_train_ids
-from tasks.harvesting.current import current_harvest
+from tasks.judging.evaluated import evaluation_of
 from tasks.judging.evaluation import read_evaluation
-from tasks.steps.plan import open_plan
+from tasks.steps.plan import Plan, open_plan
 from tasks.training.labelled import StoredLabelled
 from tasks.training.segmenters import stored_segmenter
+from tasks.training.trained import TrainedSegmenters
 
 PLATEAU = {
     "until": "plateau",
@@ -47,12 +48,12 @@ def adapted(many_flows: Callable[..., dict[str, Any]], catalog: Path) -> dict[st
         assert done["code"] == 0, done["err"]
     scored = many_flows("evaluate", "tokyo", "--arm", "control", "--catalog", catalog)
     assert scored["code"] == 0, scored["err"]
-    store = Store(catalog.parent / "store")
+    trained = TrainedSegmenters("tokyo", 0, open_plan(catalog))
     return {
         "said": done["err"],
-        "start": store.current("pretrained-compact-0", "frankfurt"),
-        "adapted": store.current("arm-control-0", "tokyo"),
-        "evaluation": store.current("evaluation-control-0", "tokyo"),
+        "start": trained.start,
+        "adapted": trained.of_arm("control"),
+        "evaluation": evaluation_of(trained, "control"),
     }
 
 
@@ -84,7 +85,7 @@ def test_test_images_go_through_at_the_size_that_it_was_trained_at(
     catalog: Path, adapted: dict[str, Any]
 ) -> None:
     plan = open_plan(catalog, city="tokyo")
-    parts = labelled_shards_of(plan)
+    parts = scored_parts(plan, adapted["evaluation"])
     images = StoredLabelled(plan.open_store(), parts)
     assert images.images([0]).shape[1:3] == (96, 192)
     network = in_train_ids(stored_segmenter(plan, adapted["adapted"])[1])
@@ -100,14 +101,10 @@ def test_test_images_go_through_at_the_size_that_it_was_trained_at(
     assert read_evaluation(plan.open_store(), adapted["evaluation"]).images == len(images)
 
 
-def labelled_shards_of(plan: Any) -> list[ArtifactRef]:
-    made = plan.open_store().manifest(plan.open_store().current("evaluation-control-0", "tokyo"))
-    harvest = current_harvest("tokyo", plan)
-    assert harvest.pairs
+def scored_parts(plan: Plan, evaluation: ArtifactRef) -> list[ArtifactRef]:
+    made_of = plan.open_store().manifest(evaluation).inputs.values()
     return [
-        ref
-        for ref in plan.open_store().artifacts("labelled", "tokyo")
-        if ref.digest in made.inputs.values()
+        ref for ref in plan.open_store().artifacts("labelled", "tokyo") if ref.digest in made_of
     ]
 
 
