@@ -30,6 +30,7 @@ FINISHED_RUN = (
     "flows/test_kills.py",
     "flows/test_predict_and_export.py",
     "flows/test_segmenter_export.py",
+    "flows/test_suggest.py",
     "flows/test_what_names_what.py",
     "tasks/test_report.py",
     "tasks/test_stale_settings.py",

@@ -29,6 +29,7 @@ from flows.cli import (
     services,
     status,
     store,
+    suggest,
     warm_up,
 )
 from flows.cli.errors import exit_code, is_termination, one_sentence
@@ -58,6 +59,7 @@ promotion.register(app)
 status.register(app)
 predict.register(app)
 export.register(app)
+suggest.register(app)
 warm_up.register(app)
 
 

@@ -97,6 +97,19 @@ SAFEGUARD: Final = pa.schema(
 )
 """One row a pair that an adaptation was judged on, also where it could not be looked at."""
 
+SUGGESTION: Final = pa.schema(
+    [
+        pa.field("pair_id", pa.string(), nullable=False),
+        pa.field("points", pa.int64()),  # static ones that were matched
+        pa.field("times_differ", pa.float64()),  # share of them with other classes at the two times
+        pa.field("segmenters_differ_a", pa.float64()),  # share of the pixels of the first image
+        pa.field("segmenters_differ_b", pa.float64()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""One row a pair that was looked at for places worth labelling."""
+
 LABELLED: Final = pa.schema(
     [
         pa.field("sample", pa.string(), nullable=False),

@@ -1,0 +1,77 @@
+"""`crosscity suggest`: which places of a city to label first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+from flows.cli.progress import TerminalProgress
+from tasks.steps.errors import InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the command line."""
+    app.command("suggest")(suggest)
+
+
+def suggest(
+    city: Annotated[str, typer.Argument(help="A city of the catalog that was harvested.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many places.")] = 16,
+    segmenter: Annotated[
+        str, typer.Option(help="Whose predictions: promoted, promoted:CITY, or a key.")
+    ] = "promoted",
+    against: Annotated[
+        str | None,
+        typer.Option(help="Key of a second segmenter; default: the one it was adapted from."),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="train: to learn from; test: to score on; or all.")
+    ] = "train",
+    allowed: Annotated[
+        str | None,
+        typer.Option(help="Why images may be passed on whose licence does not say so."),
+    ] = None,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+) -> None:
+    """Suggest places to label: where the two times, or two segmenters, disagree most.
+
+    They are spread over the city. Images and predictions are written as a task for CVAT, in which
+    the predictions are masks that people correct.
+    """
+    from tasks.judging import suggestion  # noqa: PLC0415 - brings PyTorch
+    from tasks.judging.chosen_segmenter import chosen_artifact  # noqa: PLC0415
+    from tasks.pages.labelling_task import CATALOG_ENTRY, write_labelling_task  # noqa: PLC0415
+    from tasks.pages.whole_folder import check_empty  # noqa: PLC0415
+    from tasks.steps import progress  # noqa: PLC0415
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
+    if split not in ("train", "test", "all"):
+        raise InputError(f"--split is train, test or all, not {split!r}")
+    check_empty(output)
+    plan = open_plan(catalog, compute)
+    plan.city(city)
+    ref = chosen_artifact(plan, segmenter, city)
+    other = (
+        suggestion.segmenter_before(plan, ref)
+        if against is None
+        else chosen_artifact(plan, against, city)
+    )
+    with TerminalProgress() as shown:
+        progress.listen(shown)
+        places = suggestion.suggested_places(
+            plan, city, n, ref, other, split=cast("suggestion.Split", split)
+        )
+        write_labelling_task(plan, city, places, ref, output, allowed=allowed)
+    if len(places) < n:
+        typer.echo(f"{city} has {len(places)} places of the split {split}, not {n}", err=True)
+    typer.echo(f"{len(places)} places of {city} to label: {output}")
+    typer.echo(
+        f"next: make a task of {output / 'images'} in CVAT and upload {output / 'annotations.xml'} "
+        f'("CVAT 1.1"); {output / CATALOG_ENTRY} says how the labels come back',
+        err=True,
+    )

@@ -1,0 +1,137 @@
+"""A task for people who label: images that are worth it, with predictions to be corrected."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import yaml
+
+from adapters.exports import ExportItem, check_licences
+from adapters.exports.cvat import CvatExporter
+from adapters.store import ArtifactRef
+from adapters.tables import write_table
+from crosscity.evaluation import predict
+from crosscity.labels import CLASSES, VOID
+from crosscity.resizing import resized_image
+from crosscity.segmenters import in_train_ids
+from tasks.harvesting.current import current_harvest
+from tasks.judging.suggestion import Suggested
+from tasks.pages.whole_folder import whole_folder
+from tasks.steps.imagery import Imagery
+from tasks.steps.plan import Plan
+from tasks.training.identities import training_of
+from tasks.training.segmenters import stored_segmenter
+from tasks.training.trainings import on_device
+
+TABLE: Final = "suggested.parquet"
+SHEET: Final = "suggested.csv"
+CATALOG_ENTRY: Final = "labels.yaml"
+_TERMS: Final = ("licence", "attribution", "page_url")
+_TYPES: Final = {"rank": pa.int32(), "points": pa.int64()}
+_NUMBERS: Final = frozenset({"score", "times_differ", "segmenters_differ", "lat", "lon"})
+SCHEMA: Final = pa.schema(
+    [
+        pa.field(
+            field.name,
+            _TYPES.get(field.name, pa.float64() if field.name in _NUMBERS else pa.string()),
+        )
+        for field in fields(Suggested)
+    ]
+    + [pa.field(name, pa.string()) for name in _TERMS]
+)
+"""One row a place, the best first: `Suggested` and the terms of the image."""
+
+
+def write_labelling_task(
+    plan: Plan,
+    city: str,
+    places: Sequence[Suggested],
+    segmenter: ArtifactRef,
+    output: Path,
+    *,
+    allowed: str | None = None,
+) -> None:
+    """Writes images and predictions as CVAT takes them, the scores, and the way back.
+
+    ```
+    images/<image>.jpg    annotations.xml   CVAT for images 1.1: one mask a class, editable
+    suggested.parquet     suggested.csv     rank, place, image, signals, terms
+    labels.yaml                             what the catalog says once the labels are back
+    ```
+
+    Args:
+        plan: Of the catalog.
+        city: Was harvested.
+        places: From `suggested_places`.
+        segmenter: Whose predictions are to be corrected.
+        output: Must not be there, or be empty.
+        allowed: See `adapters.exports.check_licences`.
+
+    Raises:
+        ExportError: A licence does not let an image be passed on.
+        InputError: The folder holds something.
+    """
+    imagery = Imagery(plan.open_store(), current_harvest(city, plan).imagery)
+    terms = [imagery.row(place.image_id) for place in places]
+    check_licences((str(row["licence"]) for row in terms), allowed=allowed)
+    network = on_device(in_train_ids(stored_segmenter(plan, segmenter)[1]), plan)
+    size = training_of(plan, city).image_size
+    with whole_folder(output) as folder:
+        exporter = CvatExporter(folder, f"{city}: places worth a label")
+        for place, row in zip(places, terms, strict=True):
+            image = imagery.read(place.image_id)
+            shape = (image.shape[0], image.shape[1])
+            labels = predict(network, resized_image(image, size), size=shape)
+            exporter.add(_item(place, row, imagery.data(place.image_id), labels))
+        exporter.finish()
+        rows = [
+            {**asdict(place), **{name: row[name] for name in _TERMS}}
+            for place, row in zip(places, terms, strict=True)
+        ]
+        write_table(folder / TABLE, pa.Table.from_pylist(rows, schema=SCHEMA), SCHEMA)
+        with (folder / SHEET).open("w", encoding="utf-8", newline="") as file:
+            sheet = csv.DictWriter(file, SCHEMA.names)
+            sheet.writeheader()
+            sheet.writerows(rows)
+        (folder / CATALOG_ENTRY).write_text(catalog_entry(city, output), encoding="utf-8")
+
+
+def catalog_entry(city: str, output: Path) -> str:
+    """What the catalog says of labels that came back as CVAT's "Segmentation mask 1.1"."""
+    colours = {"#{:02x}{:02x}{:02x}".format(*one.colour): one.name for one in CLASSES}
+    entry = {
+        "kind": "folder",
+        "root": str(output.absolute()),
+        "images": "images",
+        "labels": "SegmentationClass",
+        "label_map": {**colours, "#000000": "void"},
+    }
+    return (
+        f"# Below cities.{city} of the catalog, once the task is exported from CVAT as\n"
+        '# "Segmentation mask 1.1" and its SegmentationClass lies beside images/.\n'
+        + yaml.safe_dump({"labels": entry}, sort_keys=False)
+    )
+
+
+def _item(
+    place: Suggested, row: Mapping[str, Any], jpeg: bytes, labels: npt.NDArray[np.uint8]
+) -> ExportItem:
+    known = labels.copy()
+    known[known >= len(CLASSES)] = VOID  # classes that Cityscapes does not know
+    return ExportItem(
+        image_id=place.image_id,
+        jpeg=jpeg,
+        size=(labels.shape[0], labels.shape[1]),
+        licence=str(row["licence"]),
+        attribution=str(row["attribution"]),
+        labels=known,
+        split=place.split,
+        place_id=place.place_id,
+    )

@@ -1,0 +1,167 @@
+"""Places worth a label, a task for CVAT, and the labels on their way back."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from PIL import Image
+
+from adapters.images import decode_image
+from crosscity.evaluation import predict
+from crosscity.labels import CLASSES, VOID
+from crosscity.safeguard import static_points
+from crosscity.segmenters import in_train_ids
+from tasks.harvesting.current import current_harvest
+from tasks.judging.evaluated import segmenter_of_arm
+from tasks.judging.suggestion import segmenter_before, suggested_places
+from tasks.priors.extraction import extract_prior
+from tasks.steps.imagery import Imagery
+from tasks.steps.plan import open_plan
+from tasks.steps.schemas import PAIRS
+from tasks.steps.tables import read_rows
+from tasks.training.labelled import labelled_set
+from tasks.training.segmenters import stored_segmenter
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def key(finished_run) -> str:
+    return segmenter_of_arm("tokyo", "full", 0, open_plan(finished_run.catalog)).key
+
+
+@pytest.fixture(scope="module")
+def task(finished_run, crosscity, key, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("suggested") / "task"
+    words = ("suggest", "tokyo", "-n", 3, "-o", out, "--segmenter", key)
+    done = crosscity(*words, "--catalog", finished_run.catalog)
+    assert done.returncode == 0, done.stderr
+    assert "3 places of tokyo to label" in done.stdout
+    assert "next: make a task of" in done.stderr
+    return out
+
+
+def test_the_table_says_what_was_seen(finished_run, key, task) -> None:
+    """Against the two segmenters and the matches themselves."""
+    plan = open_plan(finished_run.catalog)
+    after = segmenter_of_arm("tokyo", "full", 0, plan)
+    before = segmenter_before(plan, after)
+    assert before is not None
+    networks = [in_train_ids(stored_segmenter(plan, one)[1]).eval() for one in (after, before)]
+    harvest = current_harvest("tokyo", plan)
+    imagery = Imagery(plan.open_store(), harvest.imagery)
+    pairs = read_rows(plan.open_store(), harvest.pairs, "pairs.parquet", PAIRS)
+    by_id = {pair["pair_id"]: pair for pair in pairs}
+    rows = pq.read_table(task / "suggested.parquet").to_pylist()
+    assert [row["rank"] for row in rows] == [1, 2, 3]
+    assert len({row["place_id"] for row in rows}) == 3
+    for row in rows:
+        pair = by_id[row["pair_id"]]
+        assert row["image_id"] in (pair["image_a"], pair["image_b"])
+        assert row["split"] == "train"
+        assert row["licence"]
+        both = [imagery.read(pair[end]) for end in ("image_a", "image_b")]
+        prior = extract_prior(both[0], both[1], plan.city("tokyo").prior)
+        points = static_points(prior.matches, prior.masks)
+        assert row["points"] == len(points[0])
+        seen = [[predict(network, image) for image in both] for network in networks]
+        at = [labels[p[:, 0], p[:, 1]] for labels, p in zip(seen[0], points, strict=True)]
+        assert row["times_differ"] == pytest.approx((at[0] != at[1]).mean())
+        disputed = [float((seen[0][end] != seen[1][end]).mean()) for end in (0, 1)]
+        assert row["segmenters_differ"] == pytest.approx(max(disputed))
+    with (task / "suggested.csv").open(encoding="utf-8", newline="") as file:
+        sheet = list(csv.DictReader(file))
+    assert [row["image_id"] for row in sheet] == [row["image_id"] for row in rows]
+
+
+def test_the_ranking_is_there_for_other_programs(finished_run, task) -> None:
+    plan = open_plan(finished_run.catalog)
+    after = segmenter_of_arm("tokyo", "full", 0, plan)
+    places = suggested_places(plan, "tokyo", 3, after, segmenter_before(plan, after))
+    ids = pq.read_table(task / "suggested.parquet")["image_id"].to_pylist()
+    assert [place.image_id for place in places] == ids
+    alone = suggested_places(plan, "tokyo", 100, after, split="test")
+    assert {place.split for place in alone} == {"test"}
+    assert len(alone) == 2
+    assert all(place.segmenters_differ is None for place in alone)
+
+
+def _masks(image: ET.Element) -> np.ndarray:
+    """The label map that a CVAT image holds (docs.cvat.ai, "Run-length encoding")."""
+    found = np.full((int(image.get("height")), int(image.get("width"))), VOID, np.uint8)
+    names = {one.name: one.train_id for one in CLASSES}
+    for mask in sorted(image.findall("mask"), key=lambda one: int(one.get("z_order"))):
+        lengths = [int(each) for each in mask.get("rle").split(",")]
+        values = np.repeat(np.arange(len(lengths)) % 2, lengths).astype(bool)
+        height, width = int(mask.get("height")), int(mask.get("width"))
+        top, left = int(mask.get("top")), int(mask.get("left"))
+        inside = found[top : top + height, left : left + width]
+        inside[values.reshape(height, width)] = names[mask.get("label")]
+    return found
+
+
+def test_predictions_are_masks_and_come_back_as_labels_that_are_scored_on(
+    finished_run, key, task, crosscity, tmp_path
+) -> None:
+    """As CVAT's "Segmentation mask 1.1": colours in SegmentationClass/, black where nothing is."""
+    plan = open_plan(finished_run.catalog)
+    after = segmenter_of_arm("tokyo", "full", 0, plan)
+    network = in_train_ids(stored_segmenter(plan, after)[1]).eval()
+    root = ET.parse(task / "annotations.xml").getroot()  # noqa: S314 - written above
+    (task / "SegmentationClass").mkdir(exist_ok=True)
+    corrected: dict[str, np.ndarray] = {}
+    for image in root.findall("image"):
+        name = str(image.get("name"))
+        picture = decode_image((task / "images" / name).read_bytes(), name)
+        labels = _masks(image)
+        np.testing.assert_array_equal(labels, predict(network, picture))
+        labels[:16, :16] = 10  # a person corrects a corner to sky,
+        labels[-8:] = VOID  # and leaves the bonnet out
+        corrected[Path(name).stem] = labels
+        colours = np.zeros((*labels.shape, 3), np.uint8)
+        for one in CLASSES:
+            colours[labels == one.train_id] = one.colour
+        Image.fromarray(colours).save(task / "SegmentationClass" / f"{Path(name).stem}.png")
+
+    entry = yaml.safe_load((task / "labels.yaml").read_text(encoding="utf-8"))
+    catalog = yaml.safe_load(finished_run.catalog.read_text(encoding="utf-8"))
+    catalog["stores"]["local"]["url"] = str(finished_run.store)
+    catalog["cities"]["tokyo"] |= entry
+    path = tmp_path / "data_catalog.yaml"
+    path.write_text(yaml.safe_dump(catalog), encoding="utf-8")
+
+    found = labelled_set(open_plan(path), "tokyo", None)
+    assert len(found.samples("test")) == 3
+    for sample in found.samples("test"):
+        (name,) = [one for one in corrected if sample.endswith(one)]
+        np.testing.assert_array_equal(found.read(sample).train_ids, corrected[name])
+
+    done = crosscity(
+        "evaluate", "tokyo", "--arm", "full", "--catalog", path, server=finished_run.server
+    )
+    assert done.returncode == 0, done.stderr
+    assert "mIoU" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--split", "best"), "--split is train, test or all"),
+        (("--segmenter", "promoted"), "no segmenter is promoted for tokyo yet"),
+        (("--against", "0123456789"), "no segmenter or adaptation with the key 0123456789"),
+    ],
+)
+def test_what_cannot_be_suggested_is_one_sentence(
+    finished_run, key, crosscity, tmp_path, words, sentence
+) -> None:
+    first = ("suggest", "tokyo", "-o", tmp_path / "x", "--segmenter", key)
+    done = crosscity(*first, *words, "--catalog", finished_run.catalog)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert list(tmp_path.iterdir()) == []
