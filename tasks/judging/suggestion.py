@@ -31,7 +31,7 @@ from tasks.steps.parallel import in_parallel
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, OK, PAIRS, SUGGESTION
 from tasks.steps.tables import Row, read_rows, write_rows
-from tasks.training.identities import training_of
+from tasks.training.identities import network_size
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.trainings import on_device
 
@@ -132,7 +132,7 @@ def _looked_at(
 ) -> ArtifactRef:
     """The artifact that says how much each of the pairs is disputed."""
     harvest, entry = current_harvest(city, plan), plan.city(city)
-    size, mask = training_of(plan, city).image_size, city_mask(plan, city)
+    size, mask = network_size(plan, city), city_mask(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
         torch.set_num_threads(plan.compute.threads)
@@ -198,8 +198,8 @@ class _Look:
         return row
 
     def _labels(self, network: Segmenter, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        shape = (image.shape[0], image.shape[1])
-        return predict(network, resized_image(image, self.size), size=shape)
+        shape, size = (image.shape[0], image.shape[1]), self.size or network.trained_size
+        return predict(network, resized_image(image, size), size=shape)
 
     def _differ(self, first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> float:
         differ = first != second

@@ -26,7 +26,7 @@ from tasks.judging.suggestion import Suggested
 from tasks.pages.whole_folder import whole_folder
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan
-from tasks.training.identities import training_of
+from tasks.training.identities import network_size
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.trainings import on_device
 
@@ -82,7 +82,7 @@ def write_labelling_task(
     terms = [imagery.row(place.image_id) for place in places]
     check_licences((str(row["licence"]) for row in terms), allowed=allowed)
     network = on_device(in_train_ids(stored_segmenter(plan, segmenter)[1]), plan)
-    size = training_of(plan, city).image_size
+    size = network_size(plan, city) or network.trained_size
     with whole_folder(output) as folder:
         exporter = CvatExporter(folder, f"{city}: places worth a label")
         for place, row in zip(places, terms, strict=True):

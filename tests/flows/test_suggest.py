@@ -47,7 +47,7 @@ def task(finished_run, crosscity, key, tmp_path_factory) -> Path:
     return out
 
 
-def test_the_table_says_what_was_seen(finished_run, key, task) -> None:
+def test_the_table_says_what_was_seen(finished_run, task) -> None:
     """Against the two segmenters and the matches themselves."""
     plan = open_plan(finished_run.catalog)
     after = segmenter_of_arm("tokyo", "full", 0, plan)
@@ -107,7 +107,7 @@ def _masks(image: ET.Element) -> np.ndarray:
 
 
 def test_predictions_are_masks_and_come_back_as_labels_that_are_scored_on(
-    finished_run, key, task, crosscity, tmp_path
+    finished_run, task, crosscity, tmp_path
 ) -> None:
     """As CVAT's "Segmentation mask 1.1": colours in SegmentationClass/, black where nothing is."""
     plan = open_plan(finished_run.catalog)
