@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, Final
 
 import torch
@@ -16,8 +15,17 @@ from torch.optim import Optimizer
 from crosscity.adaptation.batches import ReadingAhead
 from crosscity.adaptation.engine import Engine, MemoryProbe, TorchEngine, average_gradients
 from crosscity.adaptation.image_sets import LabelledImages
+from crosscity.adaptation.memory_advice import advice, fitting_batch
 from crosscity.adaptation.sampling import STEP_STREAM
 from crosscity.adaptation.settings import AdaptationSettings, SupervisedSettings
+from crosscity.adaptation.training_state import (
+    StateError,
+    TrainingState,
+    check_identity,
+    jsonable,
+    packed,
+    unpack,
+)
 from crosscity.segmenters import Segmenter, evaluating, seeded_randomness
 
 ALGORITHM_VERSION: Final = "5"
@@ -37,23 +45,6 @@ class CollapsedError(ValueError):
 
 class OutOfMemoryError(ValueError):
     """The device has too little memory for a batch; the message says which batch would fit."""
-
-
-class StateError(ValueError):
-    """A state of another training."""
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """All that a training needs to go on exactly where it was.
-
-    Attributes:
-        tensors: Weights and optimiser states by name; contiguous, sharing no memory.
-        meta: The rest; JSON-able.
-    """
-
-    tensors: dict[str, Tensor]
-    meta: dict[str, Any]
 
 
 class Training(ABC):
@@ -98,7 +89,7 @@ class Training(ABC):
         self.total_steps = settings.steps
         self._step = 0
         # As the state's meta is compared with this, it must be what JSON makes of it.
-        self._identity = _jsonable(
+        self._identity = jsonable(
             {
                 "kind": self.kind,
                 "version": ALGORITHM_VERSION,
@@ -200,39 +191,18 @@ class Training(ABC):
 
     def _memory_advice(self, reason: str) -> str:
         """One sentence that names the batch size that would fit."""
-        size = self.settings.batch_size
+        size, accumulation = self.settings.batch_size, self.settings.accumulation
         began = f"{self.device} ran out of memory in step {self._step} with batch_size {size}"
         if self.engine.ranks > 1:
             # The other processes wait for gradients of this one, and would do so for ever.
             return f"{began} a process: halve it and double accumulation ({reason})"
         try:
-            fitting = self._fitting_batch()
+            fitting = fitting_batch(
+                self.probe, self._try, self._modules().values(), self._optimisers().values()
+            )
         except torch.OutOfMemoryError:
             fitting = 0
-        if fitting < 1:
-            return (
-                f"{began}: not even one image fits; use smaller images or fewer channels ({reason})"
-            )
-        if fitting >= size:
-            return f"{began}, of which it needs little: end what else runs on it ({reason})"
-        accumulation = -(-size * self.settings.accumulation // fitting)
-        return (
-            f"{began}: batch_size {fitting} would fit; with accumulation {accumulation} as many "
-            f"images make a step ({reason})"
-        )
-
-    def _fitting_batch(self) -> int:
-        """The largest batch size that fits, from the memory that one image and two take."""
-        one, two = (self.probe.peak_of(partial(self._try, size)) for size in (1, 2))
-        an_image = max(1, two - one)
-        moments = sum(
-            2 * parameter.numel() * parameter.element_size()
-            for module in self._modules().values()
-            for parameter in module.parameters()
-            if not any(optimiser.state for optimiser in self._optimisers().values())
-        )
-        left = 0.95 * self.probe.capacity() - moments - one  # 5 % are lost between the tensors
-        return 1 + int(left // an_image) if left >= 0 else 0
+        return advice(began, size, accumulation, fitting, reason)
 
     def _try(self, size: int) -> None:
         """Does all of a step but the step, with so many images."""
@@ -249,17 +219,8 @@ class Training(ABC):
 
     def state(self) -> TrainingState:
         """The state after the last step; later steps do not change it."""
-        tensors: dict[str, Tensor] = {}
-        for name, module in self._modules().items():
-            for key, tensor in module.state_dict().items():
-                tensors[f"{name}.{key}"] = _copy(tensor)
-        for name, optimiser in self._optimisers().items():
-            for number, slots in optimiser.state_dict()["state"].items():
-                for slot, value in slots.items():
-                    if value is not None:
-                        tensors[f"optimiser.{name}.{number}.{slot}"] = _copy(value)
         meta = {**self._identity, "step": self._step, "notes": self._notes()}
-        return TrainingState(tensors, meta)
+        return TrainingState(packed(self._modules(), self._optimisers()), meta)
 
     def restore(self, state: TrainingState) -> None:
         """Goes to a state that a training of the same settings, seed and segmenter returned.
@@ -267,30 +228,8 @@ class Training(ABC):
         Raises:
             StateError: The state is of another training; nothing has changed.
         """
-        for key, expected in self._identity.items():
-            if state.meta.get(key) != expected:
-                raise StateError(
-                    f"the state is of another training: its {key} is "
-                    f"{_difference(state.meta.get(key), expected)}; start afresh, or go on with "
-                    "what it was made with"
-                )
-        names = {
-            f"{n}.{key}" for n, module in self._modules().items() for key in module.state_dict()
-        }
-        absent = sorted(names - set(state.tensors))
-        if absent:
-            raise StateError(
-                f"the state lacks {absent[0]}, so it is of another training or cut short"
-            )
-        for name, module in self._modules().items():
-            module.load_state_dict(_under(state.tensors, name))
-        for name, optimiser in self._optimisers().items():
-            slots: dict[int, dict[str, Tensor]] = {}
-            for key, tensor in _under(state.tensors, f"optimiser.{name}").items():
-                number, slot = key.split(".", 1)
-                slots.setdefault(int(number), {})[slot] = tensor.clone()
-            groups = optimiser.state_dict()["param_groups"]
-            optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        check_identity(state.meta, self._identity)
+        unpack(state.tensors, self._modules(), self._optimisers())
         self._step = int(state.meta["step"])
         self._restore_notes(state.meta["notes"])
 
@@ -380,27 +319,17 @@ def check_source(source: LabelledImages) -> None:
         raise ValueError("the source set is empty: there is no labelled image to train on")
 
 
-def _copy(value: Tensor | float) -> Tensor:
-    tensor = torch.as_tensor(value).detach()
-    return tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    begin = f"{prefix}."
-    return {key[len(begin) :]: t for key, t in tensors.items() if key.startswith(begin)}
-
-
-def _jsonable(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    return value
-
-
-def _difference(found: Any, expected: Any) -> str:  # noqa: ANN401 - any JSON value
-    if isinstance(found, Mapping) and isinstance(expected, Mapping):
-        for key in expected:
-            if found.get(key) != expected[key]:
-                return f"{key} {found.get(key)!r} instead of {expected[key]!r}"
-    return f"{found!r} instead of {expected!r}"
+__all__ = [
+    "ALGORITHM_VERSION",
+    "CollapsedError",
+    "DivergedError",
+    "OutOfMemoryError",
+    "Row",
+    "StateError",
+    "Training",
+    "TrainingState",
+    "batch_norms",
+    "check_source",
+    "freeze_batch_norm",
+    "set_learning_rate",
+]
