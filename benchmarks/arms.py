@@ -214,7 +214,7 @@ def _train(work: Path, city: str, seed: int, arm: str, segmenter: Segmenter) -> 
         settings = replace(PRESETS["demo"], arm=arm)  # type: ignore[arg-type]
         source = labelled(work / "source.npz")
         refine = _truth if priors is found["labels"] else refine_by_prior
-        with patch("crosscity.adaptation.adversarial.refine_by_prior", refine):
+        with patch("crosscity.adaptation.target_predictions.refine_by_prior", refine):
             training = Adaptation(segmenter, source, target, settings, seed)
             training.advance(training.total_steps)
         return

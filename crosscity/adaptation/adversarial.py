@@ -2,66 +2,55 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 
-from crosscity.adaptation.batches import ReadingAhead, SourceBatches, TargetBatches
+from crosscity.adaptation.batches import ReadingAhead
 from crosscity.adaptation.collapse import CollapseWatch
+from crosscity.adaptation.domains import Domains
 from crosscity.adaptation.engine import Engine
 from crosscity.adaptation.grid_labels import source_grid_labels
-from crosscity.adaptation.image_sets import (
-    IgnoresPixels,
-    LabelledImages,
-    TargetImages,
-    check_priors,
-    ignored_pixels,
-)
+from crosscity.adaptation.image_sets import LabelledImages, TargetImages
 from crosscity.adaptation.label_shift import class_ratios, class_shares
 from crosscity.adaptation.objectives import (
     Adversary,
     Batch,
     Need,
     Objective,
+    PartnerView,
     Surroundings,
     View,
     find_objective,
 )
-from crosscity.adaptation.objectives.base import adam, checked_loss
-from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
+from crosscity.adaptation.objectives.base import checked_loss
+from crosscity.adaptation.prior_evidence import checked_rates
 from crosscity.adaptation.recipes import RECIPES, Recipe, Term
 from crosscity.adaptation.sampling import INITIALISATION_STREAM
 from crosscity.adaptation.schedule import learning_rate_factor
 from crosscity.adaptation.settings import AdaptationSettings
-from crosscity.adaptation.task_loss import (
-    class_pixels,
-    class_weights,
-    missing_classes,
-    shown_classes,
-)
+from crosscity.adaptation.spread import spread_indices
+from crosscity.adaptation.statistics_estimate import estimate_statistics, reset_statistics
+from crosscity.adaptation.target_predictions import TargetPredictions
+from crosscity.adaptation.task_loss import class_weights, missing_classes
+from crosscity.adaptation.trainable import adam_of, trainable_parameters
 from crosscity.adaptation.training import (
     CollapsedError,
+    DivergedError,
     Row,
     Training,
-    batch_norms,
-    check_source,
     freeze_batch_norm,
     set_learning_rate,
 )
-from crosscity.segmenters import Segmenter, evaluating, image_tensor, seeded_randomness
-
-_IMAGES_OF_A_MEAN = 200
+from crosscity.segmenters import Segmenter, seeded_randomness
 
 
 class Adaptation(Training):
-    """Adapts a pre-trained segmenter with labelled source and unlabelled target images.
+    """Adapts a segmenter by what a recipe minimises.
 
     A step lets the adversaries tell the domains apart (eq. 4 and 9), then moves the features so
     that these err (eq. 5 and 10) while the source stays segmented (eq. 1). The two are separate
@@ -69,19 +58,22 @@ class Adaptation(Training):
     recipe: the arm's, or one of one's own.
 
     Args:
-        segmenter: A pre-trained segmenter; is adapted in place.
-        source: Labelled images.
-        target: Images of the city, with static priors. Pixels to ignore enter no loss; batch-norm
-            statistics are of whole images, as the network sees them when it predicts.
+        segmenter: A trained segmenter; is adapted in place.
+        source: Labelled images; ``None`` where the recipe needs no source.
+        target: Images of the city, with static priors.
         settings: Arm, steps and weights.
         seed: Fixes order, augmentation, dropout and the adversaries' first weights.
         engine: See `Training`.
         readers: Threads that read images ahead; 0 reads them in between.
         recipe: Default: that of the arm of the settings.
+        labelled: Labelled images of the target, where the recipe learns from some.
+        flag_rates: (C,) P(flagged | class), where the recipe takes the prior as evidence.
+        teacher: Another segmenter that predicts in place of a slow copy; it is not changed.
 
     Raises:
-        ValueError: An empty set; statistics to estimate of a segmenter without batch norm; an
-            objective that there is not.
+        ValueError: An empty set; a set that the recipe needs and that is not given; statistics to
+            estimate of a segmenter without batch norm; an objective that there is not; a teacher of
+            other classes.
     """
 
     kind: ClassVar[str] = "adaptation"
@@ -90,7 +82,7 @@ class Adaptation(Training):
     def __init__(
         self,
         segmenter: Segmenter,
-        source: LabelledImages,
+        source: LabelledImages | None,
         target: TargetImages,
         settings: AdaptationSettings,
         seed: int,
@@ -98,51 +90,49 @@ class Adaptation(Training):
         engine: Engine | None = None,
         readers: int = 0,
         recipe: Recipe | None = None,
+        labelled: LabelledImages | None = None,
+        flag_rates: Sequence[float] | None = None,
+        teacher: Segmenter | None = None,
     ) -> None:
-        check_source(source)
-        if not len(target):
-            raise ValueError("the target set is empty: harvest images of the city first")
         self.recipe = RECIPES[settings.arm] if recipe is None else recipe
-        self._estimates = self.recipe.trainable == "statistics"
-        if self._estimates and not batch_norms(segmenter):
-            raise ValueError(
-                f"the segmenter {segmenter.architecture!r} has no batch norm, so the arm 'bn' has "
-                "nothing to estimate"
-            )
+        needs = needs_of(self.recipe)
+        moved = None
         super().__init__(segmenter, settings, seed, engine)
         if recipe is not None:
             self._identity["recipe"] = repr(recipe)
         self.settings = settings
-        self._batches_of(source, target, readers)
-        counted = class_pixels(source, segmenter.n_classes)
-        shown = shown_classes(source, counted)
-        self._remarks = missing_classes(shown, segmenter.class_names, "source")
-        self._static_classes = static_class_indices(segmenter.class_names)
-        self._source_shift = self._separate_means(source, target) if settings.domain_means else None
-        self._objectives = self._made_objectives(counted, shown, target)
+        self._domains = Domains(
+            segmenter,
+            source,
+            target,
+            labelled,
+            needs=needs,
+            settings=settings,
+            seed=seed,
+            engine=self.engine,
+            readers=readers,
+            sampling=self.recipe.source_sampling,
+        )
+        self._remarks = missing_classes(self._domains.shown, segmenter.class_names, "source")
+        if source is None:
+            self._remarks = ()
+        rates = self._checked_rates(flag_rates)
+        self._predictions = TargetPredictions(segmenter, self.engine, self.recipe.prior, rates)
+        self._losses: dict[str, Tensor] = {}
+        self._objectives = self._made_objectives()
         self._adversaries = {
             name: adversary
             for name, objective in self._objectives.items()
             if (adversary := objective.adversary()) is not None
         }
-        self._teacher = self._copied() if self._needs_teacher else None
-        self._drops = _drops_features(segmenter)
-        self._optimiser = adam(segmenter, settings.learning_rate, settings)
+        self._taught(teacher, needs)
         self._watch = CollapseWatch()
-        if self._estimates:
-            for layer in batch_norms(segmenter):
-                layer.reset_running_stats()
-
-    def _batches_of(self, source: LabelledImages, target: TargetImages, readers: int) -> None:
-        shared: dict[str, Any] = {
-            "seed": self.seed,
-            "flip": self.settings.flip,
-            "device": self.device,
-            "threads": readers,
-            "stride": self.engine.ranks,
-        }
-        self._source = SourceBatches(source, self.segmenter, **shared)
-        self._target = TargetBatches(target, **shared)
+        if self.recipe.estimates_statistics:
+            moved = list(segmenter.parameters())
+            reset_statistics(segmenter)
+        else:
+            moved = trainable_parameters(segmenter, self.recipe.trainable)
+        self._optimiser = adam_of(moved, settings.learning_rate, settings.betas)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -155,74 +145,72 @@ class Adaptation(Training):
         return 2 * super().images_a_step
 
     def _readings(self) -> Sequence[ReadingAhead]:
-        return (self._source.reading, self._target.reading)
+        return self._domains.readings
 
-    def _made_objectives(
-        self, counted: npt.NDArray[np.int64], shown: npt.NDArray[np.bool_], target: TargetImages
-    ) -> dict[str, Objective]:
+    def _checked_rates(self, rates: Sequence[float] | None) -> Tensor | None:
+        if self.recipe.prior != "evidence":
+            return None
+        if rates is None:
+            raise ValueError(
+                "the recipe takes the static prior as evidence, and nothing says how often each "
+                "class is flagged: give flag_rates, measured on labelled pairs"
+            )
+        found = checked_rates(rates, self.segmenter.class_names)
+        self._identity["flag_rates"] = [round(rate, 6) for rate in found.tolist()]
+        return found
+
+    def _taught(self, teacher: Segmenter | None, needs: set[Need]) -> None:
+        """Takes a teacher, or a slow copy of the segmenter where the settings want one."""
+        self._follows = False
+        if not needs & {"predictions", "partner"}:
+            return
+        if teacher is not None:
+            if teacher.class_names != self.segmenter.class_names:
+                raise ValueError(
+                    f"the teacher knows the classes {', '.join(teacher.class_names)}, the "
+                    f"segmenter {', '.join(self.segmenter.class_names)}: take a teacher of the "
+                    "same classes"
+                )
+            self._predictions.be_taught_by(teacher)
+        elif self.settings.teacher_momentum > 0:
+            self._predictions.be_taught_by()
+            self._follows = True
+
+    def _made_objectives(self) -> dict[str, Objective]:
         """The recipe's objectives by the name that the recipe has for them."""
-        weights = class_weights(counted, self.settings.class_balance)
-        surroundings = Surroundings(
-            segmenter=self.segmenter,
-            settings=self.settings,
-            class_weights=None if weights is None else weights.to(self.device),
-            in_source=torch.from_numpy(shown).to(self.device).reshape(1, -1, 1, 1),
-            class_ratios=lambda: self._class_ratios(counted, target),
-            record=self._record,
-        )
+        weights = class_weights(self._domains.counted, self.settings.class_balance)
+        made = []
         with seeded_randomness(self.seed, INITIALISATION_STREAM):
-            made = [find_objective(term.objective)(surroundings) for term in self.recipe.terms]
+            for term in self.recipe.terms:
+                surroundings = Surroundings(
+                    segmenter=self.segmenter,
+                    settings=self.settings,
+                    class_weights=None if weights is None else weights.to(self.device),
+                    in_source=torch.from_numpy(self._domains.shown)
+                    .to(self.device)
+                    .reshape(1, -1, 1, 1),
+                    class_ratios=self._class_ratios,
+                    record=self._record,
+                    options=term.options,
+                )
+                made.append(find_objective(term.objective)(surroundings))
         return {objective.name: objective for objective in made}
 
-    @property
-    def _needs_teacher(self) -> bool:
-        predicts = any("predictions" in each.needed() for each in self._objectives.values())
-        return predicts and self.settings.teacher_momentum > 0
-
-    def _copied(self) -> Segmenter:
-        teacher = copy.deepcopy(self.segmenter).eval()
-        teacher.requires_grad_(False)
-        return teacher
-
-    def _class_ratios(self, counted: npt.NDArray[np.int64], target: TargetImages) -> Tensor:
+    def _class_ratios(self) -> Tensor:
         """How much more often the classes occur in the target, as the segmenter sees it now."""
-        indices = _spread_indices(len(target), _IMAGES_OF_A_MEAN)
-        predictions = (self._first_prediction(target, index) for index in indices)
+        target, counted = self._domains.target, self._domains.counted
+        predictions = (
+            self._predictions.first(target, index) for index in spread_indices(len(target))
+        )
         shares = class_shares(predictions, self.segmenter.n_classes)
-        source_shares = torch.from_numpy(counted / max(1, counted.sum())).float()
+        source_shares = torch.from_numpy(counted / np.maximum(1, counted.sum())).float()
         return class_ratios(shares, source_shares).to(self.device)
-
-    @torch.no_grad()
-    def _first_prediction(self, target: TargetImages, index: int) -> Tensor:
-        """φ of one target image, refined where the recipe has priors."""
-        pictures, prior = target.images([index]), target.priors([index])
-        check_priors(pictures, prior, [index])
-        with evaluating(self.segmenter), self.engine.autocast():
-            logits = self.segmenter(image_tensor(pictures, self.device))
-        phi = functional.softmax(logits.float(), dim=1)
-        if self.recipe.uses_prior:
-            static = torch.from_numpy(prior).to(self.device)
-            phi = refine_by_prior(phi, static, self._static_classes)
-        ignored = ignored_pixels(target, [index])
-        return phi if ignored is None else _without(phi, torch.from_numpy(ignored).to(self.device))
-
-    def _separate_means(self, source: LabelledImages, target: TargetImages) -> Tensor:
-        """Moves the input mean by what the two sets' means differ; returns that shift.
-
-        The network's own constant need not be its source's mean (it is ImageNet's, or a half), so
-        the difference is measured on both sets. Source images are shifted with it, and so are
-        normalised as they always were.
-        """
-        shift = torch.tensor(_mean_colour(target) - _mean_colour(source), dtype=torch.float32)
-        shift = shift.to(self.device).reshape(1, 3, 1, 1)
-        self.segmenter.input_mean.add_(shift)
-        return shift
 
     def _modules(self) -> dict[str, nn.Module]:
         modules: dict[str, nn.Module] = {"segmenter": self.segmenter}
         modules |= {each.name: each.network for each in self._adversaries.values()}
-        if self._teacher is not None:
-            modules["teacher"] = self._teacher
+        if self._follows and self._predictions.teacher is not None:
+            modules["teacher"] = self._predictions.teacher
         return modules
 
     def _optimisers(self) -> dict[str, Optimizer]:
@@ -236,8 +224,9 @@ class Adaptation(Training):
         self._watch.restore(notes)
 
     def _update(self) -> Row:
-        if self._estimates:
-            return self._estimate_statistics()
+        if self.recipe.estimates_statistics:
+            estimate_statistics(self.segmenter, self.engine, self._batches())
+            return {"learning_rate": 0.0, "warning": ""}
         set_learning_rate(self._optimiser, self._learning_rate)
         self.segmenter.train()
         # The statistics of mixed or alternating domains would move under the adversaries.
@@ -258,13 +247,8 @@ class Adaptation(Training):
         return row
 
     def _batches(self) -> Iterator[Batch]:
-        size = self.settings.batch_size
         for number in self._numbers():
-            source, labels = self._source.batch(number, size)
-            if self._source_shift is not None:
-                source = source + self._source_shift
-            target, prior, ignored = self._target.batch(number, size)
-            yield Batch(source, labels, target, prior, ignored)
+            yield self._domains.batch(number, self.settings.batch_size)
 
     def _active(self) -> list[tuple[Term, Objective]]:
         """The objectives that have begun, with what the recipe says of them."""
@@ -280,35 +264,22 @@ class Adaptation(Training):
     def _view(self, batch: Batch) -> View:
         active = [objective for _, objective in self._active()]
         needs: set[Need] = {need for objective in active for need in objective.needed()}
-        source = self.segmenter.features(batch.source)
-        target = self.segmenter.features(batch.target) if "target" in needs else source[:0]
-        grid_labels = None
+        nothing = batch.target.new_zeros((0, self.segmenter.n_features, 1, 1))
+        source = self.segmenter.features(batch.source) if len(batch.source) else nothing
+        target = self.segmenter.features(batch.target) if "target" in needs else nothing
+        grid_labels = predictions = partner = None
         if "grid_labels" in needs:
             grid = (source.shape[-2], source.shape[-1])
             grid_labels = source_grid_labels(batch.labels, self.segmenter.n_classes, grid)
-        predictions = self._predictions(batch, target) if "predictions" in needs else None
-        view = View(batch, source, target, grid_labels, predictions)
+        if "predictions" in needs:
+            predictions = self._predictions.of(batch.target, batch.prior, batch.ignored, target)
+        if "partner" in needs and batch.partner is not None:
+            images, field = batch.partner
+            partner = PartnerView(field, *self._predictions.of_partners(images))
+        view = View(batch, source, target, grid_labels, predictions, partner)
         for objective in active:
             view.prepared[objective.name] = objective.prepare(view)
         return view
-
-    @torch.no_grad()
-    def _predictions(self, batch: Batch, target_features: Tensor) -> Tensor:
-        """φ of the target images, refined by the prior where the recipe has one."""
-        if self._teacher is not None:
-            logits = self._teacher.classify(self._teacher.features(batch.target))
-        else:
-            features = target_features.detach()
-            with evaluating(self.segmenter):  # no dropout in what counts as a label
-                if self._drops or not len(features):
-                    features = self.segmenter.features(batch.target)
-                logits = self.segmenter.classify(features)
-        height, width = batch.target.shape[-2:]
-        logits = self.segmenter.upsample(logits, (height, width))
-        phi = functional.softmax(logits.float(), dim=1)
-        if self.recipe.uses_prior:
-            phi = refine_by_prior(phi, batch.prior, self._static_classes)
-        return phi if batch.ignored is None else _without(phi, batch.ignored)
 
     def _adversary_step(self, views: Iterable[View]) -> None:
         """Lets the adversaries tell the domains apart (eq. 4 and 9); the features stay."""
@@ -336,17 +307,26 @@ class Adaptation(Training):
                 loss = _sum([self._weighted(term, each, view) for term, each in self._active()])
             self._record("total_loss", loss)
             self._backward(loss)
-        self._settle(row)
+        try:
+            self._settle(row)
+        except DivergedError as error:
+            raise DivergedError(f"{error}{self._culprits()}") from None
         self._move(self._optimiser, self.segmenter)
-        if self._teacher is not None and not self._trial:
-            _follow(self._teacher, self.segmenter, self.settings.teacher_momentum)
+        if self._follows and not self._trial:
+            self._predictions.follow(self.settings.teacher_momentum)
 
     def _weighted(self, term: Term, objective: Objective, view: View) -> Tensor:
         """λ_k(t) L_k."""
         loss = checked_loss(objective, objective.loss(view))
+        self._losses[objective.name] = loss.detach()
         if term.weight is None:
             return loss
         return term.weight_at(self.step, self.settings) * loss
+
+    def _culprits(self) -> str:
+        """Which objectives gave no finite loss, after a sentence that says that some did."""
+        wrong = [name for name, loss in self._losses.items() if not bool(loss.isfinite())]
+        return f" (the objective {', '.join(wrong)} gave it)" if wrong else ""
 
     def _empty_row(self) -> Row:
         terms = list(zip(self.recipe.terms, self._objectives.values(), strict=True))
@@ -368,28 +348,16 @@ class Adaptation(Training):
     def _backward(self, loss: Tensor) -> None:
         self.engine.backward(loss / self.settings.accumulation)
 
-    @torch.no_grad()
-    def _estimate_statistics(self) -> Row:
-        """One forward pass, half source, half target; nothing is trained."""
-        self.segmenter.eval()
-        layers = batch_norms(self.segmenter)
-        momenta = [layer.momentum for layer in layers]
-        for layer in layers:
-            layer.train()
-            layer.momentum = None  # the mean over all batches
-        for batch in self._batches():
-            target = batch.target
-            if target.shape[-2:] != batch.source.shape[-2:]:
-                target = functional.interpolate(
-                    target, size=batch.source.shape[-2:], mode="bilinear", align_corners=False
-                )
-            with self.engine.autocast():
-                features = self.segmenter.features(torch.cat([batch.source, target]))
-                self.segmenter.classify(features)  # a head may have batch norm too
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-            layer.eval()
-        return {"learning_rate": 0.0, "warning": ""}
+
+def needs_of(recipe: Recipe) -> set[Need]:
+    """What the objectives of a recipe look at; statistics are estimated on source and target.
+
+    Raises:
+        ValueError: There is no such objective.
+    """
+    if recipe.estimates_statistics:
+        return {"source", "target"}
+    return {need for term in recipe.terms for need in find_objective(term.objective).needs}
 
 
 def _sum(losses: Sequence[Tensor]) -> Tensor:
@@ -397,45 +365,3 @@ def _sum(losses: Sequence[Tensor]) -> Tensor:
     for loss in losses[1:]:
         total = total + loss
     return total
-
-
-def _without(phi: Tensor, ignored: Tensor) -> Tensor:
-    """φ, B×C×H×W, of no class where pixels are ignored, B×H×W."""
-    return phi.masked_fill(ignored.unsqueeze(1), 0.0)
-
-
-def _drops_features(segmenter: Segmenter) -> bool:
-    """Whether something in the network drops values while it trains (dropout, drop path, …).
-
-    Then its features of a training step are not what it predicts with.
-    """
-    return any("drop" in type(module).__name__.lower() for module in segmenter.modules())
-
-
-def _mean_colour(images: LabelledImages | TargetImages) -> npt.NDArray[np.float64]:
-    """Mean RGB of a set in [0, 1], on up to `_IMAGES_OF_A_MEAN` images spread over it."""
-    counted = _spread_indices(len(images), _IMAGES_OF_A_MEAN)
-    means = [_mean_of(images, index) for index in counted]
-    return np.asarray(np.mean(means, axis=0), dtype=np.float64)
-
-
-def _mean_of(images: LabelledImages | TargetImages, index: int) -> npt.NDArray[np.float64]:
-    """Mean RGB of an image in [0, 1], without pixels to ignore."""
-    pixels = images.images([index])[0].reshape(-1, 3)
-    ignored = images.ignored([index]) if isinstance(images, IgnoresPixels) else None
-    if ignored is not None and not ignored.all():
-        pixels = pixels[~ignored[0].ravel()]
-    return np.asarray(pixels.mean(0) / 255, dtype=np.float64)
-
-
-def _spread_indices(length: int, most: int) -> list[int]:
-    """Up to so many indices, evenly spread over a set."""
-    spread: list[int] = np.unique(np.linspace(0, length - 1, most).round().astype(int)).tolist()
-    return spread
-
-
-@torch.no_grad()
-def _follow(teacher: Segmenter, segmenter: Segmenter, momentum: float) -> None:
-    """Moves the teacher's weights a little towards the segmenter's."""
-    for mine, its in zip(teacher.parameters(), segmenter.parameters(), strict=True):
-        mine.lerp_(its, 1 - momentum)

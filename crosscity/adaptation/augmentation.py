@@ -44,6 +44,11 @@ class Augmentation:
             maps = torch.stack([map_ for _, map_ in pairs])
         return images, maps
 
+    def mirrored(self, count: int, random: np.random.Generator) -> Tensor:
+        """Which of so many images a call with this generator mirrors: (N,) bool."""
+        chosen = torch.from_numpy(random.random(count) < 0.5)
+        return chosen if self._flip else torch.zeros_like(chosen)
+
     def _crop(
         self, image: Tensor, map_: Tensor, window: npt.NDArray[np.float64]
     ) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from crosscity.adaptation.augmentation import Augmentation
+from crosscity.adaptation.correspondence import mirrored_field
 from crosscity.adaptation.engine import Stopwatch
 from crosscity.adaptation.image_sets import (
     LabelledImages,
+    PairedImages,
     TargetImages,
     check_labels,
     check_priors,
@@ -32,6 +34,14 @@ Arrays = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 Read = Callable[[Sequence[int]], Arrays]
 
 
+class Sampler(Protocol):
+    """Says which images a batch has."""
+
+    def batch(self, number: int, size: int) -> list[int]:
+        """The indices of the batch of that number."""
+        ...
+
+
 class ReadingAhead:
     """Reads the batches of a sampler in threads, some steps before they are needed.
 
@@ -47,7 +57,7 @@ class ReadingAhead:
 
     def __init__(
         self,
-        sampler: PermutationSampler,
+        sampler: Sampler,
         read: Read,
         *,
         threads: int,
@@ -79,6 +89,10 @@ class ReadingAhead:
             parts = [future.result() for future in mine]
             return indices, (_joined([p[0] for p in parts]), _joined([p[1] for p in parts]))
 
+    def indices(self, number: int, size: int) -> list[int]:
+        """Which images the batch of that number has."""
+        return self._sampler.batch(number, size)
+
     def _start(self, indices: list[int]) -> list[Future[Arrays]]:
         pool = self._pool
         assert pool is not None  # noqa: S101 - asked for only where there are threads
@@ -97,6 +111,8 @@ class SourceBatches:
         device: Where the tensors go; default: the segmenter's.
         threads: See `ReadingAhead`.
         stride: See `ReadingAhead`.
+        stream: Tells apart the labelled sets of one training.
+        sampler: Default: every image as often.
     """
 
     def __init__(
@@ -110,13 +126,16 @@ class SourceBatches:
         device: torch.device | None = None,
         threads: int = 0,
         stride: int = 1,
+        stream: int = SOURCE_STREAM,
+        sampler: Sampler | None = None,
     ) -> None:
+        self._stream = stream
         self._n_classes = segmenter.n_classes
         self._device = segmenter.input_mean.device if device is None else device
         self._augment = Augmentation(flip=flip, smallest_crop=smallest_crop)
         self._seed = seed
         self.reading = ReadingAhead(
-            PermutationSampler(len(source), seed=seed, stream=SOURCE_STREAM),
+            sampler or PermutationSampler(len(source), seed=seed, stream=stream),
             lambda indices: (source.images(indices), source.labels(indices)),
             threads=threads,
             stride=stride,
@@ -127,7 +146,7 @@ class SourceBatches:
         indices, (pictures, labels) = self.reading.batch(number, size)
         check_labels(pictures, labels, indices, self._n_classes)
         images, maps = _images(pictures, self._device), _on_device(labels, self._device)
-        random = np.random.default_rng([self._seed, AUGMENTATION_STREAM, SOURCE_STREAM, number])
+        random = np.random.default_rng([self._seed, AUGMENTATION_STREAM, self._stream, number])
         images, maps = self._augment(images, maps, random)
         return images, maps.long()
 
@@ -168,6 +187,7 @@ class TargetBatches:
     ) -> None:
         self._device = device
         self._seed = seed
+        self._target = target
         self._augment = Augmentation(flip=flip, smallest_crop=1.0)
         self.reading = ReadingAhead(
             PermutationSampler(len(target), seed=seed, stream=TARGET_STREAM),
@@ -184,11 +204,35 @@ class TargetBatches:
         indices, (pictures, found) = self.reading.batch(number, size)
         check_priors(pictures, found, indices)
         images, maps = _images(pictures, self._device), _on_device(found, self._device)
-        random = np.random.default_rng([self._seed, AUGMENTATION_STREAM, TARGET_STREAM, number])
-        images, maps = self._augment(images, maps, random)
+        images, maps = self._augment(images, maps, self._random(number))
         if maps.dtype == torch.bool:
             return images, maps, None
         return images, maps == _STATIC, maps == _IGNORED
+
+    def partners(self, number: int, size: int) -> tuple[Tensor, Tensor]:
+        """The other images of the batch's pairs, and where the batch's pixels lie in them.
+
+        Returns:
+            N×3×H×W floats in [0, 1]; N×H×W×2 (`correspondence`), mirrored as the batch is.
+
+        Raises:
+            ValueError: The set has no pairs, or a field has another size than its image.
+        """
+        if not isinstance(self._target, PairedImages):
+            raise ValueError("the target set has no pairs of images")  # noqa: TRY004
+        indices = self.reading.indices(number, size)
+        pictures, fields = self._target.partners(indices), self._target.fields(indices)
+        if fields.shape != (*pictures.shape[:3], 2):
+            raise ValueError(
+                f"fields {fields.shape} do not fit the partners' images {pictures.shape}"
+            )
+        images, field = _images(pictures, self._device), _on_device(fields, self._device)
+        mirrored = self._augment.mirrored(len(images), self._random(number)).to(self._device)
+        images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+        return images, torch.where(mirrored[:, None, None, None], mirrored_field(field), field)
+
+    def _random(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, AUGMENTATION_STREAM, TARGET_STREAM, number])
 
 
 def _on_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:

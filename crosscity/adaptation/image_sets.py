@@ -53,6 +53,19 @@ class IgnoresPixels(Protocol):
         ...
 
 
+@runtime_checkable
+class PairedImages(Protocol):
+    """What target images may offer beside: the other image of the pair of each, with matches."""
+
+    def partners(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB, the other images of the pairs."""
+        ...
+
+    def fields(self, indices: Sequence[int]) -> npt.NDArray[np.float32]:
+        """(N, H, W, 2): where each pixel lies in the other image (`correspondence`)."""
+        ...
+
+
 def ignored_pixels(target: TargetImages, indices: Sequence[int]) -> npt.NDArray[np.bool_] | None:
     """(N, H, W) pixels of target images that teach nothing; ``None`` where the set knows none.
 
@@ -94,6 +107,49 @@ class LabelledArrays:
     def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W) uint8 class indices, 255 where void."""
         return self.all_labels[list(indices)]
+
+
+@dataclass(frozen=True)
+class PairedArrays:
+    """Pairs of target images in memory: those of a pair follow one another.
+
+    Attributes:
+        target: The images, with priors.
+        all_fields: (N, H, W, 2) float32, where each image's pixels lie in the other of its pair.
+    """
+
+    target: TargetArrays
+    all_fields: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        shape = self.target.all_images.shape
+        if shape[0] % 2:
+            raise ValueError(f"{shape[0]} images are no pairs")
+        if self.all_fields.shape != (*shape[:3], 2):
+            raise ValueError(f"fields {self.all_fields.shape} do not fit images {shape}")
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        return self.target.images(indices)
+
+    def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """(N, H, W): true where the prior says static."""
+        return self.target.priors(indices)
+
+    def ignored(self, indices: Sequence[int]) -> npt.NDArray[np.bool_] | None:
+        """(N, H, W): true where a pixel teaches nothing."""
+        return self.target.ignored(indices)
+
+    def partners(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB, the other images of the pairs."""
+        return self.target.images([index ^ 1 for index in indices])
+
+    def fields(self, indices: Sequence[int]) -> npt.NDArray[np.float32]:
+        """(N, H, W, 2): where each pixel lies in the other image."""
+        return self.all_fields[list(indices)]
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,26 @@
 
     L(t) = Σ_k λ_k(t) L_k
 
-The arms of the paper and ours are recipes by name; a recipe of one's own is given to `Adaptation`.
+The arms of the paper and ours are recipes by name; a recipe of one's own is given to `Adaptation`,
+or named in the catalog (docs/extending.md).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Final, Literal, get_args
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Literal, get_args
 
 from crosscity.adaptation.schedule import ramp
 from crosscity.adaptation.settings import AdaptationSettings, Arm
 
-Trainable = Literal["all", "statistics"]
-"""`all` parameters; or none, and batch-norm `statistics` are estimated anew."""
+Prior = Literal["none", "veto", "evidence"]
+"""What the static prior does to predictions on target images: nothing; it deletes classes that move
+(eq. 12); or it counts as evidence (`prior_evidence`)."""
+Ramp = Literal["rising", "constant"]
+Sampling = Literal["uniform", "rare_classes"]
+_TRAINABLE: Final = re.compile(r"all|statistics|head|last: ?[1-9][0-9]{0,3}")
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,16 @@ class Term:
         column: Of the history, for λ.
         start: Fraction of the steps before which it rests, its adversary too: a number, or the
             setting that has it.
+        ramp: Whether λ rises as λ_G does, or is there from the start.
+        options: Of the objective, by name; its class says which there are.
     """
 
     objective: str
     weight: float | str | None = None
     column: str = ""
     start: float | str = 0.0
+    ramp: Ramp = "rising"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = {each.name for each in fields(AdaptationSettings)}
@@ -48,6 +59,11 @@ class Term:
                     f"the {what} of the objective {self.objective!r} must be at least 0, not "
                     f"{value}"
                 )
+        if self.ramp not in get_args(Ramp):
+            raise ValueError(
+                f"the ramp of the objective {self.objective!r} must be rising or constant, not "
+                f"{self.ramp!r}"
+            )
         if self.weight is not None and not self.column:
             name = self.objective.rpartition(":")[2]
             object.__setattr__(self, "column", f"lambda_{name}")
@@ -60,6 +76,8 @@ class Term:
         """λ(t)."""
         if self.weight is None:
             return 1.0
+        if self.ramp == "constant":
+            return _value(self.weight, settings) if self.is_active(step, settings) else 0.0
         rise = ramp(
             step,
             settings.steps,
@@ -75,26 +93,53 @@ class Recipe:
 
     Attributes:
         terms: The objectives, in the order in which they are added up.
-        uses_prior: Whether predictions on target images are refined by the static prior (eq. 12).
-        trainable: What moves.
+        uses_prior: Whether predictions on target images are refined by the static prior.
+        trainable: What moves: "all" parameters; no parameter, and batch-norm "statistics" are
+            estimated anew; the "head" alone (`classify`); or "last: N" layers of the features, and
+            the head.
+        evidence: Whether the prior counts as evidence, and not as a veto (eq. 12).
+        source_sampling: Which source images are read: each as often, or those of rare classes more
+            often (`rare_class_sampling`).
     """
 
     terms: tuple[Term, ...] = ()
     uses_prior: bool = False
-    trainable: Trainable = "all"
+    trainable: str = "all"
+    evidence: bool = False
+    source_sampling: Sampling = "uniform"
 
     def __post_init__(self) -> None:
         names = [term.objective for term in self.terms]
         if len(set(names)) != len(names):
             raise ValueError(f"a recipe has each objective once, not {', '.join(names)}")
-        if self.trainable not in get_args(Trainable):
-            known = ", ".join(get_args(Trainable))
-            raise ValueError(f"trainable must be one of {known}, not {self.trainable!r}")
-        if (self.trainable == "all") != bool(self.terms):
+        if not _TRAINABLE.fullmatch(self.trainable):
+            raise ValueError(
+                f"trainable must be one of all, statistics, head, last: N, not {self.trainable!r}"
+            )
+        if (self.trainable != "statistics") != bool(self.terms):
             raise ValueError(
                 "a recipe that trains needs an objective, and one that estimates statistics has "
                 "none"
             )
+        if self.evidence and not self.uses_prior:
+            raise ValueError("a recipe without the prior has no evidence from it")
+        if self.source_sampling not in get_args(Sampling):
+            known = ", ".join(get_args(Sampling))
+            raise ValueError(
+                f"source_sampling must be one of {known}, not {self.source_sampling!r}"
+            )
+
+    @property
+    def prior(self) -> Prior:
+        """What the static prior does."""
+        if not self.uses_prior:
+            return "none"
+        return "evidence" if self.evidence else "veto"
+
+    @property
+    def estimates_statistics(self) -> bool:
+        """Whether nothing is trained, and batch-norm statistics are estimated anew."""
+        return self.trainable == "statistics"
 
 
 _TASK: Final = Term("source_task")

@@ -296,7 +296,7 @@ def test_a_segmenter_that_learned_nothing_is_told_of(plan):
     ) as draft:
         train(job(plan, settings=slow), draft)
     (said,) = plan.open_store().manifest(draft.ref).summary["remarks"]
-    assert "balanced_predictions (docs/segmenters.md, Rare classes)" in said
+    assert "another prediction_rule (docs/segmenters.md, Rare classes)" in said
 
 
 def test_an_empty_source_set_is_told(plan):

@@ -9,20 +9,34 @@ from crosscity.adaptation.objectives.base import (
     Batch,
     Need,
     Objective,
+    PartnerView,
     Surroundings,
     View,
     upsampled_logits,
 )
 from crosscity.adaptation.objectives.class_alignment import ClassAlignment
+from crosscity.adaptation.objectives.feature_consistency import FeatureConsistency
+from crosscity.adaptation.objectives.few_labels import FewLabels
 from crosscity.adaptation.objectives.global_alignment import GlobalAlignment
+from crosscity.adaptation.objectives.masked_consistency import MaskedConsistency
 from crosscity.adaptation.objectives.self_training import SelfTraining
 from crosscity.adaptation.objectives.source_task import SourceTask
+from crosscity.adaptation.objectives.two_looks import TwoLooks
 from crosscity.named_function import named_function
 
 PREFIX: Final = "python:"
 OBJECTIVES: Final[dict[str, type[Objective]]] = {
     objective.name: objective
-    for objective in (SourceTask, GlobalAlignment, ClassAlignment, SelfTraining)
+    for objective in (
+        SourceTask,
+        GlobalAlignment,
+        ClassAlignment,
+        SelfTraining,
+        MaskedConsistency,
+        TwoLooks,
+        FeatureConsistency,
+        FewLabels,
+    )
 }
 """Every objective of our own."""
 
@@ -58,6 +72,7 @@ __all__ = [
     "Batch",
     "Need",
     "Objective",
+    "PartnerView",
     "Surroundings",
     "View",
     "find_objective",

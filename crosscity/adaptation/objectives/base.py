@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from crosscity.adaptation.settings import AdaptationSettings
+from crosscity.adaptation.trainable import adam_of
 from crosscity.segmenters import Segmenter
 
-Need = Literal["target", "grid_labels", "predictions"]
-"""What an objective looks at beside the source:
+Need = Literal["source", "target", "grid_labels", "predictions", "partner", "labels"]
+"""What an objective looks at:
 
+- `source`: features and labels of the source. A recipe none of whose objectives names it is adapted
+  without a source.
 - `target`: features of the target images.
 - `grid_labels`: soft labels of the source's cells (eq. 6).
 - `predictions`: φ of the target images, by the teacher where there is one, refined by the static
   prior where the recipe says so (eq. 12); 0 for every class where a pixel is to be ignored.
+- `partner`: the other image of each target image's pair, with matches.
+- `labels`: labelled images of the target.
 """
 
 
@@ -29,7 +35,9 @@ class Batch:
     """Source images with labels, target images with static priors; images B×3×H×W in [0, 1].
 
     `ignored`, B×H×W bool, are target pixels that teach nothing (watermarks, bonnets); ``None``
-    where there are none.
+    where there are none. `partner` has the pairs' other images and, B×H×W×2, where each pixel lies
+    in them (`correspondence`), `labelled` images and labels of the target, where the recipe needs
+    them. Without a source, `source` and `labels` are empty.
     """
 
     source: Tensor
@@ -37,6 +45,23 @@ class Batch:
     target: Tensor
     prior: Tensor
     ignored: Tensor | None = None
+    partner: tuple[Tensor, Tensor] | None = None
+    labelled: tuple[Tensor, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class PartnerView:
+    """What the teacher makes of the pairs' other images, without gradient.
+
+    Attributes:
+        field: B×H×W×2, where each pixel of the target images lies in them (`correspondence`).
+        features: B×D×h×w.
+        predictions: φ, B×C×H×W; no prior refines them.
+    """
+
+    field: Tensor
+    features: Tensor
+    predictions: Tensor
 
 
 @dataclass(frozen=True)
@@ -49,6 +74,7 @@ class View:
         target_features: B×D×h×w; empty where no objective needs "target".
         grid_labels: Φ(I_S), B×C×h×w, where an objective needs "grid_labels".
         predictions: φ, B×C×H×W without gradient, where an objective needs "predictions".
+        partner: The pairs' other images, where an objective needs "partner".
         prepared: What each objective made of the view in `prepare`, by its name.
     """
 
@@ -57,6 +83,7 @@ class View:
     target_features: Tensor
     grid_labels: Tensor | None = None
     predictions: Tensor | None = None
+    partner: PartnerView | None = None
     prepared: dict[str, Any] = field(default_factory=dict)
 
 
@@ -72,6 +99,7 @@ class Surroundings:
         class_ratios: Gives (C,), how much more often each class occurs in the target as the first
             segmenter sees it; costs a look at the target.
         record: Notes a loss or an accuracy of a batch for the step's row.
+        options: Of the objective, by name.
     """
 
     segmenter: Segmenter
@@ -80,6 +108,12 @@ class Surroundings:
     in_source: Tensor
     class_ratios: Callable[[], Tensor]
     record: Callable[[str, Tensor], None]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Options of an objective that has none."""
 
 
 class Objective(ABC):
@@ -95,12 +129,15 @@ class Objective(ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     rows: ClassVar[tuple[str, ...]] = ()
     """Columns of the history that it records, in their order."""
+    Options: ClassVar[type] = NoOptions
+    """A dataclass: the options that a recipe may give it, with their types and defaults."""
 
     def __init__(self, surroundings: Surroundings) -> None:
         self.segmenter = surroundings.segmenter
         self.settings = surroundings.settings
         self.record = surroundings.record
         self.device = surroundings.in_source.device
+        self.options: Any = checked_options(type(self), surroundings.options)
 
     def needed(self) -> frozenset[Need]:
         """What it looks at, with the settings that it has."""
@@ -148,10 +185,7 @@ def fixed(module: nn.Module) -> Iterator[None]:
 
 def adam(module: nn.Module, learning_rate: float, settings: AdaptationSettings) -> Adam:
     """Adam with the settings' betas, over all parameters of a module."""
-    parameters = list(module.parameters())
-    # One kernel for all parameters where there are kernels to launch.
-    fused = True if parameters[0].device.type == "cuda" else None
-    return Adam(parameters, lr=learning_rate, betas=settings.betas, fused=fused)
+    return adam_of(list(module.parameters()), learning_rate, settings.betas)
 
 
 def upsampled_logits(segmenter: Segmenter, features: Tensor, like: Tensor) -> Tensor:
@@ -175,6 +209,38 @@ def checked_loss(objective: Objective, loss: object) -> Tensor:
     return loss
 
 
+def checked_options(objective: type[Objective], given: Mapping[str, Any]) -> object:
+    """An objective's options.
+
+    Raises:
+        ValueError: There is no such option, or a value is refused.
+    """
+    known = [one.name for one in fields(objective.Options)]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        told = ", ".join(known) or "none"
+        raise ValueError(
+            f"the objective {objective.name!r} has no option {unknown[0]!r}; its options: {told}"
+        )
+    try:
+        return objective.Options(**given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the options of the objective {objective.name!r}: {error}") from None
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Σ_i w_i CE(z_i, y_i) / Σ_i w_i; 0, with gradient 0, where all weights are 0.
+
+    Args:
+        logits: B×C×H×W.
+        labels: B×H×W int64 classes.
+        weights: B×H×W, at least 0; no gradient is passed on to them.
+    """
+    losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+    weights = weights.detach()
+    return (losses * weights).sum() / weights.sum().clamp_min(1e-6)
+
+
 def detached(view: View) -> tuple[Tensor, Tensor]:
     """Features of both domains, which an adversary's step does not move."""
     return view.source_features.detach(), view.target_features.detach()
@@ -184,12 +250,16 @@ __all__ = [
     "Adversary",
     "Batch",
     "Need",
+    "NoOptions",
     "Objective",
+    "PartnerView",
     "Surroundings",
     "View",
     "adam",
     "checked_loss",
+    "checked_options",
     "detached",
     "fixed",
     "upsampled_logits",
+    "weighted_cross_entropy",
 ]

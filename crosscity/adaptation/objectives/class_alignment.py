@@ -29,7 +29,7 @@ class ClassAlignment(Objective):
     """L_class^Dinv (eq. 10) against discriminators of the classes that minimise eq. 9."""
 
     name = "class_alignment"
-    needs: ClassVar[frozenset[Need]] = frozenset({"target", "grid_labels", "predictions"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"source", "target", "grid_labels", "predictions"})
     rows = ("class_discriminator_loss", "class_inverse_loss", "class_accuracy")
 
     def __init__(self, surroundings: Surroundings) -> None:

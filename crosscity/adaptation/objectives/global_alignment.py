@@ -29,7 +29,7 @@ class GlobalAlignment(Objective):
     """L_G^Dinv (eq. 5) against a discriminator that minimises L_G^D (eq. 4)."""
 
     name = "global_alignment"
-    needs: ClassVar[frozenset[Need]] = frozenset({"target"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"source", "target"})
     rows = ("global_discriminator_loss", "global_inverse_loss", "global_accuracy")
 
     def __init__(self, surroundings: Surroundings) -> None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
-from crosscity.adaptation.objectives.base import Objective, Surroundings, View, upsampled_logits
+from crosscity.adaptation.objectives.base import (
+    Need,
+    Objective,
+    Surroundings,
+    View,
+    upsampled_logits,
+)
 from crosscity.adaptation.task_loss import task_loss
 
 
@@ -12,6 +20,7 @@ class SourceTask(Objective):
     """Cross-entropy of source images against their labels."""
 
     name = "source_task"
+    needs: ClassVar[frozenset[Need]] = frozenset({"source"})
     rows = ("task_loss",)
 
     def __init__(self, surroundings: Surroundings) -> None:

@@ -90,12 +90,12 @@ def test_every_arm_is_a_recipe_of_objectives_that_there_are() -> None:
             term.objective for term in recipe.terms
         ]
     assert set(ARMS_WITH_PRIOR) == {"full", "self_training"}
-    assert {t.objective for recipe in RECIPES.values() for t in recipe.terms} == set(OBJECTIVES)
+    assert {t.objective for recipe in RECIPES.values() for t in recipe.terms} <= set(OBJECTIVES)
 
 
 def test_no_step_asks_which_arm_it_is() -> None:
-    for path in [PACKAGE / "adversarial.py", *(PACKAGE / "objectives").glob("*.py")]:
-        assert not re.search(r"\.arm\s*(==|!=|in\b|not in\b)", path.read_text(encoding="utf-8"))
+    for path in PACKAGE.rglob("*.py"):
+        assert not re.search(r"\barm\s*(==|!=|in\b|not in\b)", path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -144,7 +144,9 @@ def test_a_loss_that_is_not_finite_ends_the_training_before_the_step() -> None:
     recipe = Recipe((Term("source_task"), Term(f"python:{__name__}:NotFinite", weight=1.0)))
     training = adaptation(recipe)
     before = [p.detach().clone() for p in training.segmenter.parameters()]
-    with pytest.raises(DivergedError, match="total loss of step 0"):
+    with pytest.raises(
+        DivergedError, match=r"total loss of step 0 is nan.*the objective not_finite gave it"
+    ):
         training.advance(1)
     after = training.segmenter.parameters()
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))

@@ -1,0 +1,113 @@
+"""φ: what is predicted of target images, by whom, and how the static prior refines it."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from crosscity.adaptation.engine import Engine
+from crosscity.adaptation.image_sets import TargetImages, check_priors, ignored_pixels
+from crosscity.adaptation.prior_evidence import weigh_by_prior
+from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
+from crosscity.adaptation.recipes import Prior
+from crosscity.segmenters import Segmenter, evaluating, image_tensor
+
+
+class TargetPredictions:
+    """Predicts target images by a teacher, or by the segmenter as it is.
+
+    Args:
+        segmenter: Is adapted.
+        engine: Where it runs.
+        prior: What the static prior does.
+        rates: (C,) P(flagged | class) where the prior is evidence (`prior_evidence`).
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, engine: Engine, prior: Prior, rates: Tensor | None = None
+    ) -> None:
+        self._segmenter, self._engine, self._prior = segmenter, engine, prior
+        self._rates = None if rates is None else rates.to(engine.device)
+        self._static_classes = static_class_indices(segmenter.class_names)
+        self._drops = _drops_features(segmenter)
+        self.teacher: Segmenter | None = None
+
+    def be_taught_by(self, teacher: Segmenter | None = None) -> None:
+        """From now on a teacher predicts: this one, or a copy of the segmenter."""
+        taken = copy.deepcopy(self._segmenter) if teacher is None else teacher
+        self.teacher = taken.to(self._engine.device).eval()
+        self.teacher.requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self, momentum: float) -> None:
+        """Moves the teacher's weights a little towards the segmenter's."""
+        if self.teacher is None:
+            return
+        pairs = zip(self.teacher.parameters(), self._segmenter.parameters(), strict=True)
+        for mine, its in pairs:
+            mine.lerp_(its, 1 - momentum)
+
+    @torch.no_grad()
+    def of(self, images: Tensor, prior: Tensor, ignored: Tensor | None, features: Tensor) -> Tensor:
+        """φ of target images, refined by the prior where the recipe has one.
+
+        Args:
+            images: B×3×H×W.
+            prior: B×H×W bool.
+            ignored: B×H×W bool, or ``None``.
+            features: The segmenter's of these images, as it trains; empty where nobody needed them.
+        """
+        if self.teacher is not None:
+            logits = self.teacher.classify(self.teacher.features(images))
+        else:
+            features = features.detach()
+            with evaluating(self._segmenter):  # no dropout in what counts as a label
+                if self._drops or not len(features):
+                    features = self._segmenter.features(images)
+                logits = self._segmenter.classify(features)
+        return self._refined(self._distribution(logits, images), prior, ignored)
+
+    @torch.no_grad()
+    def of_partners(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B×D×h×w) and φ (B×C×H×W) of the pairs' other images, which nothing refines."""
+        by = self._segmenter if self.teacher is None else self.teacher
+        with evaluating(by):
+            features = by.features(images)
+            logits = by.classify(features)
+        return features, self._distribution(logits, images)
+
+    @torch.no_grad()
+    def first(self, target: TargetImages, index: int) -> Tensor:
+        """φ of one image of a set, as the segmenter sees it now."""
+        device = self._engine.device
+        pictures, prior = target.images([index]), target.priors([index])
+        check_priors(pictures, prior, [index])
+        with evaluating(self._segmenter), self._engine.autocast():
+            logits = self._segmenter(image_tensor(pictures, device))
+        phi = functional.softmax(logits.float(), dim=1)
+        ignored = ignored_pixels(target, [index])
+        without = None if ignored is None else torch.from_numpy(ignored).to(device)
+        return self._refined(phi, torch.from_numpy(prior).to(device), without)
+
+    def _distribution(self, logits: Tensor, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        return functional.softmax(self._segmenter.upsample(logits, (height, width)).float(), dim=1)
+
+    def _refined(self, phi: Tensor, prior: Tensor, ignored: Tensor | None) -> Tensor:
+        if self._prior == "veto":
+            phi = refine_by_prior(phi, prior, self._static_classes)
+        elif self._prior == "evidence" and self._rates is not None:
+            phi = weigh_by_prior(phi, prior, self._rates)
+        # Of no class where pixels are ignored.
+        return phi if ignored is None else phi.masked_fill(ignored.unsqueeze(1), 0.0)
+
+
+def _drops_features(segmenter: Segmenter) -> bool:
+    """Whether something in the network drops values while it trains (dropout, drop path, …).
+
+    Then its features of a training step are not what it predicts with.
+    """
+    return any("drop" in type(module).__name__.lower() for module in segmenter.modules())
