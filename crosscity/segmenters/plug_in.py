@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import torch
@@ -96,11 +97,12 @@ def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
     if isinstance(segmenter, ComposedSegmenter):
         segmenter.built_with = dict(options)
     check_shapes(segmenter)
+    _check_in_training(segmenter)
     return segmenter
 
 
 def check_shapes(segmenter: Segmenter, sizes: Sequence[tuple[int, int]] = _TRIED_SIZES) -> None:
-    """Tries a segmenter on one grey image of each size.
+    """Tries a segmenter on grey images of each size: two of the first size, one of the others.
 
     Args:
         segmenter: The segmenter.
@@ -111,32 +113,65 @@ def check_shapes(segmenter: Segmenter, sizes: Sequence[tuple[int, int]] = _TRIED
         ValueError: It does not take an image, or features or logits are not of the shape that it
             promises, or not finite.
     """
-    for size in sizes:
+    for number, size in enumerate(sizes):
+        images = 2 if number == 0 else 1
         grid = (-(-size[0] // segmenter.stride), -(-size[1] // segmenter.stride))
         with evaluating(segmenter), torch.no_grad():
-            try:
-                features: object = segmenter.features(torch.full((1, 3, *size), 0.5))
-                _check("features", features, (1, segmenter.n_features, *grid), size)
-                logits: object = segmenter.classify(cast("Tensor", features))
-            except (RuntimeError, TypeError, IndexError, AssertionError) as error:
-                told = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-                raise ValueError(
-                    f"the segmenter takes no image of {size[0]}×{size[1]} pixels ({told}): images "
-                    "may have any size; pad them in the extractor to what it needs"
-                ) from error
-            _check("logits", logits, (1, segmenter.n_classes, *grid), size)
+            grey = torch.full((images, 3, *size), 0.5)
+            features = _made(segmenter.features, grey, images, size)
+            _check("features", features, (images, segmenter.n_features, *grid), size)
+            logits = _made(segmenter.classify, cast("Tensor", features), images, size)
+            _check("logits", logits, (images, segmenter.n_classes, *grid), size)
 
 
-def _check(what: str, found: object, shape: tuple[int, ...], size: tuple[int, int]) -> None:
+def _check_in_training(segmenter: Segmenter) -> None:
+    """Tries a copy in training mode, where networks drop, normalise and return otherwise."""
+    size = _TRIED_SIZES[0]
+    grid = (-(-size[0] // segmenter.stride), -(-size[1] // segmenter.stride))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        tried = copy.deepcopy(segmenter).train()
+        noise = torch.rand((2, 3, *size), generator=torch.Generator().manual_seed(0))
+        features = _made(tried.features, noise, 2, size, " in training mode")
+        _check("features", features, (2, segmenter.n_features, *grid), size, " in training mode")
+        logits = _made(tried.classify, cast("Tensor", features), 2, size, " in training mode")
+        _check("logits", logits, (2, segmenter.n_classes, *grid), size, " in training mode")
+
+
+def _made(
+    part: Callable[[Tensor], object],
+    given: Tensor,
+    images: int,
+    size: tuple[int, int],
+    when: str = "",
+) -> object:
+    """What a part of a segmenter makes; its errors as one sentence, whatever their type."""
+    try:
+        return part(given)
+    except Exception as error:  # code of somebody else's
+        told = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        many = "image" if images == 1 else f"batch of {images} images"
+        raise ValueError(
+            f"the segmenter takes no {many} of {size[0]}×{size[1]} pixels{when} ({told}): images "
+            "may have any size; pad them in the extractor to what it needs"
+        ) from error
+
+
+def _check(
+    what: str, found: object, shape: tuple[int, ...], size: tuple[int, int], when: str = ""
+) -> None:
     if not isinstance(found, Tensor) or found.shape != shape:
         described = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ValueError(
-            f"the {what} of an image of {size[0]}×{size[1]} pixels are {described} instead of "
-            f"{shape}: n_features, stride and class_names must say what the modules do, and a grid "
-            "has ceil(side / stride) cells"
+            f"the {what} of {_images(shape)} of {size[0]}×{size[1]} pixels{when} are {described} "
+            f"instead of {shape}: n_features, stride and class_names must say what the modules do, "
+            "and a grid has ceil(side / stride) cells"
         )
     if not bool(torch.isfinite(found).all()):
         raise ValueError(
-            f"the {what} of a grey image of {size[0]}×{size[1]} pixels are not finite: look for a "
-            "division by the image's own deviation, or for weights that are NaN"
+            f"the {what} of {_images(shape)} of {size[0]}×{size[1]} pixels{when} are not finite: "
+            "look for a division by the image's own deviation, or for weights that are NaN"
         )
+
+
+def _images(shape: tuple[int, ...]) -> str:
+    return "an image" if shape[0] == 1 else f"{shape[0]} images"

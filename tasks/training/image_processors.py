@@ -264,7 +264,11 @@ def _assumed(model_type: str) -> InputStatistics:
     try:
         processor = getattr(transformers, name)() if name else None
     except ImportError:
-        processor = None
+        raise ValueError(
+            "it has no preprocessor_config.json, and what its type's image processor does by "
+            "default needs torchvision to be known: install torchvision, or write do_rescale, "
+            "do_normalize, image_mean and image_std into a preprocessor_config.json"
+        ) from None
     if processor is None:
         mean, std, order, whose = IMAGENET_MEAN, IMAGENET_STD, "rgb", "ImageNet's mean"
     else:

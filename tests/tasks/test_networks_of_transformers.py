@@ -10,6 +10,7 @@ where it is not installed, what their classes state is done by hand.
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -189,8 +190,11 @@ def test_logits_are_those_of_processor_and_model(write_catalog, tmp_path, model_
     size = (64, 64) if model_type in SQUARE else (64, 128)
     expected = theirs(network, tmp_path / "net", picture(*size))
     if not has_file:  # then what the type's processor does by default is done, and is said
-        if model_type in OF_TORCHVISION_ALONE:
-            pytest.skip("its processor needs torchvision, so its defaults are not known here")
+        if model_type in OF_TORCHVISION_ALONE and find_spec("torchvision") is None:
+            (tmp_path / "net" / "preprocessor_config.json").unlink()
+            with pytest.raises(InputError, match=r"hf:net: it has no .*install torchvision, or"):
+                opened(write_catalog, tmp_path, size)
+            return
         (tmp_path / "net" / "preprocessor_config.json").write_text("{}")
         expected = theirs(network, tmp_path / "net", picture(*size))
         (tmp_path / "net" / "preprocessor_config.json").unlink()
@@ -390,3 +394,23 @@ def test_a_network_of_another_task_is_told(write_catalog, tmp_path):
     transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "net")
     with pytest.raises(InputError, match=r"hf:net: its type 'vit' is none .* segformer"):
         opened(write_catalog, tmp_path)
+
+
+@pytest.mark.parametrize("model_type", OF_TORCHVISION_ALONE)
+@pytest.mark.parametrize("keys", [(), ("do_rescale",), ("do_normalize",)])
+def test_defaults_that_torchvision_alone_knows_are_asked_for(
+    write_catalog, tmp_path, model_type, keys
+):
+    if find_spec("torchvision") is not None:
+        pytest.skip("torchvision is installed, so nothing is unknown")
+    given = dict.fromkeys(keys, True) | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    checkpoint(tmp_path / "net", model_type, processor=given)
+    with pytest.raises(InputError, match=r"hf:net: .*need torchvision: add the keys") as told:
+        opened(write_catalog, tmp_path)
+    assert "\n" not in str(told.value)
+
+
+def test_a_folder_has_no_revisions(write_catalog, tmp_path):
+    checkpoint(tmp_path / "net", processor={})
+    with pytest.raises(InputError, match=r"options\.revision: .*net is a folder, which has no"):
+        opened(write_catalog, tmp_path, revision="main")

@@ -1,0 +1,173 @@
+"""Networks of the user's own that hold at one size, one image or one mode, and not at others.
+
+Each is a habit of public networks: patches of whole numbers, strides without padding, skips that
+are joined, positions learned for one size, checks of their own, a batch of one written out, other
+outputs while training (torchvision's auxiliary heads).
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crosscity.labels import CLASSES
+from crosscity.segmenters import ComposedSegmenter, build_segmenter
+
+N = len(CLASSES)
+
+
+class Pooled(nn.Module):
+    """8 features at a quarter of the size, rounded up: what a segmenter should give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.avg_pool2d(self.first(x), 4, ceil_mode=True)
+
+
+class Patches(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.pixel_unshuffle(x[:, :2], 4)[:, :8]
+
+
+class Floors(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.avg_pool2d(self.first(x), 4)
+
+
+class Skips(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        fine = self.first(x)
+        down = functional.max_pool2d(fine, 2)
+        up = functional.interpolate(down, scale_factor=2.0)
+        return functional.avg_pool2d(up + fine, 4, ceil_mode=True)
+
+
+class Positions(Pooled):
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Parameter(torch.zeros(1, 8, 16, 24))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.places
+
+
+class Says(Pooled):
+    error: type[Exception] = ValueError
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] % 32:
+            raise self.error("width must be a multiple of 32\nand more")
+        return super().forward(x)
+
+
+class SaysZero(Says):
+    error = ZeroDivisionError
+
+
+class SaysKey(Says):
+    error = KeyError
+
+
+class OfOne(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        made = super().forward(x)
+        return made.flatten()[: made[:1].numel()].reshape(1, 8, *made.shape[-2:])
+
+
+class Views(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).reshape(1, 8, -(-x.shape[-2] // 4), -(-x.shape[-1] // 4))
+
+
+class Auxiliary(Pooled):
+    def forward(self, x: Tensor) -> Any:
+        made = super().forward(x)
+        return (made, made.mean((2, 3))) if self.training else made
+
+
+class Mapped(Pooled):
+    def forward(self, x: Tensor) -> Any:
+        return {"out": super().forward(x)}
+
+
+class Standardises(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward((x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True))
+
+
+class Padded(Patches):
+    """What the sentence advises."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        return super().forward(functional.pad(x, (0, -width % 4, 0, -height % 4)))
+
+
+@pytest.fixture
+def package() -> Iterator[Any]:
+    made = types.ModuleType("an_odd_package")
+    sys.modules["an_odd_package"] = made
+
+    def built(extractor: nn.Module, classifier: nn.Module | None = None) -> ComposedSegmenter:
+        made.build = lambda: ComposedSegmenter(  # type: ignore[attr-defined]
+            extractor, classifier or nn.Conv2d(8, N, 1), n_features=8, stride=4
+        )
+        segmenter = build_segmenter("python:an_odd_package:build", {})
+        assert isinstance(segmenter, ComposedSegmenter)
+        return segmenter
+
+    yield built
+    del sys.modules["an_odd_package"]
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (Patches, "takes no image of 97×131 pixels .*pad them in the extractor"),
+        (Floors, r"an image of 97×131 pixels are \(1, 8, 24, 32\) instead of \(1, 8, 25, 33\)"),
+        (Skips, "takes no image of 97×131 pixels"),
+        (Positions, "takes no image of 97×131 pixels"),
+        (Says, r"no image of 97×131 pixels \(width must be a multiple of 32\): images may have"),
+        (SaysZero, r"no image of 97×131 pixels \(width must be"),
+        (SaysKey, "no image of 97×131 pixels"),
+        (OfOne, r"2 images of 64×96 pixels are \(1, 8, 16, 24\) instead of \(2, 8, 16, 24\)"),
+        (Views, "takes no batch of 2 images of 64×96 pixels"),
+        (Auxiliary, "2 images of 64×96 pixels in training mode are tuple instead of"),
+        (Mapped, "2 images of 64×96 pixels are dict instead of"),
+        (Standardises, "2 images of 64×96 pixels are not finite"),
+    ],
+)
+def test_what_does_not_hold_for_every_image_is_told_when_it_is_built(
+    package: Any, network: type[nn.Module], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said) as told:
+        package(network())
+    assert "\n" not in str(told.value)
+
+
+def test_a_head_is_tried_too(package: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"logits of 2 images of 64×96 pixels are \(2, 3, 16, 24\)"
+    ):
+        package(Pooled(), nn.Conv2d(8, 3, 1))
+
+
+def test_what_pads_is_taken_and_left_as_it_was(package: Any) -> None:
+    network = nn.Sequential(Padded(), nn.BatchNorm2d(8), nn.Dropout(0.5))
+    torch.manual_seed(3)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    expected = torch.random.get_rng_state()
+    segmenter = package(network)
+    assert torch.equal(torch.random.get_rng_state(), expected)
+    assert all(torch.equal(before[name], t) for name, t in network.state_dict().items())
+    assert segmenter(torch.rand(3, 3, 50, 71)).shape == (3, N, 50, 71)
