@@ -35,6 +35,13 @@ _REMEMBERED: Final = 8
 _TEXT_WANTED: Final = ("string_type", "literal_error")
 """Errors of pydantic where a word of YAML was taken for true or false."""
 
+_SHAPES: Final = {
+    "tuple_type": "a list in brackets is needed, as [64, 128]",
+    "list_type": "a list in brackets is needed, as [first, second]",
+    "dict_type": "keys and their values are needed here",
+}
+"""What pydantic calls tuples and dictionaries, as YAML has them."""
+
 Further = Callable[[Catalog], Iterable[Fault]]
 
 
@@ -86,7 +93,11 @@ def _loaded(
         except ValidationError as error:
             faults = [(_location(data, e["loc"]), _sentence(e)) for e in error.errors()]
         else:
-            faults = [*_dangling_references(catalog), *ignored_settings(catalog)]
+            faults = [
+                *_truths_as_numbers(data, catalog, ()),
+                *_dangling_references(catalog),
+                *ignored_settings(catalog),
+            ]
             if further is not None:
                 faults += further(catalog)
             if not faults:
@@ -139,10 +150,26 @@ def _sentence(error: Mapping[str, Any]) -> str:
         return f"a text is needed: quote it, as YAML reads {word} as {error['input']}"
     if error["type"] == "string_type" and isinstance(error["input"], int | float | date):
         return f"a text is needed: quote it, as YAML reads it as {error['input']!r}"
+    message = _SHAPES.get(error["type"], message)
     shown = repr(error["input"])
     if isinstance(error["input"], str | int | float | bool | None) and len(shown) <= 60:
         return f"{message} (it is {shown})"
     return message
+
+
+def _truths_as_numbers(data: object, read: object, key: Key) -> Iterable[Fault]:
+    """Words as yes and off that became 1 and 0, as Python has it."""
+    if isinstance(data, bool):
+        if isinstance(read, int | float) and not isinstance(read, bool):
+            word = "yes, on and true" if data else "no, off and false"
+            yield key, f"a number is needed: YAML reads {word} as {data}"
+    elif isinstance(data, dict):
+        for name, value in data.items():
+            inside = read.get(name) if isinstance(read, Mapping) else getattr(read, str(name), None)
+            yield from _truths_as_numbers(value, inside, (*key, name))
+    elif isinstance(data, list) and isinstance(read, list | tuple):
+        for index, (value, inside) in enumerate(zip(data, read, strict=False)):
+            yield from _truths_as_numbers(value, inside, (*key, index))
 
 
 def _dangling_references(catalog: Catalog) -> Iterable[Fault]:

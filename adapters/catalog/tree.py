@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,26 @@ _TEMPLATE: Final = (
     '`{{ NAME }}`, as templates write it, is not read here: write "${NAME}", which is taken from '
     "the environment"
 )
+_TAG: Final = (
+    "tags are not read here: other files are added by `include:` at the top, and "
+    '"${NAME}" is taken from the environment'
+)
+_BLANKS: Final = re.compile("[\u00a0\u2000-\u200b\u3000\ufeff]")
+"""Blanks that look like spaces and are none to YAML; they come with text from web pages."""
+_COLOUR: Final = re.compile(r"[{,]\s*#[0-9A-Fa-f]{6}\b")
+"""A colour without quotes where a mapping is in braces."""
+_OTHER_BASE: Final = re.compile(
+    r"[-+]?(?:0[0-7_]+|0b[01_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)"
+)
+"""Numbers that YAML 1.1 reads by another base than ten: 010 is 8, and 1:30 is 90."""
+_REFERENCE_LIKE: Final = (
+    re.compile(r"\$\{(?![A-Za-z_][A-Za-z0-9_]*\})[^}]*\}?"),
+    re.compile(r"\$\$\{[^}]*\}?"),
+    re.compile(r"^\$[A-Z_][A-Z0-9_]*(?=/|\\|$)"),
+    re.compile(r"^\$\([A-Z_][A-Z0-9_]*\)"),
+    re.compile(r"%[A-Z_][A-Z0-9_]*%"),
+)
+"""How other programs write references to the environment; here they would stay what they are."""
 _YAML_TAG: Final = "tag:yaml.org,2002:"
 _DEEPEST: Final = 50
 _MOST_NODES: Final = 1_000_000
@@ -220,7 +241,16 @@ def _unreadable(path: Path, error: yaml.YAMLError, source: Source | None = None)
     mark = getattr(error, "problem_mark", None)
     line = f":{mark.line + 1}" if mark is not None else ""
     problem = getattr(error, "problem", None) or "not valid YAML"
+    if "could not determine a constructor for the tag" in str(problem):
+        problem = f"{problem}; {_TAG}"
     lines = source.text().splitlines() if source is not None else []
+    near = "".join(lines[max(0, mark.line - 1) : mark.line + 1]) if mark is not None else ""
+    if mark is not None and any(_COLOUR.search(one) for one in lines[: mark.line + 1]):
+        problem = f"{problem}; # begins a comment: quote colours, as '#804080'"
+    elif _BLANKS.search(near):
+        problem = f"{problem}; a blank there is no space (no-break or wide): type it anew"
+    elif "\t" in near:
+        problem = f"{problem}; YAML is indented by spaces, not by tabs"
     if mark is not None and any("{{" in one or "{%" in one for one in lines[: mark.line + 1][-2:]):
         problem = f"{problem}; {_TEMPLATE}"
     return CatalogError(f"{path}{line}: {problem}")
@@ -247,7 +277,9 @@ def _check_nodes(root: yaml.Node) -> None:
             raise _fault(node, "values are nested too deeply")
         above.add(id(node))
         size = 1
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.ScalarNode):
+            _check_value(node)
+        elif isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 _check_key(key, depth)
                 size += size_of(value, depth + 1)
@@ -271,9 +303,29 @@ def _check_key(key: yaml.Node, depth: int) -> None:
         raise _fault(key, f"quote it: YAML reads {key.value} as {str(read).lower()}", key.value)
     if kind == "null":
         raise _fault(key, "quote it: YAML reads ~, null and an empty key as nothing", key.value)
+    _check_value(key)
     # Below the names of entries, numbers are keys of label maps.
     if kind in ("timestamp", "float", "binary") or (kind == "int" and depth <= 1):
         raise _fault(key, f"quote it: YAML reads {key.value} as a {kind}", key.value)
+
+
+def _check_value(node: yaml.ScalarNode) -> None:
+    """Refuses words that are read here in another way than whoever wrote them meant."""
+    kind, text = str(node.tag).removeprefix(_YAML_TAG), str(node.value)
+    if kind in ("int", "float") and _OTHER_BASE.fullmatch(text):
+        read = _LOADER("").construct_object(node)
+        raise _fault(
+            node,
+            f"YAML reads {text} as the number {read:g}: write {read:g}, or quote it as a text",
+        )
+    if kind == "str":
+        found = next((m for p in _REFERENCE_LIKE if (m := p.search(text)) is not None), None)
+        if found is not None:
+            raise _fault(
+                node,
+                f"{found[0]} is no reference to the environment here: write "
+                '"${NAME}", the bare name in braces',
+            )
 
 
 def _fault(node: yaml.Node, sentence: str, key: str = "") -> CatalogError:

@@ -22,13 +22,23 @@ def checked_label_map(given: object) -> object:
         raise ValueError(
             f"there is no label map {given!r}: name {' or '.join(_NAMED)}, or give one"
         )
-    if not isinstance(given, dict):
+    if isinstance(given, str):
         return given
+    if not isinstance(given, dict):
+        raise ValueError(  # noqa: TRY004 - pydantic wants it so
+            f"a label map has a class for each value, as {{0: road, 1: car}}, or is "
+            f"{' or '.join(_NAMED)}"
+        )
     if not given:
         raise ValueError("a label map needs an entry for every value that its labels hold")
     made = {_key(key): _name(key, name) for key, name in given.items()}
     if len(made) < len(given):
-        raise ValueError("a value stands in the label map twice, as a number and as a text")
+        raise ValueError(
+            "a value stands in the label map twice, as a number and as a text or in letters of "
+            "either case"
+        )
+    if len({type(key) for key in made}) > 1:
+        raise ValueError("a label map has either values (0 to 255) or colours ('#rrggbb')")
     return made
 
 
@@ -39,7 +49,7 @@ def _key(key: object) -> int | str:
             "a number or '#rrggbb'"
         )
     if isinstance(key, str) and _COLOUR.fullmatch(key):
-        return key
+        return key.lower()
     if isinstance(key, str) and re.fullmatch("-?[0-9]+", key):
         key = int(key)
     if isinstance(key, int) and 0 <= key <= 255:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from adapters.catalog.entry import Entry
 from adapters.catalog.errors import CatalogError
@@ -111,6 +111,37 @@ class ServiceProvider(ProviderEntry):
         le=1,
         description="correlation below which two views are not a pair (docs/imagery.md)",
     )
+
+    @field_validator("captured_after", "captured_before", mode="before")
+    @classmethod
+    def _no_number_is_a_day(cls, given: object) -> object:
+        """Numbers would count as seconds since 1970."""
+        if isinstance(given, int | float):
+            raise ValueError("a day is needed, as 2024-05-01")  # noqa: TRY004 - pydantic's way
+        return given
+
+    @field_validator("headings")
+    @classmethod
+    def _headings_differ(cls, given: list[float]) -> list[float]:
+        twice = [heading for heading in given if given.count(heading) > 1]
+        if twice:
+            raise ValueError(
+                f"headings has {abs(twice[0]):g} twice: each is a view of its own, name it once"
+            )
+        return given
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url_may_be_asked(cls, given: str) -> str:
+        """Only what a file says gets here: defaults are not validated."""
+        from adapters.street_view.web.addresses import AddressError, Addresses  # noqa: PLC0415
+
+        if "${" not in given:
+            try:
+                Addresses(given, [])
+            except AddressError as error:
+                raise ValueError(str(error)) from None
+        return given
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> Self:

@@ -134,7 +134,7 @@ datasets:
   game: {kind: synthia, root: synthia, val: 10, image_size: [380, 640]}
   dusk: {kind: camvid, root: camvid, sequences: [0001TP]}
   rome: {kind: cross_city, root: cities, city: Roma}
-  ours: {kind: folder, root: ours, label_map: {0: road, "#804080": void}}
+  ours: {kind: folder, root: ours, label_map: {0: road, 7: void}}
 segmenters:
   mine: {python: "package.module:build", source: ours}
   theirs: {architecture: "hf:a/b", source: city}
@@ -154,7 +154,7 @@ def test_data_sets_segmenters_and_transfers_of_every_kind(write) -> None:
         "cross_city",
         "folder",
     ]
-    assert catalog.datasets["ours"].label_map == {0: "road", "#804080": "void"}
+    assert catalog.datasets["ours"].label_map == {0: "road", 7: "void"}
     assert catalog.transfers["game-city"].evaluation_size == (256, 512)
     assert environment_references(catalog) == {"DATA": ["datasets.city.root"]}
 
@@ -167,7 +167,7 @@ def test_data_sets_segmenters_and_transfers_of_every_kind(write) -> None:
         ("val: 10", "vla: 10", 7, "datasets.game.vla", "no such setting"),
         ("kind: camvid", "kind: kitti", 8, "datasets.dusk", "kitti"),
         (", city: Roma", "", 9, "datasets.rome.city", "is missing"),
-        ('{0: road, "#804080": void}', "{}", 10, "datasets.ours.label_map", "needs an entry"),
+        ('{0: road, 7: void}', "{}", 10, "datasets.ours.label_map", "needs an entry"),
         ('python: "package.module:build"', "options: {}", 12, "segmenters.mine",
          "either architecture or python"),
         ('architecture: "hf:a/b"', "architecture: x, weights: a, backbone_weights: b", 13,

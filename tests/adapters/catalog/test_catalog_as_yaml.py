@@ -115,7 +115,7 @@ def test_words_that_yaml_takes_for_something_else(write_catalog, tmp_path, name,
         ("style: tokyo", "style: no", "provider.style: a text is needed: quote it"),
         ("style: tokyo", "style: 2024", "provider.style: a text is needed: quote it"),
         ("style: tokyo", "style: 2024-05-01", "provider.style: a text is needed: quote it"),
-        ("    seed: 3\n", "    seed: 3\n    schedule: 12:30\n", "schedule: a text is needed"),
+        ("    seed: 3\n", "    seed: 3\n    schedule: 12:30\n", "reads 12:30 as the number 750"),
     ],
 )
 def test_values_that_yaml_takes_for_something_else(write_catalog, tmp_path, before, after, said):
@@ -257,3 +257,110 @@ def test_a_file_is_written_and_not_a_folder(write_catalog, tmp_path, many_comman
 def test_settings_that_would_be_ignored_are_errors(entry, said):
     with pytest.raises(ValueError, match=said):
         SegmenterEntry.model_validate({"architecture": "compact", "source": "x", **entry})
+
+
+CITY = "    seed: 3\n"
+FOLDER = "  ours: {kind: folder, root: x, label_map: MAP}\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        # YAML 1.1 counts by eights and sixties (yaml.org/type/int.html).
+        ("places: 7", "places: 010", "YAML reads 010 as the number 8: write 8"),
+        ("places: 7", "places: 1:30", "YAML reads 1:30 as the number 90"),
+        ("places: 7", "places: 0b11", "YAML reads 0b11 as the number 3"),
+        ("seed: 3", "min_days_apart: 1:30.5", "YAML reads 1:30.5 as the number 90.5"),
+        ("datasets:\n", "datasets:\n" + FOLDER.replace("MAP", "{010: road}"), "reads 010 as the"),
+        # Python takes true for 1.
+        ("seed: 3", "seed: yes", "cities.tokyo.seed: a number is needed: YAML reads yes, on"),
+        ("seed: 3", "max_metres_apart: on", "max_metres_apart: a number is needed"),
+        ("- 35.6\n", "- on\n", "cities.tokyo.area.bbox.1: a number is needed"),
+        # References as shells, Docker, Windows, make and VS Code write them.
+        ("url: store", 'url: "${STORE:-here}"', "${STORE:-here} is no reference"),
+        ("url: store", "url: $STORE/sub", "$STORE is no reference"),
+        ("url: store", "url: $STORE", "$STORE is no reference"),
+        ("url: store", "url: '%STORE%/sub'", "%STORE% is no reference"),
+        ("url: store", "url: $(STORE)/sub", "$(STORE) is no reference"),
+        ("url: store", 'url: "${env:STORE}"', "${env:STORE} is no reference"),
+        ("url: store", 'url: "${ STORE }"', "${ STORE } is no reference"),
+        ("url: store", 'url: "$${STORE}"', "$${STORE} is no reference"),
+        ("url: store", 'url: "${STORE"', "${STORE is no reference"),
+        # Tags of Home Assistant, CloudFormation, mkdocs.
+        ("url: store", "url: !include store.yaml", "other files are added by `include:`"),
+        ("url: store", "url: !ENV STORE", '"${NAME}" is taken from'),
+        ("url: store", "url: !!python/object:os.system {}", "tags are not read here"),
+        # Blanks of web pages, tabs, colours that begin a comment.
+        ("    places: 7", "    places:\u00a07", "a blank there is no space"),
+        ("    places: 7", "\tplaces: 7", "indented by spaces, not by tabs"),
+        (
+            "datasets:\n",
+            "datasets:\n" + FOLDER.replace("MAP", "{#804080: road}"),
+            "quote colours, as '#804080'",
+        ),
+        # Shapes.
+        ("datasets:\n", "datasets:\n" + FOLDER.replace("MAP", "[road, car]"), "a class for each"),
+        (
+            "datasets:\n",
+            "datasets:\n" + FOLDER.replace("MAP", "{'#80408A': road, '#80408a': car}"),
+            "stands in the label map twice",
+        ),
+        (
+            "datasets:\n",
+            "datasets:\n" + FOLDER.replace("MAP", "{0: road, '#80408a': car}"),
+            "either values (0 to 255) or colours",
+        ),
+    ],
+)
+def test_habits_of_other_programs_are_told_with_their_line(
+    write_catalog, tmp_path, before, after, said
+):
+    path = changed(write_catalog, tmp_path, before, after)
+    was = write_catalog(tmp_path / "was").read_text().splitlines()
+    text = told(path)
+    assert said in text
+    line = int(text.removeprefix(f"{path}:").partition(":")[0])
+    lines = path.read_text().splitlines()
+    first = next(at for at, (old, new) in enumerate(zip(was, lines, strict=False), 1) if old != new)
+    assert first <= line <= first + 2
+
+
+@pytest.mark.parametrize(
+    ("provider", "said"),
+    [
+        ({"headings": [0, -0.0]}, "headings: headings has 0 twice"),
+        ({"headings": 90}, "headings: a list in brackets is needed"),
+        ({"headings": [0, 360]}, "headings.1: Input should be less than 360"),
+        ({"captured_after": 20240501}, "captured_after: a day is needed, as 2024-05-01"),
+        ({"captured_after": 0}, "captured_after: a day is needed"),
+        ({"captured_after": "01.05.2024"}, "captured_after: Input should be a valid date"),
+        ({"base_url": "http://panoramax.example.org"}, "base_url: .*must start with https://"),
+        ({"base_url": "panoramax.example.org"}, "base_url: .*must start with https://"),
+        ({"base_url": "https://x.org/api?key=1"}, "base_url: .*must not have a query"),
+        ({"licences": "CC-BY-4.0"}, "licences: a list in brackets is needed"),
+    ],
+)
+def test_settings_of_a_service_that_it_would_read_otherwise(
+    write_catalog, tmp_path, provider, said
+):
+    path = write_catalog(tmp_path, city={"provider": {"kind": "panoramax", **provider}})
+    where = r"data_catalog\.yaml:[0-9]+: cities\.tokyo\.provider\."
+    with pytest.raises(CatalogError, match=where + said):
+        load_catalog(path)
+
+
+@pytest.mark.parametrize("marks", ["bom", "crlf", "cr", "end", "directive", "tab"])
+def test_files_as_editors_save_them_are_read(write_catalog, tmp_path, marks):
+    path = write_catalog(tmp_path)
+    wanted = load_catalog(path)
+    content = path.read_bytes()
+    changes = {
+        "bom": b"\xef\xbb\xbf" + content,
+        "crlf": content.replace(b"\n", b"\r\n"),
+        "cr": content.replace(b"\n", b"\r"),
+        "end": content + b"...\n",
+        "directive": b"%YAML 1.1\n---\n" + content,
+        "tab": content.replace(b"places: 7", b"places:\t7", 1),
+    }
+    path.write_bytes(changes[marks])
+    assert load_catalog(path) == wanted
