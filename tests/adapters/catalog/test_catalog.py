@@ -169,7 +169,7 @@ def test_data_sets_segmenters_and_transfers_of_every_kind(write) -> None:
         (", city: Roma", "", 9, "datasets.rome.city", "is missing"),
         ('{0: road, 7: void}', "{}", 10, "datasets.ours.label_map", "needs an entry"),
         ('python: "package.module:build"', "options: {}", 12, "segmenters.mine",
-         "either architecture or python"),
+         "give architecture or python"),
         ('architecture: "hf:a/b"', "architecture: x, weights: a, backbone_weights: b", 13,
          "segmenters.theirs", "of no use"),
         ("target: city", "target: moon", 17, "transfers.game-city.target", "'moon'"),
