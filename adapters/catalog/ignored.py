@@ -32,6 +32,8 @@ _OF_A_FOLDER: Final = {
     "test_margin_metres": "a folder's images have no positions",
 }
 """Settings of a city whose images lie in a folder, and why nothing reads them."""
+_BILLED: Final = "google"
+"""The kind of provider whose requests cost money."""
 
 
 def ignored_settings(catalog: Catalog) -> Iterator[Fault]:
@@ -45,6 +47,7 @@ def ignored_settings(catalog: Catalog) -> Iterator[Fault]:
             yield from _below(("datasets", name), _of_folder_set(dataset))
     for name, store in catalog.stores.items():
         yield from _below(("stores", name), _of_store(store))
+    yield from _of_accounts(catalog)
     for name, training in catalog.trainings.items():
         if training.safeguard.mode == "off":
             for setting in sorted(_written(training.safeguard) - {"mode"}):
@@ -131,6 +134,25 @@ def _of_service(provider: ServiceProvider) -> Iterator[Fault]:
             ("assumed_fov",),
             "it is about photographs, which panoramas_only leaves out: remove assumed_fov",
         )
+
+
+def _of_accounts(catalog: Catalog) -> Iterator[Fault]:
+    """Limits in dollars where none of those who share an account is billed."""
+    for name, account in catalog.accounts.items():
+        kinds = {
+            city.provider.kind
+            for city in catalog.cities.values()
+            if isinstance(city.provider, ServiceProvider) and city.provider.account == name
+        }
+        if not kinds or _BILLED in kinds:
+            continue
+        for period in ("day", "month"):
+            if "usd" in _written(getattr(account, period)):
+                yield (
+                    ("accounts", name, period, "usd"),
+                    f"who asks with it bills nothing ({', '.join(sorted(kinds))}): limit requests "
+                    "or megabytes, and remove usd",
+                )
 
 
 def _of_segmenter(entry: SegmenterEntry) -> Iterator[Fault]:

@@ -31,20 +31,22 @@ from adapters.catalog.providers import (
     KartaViewProvider,
     MapillaryProvider,
     PanoramaxProvider,
+    ServiceProvider,
     SimulatedProvider,
 )
 from crosscity.prior_parts import MatcherSettings, build_matcher
 from flows.deployments import deployment_entries
+from tasks.harvesting.accounts import account_name
 from tasks.harvesting.fetching import alignment_of
 from tasks.harvesting.harvest import _part_parameters
 from tasks.harvesting.listing import listing_parameters
 from tasks.harvesting.pair_table import pair_parameters
 from tasks.harvesting.providers import street_view
 from tasks.harvesting.quality import quality_limits, quality_parameters
-from tasks.priors.extraction import prior_parameters
+from tasks.priors.identities import prior_parameters
 from tasks.steps.plan import open_plan
 from tasks.steps.settings import open_catalog
-from tasks.training.trainings import adaptation_parameters
+from tasks.training.identities import adaptation_parameters
 
 BBOX = {"bbox": [139.7, 35.6, 139.8, 35.7]}
 SERVICES = ("panoramax", "mapillary", "kartaview", "google")
@@ -122,6 +124,7 @@ OF_SERVICES: Final[dict[str, Any]] = {
     "hosts": ["pictures.example.org"],
     "requests_per_second": 3.5,
     "concurrency": 3,
+    "account": "shared",
     "captured_after": "2019-01-01",
     "captured_before": "2020-01-01",
     "panoramas_only": True,
@@ -205,6 +208,7 @@ def entries(write_catalog, tmp_path, monkeypatch) -> Any:
                 "other": {"architecture": "compact", "source": "frankfurt"},
             },
             trainings={"other": {"preset": "demo", "checkpoint_every": 9}},
+            accounts={"shared": {"requests_per_second": 2}},
         )
         document: dict[str, Any] = yaml.safe_load(path.read_text())
         return document
@@ -225,6 +229,7 @@ def of_city(path: Path) -> Any:
         prior_parameters("tokyo", plan),
         quality_parameters(quality_limits(city)),
         alignment_of(city),
+        account_name(city.provider) if isinstance(city.provider, ServiceProvider) else None,
         _part_parameters(city, 0),
         deployment_entries(open_catalog(path), "c"),
         city.segmenter,
@@ -366,13 +371,17 @@ IGNORED: Final[list[tuple[tuple[str, ...], Any, str]]] = [
      "prior.search_radius: a matcher of your own is not given it"),
     (("cities", "tokyo", "prior"), {"neighbours": 0, "tolerance": 2},
      "prior.tolerance: with neighbours 0"),
+    (("accounts", "shared", "month"), {"usd": 3},
+     "accounts.shared.month.usd: who asks with it bills nothing"),
     (("cities", "tokyo", "lookback_days"), 3, "lookback_days: watch-city compares all"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("key", "value", "said"), IGNORED)
 def test_what_would_be_ignored_is_refused_with_its_line(entries, tmp_path, key, value, said):
-    document = changed(entries("simulated"), key, value)
+    document = changed(entries("panoramax" if key[0] == "accounts" else "simulated"), key, value)
+    if key[0] == "accounts":
+        document["cities"]["tokyo"]["provider"]["account"] = key[1]
     assert said in refused(tmp_path / "data_catalog.yaml", document)
 
 
