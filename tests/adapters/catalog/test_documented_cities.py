@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture
 def catalog_text() -> str:
     page = (ROOT / "docs" / "imagery.md").read_text(encoding="utf-8")
-    block, _ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    block, *_ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     rest = yaml.safe_load((ROOT / "data_catalog.yaml").read_text(encoding="utf-8"))
     rest["cities"] = yaml.safe_load(block)["cities"]
     return yaml.safe_dump(rest, sort_keys=False)
