@@ -80,7 +80,7 @@ def test_a_service_without_an_area_is_told(catalog_text: str, tmp_path: Path) ->
 
 def test_the_documented_mask_is_a_rectangle() -> None:
     page = (ROOT / "docs" / "imagery.md").read_text(encoding="utf-8")
-    _, block = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    _, block, *_ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     entry = FolderProvider.model_validate(yaml.safe_load(block)["provider"])
     assert entry.mask is not None
     assert entry.mask.open(ROOT, "mask").pixels((563, 1126)).sum() == 190 * 62
