@@ -183,6 +183,9 @@ class City(Entry):
     training: Name = Field(default="demo", description="an entry of `trainings`")
     arm: Arm = Field(default="full", description="how readapt-city adapts (docs/method.md)")
     training_seed: int = Field(default=0, ge=0, description="fixes the trainings of readapt-city")
+    priority: int = Field(
+        default=0, ge=-1000, le=1000, description="whose turn on a GPU is next: the highest's"
+    )
     pairs_per_part: int = Field(
         default=50, ge=1, le=10_000, description="pairs a shard: what a kill can lose"
     )
@@ -442,6 +445,16 @@ class ComputeProfile(Entry):
     )
     threads: int = Field(default=2, ge=1, description="threads of one training process")
     workers: int = Field(default=2, ge=1, description="images or pairs worked on at once")
+    at_once: int | None = Field(
+        default=None,
+        ge=1,
+        description="trainings, matchings and judgements that use the device at once, over all "
+        "runs; null: one on a GPU, any number on a processor",
+    )
+    at_once_in: Literal["machine", "store"] = Field(
+        default="machine",
+        description="whether at_once counts the runs of each machine or all runs on the store",
+    )
 
 
 class Catalog(Entry):

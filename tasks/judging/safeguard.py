@@ -39,6 +39,7 @@ from tasks.steps import progress
 from tasks.steps.announcing import announce, event_of
 from tasks.steps.artifact_task import Made, artifact_task, make_once
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown
+from tasks.steps.device import device_turn
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
@@ -121,6 +122,10 @@ def judge_adaptation(
     mask = city_mask(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
+        with device_turn(plan, city):
+            compare(draft)
+
+    def compare(draft: Draft) -> None:
         networks = tuple(
             on_device(stored_segmenter(plan, ref)[1], plan) for ref in (earlier, adapted)
         )

@@ -34,6 +34,7 @@ from tasks.priors.identities import (
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
+from tasks.steps.device import device_turn
 from tasks.steps.errors import InputError, check_failures
 from tasks.steps.identity import make
 from tasks.steps.imagery import Imagery
@@ -187,7 +188,7 @@ def prior_part(
             progress.advance(f"priors {city}", 1, total)
             return made
 
-        with telling_when_compiling(partial(log, logging.INFO)):
+        with device_turn(plan, city), telling_when_compiling(partial(log, logging.INFO)):
             made_rows = in_parallel(extract, wanted, workers=plan.compute.workers)
         done = [row for rows_of_pair in made_rows for row in rows_of_pair]
         write_rows(draft, part_name(part.number), done, STATIC_PRIOR)

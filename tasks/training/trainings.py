@@ -14,6 +14,7 @@ from crosscity.adaptation import PretrainingSettings
 from crosscity.segmenters import Segmenter
 from tasks.steps.artifact_task import Made, artifact_task, digests
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
+from tasks.steps.device import device_turn
 from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, make
 from tasks.steps.logs import tell
@@ -255,12 +256,14 @@ def images_in(store: Store, parts: Sequence[ArtifactRef]) -> int:
 
 def train(job: Job, draft: Draft) -> None:
     """Carries a training out and writes what it leaves: the segmenter and its history."""
-    trained = carry_out(job)
-    if isinstance(job.settings, PretrainingSettings):
-        found = unlearned(on_device(trained.segmenter, job.plan), job)
-        trained.summary["unlearned"] = [{"class": name, "share": share} for name, share in found]
-        if found:
-            trained.summary["remarks"].append(unlearned_remark(found))
+    with device_turn(job.plan, job.place.city):
+        trained = carry_out(job)
+        if isinstance(job.settings, PretrainingSettings):
+            found = unlearned(on_device(trained.segmenter, job.plan), job)
+            told = [{"class": name, "share": share} for name, share in found]
+            trained.summary["unlearned"] = told
+            if found:
+                trained.summary["remarks"].append(unlearned_remark(found))
     write_segmenter(draft, trained.segmenter, trained.model)
     write_history(draft, trained.history)
     draft.summary = trained.summary

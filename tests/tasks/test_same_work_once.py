@@ -70,6 +70,13 @@ def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
     return facts
 
 
+def until(process: subprocess.Popen[str], fact: str) -> None:
+    """Reads what a process says until it says this."""
+    assert process.stdout is not None
+    while fact not in json.loads(process.stdout.readline()):
+        pass
+
+
 def test_two_harvests_of_a_city_pay_once(folder_of, start, server, tmp_path):
     running = [start("harvest", folder_of(name)) for name in ("a", "b")]
     digests = [ended(process)["digest"] for process in running]
@@ -124,10 +131,28 @@ def test_three_equal_trainings_train_once(folder_of, start, tmp_path):
 
 
 def test_a_killed_training_is_taken_over(folder_of, start):
-    first = start("pretrain", folder_of("a"), "stop")
-    assert first.stdout is not None
-    assert json.loads(first.stdout.readline()) == {"trains": True}
+    first = start("pretrain", folder_of("a"), 0, "stop")
+    until(first, "trains")
     second = start("pretrain", folder_of("b"))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert ended(second)["trains"]
+
+
+def test_trainings_take_turns_and_other_work_goes_on(folder_of, start, waiting, tmp_path):
+    limited = {"computes": {"laptop": {"at_once": 1}}}
+    first = start("pretrain", folder_of("a", **limited), 0, "stop")
+    until(first, "trains")
+    second = start("pretrain", folder_of("b", **limited), 1)
+    until(second, "labelled")  # no training: it does not wait
+
+    def members() -> list[dict[str, Any]]:
+        (path,) = (tmp_path / "store" / ".shared" / "turns").glob("cpu-*.json")
+        found = json.loads(path.read_text())["members"]
+        return sorted(found.values(), key=lambda one: int(one["number"]))
+
+    waiting(lambda: len(members()) == 2, "the second stands in line")
+    assert [one["has"] for one in members()] == [True, False]
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert ended(second)["trains"]

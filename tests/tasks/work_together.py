@@ -1,6 +1,6 @@
 """Script: one of several processes that do the same work; each line that it prints is a fact.
 
-Usage: work_together.py harvest|pretrain CATALOG [stop], where `stop` waits for ever in the middle.
+Usage: work_together.py harvest|pretrain CATALOG [SEED [stop]]; `stop` waits in the middle for ever.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def harvest(catalog: str) -> Any:
     return ref_of(join_imagery.fn(parts, "tokyo", plan))
 
 
-def pretrain(catalog: str, *, stop: bool) -> Any:
+def pretrain(catalog: str, seed: int, *, stop: bool) -> Any:
     from tasks.training import trainings
     from tasks.training.labelled import labelled_part, labelled_parts
 
@@ -52,14 +52,19 @@ def pretrain(catalog: str, *, stop: bool) -> Any:
         ref_of(labelled_part.fn("frankfurt", "train", None, part, plan))
         for part in labelled_parts("frankfurt", "train", None, plan)
     ]
-    return ref_of(trainings.pretrain.fn(shards, "compact", 0, plan))
+    say(labelled=True)
+    return ref_of(trainings.pretrain.fn(shards, "compact", seed, plan))
 
 
 def main() -> None:
     what, catalog, *more = sys.argv[1:]
     say(began=True)
     try:
-        made = harvest(catalog) if what == "harvest" else pretrain(catalog, stop=bool(more))
+        if what == "harvest":
+            made = harvest(catalog)
+        else:
+            seed = int(more[0]) if more else 0
+            made = pretrain(catalog, seed, stop="stop" in more)
     except BudgetSpent as error:
         say(spent=str(error))
     else:
