@@ -123,9 +123,9 @@ def judge_adaptation(
 
     def write(draft: Draft, _key: str) -> None:
         with device_turn(plan, city):
-            compare(draft)
+            judge_on_device(draft)
 
-    def compare(draft: Draft) -> None:
+    def judge_on_device(draft: Draft) -> None:
         networks = tuple(
             on_device(stored_segmenter(plan, ref)[1], plan) for ref in (earlier, adapted)
         )
