@@ -53,7 +53,7 @@ def pretrain(catalog: str, seed: int, *, stop: bool) -> Any:
         for part in labelled_parts("frankfurt", "train", None, plan)
     ]
     say(labelled=True)
-    return ref_of(trainings.pretrain.fn(shards, "compact", seed, plan))
+    return ref_of(trainings.pretrain.fn(shards, shards, "compact", seed, plan))
 
 
 def main() -> None:
