@@ -28,6 +28,12 @@ def load_weights(segmenter: Segmenter, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in expected.items()
         if name in tensors and tensors[name].shape != tensor.shape
     ]
+    faults += [
+        f"{name} is of {str(tensors[name].dtype).removeprefix('torch.')} where "
+        f"{str(tensor.dtype).removeprefix('torch.')} is needed"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].is_floating_point() != tensor.is_floating_point()
+    ]
     faults += [f"{name} has no place in it" for name in tensors if name not in expected]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""

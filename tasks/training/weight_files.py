@@ -6,6 +6,8 @@ import json
 import pickle
 import re
 import struct
+import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +35,23 @@ _HOLDERS: Final = (
     "net",
     "weights",
     "params",
+    "ema_state_dict",
+    "state_dict_ema",
+    "model_ema",
+    "ema",
 )
-"""Keys that training programs keep the weights under, beside optimiser and epoch."""
+"""Keys that training programs keep the weights under, beside optimiser and epoch; the first counts.
+Slow averages of weights come last: a program that keeps both starts again from the others."""
+_ARCHIVES: Final = (b"Rar!", b"7z\xbc\xaf", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd", b"\x1f\x8b")
+_PLAIN: Final = frozenset(
+    {
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+    }
+)
+"""Types of numbers that a network's weights and counters may have."""
 _DEEPEST: Final = 3
+_MOST_DIMENSIONS: Final = 16
 _WRAPPED: Final = re.compile(r"(?:^(?:module\.)+)|(?:(?<![^.])_orig_mod\.)")
 """What DistributedDataParallel and torch.compile put before the names of what they wrap."""
 _LARGEST_HEADER: Final = 100_000_000
@@ -67,9 +83,8 @@ def read_weight_file(path: Path, rename: Mapping[str, str | None] | None = None)
         InputError: The file is not there, is something else, cut short or damaged, could only be
             read by running code, holds NaN, or an entry of `rename` fits no name.
     """
-    tensors = read_tensors(path)
+    tensors, remarks = read_tensors(path)
     plain = {_unwrapped(name): tensor for name, tensor in tensors.items()}
-    remarks = []
     if plain.keys() != tensors.keys() and len(plain) == len(tensors):
         first = next(name for name in tensors if name not in plain)
         remarks.append(
@@ -79,6 +94,8 @@ def read_weight_file(path: Path, rename: Mapping[str, str | None] | None = None)
         tensors = plain
     if rename:
         tensors = _renamed(tensors, rename, path)
+    for name, tensor in tensors.items():
+        _check_plain(path, name, tensor)
     try:
         check_finite(tensors)
     except ValueError as error:
@@ -86,8 +103,28 @@ def read_weight_file(path: Path, rename: Mapping[str, str | None] | None = None)
     return WeightFile(tensors, tuple(remarks))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file under the names that it has.
+def _check_plain(path: Path, name: str, tensor: Tensor) -> None:
+    """Refuses tensors that are no plain numbers in memory, by name."""
+    what = None
+    if tensor.is_quantized or tensor.dtype not in _PLAIN:
+        what = f"of the type {str(tensor.dtype).removeprefix('torch.')}"
+    elif tensor.ndim > _MOST_DIMENSIONS:
+        raise InputError(
+            f"{path}: {name} has {tensor.ndim} dimensions: save it as plain float32 or float16 "
+            "where it comes from"
+        )
+    elif tensor.layout != torch.strided:
+        what = "sparse"
+    elif tensor.is_meta:
+        what = "without its numbers (on the device meta)"
+    if what is not None:
+        raise InputError(
+            f"{path}: {name} is {what}: save it as plain float32 or float16 where it comes from"
+        )
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of a file under the names that it has, and remarks on what was chosen in it.
 
     Raises:
         InputError: As of `read_weight_file`.
@@ -95,13 +132,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         what = "it is a folder" if path.is_dir() else "it is not there"
         raise InputError(f"there is no weight file {path}: {what}")
-    with path.open("rb") as file:
-        head = file.read(1024)
-    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"the weight file {path} cannot be read: {error.strerror}") from None
     _check_head(path, head, size)
     if _is_safetensors(head, size):
-        return _of_safetensors(path)
+        return _of_safetensors(path), []
     if head.startswith((b"PK", b"\x80")):
+        if head.startswith(b"PK"):
+            _check_zip(path, size)
         return _of_pytorch(path)
     raise InputError(
         f"{path} is not a weight file: it begins with {head[:8]!r}, as neither safetensors nor a "
@@ -149,12 +191,22 @@ def _check_head(path: Path, head: bytes, size: int) -> None:
         )
     if b"/annex/objects/" in start[:200]:
         raise InputError(f"{path} is a pointer of git-annex: run `git annex get` where it is from")
-    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")):
+    if start.startswith(b"<"):
         raise InputError(
             f"{path} is a web page and not weights: the address leads to a page (a login, a "
-            "warning before large files), download the file itself"
+            "warning before large files, an error), download the file itself"
         )
-    if start.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
+    if start.startswith(b"{") and b'"weight_map"' in head:
+        raise InputError(
+            f"{path} is the index of weights in several files: load them where they come from, and "
+            "save them as one safetensors file"
+        )
+    if start.startswith((b"{", b"[")):
+        raise InputError(
+            f"{path} is JSON and not weights, as services answer with an error: it begins with "
+            f"{start[:60].decode(errors='replace')!r}"
+        )
+    if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
         raise InputError(f"{path} is an archive: unpack it and name the weight file in it")
     if start.startswith(b"\x89hdf"):
         raise InputError(f"{path} holds weights of Keras (HDF5): export them as safetensors")
@@ -169,17 +221,43 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 def _of_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        found = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(
             f"{path} is cut short or damaged, no whole safetensors file ({error}): download it "
             "again"
         ) from None
+    if not found:
+        raise InputError(f"{path} holds no tensor")
+    return found
 
 
-def _of_pytorch(path: Path) -> dict[str, Tensor]:
+def _check_zip(path: Path, size: int) -> None:
+    """Tells other archives from what torch.save writes, and refuses those that grow when read."""
     try:
-        with path.open("rb") as file:  # by its name, torch would take some for safetensors
+        with zipfile.ZipFile(path) as archive:
+            files = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return  # cut short: told when it is read
+    if not any(file.filename.endswith("/data.pkl") for file in files):
+        raise InputError(
+            f"{path} is a zip archive of other files (it begins with {files[0].filename!r}): "
+            "unpack it and name the weight file in it"
+            if files
+            else f"{path} is an empty zip archive"
+        )
+    compressed = any(file.compress_type != zipfile.ZIP_STORED for file in files)
+    if compressed or sum(file.file_size for file in files) > size:
+        raise InputError(
+            f"{path} was compressed after torch.save wrote it, or holds parts more than once: "
+            "unpack it, and save its state_dict as safetensors"
+        )
+
+
+def _of_pytorch(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    try:
+        # By its name, torch would take some for safetensors; what it warns of is said here.
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
             content: object = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if any(word in str(error) for word in ("Unsupported", "GLOBAL", "WeightsUnpickler")):
@@ -201,22 +279,33 @@ def _of_pytorch(path: Path) -> dict[str, Tensor]:
     return _state_dict(content, path)
 
 
-def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
-    """The tensors by name, from below the keys that training programs use."""
+def _state_dict(content: object, path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors by name, from below the keys that training programs use, and what was chosen."""
+    remarks: list[str] = []
     for _ in range(_DEEPEST):
         if not isinstance(content, Mapping) or _holds_tensors(content):
             break
         held = [key for key in _HOLDERS if isinstance(content.get(key), Mapping)]
         if not held:
             break
+        if len(held) > 1:
+            remarks.append(
+                f"{path.name}: its weights are taken from {held[0]!r}; it has "
+                f"{', '.join(map(repr, held[1:]))} too"
+            )
         content = content[held[0]]
+    if isinstance(content, Mapping):
+        others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+        if others and 2 * len(others) <= len(content):
+            remarks.append(f"{path.name}: {', '.join(others[:3])} are no tensors and are left out")
+            content = {name: v for name, v in content.items() if isinstance(v, Tensor)}
     if not isinstance(content, Mapping) or not _holds_tensors(content):
         keys = [str(key) for key in content][:5] if isinstance(content, Mapping) else []
         raise InputError(
             f"{path} holds no state_dict: tensors by name are needed"
             + (f"; it has {', '.join(keys)}" if keys else "")
         )
-    return {str(name): tensor for name, tensor in content.items()}
+    return {str(name): tensor for name, tensor in content.items()}, remarks
 
 
 def _holds_tensors(content: Mapping[object, object]) -> bool:

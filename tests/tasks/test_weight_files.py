@@ -9,6 +9,8 @@ OptimizedModule), and safetensors. A pointer of Git LFS is that of its specifica
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -45,7 +47,7 @@ def saved(path: Path, form: str, content: object = None) -> Path:
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("form", ["safetensors", "zip", "legacy"])
 def test_a_file_is_known_by_its_content(tmp_path, ending, form):
-    found = read_tensors(saved(tmp_path / f"weights.{ending}", form))
+    found, _ = read_tensors(saved(tmp_path / f"weights.{ending}", form))
     assert found.keys() == TENSORS.keys()
     assert all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
 
@@ -63,7 +65,15 @@ def test_a_file_is_known_by_its_content(tmp_path, ending, form):
         (b"\x89HDF\r\n\x1a\n" + bytes(40), "Keras"),
         (b"PK\x03\x04" + bytes(60), "not a weight file, or cut short"),
         (b"\x80\x02" + bytes(60), "cut short|more than tensors"),
-        (b'{"message": "Not Found"}', "not a weight file: it begins with"),
+        (b'{"message": "Not Found"}', r"is JSON and not weights.*\{.message"),
+        (b'  {"weight_map": {"a": "model-00001-of-00002.safetensors"}}', "the index of weights"),
+        (b"<Error><Code>AccessDenied</Code></Error>", "is a web page"),
+        (b"Rar!\x1a\x07\x00" + bytes(40), "is an archive"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(40), "is an archive"),
+        (b"\xfd7zXZ\x00" + bytes(40), "is an archive"),
+        (b"\x28\xb5\x2f\xfd" + bytes(40), "is an archive"),
+        (b"GGUF" + bytes(40), "not a weight file: it begins with"),
+        (b"\x93NUMPY\x01\x00" + bytes(40), "not a weight file: it begins with"),
         (b"123", "not a weight file: it begins with"),
         (bytes(100), "not a weight file: it begins with"),
     ],
@@ -102,12 +112,104 @@ def test_a_folder_and_a_missing_file_are_told_apart(tmp_path):
         lambda t: {"model": {"state_dict": t}},
         lambda t: {"model_state_dict": t, "loss": torch.zeros(1)},
         lambda t: {"net": t},
+        lambda t: {"ema_state_dict": t, "epoch": 3},
     ],
 )
 def test_what_training_programs_wrap_around_is_taken_off(tmp_path, wrap):
-    assert (
-        read_tensors(saved(tmp_path / "w.pth.tar", "zip", wrap(TENSORS))).keys() == TENSORS.keys()
-    )
+    found, remarks = read_tensors(saved(tmp_path / "w.pth.tar", "zip", wrap(TENSORS)))
+    assert found.keys() == TENSORS.keys()
+    assert not remarks
+
+
+def test_what_is_chosen_among_several_is_said(tmp_path):
+    slow = {name: tensor + 1 for name, tensor in TENSORS.items()}
+    path = saved(tmp_path / "w.pth", "zip", {"state_dict_ema": slow, "state_dict": TENSORS})
+    found, (remark,) = read_tensors(path)
+    assert torch.equal(found["layer.bias"], TENSORS["layer.bias"])
+    assert "taken from 'state_dict'; it has 'state_dict_ema' too" in remark
+    path = saved(tmp_path / "w.pth", "zip", {**TENSORS, "version": 3})
+    found = read_weight_file(path)
+    assert found.tensors.keys() == TENSORS.keys()
+    assert "version are no tensors" in found.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("form", "tensor", "said"),
+    [
+        ("safetensors", torch.ones(2).to(torch.float8_e4m3fn), "is of the type float8_e4m3fn"),
+        ("zip", torch.ones(2, dtype=torch.complex64), "is of the type complex64"),
+        ("zip", torch.eye(2).to_sparse(), "is sparse"),
+        ("zip", torch.ones(2, device="meta"), r"is without its numbers .on the device meta."),
+        ("zip", torch.ones([1] * 40), "has 40 dimensions"),
+    ],
+)
+def test_tensors_that_are_no_plain_numbers_are_named(tmp_path, form, tensor, said):
+    path = saved(tmp_path / "w.bin", form, {"layer.weight": tensor})
+    with pytest.raises(InputError, match=rf"w\.bin: layer\.weight {said}: save it as plain"):
+        read_weight_file(path)
+
+
+def test_whole_numbers_are_not_taken_for_weights(tmp_path):
+    segmenter = fresh_segmenter(SMALL, 0)
+    tensors = dict(segmenter.state_dict())
+    name = next(name for name in tensors if name.endswith("weight"))
+    path = saved(tmp_path / "w.pth", "zip", {**tensors, name: tensors[name].to(torch.int8)})
+    with pytest.raises(InputError, match=rf"{name} is of int8 where float32 is needed"):
+        load_checked(segmenter, path)
+
+
+def of_zip(path: Path, files: dict[str, bytes], how: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", how) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_other_archives_and_those_that_grow_are_told_before_they_are_read(tmp_path):
+    inside = saved(tmp_path / "whole.pth", "zip", {"a": torch.zeros(1_000_000)})
+    with zipfile.ZipFile(inside) as archive:
+        files = {file.filename: archive.read(file) for file in archive.infolist()}
+    path = tmp_path / "w.pth"
+    for content, how, said in (
+        ({"weights/model.pth": inside.read_bytes()}, zipfile.ZIP_STORED, "archive of other files"),
+        ({"word/document.xml": b"<x/>"}, zipfile.ZIP_STORED, "archive of other files"),
+        ({"a.npy": b"x"}, zipfile.ZIP_DEFLATED, "archive of other files"),
+        ({}, zipfile.ZIP_STORED, "an empty zip archive"),
+        (files, zipfile.ZIP_DEFLATED, "was compressed after torch.save"),
+    ):
+        with pytest.raises(InputError, match=rf"w\.pth (is|was) .*{said}|w\.pth {said}"):
+            read_tensors(of_zip(path, content, how))
+    assert read_tensors(of_zip(path, files))[0].keys() == {"a"}
+
+
+def header(content: bytes, body: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(content)) + content + body
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (struct.pack("<Q", 2**62) + b"{}", "not a weight file"),
+        (struct.pack("<Q", 99_000_000) + b"{" + b" " * 100, "cut short or damaged"),
+        (header(b"{}"), "holds no tensor"),
+        (header(b'{"__metadata__":{"a":"b"}}'), "holds no tensor"),
+        (header(b'{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,8]}}', bytes(8)),
+         "cut short or damaged"),
+        (header(b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', bytes(4)), "damaged"),
+        (header(b'{"a":{"dtype":"F3","shape":[1],"data_offsets":[0,4]}}', bytes(4)), "damaged"),
+        (header(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},'
+                b'"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}', bytes(12)), "damaged"),
+        (header(b'{"a":{"dtype":"F32","shape":[' + b"1," * 1999 + b'1],"data_offsets":[0,4]}}',
+                bytes(4)), "damaged|dimensions"),
+    ],
+)  # fmt: skip
+def test_headers_of_safetensors_that_lie_are_told(tmp_path, content, said):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=said) as told:
+        read_weight_file(path)
+    assert str(path) in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 def test_wrapped_networks_lose_the_names_of_their_wrappers(tmp_path):
