@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -53,6 +55,7 @@ from adapters.store.shared import SharedRecord
 from adapters.store.turns import Timing, Turns
 
 _LOG = logging.getLogger("crosscity.store")
+_MOST_TRIES = 1000
 
 
 class Store:
@@ -345,7 +348,44 @@ class Store:
             StoreError: if the pointer is damaged, or of a newer release.
         """
         path = _pointer(name, city)
-        data = self._place.read(path)
+        return self._selection(path, self._place.read(path))
+
+    def alter(
+        self, name: str, city: str, change: Callable[[Selection | None], Selection | None]
+    ) -> Selection | None:
+        """Switch to what `change` makes of the state, so that no other's switch is lost.
+
+        Args:
+            name: of the selection.
+            city: the catalog's name of the city.
+            change: gets the state that is there and gives the new one, or None to leave it. It is
+                called again where another was quicker, so it must do nothing else.
+
+        Returns:
+            The state that is there now.
+
+        Raises:
+            StoreError: if one of the artifacts is not there, the pointer is damaged, or the store
+                cannot be written to.
+        """
+        path = _pointer(name, city)
+        for attempt in range(_MOST_TRIES):
+            data = self._place.read(path)
+            state = self._selection(path, data)
+            new = change(state)
+            if new is None:
+                return state
+            for ref in new.refs.values():
+                self.manifest(ref)
+            after = new.to_json()
+            if after == data or self._place.swap(path, data, after):
+                return new
+            time.sleep(random.uniform(0, 0.01 * min(attempt + 1, 20)))  # noqa: S311 - it spreads
+        raise StoreError(
+            f"{self._place.describe(path)} is changed by others all the time: run again"
+        )
+
+    def _selection(self, path: str, data: bytes | None) -> Selection | None:
         if data is None:
             return None
         try:

@@ -11,8 +11,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
 
-from adapters.store import SINGLE, ArtifactRef, Store
-from tasks.steps.announcing import announce, commit
+from adapters.store import SINGLE, ArtifactRef, Selection, Store
+from tasks.steps.announcing import alter, announce
 from tasks.steps.dashboard import publish_lineage
 from tasks.steps.errors import InputError
 from tasks.steps.logs import log
@@ -26,6 +26,8 @@ LOG: Final = "log"
 """Key of its notes: every change of the segmenter in use, the oldest first; never shortened."""
 PINNED: Final = "pinned"
 """Key of its notes: since when, and why, runs may not change the segmenter in use."""
+
+_Changed = tuple[Mapping[str, ArtifactRef], Mapping[str, Any]]
 
 
 def promoted_segmenter(store: Store, city: str) -> ArtifactRef | None:
@@ -44,8 +46,11 @@ def put_in_use(
     events: Sequence[Mapping[str, Any]] = (),
     action: str = "promote",
     reason: str = "",
-) -> None:
+    unless_pinned: bool = False,
+) -> ArtifactRef:
     """Makes a segmenter the one that is used, in one switch; those before it stay noted.
+
+    Of several that do this at once, each comes into the log, and the last is in use.
 
     Args:
         store: The store.
@@ -55,24 +60,31 @@ def put_in_use(
         events: What is to be announced of it.
         action: What the log calls it.
         reason: Why, in words, for the log.
+        unless_pinned: Whether another segmenter that is pinned stays in use.
+
+    Returns:
+        The segmenter that is in use now.
     """
-    state = store.selected(PROMOTED, city)
-    kept: dict[str, Any] = {} if state is None else dict(state.notes)
-    before = None if state is None else state.refs.get(SINGLE)
-    if before is not None and before != segmenter:
-        kept[EARLIER] = [*kept.get(EARLIER, []), before.to_dict()]
-    if before != segmenter:
-        entry = {
-            "action": action,
-            "segmenter": segmenter.to_dict(),
-            "before": None if before is None else before.to_dict(),
-            "reason": reason,
-            **evidence_of(store, city, segmenter),
-        }
-        kept[LOG] = [*kept.get(LOG, []), _logged(entry)]
-    commit(
-        store, PROMOTED, city, {SINGLE: segmenter}, notes={**kept, **(notes or {})}, events=events
-    )
+    entry = {
+        "action": action,
+        "segmenter": segmenter.to_dict(),
+        "reason": reason,
+        **evidence_of(store, city, segmenter),
+    }
+
+    def changed(state: Selection | None) -> _Changed | None:
+        kept: dict[str, Any] = {} if state is None else dict(state.notes)
+        before = None if state is None else state.refs.get(SINGLE)
+        if unless_pinned and before not in (None, segmenter) and PINNED in kept:
+            return None
+        if before != segmenter:
+            if before is not None:
+                kept[EARLIER] = [*_listed(kept, EARLIER), before.to_dict()]
+            kept[LOG] = [*_listed(kept, LOG), _logged(entry, before)]
+        return {SINGLE: segmenter}, {**kept, **(notes or {})}
+
+    now = alter(store, PROMOTED, city, changed, events)
+    return segmenter if now is None else now.refs.get(SINGLE, segmenter)
 
 
 def roll_back(store: Store, city: str, reason: str = "") -> ArtifactRef:
@@ -84,26 +96,44 @@ def roll_back(store: Store, city: str, reason: str = "") -> ArtifactRef:
         The segmenter that is in use now, verified.
 
     Raises:
-        InputError: There was none before.
+        InputError: There was none before, or another was put into use at the same moment.
         StoreError: It is damaged.
     """
     state = store.selected(PROMOTED, city)
-    earlier = (
-        []
-        if state is None
-        else [ArtifactRef.from_dict(one) for one in _listed(state.notes, EARLIER)]
-    )
-    while earlier:
-        found = earlier.pop()
-        if not store.find_ref(found):
-            continue
-        store.verify(found)
-        notes = {EARLIER: [one.to_dict() for one in earlier], PINNED: _pin(reason or "rolled back")}
-        put_in_use(store, city, found, notes=notes, action="rollback", reason=reason)
-        return found
-    raise InputError(
-        f"there is nothing to roll back to: no segmenter was in use in {city} before this one"
-    )
+    used = None if state is None else state.refs.get(SINGLE)
+    earlier = [ArtifactRef.from_dict(one) for one in _listed(state.notes if state else {}, EARLIER)]
+    while earlier and not store.find_ref(earlier[-1]):
+        earlier.pop()
+    if not earlier:
+        raise InputError(
+            f"there is nothing to roll back to: no segmenter was in use in {city} before this one"
+        )
+    found = earlier.pop()
+    store.verify(found)
+    entry = {
+        "action": "rollback",
+        "segmenter": found.to_dict(),
+        "reason": reason,
+        **evidence_of(store, city, found),
+    }
+
+    def changed(state: Selection | None) -> _Changed:
+        before = None if state is None else state.refs.get(SINGLE)
+        if state is None or before != used:
+            raise InputError(
+                f"the segmenter in use in {city} was changed meanwhile: look at `crosscity "
+                f"promotions {city}`, and run it again"
+            )
+        notes = {
+            **state.notes,
+            EARLIER: [one.to_dict() for one in earlier],
+            LOG: [*_listed(state.notes, LOG), _logged(entry, before)],
+            PINNED: _pin(reason or "rolled back"),
+        }
+        return {SINGLE: found}, notes
+
+    alter(store, PROMOTED, city, changed)
+    return found
 
 
 def pin(store: Store, city: str, reason: str = "") -> ArtifactRef:
@@ -161,17 +191,26 @@ def _judges(inputs: object, segmenter: ArtifactRef) -> bool:
 def _note(
     store: Store, city: str, action: str, value: Mapping[str, Any] | None, reason: str
 ) -> ArtifactRef:
-    state = store.selected(PROMOTED, city)
-    found = promoted_segmenter(store, city)
-    if state is None or found is None:
-        raise InputError(f"no segmenter is promoted for {city} yet: run `crosscity readapt {city}`")
-    entry = {"action": action, "segmenter": found.to_dict(), "reason": reason}
-    notes: dict[str, Any] = {**state.notes, LOG: [*promotion_log(store, city), _logged(entry)]}
-    notes.pop(PINNED, None)
-    if value is not None:
-        notes[PINNED] = dict(value)
-    commit(store, PROMOTED, city, {SINGLE: found}, notes=notes)
-    return found
+    def changed(state: Selection | None) -> _Changed:
+        found = None if state is None else state.refs.get(SINGLE)
+        if state is None or found is None or not store.find_ref(found):
+            raise InputError(
+                f"no segmenter is promoted for {city} yet: run `crosscity readapt {city}`"
+            )
+        entry = {"action": action, "segmenter": found.to_dict(), "reason": reason}
+        notes: dict[str, Any] = {
+            **state.notes,
+            LOG: [*_listed(state.notes, LOG), {"at": _now(), "run": _flow_run(), **entry}],
+        }
+        notes.pop(PINNED, None)
+        if value is not None:
+            notes[PINNED] = dict(value)
+        return {SINGLE: found}, notes
+
+    now = alter(store, PROMOTED, city, changed)
+    if now is None:
+        raise InputError(f"nothing is promoted for {city}")
+    return now.refs[SINGLE]
 
 
 def _pin(reason: str) -> dict[str, Any]:
@@ -183,8 +222,10 @@ def _listed(notes: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
-def _logged(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {"at": _now(), "run": _flow_run(), **entry}
+def _logged(entry: Mapping[str, Any], before: ArtifactRef | None) -> dict[str, Any]:
+    """An entry of the log on what replaced another."""
+    replaced = None if before is None else before.to_dict()
+    return {"at": _now(), "run": _flow_run(), "before": replaced, **entry}
 
 
 def _now() -> str:
@@ -223,7 +264,9 @@ def promote(adapted: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
         return in_use
     store.verify(adapted)  # to the last byte, before anybody uses it
     before = promoted_segmenter(store, city)
-    put_in_use(store, city, adapted)
+    used = put_in_use(store, city, adapted, unless_pinned=True)
+    if used != adapted:  # pinned in this very moment
+        return used
     announce(store, PROMOTED, city)  # what an earlier run did not come to
     said = f"Promoted for {city}. Before: `{before.uri}`." if before else f"Promoted for {city}."
     publish_lineage(f"promoted-{city}", store, adapted, said)

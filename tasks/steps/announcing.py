@@ -8,7 +8,8 @@ run announces it: rather twice than never.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from prefect.client.orchestration import get_client
@@ -48,9 +49,41 @@ def commit(
         notes: What else belongs to them; JSON-able.
         events: Of `event_of`.
     """
-    untold = _untold(store.selected(name, city))
-    untold += [dict(event) for event in events if event not in untold]
-    store.switch(name, city, Selection(dict(refs), _noted(notes or {}, untold)))
+    alter(store, name, city, lambda _: (refs, notes or {}), events)
+
+
+def alter(
+    store: Store,
+    name: str,
+    city: str,
+    change: Callable[
+        [Selection | None], tuple[Mapping[str, ArtifactRef], Mapping[str, Any]] | None
+    ],
+    events: Sequence[Mapping[str, Any]] = (),
+) -> Selection | None:
+    """`commit` of what `change` makes of the selection before, so that no other's commit is lost.
+
+    Args:
+        store: The store.
+        name: Name of the selection.
+        city: City.
+        change: Gives artifacts and notes, or ``None`` where nothing is to be changed; it may be
+            called several times.
+        events: Of `event_of`.
+
+    Returns:
+        The selection from now on.
+    """
+
+    def changed(state: Selection | None) -> Selection | None:
+        made = change(state)
+        if made is None:
+            return None
+        untold = _untold(state)
+        untold += [dict(event) for event in events if event not in untold]
+        return Selection(dict(made[0]), _noted(made[1], untold))
+
+    return store.alter(name, city, changed)
 
 
 def announce(store: Store, name: str, city: str) -> list[dict[str, Any]]:
@@ -70,10 +103,7 @@ def announce(store: Store, name: str, city: str) -> list[dict[str, Any]]:
             return sent
         send(untold[0])
         sent.append(untold[0])
-        # What was switched meanwhile stays: only this one event is taken off.
-        now = store.selected(name, city) or state
-        left = [event for event in _untold(now) if event != untold[0]]
-        store.switch(name, city, Selection(now.refs, _noted(now.notes, left)))
+        store.alter(name, city, partial(_told, event=untold[0]))
 
 
 def send(event: Mapping[str, Any]) -> None:
@@ -99,6 +129,14 @@ def send(event: Mapping[str, Any]) -> None:
             time.sleep(wait)
         else:
             return
+
+
+def _told(state: Selection | None, event: Mapping[str, Any]) -> Selection | None:
+    """The selection without the note of an event; what was switched meanwhile stays."""
+    if state is None:
+        return None
+    left = [one for one in _untold(state) if one != event]
+    return Selection(state.refs, _noted(state.notes, left))
 
 
 def _untold(state: Selection | None) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import pytest
 
 from adapters.store import ArtifactRef, Store, StoreError, artifact_key
@@ -118,3 +120,57 @@ def test_what_is_known_of_a_segmenter_is_logged_with_it(store):
     (entry,) = promotion.promotion_log(store, "tokyo")
     assert entry["miou"] == 0.5
     assert entry["verdict"] == "keep adapted"
+
+
+def promote_many(folder, number, barrier):
+    store = Store(folder)
+    refs = sorted(store.artifacts("adaptation", "tokyo"), key=lambda ref: ref.key)
+    barrier.wait()
+    for turn in range(6):
+        promotion.put_in_use(store, "tokyo", refs[(number + turn) % 3], reason=f"{number}-{turn}")
+        promotion.pin(store, "tokyo", f"{number}-{turn}")
+
+
+def test_of_promotions_at_one_moment_none_is_lost_from_the_log(store, three):
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(3)
+    folder = store._arguments[0]
+    workers = [
+        context.Process(target=promote_many, args=(folder, number, barrier)) for number in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    log = promotion.promotion_log(store, "tokyo")[3:]
+    pins = [one["reason"] for one in log if one["action"] == "pin"]
+    assert sorted(pins) == sorted(f"{number}-{turn}" for number in range(3) for turn in range(6))
+    used = three[2].to_dict()
+    for one in log:  # each is of what was in use when it was made
+        if one["action"] == "pin":
+            assert one["segmenter"] == used
+        else:
+            assert one["before"] == used
+            used = one["segmenter"]
+    assert in_use(store).to_dict() == used
+
+
+def test_a_rollback_beside_a_promotion_is_refused_and_loses_nothing(store, three, monkeypatch):
+    verify = Store.verify
+
+    def promoted_meanwhile(self, ref):
+        verify(self, ref)
+        promotion.put_in_use(Store(self._arguments[0]), "tokyo", three[0])
+
+    monkeypatch.setattr(Store, "verify", promoted_meanwhile)
+    with pytest.raises(InputError, match="was changed meanwhile"):
+        promotion.roll_back(store, "tokyo")
+    assert in_use(store) == three[0]
+    assert promotion.pinned(store, "tokyo") is None
+
+
+def test_a_pin_set_while_a_run_promotes_is_heeded(store, three):
+    promotion.pin(store, "tokyo", "now")
+    assert promotion.put_in_use(store, "tokyo", three[0], unless_pinned=True) == three[2]
+    assert in_use(store) == three[2]
