@@ -16,6 +16,7 @@ CITY_FLOWS = {
     "adapt-city": "flows.adapt_city.adapt_city",
     "evaluate-city": "flows.evaluate_city.evaluate_city",
     "readapt-city": "flows.readapt_city.readapt_city",
+    "predict-city": "flows.predict_city.predict_city",
 }
 SCHEDULE_SLUG = "catalog"
 """Marks the schedule that follows from the catalog; others are an operator's own."""

@@ -29,6 +29,7 @@ FINISHED_RUN = (
     "flows/test_demo.py",
     "flows/test_kills.py",
     "flows/test_predict_and_export.py",
+    "flows/test_predict_city.py",
     "flows/test_segmenter_export.py",
     "flows/test_suggest.py",
     "flows/test_what_names_what.py",

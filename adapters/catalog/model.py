@@ -158,6 +158,19 @@ class QualitySettings(Entry):
     )
 
 
+class Predictions(Entry):
+    """What predict-city leaves in the store of every image of a city."""
+
+    segmenter: str = Field(
+        default="promoted", description="promoted, promoted:<city>, or the key of a segmenter"
+    )
+    ids: Literal["labelIds", "trainIds", "palette"] = Field(
+        default="labelIds", description="what the label maps hold; palette: trainIds with colours"
+    )
+    overlays: bool = Field(default=False, description="classes drawn over the pictures too")
+    confidence: bool = Field(default=False, description="the predicted probabilities too")
+
+
 class City(Entry):
     """A city to adapt to."""
 
@@ -186,6 +199,7 @@ class City(Entry):
     priority: int = Field(
         default=0, ge=-1000, le=1000, description="whose turn on a GPU is next: the highest's"
     )
+    predictions: Predictions = Predictions()
     pairs_per_part: int = Field(
         default=50, ge=1, le=10_000, description="pairs a shard: what a kill can lose"
     )

@@ -39,6 +39,12 @@ def class_table(class_names: Sequence[str]) -> npt.NDArray[np.uint8]:
     return table
 
 
+def train_id_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """The 19 classes in the order of their trainIds, and behind them the others."""
+    extra = [name for name in class_names if name not in ROAD_CLASS_NAMES]
+    return (*ROAD_CLASS_NAMES, *extra)
+
+
 def in_train_ids(segmenter: Segmenter) -> Segmenter:
     """The same predictions as trainIds: the segmenter itself, if its classes are the 19.
 
@@ -46,8 +52,7 @@ def in_train_ids(segmenter: Segmenter) -> Segmenter:
         A segmenter of the 19 classes in the order of their trainIds, and behind them the classes
         that are none of these. It predicts; it is not made to be trained or saved.
     """
-    extra = [name for name in segmenter.class_names if name not in ROAD_CLASS_NAMES]
-    names = (*ROAD_CLASS_NAMES, *extra)
+    names = train_id_names(segmenter.class_names)
     return segmenter if segmenter.class_names == names else _Renamed(segmenter, names)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.progress import TerminalProgress
+from tasks.steps.errors import InputError
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +29,10 @@ def export(
     predictions: Annotated[
         Path | None, typer.Option(help="A folder that `crosscity predict` wrote for the city.")
     ] = None,
+    stored: Annotated[
+        bool,
+        typer.Option("--stored-predictions", help="The predictions that predict-city left."),
+    ] = False,
     allowed: Annotated[
         str | None,
         typer.Option(help="Why images may be passed on whose licence does not say so."),
@@ -39,8 +44,14 @@ def export(
     from tasks.steps import progress  # noqa: PLC0415
     from tasks.steps.plan import open_plan  # noqa: PLC0415
 
-    plan = open_plan(catalog, city=city)
+    if stored and predictions is not None:
+        raise InputError("give either --predictions or --stored-predictions")
+    # All segmenters of the catalog say which networks of the store may be built.
+    plan = open_plan(catalog)
+    plan.city(city)
     with TerminalProgress() as shown:
         progress.listen(shown)
-        count = export_city(plan, city, as_format, output, predictions, allowed=allowed)
+        count = export_city(
+            plan, city, as_format, output, predictions, stored=stored, allowed=allowed
+        )
     typer.echo(f"{count} images of {city} as {as_format}: {output}")

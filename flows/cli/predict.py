@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tasks.steps.plan import Plan
 
 
+PROMOTED: Final = "promoted"
+
+
 def register(app: typer.Typer) -> None:
     """Adds the verb to the command line."""
     app.command("predict")(predict)
@@ -29,10 +32,17 @@ def register(app: typer.Typer) -> None:
 
 def predict(
     what: Annotated[list[str], typer.Argument(help="A city of the catalog, folders, or images.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the predictions.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder of the predictions; without one, those of a city go into the store.",
+        ),
+    ] = None,
     segmenter: Annotated[
         str, typer.Option(help="promoted, promoted:CITY, a name of the catalog, or a key.")
-    ] = "promoted",
+    ] = PROMOTED,
     weights: Annotated[
         Path | None, typer.Option(help="A weight file instead; then no catalog is needed.")
     ] = None,
@@ -59,7 +69,16 @@ def predict(
     """Predict images: label maps, overlays, confidence, and a row for each image.
 
     Killed, it goes on where it was. An image that cannot be read becomes a row that says why.
+    Without -o it is what the deployment predict-city does, as `predictions` of the city's entry in
+    the catalog says.
     """
+    if output is None:
+        if segmenter != PROMOTED or weights is not None or size is not None or device is not None:
+            raise InputError(
+                "without -o, predictions go into the store as `predictions` of the city's entry "
+                "says: name a folder with -o to predict with other settings"
+            )
+        return _into_the_store(what, catalog, compute)
     from adapters.predictions import IDS, PredictionFolder, Wanted  # noqa: PLC0415
     from tasks.judging.predictions import predict_pictures  # noqa: PLC0415
     from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
@@ -88,10 +107,37 @@ def predict(
             workers=plan.compute.workers if plan is not None else 2,
         )
     typer.echo(f"{done.images - len(done.failed)} images predicted; table: {done.table}")
+    if city is not None:
+        typer.echo(
+            f"next: `crosscity export {city} --as cityscapes -o … --predictions {output}`", err=True
+        )
     for reason, count in Counter(done.failed.values()).most_common(5):
         typer.echo(f"{count} failed: {reason}", err=True)
     if len(done.failed) == done.images:
         raise InputError(f"none of the {done.images} images could be read; {done.table} says why")
+
+
+def _into_the_store(what: Sequence[str], catalog: Path, compute: str | None) -> None:
+    """Runs the flow predict-city."""
+    from flows.cli.city import running  # noqa: PLC0415
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
+    plan = open_plan(catalog, compute)
+    if len(what) != 1 or what[0] not in plan.cities:
+        raise InputError(
+            f"without -o, one city of the catalog is predicted, not {', '.join(what)}: name a "
+            "folder for the predictions with -o"
+        )
+    (city,) = what
+    with running(catalog):
+        from flows.predict_city import predict_city  # noqa: PLC0415
+
+        made = predict_city(city=city, catalog=str(catalog), compute=compute)
+    summary = plan.open_store().manifest(made).summary
+    typer.echo(f"{summary['images']} images of {city} predicted: {made.uri}")
+    typer.echo(
+        f"next: `crosscity export {city} --as cityscapes -o … --stored-predictions`", err=True
+    )
 
 
 def _plan(catalog: Path, compute: str | None, *, needed: bool) -> Plan | None:

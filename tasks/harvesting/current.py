@@ -31,6 +31,7 @@ NOT_OF_A_HARVEST: Final = {
     "arm": "of the adaptation",
     "training_seed": "of the adaptation",
     "priority": "who is first at the GPU",
+    "predictions": "made of what was harvested",
     "pairs_per_part": "only says how the work is divided",
     "failure_limit": "what is harvested is the same, or the harvest fails",
     "schedule": "when the flow runs",

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,6 +91,7 @@ def predict_pictures(
     batch_size: int,
     image_size: tuple[int, int] | None,
     workers: int,
+    on_shard: Callable[[int], None] | None = None,
 ) -> Predicted:
     """Predicts images into a folder; finished shards of an earlier run are kept.
 
@@ -103,7 +105,9 @@ def predict_pictures(
         batch_size: Images predicted at once.
         image_size: (height, width) at which images go through the network; ``None``: their own.
         workers: Threads that read and write.
+        on_shard: Is told of the images of each finished shard; default: the progress of `STAGE`.
     """
+    tell = on_shard or partial(_advance, len(pictures))
     rows: list[dict[str, Any]] = []
     for number, start in enumerate(range(0, len(pictures), SHARD)):
         shard = pictures[start : start + SHARD]
@@ -114,10 +118,14 @@ def predict_pictures(
                 known = _shard(segmenter, shard, folder, batch_size, image_size, pool)
                 folder.finish_part(number, known)
         rows += known
-        progress.advance(STAGE, len(shard), len(pictures))
+        tell(len(shard))
     table = folder.finish(rows)
     failed = {row["image"]: str(row["reason"]) for row in rows if row["status"] != OK}
     return Predicted(len(rows), failed, table)
+
+
+def _advance(total: int, count: int) -> None:
+    progress.advance(STAGE, count, total)
 
 
 def _shard(

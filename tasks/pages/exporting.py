@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from adapters.predictions import DESCRIPTION, TABLE
 from adapters.store import ArtifactRef, Store
 from crosscity.labels import CLASSES, VOID
 from tasks.harvesting.current import Harvest, current_harvest
+from tasks.judging.city_predictions import CityPredictions
 from tasks.pages.whole_folder import check_empty, whole_folder
 from tasks.priors.extraction import static_prior_rows
 from tasks.priors.identities import extracted
@@ -39,6 +40,7 @@ def export_city(
     output: Path,
     predictions: Path | None = None,
     *,
+    stored: bool = False,
     allowed: str | None = None,
 ) -> int:
     """Writes a city in a format of `adapters.exports`; the folder appears whole or not at all.
@@ -49,6 +51,7 @@ def export_city(
         format_name: A key of `adapters.exports.FORMATS`.
         output: Must not be there, or be empty.
         predictions: A folder of `crosscity predict CITY`; ``None`` exports no labels.
+        stored: Whether the predictions that predict-city left are exported instead.
         allowed: See `adapters.exports.check_licences`.
 
     Returns:
@@ -64,7 +67,11 @@ def export_city(
     imagery = Imagery(store, harvest.imagery)
     ids = imagery.ids()
     check_licences((str(imagery.row(each)["licence"]) for each in ids), allowed=allowed)
-    labels = None if predictions is None else _Predicted(predictions)
+    labels: _Predictions | None = None
+    if stored:
+        labels = _StoredPredictions(plan, city)
+    elif predictions is not None:
+        labels = _Predicted(predictions)
     masks = _masks(plan, _priors(plan, city, harvest))
     splits = _splits(store, harvest.pairs)
     with whole_folder(output) as unfinished:
@@ -93,18 +100,44 @@ class _Predicted:
                 f"the predictions in {folder} are not finished: run `crosscity predict` again"
             )
         self._folder = folder
-        self._train_ids = np.full(256, VOID, dtype=np.uint8)
-        for road_class in CLASSES:
-            if road_class.name in classes:
-                self._train_ids[classes[road_class.name]] = road_class.train_id
+        self._train_ids = _train_ids(classes)
 
     def of(self, image_id: str, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
         path = self._folder / "labels" / f"{image_id}.png"
-        if not path.is_file():
-            return None
-        ids = decode_label_png(path.read_bytes(), str(path), size=size)
-        found: npt.NDArray[np.uint8] = self._train_ids[ids]
-        return found
+        return _read(path, self._train_ids, size) if path.is_file() else None
+
+
+class _StoredPredictions:
+    """The label maps that predict-city left in the store, as trainIds."""
+
+    def __init__(self, plan: Plan, city: str) -> None:
+        self._made = CityPredictions(city, plan)
+        self._train_ids = _train_ids(self._made.classes)
+
+    def of(self, image_id: str, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
+        path = self._made.label_file(image_id)
+        return None if path is None else _read(path, self._train_ids, size)
+
+
+_Predictions = _Predicted | _StoredPredictions
+
+
+def _train_ids(classes: Mapping[str, int]) -> npt.NDArray[np.uint8]:
+    """The trainId of every id that label maps hold, void where the class is none of the 19."""
+    table = np.full(256, VOID, dtype=np.uint8)
+    for road_class in CLASSES:
+        if road_class.name in classes:
+            table[classes[road_class.name]] = road_class.train_id
+    return table
+
+
+def _read(
+    path: Path, train_ids: npt.NDArray[np.uint8], size: tuple[int, int]
+) -> npt.NDArray[np.uint8]:
+    found: npt.NDArray[np.uint8] = train_ids[
+        decode_label_png(path.read_bytes(), str(path), size=size)
+    ]
+    return found
 
 
 def _priors(plan: Plan, city: str, harvest: Harvest) -> ArtifactRef | None:
@@ -127,7 +160,7 @@ def _splits(store: Store, pairs: ArtifactRef) -> dict[str, str]:
 def _items(
     imagery: Imagery,
     ids: list[str],
-    labels: _Predicted | None,
+    labels: _Predictions | None,
     masks: dict[str, bytes],
     splits: dict[str, str],
     workers: int,

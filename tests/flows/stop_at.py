@@ -41,6 +41,10 @@ elif moment == "priors":
     from tasks.priors import extraction as priors
 
     nth(priors, "extract_prior", 4)  # in the second of three parts
+elif moment == "predict":
+    from tasks.judging import predictions
+
+    nth(predictions, "_decoded", 6)  # in the second of four parts
 elif moment == "after a checkpoint":
     from tasks.training import checkpoints
 

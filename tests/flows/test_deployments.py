@@ -39,7 +39,14 @@ def test_every_city_has_every_flow():
         (entry["entrypoint"].split(".")[1].replace("_", "-"), entry["name"])
         for entry in document["deployments"]
     }
-    for flow in ("harvest-city", "extract-priors", "adapt-city", "evaluate-city", "readapt-city"):
+    for flow in (
+        "harvest-city",
+        "extract-priors",
+        "adapt-city",
+        "evaluate-city",
+        "readapt-city",
+        "predict-city",
+    ):
         assert flow in CITY_FLOWS
         for city in ("rome", "rio", "tokyo", "taipei"):
             assert (flow, city) in found
