@@ -301,30 +301,6 @@ class Store:
         for name in sorted(manifest.files):
             self._checked_path(manifest, name, afresh=True)
 
-    def set_current(self, name: str, city: str, ref: ArtifactRef) -> None:
-        """Point `name` of `city` (such as its segmenter in use) to a published artifact."""
-        self.manifest(ref)
-        data = json.dumps(ref.to_dict(), indent=1, sort_keys=True).encode()
-        pointer = _pointer(name, city)
-        if self._place.read(pointer) != data:  # so that a store may be read-only where all is there
-            self._place.replace(pointer, data)
-
-    def current(self, name: str, city: str) -> ArtifactRef | None:
-        """What `set_current` pointed to last; None if that never was, or is not there any more.
-
-        Raises:
-            StoreError: if the pointer or the artifact is damaged.
-        """
-        path = _pointer(name, city)
-        data = self._place.read(path)
-        if data is None:
-            return None
-        try:
-            ref = ArtifactRef.from_dict(json.loads(data))
-        except (ValueError, TypeError, StoreError):
-            raise self._damaged_pointer(path) from None
-        return ref if self.find_ref(ref) else None
-
     def switch(self, name: str, city: str, state: Selection) -> None:
         """Point `name` of `city` to several artifacts at once, with notes, in one atomic write.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.catalog import City
-from adapters.store import ArtifactRef, Store
+from adapters.store import SINGLE, ArtifactRef, Store
 from crosscity.alignment import ALGORITHM_VERSION as ALIGNMENT_VERSION
 from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
 from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
@@ -186,11 +186,21 @@ def _found(store: Store, city: str) -> Harvest | None:
             return None
         there = store.find_ref(imagery) and store.find_ref(pairs)
         return Harvest(imagery, pairs) if there else None
-    # Until there is a selection: the two pointers of earlier releases, if they belong together.
-    imagery, pairs = store.current("imagery", city), store.current("pairs", city)
-    if imagery is None or pairs is None or store.inputs_of(pairs).get("imagery") != imagery:
+    return _of_two_pointers(store, city)
+
+
+def _of_two_pointers(store: Store, city: str) -> Harvest | None:
+    """What the two pointers of releases before the selection name, if it belongs together."""
+    imagery, pairs = (
+        state.refs.get(SINGLE) if state is not None else None
+        for state in (store.selected("imagery", city), store.selected("pairs", city))
+    )
+    if imagery is None or pairs is None:
         return None
-    return Harvest(imagery, pairs)
+    if not (store.find_ref(imagery) and store.find_ref(pairs)):
+        return None
+    together = store.inputs_of(pairs).get("imagery") == imagery
+    return Harvest(imagery, pairs) if together else None
 
 
 @dataclass(frozen=True)

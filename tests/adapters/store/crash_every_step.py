@@ -15,7 +15,7 @@ from pathlib import Path
 
 from object_files import url_of
 
-from adapters.store import Selection, Store, StoreError
+from adapters.store import SINGLE, Selection, Store, StoreError
 
 FACTS = {"inputs": ["a"], "parameters": {"k": 3}, "version": "1"}
 WHERE = ("static_prior", "rome", "k1")
@@ -70,14 +70,14 @@ class Publish:
 
 class Point:
     def before(self, store):
-        store.set_current("segmenter", "rome", make(store, "k0", b"old"))
+        store.switch("segmenter", "rome", Selection({SINGLE: make(store, "k0", b"old")}))
         make(store, "k1", b"new")
 
     def run(self, store):
-        store.set_current("segmenter", "rome", store.find(*WHERE))
+        store.switch("segmenter", "rome", Selection({SINGLE: store.find(*WHERE)}))
 
     def check(self, store):
-        key = store.current("segmenter", "rome").key
+        key = store.selected("segmenter", "rome").refs[SINGLE].key
         assert key in {"k0", "k1"}
         return key == "k1"
 

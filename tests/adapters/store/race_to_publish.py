@@ -11,7 +11,7 @@ from pathlib import Path
 
 from object_files import url_of
 
-from adapters.store import Store
+from adapters.store import SINGLE, Selection, Store
 
 PROCESSES = 3
 ROUNDS = 25
@@ -25,8 +25,8 @@ def take_part(number, kind, folder, barrier, results):
                 draft.file(name).write_bytes(f"{number} {name}".encode() * 1000)
             barrier.wait()
         store.save_progress("a", "rome", "shared", "step", str(number).encode() * 100)
-        store.set_current("best", "rome", draft.ref)
-        if store.current("best", "rome") is None:
+        store.switch("best", "rome", Selection({SINGLE: draft.ref}))
+        if store.selected("best", "rome") is None:
             raise AssertionError("a pointer that was set must not be seen missing")
         store.verify(draft.ref)
         first = store.path(draft.ref, "x").read_bytes()[:1]

@@ -10,7 +10,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from adapters.store import ArtifactRef, Store, StoreError, artifact_key
+from adapters.store import SINGLE, ArtifactRef, Selection, Store, StoreError, artifact_key
 
 FACTS = {"inputs": {"pairs": "b" * 64}, "parameters": {"k": 3, "size": [128, 256]}, "version": "2"}
 KEY = artifact_key("static_prior", **FACTS)
@@ -226,19 +226,35 @@ def test_a_failing_checkpoint_keeps_the_previous_one(store: Store) -> None:
     assert store.load_progress(*where, "step").read_bytes() == b"old"
 
 
-def test_the_current_pointer_moves(store: Store, publish) -> None:
-    assert store.current("segmenter", "rome") is None
+def test_a_pointer_moves(store: Store, publish) -> None:
+    assert store.selected("segmenter", "rome") is None
     one = publish(store, {"a": b"1"})
     two = publish(store, {"a": b"2"}, parameters={"again": True})
-    store.set_current("segmenter", "rome", one)
-    assert store.current("segmenter", "rome") == one
-    store.set_current("segmenter", "rome", two)
-    assert store.current("segmenter", "rome") == two
-    assert store.current("segmenter", "rio") is None
+    store.switch("segmenter", "rome", Selection({SINGLE: one}))
+    assert store.selected("segmenter", "rome") == Selection({SINGLE: one})
+    store.switch("segmenter", "rome", Selection({SINGLE: two}))
+    assert store.selected("segmenter", "rome") == Selection({SINGLE: two})
+    assert store.selected("segmenter", "rio") is None
     gone = ArtifactRef(one.kind, one.city, "gone", one.uri, one.digest)
     with pytest.raises(StoreError, match="not there any more"):
-        store.set_current("segmenter", "rome", gone)
-    assert store.current("segmenter", "rome") == two
+        store.switch("segmenter", "rome", Selection({SINGLE: gone}))
+    assert store.selected("segmenter", "rome") == Selection({SINGLE: two})
+
+
+def test_the_newest_of_a_producer_is_noted_until_it_is_gone(store: Store, publish) -> None:
+    assert store.newest("pairs", "rome", "full-0") is None
+    one = publish(store, {"a": b"1"}, kind="pairs")
+    two = publish(store, {"a": b"2"}, kind="pairs", parameters={"again": True})
+    store.note_newest("full-0", one)
+    store.note_newest("full-0", two)
+    store.note_newest("full-1", one)
+    assert store.newest("pairs", "rome", "full-0") == two
+    assert store.newest("pairs", "rome", "full-1") == one
+    assert store.newest("pairs", "rio", "full-0") is None
+    assert store.newest("imagery", "rome", "full-0") is None
+    store.note_newest("full-0", ArtifactRef(one.kind, one.city, "gone", one.uri, one.digest))
+    assert store.newest("pairs", "rome", "full-0") is None
+    assert len(list(store.artifacts())) == 2, "a note is no artifact"
 
 
 def test_listing_is_sorted_and_filtered(store: Store, publish) -> None:
@@ -247,7 +263,7 @@ def test_listing_is_sorted_and_filtered(store: Store, publish) -> None:
         for kind in ("pairs", "imagery")
         for city in ("rome", "rio")
     ]
-    store.set_current("x", "rome", refs[0])
+    store.switch("x", "rome", Selection({SINGLE: refs[0]}))
     store.save_progress("imagery", "tokyo", "k", "x", b"1")
     listed = list(store.artifacts())
     assert [(ref.kind, ref.city) for ref in listed] == [

@@ -10,7 +10,7 @@ import uuid
 import fsspec
 import pytest
 
-from adapters.store import Store, StoreError, places
+from adapters.store import SINGLE, Selection, Store, StoreError, places
 from adapters.store.places import file_sha256
 
 
@@ -150,7 +150,7 @@ def test_torn_progress_is_ignored(tmp_path) -> None:
 
 def test_a_damaged_pointer_is_an_error_that_names_it(two_views) -> None:
     ref, folder, store = two_views
-    store.set_current("segmenter", "rome", ref)
+    store.switch("segmenter", "rome", Selection({SINGLE: ref}))
     pointer = folder.parents[2] / "current" / "rome" / "segmenter.json"
     whole = pointer.read_text()
     elsewhere = whole.replace(f'"uri": "{ref.uri}"', '"uri": "../../elsewhere"')
@@ -159,24 +159,17 @@ def test_a_damaged_pointer_is_an_error_that_names_it(two_views) -> None:
     for text in ("", "{}", "[1]", '{"kind": 3}', whole[: len(whole) // 2], elsewhere, above):
         pointer.write_text(text)
         with pytest.raises(StoreError, match=r"segmenter\.json is damaged: delete it"):
-            store.current("segmenter", "rome")
-
-
-def test_a_pointer_to_what_was_deleted_is_none(two_views) -> None:
-    ref, folder, store = two_views
-    store.set_current("segmenter", "rome", ref)
-    shutil.rmtree(folder)
-    assert store.current("segmenter", "rome") is None
+            store.selected("segmenter", "rome")
 
 
 def test_a_moved_store_keeps_references_pointers_and_progress(two_views, tmp_path) -> None:
     ref, _, store = two_views
-    store.set_current("segmenter", "rome", ref)
+    store.switch("segmenter", "rome", Selection({SINGLE: ref}))
     store.save_progress("adaptation", "rome", "k1", "step", b"1")
     (tmp_path / "store").rename(tmp_path / "elsewhere")
     moved = Store(tmp_path / "elsewhere")
     moved.verify(ref)
-    assert moved.current("segmenter", "rome") == ref
+    assert moved.selected("segmenter", "rome") == Selection({SINGLE: ref})
     assert moved.load_progress("adaptation", "rome", "k1", "step").read_bytes() == b"1"
     assert list(moved.artifacts()) == [ref]
 

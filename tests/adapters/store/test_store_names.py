@@ -104,8 +104,8 @@ def test_every_entrance_of_the_store_is_guarded(where, name, tmp_path) -> None:
         lambda: store.draft(*place, inputs=[], parameters={}, version="1").__enter__(),
         lambda: store.save_progress("a", "rome", "k", name, b"1"),
         lambda: store.load_progress("a", "rome", "k", name),
-        lambda: store.current(name, "rome"),
-        lambda: store.current("x", name),
+        lambda: store.selected(name, "rome"),
+        lambda: store.selected("x", name),
         lambda: list(store.artifacts("a", name)),
         lambda: list(store.artifacts(name)),
     ):

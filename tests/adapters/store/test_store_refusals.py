@@ -117,7 +117,7 @@ def test_another_disk_that_is_full_is_not_blamed_on_the_store(tmp_path) -> None:
 IN_A_SMALL_FILE_SYSTEM = """
 import subprocess, sys
 from pathlib import Path
-from adapters.store import Store, StoreError
+from adapters.store import SINGLE, Selection, Store, StoreError
 root = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", root], check=True)
 store = Store(root / "store")
@@ -147,21 +147,21 @@ told(store.check_writable)
 store.verify(ref)
 large = publish(1000, "large")
 damaged = publish(1000, "damaged")
-store.set_current("x", "rome", large)
+store.switch("x", "rome", Selection({SINGLE: large}))
 (root / "store" / damaged.uri / "x").write_bytes(b"y" * 1000)
 subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
 store = Store(root / "store")
 store.verify(ref)
 assert len(list(store.artifacts())) == 3
-assert store.current("x", "rome") == large
-store.set_current("x", "rome", large)
+assert store.selected("x", "rome") == Selection({SINGLE: large})
+store.switch("x", "rome", Selection({SINGLE: large}))
 told(store.path, damaged, "x")
 assert store.find("a", "rome", "damaged") == damaged
 told(store.check_writable)
 told(publish, 10, "more")
 told(store.save_progress, "a", "rome", "large", "step", b"2")
 told(store.clear_progress, "a", "rome", "large")
-told(store.set_current, "x", "rome", ref)
+told(store.switch, "x", "rome", Selection({SINGLE: ref}))
 """
 
 
@@ -250,7 +250,7 @@ def test_secrets_are_never_shown(fault, tmp_path) -> None:
         **WRITES,
         "find": lambda store: store.find("a", "rome", "k"),
         "list": lambda store: list(store.artifacts()),
-        "current": lambda store: store.current("x", "rome"),
+        "selected": lambda store: store.selected("x", "rome"),
     }
     for look in looks.values():
         with pytest.raises(StoreError) as caught:

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from adapters.store import Manifest, Store, StoreError
+from adapters.store import SINGLE, Manifest, Selection, Store, StoreError
 from adapters.store.records import FORMAT
 
 
@@ -66,14 +66,13 @@ def test_fields_of_the_release_after_are_kept_and_the_digest_still_checked(publi
 
 def test_a_newer_format_is_no_damage(published, caplog) -> None:
     ref, folder, store = published
-    store.set_current("x", "rome", ref)
+    store.switch("x", "rome", Selection({SINGLE: ref}))
     rewritten(folder, lambda values: values.update(format=FORMAT + 1, files="moved"))
     store = Store(f"file://{folder.parents[2]}")  # one that has read nothing of it yet
     for look in (
         lambda: store.find(ref.kind, ref.city, ref.key),
         lambda: store.manifest(ref),
         lambda: store.path(ref, "t"),
-        lambda: store.current("x", "rome"),
     ):
         with pytest.raises(StoreError, match="made by a newer version of this program") as caught:
             look()
@@ -87,10 +86,10 @@ def test_a_newer_format_is_no_damage(published, caplog) -> None:
 
 def test_a_pointer_with_fields_of_the_release_after_is_read(published) -> None:
     ref, folder, store = published
-    store.set_current("x", "rome", ref)
+    store.switch("x", "rome", Selection({SINGLE: ref}))
     pointer = folder.parents[2] / "current" / "rome" / "x.json"
     pointer.write_text(json.dumps({**json.loads(pointer.read_text()), "since": "today"}))
-    assert store.current("x", "rome") == ref
+    assert store.selected("x", "rome") == Selection({SINGLE: ref})
 
 
 def test_inputs_are_found_where_the_manifest_says(tmp_path, publish, monkeypatch) -> None:
