@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from adapters.file_digests import file_digests
+
 SAME_CITY: Final = (frozenset({"rome", "roma"}), frozenset({"rio", "rio de janeiro"}))
 """Names that the public copies of the data set use for one city."""
 
@@ -83,13 +85,8 @@ def files_digest(files: Mapping[str, Path]) -> str:
     Contents rather than times of change: a fresh copy of the same data is the same data.
     """
     digest = hashlib.sha256()
-    for name in sorted(files):
-        try:
-            with files[name].open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:
-            content = "unreadable"
-        digest.update(f"{name}\n{content}\n".encode())
+    for name, content in file_digests(dict(sorted(files.items()))).items():
+        digest.update(f"{name}\n{content or 'unreadable'}\n".encode())
     return digest.hexdigest()
 
 

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save, save_file
 
 from adapters.catalog import SegmenterEntry
+from adapters.file_digests import file_digests
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity.segmenters import (
     HuggingFaceSegmenter,
@@ -267,8 +268,10 @@ def load_checked(
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_digests({path.name: path})[path.name]
+    if found is None:
+        raise InputError(f"{path} cannot be read")
+    return found
 
 
 def _weight_file(plan: Plan, given: str, key: str) -> Path:

@@ -218,7 +218,7 @@ def test_files_and_settings_of_a_set_on_disk_are_part_of_its_segmenter(
     with pytest.raises(StaleError, match=r"images of own \(train\) were made of other files: run"):
         start(plan())
     shutil.rmtree(folder)
-    with pytest.raises(InputError, match="There is no folder .*set: give the one"):
+    with pytest.raises(InputError, match=r"There is no folder .*set: give the one"):
         start(plan())
 
 
