@@ -199,7 +199,7 @@ def test_files_and_settings_of_a_set_on_disk_are_part_of_its_segmenter(
     parts = [ref_of(labelled_part.fn("own", "train", None, 0, plan()))]
     with pytest.raises(InputError, match="no segmenter 'pretrained' for tokyo yet: run `crosscity"):
         start(plan())
-    trained = ref_of(pretrain.fn(parts, "compact", 0, plan()))
+    trained = ref_of(pretrain.fn(parts, [], "compact", 0, plan()))
     assert start(plan()) == trained
     with pytest.raises(StaleError, match=r"own\.image_size \[64, 128\], the catalog says"):
         start(plan(image_size=[32, 64]))
@@ -237,12 +237,14 @@ def city(write_catalog: Any, tmp_path: Path) -> Plan:
 def test_arms_and_seeds_in_flight_at_once_never_mix(city: Plan) -> None:
     """Each is found as what was made of its own start, whichever ended last."""
     harvest = current_harvest("tokyo", city)
-    source = [ref_of(labelled_part.fn("frankfurt", "train", None, 0, city))]
+    source, home = (
+        [ref_of(labelled_part.fn("frankfurt", split, None, 0, city))] for split in ("train", "val")
+    )
     runs = [(arm, seed) for seed in (0, 1) for arm in ("ga", "control")]
 
     def whole(run: tuple[str, int]) -> ArtifactRef:
         arm, seed = run
-        start = ref_of(pretrain.fn(source, "compact", seed, city))
+        start = ref_of(pretrain.fn(source, home, "compact", seed, city))
         imagery, pairs = harvest.imagery, harvest.pairs
         return ref_of(adapt.fn(start, source, imagery, pairs, None, arm, seed, "tokyo", city))
 
