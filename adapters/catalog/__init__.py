@@ -32,6 +32,7 @@ from adapters.catalog.model import (
     Transfer,
 )
 from adapters.catalog.protocols import ProtocolEntry
+from adapters.catalog.recipes import FewLabelsEntry, ObjectiveEntry, RecipeEntry
 from adapters.catalog.providers import (
     Account,
     BudgetEntry,
@@ -61,16 +62,19 @@ __all__ = [
     "DataSet",
     "DatasetSite",
     "FileSet",
+    "FewLabelsEntry",
     "FolderLabels",
     "FolderProvider",
     "FolderSet",
     "GoogleProvider",
     "MapillaryProvider",
+    "ObjectiveEntry",
     "PanoramaxProvider",
     "PluggedProvider",
     "PluggedSet",
     "PriorSettings",
     "ProtocolEntry",
+    "RecipeEntry",
     "Safeguard",
     "SegmenterEntry",
     "ServiceProvider",

@@ -16,6 +16,7 @@ from adapters.catalog.errors import CatalogError
 from adapters.catalog.ignored import ignored_settings
 from adapters.catalog.model import Catalog
 from adapters.catalog.plug_in import kind_of
+from adapters.catalog.recipes import ARMS, BUILT_IN_RECIPES
 from adapters.catalog.protocols import BUILT_IN, OF_CITIES
 from adapters.catalog.providers import ServiceProvider
 from adapters.catalog.tree import (
@@ -202,9 +203,22 @@ def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
             unknown((*here, "segmenter"), city.segmenter, "segmenters", catalog.segmenters),
             unknown((*here, "training"), city.training, "trainings", catalog.trainings),
         ]
+        if city.arm not in (*ARMS, *BUILT_IN_RECIPES):
+            checks.append(unknown((*here, "arm"), city.arm, "recipes", catalog.recipes))
         if isinstance(city.provider, ServiceProvider) and city.provider.account is not None:
             account = (*here, "provider", "account")
             checks.append(unknown(account, city.provider.account, "accounts", catalog.accounts))
+    for name, recipe in catalog.recipes.items():
+        here = ("recipes", name)
+        if name in ARMS:
+            checks.append((here, "there is an arm of this name already: rename it"))
+        if recipe.teacher is not None:
+            checks.append(
+                unknown((*here, "teacher"), recipe.teacher, "segmenters", catalog.segmenters)
+            )
+        if recipe.labels is not None and recipe.labels.dataset is not None:
+            there = (*here, "labels", "dataset")
+            checks.append(unknown(there, recipe.labels.dataset, "datasets", catalog.datasets))
     yield from (check for check in checks if check is not None)
     yield from _shared_names(catalog)
     yield from _protocols(catalog)

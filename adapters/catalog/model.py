@@ -122,9 +122,6 @@ class PriorSettings(Entry):
     )
 
 
-Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training", "source_free", "fine_tuned"]
-"""What adapt-city can run (tasks.training.arms)."""
-
 CityLabels = Annotated[
     SimulatedLabels | CrossCityLabels | FolderLabels, Field(discriminator="kind")
 ]
@@ -194,7 +191,9 @@ class City(Entry):
     quality: QualitySettings = QualitySettings()
     segmenter: Name = Field(default="compact", description="the pre-trained segmenter to adapt")
     training: Name = Field(default="demo", description="an entry of `trainings`")
-    arm: Arm = Field(default="full", description="how readapt-city adapts (docs/method.md)")
+    arm: Arm | RecipeName = Field(
+        default="full", description="how readapt-city adapts: an arm (docs/method.md) or a recipe"
+    )
     training_seed: int = Field(default=0, ge=0, description="fixes the trainings of readapt-city")
     priority: int = Field(
         default=0, ge=-1000, le=1000, description="whose turn on a GPU is next: the highest's"
@@ -490,6 +489,7 @@ class Catalog(Entry):
     segmenters: dict[Name, SegmenterEntry] = Field(default_factory=dict)
     trainings: dict[Name, Training] = Field(default_factory=dict)
     cities: dict[Name, City] = Field(default_factory=dict)
+    recipes: dict[Name, RecipeEntry] = Field(default_factory=dict)
     transfers: dict[Name, Transfer] = Field(default_factory=dict)
     protocols: dict[Name, ProtocolEntry] = Field(default_factory=dict)
     accounts: dict[Name, Account] = Field(

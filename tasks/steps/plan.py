@@ -18,18 +18,20 @@ from adapters.catalog import (
     ComputeProfile,
     DataSet,
     ProtocolEntry,
+    RecipeEntry,
     SegmenterEntry,
     StoreEntry,
     Training,
     Transfer,
 )
 from adapters.catalog.environment import resolve_environment, resolve_folder, resolve_options
+from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.store import Store
 from tasks.steps.defaults import COMPUTE_VARIABLE, DEFAULT_CATALOG
 from tasks.steps.errors import InputError
 from tasks.steps.settings import open_catalog
 
-PLAN_VERSION: Final = 1
+PLAN_VERSION: Final = 2
 """Raised when a plan of this program could be misread by another release."""
 
 Entry = TypeVar("Entry")
@@ -54,6 +56,7 @@ class Plan(BaseModel):
         segmenters: Segmenters.
         trainings: Presets and what differs from them.
         transfers: Transfers between sets.
+        recipes: Recipes of the user's own; all of them.
         protocols: Protocols of the user's own.
         accounts: Accounts at services, all of the catalog's.
     """
@@ -71,6 +74,7 @@ class Plan(BaseModel):
     segmenters: dict[str, SegmenterEntry] = Field(default_factory=dict)
     trainings: dict[str, Training] = Field(default_factory=dict)
     transfers: dict[str, Transfer] = Field(default_factory=dict)
+    recipes: dict[str, RecipeEntry] = Field(default_factory=dict)
     protocols: dict[str, ProtocolEntry] = Field(default_factory=dict)
     accounts: dict[str, Account] = Field(default_factory=dict)
 
@@ -117,6 +121,10 @@ class Plan(BaseModel):
     def segmenter(self, name: str) -> SegmenterEntry:
         """The entry of a segmenter; `InputError` where there is none."""
         return _entry("segmenter", name, self.segmenters)
+
+    def recipe(self, name: str) -> RecipeEntry | None:
+        """The recipe of a name: the catalog's, else one that every catalog has, else ``None``."""
+        return self.recipes.get(name) or BUILT_IN_RECIPES.get(name)
 
     def training(self, name: str) -> Training:
         """The entry of a training; `InputError` where there is none."""
@@ -240,6 +248,7 @@ def _needed(
         "segmenters": catalog.segmenters,
         "trainings": catalog.trainings,
         "transfers": catalog.transfers,
+        "recipes": catalog.recipes,
     }
     if city is None and transfer is None and segmenter is None:
         return everything
@@ -260,6 +269,10 @@ def _needed(
     if segmenter is not None:
         _entry("segmenter", segmenter, catalog.segmenters)
         wanted["segmenters"].add(segmenter)
+    wanted["recipes"] = set(catalog.recipes)
+    for recipe in catalog.recipes.values():
+        wanted["segmenters"] |= {recipe.teacher} - {None}
+        wanted["datasets"] |= {recipe.labels.dataset} - {None} if recipe.labels else set()
     sources = (catalog.segmenters[name].source for name in wanted["segmenters"])
     wanted["datasets"] |= {source for source in sources if source is not None}
     return {

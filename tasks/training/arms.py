@@ -1,11 +1,16 @@
-"""The arms that are compared: rows of the paper's Table 2, and the two cheap baselines."""
+"""The arms that are compared: rows of the paper's Table 2, cheap baselines, and recipes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
+from adapters.catalog import FewLabelsEntry
+from adapters.catalog.recipes import BUILT_IN_RECIPES
+from crosscity.adaptation import ARMS_WITH_PRIOR
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
+from tasks.training.recipes import needs_of_entry
 
 ARM_NAMES: Final = {
     "pretrained": "Pre-trained",
@@ -30,18 +35,69 @@ SOURCELESS_ARMS: Final = ("pretrained", "source_free", "fine_tuned")
 """Arms that read no image of the source set."""
 
 ADAPTED_ARMS: Final = tuple(arm for arm in ARM_NAMES if arm != "pretrained")
-"""What `adapt-city` can run."""
+"""What `adapt-city` can run, beside recipes."""
 
 
-def check_arm(arm: str) -> None:
+@dataclass(frozen=True)
+class ArmNeeds:
+    """What an arm, or a recipe by its name, is made of beside the segmenter and the target's images.
+
+    Attributes:
+        source: Whether it reads images of the source set.
+        prior: Whether it reads static priors.
+        pairs: Whether it looks at both times of a place.
+        labels: Which labels of the target it learns from beside everything else.
+        teacher: The segmenter of the catalog that predicts in place of a slow copy.
+        is_recipe: Whether it is one of `recipes`.
+    """
+
+    source: bool
+    prior: bool
+    pairs: bool = False
+    labels: FewLabelsEntry | None = None
+    teacher: str | None = None
+    is_recipe: bool = False
+
+
+def needs_of_arm(arm: str, plan: Plan) -> ArmNeeds:
+    """What an arm needs.
+
+    Raises:
+        InputError: There is no such arm or recipe, or the recipe is wrong.
+    """
+    if arm in ARM_NAMES:
+        return ArmNeeds(source=arm not in SOURCELESS_ARMS, prior=arm in ARMS_WITH_PRIOR)
+    entry = plan.recipe(arm)
+    if entry is None:
+        known = ", ".join([*ADAPTED_ARMS, *dict.fromkeys([*BUILT_IN_RECIPES, *plan.recipes])])
+        raise InputError(f"there is no arm {arm!r} to adapt by; arms are {known}")
+    try:
+        needs = needs_of_entry(entry)
+    except ValueError as error:
+        raise InputError(f"recipes.{arm}: {error}") from error
+    return ArmNeeds(
+        source="source" in needs,
+        prior=entry.prior != "none",
+        pairs="partner" in needs,
+        labels=entry.labels,
+        teacher=entry.teacher,
+        is_recipe=True,
+    )
+
+
+def arm_name(arm: str) -> str:
+    """The name that people read; a recipe's is its own."""
+    return ARM_NAMES.get(arm, arm)
+
+
+def check_arm(arm: str, plan: Plan) -> None:
     """Fails before any work; `InputError` tells the arms that `adapt-city` can run."""
-    if arm not in ADAPTED_ARMS:
-        raise InputError(f"there is no arm {arm!r} to adapt by; arms are {', '.join(ADAPTED_ARMS)}")
+    needs_of_arm(arm if arm != "pretrained" else "pretrained, which adapts nothing", plan)
 
 
 def check_source(arm: str, segmenter: str, plan: Plan) -> None:
     """Fails before any work where an arm trains on a source set that the segmenter has not."""
-    if arm not in SOURCELESS_ARMS and plan.segmenter(segmenter).source is None:
+    if needs_of_arm(arm, plan).source and plan.segmenter(segmenter).source is None:
         raise InputError(
             f"segmenters.{segmenter} has no source, and the arm {arm!r} trains on its images: "
             "adapt by --arm source_free, or name the source set in the catalog"

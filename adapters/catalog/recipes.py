@@ -1,0 +1,150 @@
+"""Recipes of the catalog: what an adaptation minimises, as data (docs/extending.md)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, Self, get_args
+
+from pydantic import Field, StringConstraints, model_validator
+
+from adapters.catalog.entry import Entry
+
+Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training", "source_free", "fine_tuned"]
+"""What adapt-city can run beside recipes (tasks.training.arms)."""
+ARMS: Final[tuple[str, ...]] = (*get_args(Arm), "pretrained")
+"""Names that no recipe may have."""
+RecipeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+SettingOrNumber = Annotated[float, Field(ge=0)] | str
+
+
+class ObjectiveEntry(Entry):
+    """A loss of a recipe, with its weight and its course."""
+
+    objective: str | None = Field(
+        default=None, description="one of crosscity.adaptation.objectives: source_task, ..."
+    )
+    python: (
+        Annotated[
+            str,
+            Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"),
+        ]
+        | None
+    ) = Field(
+        default=None, description="a class of your own package: my_package.my_module:Objective"
+    )
+    weight: SettingOrNumber | None = Field(
+        default=None,
+        description="a number, or the adaptation setting that has it (lambda_self); null: 1",
+    )
+    ramp: Literal["rising", "constant"] = Field(
+        default="rising", description="whether the weight rises from 0 or is there at once"
+    )
+    start: SettingOrNumber = Field(
+        default=0.0,
+        description="share of the steps before which it rests, or the setting that has it",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="of the objective; its class says which there are"
+    )
+
+    @property
+    def name(self) -> str:
+        """As `crosscity.adaptation.objectives.find_objective` takes it."""
+        return f"python:{self.python}" if self.objective is None else self.objective
+
+    @model_validator(mode="after")
+    def _one_objective(self) -> Self:
+        if (self.objective is None) == (self.python is None):
+            raise ValueError("give either objective or python")
+        if self.weight is None and self.ramp == "constant":
+            raise ValueError("without a weight there is nothing to rise: remove ramp")
+        return self
+
+
+class FewLabelsEntry(Entry):
+    """Labels of a few places of the target that a recipe learns from."""
+
+    places: int = Field(ge=1, description="how many labelled places")
+    chosen: Literal["suggested", "random"] = Field(
+        default="suggested",
+        description="suggested: where the two times and two segmenters disagree, spread over the "
+        "area (as `crosscity suggest` ranks them); random: by the seed",
+    )
+    seed: int = Field(default=0, ge=0, description="of a random choice")
+    dataset: RecipeName | None = Field(
+        default=None,
+        description="the data set that has the labels (its split train), as they come back from "
+        "annotation; null: the labels of the city's or the transfer's own training images",
+    )
+
+
+class RecipeEntry(Entry):
+    """What an adaptation minimises; run by `--arm <its name>`."""
+
+    objectives: list[ObjectiveEntry] = Field(
+        default_factory=list, description="in the order in which they are added up"
+    )
+    prior: Literal["none", "veto", "evidence"] = Field(
+        default="none",
+        description="what the static prior does to predictions on target images: nothing; it "
+        "deletes classes that move (eq. 12); or it counts as evidence, by flag_rates",
+    )
+    flag_rates: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=dict,
+        description="of prior: evidence, for each class how often the prior flags its pixels, as "
+        "measured on labelled pairs; a class that is not here counts as their mean",
+    )
+    trainable: str = Field(
+        default="all",
+        pattern=r"^(all|statistics|head|last: ?[1-9][0-9]{0,3})$",
+        description="all; statistics (of batch norm, nothing is trained); head; last: N layers",
+    )
+    source_sampling: Literal["uniform", "rare_classes"] = Field(
+        default="uniform", description="rare_classes: source images of rare classes more often"
+    )
+    teacher: RecipeName | None = Field(
+        default=None,
+        description="a segmenter of the catalog with the same classes, which predicts in place of "
+        "a slow copy (teacher_momentum in settings)",
+    )
+    labels: FewLabelsEntry | None = Field(
+        default=None, description="of the objective few_labels: which labels there are"
+    )
+    settings: dict[str, bool | int | float | str | list[float]] = Field(
+        default_factory=dict,
+        description="fields of AdaptationSettings that differ from the training's: schedule, "
+        "steps, teacher_momentum, ...",
+    )
+
+    @model_validator(mode="after")
+    def _parts_meet(self) -> Self:
+        names = [one.name for one in self.objectives]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a recipe has each objective once, not {', '.join(names)}")
+        if (self.trainable != "statistics") != bool(self.objectives):
+            raise ValueError(
+                "a recipe that trains needs objectives, and one that estimates statistics has none"
+            )
+        if ("few_labels" in names) != (self.labels is not None):
+            raise ValueError("labels and the objective few_labels belong together: give both")
+        if bool(self.flag_rates) != (self.prior == "evidence"):
+            raise ValueError("prior: evidence and flag_rates belong together: give both")
+        if self.labels is not None and self.labels.dataset and self.labels.chosen == "suggested":
+            raise ValueError(
+                "labels of a data set are no places of the city that could be ranked: write "
+                "chosen: random"
+            )
+        return self
+
+
+def _few(*terms: str) -> RecipeEntry:
+    """Sixteen suggested places beside everything that is unlabelled."""
+    weights = {"self_training": "lambda_self"}
+    objectives = [ObjectiveEntry(objective=name, weight=weights.get(name)) for name in terms]
+    return RecipeEntry(objectives=objectives, labels=FewLabelsEntry(places=16))
+
+
+BUILT_IN_RECIPES: Final[dict[str, RecipeEntry]] = {
+    "few_labels": _few("source_task", "self_training", "few_labels"),
+    "few_labels_source_free": _few("self_training", "few_labels"),
+}
+"""Recipes that every catalog has; an entry of the same name takes their place."""

@@ -1,0 +1,62 @@
+"""Recipes of the catalog as the science takes them, and what each needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from adapters.catalog import RecipeEntry
+from adapters.catalog.tree import Fault
+from crosscity.adaptation import Recipe, Term
+from crosscity.adaptation.adversarial import needs_of
+from crosscity.adaptation.objectives import Need, find_objective
+from crosscity.adaptation.objectives.base import checked_options
+
+
+def science_of(entry: RecipeEntry) -> Recipe:
+    """The recipe of an entry.
+
+    Raises:
+        ValueError: One sentence: there is no such objective or option, or a value is refused.
+    """
+    terms = []
+    for one in entry.objectives:
+        objective = find_objective(one.name)
+        checked_options(objective, one.options)
+        terms.append(Term(one.name, one.weight, "", one.start, one.ramp, dict(one.options)))
+    return Recipe(
+        tuple(terms),
+        uses_prior=entry.prior != "none",
+        trainable=entry.trainable,
+        evidence=entry.prior == "evidence",
+        source_sampling=entry.source_sampling,
+    )
+
+
+def needs_of_entry(entry: RecipeEntry) -> set[Need]:
+    """What the objectives of an entry look at; see `needs_of`."""
+    return needs_of(science_of(entry))
+
+
+def rates_of(entry: RecipeEntry, class_names: Sequence[str]) -> list[float] | None:
+    """P(flagged | class) in the order of a label space; ``None`` where the prior is no evidence."""
+    if entry.prior != "evidence":
+        return None
+    mean = sum(entry.flag_rates.values()) / len(entry.flag_rates)
+    return [entry.flag_rates.get(name, mean) for name in class_names]
+
+
+def recipe_faults(recipes: Mapping[str, RecipeEntry]) -> Iterator[Fault]:
+    """What is wrong with recipes of a catalog, with the key of each."""
+    for name, entry in recipes.items():
+        for number, one in enumerate(entry.objectives):
+            try:
+                checked_options(find_objective(one.name), one.options)
+                Term(one.name, one.weight, "", one.start, one.ramp)
+            except ValueError as error:
+                yield ("recipes", name, "objectives", number), str(error)
+
+
+def described(entry: RecipeEntry) -> dict[str, Any]:
+    """What of an entry decides the weights; JSON-able."""
+    return entry.model_dump(mode="json", exclude={"settings"}, exclude_defaults=True)
