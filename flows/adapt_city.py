@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from prefect import flow
 
 from adapters.store import ArtifactRef
-from crosscity.adaptation import ARMS_WITH_PRIOR
 from flows.ending import end_promptly
+from flows.extras import extras_by
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.runner import one_part_at_a_time, planned_flow
@@ -16,7 +16,7 @@ from tasks.harvesting.current import Harvest, current_harvest
 from tasks.priors.identities import extracted
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
-from tasks.training.arms import SOURCELESS_ARMS, check_arm, check_source
+from tasks.training.arms import check_arm, check_source, needs_of_arm
 from tasks.training.identities import segmenter_of, source_of
 from tasks.training.labelled import labelled_parts
 from tasks.training.trainings import adapt, check_fine_tuning, fine_tune
@@ -53,8 +53,8 @@ def adapt_city(
     Args:
         city: A city of the catalog that was harvested.
         arm: "control", "bn", "ga", "ga_ca", "full" or "self_training"; "source_free", which
-            reads no source image; "fine_tuned" trains on labels of the city instead, where the
-            catalog has them, as the upper bound.
+            reads no source image; a recipe of the catalog by its name; "fine_tuned" trains on
+            labels of the city instead, where the catalog has them, as the upper bound.
         seed: Fixes discriminators, order of images and dropout.
         catalog: Path of the catalog.
         compute: A compute profile of the catalog; default: the machine's.
@@ -63,12 +63,12 @@ def adapt_city(
         The `adaptation` artifact, which holds the adapted segmenter.
     """
     plan = open_plan(catalog, compute, city=city)
-    check_arm(arm)
+    check_arm(arm, plan)
     check_source(arm, segmenter_of(city, plan), plan)
     if arm == "fine_tuned":
         check_fine_tuning(city, plan)
     harvest = current_harvest(city, plan)
-    masks = extracted(harvest.pairs, city, plan) if arm in ARMS_WITH_PRIOR else None
+    masks = extracted(harvest.pairs, city, plan) if needs_of_arm(arm, plan).prior else None
     return adapt_by.fn(plan, city, arm, seed, harvest, masks).segmenter
 
 
@@ -84,12 +84,12 @@ def adapt_by(
         labelled = labelled_shards(plan, city, "train", harvest.pairs)
         return Adapted(start, fine_tune(start, labelled, seed, city, plan))
     check_source(arm, name, plan)
-    shards: list[ArtifactRef] = []
-    if arm not in SOURCELESS_ARMS:
+    needs = needs_of_arm(arm, plan)
+    if needs.source:
         labelled_parts(source_of(name, plan), "train", None, plan)
     start = pretrain_by(plan, name, seed)
-    if arm not in SOURCELESS_ARMS:
-        shards = labelled_shards(plan, source_of(name, plan), "train")
-    used = masks if arm in ARMS_WITH_PRIOR else None
-    made = adapt(start, shards, harvest.imagery, harvest.pairs, used, arm, seed, city, plan)
+    shards = labelled_shards(plan, source_of(name, plan), "train") if needs.source else []
+    extras = extras_by(plan, city, arm, seed, start, harvest)
+    used = masks if needs.prior else None
+    made = adapt(start, shards, harvest.imagery, harvest.pairs, used, extras, arm, seed, city, plan)
     return Adapted(start, made)

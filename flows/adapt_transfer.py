@@ -8,13 +8,14 @@ from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
 from flows.ending import end_promptly
+from flows.extras import extras_by
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.judging.evaluation import draw_panels, evaluate
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
-from tasks.training.arms import SOURCELESS_ARMS
+from tasks.training.arms import needs_of_arm
 from tasks.training.identities import source_of
 from tasks.training.labelled import unlabelled_part, unlabelled_parts
 from tasks.training.trainings import adapt_transfer as adapt
@@ -56,8 +57,8 @@ def adapt_transfer(
         transfer: A transfer of the catalog.
         arm: "pretrained" (nothing is adapted), "control", "bn", "ga", "ga_ca",
             "self_training" (with predicted labels that no prior refines), "source_free" (which
-            reads no source image), or "fine_tuned", which trains on the target's labels as the
-            upper bound.
+            reads no source image), a recipe of the catalog by its name, or "fine_tuned", which
+            trains on the target's labels as the upper bound.
         seed: Fixes the trainings.
         catalog: Path of the catalog.
         compute: A compute profile of the catalog; default: the machine's.
@@ -80,7 +81,7 @@ def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
         segmenter = fine_tune(start, labelled, seed, transfer, plan)
     elif arm != "pretrained":
         shards: list[ArtifactRef] = []
-        if arm not in SOURCELESS_ARMS:
+        if needs_of_arm(arm, plan).source:
             shards = labelled_shards(plan, source_of(sets.segmenter, plan), "train")
         images = unlabelled_part.map(
             unmapped(sets.target),
@@ -88,7 +89,8 @@ def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
             unlabelled_parts(sets.target, sets.target_split, plan),
             unmapped(plan),
         ).result()
-        segmenter = adapt(start, shards, images, arm, seed, transfer, plan)
+        extras = extras_by(plan, transfer, arm, seed, start)
+        segmenter = adapt(start, shards, images, extras, arm, seed, transfer, plan)
     tested = labelled_shards(plan, sets.target, sets.test_split)
     panels = None
     if arm != "pretrained":

@@ -67,7 +67,7 @@ def readapt_city(
     entry = plan.city(city)
     arm = entry.arm if arm is None else arm
     seed = entry.training_seed if seed is None else seed
-    check_arm(arm)
+    check_arm(arm, plan)
     check_source(arm, entry.segmenter, plan)
     if arm == "fine_tuned":
         check_fine_tuning(city, plan)

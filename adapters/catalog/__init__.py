@@ -32,7 +32,6 @@ from adapters.catalog.model import (
     Transfer,
 )
 from adapters.catalog.protocols import ProtocolEntry
-from adapters.catalog.recipes import FewLabelsEntry, ObjectiveEntry, RecipeEntry
 from adapters.catalog.providers import (
     Account,
     BudgetEntry,
@@ -45,6 +44,7 @@ from adapters.catalog.providers import (
     ServiceProvider,
     SimulatedProvider,
 )
+from adapters.catalog.recipes import FewLabelsEntry, ObjectiveEntry, RecipeEntry
 
 __all__ = [
     "Account",
@@ -61,8 +61,8 @@ __all__ = [
     "CrossCitySet",
     "DataSet",
     "DatasetSite",
-    "FileSet",
     "FewLabelsEntry",
+    "FileSet",
     "FolderLabels",
     "FolderProvider",
     "FolderSet",

@@ -16,9 +16,9 @@ from adapters.catalog.errors import CatalogError
 from adapters.catalog.ignored import ignored_settings
 from adapters.catalog.model import Catalog
 from adapters.catalog.plug_in import kind_of
-from adapters.catalog.recipes import ARMS, BUILT_IN_RECIPES
 from adapters.catalog.protocols import BUILT_IN, OF_CITIES
 from adapters.catalog.providers import ServiceProvider
+from adapters.catalog.recipes import ARMS, BUILT_IN_RECIPES
 from adapters.catalog.tree import (
     Fault,
     Key,

@@ -14,6 +14,7 @@ from adapters.catalog.datasets.label_map import checked_label_map
 from adapters.catalog.entry import Entry, Size
 from adapters.catalog.protocols import Protocol, ProtocolEntry
 from adapters.catalog.providers import Account, CitySite, Provider
+from adapters.catalog.recipes import Arm, RecipeEntry, RecipeName
 from crosscity.labels import CLASSES
 from crosscity.prior_parts import check_matcher, check_superpixel_method
 

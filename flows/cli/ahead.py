@@ -37,7 +37,7 @@ def plan(
     opened = open_plan(catalog, compute, city=city)
     entry = opened.city(city)
     chosen = entry.arm if arm is None else arm
-    check_arm(chosen)
+    check_arm(chosen, opened)
     if as_json:
         number = entry.training_seed if seed is None else seed
         steps = steps_ahead(city, chosen, number, opened)

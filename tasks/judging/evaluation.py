@@ -34,7 +34,7 @@ from tasks.steps.errors import InputError
 from tasks.steps.identity import make
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
-from tasks.training.arms import ARM_NAMES
+from tasks.training.arms import arm_name
 from tasks.training.labelled import StoredLabelled, check_some_label
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.trainings import images_in, inside, on_device
@@ -98,7 +98,7 @@ def class_notes(evaluations: Mapping[str, Evaluated]) -> list[str]:
     notes = [next(iter(evaluations.values())).class_note()]
     if len({one.counted for one in evaluations.values()}) > 1:
         each = ", ".join(
-            f"{ARM_NAMES.get(arm, arm)} {len(one.counted)} ({100 * one.miou_of_truth:.1f} %)"
+            f"{arm_name(arm)} {len(one.counted)} ({100 * one.miou_of_truth:.1f} %)"
             for arm, one in evaluations.items()
         )
         notes.append(
@@ -324,11 +324,11 @@ def score_table(evaluations: Mapping[str, ArtifactRef], plan: Plan) -> str:
     evaluated_arms = {arm: read_evaluation(store, ref) for arm, ref in evaluations.items()}
     names = list(next(iter(evaluated_arms.values())).per_class)
     headings = [short_names().get(name, name[:7]) for name in names]
-    width = 1 + max(len(ARM_NAMES[arm]) for arm in evaluations)
+    width = 1 + max(len(arm_name(arm)) for arm in evaluations)
     lines = [" " * width + "".join(f"{heading:>8}" for heading in [*headings, "mIoU"])]
     for arm, evaluated in evaluated_arms.items():
         cells = [evaluated.per_class[name] for name in names] + [evaluated.miou]
         shown = "".join(f"{'–' if math.isnan(v) else f'{100 * v:.1f}':>8}" for v in cells)
-        lines.append(f"{ARM_NAMES[arm]:<{width}}{shown}")
+        lines.append(f"{arm_name(arm):<{width}}{shown}")
     lines += class_notes(evaluated_arms)
     return "\n".join(lines)

@@ -47,7 +47,6 @@ from tasks.steps.parallel import in_parallel
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, OK, PAIRS, SAFEGUARD
 from tasks.steps.tables import Row, read_rows, write_rows
-from tasks.training.arms import UNLABELLED_ARMS
 from tasks.training.identities import network_size, training_of
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.stored_networks import read_class_names
@@ -91,7 +90,7 @@ def earlier_segmenters(
     and move the predicted classes on purpose.
     """
     store = plan.open_store()
-    if arm not in UNLABELLED_ARMS or training_of(plan, city).safeguard.mode == "off":
+    if arm == "fine_tuned" or training_of(plan, city).safeguard.mode == "off":
         return []
     promoted = promoted_segmenter(store, city)
     if promoted == adapted:

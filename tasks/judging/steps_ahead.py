@@ -11,7 +11,7 @@ from tasks.judging.evaluated import evaluation_of
 from tasks.priors.identities import count_to_train_on
 from tasks.steps.errors import InputError, StaleError
 from tasks.steps.plan import Plan
-from tasks.training.arms import SOURCELESS_ARMS
+from tasks.training.arms import needs_of_arm
 from tasks.training.identities import adaptation_parameters, pretraining_steps, segmenter_of
 from tasks.training.trained import TrainedSegmenters
 
@@ -65,7 +65,7 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
     steps.append(start)
     if arm != "pretrained":
         taken = adaptation_parameters(city, arm, seed, plan)["steps"]
-        needed = [start] if arm in SOURCELESS_ARMS else steps
+        needed = [start] if not needs_of_arm(arm, plan).source else steps
         steps.append(
             _after(
                 needed,

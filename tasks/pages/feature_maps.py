@@ -20,7 +20,7 @@ from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import publish_picture
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
-from tasks.training.arms import ARM_NAMES
+from tasks.training.arms import arm_name
 from tasks.training.labelled import StoredLabelled
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.trainings import on_device
@@ -78,7 +78,7 @@ def draw_features(
             reduced = _principal(np.concatenate(features))
             parted[arm] = told_apart(reduced, is_source, seed)
             points = embedded(reduced, seed)
-            panels[ARM_NAMES[arm]] = (points, is_source)
+            panels[arm_name(arm)] = (points, is_source)
             rows += [
                 {"arm": arm, "domain": domain, "x": float(x), "y": float(y)}
                 for (x, y), domain in zip(

@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 
 from adapters.catalog import SimulatedLabels
+from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.store import ArtifactRef, Draft, Manifest, Store
 from tasks.judging.evaluated import evaluation_of, panels_of
 from tasks.judging.evaluation import (
@@ -41,7 +42,7 @@ from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
 from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
-from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS
+from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS, arm_name
 from tasks.training.trained import TrainedSegmenters
 
 REPORT_VERSION = "3"
@@ -93,7 +94,7 @@ def _publish(store: Store, ref: ArtifactRef, parts: Mapping[str, ArtifactRef], c
             short_names().get(name, name): _rounded(iou)
             for name, iou in evaluated.per_class.items()
         }
-        rows.append({"segmenter": ARM_NAMES[arm], **by_class, "mIoU": _rounded(evaluated.miou)})
+        rows.append({"segmenter": arm_name(arm), **by_class, "mIoU": _rounded(evaluated.miou)})
     publish_table(f"scores-{city}", rows, f"IoU by class on {city}, in percent")
     publish_picture(
         f"prior-{city}",
@@ -105,7 +106,7 @@ def _publish(store: Store, ref: ArtifactRef, parts: Mapping[str, ArtifactRef], c
         publish_picture(
             f"before-after-{city}-{shown}",
             lambda: read_picture(store, parts[f"panels-{shown}"], "panel-0.png"),
-            f"{city}: image, labels, before and after ({ARM_NAMES[shown]})",
+            f"{city}: image, labels, before and after ({arm_name(shown)})",
         )
 
 
@@ -145,7 +146,7 @@ def report_identity(parts: Mapping[str, ArtifactRef], city: str, seed: int) -> I
 
 
 def report_parts(
-    city: str, seed: int, plan: Plan, arms: Sequence[str] = tuple(ARM_NAMES)
+    city: str, seed: int, plan: Plan, arms: Sequence[str] | None = None
 ) -> dict[str, ArtifactRef]:
     """What a report shows, as far as it is there and of what the catalog says now.
 
@@ -170,7 +171,8 @@ def report_parts(
     quality = find(store, quality_identity(trained.static_prior, city))
     if quality is not None:
         parts["prior_quality"] = quality
-    for arm in arms:
+    shown = (*ARM_NAMES, *BUILT_IN_RECIPES, *plan.recipes) if arms is None else arms
+    for arm in dict.fromkeys(shown):
         try:
             parts |= _parts_of_arm(trained, arm)
         except InputError as error:
@@ -192,7 +194,11 @@ def _parts_of_arm(trained: TrainedSegmenters, arm: str) -> dict[str, ArtifactRef
 
 
 def _evaluations(parts: Mapping[str, ArtifactRef]) -> dict[str, ArtifactRef]:
-    return {arm: parts[f"evaluation-{arm}"] for arm in ARM_NAMES if f"evaluation-{arm}" in parts}
+    """By arm, in the order of a table; recipes of the catalog come last."""
+    begin = "evaluation-"
+    made = [role.removeprefix(begin) for role in parts if role.startswith(begin)]
+    arms = dict.fromkeys([*(arm for arm in ARM_NAMES if arm in made), *made])
+    return {arm: parts[f"{begin}{arm}"] for arm in arms}
 
 
 def _shown_arm(parts: Mapping[str, ArtifactRef]) -> str | None:
@@ -251,7 +257,7 @@ def _table(scored: Mapping[str, Evaluated]) -> Iterator[dict[str, Any]]:
     }
     for arm, evaluated in scored.items():
         yield {
-            "name": ARM_NAMES[arm],
+            "name": arm_name(arm),
             "miou": f"{100 * evaluated.miou:.1f}",
             "cells": [
                 {

@@ -271,8 +271,10 @@ def _needed(
         wanted["segmenters"].add(segmenter)
     wanted["recipes"] = set(catalog.recipes)
     for recipe in catalog.recipes.values():
-        wanted["segmenters"] |= {recipe.teacher} - {None}
-        wanted["datasets"] |= {recipe.labels.dataset} - {None} if recipe.labels else set()
+        if recipe.teacher is not None:
+            wanted["segmenters"].add(recipe.teacher)
+        if recipe.labels is not None and recipe.labels.dataset is not None:
+            wanted["datasets"].add(recipe.labels.dataset)
     sources = (catalog.segmenters[name].source for name in wanted["segmenters"])
     wanted["datasets"] |= {source for source in sources if source is not None}
     return {

@@ -70,12 +70,13 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
         for name, one in catalog.trainings.items()
         if one.adaptation or one.fine_tuning or one.source_free
     }
-    if not segmenters and not trainings:
+    if not segmenters and not trainings and not catalog.recipes:
         return
     # PyTorch comes with it, which takes longer than everything else that reads a catalog.
     from crosscity.adaptation import (  # noqa: PLC0415
         FINE_TUNING_PRESETS,
         PRESETS,
+        AdaptationSettings,
         PretrainingSettings,
         SourceFreeSettings,
     )
@@ -95,6 +96,29 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
         yield from _below(here, _checked(defaults, training.fine_tuning))
         here = ("trainings", name, "source_free")
         yield from _below(here, _checked(SourceFreeSettings(), training.source_free))
+    for name, recipe in catalog.recipes.items():
+        here = ("recipes", name, "settings")
+        own = dict(recipe.settings)
+        if "arm" in own:
+            del own["arm"]
+            yield (*here, "arm"), "a recipe is no arm: remove arm"
+        yield from _below(here, _checked(AdaptationSettings(), own, hidden="arm"))
+    yield from _objective_faults(catalog)
+
+
+def _objective_faults(catalog: Catalog) -> Iterator[Fault]:
+    """Objectives of recipes that there are not, and options that they do not take."""
+    from crosscity.adaptation import Term  # noqa: PLC0415
+    from crosscity.adaptation.objectives import find_objective  # noqa: PLC0415
+    from crosscity.adaptation.objectives.base import checked_options  # noqa: PLC0415
+
+    for name, entry in catalog.recipes.items():
+        for number, one in enumerate(entry.objectives):
+            try:
+                checked_options(find_objective(one.name), one.options)
+                Term(one.name, one.weight, "", one.start, one.ramp)
+            except ValueError as error:
+                yield ("recipes", name, "objectives", number), str(error)
 
 
 def _unlike_predictions(catalog: Catalog) -> Iterator[Fault]:

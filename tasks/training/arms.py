@@ -40,7 +40,7 @@ ADAPTED_ARMS: Final = tuple(arm for arm in ARM_NAMES if arm != "pretrained")
 
 @dataclass(frozen=True)
 class ArmNeeds:
-    """What an arm, or a recipe by its name, is made of beside the segmenter and the target's images.
+    """What an arm, or a recipe by its name, reads beside the segmenter and the target's images.
 
     Attributes:
         source: Whether it reads images of the source set.
@@ -69,8 +69,8 @@ def needs_of_arm(arm: str, plan: Plan) -> ArmNeeds:
         return ArmNeeds(source=arm not in SOURCELESS_ARMS, prior=arm in ARMS_WITH_PRIOR)
     entry = plan.recipe(arm)
     if entry is None:
-        known = ", ".join([*ADAPTED_ARMS, *dict.fromkeys([*BUILT_IN_RECIPES, *plan.recipes])])
-        raise InputError(f"there is no arm {arm!r} to adapt by; arms are {known}")
+        known = ", ".join([*ARM_NAMES, *dict.fromkeys([*BUILT_IN_RECIPES, *plan.recipes])])
+        raise InputError(f"there is no arm {arm!r}; arms are {known}")
     try:
         needs = needs_of_entry(entry)
     except ValueError as error:
@@ -92,7 +92,10 @@ def arm_name(arm: str) -> str:
 
 def check_arm(arm: str, plan: Plan) -> None:
     """Fails before any work; `InputError` tells the arms that `adapt-city` can run."""
-    needs_of_arm(arm if arm != "pretrained" else "pretrained, which adapts nothing", plan)
+    if arm not in ADAPTED_ARMS and plan.recipe(arm) is None:
+        known = ", ".join([*ADAPTED_ARMS, *dict.fromkeys([*BUILT_IN_RECIPES, *plan.recipes])])
+        raise InputError(f"there is no arm {arm!r} to adapt by; arms are {known}")
+    needs_of_arm(arm, plan)
 
 
 def check_source(arm: str, segmenter: str, plan: Plan) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from adapters.catalog import RecipeEntry
 from adapters.catalog import Training as TrainingEntry
 from adapters.store import ArtifactRef
 from crosscity.adaptation import ALGORITHM_VERSION as ADAPTATION_VERSION
@@ -17,17 +18,22 @@ from crosscity.adaptation import (
     PretrainingSettings,
     SourceFreeSettings,
 )
+from crosscity.labelling import ALGORITHM_VERSION as LABELLING_VERSION
 from crosscity.segmenters import ALGORITHM_VERSION as SEGMENTERS_VERSION
-from tasks.priors.identities import city_mask, mask_parameters
+from tasks.priors.identities import PRIOR_VERSION, city_mask, mask_parameters
 from tasks.steps.artifact_task import digests
 from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, Words
 from tasks.steps.plan import Plan
 from tasks.steps.settings import checked_settings
+from tasks.training.arms import ARM_NAMES
+from tasks.training.extras import Extras
 from tasks.training.jobs import where
+from tasks.training.recipes import described
 from tasks.training.segmenters import Starting
 
 TRAINING_VERSION = f"4-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
+CHOICE_VERSION: Final = f"1-labelling.{LABELLING_VERSION}-prior.{PRIOR_VERSION}"
 _MACHINE: Final = {
     "ranks": "devices of the compute profile",
     "precision": "precision of the compute profile",
@@ -110,8 +116,15 @@ def fine_tuning_settings(entry: TrainingEntry) -> FineTuningSettings:
     return checked_settings(FINE_TUNING_PRESETS[entry.preset], entry.fine_tuning)
 
 
-def adaptation_settings(entry: TrainingEntry, arm: str) -> AdaptationSettings | SourceFreeSettings:
-    """What an entry of `trainings` adapts with: its preset's, and what differs from it."""
+def adaptation_settings(
+    entry: TrainingEntry, arm: str, recipe: RecipeEntry | None = None
+) -> AdaptationSettings | SourceFreeSettings:
+    """What an entry of `trainings` adapts with: its preset's, and what differs from it.
+
+    A recipe's own settings go before the training's; it is no arm, and `arm` is the preset's.
+    """
+    if recipe is not None:
+        return checked_settings(PRESETS[entry.preset], {**entry.adaptation, **recipe.settings})
     if arm == "source_free":
         return checked_settings(SourceFreeSettings(), entry.source_free)
     return checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
@@ -121,13 +134,19 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
     """What an adapted or fine-tuned segmenter depends on beside its inputs."""
     entry = training_of(plan, owner)
     fine_tuned = arm == "fine_tuned"
-    settings = fine_tuning_settings(entry) if fine_tuned else adaptation_settings(entry, arm)
+    recipe = None if arm in ARM_NAMES else plan.recipe(arm)
+    made_with = (
+        fine_tuning_settings(entry) if fine_tuned else adaptation_settings(entry, arm, recipe)
+    )
+    settings = asdict(made_with)
+    if recipe is not None:
+        settings |= {"arm": arm, "recipe": described(recipe)}
     given = network_size(plan, owner)
     size = {} if given is None else {"image_size": list(given)}
     # A transfer has no provider, and labels say themselves where there is nothing to learn.
     unmasked = fine_tuned or owner in plan.transfers
     ignored = {} if unmasked else mask_parameters(city_mask(plan, owner))
-    return {"arm": arm, **asdict(settings), **size, **ignored, **where(plan), "seed": seed}
+    return {"arm": arm, **settings, **size, **ignored, **where(plan), "seed": seed}
 
 
 def adaptation_inputs(
@@ -136,17 +155,22 @@ def adaptation_inputs(
     imagery: ArtifactRef,
     pairs: ArtifactRef,
     priors: ArtifactRef | None,
+    extras: Extras,
 ) -> dict[str, ArtifactRef]:
     """The inputs of an adaptation to a city, by role."""
     inputs = {"segmenter": segmenter, "imagery": imagery, "pairs": pairs, **digests(source)}
+    inputs |= extras.inputs()
     return inputs if priors is None else {**inputs, "static_prior": priors}
 
 
 def transfer_inputs(
-    segmenter: ArtifactRef, source: Sequence[ArtifactRef], target: Sequence[ArtifactRef]
+    segmenter: ArtifactRef,
+    source: Sequence[ArtifactRef],
+    target: Sequence[ArtifactRef],
+    extras: Extras,
 ) -> dict[str, ArtifactRef]:
     """The inputs of an adaptation to a data set, by role."""
-    inputs = {"segmenter": segmenter, **digests(source)}
+    inputs = {"segmenter": segmenter, **digests(source), **extras.inputs()}
     return inputs | _numbered("target", target)
 
 
@@ -238,11 +262,51 @@ def adapted_identity(
             absent=no_segmenter(arm, owner),
             verb=adaptation_verb(owner, arm, seed, plan),
             section=_SECTIONS.get(arm, "adaptation."),
-            keys={**_MACHINE, "mask": f"cities.{owner}.provider.mask"},
+            keys={
+                **_MACHINE,
+                "mask": f"cities.{owner}.provider.mask",
+                "recipe": f"recipes.{arm}",
+            },
             inputs={"part": "other labelled images", "target": "other images of the target"},
         ),
         producer=f"{arm}-{seed}{number}",
         marks=("arm", "seed", "fold"),
+    )
+
+
+def choice_identity(
+    segmenter: ArtifactRef,
+    labels: Sequence[ArtifactRef],
+    imagery: ArtifactRef,
+    pairs: ArtifactRef,
+    teacher: ArtifactRef | None,
+    arm: str,
+    city: str,
+    plan: Plan,
+) -> Identity:
+    """What decides which labelled places a recipe learns from; arguments as of `choose_places`."""
+    inputs = {"segmenter": segmenter, "imagery": imagery, "pairs": pairs}
+    inputs |= Extras(tuple(labels), None, teacher).inputs()
+    size = network_size(plan, city)
+    return Identity(
+        "label_choice",
+        city,
+        inputs=inputs,
+        parameters={
+            "prior": plan.city(city).prior.model_dump(),
+            **mask_parameters(city_mask(plan, city)),
+            **({} if size is None else {"image_size": list(size)}),
+        },
+        version=CHOICE_VERSION,
+        words=Words(
+            what=f"the choice of labelled places of {city} was",
+            absent=no_segmenter(arm, city),
+            verb=adaptation_verb(city, arm, 0, plan),
+            section=f"cities.{city}.",
+            inputs={"label": "other labelled images"},
+        ),
+        producer=f"choice-{arm}",
+        marks=("segmenter",),
     )
 
 

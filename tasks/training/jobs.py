@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +34,9 @@ from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.checkpoints import CHECKPOINT, Measured, Place, run_resumably
 from tasks.training.child_errors import errors_kept, kept_error
+from tasks.training.extras import Extras, chosen_rows
 from tasks.training.labelled import StoredLabelled, StoredUnlabelled, check_some_label
+from tasks.training.recipes import rates_of, science_of
 from tasks.training.segmenters import (
     starting_segmenter,
     stored_segmenter,
@@ -64,7 +66,10 @@ class PairTargets:
     def open(self, plan: Plan, size: tuple[int, int] | None) -> TargetImages:
         """The images, ready to be read."""
         mask = city_mask(plan, self.city)
-        return StoredTargets(plan, self.imagery, self.pairs, self.priors, size=size, mask=mask)
+        prior = plan.city(self.city).prior
+        return StoredTargets(
+            plan, self.imagery, self.pairs, self.priors, size=size, mask=mask, prior=prior
+        )
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ class Job:
         target: What is adapted to.
         chosen: Places in the labelled set that are trained on; ``None``: all.
         home: Labelled shards that a pre-training validates on; none: it does not.
+        recipe: The recipe of the catalog, by its name; ``None``: the arm of the settings.
+        extras: What the recipe reads beside source and target.
     """
 
     start: str | ArtifactRef
@@ -107,6 +114,8 @@ class Job:
     target: PairTargets | SetTargets | None = None
     chosen: tuple[int, ...] | None = None
     home: tuple[ArtifactRef, ...] = ()
+    recipe: str | None = None
+    extras: Extras = field(default_factory=Extras)
 
 
 @dataclass(frozen=True)
@@ -241,6 +250,8 @@ def _training(
         size = segmenter.trained_size = size or segmenter.trained_size
     if isinstance(job.settings, SourceFreeSettings):
         return SourceFree(segmenter, _target(job, size), job.settings, job.seed, **shared)
+    if job.recipe is not None and not job.source:
+        return _by_recipe(job, job.recipe, segmenter, None, size, shared)
     source = StoredLabelled(
         job.plan.open_store(),
         job.source,
@@ -254,7 +265,47 @@ def _training(
         return Pretraining(segmenter, source, job.settings, job.seed, home=home, **shared)
     if isinstance(job.settings, FineTuningSettings):
         return FineTuning(segmenter, source, job.settings, job.seed, **shared)
+    if job.recipe is not None:
+        return _by_recipe(job, job.recipe, segmenter, source, size, shared)
     return Adaptation(segmenter, source, _target(job, size), job.settings, job.seed, **shared)
+
+
+def _by_recipe(
+    job: Job,
+    name: str,
+    segmenter: Segmenter,
+    source: StoredLabelled | None,
+    size: tuple[int, int] | None,
+    shared: Mapping[str, Any],
+) -> Training:
+    entry, store = job.plan.recipe(name), job.plan.open_store()
+    if entry is None or not isinstance(job.settings, AdaptationSettings):
+        raise InputError(f"there is no recipe {name!r}")
+    labelled = None
+    if entry.labels is not None:
+        labelled = StoredLabelled(
+            store,
+            job.extras.labels,
+            size=size,
+            chosen=chosen_rows(store, job.extras, entry.labels, name),
+            class_names=segmenter.class_names,
+        )
+        check_some_label(labelled, f"recipes.{name}.labels")
+    teacher = None
+    if job.extras.teacher is not None:
+        teacher = stored_segmenter(job.plan, job.extras.teacher)[1]
+    return Adaptation(
+        segmenter,
+        source,
+        _target(job, size),
+        job.settings,
+        job.seed,
+        recipe=science_of(entry),
+        labelled=labelled,
+        flag_rates=rates_of(entry, segmenter.class_names),
+        teacher=teacher,
+        **shared,
+    )
 
 
 def home_images(job: Job, class_names: Sequence[str]) -> StoredLabelled | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from adapters.catalog import RecipeEntry
-from adapters.catalog.tree import Fault
 from crosscity.adaptation import Recipe, Term
 from crosscity.adaptation.adversarial import needs_of
 from crosscity.adaptation.objectives import Need, find_objective
@@ -44,17 +43,6 @@ def rates_of(entry: RecipeEntry, class_names: Sequence[str]) -> list[float] | No
         return None
     mean = sum(entry.flag_rates.values()) / len(entry.flag_rates)
     return [entry.flag_rates.get(name, mean) for name in class_names]
-
-
-def recipe_faults(recipes: Mapping[str, RecipeEntry]) -> Iterator[Fault]:
-    """What is wrong with recipes of a catalog, with the key of each."""
-    for name, entry in recipes.items():
-        for number, one in enumerate(entry.objectives):
-            try:
-                checked_options(find_objective(one.name), one.options)
-                Term(one.name, one.weight, "", one.start, one.ramp)
-            except ValueError as error:
-                yield ("recipes", name, "objectives", number), str(error)
 
 
 def described(entry: RecipeEntry) -> dict[str, Any]:

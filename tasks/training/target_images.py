@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
 from adapters.images import decode_mask_png
 from adapters.store import ArtifactRef
+from crosscity.adaptation.correspondence import field_of_matches
 from crosscity.resizing import resized_image, resized_map
 from tasks.priors.extraction import static_prior_rows
 from tasks.steps.errors import InputError
@@ -18,6 +20,7 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import OK, PAIRS
 from tasks.steps.stacking import stacked
 from tasks.steps.tables import read_rows
+from tasks.training.pair_matching import PairMatching
 
 
 class StoredTargets:
@@ -30,6 +33,7 @@ class StoredTargets:
         priors: Their static priors, or ``None``.
         size: (height, width) that images and priors are given at; ``None``: their own.
         mask: Pixels of all images that show their provider, ``None`` where there are none.
+        prior: How the images of a pair are matched, where both times are looked at.
     """
 
     def __init__(
@@ -41,8 +45,10 @@ class StoredTargets:
         *,
         size: tuple[int, int] | None = None,
         mask: ImageMask | None = None,
+        prior: PriorSettings | None = None,
     ) -> None:
         self._size = size
+        self._matching = PairMatching(prior or PriorSettings(), plan.compute.device, mask)
         self._mask = mask
         self._imagery = Imagery(plan.open_store(), imagery)
         rows = read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS)
@@ -85,6 +91,28 @@ class StoredTargets:
         maps = (self._mask.pixels((row["height"], row["width"])) for row in rows)
         shown = [resized_map(pixels, self._size) for pixels in maps]
         return stacked(shown, [self._ids[index] for index in indices])
+
+    def partners(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB, the other images of the pairs."""
+        return self.images([index ^ 1 for index in indices])
+
+    def fields(self, indices: Sequence[int]) -> npt.NDArray[np.float32]:
+        """(N, H, W, 2): where static, trusted points lie in the other image, else NaN."""
+        return np.stack([self._field(index) for index in indices])
+
+    def _field(self, index: int) -> npt.NDArray[np.float32]:
+        first, second = (self._ids[index - index % 2 + end] for end in (0, 1))
+        points = self._matching.points(first, second, self._imagery)
+        row = self._imagery.row(self._ids[index])
+        shape = (row["height"], row["width"])
+        size = self._size or shape
+        return field_of_matches(
+            points[index % 2],
+            points[1 - index % 2],
+            size,
+            spacing=self._matching.spacing,
+            scale=(size[1] / shape[1], size[0] / shape[0]),
+        )
 
     def _prior(self, image_id: str) -> npt.NDArray[np.bool_]:
         row = self._imagery.row(image_id)

@@ -7,18 +7,18 @@ from dataclasses import replace
 from functools import cached_property
 
 from adapters.store import ArtifactRef
-from crosscity.adaptation import ARMS_WITH_PRIOR
 from tasks.harvesting.current import Harvest, current_harvest
 from tasks.priors.identities import extracted
 from tasks.steps.artifact_task import digests
-from tasks.steps.errors import InputError
 from tasks.steps.identity import required
 from tasks.steps.plan import Plan
-from tasks.training.arms import ARM_NAMES, SOURCELESS_ARMS
+from tasks.training.arms import needs_of_arm
+from tasks.training.extras import Extras, labels_of
 from tasks.training.identities import (
     adaptation_inputs,
     adaptation_verb,
     adapted_identity,
+    choice_identity,
     looks_at_home,
     no_segmenter,
     pretrained_identity,
@@ -67,9 +67,21 @@ class TrainedSegmenters:
         Raises:
             InputError: It is not there; the sentence says why, and what to run.
         """
-        name, plan = segmenter_of(self.owner, self.plan), self.plan
-        starting = starting_segmenter(plan, name, self.seed)
         absent = no_segmenter("pretrained", self.owner)
+        return self.pretrained(segmenter_of(self.owner, self.plan), absent)
+
+    def pretrained(self, name: str, absent: str) -> ArtifactRef:
+        """A segmenter of the catalog before any adaptation.
+
+        Args:
+            name: Its name.
+            absent: That there is none, for the sentence.
+
+        Raises:
+            InputError: It is not there; the sentence says why, and what to run.
+        """
+        plan = self.plan
+        starting = starting_segmenter(plan, name, self.seed)
         said = Missing(absent, pretraining_verb(name, self.seed))
         parts, home = [], []
         if not starting.is_trained:
@@ -87,8 +99,7 @@ class TrainedSegmenters:
         Raises:
             InputError: It is not there; the sentence says why, and what to run.
         """
-        if arm not in ARM_NAMES:
-            raise InputError(f"there is no arm {arm!r}; arms are {', '.join(ARM_NAMES)}")
+        needs_of_arm(arm, self.plan)
         if arm == "pretrained":
             return self.start
         inputs = self._inputs(arm)
@@ -106,14 +117,31 @@ class TrainedSegmenters:
                 parts = self.labelled(sets.target, sets.target_split, said)
                 return {"segmenter": start, **digests(parts)}
             target = find_unlabelled(sets.target, sets.target_split, plan, said)
-            return transfer_inputs(start, self._source(arm, said), target)
+            extras = self._extras(arm, said)
+            return transfer_inputs(start, self._source(arm, said), target, extras)
         pairs = self.harvest.pairs
         if arm == "fine_tuned":
             parts = self.labelled(self.owner, "train", said)
             return {"segmenter": start, **digests(parts)}
-        masks = self.static_prior if arm in ARMS_WITH_PRIOR else None
+        masks = self.static_prior if needs_of_arm(arm, plan).prior else None
         source = self._source(arm, said)
-        return adaptation_inputs(start, source, self.harvest.imagery, pairs, masks)
+        extras = self._extras(arm, said)
+        return adaptation_inputs(start, source, self.harvest.imagery, pairs, masks, extras)
+
+    def _extras(self, arm: str, said: Missing) -> Extras:
+        """Labels of a few places and a teacher, where a recipe reads them."""
+        needs, plan = needs_of_arm(arm, self.plan), self.plan
+        teacher = None if needs.teacher is None else self.pretrained(needs.teacher, said.absent)
+        if needs.labels is None:
+            return Extras(teacher=teacher)
+        owner, split = labels_of(needs.labels, self.owner, plan)
+        parts = self.labelled(owner, split, said)
+        choice = None
+        if needs.labels.chosen == "suggested":
+            imagery, pairs = self.harvest.imagery, self.harvest.pairs
+            made = (self.start, parts, imagery, pairs, teacher, arm, self.owner, plan)
+            choice = required(plan.open_store(), choice_identity(*made))
+        return Extras(tuple(parts), choice, teacher)
 
     def labelled(self, owner: str, split: str, said: Missing) -> list[ArtifactRef]:
         """The labelled shards of a data set, or of this city; see `find_labelled`."""
@@ -124,7 +152,7 @@ class TrainedSegmenters:
         return self._labelled[owner, split]
 
     def _source(self, arm: str, said: Missing) -> list[ArtifactRef]:
-        if arm in SOURCELESS_ARMS:
+        if not needs_of_arm(arm, self.plan).source:
             return []
         name = segmenter_of(self.owner, self.plan)
         return self.labelled(source_of(name, self.plan), "train", said)

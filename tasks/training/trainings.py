@@ -21,9 +21,10 @@ from tasks.steps.logs import tell
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
 from tasks.steps.tables import Row, read_rows, write_rows
-from tasks.training.arms import ARM_NAMES
+from tasks.training.arms import ARM_NAMES, arm_name
 from tasks.training.at_home import tell_of_home, unlearned, unlearned_remark
 from tasks.training.checkpoints import Place
+from tasks.training.extras import Extras
 from tasks.training.identities import (
     adaptation_inputs,
     adaptation_settings,
@@ -105,6 +106,7 @@ def adapt(
     imagery: ArtifactRef,
     pairs: ArtifactRef,
     priors: ArtifactRef | None,
+    extras: Extras,
     arm: str,
     seed: int,
     city: str,
@@ -112,9 +114,9 @@ def adapt(
 ) -> Made:
     """Adapts a pre-trained segmenter to the city's unlabelled images (paper, Sec. 4)."""
     entry = plan.training(plan.city(city).training)
-    inputs = adaptation_inputs(segmenter, source, imagery, pairs, priors)
+    inputs = adaptation_inputs(segmenter, source, imagery, pairs, priors, extras)
     targets = PairTargets(imagery, pairs, priors, city)
-    return _adapt(plan, entry, segmenter, source, targets, inputs, arm, seed, city)
+    return _adapt(plan, entry, segmenter, source, targets, extras, inputs, arm, seed, city)
 
 
 @artifact_task("adapt to a set", run_name="adapt {transfer}, {arm}, seed {seed}")
@@ -122,18 +124,17 @@ def adapt_transfer(
     segmenter: ArtifactRef,
     source: Sequence[ArtifactRef],
     target: Sequence[ArtifactRef],
+    extras: Extras,
     arm: str,
     seed: int,
     transfer: str,
     plan: Plan,
 ) -> Made:
     """Adapts a pre-trained segmenter to the images of another data set (paper, Sec. 5.4)."""
-    if arm == "full":
-        raise InputError(f"transfers.{transfer} has no pairs of images, so no static prior")
     entry = plan.training(plan.transfer(transfer).training)
-    inputs = transfer_inputs(segmenter, source, target)
+    inputs = transfer_inputs(segmenter, source, target, extras)
     targets = SetTargets(tuple(target))
-    return _adapt(plan, entry, segmenter, source, targets, inputs, arm, seed, transfer)
+    return _adapt(plan, entry, segmenter, source, targets, extras, inputs, arm, seed, transfer)
 
 
 def _adapt(
@@ -142,12 +143,14 @@ def _adapt(
     segmenter: ArtifactRef,
     source: Sequence[ArtifactRef],
     target: PairTargets | SetTargets,
+    extras: Extras,
     inputs: Mapping[str, ArtifactRef],
     arm: str,
     seed: int,
     owner: str,
 ) -> Made:
-    settings = adaptation_settings(entry, arm)
+    recipe = None if arm in ARM_NAMES else plan.recipe(arm)
+    settings = adaptation_settings(entry, arm, recipe)
     tell_of_home(plan, segmenter, owner)
 
     def write(draft: Draft, key: str) -> None:
@@ -162,6 +165,8 @@ def _adapt(
             every=entry.checkpoint_every,
             image_size=network_size(plan, owner),
             target=target,
+            recipe=None if recipe is None else arm,
+            extras=extras,
         )
         train(job, draft)
 
@@ -309,5 +314,5 @@ def _publish_training(store: Store, ref: ArtifactRef, city: str, arm: str) -> No
         f"losses-{city}-{arm}", steps[:: max(1, len(steps) // 20)], f"Losses of {arm} on {city}"
     )
     publish_lineage(
-        f"segmenter-{city}-{arm}-lineage", store, ref, f"{ARM_NAMES[arm]}, {len(steps)} steps"
+        f"segmenter-{city}-{arm}-lineage", store, ref, f"{arm_name(arm)}, {len(steps)} steps"
     )

@@ -7,11 +7,13 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -28,6 +30,7 @@ from tasks.harvesting.providers import street_view
 from tasks.steps.plan import open_plan
 from tasks.training.labelled import labelled_part, labelled_parts
 from tasks.training.segmenters import starting_segmenter
+from tasks.training.trained import TrainedSegmenters
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 
@@ -151,3 +154,42 @@ def test_a_city_style(follow: Callable[[str], str], tmp_path: Path) -> None:
     said = r"cities\.lima\.provider\.style: .*lima\.toml:1: .*no field 'tree_chances'; did you mean"
     with pytest.raises(CatalogError, match=said):
         street_view(plan, "lima")
+
+
+def test_a_recipe(
+    follow: Callable[[str], str], tmp_path: Path, crosscity: Any, prefect_server: Any
+) -> None:
+    catalog = follow("A recipe")
+    here = {"PYTHONPATH": str(tmp_path / "installed")}
+    for verb in (("harvest", "tokyo"), ("priors", "tokyo"), ("adapt", "tokyo", "--arm")):
+        arm = ["sharpened"] if verb[-1] == "--arm" else []
+        words = (*verb, *arm, "--catalog", catalog)
+        done = crosscity(*words, server=prefect_server, environment=here)
+        assert done.returncode == 0, done.stderr
+    plan = open_plan(catalog)
+    ref = TrainedSegmenters("tokyo", 0, plan).of_arm("sharpened")
+    rows = pq.read_table(plan.open_store().path(ref, "history.parquet")).to_pylist()
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(row["quantity"], []).append(row["value"])
+    assert len(found["sharpening_loss"]) == 3  # the second half of six steps
+    assert all(value >= 0 for value in found["sharpening_loss"])
+    loss = sys.modules["my_sharpening"].Sharpening  # against a plain writing, on two sure cells
+    logits = torch.tensor([[2.0, 0.0], [0.0, 3.0], [0.5, 0.4]]).T.reshape(1, 2, 1, 3)
+    shown = SimpleNamespace(
+        segmenter=SimpleNamespace(classify=lambda features: features),
+        options=loss.Options(sure=0.8),
+        record=lambda *_: None,
+    )
+    phi = logits.softmax(1)[0, :, 0].T.numpy()
+    entropies = -(phi * np.log(phi)).sum(1)
+    value = loss.loss(shown, SimpleNamespace(target_features=logits))
+    assert float(value) == pytest.approx(entropies[:2].mean(), rel=1e-5)
+    assert found["lambda_Sharpening"][:3] == [0, 0, 0]
+    assert plan.open_store().manifest(ref).parameters["teacher_momentum"] == 0.9
+
+    document = yaml.safe_load(Path(catalog).read_text(encoding="utf-8"))
+    document["recipes"]["sharpened"]["objectives"][2]["options"]["sure"] = 2
+    Path(catalog).write_text(yaml.safe_dump(document), encoding="utf-8")
+    with pytest.raises(CatalogError, match=r"sharpened\.objectives\.2: .*sure must be in \(0, 1\)"):
+        open_plan(catalog)

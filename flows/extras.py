@@ -1,0 +1,35 @@
+"""What recipes read beside source and target, made or found: a few labels, and a teacher."""
+
+from __future__ import annotations
+
+from adapters.store import ArtifactRef
+from flows.labelled import labelled_shards
+from flows.pretrain_segmenter import pretrain_by
+from tasks.harvesting.current import Harvest
+from tasks.judging.label_choice import choose_places
+from tasks.steps.plan import Plan
+from tasks.training.arms import needs_of_arm
+from tasks.training.extras import Extras, labels_of
+
+
+def extras_by(
+    plan: Plan,
+    owner: str,
+    arm: str,
+    seed: int,
+    start: ArtifactRef,
+    harvest: Harvest | None = None,
+) -> Extras:
+    """The extras of an arm; none where it is no recipe that reads any."""
+    needs = needs_of_arm(arm, plan)
+    teacher = None if needs.teacher is None else pretrain_by(plan, needs.teacher, seed)
+    if needs.labels is None:
+        return Extras(teacher=teacher)
+    whose, split = labels_of(needs.labels, owner, plan)
+    pairs = harvest.pairs if harvest is not None and whose in plan.cities else None
+    labels = labelled_shards(plan, whose, split, pairs)
+    choice = None
+    if needs.labels.chosen == "suggested" and harvest is not None:
+        imagery = harvest.imagery
+        choice = choose_places(start, labels, imagery, harvest.pairs, teacher, arm, owner, plan)
+    return Extras(tuple(labels), choice, teacher)

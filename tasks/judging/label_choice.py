@@ -1,0 +1,49 @@
+"""Which places of a city a recipe learns from the labels of, as `crosscity suggest` ranks them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from adapters.store import ArtifactRef, Draft
+from tasks.judging.suggestion import suggested_places
+from tasks.steps.artifact_task import Made, artifact_task
+from tasks.steps.errors import InputError
+from tasks.steps.identity import make
+from tasks.steps.plan import Plan
+from tasks.training.extras import CHOICE, check_enough, labelled_places
+from tasks.training.identities import choice_identity
+
+
+@artifact_task("choose places", run_name="choose places of {city} for {arm}")
+def choose_places(
+    segmenter: ArtifactRef,
+    labels: Sequence[ArtifactRef],
+    imagery: ArtifactRef,
+    pairs: ArtifactRef,
+    teacher: ArtifactRef | None,
+    arm: str,
+    city: str,
+    plan: Plan,
+) -> Made:
+    """Ranks the labelled places of a city by how much their labels would say.
+
+    Two signals: how often the two times of a place disagree, and how often a teacher and the
+    segmenter do, where the recipe has another teacher.
+    """
+    entry = plan.recipe(arm)
+    if entry is None or entry.labels is None:
+        raise InputError(f"the arm {arm!r} learns from no labels that could be chosen")
+    there = labelled_places(plan.open_store(), labels)
+    check_enough(len(there), entry.labels, arm)
+
+    def write(draft: Draft, _key: str) -> None:
+        ranked = suggested_places(plan, city, 10**6, segmenter, teacher)
+        order = [each.place_id for each in ranked if each.place_id in set(there)]
+        # Places whose pairs could not be looked at come last, in their order.
+        order += [place for place in there if place not in set(order)]
+        (draft.path / CHOICE).write_text(json.dumps(order) + "\n", encoding="utf-8")
+        draft.summary = {"ranked": len(ranked), "labelled": len(there)}
+
+    identity = choice_identity(segmenter, labels, imagery, pairs, teacher, arm, city, plan)
+    return make(plan.open_store(), identity, write)

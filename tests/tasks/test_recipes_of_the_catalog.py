@@ -1,0 +1,191 @@
+"""Recipes of the catalog: run by name, kept apart by what is in them, refused before any work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adapters.catalog import CatalogError, RecipeEntry
+from adapters.catalog.recipes import BUILT_IN_RECIPES
+from crosscity.adaptation.objectives import OBJECTIVES
+from tasks.judging.evaluated import evaluation_of
+from tasks.steps.errors import InputError
+from tasks.steps.plan import open_plan
+from tasks.training.arms import check_arm, check_source, needs_of_arm
+from tasks.training.recipes import described, rates_of, science_of
+from tasks.training.trained import TrainedSegmenters
+from tasks.training.transfers import check_transfer_arm
+
+FEW = {
+    "objectives": [
+        {"objective": "source_task"},
+        {"objective": "two_looks", "weight": 0.3, "ramp": "constant"},
+        {"objective": "few_labels"},
+    ],
+    "labels": {"places": 2, "chosen": "suggested"},
+    "settings": {"steps": 3},
+}
+ALONE = {
+    "objectives": [
+        {"objective": "self_training", "weight": "lambda_self"},
+        {"objective": "masked_consistency", "weight": 0.1, "options": {"side": 16}},
+    ],
+    "prior": "evidence",
+    "flag_rates": {"road": 0.5, "car": 0.15},
+    "trainable": "last: 2",
+    "settings": {"steps": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def catalog(write_catalog: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_catalog(
+        tmp_path_factory.mktemp("recipes"), recipes={"labelled-few": FEW, "alone": ALONE}
+    )
+
+
+def test_recipes_are_run_by_name_and_found_again(
+    many_flows: Callable[..., dict[str, Any]], catalog: Path
+) -> None:
+    for verb in (("harvest", "tokyo"), ("priors", "tokyo")):
+        assert many_flows(*verb, "--catalog", catalog)["code"] == 0
+    for arm in ("labelled-few", "alone"):
+        for verb in ("adapt", "evaluate"):
+            done = many_flows(verb, "tokyo", "--arm", arm, "--catalog", catalog)
+            assert done["code"] == 0, done["err"]
+    plan = open_plan(catalog)
+    trained, store = TrainedSegmenters("tokyo", 0, plan), plan.open_store()
+    few = store.manifest(trained.of_arm("labelled-few"))
+    roles = {name.partition("-")[0] for name in few.inputs}
+    assert roles == {"segmenter", "imagery", "pairs", "part", "label", "choice"}
+    assert few.parameters["arm"] == "labelled-few"
+    assert few.parameters["steps"] == 3
+    (choice,) = store.artifacts("label_choice", "tokyo")
+    assert len(json.loads(store.path(choice, "places.json").read_text())) == 3
+    alone = store.manifest(trained.of_arm("alone"))
+    assert {name.partition("-")[0] for name in alone.inputs} == {
+        "segmenter", "imagery", "pairs", "static_prior",
+    }  # fmt: skip
+    assert evaluation_of(trained, "alone") != evaluation_of(trained, "labelled-few")
+
+
+def test_another_recipe_of_the_same_name_is_stale(
+    catalog: Path,
+) -> None:
+    document = yaml.safe_load(catalog.read_text())
+    document["recipes"]["alone"]["flag_rates"]["car"] = 0.2
+    other = catalog.with_name("other.yaml")
+    other.write_text(yaml.safe_dump(document))
+    with pytest.raises(InputError, match="recipe"):
+        TrainedSegmenters("tokyo", 0, open_plan(other)).of_arm("alone")
+
+
+def test_labels_of_fewer_places_than_asked_are_told(
+    many_flows: Callable[..., dict[str, Any]], catalog: Path
+) -> None:
+    done = many_flows("adapt", "tokyo", "--arm", "few_labels", "--catalog", catalog)
+    assert done["code"] == 2
+    assert "'few_labels' asks for labels of 16 places, and there are 3: label more" in done["err"]
+
+
+def test_what_a_set_lacks_is_told_before_any_work(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    pairs = {"objectives": [{"objective": "two_looks", "weight": 1.0}]}
+    veto = {"objectives": [{"objective": "self_training", "weight": 1.0}], "prior": "veto"}
+    plan = open_plan(
+        write_catalog(
+            tmp_path,
+            recipes={"pairs": pairs, "veto": veto, "few": FEW},
+            transfers={"home": {"segmenter": "given", "target": "frankfurt"}},
+            segmenters={"given": {"architecture": "compact", "weights": "w.pth"}},
+        )
+    )
+    for recipe, what in (("pairs", "both times of a place"), ("veto", "static priors")):
+        with pytest.raises(InputError, match=f"needs {what}, and transfers.home has no pairs"):
+            check_transfer_arm(recipe, "home", plan)
+    with pytest.raises(InputError, match=r"segmenters\.given has no source, and the arm 'few'"):
+        check_source("few", "given", plan)
+    check_source("veto", "given", plan)
+    with pytest.raises(InputError, match=r"no arm 'hope' to adapt by; arms are .*few_labels.*veto"):
+        check_arm("hope", plan)
+
+
+def in_catalog(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {"recipes": {"mine": recipe}}
+
+
+TASK = {"objective": "source_task"}
+WRONG: list[tuple[dict[str, Any], str, str]] = [
+    ({"objectives": [{"objective": "hope"}]}, "mine.objectives.0", "no objective 'hope'"),
+    ({"objectives": [{"python": "absent:Loss"}]}, "mine.objectives.0", "cannot be imported"),
+    ({"objectives": [{"objective": "source_task", "python": "a:B"}]}, "objectives.0", "either"),
+    (
+        {"objectives": [{"objective": "masked_consistency", "options": {"sid": 3}}]},
+        "mine.objectives.0",
+        "has no option 'sid'; its options: side, hidden",
+    ),
+    (
+        {"objectives": [{"objective": "masked_consistency", "options": {"hidden": 3}}]},
+        "mine.objectives.0",
+        "hidden must be in (0, 1)",
+    ),
+    (
+        {"objectives": [{"objective": "self_training", "weight": "lambda_none"}]},
+        "mine.objectives.0",
+        "no setting of an adaptation",
+    ),
+    ({"objectives": [TASK, TASK]}, "recipes.mine", "each objective once"),
+    ({"objectives": []}, "recipes.mine", "needs objectives"),
+    ({"objectives": [TASK], "trainable": "tail"}, "mine.trainable", "match"),
+    ({"objectives": [TASK], "labels": {"places": 4}}, "recipes.mine", "belong together"),
+    ({"objectives": [TASK], "prior": "evidence"}, "recipes.mine", "belong together"),
+    ({"objectives": [TASK], "teacher": "nobody"}, "mine.teacher", "has no entry 'nobody'"),
+    ({"objectives": [TASK], "settings": {"step": 3}}, "mine.settings.step", "no such setting"),
+    ({"objectives": [TASK], "settings": {"arm": "ga"}}, "mine.settings.arm", "is no arm"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "key", "said"), WRONG)
+def test_what_is_wrong_in_a_recipe_is_told_with_its_line(
+    write_catalog: Callable[..., Path], tmp_path: Path, recipe: dict[str, Any], key: str, said: str
+) -> None:
+    path = write_catalog(tmp_path, **in_catalog(recipe))
+    with pytest.raises(CatalogError) as error:
+        open_plan(path)
+    assert key in str(error.value)
+    assert said in str(error.value)
+    assert str(error.value).startswith(f"{path}:")
+
+
+def test_a_recipe_with_the_name_of_an_arm_is_refused(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(CatalogError, match=r"recipes\.ga: there is an arm of this name already"):
+        open_plan(write_catalog(tmp_path, recipes={"ga": {"objectives": [TASK]}}))
+    with pytest.raises(CatalogError, match="`recipes` has no entry 'mine'"):
+        open_plan(write_catalog(tmp_path, city={"arm": "mine"}))
+
+
+def test_every_recipe_of_ours_is_good(write_catalog: Callable[..., Path], tmp_path: Path) -> None:
+    plan = open_plan(write_catalog(tmp_path))
+    for name, entry in BUILT_IN_RECIPES.items():
+        recipe = science_of(entry)
+        assert {term.objective for term in recipe.terms} <= set(OBJECTIVES)
+        needs = needs_of_arm(name, plan)
+        assert needs.source is (name == "few_labels")
+        assert needs.labels is not None
+        assert needs.labels.places == 16
+    plan_again = type(plan).from_json(plan.to_json())
+    assert plan_again == plan
+
+
+def test_rates_are_in_the_order_of_the_classes_and_the_mean_for_others() -> None:
+    entry = RecipeEntry.model_validate(ALONE)
+    assert rates_of(entry, ["car", "sky", "road"]) == [0.15, pytest.approx(0.325), 0.5]
+    assert "settings" not in described(entry)
