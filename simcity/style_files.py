@@ -30,6 +30,8 @@ def read_style(path: Path) -> CityStyle:
         ValueError: The file cannot be read, is not TOML, or a field is unknown or out of range;
             one sentence with file, line and field.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"the city style {path} cannot be read: it is no file")
     try:
         if path.stat().st_size > MAX_STYLE_BYTES:
             raise ValueError(f"{path} is larger than {MAX_STYLE_BYTES >> 10} KiB: not a city style")

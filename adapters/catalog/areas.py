@@ -6,7 +6,9 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -29,7 +31,13 @@ MAX_AREA_BYTES: Final = 64 << 20
 MAX_POINTS: Final = 1_000_000
 _LATITUDES: Final = ("lat", "latitude", "y")
 _LONGITUDES: Final = ("lon", "lng", "long", "longitude", "x")
-_WGS84: Final = ("CRS84", "EPSG:4326", "EPSG::4326", "EPSG:4979", "EPSG::4979", "WGS84")
+_SEPARATORS: Final = ",;\t|"
+_WGS84: Final = re.compile(
+    r"(?:.*[:/])?(?:CRS84H?|EPSG[:/](?:[0-9.]*[:/])?(?:4326|4979)|WGS ?84)", re.I
+)
+"""Names of WGS84: plain, as URN and as address, with or without a version of the registry."""
+_SMALLEST_AREA: Final = 1e-12
+"""Square degrees, a hundredth of a square metre: a ring of less holds no street."""
 _NO_FILE: Final = "a file is named relative to the catalog, and this area was not read with one"
 
 
@@ -75,8 +83,9 @@ class Area(Entry):
     def _read_geojson(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, str):
             path = _path(value, info)
+            text = _text(path)
             try:
-                value = json.loads(_text(path))
+                value = json.loads(text, object_pairs_hook=_each_key_once)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path} is no JSON: {str(error)[:120]}") from None
             try:
@@ -151,7 +160,10 @@ def polygons_of(value: object) -> dict[str, Any]:
             reference system than WGS84, or a ring is not closed.
     """
     _check_reference_system(value)
-    polygons = [_polygon(part) for part in _parts(value)]
+    try:
+        polygons = [_polygon(part) for part in _parts(value)]
+    except RecursionError:
+        raise ValueError("its collections are nested too deeply") from None
     if not polygons:
         raise ValueError("it holds no polygon")
     if len(polygons) == 1:
@@ -164,51 +176,104 @@ def points_of(text: str, name: str) -> Iterator[tuple[float, float]]:
 
     Args:
         text: The table: a header with the columns lat and lon (or latitude, longitude, lng, y, x),
-            separated by commas, semicolons or tabs.
+            separated by commas, semicolons, tabs or bars. Blank lines, lines that begin with # and
+            Excel's ``sep=;`` may stand before it; numbers may have a decimal comma where commas
+            separate nothing.
         name: What messages call it.
 
     Raises:
         ValueError: A column or a row is not as it must be; the row is named.
     """
-    head, _, _ = text.partition("\n")
-    separator = max(",;\t", key=head.count)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    columns = {column.strip().casefold(): column for column in rows.fieldnames or () if column}
-    lat = next((columns[c] for c in _LATITUDES if c in columns), None)
-    lon = next((columns[c] for c in _LONGITUDES if c in columns), None)
-    if lat is None or lon is None:
-        raise ValueError(
-            f"{name} needs a first row that names the columns lat and lon; it names "
-            f"{', '.join(columns)[:100] or 'nothing'}"
-        )
+    before = re.match(r"(?:[ \t]*(?:#[^\r\n]*|sep=.)?[ \t]*(?:\r\n|\r|\n))*", text, re.I)
+    skipped = before[0] if before else ""
+    body = text[len(skipped) :].replace("\r\n", "\n").replace("\r", "\n")
+    first_line = skipped.replace("\r\n", "\n").replace("\r", "\n").count("\n")
+    separator, header = _header(body, name)
+    lat, lon = _columns(header, name)
+    rows = csv.reader(io.StringIO(body), delimiter=separator)
+    next(rows)
     seen: set[tuple[float, float]] = set()
     try:
         for row in rows:
-            if not any((value or "").strip() for value in row.values() if isinstance(value, str)):
+            where = f"{name}, line {first_line + rows.line_num}"
+            if not any(value.strip() for value in row):
                 continue
+            if any(value.strip() for value in row[len(header) :]):
+                raise ValueError(
+                    f"{where} has {len(row)} fields where the first row names {len(header)}: put "
+                    "texts with separators in quotes, and write numbers with a point"
+                )
+            values = [*row, *[""] * (len(header) - len(row))]
             point = (
-                _degrees(row[lon], 180.0, f"{name}, line {rows.line_num}: lon"),
-                _degrees(row[lat], 90.0, f"{name}, line {rows.line_num}: lat"),
+                _degrees(values[lon], 180.0, f"{where}: lon", separator),
+                _degrees(values[lat], 90.0, f"{where}: lat", separator),
             )
+            if point == (0.0, 0.0):
+                raise ValueError(
+                    f"{where} is at 0, 0, which stands for a position that is not known: remove it"
+                )
             if point not in seen:
                 seen.add(point)
                 yield point
             if len(seen) > MAX_POINTS:
                 raise ValueError(f"{name} has more than {MAX_POINTS} points")
     except csv.Error as error:
-        raise ValueError(f"{name}, line {rows.line_num}: {error}") from None
+        raise ValueError(f"{name}, line {first_line + rows.line_num}: {error}") from None
 
 
-def _degrees(value: object, most: float, where: str) -> float:
+def _header(body: str, name: str) -> tuple[str, list[str]]:
+    """The separator with which the first row names both columns, and that row."""
+    found: list[str] = []
+    for separator in _SEPARATORS:
+        try:
+            row = next(csv.reader(io.StringIO(body), delimiter=separator), [])
+        except csv.Error as error:
+            raise ValueError(f"{name}, line 1: {error}") from None
+        header = [column.strip().casefold() for column in row]
+        if {*_LATITUDES} & {*header} and {*_LONGITUDES} & {*header}:
+            while header and not header[-1]:  # a separator at the end of a line
+                header.pop()
+            return separator, header
+        found = max(found, header, key=len)
+    raise ValueError(
+        f"{name} needs a first row that names the columns lat and lon; it names "
+        f"{', '.join(filter(None, found))[:100] or 'nothing'}"
+    )
+
+
+def _columns(header: list[str], name: str) -> tuple[int, int]:
+    """Which columns are latitude and longitude."""
+    chosen = []
+    for names in (_LATITUDES, _LONGITUDES):
+        column = next(one for one in names if one in header)
+        if header.count(column) > 1:
+            raise ValueError(f"{name} has the column {column} twice: remove one of them")
+        chosen.append(header.index(column))
+    return chosen[0], chosen[1]
+
+
+def _degrees(value: str, most: float, where: str, separator: str) -> float:
+    written = value.strip()
+    if separator != "," and written.count(",") == 1 and "." not in written:
+        written = written.replace(",", ".")
     try:
-        degrees = float(value) if isinstance(value, str) else float("nan")
+        degrees = float("nan") if "_" in written else float(written)
     except ValueError:
         degrees = float("nan")
     if not -most <= degrees <= most:
-        raise ValueError(
-            f"{where} is {str(value)[:40]!r}, not a number of degrees from -{most:g} to {most:g}"
-        )
+        told = f"is {value[:40]!r}" if written else "is missing"
+        raise ValueError(f"{where} {told}, not a number of degrees from -{most:g} to {most:g}")
     return degrees
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, of whose keys each stands in it once."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the key {twice[:40]!r} twice")
+    return made
 
 
 def _parts(value: object) -> Iterator[object]:
@@ -221,7 +286,8 @@ def _parts(value: object) -> Iterator[object]:
             _check_reference_system(feature)
             yield from _parts(feature)
     elif kind == "Feature":
-        yield from _parts(value.get("geometry"))
+        if value.get("geometry") is not None:  # a feature without a place (RFC 7946, 3.2)
+            yield from _parts(value["geometry"])
     elif kind == "GeometryCollection":
         for geometry in _list(value.get("geometries"), "`geometries` of a GeometryCollection"):
             yield from _parts(geometry)
@@ -240,7 +306,15 @@ def _polygon(coordinates: object) -> list[list[tuple[float, float]]]:
     rings = [_ring(ring) for ring in _list(coordinates, "`coordinates` of a Polygon")]
     if not rings:
         raise ValueError("a Polygon has no ring")
+    if _square_degrees(rings[0]) < _SMALLEST_AREA:
+        raise ValueError(f"a Polygon at {list(rings[0][0])} has no area: its positions are in line")
     return rings
+
+
+def _square_degrees(ring: list[tuple[float, float]]) -> float:
+    """Sum of the sizes of the triangles to a ring's first position, whatever way it turns."""
+    x, y = ring[0]
+    return sum(abs((a - x) * (d - y) - (c - x) * (b - y)) / 2 for (a, b), (c, d) in pairwise(ring))
 
 
 def _ring(value: object) -> list[tuple[float, float]]:
@@ -281,7 +355,7 @@ def _check_reference_system(value: object) -> None:
     properties = crs.get("properties") if isinstance(crs, Mapping) else crs
     told = properties.get("name") if isinstance(properties, Mapping) else properties
     name = told if isinstance(told, str) else json.dumps(crs, default=str)
-    if not name.upper().endswith(_WGS84):
+    if not _WGS84.fullmatch(name.strip()):
         raise ValueError(
             f"its coordinate reference system is {name[:80]}, and areas are in WGS84: write it as "
             "such (ogr2ogr -t_srs EPSG:4326 area.geojson ...)"
@@ -312,6 +386,8 @@ def _path(value: str, info: ValidationInfo) -> Path:
 
 def _text(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is no file")
         if path.stat().st_size > MAX_AREA_BYTES:
             raise ValueError(f"{path} is larger than {MAX_AREA_BYTES >> 20} MiB")
         return path.read_text(encoding="utf-8-sig")
@@ -320,4 +396,4 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not text in UTF-8") from None
+        raise ValueError(f"{path} is not text in UTF-8: save it as such") from None

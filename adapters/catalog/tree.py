@@ -139,6 +139,8 @@ def read_source(path: Path, *, read_before: int = 0) -> Source:
         CatalogError: There is no such file, it cannot be read, or it is too large.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise CatalogError(f"the catalog {path} cannot be read: it is no file")
         if read_before + path.stat().st_size > MAX_CATALOG_BYTES:
             what = "with what it includes " if read_before else ""
             raise CatalogError(f"{path} is {what}larger than 4 MiB: this is not a catalog")

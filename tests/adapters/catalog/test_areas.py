@@ -106,7 +106,7 @@ def test_every_form_of_polygons_is_read_from_a_file_and_inline(load, content, po
         ('"x"', "no GeoJSON object"),
         (json.dumps({"type": "Point", "coordinates": [1, 2]}), "holds a Point"),
         (json.dumps(feature({"type": "LineString", "coordinates": [[1, 2], [2, 3]]})), "a Line"),
-        (json.dumps(feature(None)), "no GeoJSON object"),
+        (json.dumps(feature(None)), "it holds no polygon"),
         (json.dumps({"type": "FeatureCollection", "features": []}), "holds no polygon"),
         (json.dumps({"type": "FeatureCollection"}), "must be a list"),
         (json.dumps({"type": "Polygon", "coordinates": []}), "no ring"),
@@ -189,10 +189,10 @@ def test_points_are_read_from_tables(load, table):
         ("48.85,2.3\n", "needs a first row"),
         ("lat,lon\n", "holds no point"),
         ("lat,lon\n48.85,2.3\nx,2.3\n", "line 3: lat is 'x'"),
-        ("lat,lon\n48.85\n", "line 2: lon is 'None'"),
+        ("lat,lon\n48.85\n", "line 2: lon is missing"),
         ("lat,lon\n91,2.3\n", "line 2: lat is '91'"),
         ("lat,lon\nnan,2.3\n", "line 2: lat is 'nan'"),
-        ('lat;lon\n"48,85";2.3\n', "line 2: lat is '48,85'"),
+        ('lat,lon\n"48,85",2.3\n', "line 2: lat is '48,85'"),
     ],
 )
 def test_a_table_that_holds_something_else_is_told_with_its_line(load, table, words):
@@ -228,3 +228,109 @@ def test_boxes_and_single_polygons_keep_the_keys_that_they_had(load):
     assert box.identity() == {"bbox": [2.3, 48.8, 2.4, 48.9], "geojson": None}
     told = load({"geojson": POLYGON}).identity()
     assert told == {"bbox": None, "geojson": POLYGON}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"lat;lon\n48,85;2,35\n",  # as programs of most of Europe write it
+        b"sep=;\r\nlat;lon\r\n48.85;2.35\r\n",  # Excel
+        b"\xef\xbb\xbf# points of the survey\n\nlat\tlon\n48,85\t2,35\n",
+        b"lat|lon\n48.85|2.35\n",
+        b'"a,b,c";lat;lon;\nx;48.85;2.35;\n',
+        b"lat,lon\r48.85,2.35\r",
+        b'name,lat,lon\n"two\nlines",48.85,2.35\n',
+        b"x,y,lat,lon\n452000,5411000,4.885e1,2.35\n",
+    ],
+)
+def test_tables_as_programs_write_them(load, table):
+    assert load({"points": "p.csv"}, {"p.csv": table}).spots == ((2.35, 48.85),)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (b"lat,lon\n48,85,2,35\n", "line 2 has 4 fields where the first row names 2"),
+        (b"lat,lon,lat\n1,2,3\n", "has the column lat twice"),
+        (b"# x\nlat,lon\n1,2\n4_8,2\n", "line 4: lat is '4_8'"),
+        (b"lat,lon\n1\n", "line 2: lon is missing"),
+        (b"lat,lon\n0,0\n", "line 2 is at 0, 0, which stands for"),
+        (b"lat lon\n1 2\n", "a first row that names the columns lat and lon; it names lat lon"),
+        (b"1,2\n3,4\n", "it names 1, 2"),
+        (b"lat,lon\n1,\x00\n", "line 2: lon is"),
+        ("lat,lon\n1,2\n".encode("utf-16"), "is not text in UTF-8: save it as such"),
+        ("lat,lon\n\u221233.9,151.2\n".encode(), "line 2: lat is"),
+        (b"lat,lon\n48.85N,2.35E\n", "line 2: lon is '2.35E'"),
+        (b"lat,lon,x\n1,2," + b"a" * 200_000, "line 2: field larger than"),
+    ],
+)
+def test_tables_that_mean_two_things_are_told_by_their_row(load, table, said):
+    with pytest.raises(CatalogError, match=said) as told:
+        load({"points": "p.csv"}, {"p.csv": table})
+    assert "cities.paris.area.points: " in str(told.value)
+    assert len(str(told.value).splitlines()) == 1
+
+
+def nested(levels: int) -> dict[str, Any]:
+    made: dict[str, Any] = dict(POLYGON)
+    for _ in range(levels):
+        made = {"type": "GeometryCollection", "geometries": [made]}
+    return made
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (json.dumps(POLYGON).replace("}", ', "coordinates": []}'), "'coordinates' twice"),
+        (json.dumps({**POLYGON, "coordinates": [[[0, 0], [1, 0], [2, 0], [0, 0]]]}), "no area"),
+        ('{"type":"Polygon","coordinates":[[[NaN,0],[1,0],[1,1],[NaN,0]]]}', "not longitude and"),
+        (json.dumps({"type": "Topology", "objects": {}}), "holds a Topology"),
+        ('{"type": "Feature"}\n{"type": "Feature"}', "is no JSON: Extra data: line 2"),
+        ('callback({"type": "Polygon"})', "is no JSON"),
+        (json.dumps({"type": "FeatureCollection", "features": [feature(None)]}), "no polygon"),
+        (json.dumps({**POLYGON, "crs": "EPSG:14326"}), "reference system is EPSG:14326"),
+        (json.dumps({**POLYGON, "coordinates": [[[True, 0], [1, 0], [1, 1], [True, 0]]]}),
+         "is not a position"),
+    ],
+)  # fmt: skip
+def test_geojson_that_holds_no_area_is_told(load, content, said):
+    with pytest.raises(CatalogError, match=said) as told:
+        load({"geojson": "a.json"}, {"a.json": content})
+    assert "a.json" in str(told.value)
+
+
+def test_geojson_of_other_programs_is_read(load):
+    several = {"type": "FeatureCollection", "features": [feature(None), feature(POLYGON)]}
+    wanted = load({"geojson": copy.deepcopy(POLYGON)}).polygons
+    assert load({"geojson": "a.json"}, {"a.json": json.dumps(several)}).polygons == wanted
+    for name in (
+        "urn:ogc:def:crs:EPSG:6.18:4326",
+        "http://www.opengis.net/def/crs/OGC/1.3/CRS84",
+        "https://www.opengis.net/def/crs/EPSG/0/4326",
+        "WGS 84",
+        "epsg:4326",
+    ):
+        marked = {**POLYGON, "crs": {"type": "name", "properties": {"name": name}}}
+        assert load({"geojson": marked}).polygons == wanted
+
+
+def test_collections_without_end_are_told():
+    from adapters.catalog.areas import polygons_of
+
+    for value in (nested(5000), {"type": "GeometryCollection", "geometries": []}):
+        if not value["geometries"]:
+            value["geometries"].append(value)
+        with pytest.raises(ValueError, match="nested too deeply"):
+            polygons_of(value)
+
+
+def test_what_is_no_file_is_not_read_without_end(load, tmp_path):
+    """A device or a pipe has no end, and its size is 0."""
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    for area in ({"geojson": "pipe"}, {"points": "pipe"}, {"geojson": "/dev/zero"}):
+        with pytest.raises(CatalogError, match="is no file"):
+            load(area)
+    with pytest.raises(CatalogError, match="it is no file"):
+        load_catalog(tmp_path / "pipe")
