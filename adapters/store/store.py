@@ -31,6 +31,7 @@ from adapters.store.names import (
     MANIFEST_NAME,
     NEWEST_FOLDER,
     QUARANTINE_FOLDER,
+    SCRATCH_FOLDER,
     SHARED_FOLDER,
     check_city,
     check_file_name,
@@ -459,6 +460,46 @@ class Store:
                 yield manifest.folder, None
             except StoreError as error:
                 yield manifest.folder, error
+
+    def places(self) -> list[str]:
+        """Where artifacts lie, damaged ones included: `<kind>/<city>/<key>`, sorted."""
+        return [artifact_folder(*one) for one in self._places(None, None)]
+
+    def fault_at(self, place: str) -> StoreError | None:
+        """What is wrong with the artifact at a place, every file hashed; nothing is changed.
+
+        Raises:
+            StoreError: if it is no such place, or the store cannot be read.
+        """
+        kind, city, key = artifact_place(place)
+        try:
+            manifest = self._read_manifest(kind, city, key)
+            for name in sorted(manifest.files) if manifest is not None else ():
+                fault = self._fault(manifest, name, afresh=True) if manifest is not None else ""
+                if not isinstance(fault, Path):
+                    return self._damaged(place, f"{name} {fault}")
+        except (DamagedArtifactError, NewerReleaseError) as error:
+            return error
+        return None
+
+    def remove(self, ref: ArtifactRef) -> None:
+        """Remove an artifact; whoever needs it makes it again.
+
+        A crash at any moment leaves it whole or gone, never half under its name.
+        """
+        folder = artifact_folder(ref.kind, ref.city, ref.key)
+        self._manifests.forget(ref)
+        if self._place.publishes_by_rename:
+            away = f"{SCRATCH_FOLDER}/removed-{secrets.token_hex(8)}"
+            if self._place.move(folder, away):
+                self._place.remove(away)
+            return
+        self._place.remove(f"{folder}/{MANIFEST_NAME}")  # it is no artifact any more
+        self._place.remove(folder)
+
+    def selection_owners(self) -> list[str]:
+        """Cities that have a selection, sorted."""
+        return list(self._names(CURRENT_FOLDER, check_city))
 
     def quarantined(self) -> list[Quarantined]:
         """What was found damaged and moved away, sorted by place."""

@@ -1,6 +1,9 @@
-"""`crosscity store`: whether what is there is whole, and what was found damaged."""
+"""`crosscity store`: whether what is there is whole, and what nobody needs any more."""
 
 from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
 
 import typer
 
@@ -8,9 +11,63 @@ from flows.cli.options import CATALOG, CatalogOption
 
 app = typer.Typer(help="Look after the store.", no_args_is_help=True)
 
+_MADE_BY = {
+    "captures": "harvest",
+    "captures_slice": "harvest",
+    "imagery_part": "harvest",
+    "imagery": "harvest",
+    "pairs": "harvest",
+    "pairs_slice": "priors",
+    "static_prior_part": "priors",
+    "static_prior": "priors",
+    "adaptation": "adapt",
+    "evaluation": "evaluate",
+}
+"""The verb that makes a kind again; `crosscity readapt` makes the others as they are needed."""
+
 
 @app.command()
-def check(catalog: CatalogOption = CATALOG) -> None:
+def verify(
+    catalog: CatalogOption = CATALOG,
+    sample: Annotated[
+        float, typer.Option("--sample", min=0.0, max=1.0, help="Share of the artifacts.")
+    ] = 1.0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Which ones; default: others each day.")
+    ] = None,
+) -> None:
+    """Hash every file, or those of a sample, and say what is damaged; nothing is changed.
+
+    Exit code 1 where something is damaged.
+    """
+    from adapters.store.upkeep import sampled  # noqa: PLC0415 - compiled code loads late
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
+    store = open_plan(str(catalog)).open_store()
+    chosen = date.today().toordinal() if seed is None else seed
+    everything = store.places()
+    whole, damaged = 0, 0
+    for place in sampled(everything, sample, chosen):
+        fault = store.fault_at(place)
+        whole += fault is None
+        damaged += fault is not None
+        if fault is not None:
+            typer.echo(f"{fault}: {_remedy(place)}", err=True)
+    typer.echo(f"of {len(everything)} artifacts, {whole} are whole and {damaged} are not")
+    if damaged:
+        typer.echo(
+            "`crosscity store repair` moves them away, so that they are made again", err=True
+        )
+        raise typer.Exit(1)
+
+
+def _remedy(place: str) -> str:
+    kind, city, _ = place.split("/")
+    return f"`crosscity {_MADE_BY.get(kind, 'readapt')} {city}` makes it again, once it is moved"
+
+
+@app.command()
+def repair(catalog: CatalogOption = CATALOG) -> None:
     """Check every file of every artifact against its SHA-256; move what is damaged to quarantine.
 
     Exit code 1 where something was damaged: the next run of its step makes it again.
@@ -27,6 +84,47 @@ def check(catalog: CatalogOption = CATALOG) -> None:
     typer.echo(f"{whole} artifacts are whole, {damaged} are not")
     if damaged:
         raise typer.Exit(1)
+
+
+app.command("check", hidden=True)(repair)  # its name in earlier releases
+
+
+@app.command()
+def prune(
+    catalog: CatalogOption = CATALOG,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove it; without, it is only said.")
+    ] = False,
+    harvests: Annotated[
+        int, typer.Option("--harvests", min=0, help="So many last harvests of a city stay.")
+    ] = 2,
+    earlier: Annotated[
+        int, typer.Option("--earlier", min=0, help="So many segmenters before the one in use stay.")
+    ] = 3,
+    days: Annotated[float, typer.Option("--days", min=0.0, help="What is younger stays.")] = 30.0,
+) -> None:
+    """Remove artifacts that neither a segmenter in use nor the last harvests are made of.
+
+    Without --yes it only says what would go.
+    """
+    from adapters.store.upkeep import Kept, removable, size_of  # noqa: PLC0415 - loads late
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
+    store = open_plan(str(catalog)).open_store()
+    found = removable(store, Kept(harvests, earlier, days))
+    for manifest in found:
+        typer.echo(
+            f"{manifest.made_at:%Y-%m-%d}  {size_of(manifest) / 1e6:9.1f} MB  {manifest.folder}"
+        )
+        if yes:
+            store.remove(manifest.ref)
+    total = sum(size_of(manifest) for manifest in found) / 1e6
+    if not found:
+        typer.echo("there is nothing to remove")
+    elif yes:
+        typer.echo(f"removed {len(found)} artifacts of {total:.1f} MB")
+    else:
+        typer.echo(f"would remove {len(found)} artifacts of {total:.1f} MB: --yes does it")
 
 
 @app.command()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from typer.testing import CliRunner
 
-from adapters.store import Store
+from adapters.store import ArtifactRef, Selection, Store, StoreError, artifact_key
+from adapters.store.upkeep import Kept, removable, sampled
 from flows.cli.store import app
 
 
@@ -18,15 +21,15 @@ def store(write_catalog, tmp_path):
         with opened.draft("pairs", "tokyo", key, inputs=[], parameters={}, version="1") as draft:
             draft.file("x").write_bytes(key.encode())
 
-    def run(verb: str):
-        return CliRunner().invoke(app, [verb, "--catalog", str(catalog)])
+    def run(*words: str):
+        return CliRunner().invoke(app, [*words, "--catalog", str(catalog)])
 
     return tmp_path / "store", run
 
 
 def test_a_whole_store_is_whole(store) -> None:
     _, run = store
-    done = run("check")
+    done = run("repair")
     assert done.exit_code == 0
     assert "2 artifacts are whole, 0 are not" in done.output
     assert "0 artifacts are in quarantine" in run("quarantine").output
@@ -36,7 +39,7 @@ def test_what_is_damaged_is_moved_named_and_listed(store) -> None:
     folder, run = store
     (folder / "pairs/tokyo/one/x").write_bytes(b"eno")
     (folder / "pairs/tokyo/two/artifact.json").write_bytes(b"{")
-    done = run("check")
+    done = run("repair")
     assert done.exit_code == 1
     assert "0 artifacts are whole, 2 are not" in done.output
     listed = run("quarantine").output
@@ -44,6 +47,142 @@ def test_what_is_damaged_is_moved_named_and_listed(store) -> None:
     assert "x has SHA-256" in listed
     assert "artifact.json is damaged" in listed
     assert "2 artifacts are in quarantine" in listed
-    again = run("check")
+    again = run("repair")
     assert again.exit_code == 0
     assert "0 artifacts are whole, 0 are not" in again.output
+
+
+def test_verifying_changes_nothing_and_says_what_makes_it_again(store) -> None:
+    folder, run = store
+    assert "of 2 artifacts, 2 are whole and 0 are not" in run("verify").output
+    (folder / "pairs/tokyo/one/x").write_bytes(b"eno")
+    (folder / "pairs/tokyo/two/artifact.json").write_bytes(b"{")
+    for _ in range(2):
+        done = run("verify")
+        assert done.exit_code == 1
+        assert "of 2 artifacts, 0 are whole and 2 are not" in done.output
+        assert done.output.count("`crosscity harvest tokyo` makes it again") == 2
+    assert "0 artifacts are in quarantine" in run("quarantine").output
+
+
+def test_a_sample_has_its_share_and_changes_with_the_seed() -> None:
+    places = [f"pairs/tokyo/{number}" for number in range(2000)]
+    first = list(sampled(places, 0.1, 1))
+    assert 140 < len(first) < 260
+    assert first == list(sampled(places, 0.1, 1)) != list(sampled(places, 0.1, 2))
+    assert list(sampled(places, 1.0, 1)) == places
+    assert list(sampled(places, 0.0, 1)) == []
+
+
+OLD = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class City:
+    """A city whose artifacts are made one a day, from `OLD` on."""
+
+    def __init__(self, folder, monkeypatch) -> None:
+        self.store, self.days, self.clock = Store(folder), 0, self
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, _tz=None):
+                return OLD + timedelta(days=self.days)
+
+        monkeypatch.setattr("adapters.store.store.datetime", Clock)
+
+    def make(self, kind: str, *inputs: ArtifactRef) -> ArtifactRef:
+        self.days += 1
+        made_of = {str(number): ref.digest for number, ref in enumerate(inputs)}
+        parameters = {"number": self.days}
+        key = artifact_key(kind, inputs=made_of, parameters=parameters, version="1")
+        with self.store.draft(
+            kind, "tokyo", key, inputs=made_of, parameters=parameters, version="1"
+        ) as draft:
+            draft.file("x").write_bytes(b"x" * self.days)
+        return draft.ref
+
+    def harvest(self) -> dict[str, ArtifactRef]:
+        found = {"part": self.make("imagery_part", self.make("captures"))}
+        found["imagery"] = self.make("imagery", found["part"])
+        found["pairs"] = self.make("pairs", found["imagery"])
+        found["slice"] = self.make("pairs_slice", found["imagery"], found["pairs"])
+        found["prior"] = self.make("static_prior", self.make("static_prior_part", found["pairs"]))
+        return found
+
+    def adapt(self, harvest: dict[str, ArtifactRef]) -> ArtifactRef:
+        start = self.make("segmenter", self.make("labelled"))
+        made = self.make("adaptation", start, harvest["pairs"], harvest["prior"])
+        self.make("evaluation", made)
+        self.make("safeguard", made, start)
+        return made
+
+    def removable(self, **kept) -> set[str]:
+        found = removable(self.store, Kept(**{"days": 0.0, **kept}), OLD + timedelta(days=400))
+        return {one.kind for one in found}
+
+
+@pytest.fixture
+def city(tmp_path, monkeypatch) -> City:
+    return City(tmp_path / "store", monkeypatch)
+
+
+def test_pruning_keeps_what_a_segmenter_in_use_and_the_last_harvests_are_made_of(city) -> None:
+    first, second, third = (city.harvest() for _ in range(3))
+    used, unused = city.adapt(first), city.adapt(second)
+    city.store.switch("promoted", "tokyo", Selection({"artifact": used}))
+    everything = set(city.store.artifacts())
+    found = removable(city.store, Kept(harvests=1, earlier=0, days=0.0), OLD + timedelta(days=400))
+    gone = {one.ref for one in found}
+    assert unused in gone
+    assert gone >= set(second.values())
+    assert not gone & {used, *first.values(), *third.values()}
+    for one in found:
+        city.store.remove(one.ref)
+    for ref in everything - gone:  # whole, with all that they were made of
+        city.store.verify(ref)
+        assert None not in city.store.inputs_of(ref).values()
+    assert set(city.store.artifacts()) == everything - gone
+    kinds = {ref.kind for ref in everything - gone}
+    assert {"evaluation", "safeguard", "segmenter", "labelled", "pairs_slice"} <= kinds
+
+
+def test_pruning_keeps_what_a_rollback_goes_back_to(city) -> None:
+    harvest = city.harvest()
+    used, before = city.adapt(harvest), city.adapt(harvest)
+    city.store.switch(
+        "promoted", "tokyo", Selection({"artifact": used}, {"earlier": [before.to_dict()]})
+    )
+    assert city.removable(harvests=1, earlier=1) == set()
+    assert "adaptation" in city.removable(harvests=1, earlier=0)
+
+
+def test_pruning_removes_nothing_young(city) -> None:
+    city.harvest()
+    assert city.removable(harvests=0, days=1000.0) == set()
+    assert city.removable(harvests=0) == {ref.kind for ref in city.store.artifacts()}
+
+
+def test_pruning_says_first_and_does_it_when_told(city, write_catalog, tmp_path) -> None:
+    catalog = write_catalog(tmp_path)
+    for _ in range(3):
+        city.harvest()
+    before = set(city.store.artifacts())
+
+    def run(*words: str):
+        return CliRunner().invoke(app, ["prune", *words, "--catalog", str(catalog)])
+
+    assert "would remove 7 artifacts" in run().output
+    assert set(city.store.artifacts()) == before
+    assert "removed 7 artifacts" in run("--yes").output
+    assert len(set(city.store.artifacts())) == len(before) - 7
+    assert "there is nothing to remove" in run("--yes").output
+    assert not list((tmp_path / "store" / ".drafts").iterdir())
+
+
+def test_a_damaged_selection_stops_pruning(city, tmp_path) -> None:
+    city.harvest()
+    path = tmp_path / "store/current/tokyo/promoted.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    with pytest.raises(StoreError, match="is damaged"):
+        city.removable(harvests=0)

@@ -1,0 +1,144 @@
+"""Looking after a store: whether it is whole, and what nobody needs any more."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from adapters.store.records import ArtifactRef, Manifest
+from adapters.store.store import Store
+
+HARVEST: Final = "harvest"
+PROMOTED: Final = "promoted"
+EARLIER: Final = "earlier"
+"""Names of the selections whose artifacts count, and the key of those in use before."""
+_OF_A_HARVEST: Final = "pairs"
+"""The kind that stands for a harvest: all else of it is reached from there."""
+_FOLLOWING: Final = frozenset(
+    {
+        "captures_slice",
+        "imagery_slice",
+        "pairs_slice",
+        "static_prior_part",
+        "static_prior",
+        "prior_quality",
+        "safeguard",
+        "evaluation",
+        "label_statistics",
+        "predictions_part",
+        "predictions",
+        "illustration",
+        "report",
+    }
+)
+"""Kinds that are kept with what they are made of: small, looked for by runs, or products."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What stays in a store.
+
+    Attributes:
+        harvests: How many of the last harvests of each city, beside the one in use.
+        earlier: How many segmenters of each city that were in use before, for a rollback.
+        days: Nothing that was made since is removed.
+    """
+
+    harvests: int = 2
+    earlier: int = 3
+    days: float = 30.0
+
+
+def sampled(places: Iterable[str], share: float, seed: int) -> Iterator[str]:
+    """Those places that fall into a sample: the same ones for a seed, others for another."""
+    for place in places:
+        digest = hashlib.sha256(f"{seed}/{place}".encode()).digest()
+        if int.from_bytes(digest[:8], "big") < share * 2.0**64:
+            yield place
+
+
+def removable(store: Store, kept: Kept, now: datetime | None = None) -> list[Manifest]:
+    """Artifacts that nothing reaches which counts, the oldest first.
+
+    What counts are the harvest and the segmenter in use (a pinned one is in use), the last harvests
+    and the segmenters before; each with all that it was made of, and what belongs to these.
+
+    Args:
+        store: The store.
+        kept: What stays.
+        now: The moment from which days are counted back.
+
+    Raises:
+        StoreError: A selection is damaged: nobody knows then what counts.
+    """
+    manifests = {ref: store.manifest(ref) for ref in store.artifacts()}
+    since = (now or datetime.now(UTC)) - timedelta(days=kept.days)
+    roots = {ref for ref, one in manifests.items() if one.made_at >= since}
+    cities = {ref.city for ref in manifests} | set(store.selection_owners())
+    for city in sorted(cities):
+        roots |= _in_use(store, city, kept.earlier)
+        harvests = [
+            one for one in manifests.values() if (one.kind, one.city) == (_OF_A_HARVEST, city)
+        ]
+        harvests.sort(key=lambda one: (one.made_at, one.key))
+        roots |= {one.ref for one in harvests[len(harvests) - kept.harvests :]}
+    stay = _reached(roots, manifests)
+    left = [one for ref, one in manifests.items() if ref not in stay]
+    return sorted(left, key=lambda one: (one.made_at, one.folder))
+
+
+def _in_use(store: Store, city: str, earlier: int) -> set[ArtifactRef]:
+    found: set[ArtifactRef] = set()
+    for name in (HARVEST, PROMOTED):
+        state = store.selected(name, city)
+        if state is None:
+            continue
+        found |= set(state.refs.values())
+        before = state.notes.get(EARLIER, [])
+        if name == PROMOTED and isinstance(before, list) and earlier > 0:
+            refs = [ArtifactRef.from_dict(one) for one in before if isinstance(one, dict)]
+            found |= set(refs[-earlier:])
+    return found
+
+
+def _reached(
+    roots: Collection[ArtifactRef], manifests: Mapping[ArtifactRef, Manifest]
+) -> set[ArtifactRef]:
+    """Roots, all that they were made of, and what follows from these alone."""
+    by_digest: dict[str, set[ArtifactRef]] = {}
+    for ref in manifests:
+        by_digest.setdefault(ref.digest, set()).add(ref)
+    inputs = {ref: _digests(one) for ref, one in manifests.items()}
+    stay: set[ArtifactRef] = set()
+    pending = [ref for ref in roots if ref in manifests]
+    while pending:
+        while pending:
+            ref = pending.pop()
+            if ref in stay:
+                continue
+            stay.add(ref)
+            for digest in inputs[ref]:
+                pending.extend(by_digest.get(digest, ()))
+        digests = {ref.digest for ref in stay}
+        pending = [
+            ref
+            for ref in manifests
+            if ref not in stay
+            and ref.kind in _FOLLOWING
+            and inputs[ref]
+            and all(digest in digests for digest in inputs[ref])
+        ]
+    return stay
+
+
+def _digests(manifest: Manifest) -> frozenset[str]:
+    inputs = manifest.inputs
+    return frozenset(inputs.values() if isinstance(inputs, Mapping) else inputs)
+
+
+def size_of(manifest: Manifest) -> int:
+    """Bytes of an artifact's files; what it shares with others by hard links counts in each."""
+    return sum(entry.bytes for entry in manifest.files.values())
