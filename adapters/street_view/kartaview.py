@@ -8,7 +8,6 @@ Most cameras are telephones, whose field of view is reported by their drive or n
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from adapters.street_view.base import StreetViewError
@@ -22,7 +21,7 @@ from adapters.street_view.records import (
     field,
     heading_of,
     identifier,
-    moment,
+    iso_moment,
     numeral,
     on_earth,
     text,
@@ -161,12 +160,14 @@ class KartaViewStreetView(SearchedByBox):
         address = field(record, _PICTURE)
         if not isinstance(address, str) or not 1 <= len(address) < 2000:
             raise UnusableError("it has no picture")
+        # In UTC; times of upload say nothing of when a picture was taken.
+        captured_at, precision = iso_moment(record, "shotDate")
         return Shot(
             source_id=source_id,
             lat=lat,
             lon=lon,
-            captured_at=_moment(record),
-            precision="second",
+            captured_at=captured_at,
+            precision=precision,
             heading=heading_of(numeral(record, "heading")),
             pitch=0.0,
             roll=0.0,
@@ -235,15 +236,3 @@ def _page_of(record: object, drive: str | None) -> str:
     if drive is None or not drive.isdigit() or index is None or not 0 <= index < 1e9:
         return "https://kartaview.org"
     return f"https://kartaview.org/details/{drive}/{int(index)}/track-info"
-
-
-def _moment(record: object) -> datetime:
-    """`shotDate`, in UTC; times of upload say nothing of when a picture was taken."""
-    value = field(record, "shotDate")
-    if not isinstance(value, str):
-        return moment(None)
-    try:
-        told = datetime.fromisoformat(value.strip())
-    except ValueError:
-        raise UnusableError("its time of capture cannot be read") from None
-    return moment(told if told.tzinfo is not None else told.replace(tzinfo=UTC))

@@ -154,12 +154,13 @@ class PanoramaxStreetView(SearchedByBox):
         lat, lon = position(record, "geometry")
         size = _size(properties, panorama=fov >= WHOLE_CIRCLE)
         source_id = identifier(record, "id")
+        captured_at, precision = iso_moment(properties, "datetime")
         return Shot(
             source_id=source_id,
             lat=lat,
             lon=lon,
-            captured_at=iso_moment(properties, "datetime"),
-            precision="second",
+            captured_at=captured_at,
+            precision=precision,
             heading=heading_of(number(properties, "view:azimuth")),
             pitch=max(-90.0, min(90.0, tilt_of(number(properties, "pers:pitch")))),
             roll=tilt_of(number(properties, "pers:roll")),

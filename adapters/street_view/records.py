@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 from adapters.street_view.base import Capture, Precision
@@ -19,6 +20,13 @@ SAME_SHAPE: Final = 0.02
 """By how much the ratio of a picture's sides may differ from the reported one."""
 NO_COMPASS: Final = -1.0
 """What is reported instead of a heading where there was no compass (mapillary_issues#2466)."""
+_MONTH: Final = re.compile(r"[0-9]{4}-[0-9]{2}")
+_TIME: Final = re.compile(r"[T ][0-9]{2}")
+_LEAP: Final = re.compile(r"(T[0-9]{2}:?[0-9]{2}:?)60")
+_MIDNIGHT: Final = re.compile(r"(T)24(:?00(?::?00(?:[.,]0+)?)?)(?![0-9:])")
+_MONTH_ALONE: Final[Precision] = "month"
+_DAY_ALONE: Final[Precision] = "day"
+_TO_THE_SECOND: Final[Precision] = "second"
 _TURNS: Final = 720.0
 _MOST_DIGITS: Final = 40
 
@@ -240,16 +248,28 @@ def moment(value: datetime | None) -> datetime:
     return value
 
 
-def iso_moment(record: object, *path: str | int) -> datetime:
-    """An ISO 8601 time at a path, in UTC; `UnusableError` if there is none."""
+def iso_moment(record: object, *path: str | int) -> tuple[datetime, Precision]:
+    """An ISO 8601 time at a path in UTC, and how exact it is; `UnusableError` if there is none.
+
+    Letters of either case and leap seconds are those of RFC 3339; a time without a zone is UTC. A
+    date alone, or a month, is its start.
+    """
     value = field(record, *path)
     if not isinstance(value, str):
-        return moment(None)
+        return moment(None), "second"
+    written = value.strip().upper()
+    if _MONTH.fullmatch(written):
+        written, precision = f"{written}-01", _MONTH_ALONE
+    else:
+        precision = _DAY_ALONE if _TIME.search(written) is None else _TO_THE_SECOND
+    at_midnight = _MIDNIGHT.sub(r"\g<1>00\g<2>", written)
     try:
-        told = datetime.fromisoformat(value)
+        told = datetime.fromisoformat(_LEAP.sub(r"\g<1>59", at_midnight))
+        if at_midnight != written:
+            told += timedelta(days=1)
     except (ValueError, OverflowError):
         raise UnusableError("its time of capture cannot be read") from None
-    return moment(told)
+    return moment(told), precision
 
 
 def unix_moment(milliseconds: float | None) -> datetime:
