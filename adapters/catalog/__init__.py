@@ -28,6 +28,7 @@ from adapters.catalog.model import (
     SegmenterEntry,
     SimulatedLabels,
     StoreEntry,
+    Tracking,
     Training,
     Transfer,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "SimulatedSet",
     "StoreEntry",
     "SynthiaSet",
+    "Tracking",
     "Training",
     "Transfer",
     "catalog_json_schema",

@@ -471,6 +471,16 @@ class ComputeProfile(Entry):
     )
 
 
+class Tracking(Entry):
+    """Where the histories of trainings are watched while they run, beside the artifacts."""
+
+    kind: Literal["tensorboard"] = "tensorboard"
+    folder: str = Field(
+        default=".crosscity/tensorboard",
+        description="folder of the event files, one below it for each training; ${NAME} from env",
+    )
+
+
 class Catalog(Entry):
     """Everything that exists: the whole of `data_catalog.yaml`."""
 
@@ -493,6 +503,9 @@ class Catalog(Entry):
     recipes: dict[Name, RecipeEntry] = Field(default_factory=dict)
     transfers: dict[Name, Transfer] = Field(default_factory=dict)
     protocols: dict[Name, ProtocolEntry] = Field(default_factory=dict)
+    tracking: Tracking | None = Field(
+        default=None, description="watch trainings live; null: history.parquet alone"
+    )
     accounts: dict[Name, Account] = Field(
         default_factory=dict,
         description="accounts at street-view services: what all runs on all machines share",

@@ -23,6 +23,7 @@ from tasks.judging.predictions import pictures_of_city, predict_pictures
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests
 from tasks.steps.dashboard import publish_lineage, publish_table
+from tasks.steps.device import device_turn
 from tasks.steps.errors import check_failures
 from tasks.steps.identity import Identity, Words, make, required
 from tasks.steps.imagery import Imagery
@@ -84,6 +85,10 @@ def predict_part(
     stage, total = f"predict {city}", store.manifest(imagery).rows or 0
 
     def write(draft: Draft, _key: str) -> None:
+        with device_turn(plan, city):
+            predict_on_device(draft)
+
+    def predict_on_device(draft: Draft) -> None:
         pictures = pictures_of_city(Imagery(store, part.ref))
         network = _NETWORKS.opened(segmenter, plan)
         size = network_size(plan, city) or network.trained_size

@@ -25,6 +25,7 @@ from tasks.priors.extraction import extract_prior
 from tasks.priors.identities import PRIOR_VERSION, city_mask
 from tasks.steps import progress
 from tasks.steps.artifact_task import make_once
+from tasks.steps.device import device_turn
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
 from tasks.steps.parallel import in_parallel
@@ -135,6 +136,10 @@ def _looked_at(
     size, mask = network_size(plan, city), city_mask(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
+        with device_turn(plan, city):
+            look_on_device(draft)
+
+    def look_on_device(draft: Draft) -> None:
         torch.set_num_threads(plan.compute.threads)
         refs = [ref for ref in (segmenter, other) if ref is not None]
         networks = [on_device(in_train_ids(stored_segmenter(plan, ref)[1]), plan) for ref in refs]

@@ -21,6 +21,7 @@ from adapters.catalog import (
     RecipeEntry,
     SegmenterEntry,
     StoreEntry,
+    Tracking,
     Training,
     Transfer,
 )
@@ -58,6 +59,7 @@ class Plan(BaseModel):
         transfers: Transfers between sets.
         recipes: Recipes of the user's own; all of them.
         protocols: Protocols of the user's own.
+        tracking: Where trainings are watched, if anywhere.
         accounts: Accounts at services, all of the catalog's.
     """
 
@@ -76,6 +78,7 @@ class Plan(BaseModel):
     transfers: dict[str, Transfer] = Field(default_factory=dict)
     recipes: dict[str, RecipeEntry] = Field(default_factory=dict)
     protocols: dict[str, ProtocolEntry] = Field(default_factory=dict)
+    tracking: Tracking | None = None
     accounts: dict[str, Account] = Field(default_factory=dict)
 
     @classmethod
@@ -191,6 +194,7 @@ def open_plan(
         compute=_entry("compute profile", profile, loaded.computes),
         **_needed(loaded, city, transfer, segmenter),
         protocols=loaded.protocols,
+        tracking=loaded.tracking,
         accounts=loaded.accounts,
     )
 

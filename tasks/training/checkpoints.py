@@ -27,6 +27,7 @@ from crosscity.adaptation import Training, TrainingState, keep_freed_memory
 from tasks.steps import progress
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
+from tasks.training.tracking import tracked
 
 CHECKPOINT: Final = "checkpoint.safetensors"
 """Model, discriminators, optimisers, λ and sampler position (the step, on which both depend, as do
@@ -111,13 +112,17 @@ def run_resumably(
     history = _restore(training, plan.open_store(), place)
     is_first = training.engine.rank == 0
     progress.advance(place.stage, training.step, training.total_steps)
-    with _termination() as asked:
+    # Of several processes one tells, as one saves.
+    watched = plan if is_first else plan.model_copy(update={"tracking": None})
+    tracking = tracked(watched, place.kind, place.city, place.key, training.step)
+    with _termination() as asked, tracking as tell:
         while not training.finished:
             before, clock = training.step, _Clock(training)
             ends = min(before + every - before % every, training.total_steps)
             # The end may come nearer on the way: a plateau is reached, a last stretch begins.
             while training.step < min(ends, training.total_steps) and not _anyone(training, asked):
                 history += timed_step(training)
+                tell(history[-1:])
             if is_first and training.step > before:
                 _save(training, history, plan.open_store(), place)
             if measured is not None and training.step > before:
