@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
 from adapters.catalog import City
 from adapters.store import SINGLE, ArtifactRef, Store
 from crosscity.alignment import ALGORITHM_VERSION as ALIGNMENT_VERSION
 from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
 from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
+from tasks.harvesting.pair_table import pair_parameters
 from tasks.steps.announcing import announce, commit
 from tasks.steps.errors import InputError, StaleError
 from tasks.steps.freshness import as_words, differences
@@ -81,7 +85,7 @@ def current_harvest(city: str, plan: Plan) -> Harvest:
         raise InputError(
             f"{city} has no harvested pairs in this store: run `crosscity harvest {city}` first"
         )
-    stale = _stale(plan.open_store(), city, entry)
+    stale = _stale(plan.open_store(), city, entry, found)
     if stale is not None:
         raise StaleError(f"the harvest of {city} was {stale}: run `crosscity harvest {city}`")
     return found
@@ -101,14 +105,34 @@ def harvested_with(entry: City) -> dict[str, Any]:
     return settings
 
 
-def _stale(store: Store, city: str, entry: City) -> str | None:
+def _stale(store: Store, city: str, entry: City, harvest: Harvest) -> str | None:
     """In what way a harvest is not of what the catalog says now; ``None`` if it is."""
     state = store.selected(HARVEST, city)
-    made_with = None if state is None else state.notes.get(_MADE_WITH)
-    if not isinstance(made_with, dict):
-        return None  # of a release that did not note it
-    found = differences(made_with, harvested_with(entry))
+    noted: Any = None if state is None else state.notes.get(_MADE_WITH)
+    if isinstance(noted, dict):
+        now = harvested_with(entry)
+        then = _known(noted, now, entry)
+        then["provider"] = _known(noted.get("provider", {}), now["provider"], entry.provider)
+    else:  # of a release that did not note it: what the pairs themselves say
+        then = dict(store.manifest(harvest.pairs).parameters)
+        now = {name: value for name, value in pair_parameters(entry).items() if name in then}
+        then = {name: then[name] for name in now}
+    found = differences(then, now)
     return as_words(found) if found else None
+
+
+def _known(noted: Mapping[str, Any], now: Mapping[str, Any], entry: BaseModel) -> dict[str, Any]:
+    """What was noted of the settings that there are now.
+
+    One that a later release brought had its default then, whatever that release calls it.
+    """
+    fields = type(entry).model_fields
+    default = {
+        name: to_jsonable_python(fields[name].get_default(call_default_factory=True))
+        for name in now
+        if name in fields and not fields[name].is_required()
+    }
+    return {name: value for name, value in {**default, **noted}.items() if name in now}
 
 
 def settle_harvest(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> Harvest:

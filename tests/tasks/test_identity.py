@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.catalog.datasets import DataSet, FileSet, SimulatedSet
-from adapters.store import ArtifactRef, Store
+from adapters.store import ArtifactRef, Selection, Store
 from tasks.harvesting.current import current_harvest, settle_harvest
 from tasks.harvesting.harvest import (
     choose_pairs,
@@ -272,10 +272,34 @@ def test_two_pointers_of_a_release_long_ago_are_one_harvest(city: Plan) -> None:
     for name, ref in (("imagery", known.imagery), ("pairs", known.pairs)):
         (folder / f"{name}.json").write_text(json.dumps(ref.to_dict()))
     assert current_harvest("tokyo", city) == known
+    entry = city.city("tokyo")
+    changed = entry.model_copy(update={"min_days_apart": 90.0})
+    with pytest.raises(StaleError, match=r"was made with min_days_apart 30.*, the catalog says 90"):
+        current_harvest("tokyo", city.model_copy(update={"cities": {"tokyo": changed}}))
     other = next(ref for ref in store.artifacts("imagery_part", "tokyo"))
     (folder / "imagery.json").write_text(json.dumps(other.to_dict()))
     with pytest.raises(InputError, match="no harvested pairs in this store"):
         current_harvest("tokyo", city)
+
+
+def test_a_setting_that_a_later_release_brings_makes_no_harvest_stale(city: Plan) -> None:
+    """Its default is what the harvest was made with; another value is a change."""
+    store = city.open_store()
+    state = store.selected("harvest", "tokyo")
+    assert state is not None
+    noted: Any = json.loads(json.dumps(dict(state.notes)))
+    del noted["made_with"]["max_metres_apart"]
+    del noted["made_with"]["provider"]["kind"]  # required, so nothing stands for it
+    noted["made_with"]["of_an_older_release"] = 3
+    store.switch("harvest", "tokyo", Selection(state.refs, noted))
+    with pytest.raises(StaleError, match=r"made with provider\.kind not set"):
+        current_harvest("tokyo", city)
+    noted["made_with"]["provider"]["kind"] = "simulated"
+    store.switch("harvest", "tokyo", Selection(state.refs, noted))
+    assert current_harvest("tokyo", city).pairs == state.refs["pairs"]
+    changed = city.city("tokyo").model_copy(update={"max_metres_apart": 4.5})
+    with pytest.raises(StaleError, match=r"max_metres_apart .*, the catalog says 4\.5"):
+        current_harvest("tokyo", city.model_copy(update={"cities": {"tokyo": changed}}))
 
 
 def test_kinds_of_sets_are_all_looked_at() -> None:
