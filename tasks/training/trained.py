@@ -46,10 +46,6 @@ class TrainedSegmenters:
         self.owner, self.seed, self.plan = owner, seed, plan
         self._labelled: dict[tuple[str, str], list[ArtifactRef]] = {}
 
-    owner: str
-    seed: int
-    plan: Plan
-
     @cached_property
     def harvest(self) -> Harvest:
         """The city's harvest; `InputError` where there is none, or it is stale."""

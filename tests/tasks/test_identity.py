@@ -30,6 +30,7 @@ from tasks.steps import identity as identities
 from tasks.steps.errors import InputError, StaleError
 from tasks.steps.identity import Identity, Words, find, make, missing, newest, required
 from tasks.steps.plan import Plan, open_plan
+from tasks.training.extras import Extras
 from tasks.training.labelled import labelled_part
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.trainings import adapt, pretrain
@@ -245,8 +246,8 @@ def test_arms_and_seeds_in_flight_at_once_never_mix(city: Plan) -> None:
     def whole(run: tuple[str, int]) -> ArtifactRef:
         arm, seed = run
         start = ref_of(pretrain.fn(source, home, "compact", seed, city))
-        imagery, pairs = harvest.imagery, harvest.pairs
-        return ref_of(adapt.fn(start, source, imagery, pairs, None, arm, seed, "tokyo", city))
+        targets = (harvest.imagery, harvest.pairs, None)
+        return ref_of(adapt.fn(start, source, *targets, Extras(), arm, seed, "tokyo", city))
 
     with ThreadPoolExecutor(len(runs)) as pool:
         left = dict(zip(runs, pool.map(whole, runs), strict=True))
