@@ -6,8 +6,8 @@ A simulated city, the segmenter that comes along (`street`), one core. The recip
 learns from the labelled places, the source and the unlabelled pairs together; plain fine-tuning
 takes the same labels and as many steps. Places are chosen where the two times of a place disagree,
 and where the segmenter before and after self-training without labels does (`crosscity.labelling`).
-Finished arms are found again in `--work`; kill it and start it again at will. Settings are those of the
-preset `demo` unless options say otherwise; nothing is chosen on the test places, which are scored
+Finished arms are found again in `--work`; kill it and start it again at will. Settings are the
+preset `demo`'s unless options say otherwise; nothing is chosen on the test places, which are scored
 once an arm. Writes `benchmarks/results/few_labels.json` and `.md` after every arm.
 
 A tiny run, which shows that all of it works:
