@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from adapters.images import MAX_BYTES, MAX_PIXELS, ImageError
+from adapters.images import MAX_BYTES, MAX_PIXELS, ImageError, exif_orientation
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
@@ -116,9 +116,20 @@ def _checked(data: bytes, name: str, max_pixels: int, max_bytes: int) -> tuple[i
         )
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as whole:
+            pictures = int(getattr(whole, "n_frames", 1))
             whole.verify()  # every checksum, up to the last chunk
     except Exception as error:  # Pillow's parsers raise a dozen types on hostile bytes
         raise _corrupt(name) from error
+    if pictures > 1:
+        raise ImageError(
+            f"{name} is an animation of {pictures} pictures: a label is one, take its file."
+        )
+    turn = exif_orientation(data)
+    if turn != 1:
+        raise ImageError(
+            f"{name} carries the EXIF orientation {turn}, which some programs heed and others do "
+            "not: turn its pixels, and remove the orientation."
+        )
     return depth, colour
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError, LabelledSample
-from adapters.images import MAX_BYTES, ImageError, decode_image
+from adapters.images import MAX_BYTES, ImageError, decode_image, exif_orientation
 from adapters.label_png import Colour, decode_label_values
 from adapters.street_view.cross_city_layout import files_digest
 
@@ -62,6 +62,22 @@ class Matching:
         if self.labels:
             parts.append(f"{len(self.labels)} labels without image ({_three(self.labels)})")
         return ", ".join(parts)
+
+
+def _check_turn(data: bytes, size: tuple[int, ...], image: Path) -> None:
+    """Refuses a turned image where no size tells whether its label is turned as well.
+
+    Images come upright, as programs show them; some that draw labels do not heed the orientation.
+
+    Raises:
+        ImageError: It is mirrored or upside down, or square and turned.
+    """
+    turn = exif_orientation(data)
+    if turn in (2, 3, 4) or (turn >= 5 and size[0] == size[1]):
+        raise ImageError(
+            f"{image} carries the EXIF orientation {turn}, and nothing tells whether its label is "
+            "turned too: turn its pixels as the label is, and remove the orientation."
+        )
 
 
 class FileDataset(ABC):
@@ -112,7 +128,9 @@ class FileDataset(ABC):
             raise DatasetError(f"The image {files.image} has no label {files.expected}.")
         if files.image is None:
             raise DatasetError(f"The label {files.label} has no image {files.expected}.")
-        image = decode_image(self._bytes(files.image), str(files.image))
+        data = self._bytes(files.image)
+        image = decode_image(data, str(files.image))
+        _check_turn(data, image.shape[:2], files.image)
         train_ids = self._train_ids(self._bytes(files.label), files.label)
         if train_ids.shape != image.shape[:2]:
             raise ImageError(

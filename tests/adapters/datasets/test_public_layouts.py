@@ -27,6 +27,7 @@ from adapters.catalog.datasets.base import DatasetSite
 from adapters.datasets.base import DatasetError
 from adapters.datasets.files import sample_ids
 from adapters.datasets.labelled_folder import LabelledFolder
+from adapters.images import ImageError
 from crosscity.labels import TRAIN_ID
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "datasets.md"
@@ -366,3 +367,25 @@ def test_palettes_that_disagree_in_a_set_are_told(tmp_path):
 def test_what_a_folder_cannot_be_is_told(tmp_path, changes, said):
     with pytest.raises(DatasetError, match=said):
         LabelledFolder(tmp_path, **{"label_map": MAP, **changes})
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_image_has_a_label_of_which_the_size_tells_the_turn(tmp_path, orientation):
+    """Programs that draw labels heed the orientation of EXIF or do not."""
+    upright = SIZE if orientation < 5 else SIZE[::-1]
+    for name, size in (("like", upright), ("square", (7, 7))):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"images/{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape = SIZE if name == "like" else size
+        Image.new("RGB", shape[::-1], "grey").save(path, "JPEG", exif=exif)
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        Image.fromarray(np.zeros(size, dtype=np.uint8)).save(tmp_path / f"labels/{name}.png")
+    dataset = LabelledFolder(tmp_path, label_map=MAP, images="images", labels="labels")
+    for name, told in (("like", orientation in (2, 3, 4)), ("square", orientation > 1)):
+        if told:
+            with pytest.raises(ImageError, match="nothing tells whether its label is turned too"):
+                dataset.read(f"train_{name}")
+        else:
+            assert dataset.read(f"train_{name}").image.shape[:2] == upright or name == "square"

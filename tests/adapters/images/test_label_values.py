@@ -151,3 +151,47 @@ def test_a_real_map_that_an_optimiser_has_rewritten(shared_data: Path):
     with Image.open(path) as picture:
         expected = np.array(picture.convert("L"))
     assert np.array_equal(decode_label_values(path.read_bytes(), "x").values, expected)
+
+
+def with_chunk(body: bytes) -> bytes:
+    """The map with another chunk before its samples."""
+    whole = png(VALUES, 8, 0)
+    return whole[:33] + body + whole[33:]
+
+
+def exif(orientation: int) -> bytes:
+    """The eXIf chunk of an orientation (PNG extensions 1.5, TIFF 6.0)."""
+    entry = struct.pack(">HHHIHH", 1, 0x0112, 3, 1, orientation, 0)
+    return chunk(b"eXIf", b"MM\0*" + struct.pack(">I", 8) + entry + bytes(4))
+
+
+@pytest.mark.parametrize(
+    "ancillary",
+    [
+        chunk(b"gAMA", struct.pack(">I", 45455)),
+        chunk(b"sRGB", b"\0"),
+        chunk(b"iCCP", b"x\0\0" + zlib.compress(b"profile")),
+        chunk(b"sBIT", b"\4"),
+        chunk(b"tRNS", struct.pack(">H", 3)),
+        chunk(b"bKGD", struct.pack(">H", 3)),
+        chunk(b"pHYs", struct.pack(">IIB", 3, 5, 1)),
+        exif(1),
+    ],
+)
+def test_what_tells_how_a_map_is_shown_changes_no_value(ancillary):
+    found = decode_label_values(with_chunk(ancillary), "x")
+    np.testing.assert_array_equal(found.values, VALUES)
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4, 5, 6, 7, 8])
+def test_a_turned_map_is_refused(orientation):
+    with pytest.raises(ImageError, match=f"x carries the EXIF orientation {orientation}"):
+        decode_label_values(with_chunk(exif(orientation)), "x")
+
+
+def test_an_animation_is_no_map():
+    buffer = io.BytesIO()
+    first, second = Image.fromarray(VALUES), Image.fromarray(VALUES[::-1].copy())
+    first.save(buffer, "PNG", save_all=True, append_images=[second])
+    with pytest.raises(ImageError, match="x is an animation of 2 pictures"):
+        decode_label_values(buffer.getvalue(), "x")
