@@ -35,6 +35,9 @@ _FOLLOWING: Final = frozenset(
     }
 )
 """Kinds that are kept with what they are made of: small, looked for by runs, or products."""
+_OF_NOTHING: Final = frozenset({"labelled", "unlabelled"})
+"""Kinds that are made of no other artifact, so that nothing but what uses them says they count:
+what is scored on test images is kept with its segmenter, and the images with it."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ def _reached(
     for ref in manifests:
         by_digest.setdefault(ref.digest, set()).add(ref)
     inputs = {ref: _digests(one) for ref, one in manifests.items()}
+    free = {ref.digest for ref in manifests if ref.kind in _OF_NOTHING}
     stay: set[ArtifactRef] = set()
     pending = [ref for ref in roots if ref in manifests]
     while pending:
@@ -128,8 +132,8 @@ def _reached(
             for ref in manifests
             if ref not in stay
             and ref.kind in _FOLLOWING
-            and inputs[ref]
-            and all(digest in digests for digest in inputs[ref])
+            and not inputs[ref].isdisjoint(digests)
+            and inputs[ref] <= digests | free
         ]
     return stay
 

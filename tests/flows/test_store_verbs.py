@@ -112,7 +112,7 @@ class City:
     def adapt(self, harvest: dict[str, ArtifactRef]) -> ArtifactRef:
         start = self.make("segmenter", self.make("labelled"))
         made = self.make("adaptation", start, harvest["pairs"], harvest["prior"])
-        self.make("evaluation", made)
+        self.make("evaluation", made, self.make("labelled"))  # test images, which nothing else has
         self.make("safeguard", made, start)
         return made
 

@@ -115,6 +115,36 @@ def test_a_store_of_the_release_before_says_what_was_changed(copy) -> None:
         (copy / "data_catalog.yaml").write_text(yaml.safe_dump(before))
 
 
+def test_a_changed_data_set_is_refused_until_all_that_depends_on_it_is_made_anew(
+    copy, many_flows
+) -> None:
+    """Every verb either refuses with the sentence, or makes anew; none takes what there was."""
+    before = segmenter_of_arm("tokyo", "ga", 0, open_plan(copy / "data_catalog.yaml"))
+    plan = change(copy, "datasets", "frankfurt", "train", to=8)
+
+    def run(*words: str) -> dict[str, Any]:
+        outcome: dict[str, Any] = many_flows(*words, "--catalog", copy / "data_catalog.yaml")
+        return outcome
+
+    sentence = "made with datasets.frankfurt.train 6, the catalog says 8: run `crosscity pretrain"
+    for words in (("evaluate", "tokyo", "--arm", "ga"), ("report", "tokyo")):
+        done = run(*words)
+        assert done["code"] == 2, words
+        assert sentence in done["err"]
+    assert sentence.partition(":")[0] in run("plan", "tokyo", "--arm", "ga")["out"]
+    assert run("pretrain", "compact")["code"] == 0
+    done = run("evaluate", "tokyo", "--arm", "ga")
+    assert done["code"] == 2
+    assert "'ga' of tokyo (seed 0) was made of another segmenter" in done["err"]
+    for words in (("adapt", "tokyo", "--arm", "ga"), ("evaluate", "tokyo", "--arm", "ga")):
+        done = run(*words)
+        assert done["code"] == 0, done["err"]
+    store, found = plan.open_store(), segmenter_of_arm("tokyo", "ga", 0, plan)
+    assert found != before
+    images = [ref for role, ref in store.inputs_of(found).items() if role.startswith("part-")]
+    assert [store.manifest(ref).rows for ref in images if ref is not None] == [8]
+
+
 def test_what_pointers_of_an_older_release_name_is_not_believed(copy, finished_run) -> None:
     """One that names the artifact of another arm changes nothing."""
     plan = older(copy)
