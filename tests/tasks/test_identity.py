@@ -30,6 +30,7 @@ from tasks.steps import identity as identities
 from tasks.steps.errors import InputError, StaleError
 from tasks.steps.identity import Identity, Words, find, make, missing, newest, required
 from tasks.steps.plan import Plan, open_plan
+from tasks.training import labelled
 from tasks.training.extras import Extras
 from tasks.training.labelled import labelled_part
 from tasks.training.trained import TrainedSegmenters
@@ -221,6 +222,33 @@ def test_files_and_settings_of_a_set_on_disk_are_part_of_its_segmenter(
     shutil.rmtree(folder)
     with pytest.raises(InputError, match=r"There is no folder .*set: give the one"):
         start(plan())
+
+
+def test_a_set_of_several_shards_that_grew_or_shrank_is_told_with_both_numbers(
+    write_catalog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelled, "PART_SIZE", 2)
+
+    def plan(train: int) -> Plan:
+        return open_plan(write_catalog(tmp_path, datasets={"frankfurt": {"train": train}}))
+
+    def shards(opened: Plan, split: str) -> list[ArtifactRef]:
+        numbers = labelled.labelled_parts("frankfurt", split, None, opened)
+        return [ref_of(labelled_part.fn("frankfurt", split, None, n, opened)) for n in numbers]
+
+    def start(opened: Plan) -> ArtifactRef:
+        return TrainedSegmenters("tokyo", 0, opened).start
+
+    parts, home = shards(plan(6), "train"), shards(plan(6), "val")
+    assert len(parts) == 3
+    trained = ref_of(pretrain.fn(parts, home, "compact", 0, plan(6)))
+    assert start(plan(6)) == trained
+    for number in (5, 7, 8):
+        changed = rf"\(train\) were made with datasets\.frankfurt\.train 6, .* says {number}: run"
+        with pytest.raises(StaleError, match=changed):
+            start(plan(number))
+    with pytest.raises(StaleError, match=r"other labelled images of frankfurt \(6 then, 4 now\)"):
+        start(plan(4))  # whose shards are all there
 
 
 @pytest.fixture
