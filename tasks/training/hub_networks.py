@@ -7,7 +7,8 @@ the rows of its classifier, its weights against its architecture.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ _NOT_OF_THE_NETWORK: Final = (
 )
 _LISTED: Final = 3
 """Tensors that a message names."""
+_NUMBER: Final = re.compile(r"(?<=\.)[0-9]+(?=\.)")
 _MOST_LABELS: Final = 10_000
 
 
@@ -62,7 +64,12 @@ def open_checkpoint(place: str, revision: str | None, *, needs_classifier: bool)
         ValueError: It is not a network for semantic segmentation, or its files do not agree.
     """
     transformers = transformers_library()
-    stated, _ = transformers.PretrainedConfig.get_config_dict(place, revision=revision)
+    try:
+        stated, _ = transformers.PretrainedConfig.get_config_dict(place, revision=revision)
+    except (AttributeError, TypeError):  # it holds a list, a text or a number
+        stated = None
+    if not isinstance(stated, Mapping):
+        raise ValueError("its config.json holds no mapping of settings to values")
     model_type = stated.get("model_type")
     known = transformers.models.auto.modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
     if model_type not in known:
@@ -97,6 +104,7 @@ def open_checkpoint(place: str, revision: str | None, *, needs_classifier: bool)
     except Exception as error:  # what is in its files is not ours
         raise ValueError(f"its weights cannot be read: {first_line(error)}") from None
     _check_loaded(info, needs_classifier=needs_classifier, n_labels=len(labels))
+    _check_nothing_left(info.get("unexpected_keys") or [], network.state_dict())
     statistics = input_statistics(place, revision, model_type)
     made = json.loads(network.config.to_json_string(use_diff=False))
     for key in _NOT_OF_THE_NETWORK:
@@ -129,6 +137,22 @@ def _labels(stated: Mapping[str, Any]) -> tuple[str, ...]:
             )
         names[index] = str(name)
     return tuple(names.get(index, "") for index in range(max(names) + 1))
+
+
+def _check_nothing_left(left: Iterable[str], taken: Mapping[str, Tensor]) -> None:
+    """Refuses weights of layers that the configuration counts fewer of; transformers drops them.
+
+    Raises:
+        ValueError: A tensor that has no place differs from one that has by a number alone.
+    """
+    known = {_NUMBER.sub("#", name) for name in taken}
+    dropped = sorted(name for name in left if _NUMBER.sub("#", name) in known)
+    if dropped:
+        more = f" and {len(dropped) - _LISTED} more" if len(dropped) > _LISTED else ""
+        raise ValueError(
+            f"its configuration has no place for {', '.join(dropped[:_LISTED])}{more} of its "
+            "weights: config.json and weights are of different networks"
+        )
 
 
 def _check_loaded(info: Mapping[str, Any], *, needs_classifier: bool, n_labels: int) -> None:

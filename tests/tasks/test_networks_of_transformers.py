@@ -414,3 +414,65 @@ def test_a_folder_has_no_revisions(write_catalog, tmp_path):
     checkpoint(tmp_path / "net", processor={})
     with pytest.raises(InputError, match=r"options\.revision: .*net is a folder, which has no"):
         opened(write_catalog, tmp_path, revision="main")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"depths": [1, 0, 1, 1]},
+            r"no place for .* more of its weights: config\.json and weights",
+        ),
+        ({"model_type": "mask2former"}, "none that transformers segments classes with"),
+        ({"hidden_sizes": [10**9] * 4}, "its weights cannot be read"),
+        ({"hidden_sizes": "8,8,16,16"}, r"its config\.json is refused"),
+        ({"initializer_range": float("nan")}, "initializer_range|knows no network"),
+        ({"auto_map": {"AutoModelForSemanticSegmentation": "own.Net"}}, "is refused"),
+        ({"id2label": {"0.0": "road"}}, "ids are the numbers"),
+        ({"id2label": {"999999999999": "road"}}, "ids are the numbers"),
+        ({"id2label": {str(i): "road" for i in range(19)}}, "'road' is more than once"),
+    ],
+)
+def test_odd_configurations_are_one_sentence(write_catalog, tmp_path, changes, said):
+    checkpoint(tmp_path / "net", processor={})
+    edit(tmp_path / "net" / "config.json", **changes)
+    with pytest.raises(InputError, match=said) as told:
+        opened(write_catalog, tmp_path)
+    assert "segmenters.their: hf:net: " in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '"x"', "<html>", "{"])
+def test_a_configuration_that_is_none_is_one_sentence(write_catalog, tmp_path, text):
+    checkpoint(tmp_path / "net", processor={})
+    (tmp_path / "net" / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"hf:net: .*config") as told:
+        opened(write_catalog, tmp_path)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        {"size": 512},
+        {
+            "size": {"shortest_edge": 32},
+            "do_center_crop": True,
+            "crop_size": {"height": 32, "width": 32},
+        },
+        {"image_mean": [0, 0, 0], "image_std": [1, 1, 1]},
+        {"image_mean": [123.675, 116.28, 103.53], "image_std": [58.395, 57.12, 57.375]},
+        {"rescale_factor": 1.0},
+        {"do_normalize": 0},
+        {"resample": 99},
+        {"data_format": "channels_last"},
+    ],
+)
+def test_odd_processors_do_what_transformers_does(write_catalog, tmp_path, processor):
+    network = checkpoint(tmp_path / "net", processor=processor)
+    expected = theirs(network, tmp_path / "net", picture(64, 96))
+    with torch.no_grad():
+        found = opened(write_catalog, tmp_path).segmenter.eval()(
+            image_tensor(picture(64, 96)[None])
+        )
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=float(1e-3 * expected.std()))
