@@ -69,7 +69,9 @@ def open_checkpoint(place: str, revision: str | None, *, needs_classifier: bool)
     except (AttributeError, TypeError):  # it holds a list, a text or a number
         stated = None
     if not isinstance(stated, Mapping):
-        raise ValueError("its config.json holds no mapping of settings to values")
+        raise ValueError(  # noqa: TRY004 - of what a checkpoint says
+            "its config.json holds no mapping of settings to values"
+        )
     model_type = stated.get("model_type")
     known = transformers.models.auto.modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
     if model_type not in known:
