@@ -225,6 +225,12 @@ def crossed(
     return shares
 
 
+def by_origin(result: dict[str, Any], fault: str) -> dict[str, dict[str, float]]:
+    """Scores of a fault on the other part, by origin."""
+    found: dict[str, dict[str, float]] = result["faults"][fault]["on_the_other_by_origin"]
+    return found
+
+
 def table(result: dict[str, Any]) -> str:
     """The figures as markdown."""
     lines = [
@@ -245,6 +251,18 @@ def table(result: dict[str, Any]) -> str:
             f"| {other['precision']:.3f} | {other['recall']:.3f} "
             f"| {counts['bad']} / {counts['fit']} |"
         )
+    origins = sorted({one for f in FAULTS for one in by_origin(result, f)})
+    lines += [
+        "",
+        "F1 by where the pictures come from (a measure that holds on one may fail on another):",
+        "",
+        "| | " + " | ".join(origins) + " |",
+        "|---" * (len(origins) + 1) + "|",
+    ]
+    for fault in FAULTS:
+        found = by_origin(result, fault)
+        shown = (f"{found[one]['f1']:.3f}" if one in found else "–" for one in origins)
+        lines.append(f"| {fault} | " + " | ".join(shown) + " |")
     dusk = result["faults"]["night"]["dusk_alone"]
     lines += [
         "",

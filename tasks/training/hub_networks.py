@@ -64,6 +64,7 @@ def open_checkpoint(place: str, revision: str | None, *, needs_classifier: bool)
         ValueError: It is not a network for semantic segmentation, or its files do not agree.
     """
     transformers = transformers_library()
+    stated: Any = None
     try:
         stated, _ = transformers.PretrainedConfig.get_config_dict(place, revision=revision)
     except (AttributeError, TypeError):  # it holds a list, a text or a number
@@ -72,7 +73,7 @@ def open_checkpoint(place: str, revision: str | None, *, needs_classifier: bool)
         raise ValueError(  # noqa: TRY004 - of what a checkpoint says
             "its config.json holds no mapping of settings to values"
         )
-    model_type = stated.get("model_type")
+    model_type: Any = stated.get("model_type")
     known = transformers.models.auto.modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
     if model_type not in known:
         raise ValueError(
