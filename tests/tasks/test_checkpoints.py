@@ -277,7 +277,7 @@ def test_classes_that_the_trained_segmenter_does_not_know_at_home_are_told(
         counts[5, 5 if knows else 0] = 100
         return counts
 
-    monkeypatch.setattr("tasks.training.trainings.evaluate", counted)
+    monkeypatch.setattr("tasks.training.at_home.evaluate", counted)
     with plan.open_store().draft(
         "segmenter", "frankfurt", "anotherkey", inputs={}, parameters={}, version="1"
     ) as draft:

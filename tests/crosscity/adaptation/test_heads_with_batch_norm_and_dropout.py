@@ -11,6 +11,7 @@ from torch import nn
 
 from crosscity.adaptation import ARMS, Adaptation, AdaptationSettings, LabelledArrays, TargetArrays
 from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
+from crosscity.adaptation.target_predictions import TargetPredictions
 from crosscity.adaptation.training import batch_norms
 from crosscity.segmenters import ComposedSegmenter, image_tensor
 
@@ -80,18 +81,18 @@ def test_predicted_labels_are_made_without_any_dropout(arm, monkeypatch) -> None
     network = segmenter(dropout=0.9)
     training = Adaptation(network, SOURCE, TARGET, replace(SETTINGS, arm=arm), seed=0)
     seen: list[torch.Tensor] = []
-    pseudo_labels = Adaptation._predictions
+    pseudo_labels = TargetPredictions.of
 
-    def noted(self, batch, features):
-        phi = pseudo_labels(self, batch, features)
+    def noted(self, images, *others):
+        phi = pseudo_labels(self, images, *others)
         plain = segmenter(dropout=0.9)
-        plain.load_state_dict(self.segmenter.state_dict())
+        plain.load_state_dict(network.state_dict())
         with torch.no_grad():
-            expected = plain.eval()(batch.target).softmax(1)
+            expected = plain.eval()(images).softmax(1)
         seen.append((phi - expected).abs().max())
         return phi
 
-    monkeypatch.setattr(Adaptation, "_predictions", noted)
+    monkeypatch.setattr(TargetPredictions, "of", noted)
     training.advance(1)
     if arm == "full":
         # Without a prior that says static, eq. 12 changes nothing.
