@@ -5,11 +5,13 @@ from __future__ import annotations
 from adapters.store import ArtifactRef
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
-from tasks.harvesting.current import Harvest
+from tasks.harvesting.current import Harvest, current_harvest
 from tasks.judging.label_choice import choose_places
+from tasks.priors.identities import extracted
 from tasks.steps.plan import Plan
 from tasks.training.arms import needs_of_arm
 from tasks.training.extras import Extras, labels_of
+from tasks.training.flag_rates import measure_rates
 
 
 def extras_by(
@@ -23,8 +25,9 @@ def extras_by(
     """The extras of an arm; none where it is no recipe that reads any."""
     needs = needs_of_arm(arm, plan)
     teacher = None if needs.teacher is None else pretrain_by(plan, needs.teacher, seed)
+    rates = None if needs.rates_of is None else rates_by(plan, needs.rates_of)
     if needs.labels is None:
-        return Extras(teacher=teacher)
+        return Extras(teacher=teacher, rates=rates)
     whose, split = labels_of(needs.labels, owner, plan)
     pairs = harvest.pairs if harvest is not None and whose in plan.cities else None
     labels = labelled_shards(plan, whose, split, pairs)
@@ -32,4 +35,12 @@ def extras_by(
     if needs.labels.chosen == "suggested" and harvest is not None:
         imagery = harvest.imagery
         choice = choose_places(start, labels, imagery, harvest.pairs, teacher, arm, owner, plan)
-    return Extras(tuple(labels), choice, teacher)
+    return Extras(tuple(labels), choice, teacher, rates)
+
+
+def rates_by(plan: Plan, city: str) -> ArtifactRef:
+    """How often the static prior of a labelled city flags each class."""
+    harvest = current_harvest(city, plan)
+    masks = extracted(harvest.pairs, city, plan)
+    labels = labelled_shards(plan, city, "train", harvest.pairs)
+    return measure_rates(masks, labels, city, plan)

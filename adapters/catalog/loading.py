@@ -216,6 +216,11 @@ def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
             checks.append(
                 unknown((*here, "teacher"), recipe.teacher, "segmenters", catalog.segmenters)
             )
+        if recipe.flag_rates_of is not None:
+            measured = unknown(
+                (*here, "flag_rates_of"), recipe.flag_rates_of, "cities", catalog.cities
+            )
+            checks.append(measured)
         if recipe.labels is not None and recipe.labels.dataset is not None:
             there = (*here, "labels", "dataset")
             checks.append(unknown(there, recipe.labels.dataset, "datasets", catalog.datasets))

@@ -93,6 +93,11 @@ class RecipeEntry(Entry):
         description="of prior: evidence, for each class how often the prior flags its pixels, as "
         "measured on labelled pairs; a class that is not here counts as their mean",
     )
+    flag_rates_of: RecipeName | None = Field(
+        default=None,
+        description="in place of flag_rates: a city of the catalog with labels of training places, "
+        "whose static priors they are measured on",
+    )
     trainable: str = Field(
         default="all",
         pattern=r"^(all|statistics|head|last: ?[1-9][0-9]{0,3})$",
@@ -126,8 +131,11 @@ class RecipeEntry(Entry):
             )
         if ("few_labels" in names) != (self.labels is not None):
             raise ValueError("labels and the objective few_labels belong together: give both")
-        if bool(self.flag_rates) != (self.prior == "evidence"):
-            raise ValueError("prior: evidence and flag_rates belong together: give both")
+        rates = bool(self.flag_rates) + (self.flag_rates_of is not None)
+        if rates != (1 if self.prior == "evidence" else 0):
+            raise ValueError(
+                "prior: evidence and flag_rates or flag_rates_of belong together: give one of both"
+            )
         if self.labels is not None and self.labels.dataset and self.labels.chosen == "suggested":
             raise ValueError(
                 "labels of a data set are no places of the city that could be ranked: write "

@@ -11,6 +11,8 @@ from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.errors import InputError
 from tasks.steps.identity import make
 from tasks.steps.plan import Plan
+from tasks.steps.schemas import PAIRS
+from tasks.steps.tables import read_rows
 from tasks.training.extras import CHOICE, check_enough, labelled_places
 from tasks.training.identities import choice_identity
 
@@ -39,11 +41,29 @@ def choose_places(
 
     def write(draft: Draft, _key: str) -> None:
         ranked = suggested_places(plan, city, 10**6, segmenter, teacher)
-        order = [each.place_id for each in ranked if each.place_id in set(there)]
-        # Places whose pairs could not be looked at come last, in their order.
-        order += [place for place in there if place not in set(order)]
+        order = ranked_names(there, [each.place_id for each in ranked], plan, pairs)
         (draft.path / CHOICE).write_text(json.dumps(order) + "\n", encoding="utf-8")
         draft.summary = {"ranked": len(ranked), "labelled": len(there)}
 
     identity = choice_identity(segmenter, labels, imagery, pairs, teacher, arm, city, plan)
     return make(plan.open_store(), identity, write)
+
+
+def ranked_names(
+    there: Sequence[str], ranked: Sequence[str], plan: Plan, pairs: ArtifactRef
+) -> list[str]:
+    """Labelled images in the order of their places; those of places without a rank come last.
+
+    Args:
+        there: Labelled images, by id.
+        ranked: Places, the best first.
+        plan: The run's plan.
+        pairs: Which images are of which place.
+    """
+    place_of = {
+        row[end]: row["place_id"]
+        for row in read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS)
+        for end in ("image_a", "image_b")
+    }
+    rank = {place: number for number, place in enumerate(ranked)}
+    return sorted(there, key=lambda name: rank.get(place_of.get(name, ""), len(rank)))

@@ -277,6 +277,11 @@ def _needed(
     for recipe in catalog.recipes.values():
         if recipe.teacher is not None:
             wanted["segmenters"].add(recipe.teacher)
+        if recipe.flag_rates_of is not None:
+            measured = catalog.cities[recipe.flag_rates_of]
+            wanted["cities"].add(recipe.flag_rates_of)
+            wanted["segmenters"].add(measured.segmenter)
+            wanted["trainings"].add(measured.training)
         if recipe.labels is not None and recipe.labels.dataset is not None:
             wanted["datasets"].add(recipe.labels.dataset)
     sources = (catalog.segmenters[name].source for name in wanted["segmenters"])

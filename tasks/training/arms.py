@@ -48,6 +48,7 @@ class ArmNeeds:
         pairs: Whether it looks at both times of a place.
         labels: Which labels of the target it learns from beside everything else.
         teacher: The segmenter of the catalog that predicts in place of a slow copy.
+        rates_of: The city on whose labelled pairs the prior's evidence is measured.
         is_recipe: Whether it is one of `recipes`.
     """
 
@@ -56,6 +57,7 @@ class ArmNeeds:
     pairs: bool = False
     labels: FewLabelsEntry | None = None
     teacher: str | None = None
+    rates_of: str | None = None
     is_recipe: bool = False
 
 
@@ -81,6 +83,7 @@ def needs_of_arm(arm: str, plan: Plan) -> ArmNeeds:
         pairs="partner" in needs,
         labels=entry.labels,
         teacher=entry.teacher,
+        rates_of=entry.flag_rates_of,
         is_recipe=True,
     )
 

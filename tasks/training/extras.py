@@ -27,16 +27,18 @@ class Extras:
         labels: Labelled shards of the target.
         choice: Which of their places are learned from, best first; ``None``: a random choice.
         teacher: The segmenter that predicts in place of a slow copy.
+        rates: How often the prior flags each class, measured on labelled pairs of a city.
     """
 
     labels: tuple[ArtifactRef, ...] = ()
     choice: ArtifactRef | None = None
     teacher: ArtifactRef | None = None
+    rates: ArtifactRef | None = None
 
     def inputs(self) -> dict[str, ArtifactRef]:
         """The artifacts by role."""
         found = {f"label-{number:05d}": ref for number, ref in enumerate(self.labels)}
-        named = {"choice": self.choice, "teacher": self.teacher}
+        named = {"choice": self.choice, "teacher": self.teacher, "flag_rates": self.rates}
         return found | {role: ref for role, ref in named.items() if ref is not None}
 
 

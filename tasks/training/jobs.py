@@ -35,6 +35,7 @@ from tasks.steps.plan import Plan
 from tasks.training.checkpoints import CHECKPOINT, Measured, Place, run_resumably
 from tasks.training.child_errors import errors_kept, kept_error
 from tasks.training.extras import Extras, chosen_rows
+from tasks.training.flag_rates import read_rates
 from tasks.training.labelled import StoredLabelled, StoredUnlabelled, check_some_label
 from tasks.training.recipes import rates_of, science_of
 from tasks.training.segmenters import (
@@ -291,6 +292,7 @@ def _by_recipe(
             class_names=segmenter.class_names,
         )
         check_some_label(labelled, f"recipes.{name}.labels")
+    measured = None if job.extras.rates is None else read_rates(store, job.extras.rates)
     teacher = None
     if job.extras.teacher is not None:
         teacher = stored_segmenter(job.plan, job.extras.teacher)[1]
@@ -302,7 +304,7 @@ def _by_recipe(
         job.seed,
         recipe=science_of(entry),
         labelled=labelled,
-        flag_rates=rates_of(entry, segmenter.class_names),
+        flag_rates=rates_of(entry, segmenter.class_names, measured),
         teacher=teacher,
         **shared,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.catalog import RecipeEntry
@@ -37,12 +37,21 @@ def needs_of_entry(entry: RecipeEntry) -> set[Need]:
     return needs_of(science_of(entry))
 
 
-def rates_of(entry: RecipeEntry, class_names: Sequence[str]) -> list[float] | None:
-    """P(flagged | class) in the order of a label space; ``None`` where the prior is no evidence."""
-    if entry.prior != "evidence":
+def rates_of(
+    entry: RecipeEntry, class_names: Sequence[str], measured: Mapping[str, float] | None = None
+) -> list[float] | None:
+    """P(flagged | class) in the order of a label space; ``None`` where the prior is no evidence.
+
+    Args:
+        entry: The recipe.
+        class_names: The label space; a class without a rate has the mean of the others.
+        measured: By class, where the recipe has the rates of a city.
+    """
+    rates = measured or entry.flag_rates
+    if entry.prior != "evidence" or not rates:
         return None
-    mean = sum(entry.flag_rates.values()) / len(entry.flag_rates)
-    return [entry.flag_rates.get(name, mean) for name in class_names]
+    mean = sum(rates.values()) / len(rates)
+    return [rates.get(name, mean) for name in class_names]
 
 
 def described(entry: RecipeEntry) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tasks.steps.identity import required
 from tasks.steps.plan import Plan
 from tasks.training.arms import needs_of_arm
 from tasks.training.extras import Extras, labels_of
+from tasks.training.flag_rates import rates_identity
 from tasks.training.identities import (
     adaptation_inputs,
     adaptation_verb,
@@ -128,8 +129,9 @@ class TrainedSegmenters:
         """Labels of a few places and a teacher, where a recipe reads them."""
         needs, plan = needs_of_arm(arm, self.plan), self.plan
         teacher = None if needs.teacher is None else self.pretrained(needs.teacher, said.absent)
+        rates = None if needs.rates_of is None else self._rates(needs.rates_of, said)
         if needs.labels is None:
-            return Extras(teacher=teacher)
+            return Extras(teacher=teacher, rates=rates)
         owner, split = labels_of(needs.labels, self.owner, plan)
         parts = self.labelled(owner, split, said)
         choice = None
@@ -137,7 +139,15 @@ class TrainedSegmenters:
             imagery, pairs = self.harvest.imagery, self.harvest.pairs
             made = (self.start, parts, imagery, pairs, teacher, arm, self.owner, plan)
             choice = required(plan.open_store(), choice_identity(*made))
-        return Extras(tuple(parts), choice, teacher)
+        return Extras(tuple(parts), choice, teacher, rates)
+
+    def _rates(self, city: str, said: Missing) -> ArtifactRef:
+        """How often the prior of a labelled city flags each class."""
+        harvest, plan = current_harvest(city, self.plan), self.plan
+        masks = extracted(harvest.pairs, city, plan)
+        parts = find_labelled(city, "train", harvest.pairs, plan, said)
+        identity = rates_identity(masks, parts, city)
+        return required(plan.open_store(), identity)
 
     def labelled(self, owner: str, split: str, said: Missing) -> list[ArtifactRef]:
         """The labelled shards of a data set, or of this city; see `find_labelled`."""

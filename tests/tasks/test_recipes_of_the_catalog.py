@@ -7,16 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from adapters.catalog import CatalogError, RecipeEntry
 from adapters.catalog.recipes import BUILT_IN_RECIPES
+from adapters.images import decode_mask_png
 from crosscity.adaptation.objectives import OBJECTIVES
+from crosscity.segmenters.base import ROAD_CLASS_NAMES
 from tasks.judging.evaluated import evaluation_of
+from tasks.judging.label_choice import ranked_names
+from tasks.judging.suggestion import suggested_places
+from tasks.priors.extraction import static_prior_rows
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
 from tasks.training.arms import check_arm, check_source, needs_of_arm
+from tasks.training.flag_rates import read_rates
+from tasks.training.labelled import Missing, StoredLabelled
 from tasks.training.recipes import described, rates_of, science_of
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.transfers import check_transfer_arm
@@ -42,10 +50,19 @@ ALONE = {
 }
 
 
+MEASURED = {
+    "objectives": [{"objective": "self_training", "weight": 1.0}],
+    "prior": "evidence",
+    "flag_rates_of": "tokyo",
+    "settings": {"steps": 2},
+}
+
+
 @pytest.fixture(scope="module")
 def catalog(write_catalog: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_catalog(
-        tmp_path_factory.mktemp("recipes"), recipes={"labelled-few": FEW, "alone": ALONE}
+        tmp_path_factory.mktemp("recipes"),
+        recipes={"labelled-few": FEW, "alone": ALONE, "measured": MEASURED},
     )
 
 
@@ -66,12 +83,53 @@ def test_recipes_are_run_by_name_and_found_again(
     assert few.parameters["arm"] == "labelled-few"
     assert few.parameters["steps"] == 3
     (choice,) = store.artifacts("label_choice", "tokyo")
-    assert len(json.loads(store.path(choice, "places.json").read_text())) == 3
+    order = json.loads(store.path(choice, "places.json").read_text())
+    ranked = [
+        each.place_id
+        for each in suggested_places(plan, "tokyo", 99, store.inputs_of(choice)["segmenter"])
+    ]
+    assert len(order) == 3
+    assert ranked_names(order[::-1], ranked, plan, trained.harvest.pairs) == order
+    assert [name.rpartition("_")[0] for name in order] == [
+        place for place in ranked if any(name.startswith(place) for name in order)
+    ]
     alone = store.manifest(trained.of_arm("alone"))
     assert {name.partition("-")[0] for name in alone.inputs} == {
         "segmenter", "imagery", "pairs", "static_prior",
     }  # fmt: skip
     assert evaluation_of(trained, "alone") != evaluation_of(trained, "labelled-few")
+
+
+def test_evidence_of_the_prior_is_measured_on_labelled_pairs(
+    many_flows: Callable[..., dict[str, Any]], catalog: Path
+) -> None:
+    """Against pixels counted here: of the labelled images with the priors of the same pictures."""
+    done = many_flows("adapt", "tokyo", "--arm", "measured", "--catalog", catalog)
+    assert done["code"] == 0, done["err"]
+    plan = open_plan(catalog)
+    store, trained = plan.open_store(), TrainedSegmenters("tokyo", 0, plan)
+    assert "flag_rates" in store.manifest(trained.of_arm("measured")).inputs
+    (ref,) = store.artifacts("flag_rates", "tokyo")
+    rates = read_rates(store, ref)
+    masks = {
+        row["image_id"]: decode_mask_png(row["mask"], row["image_id"])
+        for row in static_prior_rows(plan, trained.static_prior)
+    }
+    labelled = StoredLabelled(store, trained.labelled("tokyo", "train", Missing("", "")))
+    assert len(labelled) == 3
+    flagged, every = np.zeros(19), np.zeros(19)
+    for index in range(3):
+        labels = labelled.labels([index])[0]
+        known = labels < 19
+        every += np.bincount(labels[known], minlength=19)
+        flagged += np.bincount(labels[known & masks[labelled.name(index)]], minlength=19)
+    mean = flagged.sum() / every.sum()
+    measured = np.where(every >= 1000, flagged / np.maximum(every, 1), mean).clip(1e-3, 1)
+    assert (every >= 1000).any()
+    assert rates == {
+        name: pytest.approx(rate, abs=1e-5)
+        for name, rate in zip(ROAD_CLASS_NAMES, measured, strict=True)
+    }
 
 
 def test_another_recipe_of_the_same_name_is_stale(
