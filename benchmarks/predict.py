@@ -6,14 +6,16 @@ The bare network has all images decoded in memory, in batches, and takes its cla
 confidences to the processor: what `predict_each` does and nothing else. `predict` reads JPEG files,
 decodes, predicts, counts, encodes and writes label maps, rows and (with --overlays) overlays,
 resumable shard by shard. Both run in one process one after the other, `repeats` times in turns, and
-what is reported is the median of the ratios of neighbours. Writes `results/predict.json` (one entry
-a device and setting, others are kept).
+what is reported is the median of the ratios of neighbours: of wall time, and of processor time,
+which tells on a machine that others use too what it would be without them. Writes
+`results/predict.json` (one entry a device and setting, others are kept).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import sys
@@ -42,18 +44,30 @@ BATCH_SIZE = 8
 Image = npt.NDArray[np.uint8]
 
 
-def bare(segmenter: Segmenter, images: list[Image]) -> float:
-    """Images a second of the network alone."""
-    started = time.perf_counter()
+class Watch:
+    """Wall and processor seconds since it was made; the latter of all threads."""
+
+    def __init__(self) -> None:
+        self._wall, self._processor = time.perf_counter(), time.process_time()
+
+    def each(self, images: int) -> tuple[float, float]:
+        """Seconds an image."""
+        wall, processor = time.perf_counter() - self._wall, time.process_time() - self._processor
+        return wall / images, processor / images
+
+
+def bare(segmenter: Segmenter, images: list[Image]) -> tuple[float, float]:
+    """Wall and processor seconds an image of the network alone."""
+    watch = Watch()
     for _ in predict_each(segmenter, images, BATCH_SIZE):
         pass
-    return len(images) / (time.perf_counter() - started)
+    return watch.each(len(images))
 
 
-def whole(segmenter: Segmenter, files: Path, wanted: Wanted, workers: int) -> float:
-    """Images a second from files to files."""
+def whole(segmenter: Segmenter, files: Path, wanted: Wanted, workers: int) -> tuple[float, float]:
+    """Wall and processor seconds an image from files to files."""
     with tempfile.TemporaryDirectory() as out:
-        started = time.perf_counter()
+        watch = Watch()
         folder = PredictionFolder(Path(out), segmenter.class_names, wanted, {})
         done = predict_pictures(
             segmenter,
@@ -63,7 +77,7 @@ def whole(segmenter: Segmenter, files: Path, wanted: Wanted, workers: int) -> fl
             image_size=None,
             workers=workers,
         )
-        return done.images / (time.perf_counter() - started)
+        return watch.each(done.images)
 
 
 def pictures(count: int, size: tuple[int, int]) -> list[Image]:
@@ -89,19 +103,29 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         for _ in range(options.repeats):
             alone.append(bare(segmenter, images))
             everything.append(whole(segmenter, Path(folder), wanted, options.workers))
-    ratios = [one / other for one, other in zip(everything, alone, strict=True)]
+    pairs = list(zip(alone, everything, strict=True))
+    shares, processor = ([one[what] / other[what] for one, other in pairs] for what in (0, 1))
     return {
-        "device": torch.cuda.get_device_name() if options.device != "cpu" else platform.processor(),
+        "device": _device(options.device),
         "size": options.size,
         "images": options.images,
         "threads": options.threads,
         "workers": options.workers,
         "overlays": options.overlays,
-        "bare_images_per_second": round(statistics.median(alone), 2),
-        "predict_images_per_second": round(statistics.median(everything), 2),
-        "share": round(statistics.median(ratios), 3),
-        "shares": [round(ratio, 3) for ratio in ratios],
+        "bare_images_per_second": round(1 / statistics.median(one[0] for one in alone), 2),
+        "predict_images_per_second": round(1 / statistics.median(one[0] for one in everything), 2),
+        "share": round(statistics.median(shares), 3),
+        "shares": [round(share, 3) for share in shares],
+        "processor_share": round(statistics.median(processor), 3),
+        "processor_shares": [round(share, 3) for share in processor],
     }
+
+
+def _device(name: str) -> str:
+    """What the device is called, and how many cores there are."""
+    if name != "cpu":
+        return torch.cuda.get_device_name()
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def main() -> None:

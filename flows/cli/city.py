@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+from flows.cli.options import CATALOG, CatalogOption, CityArgument, ComputeOption
+from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.output import warnings_shown
 from flows.cli.server import run_dashboard, running_server
 from flows.ending import interrupted_by_signals
@@ -17,7 +19,6 @@ from flows.ending import interrupted_by_signals
 if TYPE_CHECKING:
     from tasks.steps.plan import Plan
 
-CityArgument = Annotated[str, typer.Argument(help="A city of the catalog.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
 _ARMS = "control, bn, ga, ga_ca, full, self_training, source_free or fine_tuned"
 ArmOption = Annotated[str, typer.Option(help=f"{_ARMS} (see docs/method.md).")]
@@ -68,18 +69,25 @@ def demo(
 
 
 def harvest(
-    city: CityArgument, catalog: CatalogOption = CATALOG, compute: ComputeOption = None
+    city: CityArgument,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Fetch a city's images and choose its pairs."""
     _check(catalog, compute, city, harvests=True)
     with running(catalog):
         from flows.harvest_city import harvest_city  # noqa: PLC0415
 
-        show("pairs", harvest_city(city=city, catalog=str(catalog), compute=compute).uri)
+        made = harvest_city(city=city, catalog=str(catalog), compute=compute)
+        ended("pairs", made.uri, next_step=f"`crosscity priors {city}`", city=city, key=made.key)
 
 
 def watch(
-    city: CityArgument, catalog: CatalogOption = CATALOG, compute: ComputeOption = None
+    city: CityArgument,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Add imagery that is newer than a city's last harvest."""
     _check(catalog, compute, city, harvests=True)
@@ -88,20 +96,25 @@ def watch(
 
         made = watch_city(city=city, catalog=str(catalog), compute=compute)
         if made is None:
-            typer.echo(f"nothing new in {city}")
+            ended("pairs", "", said=f"nothing new in {city}", city=city, key=None)
         else:
-            show("pairs", made.uri)
+            step = f"`crosscity readapt {city}`"
+            ended("pairs", made.uri, next_step=step, city=city, key=made.key)
 
 
 def priors(
-    city: CityArgument, catalog: CatalogOption = CATALOG, compute: ComputeOption = None
+    city: CityArgument,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Extract the static priors of a harvested city."""
     _check(catalog, compute, city)
     with running(catalog):
         from flows.extract_priors import extract_priors  # noqa: PLC0415
 
-        show("priors", extract_priors(city=city, catalog=str(catalog), compute=compute).uri)
+        made = extract_priors(city=city, catalog=str(catalog), compute=compute)
+        ended("priors", made.uri, next_step=f"`crosscity adapt {city}`", city=city, key=made.key)
 
 
 def pretrain(
@@ -109,6 +122,7 @@ def pretrain(
     seed: SeedOption = 0,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Pre-train a segmenter on its source set."""
     from tasks.steps.plan import open_plan  # noqa: PLC0415
@@ -120,7 +134,8 @@ def pretrain(
         made = pretrain_segmenter(
             segmenter=segmenter, seed=seed, catalog=str(catalog), compute=compute
         )
-        show("segmenter", made.uri)
+        step = "`crosscity adapt CITY`, with a city that names this segmenter"
+        ended("segmenter", made.uri, next_step=step, segmenter=segmenter, seed=seed, key=made.key)
 
 
 def adapt(
@@ -129,14 +144,27 @@ def adapt(
     seed: SeedOption = 0,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Adapt the pre-trained segmenter to a city."""
-    _check(catalog, compute, city)
+    plan = _check(catalog, compute, city)
     with running(catalog):
         from flows.adapt_city import adapt_city  # noqa: PLC0415
 
         made = adapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
-        show("segmenter", made.uri)
+        scored = plan.city(city).labels is not None
+        step = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
+        if not scored:
+            step = f"crosscity promote {city} {made.key[:12]}"
+        ended(
+            "segmenter",
+            made.uri,
+            next_step=f"`{step}`",
+            city=city,
+            arm=arm,
+            seed=seed,
+            key=made.key,
+        )
 
 
 def evaluate(
@@ -145,6 +173,7 @@ def evaluate(
     seed: SeedOption = 0,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Evaluate a segmenter on the test places of a city."""
     plan = _check(catalog, compute, city, writes=False)
@@ -152,10 +181,23 @@ def evaluate(
         from flows.evaluate_city import evaluate_city  # noqa: PLC0415
 
         made = evaluate_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
-        show("evaluation", made.uri)
-        from tasks.judging.evaluation import score_table  # noqa: PLC0415
+        from tasks.judging.evaluation import read_evaluation, score_table  # noqa: PLC0415
 
-        typer.echo(score_table({arm: made}, plan))
+        add(score_table({arm: made}, plan))
+        found = read_evaluation(plan.open_store(), made)
+        ended(
+            "evaluation",
+            made.uri,
+            next_step=f"`crosscity report {city}`",
+            city=city,
+            arm=arm,
+            seed=seed,
+            key=made.key,
+            miou=found.miou,
+            per_class={
+                name: None if math.isnan(iou) else iou for name, iou in found.per_class.items()
+            },
+        )
 
 
 def readapt(
@@ -169,22 +211,32 @@ def readapt(
     ] = None,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Harvest, extract priors, adapt, evaluate; promote the segmenter if it shows no harm."""
     from flows.cli.ahead import plan_lines  # noqa: PLC0415
 
     plan = _check(catalog, compute, city, harvests=True)
     for line in plan_lines(plan, city, arm, seed):
-        typer.echo(line, err=True)
+        note(line)
     with running(catalog):
         from flows.readapt_city import readapt_city  # noqa: PLC0415
 
         made = readapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
+        verdict = None
         if made.judged is not None:
             from tasks.judging.safeguard import verdict_of  # noqa: PLC0415
 
-            typer.echo(verdict_of(made.judged, plan))
-        show("promoted segmenter", made.promoted.uri)
+            verdict = verdict_of(made.judged, plan)
+            add(verdict)
+        ended(
+            "promoted segmenter",
+            made.promoted.uri,
+            next_step=f"`crosscity predict {city}`, `crosscity segmenter export {city} -o DIR`",
+            city=city,
+            key=made.promoted.key,
+            verdict=verdict,
+        )
 
 
 def report(
@@ -192,6 +244,7 @@ def report(
     seed: SeedOption = 0,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Write a report of what the store has for a city."""
     plan = _check(catalog, compute, city, writes=False)
@@ -200,7 +253,8 @@ def report(
         from tasks.pages.report import report_path  # noqa: PLC0415
 
         made = report_city(city=city, seed=seed, catalog=str(catalog), compute=compute)
-        typer.echo(f"report: {report_path(plan.open_store(), made)}")
+        page = report_path(plan.open_store(), made)
+        ended("report", page, next_step=f"`crosscity predict {city}`", city=city, key=made.key)
 
 
 def dashboard(catalog: CatalogOption = CATALOG) -> None:
@@ -232,7 +286,7 @@ def running(catalog: Path) -> Iterator[None]:
     """A server, and progress in the terminal, while a flow runs."""
     root = catalog.absolute().parent
     with interrupted_by_signals(), running_server(root) as address:
-        typer.echo(f"watch it at {address}", err=True)
+        note(f"watch it at {address}")
         from flows.cli.progress import TerminalProgress  # noqa: PLC0415
         from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
 
@@ -245,8 +299,3 @@ def running(catalog: Path) -> Iterator[None]:
 def check_store(plan: Plan) -> None:
     """Fails on a wrong store at once, not after a server has started."""
     plan.open_store().check_writable()
-
-
-def show(what: str, uri: str) -> None:
-    """Tells where what was made lies."""
-    typer.echo(f"{what}: {uri}")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.options import CATALOG, CatalogOption, CityArgument
+from flows.cli.outcome import JsonOption, ended
 from flows.cli.progress import TerminalProgress
 from tasks.steps.errors import InputError
 
@@ -18,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    city: Annotated[str, typer.Argument(help="A city of the catalog that was harvested.")],
+    city: CityArgument,
     as_format: Annotated[
         str,
         typer.Option(
@@ -38,6 +39,7 @@ def export(
         typer.Option(help="Why images may be passed on whose licence does not say so."),
     ] = None,
     catalog: CatalogOption = CATALOG,
+    _as_json: JsonOption = False,
 ) -> None:
     """Export images, predictions, priors, positions and licences of a city."""
     from tasks.pages.exporting import export_city  # noqa: PLC0415
@@ -54,4 +56,11 @@ def export(
         count = export_city(
             plan, city, as_format, output, predictions, stored=stored, allowed=allowed
         )
-    typer.echo(f"{count} images of {city} as {as_format}: {output}")
+    ended(
+        "export",
+        output,
+        said=f"{count} images of {city} as {as_format}: {output}",
+        city=city,
+        format=as_format,
+        images=count,
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.output import make_folder, publish
 from flows.cli.pictures import ImageArgument, as_input, read_image
 from tasks.steps.errors import InputError
@@ -43,6 +44,7 @@ def try_pair(
     force: Annotated[
         bool, typer.Option("--force", help="Write into a folder that holds something else.")
     ] = False,
+    _as_json: JsonOption = False,
 ) -> None:
     """Two pictures of one place: what stayed the same, what a segmenter sees, on one page."""
     from adapters.images import encode_mask_png  # noqa: PLC0415
@@ -66,9 +68,14 @@ def try_pair(
         publish(output / f"prior_{end}.png", lambda path, data=data: path.write_bytes(data))  # type: ignore[misc]
     publish(output / PAGE, lambda path: path.write_text(page, encoding="utf-8"))
     shares = " and ".join(f"{mask.mean():.0%}" for mask in prior.masks)
-    typer.echo(f"{len(prior.matches)} matches; {shares} of the pixels stayed the same")
-    typer.echo(f"page: {output / PAGE}")
-    typer.echo("next: `crosscity init` writes a catalog for a city of your own", err=True)
+    add(f"{len(prior.matches)} matches; {shares} of the pixels stayed the same")
+    ended(
+        "page",
+        output / PAGE,
+        next_step="`crosscity init` writes a catalog for a city of your own",
+        matches=len(prior.matches),
+        static=[float(mask.mean()) for mask in prior.masks],
+    )
 
 
 def _segmenter(weights: Path | None, architecture: str) -> tuple[Segmenter | None, str]:
@@ -79,7 +86,7 @@ def _segmenter(weights: Path | None, architecture: str) -> tuple[Segmenter | Non
     own = weights is not None
     path = weights if weights is not None else bundled_weights()
     if path is None:
-        typer.echo("no --weights given: the page shows the prior alone", err=True)
+        note("no --weights given: the page shows the prior alone")
         return None, ""
     segmenter = as_input(build_segmenter, architecture if own else "efficientnet_lite0", {}, seed=0)
     load_checked(segmenter, path)

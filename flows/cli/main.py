@@ -42,7 +42,6 @@ app = typer.Typer(
     help="Adapt a road-scene segmenter to a new city without a single label.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(store.app, name="store")
@@ -73,6 +72,9 @@ def _print_version(wanted: bool) -> None:
 def _global_options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's log.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Say nothing but results and errors.")
+    ] = False,
     _version: Annotated[
         bool,
         typer.Option(
@@ -80,15 +82,15 @@ def _global_options(
         ),
     ] = False,
 ) -> None:
-    OPTIONS.debug = debug
+    OPTIONS.debug, OPTIONS.quiet, OPTIONS.json = debug, quiet, False
     quieten(verbose=verbose)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # The two global flags are understood wherever they stand, as people write them last.
-    flags = [flag for flag in ("--debug", "--verbose") if flag in words]
+    # The global flags are understood wherever they stand, as people write them last.
+    flags = [flag for flag in ("--debug", "--verbose", "--quiet") if flag in words]
     words = flags + [word for word in words if word not in flags]
     try:
         app(words, standalone_mode=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +14,35 @@ from tasks.steps.defaults import COMPUTE_VARIABLE, DEFAULT_CATALOG
 
 @dataclass
 class GlobalOptions:
-    """The flags that stand before the verb."""
+    """What every part of the command line goes by.
+
+    Attributes:
+        debug: Whether errors come with their traceback.
+        quiet: Whether nothing is said but results and errors.
+        json: Whether results are JSON.
+    """
 
     debug: bool = False
+    quiet: bool = False
+    json: bool = False
 
 
 OPTIONS = GlobalOptions()
 
+
+def complete_city(context: typer.Context, incomplete: str) -> list[str]:
+    """The cities of the catalog whose names begin so, for the shell; none without a catalog."""
+    from adapters.catalog import load_catalog  # noqa: PLC0415 - `--help` needs no catalog
+
+    catalog = Path(context.params.get("catalog") or DEFAULT_CATALOG)
+    with suppress(Exception):  # a shell has no place for sentences
+        return sorted(name for name in load_catalog(catalog).cities if name.startswith(incomplete))
+    return []
+
+
+CityArgument = Annotated[
+    str, typer.Argument(help="A city of the catalog.", autocompletion=complete_city)
+]
 
 CatalogOption = Annotated[
     Path,

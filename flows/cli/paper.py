@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.city import SeedOption, check_store, running, show
+from flows.cli.city import SeedOption, check_store, running
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+from flows.cli.outcome import JsonOption, add, ended
 
 
 def register(app: typer.Typer) -> None:
@@ -62,6 +63,7 @@ def transfer(
     seed: SeedOption = 0,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Adapt a segmenter from its source set to another labelled set, and score it there."""
     from tasks.steps.plan import open_plan  # noqa: PLC0415
@@ -76,6 +78,14 @@ def transfer(
             transfer=name, arm=arm, seed=seed, catalog=str(catalog), compute=compute
         )
         scored = read_evaluation(plan.open_store(), made)
-        show("evaluation", made.uri)
-        typer.echo(f"mIoU {100 * scored.miou:.1f} % ({scored.protocol}, {scored.images} images)")
-        typer.echo(scored.class_note())
+        add(f"mIoU {100 * scored.miou:.1f} % ({scored.protocol}, {scored.images} images)")
+        add(scored.class_note())
+        ended(
+            "evaluation",
+            made.uri,
+            transfer=name,
+            arm=arm,
+            seed=seed,
+            key=made.key,
+            miou=scored.miou,
+        )

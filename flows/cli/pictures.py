@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TypeVar, cast
 
 import typer
 
+from flows.cli.outcome import JsonOption, ended
 from flows.cli.output import make_folder, publish
 from tasks.steps.errors import InputError
 
@@ -40,6 +41,7 @@ def match(
     search_radius: RadiusOption = None,
     device: Annotated[str, typer.Option(help="Where to match: cpu, cuda, cuda:1, …")] = "cpu",
     draw: Annotated[Path | None, typer.Option(help="Also draw the matches to this PNG.")] = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Match two images densely (DeepMatching)."""
     # What reads pictures takes longer to load than the rest of the command line together.
@@ -65,7 +67,7 @@ def match(
     if draw is not None:
         picture = encode_png(draw_matches(first, second, found))
         publish(draw, lambda path: path.write_bytes(picture))
-    typer.echo(f"{len(found)} matches in {output}")
+    ended("matches", output, said=f"{len(found)} matches in {output}", matches=len(found))
 
 
 def superpixels(
@@ -73,6 +75,7 @@ def superpixels(
     output: Annotated[Path, typer.Option("--output", "-o", help="16-bit greyscale PNG of labels.")],
     number: Annotated[int, typer.Option("-n", help="How many superpixels.")] = 200,
     draw: Annotated[Path | None, typer.Option(help="Also draw the boundaries to a PNG.")] = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Cut an image into superpixels (Entropy Rate Superpixels)."""
     import cv2  # noqa: PLC0415
@@ -91,7 +94,8 @@ def superpixels(
     if draw is not None:
         drawn = encode_png(draw_superpixels(picture, labels))
         publish(draw, lambda path: path.write_bytes(drawn))
-    typer.echo(f"{int(labels.max()) + 1} superpixels in {output}")
+    count = int(labels.max()) + 1
+    ended("superpixels", output, said=f"{count} superpixels in {output}", superpixels=count)
 
 
 def prior(
@@ -105,6 +109,7 @@ def prior(
     paper_rule: Annotated[
         bool, typer.Option("--paper-rule", help="Count every match, as the paper does.")
     ] = False,
+    _as_json: JsonOption = False,
 ) -> None:
     """Extract the static prior of two images of one place."""
     from adapters.catalog import PriorSettings  # noqa: PLC0415
@@ -135,7 +140,13 @@ def prior(
     for name, data in files.items():
         publish(output / name, partial(_write_bytes, data))
     shares = " and ".join(f"{mask.mean():.0%}" for mask in made.masks)
-    typer.echo(f"{len(made.matches)} matches; {shares} of the pixels are static; see {output}")
+    ended(
+        "prior",
+        output,
+        said=f"{len(made.matches)} matches; {shares} of the pixels are static; see {output}",
+        matches=len(made.matches),
+        static=[float(mask.mean()) for mask in made.masks],
+    )
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:

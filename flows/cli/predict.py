@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+from flows.cli.outcome import JsonOption, ended, note
 from flows.cli.progress import TerminalProgress
 from tasks.steps.errors import InputError
 
@@ -65,6 +66,7 @@ def predict(
     ] = False,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Predict images: label maps, overlays, confidence, and a row for each image.
 
@@ -95,7 +97,7 @@ def predict(
     made_by = {**chosen.made_by, "image_size": None if image_size is None else list(image_size)}
     wanted = Wanted(ids, overlays, confidence)
     folder = PredictionFolder(output, network.class_names, wanted, made_by, force=force)
-    typer.echo(f"{len(pictures)} images with {chosen.words}", err=True)
+    note(f"{len(pictures)} images with {chosen.words}")
     with TerminalProgress() as shown:
         progress.listen(shown)
         done = predict_pictures(
@@ -106,11 +108,17 @@ def predict(
             image_size=image_size,
             workers=plan.compute.workers if plan is not None else 2,
         )
-    typer.echo(f"{done.images - len(done.failed)} images predicted; table: {done.table}")
-    if city is not None:
-        typer.echo(
-            f"next: `crosscity export {city} --as cityscapes -o … --predictions {output}`", err=True
-        )
+    good = done.images - len(done.failed)
+    ended(
+        "predictions",
+        done.table,
+        said=f"{good} images predicted; table: {done.table}",
+        next_step=f"`crosscity export {city} --as cityscapes -o … --predictions {output}`"
+        if city is not None
+        else "",
+        images=good,
+        failed=done.failed,
+    )
     for reason, count in Counter(done.failed.values()).most_common(5):
         typer.echo(f"{count} failed: {reason}", err=True)
     if len(done.failed) == done.images:
@@ -134,9 +142,14 @@ def _into_the_store(what: Sequence[str], catalog: Path, compute: str | None) -> 
 
         made = predict_city(city=city, catalog=str(catalog), compute=compute)
     summary = plan.open_store().manifest(made).summary
-    typer.echo(f"{summary['images']} images of {city} predicted: {made.uri}")
-    typer.echo(
-        f"next: `crosscity export {city} --as cityscapes -o … --stored-predictions`", err=True
+    ended(
+        "predictions",
+        made.uri,
+        said=f"{summary['images']} images of {city} predicted: {made.uri}",
+        next_step=f"`crosscity export {city} --as cityscapes -o … --stored-predictions`",
+        city=city,
+        key=made.key,
+        **summary,
     )
 
 

@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from flows.cli.options import OPTIONS
+
 _LINE_EVERY_SECONDS = 5.0
 """Where the output is no terminal (a log file), a line every few seconds is enough."""
 
@@ -27,7 +29,7 @@ class TerminalProgress:
     """Shows the stages of a run; a bar on a terminal, lines anywhere else."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(file=sys.stderr)
+        self._console = console or Console(file=sys.stderr, quiet=OPTIONS.quiet)
         self._lock = threading.Lock()
         self._bars: dict[str, TaskID] = {}
         self._started: dict[str, tuple[float, int]] = {}

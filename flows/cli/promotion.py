@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.options import CATALOG, CatalogOption, CityArgument
 
 if TYPE_CHECKING:
     from adapters.store import ArtifactRef, Store
     from tasks.steps.plan import Plan
 
-CityArgument = Annotated[str, typer.Argument(help="A city of the catalog.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept in the log.")]
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.options import CATALOG, CatalogOption, CityArgument
+from flows.cli.outcome import JsonOption, add, ended
 from tasks.steps.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="Hand a segmenter on.")
@@ -21,7 +22,7 @@ def _verbs() -> None:
 
 @app.command()
 def export(
-    city: Annotated[str, typer.Argument(help="A city of the catalog that was harvested.")],
+    city: CityArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder.")],
     segmenter: Annotated[
         str, typer.Option(help="promoted, promoted:CITY, or a key of the store.")
@@ -40,6 +41,7 @@ def export(
         ),
     ] = None,
     catalog: CatalogOption = CATALOG,
+    _as_json: JsonOption = False,
 ) -> None:
     """Write weights, model card, labels, preprocessing and, where asked for, ONNX.
 
@@ -65,12 +67,16 @@ def export(
         allowed=allowed,
     )
     for name, sentence in done.agreements.items():
-        typer.echo(f"{name}: {sentence}")
-    typer.echo(f"segmenter of {city}: {done.folder} ({', '.join(done.files)})")
-    typer.echo(
-        f"next: crosscity.load_segmenter({str(done.folder)!r}) in Python, or `weights: "
+        add(f"{name}: {sentence}")
+    ended(
+        "segmenter",
+        done.folder,
+        said=f"segmenter of {city}: {done.folder} ({', '.join(done.files)})",
+        next_step=f"crosscity.load_segmenter({str(done.folder)!r}) in Python, or `weights: "
         f"{done.folder}` in a catalog",
-        err=True,
+        city=city,
+        files=done.files,
+        agreement=done.agreements,
     )
 
 

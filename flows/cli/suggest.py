@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
-from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+from flows.cli.options import CATALOG, CatalogOption, CityArgument, ComputeOption
+from flows.cli.outcome import JsonOption, ended, note
 from flows.cli.progress import TerminalProgress
 from tasks.steps.errors import InputError
 
@@ -18,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def suggest(
-    city: Annotated[str, typer.Argument(help="A city of the catalog that was harvested.")],
+    city: CityArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many places.")] = 16,
     segmenter: Annotated[
@@ -37,6 +39,7 @@ def suggest(
     ] = None,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Suggest places to label: where the two times, or two segmenters, disagree most.
 
@@ -68,10 +71,14 @@ def suggest(
         )
         write_labelling_task(plan, city, places, ref, output, allowed=allowed)
     if len(places) < n:
-        typer.echo(f"{city} has {len(places)} places of the split {split}, not {n}", err=True)
-    typer.echo(f"{len(places)} places of {city} to label: {output}")
-    typer.echo(
-        f"next: make a task of {output / 'images'} in CVAT and upload {output / 'annotations.xml'} "
-        f'("CVAT 1.1"); {output / CATALOG_ENTRY} says how the labels come back',
-        err=True,
+        note(f"{city} has {len(places)} places of the split {split}, not {n}")
+    ended(
+        "places to label",
+        output,
+        said=f"{len(places)} places of {city} to label: {output}",
+        next_step=f"make a task of {output / 'images'} in CVAT and upload "
+        f'{output / "annotations.xml"} ("CVAT 1.1"); {output / CATALOG_ENTRY} says how the labels '
+        "come back",
+        city=city,
+        places=[asdict(place) for place in places],
     )
