@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from crosscity.adaptation.batches import ReadingAhead
 from crosscity.adaptation.collapse import CollapseWatch
 from crosscity.adaptation.domains import Domains
 from crosscity.adaptation.engine import Engine
+from crosscity.adaptation.frozen_features import FrozenFeatures
 from crosscity.adaptation.grid_labels import source_grid_labels
 from crosscity.adaptation.image_sets import LabelledImages, TargetImages
 from crosscity.adaptation.label_shift import class_ratios, class_shares
@@ -69,6 +71,8 @@ class Adaptation(Training):
         labelled: Labelled images of the target, where the recipe learns from some.
         flag_rates: (C,) P(flagged | class), where the recipe takes the prior as evidence.
         teacher: Another segmenter that predicts in place of a slow copy; it is not changed.
+        features: Folder in which features are kept where the head alone is trained; default: a
+            temporary one.
 
     Raises:
         ValueError: An empty set; a set that the recipe needs and that is not given; statistics to
@@ -93,6 +97,7 @@ class Adaptation(Training):
         labelled: LabelledImages | None = None,
         flag_rates: Sequence[float] | None = None,
         teacher: Segmenter | None = None,
+        features: Path | None = None,
     ) -> None:
         self.recipe = RECIPES[settings.arm] if recipe is None else recipe
         needs = needs_of(self.recipe)
@@ -117,7 +122,13 @@ class Adaptation(Training):
         if source is None:
             self._remarks = ()
         rates = self._checked_rates(flag_rates)
-        self._predictions = TargetPredictions(segmenter, self.engine, self.recipe.prior, rates)
+        self._predictions = TargetPredictions(
+            segmenter,
+            self.engine,
+            self.recipe.prior,
+            rates,
+            frozen=self.recipe.trainable == "head",
+        )
         self._losses: dict[str, Tensor] = {}
         self._objectives = self._made_objectives()
         self._adversaries = {
@@ -132,6 +143,9 @@ class Adaptation(Training):
             reset_statistics(segmenter)
         else:
             moved = trainable_parameters(segmenter, self.recipe.trainable)
+        self._frozen = None
+        if self.recipe.trainable == "head":
+            self._frozen = FrozenFeatures(segmenter, features)
         self._optimiser = adam_of(moved, settings.learning_rate, settings.betas)
 
     @property
@@ -265,13 +279,15 @@ class Adaptation(Training):
         active = [objective for _, objective in self._active()]
         needs: set[Need] = {need for objective in active for need in objective.needed()}
         nothing = batch.target.new_zeros((0, self.segmenter.n_features, 1, 1))
-        source = self.segmenter.features(batch.source) if len(batch.source) else nothing
-        target = self.segmenter.features(batch.target) if "target" in needs else nothing
+        source = self._features("source", batch.source, batch) if len(batch.source) else nothing
+        target = self._features("target", batch.target, batch) if "target" in needs else nothing
         grid_labels = predictions = partner = None
         if "grid_labels" in needs:
             grid = (source.shape[-2], source.shape[-1])
             grid_labels = source_grid_labels(batch.labels, self.segmenter.n_classes, grid)
         if "predictions" in needs:
+            if self._frozen is not None:
+                target = self._features("target", batch.target, batch)
             predictions = self._predictions.of(batch.target, batch.prior, batch.ignored, target)
         if "partner" in needs and batch.partner is not None:
             images, field = batch.partner
@@ -280,6 +296,12 @@ class Adaptation(Training):
         for objective in active:
             view.prepared[objective.name] = objective.prepare(view)
         return view
+
+    def _features(self, domain: str, images: Tensor, batch: Batch) -> Tensor:
+        """Features of the images of a domain; read where they cannot have changed."""
+        if self._frozen is None:
+            return self.segmenter.features(images)
+        return self._frozen.of(domain, batch.keys[domain], images)
 
     def _adversary_step(self, views: Iterable[View]) -> None:
         """Lets the adversaries tell the domains apart (eq. 4 and 9); the features stay."""

@@ -141,6 +141,11 @@ class SourceBatches:
             stride=stride,
         )
 
+    def keys(self, number: int, size: int) -> list[str]:
+        """One an image of a batch: equal where its pixels are, if nothing is cropped."""
+        random = np.random.default_rng([self._seed, AUGMENTATION_STREAM, self._stream, number])
+        return _keys(self.reading.indices(number, size), self._augment.mirrored(size, random))
+
     def batch(self, number: int, size: int) -> tuple[Tensor, Tensor]:
         """Images (N×3×H×W floats in [0, 1]) and labels (N×H×W int64) of a batch."""
         indices, (pictures, labels) = self.reading.batch(number, size)
@@ -209,6 +214,11 @@ class TargetBatches:
             return images, maps, None
         return images, maps == _STATIC, maps == _IGNORED
 
+    def keys(self, number: int, size: int) -> list[str]:
+        """One an image of a batch: equal where its pixels are."""
+        mirrored = self._augment.mirrored(size, self._random(number))
+        return _keys(self.reading.indices(number, size), mirrored)
+
     def partners(self, number: int, size: int) -> tuple[Tensor, Tensor]:
         """The other images of the batch's pairs, and where the batch's pixels lie in them.
 
@@ -233,6 +243,13 @@ class TargetBatches:
 
     def _random(self, number: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, AUGMENTATION_STREAM, TARGET_STREAM, number])
+
+
+def _keys(indices: Sequence[int], mirrored: Tensor) -> list[str]:
+    return [
+        f"{index}{'-mirrored' if turned else ''}"
+        for index, turned in zip(indices, mirrored.tolist(), strict=True)
+    ]
 
 
 def _on_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:

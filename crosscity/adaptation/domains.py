@@ -110,7 +110,10 @@ class Domains:
         if self._labelled is not None:
             # Half as many: they are few, and a step is to cost little more than without them.
             labelled = self._labelled.batch(number, max(1, size // 2))
-        return Batch(source, labels, target, prior, ignored, partner, labelled)
+        keys = {"target": tuple(self._target.keys(number, size))}
+        if self._source is not None:
+            keys["source"] = tuple(self._source.keys(number, size))
+        return Batch(source, labels, target, prior, ignored, partner, labelled, keys)
 
 
 def _check(

@@ -24,11 +24,20 @@ class TargetPredictions:
         engine: Where it runs.
         prior: What the static prior does.
         rates: (C,) P(flagged | class) where the prior is evidence (`prior_evidence`).
+        frozen: Whether the features that are given are those of a backbone that does not move, as
+            it predicts: then a slow copy has the same.
     """
 
     def __init__(
-        self, segmenter: Segmenter, engine: Engine, prior: Prior, rates: Tensor | None = None
+        self,
+        segmenter: Segmenter,
+        engine: Engine,
+        prior: Prior,
+        rates: Tensor | None = None,
+        *,
+        frozen: bool = False,
     ) -> None:
+        self._frozen, self._is_copy = frozen, False
         self._segmenter, self._engine, self._prior = segmenter, engine, prior
         self._rates = None if rates is None else rates.to(engine.device)
         self._static_classes = static_class_indices(segmenter.class_names)
@@ -37,6 +46,7 @@ class TargetPredictions:
 
     def be_taught_by(self, teacher: Segmenter | None = None) -> None:
         """From now on a teacher predicts: this one, or a copy of the segmenter."""
+        self._is_copy = teacher is None
         taken = copy.deepcopy(self._segmenter) if teacher is None else teacher
         self.teacher = taken.to(self._engine.device).eval()
         self.teacher.requires_grad_(False)
@@ -61,11 +71,12 @@ class TargetPredictions:
             features: The segmenter's of these images, as it trains; empty where nobody needed them.
         """
         if self.teacher is not None:
-            logits = self.teacher.classify(self.teacher.features(images))
+            known = self._frozen and self._is_copy
+            logits = self.teacher.classify(features if known else self.teacher.features(images))
         else:
             features = features.detach()
             with evaluating(self._segmenter):  # no dropout in what counts as a label
-                if self._drops or not len(features):
+                if not len(features) or (self._drops and not self._frozen):
                     features = self._segmenter.features(images)
                 logits = self._segmenter.classify(features)
         return self._refined(self._distribution(logits, images), prior, ignored)

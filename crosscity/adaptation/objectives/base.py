@@ -37,7 +37,8 @@ class Batch:
     `ignored`, B×H×W bool, are target pixels that teach nothing (watermarks, bonnets); ``None``
     where there are none. `partner` has the pairs' other images and, B×H×W×2, where each pixel lies
     in them (`correspondence`), `labelled` images and labels of the target, where the recipe needs
-    them. Without a source, `source` and `labels` are empty.
+    them. Without a source, `source` and `labels` are empty. `keys` tells the images of "source" and
+    "target" apart: equal keys are equal pixels.
     """
 
     source: Tensor
@@ -47,6 +48,7 @@ class Batch:
     ignored: Tensor | None = None
     partner: tuple[Tensor, Tensor] | None = None
     labelled: tuple[Tensor, Tensor] | None = None
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

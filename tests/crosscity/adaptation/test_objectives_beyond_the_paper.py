@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from crosscity.adaptation import (
     TargetArrays,
     Term,
 )
+from crosscity.adaptation.batches import SourceBatches
 from crosscity.adaptation.correspondence import carry, field_of_matches, mirrored_field
 from crosscity.adaptation.image_sets import PairedArrays
 from crosscity.adaptation.objectives.base import weighted_cross_entropy
@@ -26,6 +28,7 @@ from crosscity.adaptation.objectives.masked_consistency import shown_squares
 from crosscity.adaptation.objectives.two_looks import confidence, fused
 from crosscity.adaptation.prior_evidence import checked_rates, flag_rates, weigh_by_prior
 from crosscity.adaptation.rare_class_sampling import RareClassSampler, pixels_by_image
+from crosscity.adaptation.task_loss import task_loss
 from crosscity.adaptation.trainable import trainable_parameters
 from crosscity.segmenters import Segmenter, build_segmenter
 
@@ -49,7 +52,7 @@ SETTINGS = AdaptationSettings(
 
 
 def segmenter(seed: int = 2, names: list[str] = NAMES) -> Segmenter:
-    options = {"width": 8, "dilations": [1], "class_names": names}
+    options = {"width": 8, "dilations": [1], "dropout": 0.0, "class_names": names}
     return build_segmenter("compact", options, seed=seed)
 
 
@@ -376,6 +379,58 @@ def test_only_what_is_trainable_moves(trainable: str) -> None:
     assert (moved == head) is (trainable == "head")
     layers = {name.rpartition(".")[0] for name in moved - head}
     assert len(layers) == {"head": 0, "last: 1": 1, "last: 2": 2}[trainable]
+
+
+def test_features_of_a_frozen_backbone_are_computed_once_an_image(tmp_path: Path) -> None:
+    recipe = Recipe((Term("source_task"), Term("self_training", weight=0.5)), trainable="head")
+    settings = replace(SETTINGS, steps=20)
+    training = Adaptation(
+        segmenter(), SOURCE, TARGET, settings, 0, recipe=recipe, features=tmp_path
+    )
+    calls: list[int] = []
+    extract = training.segmenter.extract
+
+    def counted(images: torch.Tensor) -> torch.Tensor:
+        calls.append(len(images))
+        return extract(images)
+
+    training.segmenter.extract = counted  # type: ignore[method-assign]
+    training.advance(19)
+    # Four images of each domain, each also mirrored, one at a time; 80 went through a batch.
+    assert calls == [1] * len(calls)
+    assert len(calls) <= 16
+    assert len(list(tmp_path.glob("*.npy"))) == len(calls)
+
+
+def test_a_head_on_kept_features_learns_what_a_plain_loop_does() -> None:
+    recipe = Recipe((Term("source_task"),), trainable="head")
+    settings = replace(SETTINGS, steps=4, flip=False)
+    training = Adaptation(segmenter(), SOURCE, TARGET, settings, 0, recipe=recipe)
+    plain = segmenter().eval()
+    head = [p for n, p in plain.named_parameters() if n.startswith("classifier.")]
+    optimiser = torch.optim.Adam(head, lr=1e-3)
+    batches = SourceBatches(SOURCE, plain, seed=0, flip=False)
+    for number in range(4):
+        images, labels = batches.batch(number, 2)
+        with torch.no_grad():
+            features = torch.cat([plain.features(image[None]) for image in images])
+        logits = plain.upsample(plain.classify(features), SIZE)
+        optimiser.zero_grad()
+        task_loss(logits, labels).backward()
+        optimiser.step()
+    training.advance(4)
+    ours = training.segmenter.state_dict()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_head_resumes_with_the_same_bytes_without_what_was_kept() -> None:
+    recipe = Recipe((Term("source_task"), Term("self_training", weight=0.5)), trainable="head")
+    whole, first, second = (adaptation(recipe) for _ in range(3))
+    rows = whole.advance(3)
+    before = first.advance(2)
+    second.restore(first.state())
+    assert before + second.advance(1) == rows
 
 
 def test_more_layers_than_there_are_is_told() -> None:
