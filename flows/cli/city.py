@@ -62,7 +62,7 @@ def demo(
         if result is None:
             raise RuntimeError("the demo ended without its report")
     else:
-        typer.echo("everything is in the store already", err=True)
+        note("everything is in the store already")
     typer.echo(result.table)
     typer.echo(f"report: {result.report}")
     typer.echo("dashboard: `crosscity dashboard` (or `make dashboard`), then http://127.0.0.1:4200")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -58,7 +57,7 @@ def try_pair(
     segmenter, remark = _segmenter(weights, architecture)
     if _nearly_alike(first.shape, second.shape):
         second = resized_image(second, (first.shape[0], first.shape[1]))
-    with telling_when_compiling(partial(typer.echo, err=True)):
+    with telling_when_compiling(note):
         prior = as_input(extract_prior, first, second, _settings(first.shape))
     names = image_a.name, image_b.name
     page = render_pair((first, second), names, prior, segmenter, remark=remark)

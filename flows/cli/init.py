@@ -9,6 +9,8 @@ from typing import Annotated, Final
 
 import typer
 
+from flows.cli.outcome import JsonOption, ended
+
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEMPLATE: Final = """\
 # What exists: cities, data sets, segmenters, stores, compute. `crosscity catalog check` validates
@@ -93,6 +95,7 @@ def init(
     force: Annotated[
         bool, typer.Option("--force", help="Write over a catalog that is there.")
     ] = False,
+    _as_json: JsonOption = False,
 ) -> None:
     """Write a commented catalog for a city of your own, check it, and say what comes next."""
     from flows.cli.output import publish  # noqa: PLC0415
@@ -135,9 +138,14 @@ def init(
         unchecked.replace(output)
     finally:
         unchecked.unlink(missing_ok=True)
-    typer.echo(f"wrote {output}")
     named = "" if output.name == "data_catalog.yaml" else f" --catalog {output}"
-    typer.echo(f"next: crosscity harvest {city}{named}", err=True)
+    ended(
+        "catalog",
+        output,
+        said=f"wrote {output}",
+        next_step=f"crosscity harvest {city}{named}",
+        city=city,
+    )
 
 
 def _refuse_beside(*rules: tuple[str, object, object, str]) -> None:

@@ -15,6 +15,7 @@ import typer
 from flows.background import AlreadyRunningError, Background
 from flows.cli.deploy import client_of, deploy_catalog
 from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.outcome import note
 from flows.cli.server import (
     DASHBOARD_PORT,
     QUIET,
@@ -59,7 +60,7 @@ def up(catalog: CatalogOption = CATALOG, port: PortOption = DASHBOARD_PORT) -> N
     open_catalog(catalog)
     root = catalog.absolute().parent
     if os.environ.get("PREFECT_API_URL"):
-        typer.echo("note: PREFECT_API_URL is set: its server is used, none is started", err=True)
+        note("note: PREFECT_API_URL is set: its server is used, none is started")
         address = standing_server(root) or ""
     else:
         address = _server_up(root, port)

@@ -6,6 +6,8 @@ import time
 
 import typer
 
+from flows.cli.outcome import note
+
 
 def register(app: typer.Typer) -> None:
     """Adds the verb to the command line."""
@@ -18,7 +20,7 @@ def warm_up() -> None:
     from tasks.priors.warm_up import warm_up as compile_all  # noqa: PLC0415
 
     started = time.monotonic()
-    with telling_when_compiling(lambda told: typer.echo(told, err=True)) as compiled:
+    with telling_when_compiling(note) as compiled:
         compile_all()
     seconds = time.monotonic() - started
     if compiled:

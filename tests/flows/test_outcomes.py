@@ -97,7 +97,7 @@ def test_options_mean_the_same_in_every_verb() -> None:
     "name",
     [
         *("harvest", "watch", "priors", "pretrain", "adapt", "evaluate", "readapt", "report"),
-        *("predict", "export", "suggest", "segmenter export", "transfer", "try"),
+        *("init", "predict", "export", "suggest", "segmenter export", "transfer", "try"),
         *("match", "superpixels", "prior", "plan", "status", "promotions"),
     ],
 )
