@@ -1,24 +1,66 @@
-"""Runs whose process is gone: what tells the server so, as Prefect leaves that to its user.
+"""What Prefect's server leaves to its user: runs whose process is gone, and telling somebody.
 
-A run sends a heartbeat while it lives. An automation marks as crashed what has sent none for a
-while, so that the dashboard is true and the deployment's slot is free for the next run.
+A run sends a heartbeat while it lives. Automations mark as crashed what has sent none for a while,
+and what was handed to a worker and never began, so that the dashboard is true and the deployment's
+slot is free for the next run; they start a crashed run again, but not for ever; and where there is
+a web hook, they tell it of failures.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
+from prefect.events.actions import CallWebhook, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 DEAD_AFTER: Final = 600
 """Seconds without a heartbeat; a server that is away loses them, and may be away for minutes."""
+RUNS: Final = 3
+"""How often a run that crashes is run in all."""
 NAME: Final = "crosscity: runs without a heartbeat have crashed"
+PENDING_NAME: Final = "crosscity: runs that never begin have crashed"
+RESTART_NAME: Final = "crosscity: crashed runs start again"
+FAILURES_NAME: Final = "crosscity: tell of failures"
+REJECTED_NAME: Final = "crosscity: tell of rejected adaptations"
+BLOCK: Final = "crosscity"
+"""Name of the web-hook block that is told."""
 
-_HEARTBEAT = "prefect.flow-run.heartbeat"
-_ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
+_MADE: Final = "Made by `crosscity deploy`; disable it here if it is not wanted."
+_HEARTBEAT: Final = "prefect.flow-run.heartbeat"
+_PENDING: Final = "prefect.flow-run.Pending"
+_CRASHED: Final = "prefect.flow-run.Crashed"
+_ENDS: Final = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
+_BACK_IN_LINE: Final = ("Scheduled", "AwaitingConcurrencySlot", "AwaitingRetry")
+_OURS: Final = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.crosscity"}
+_DEPLOYED: Final = {
+    "prefect.resource.role": "deployment",
+    "prefect.resource.id": "prefect.deployment.*",
+}
+_TEXT: Final = (
+    '{"text": {{ (event.resource["prefect.resource.name"] ~ ": " ~ '
+    'event.resource["prefect.state-name"] ~ ", " ~ event.resource["prefect.state-message"]) '
+    "| tojson }}}"
+)
+_REJECTED_TEXT: Final = (
+    '{"text": {{ (event.payload.city ~ ": the adaptation was not promoted: " ~ '
+    '(event.payload.reasons | join("; "))) | tojson }}}'
+)
+
+
+def server_automations(
+    seconds: int = DEAD_AFTER, webhook: UUID | None = None
+) -> list[AutomationCore]:
+    """All automations that a server has once, whatever catalogs are on it.
+
+    Args:
+        seconds: How long a run may be without a heartbeat, or wait to begin.
+        webhook: The block document of the web hook that is told of failures.
+    """
+    made = [dead_run_automation(seconds), pending_automation(seconds), restart_automation()]
+    return made if webhook is None else [*made, *_telling(webhook)]
 
 
 def dead_run_automation(seconds: int = DEAD_AFTER) -> AutomationCore:
@@ -29,7 +71,7 @@ def dead_run_automation(seconds: int = DEAD_AFTER) -> AutomationCore:
     """
     return AutomationCore(
         name=NAME,
-        description="Made by `crosscity deploy`; disable it here if it is not wanted.",
+        description=_MADE,
         trigger=EventTrigger(
             after={_HEARTBEAT},
             expect={_HEARTBEAT, *(f"prefect.flow-run.{name}" for name in _ENDS)},
@@ -46,3 +88,89 @@ def dead_run_automation(seconds: int = DEAD_AFTER) -> AutomationCore:
             )
         ],
     )
+
+
+def pending_automation(seconds: int = DEAD_AFTER) -> AutomationCore:
+    """The automation that marks as crashed what a worker took and never showed a sign of life.
+
+    Such a run holds its deployment's slot for ever.
+
+    Args:
+        seconds: How long the process of a run may take to start.
+    """
+    return AutomationCore(
+        name=PENDING_NAME,
+        description=_MADE,
+        trigger=EventTrigger(
+            after={_PENDING},
+            # Not Running: it may die between that and its first heartbeat, which comes at once.
+            expect={_HEARTBEAT, *(f"prefect.flow-run.{name}" for name in (*_BACK_IN_LINE, *_ENDS))},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related=[_OURS, _DEPLOYED],
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=seconds),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                message=f"no sign of life within {seconds} seconds: its worker is gone",
+            )
+        ],
+    )
+
+
+def restart_automation() -> AutomationCore:
+    """The automation that starts crashed runs of deployments again: `RUNS` times in all.
+
+    What never began is not started again: the next run of the schedule does its work, and it would
+    go on for ever, as only what began is counted.
+    """
+    again = [str(number) for number in range(1, RUNS)]
+    return AutomationCore(
+        name=RESTART_NAME,
+        description=_MADE,
+        trigger=EventTrigger(
+            expect={_CRASHED},
+            match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": again},
+            match_related=[_OURS, _DEPLOYED],
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name="AwaitingRetry",
+                state=StateType.SCHEDULED,
+                message=f"it crashed and is run again, at most {RUNS} times",
+                force=True,  # a crashed run is finished, and would stay so
+            )
+        ],
+    )
+
+
+def _telling(webhook: UUID) -> list[AutomationCore]:
+    def telling(name: str, trigger: EventTrigger, payload: str) -> AutomationCore:
+        action = CallWebhook(block_document_id=webhook, payload=payload)
+        return AutomationCore(name=name, description=_MADE, trigger=trigger, actions=[action])
+
+    failed = EventTrigger(
+        expect={"prefect.flow-run.Failed", _CRASHED},
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related=[_OURS, _DEPLOYED],
+        posture=Posture.Reactive,
+        threshold=1,
+        within=timedelta(0),
+    )
+    rejected = EventTrigger(
+        expect={"adaptation.rejected"},
+        match={"prefect.resource.id": "crosscity.city.*"},
+        posture=Posture.Reactive,
+        threshold=1,
+        within=timedelta(0),
+    )
+    return [
+        telling(FAILURES_NAME, failed, _TEXT),
+        telling(REJECTED_NAME, rejected, _REJECTED_TEXT),
+    ]

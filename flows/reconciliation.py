@@ -17,6 +17,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from prefect import Flow
+from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyOptions
@@ -26,9 +27,9 @@ from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
-from pydantic import TypeAdapter
+from pydantic import SecretStr, TypeAdapter
 
-from flows.dead_runs import DEAD_AFTER, dead_run_automation
+from flows.dead_runs import BLOCK, DEAD_AFTER, server_automations
 from flows.deployments import MARK, SCHEDULE_SLUG, WORK_POOL
 from tasks.steps.errors import InputError
 
@@ -120,6 +121,7 @@ class Reconciler:
             this catalog's too.
         dry_run: Whether nothing is changed.
         dead_after: Seconds without a heartbeat after which a run counts as crashed.
+        webhook: Address that is told of failures; ``None`` leaves what is there.
     """
 
     def __init__(
@@ -131,8 +133,10 @@ class Reconciler:
         moved_from: Path | None = None,
         dry_run: bool = False,
         dead_after: int = DEAD_AFTER,
+        webhook: str | None = None,
     ) -> None:
         self._dead_after = dead_after
+        self._webhook = webhook
         self._client = client
         self._catalog_name = catalog_name
         self._dry_run = dry_run
@@ -155,7 +159,7 @@ class Reconciler:
         self._check_owners(wanted, present)
         automations = self._owned_automations()
         self._have_pool()
-        self._have_dead_run_automation()
+        self._have_server_automations()
         for name, item in wanted.items():
             if name in present:
                 owned = automations.get(present[name]["id"], [])
@@ -251,22 +255,33 @@ class Reconciler:
         except ObjectAlreadyExists:  # a worker came first
             return
 
-    def _have_dead_run_automation(self) -> None:
-        """One for all catalogs of the server; where an operator disabled it, it stays so."""
-        wanted = dead_run_automation(self._dead_after)
-        present = [one for one in self._pages("/automations/filter") if one["name"] == wanted.name]
-        if not present:
-            self._note("create", f"automation {wanted.name!r}")
-            if not self._dry_run:
-                self._client.create_automation(wanted)
-            return
-        found = Automation.model_validate(present[0])
-        if _compared(found) != _compared(wanted):
-            self._note("change", f"automation {wanted.name!r}")
-            if not self._dry_run:
-                kept = wanted.model_copy(update={"enabled": found.enabled})
-                self._client.create_automation(kept)
-                self._delete_automation(found)
+    def _have_server_automations(self) -> None:
+        """One of each for all catalogs of the server; what an operator disabled stays disabled."""
+        everything = list(self._pages("/automations/filter"))
+        for wanted in server_automations(self._dead_after, self._webhook_block()):
+            present = [one for one in everything if one["name"] == wanted.name]
+            if not present:
+                self._note("create", f"automation {wanted.name!r}")
+                if not self._dry_run:
+                    self._client.create_automation(wanted)
+                continue
+            found = Automation.model_validate(present[0])
+            if _compared(found) != _compared(wanted):
+                self._note("change", f"automation {wanted.name!r}")
+                if not self._dry_run:
+                    kept = wanted.model_copy(update={"enabled": found.enabled})
+                    self._client.create_automation(kept)
+                    self._delete_automation(found)
+
+    def _webhook_block(self) -> UUID | None:
+        """The block of the web hook that is told of failures; made or brought up to date."""
+        if self._webhook is None:
+            return None
+        if self._dry_run:
+            self._note("change", f"web-hook block {BLOCK}")
+            return None
+        block = Webhook(url=SecretStr(self._webhook), method="POST")
+        return UUID(str(block.save(BLOCK, overwrite=True)))
 
     def _create(self, item: _Wanted) -> None:
         self._note("create", item.full_name)

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 
+_UNAUTHORIZED = 401
 DEAD_AFTER_VARIABLE = "CROSSCITY_DEAD_AFTER"
 """Seconds without a heartbeat after which a run counts as crashed."""
+WEBHOOK_VARIABLE = "CROSSCITY_WEBHOOK"
+"""Address that is told of failures: a POST of {"text": ...}, as chat services take it."""
 
 
 def register(app: typer.Typer) -> None:
@@ -76,6 +79,7 @@ def deploy_catalog(
             moved_from=moved_from.absolute() if moved_from else None,
             dry_run=dry_run,
             dead_after=int(os.environ.get(DEAD_AFTER_VARIABLE) or DEAD_AFTER),
+            webhook=os.environ.get(WEBHOOK_VARIABLE) or None,
         ).run(entries)
     for change in done.changes:
         typer.echo(str(change))
@@ -100,14 +104,29 @@ def client_of(api: str) -> Iterator[SyncPrefectClient]:
     import httpx  # noqa: PLC0415 - Prefect loads late
     from prefect.client.orchestration import SyncPrefectClient  # noqa: PLC0415
     from prefect.exceptions import PrefectHTTPStatusError  # noqa: PLC0415
-    from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+    from prefect.settings import (  # noqa: PLC0415
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_KEY,
+        PREFECT_API_URL,
+        temporary_settings,
+    )
 
     with temporary_settings({PREFECT_API_URL: api}):
         try:
-            with SyncPrefectClient(api) as client:
+            secrets = {
+                "auth_string": PREFECT_API_AUTH_STRING.value(),
+                "api_key": PREFECT_API_KEY.value(),
+            }
+            with SyncPrefectClient(api, **secrets) as client:
                 yield client
         except PrefectHTTPStatusError as error:
             answer = error.response
+            if answer.status_code == _UNAUTHORIZED:
+                raise ServerError(
+                    f"the Prefect server at {api} wants to know who asks: set "
+                    "PREFECT_API_AUTH_STRING to the user:password of its "
+                    "PREFECT_SERVER_API_AUTH_STRING"
+                ) from None
             kind = ServerAwayError if answer.status_code >= 500 else ServerError
             raise kind(
                 f"the Prefect server at {api} answered {answer.status_code} to "

@@ -18,6 +18,7 @@ from flows.cli import (
     catalog,
     city,
     deploy,
+    doctor,
     export,
     first_look,
     init,
@@ -56,6 +57,7 @@ deploy.register(app)
 services.register(app)
 promotion.register(app)
 status.register(app)
+doctor.register(app)
 predict.register(app)
 export.register(app)
 suggest.register(app)

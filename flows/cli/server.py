@@ -85,6 +85,9 @@ def quieten(*, verbose: bool) -> None:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    given = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    if given:  # whoever starts a server with a password is to reach it
+        os.environ.setdefault("PREFECT_API_AUTH_STRING", given)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
     if not verbose:
         # The dashboard keeps the log; on the terminal an error is one sentence.

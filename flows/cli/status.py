@@ -84,9 +84,20 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
                 f"`crosscity rollback {city}` or `crosscity readapt {city}`"
             )
         told["pinned"] = pinned(store, city)
+        told["bytes"] = _bytes_by_kind(store, city)
     except StoreError as error:
         told["damaged"] = str(error)
     return told
+
+
+def _bytes_by_kind(store: Store, city: str) -> dict[str, int]:
+    """What a city's artifacts take; files that two share by hard links count in both."""
+    from adapters.store.upkeep import size_of  # noqa: PLC0415
+
+    taken: dict[str, int] = {}
+    for ref in store.artifacts(city=city):
+        taken[ref.kind] = taken.get(ref.kind, 0) + size_of(store.manifest(ref))
+    return dict(sorted(taken.items(), key=lambda item: -item[1]))
 
 
 def _of_server(address: str | None, cities: list[str], catalog: Path) -> dict[str, dict[str, Any]]:
@@ -150,6 +161,10 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"in use: {used['uri']} ({_age(used['made_at'])}{miou})")
     if found["pinned"] is not None:
         lines.append(f"pinned since {found['pinned']['at']}: {found['pinned']['reason'] or '-'}")
+    taken = found.get("bytes") or {}
+    if taken:
+        most = ", ".join(f"{kind} {size / 1e6:.1f}" for kind, size in list(taken.items())[:3])
+        lines.append(f"disk: {sum(taken.values()) / 1e6:.1f} MB ({most})")
     failure, coming = found.get("last_failure"), found.get("next_run")
     if failure:
         message = str(failure["message"] or "").strip().split("\n")[0]

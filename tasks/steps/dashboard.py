@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, ParamSpec
 
 import cv2
@@ -26,6 +27,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 
 from adapters.images import encode_jpeg
 from adapters.store import ArtifactRef, Store
+from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.logs import log
 from tasks.steps.outbox import OUTBOX
 
@@ -77,7 +79,7 @@ def publish_table(key: str, rows: Sequence[Mapping[str, Any]], description: str)
     _post_in_a_run(
         key,
         lambda: create_table_artifact(
-            key=artifact_slug(key), table=[dict(row) for row in rows], description=description
+            key=shown_key(key), table=[dict(row) for row in rows], description=description
         ),
     )
 
@@ -87,7 +89,7 @@ def publish_markdown(key: str, text: str, description: str) -> None:
     _post_in_a_run(
         key,
         lambda: create_markdown_artifact(
-            key=artifact_slug(key), markdown=text, description=description
+            key=shown_key(key), markdown=text, description=description
         ),
     )
 
@@ -105,7 +107,7 @@ def publish_picture(
 
     def send() -> object:
         url = "data:image/jpeg;base64," + base64.b64encode(small_jpeg(picture())).decode("ascii")
-        return create_image_artifact(key=artifact_slug(key), image_url=url, description=description)
+        return create_image_artifact(key=shown_key(key), image_url=url, description=description)
 
     _post_in_a_run(key, send)
 
@@ -115,7 +117,7 @@ def publish_lineage(key: str, store: Store, ref: ArtifactRef, summary: str) -> N
 
     def send() -> object:
         return create_markdown_artifact(
-            key=artifact_slug(key),
+            key=shown_key(key),
             markdown=_lineage(store, ref, summary),
             description=f"Lineage of the {ref.kind} of {ref.city}",
         )
@@ -156,6 +158,27 @@ def _post_in_a_run(key: str, send: Callable[[], object]) -> None:
 
 def _in_a_run() -> bool:
     return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
+def shown_key(key: str) -> str:
+    """A key as the server has it: with the catalog's name, so that two on one server do not mix.
+
+    Prefect shows all artifacts of a key as versions of one.
+    """
+    name = _catalog_of_the_run()
+    return artifact_slug(f"{key} in {name}" if name else key)
+
+
+def _catalog_of_the_run() -> str:
+    """Name of the catalog of the run that is under way: its folder, and its file if not usual."""
+    for context in (TaskRunContext.get(), FlowRunContext.get()):
+        given = (getattr(context, "parameters", None) or {}) if context is not None else {}
+        catalog = getattr(given.get("plan"), "catalog", None) or given.get("catalog")
+        if isinstance(catalog, str | Path):
+            path = Path(catalog).absolute()
+            usual = path.name == DEFAULT_CATALOG
+            return path.parent.name if usual else f"{path.parent.name} {path.stem}"
+    return ""
 
 
 def artifact_slug(key: str) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 
-from tasks.steps.dashboard import WAITS, artifact_slug, only_shown, post
+from tasks.steps.dashboard import WAITS, only_shown, post, shown_key
 from tasks.steps.outbox import OUTBOX
 
 Listener = Callable[[str, int, int], None]
@@ -92,7 +92,7 @@ def _post(stage: str, entry: _Stage, percent: float, *, ended: bool) -> None:
     created = post(
         f"the progress of {stage}",
         lambda: create_progress_artifact(
-            progress=percent, key=artifact_slug(stage), description=f"{stage}: {entry.total}"
+            progress=percent, key=shown_key(stage), description=f"{stage}: {entry.total}"
         ),
         waits,
     )

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from adapters.images import decode_image
+from tasks.steps.dashboard import artifact_slug
 
 pytestmark = pytest.mark.timeout(900)
 HEIGHT, WIDTH = 48, 96
@@ -170,7 +171,7 @@ def test_failures_are_counted_by_reason_in_the_dashboard(harvested, prefect_serv
     ):
         (run,) = (r for r in prefect_server.flow_runs(harvested) if r["name"] == name)
         keys = {artifact["key"] for artifact in prefect_server.artifacts(run["id"])}
-        assert wanted in keys
+        assert f"{wanted}-in-{artifact_slug(harvested.parent.name)}" in keys
 
 
 def test_more_bad_images_than_the_limit_fail_the_flow_with_one_sentence(

@@ -40,7 +40,9 @@ def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
     assert found["in_use"]["uri"] == segmenter.uri
     assert found["harvest"][SINGLE]["uri"] == pairs.uri
     assert found["pinned"]["reason"] == "an exhibition"
+    assert found["bytes"] == {"adaptation": 7, "pairs": 7}
     words = told("tokyo")
+    assert "disk: 0.0 MB (" in words
     assert f"in use: {segmenter.uri} (0 hours old)" in words
     assert "pinned since" in words
 

@@ -107,3 +107,21 @@ def test_warnings_of_the_store_reach_the_log_of_the_run(monkeypatch):
     monkeypatch.setattr(logs, "get_run_logger", lambda: run)
     logging.getLogger("crosscity.store").warning("%s was moved", "it")
     assert lines == [(logging.WARNING, "it was moved")]
+
+
+class Context:
+    def __init__(self, **parameters: object) -> None:
+        self.parameters = parameters
+
+
+def test_keys_carry_the_catalog_of_the_run(monkeypatch, tmp_path):
+    def shown(**parameters: object) -> str:
+        monkeypatch.setattr(dashboard.TaskRunContext, "get", lambda: None)
+        monkeypatch.setattr(dashboard.FlowRunContext, "get", lambda: Context(**parameters))
+        return dashboard.shown_key("scores-tokyo")
+
+    usual = tmp_path / "Lab 7" / "data_catalog.yaml"
+    assert shown(catalog=str(usual)) == "scores-tokyo-in-lab-7"
+    assert shown(plan=SimpleNamespace(catalog=str(usual)), catalog="x") == "scores-tokyo-in-lab-7"
+    assert shown(catalog=str(usual.with_name("small.yaml"))) == "scores-tokyo-in-lab-7-small"
+    assert shown() == "scores-tokyo"

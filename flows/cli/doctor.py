@@ -1,0 +1,219 @@
+"""`crosscity doctor`: whether this machine has what the catalog needs, and if not, what to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.server import DASHBOARD_PORT, standing_server
+from tasks.steps.defaults import COMPUTE_VARIABLE
+
+if TYPE_CHECKING:
+    from tasks.steps.plan import Plan
+
+_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_LEAST_FREE: Final = 5e9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the diagnosis.
+
+    Attributes:
+        subject: What was looked at.
+        found: What was found.
+        remedy: What to do; empty where all is well.
+        is_fatal: Whether nothing works before that is done.
+    """
+
+    subject: str
+    found: str
+    remedy: str = ""
+    is_fatal: bool = False
+
+    def __str__(self) -> str:
+        mark = "ok  " if not self.remedy else "FAIL" if self.is_fatal else "note"
+        return f"{mark}  {self.subject}: {self.found}" + (
+            f" - {self.remedy}" if self.remedy else ""
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the command line."""
+    app.command("doctor")(doctor)
+
+
+def doctor(catalog: CatalogOption = CATALOG) -> None:
+    """Look at Python, packages, catalog, store, disk, keys, GPU, port and server.
+
+    Each line that is not ok says what to do. Exit code 1 where one says FAIL.
+    """
+    fatal = 0
+    for finding in diagnosis(catalog):
+        typer.echo(str(finding))
+        fatal += finding.is_fatal
+    if fatal:
+        raise typer.Exit(1)
+
+
+def diagnosis(catalog: Path) -> Iterator[Finding]:
+    """What `crosscity doctor` finds, one thing after the other."""
+    yield _python()
+    yield _packages()
+    plan = None
+    try:
+        from tasks.steps.plan import open_plan  # noqa: PLC0415 - its lack of a package is told first
+
+        plan = open_plan(catalog)
+        yield Finding("catalog", f"{catalog}, {len(plan.cities)} cities")
+    except Exception as error:
+        lines = str(error).splitlines()
+        yield Finding("catalog", lines[0], "mend that line (docs/operate.md)", is_fatal=True)
+    if plan is not None:
+        yield from _keys(plan)
+        yield _guarded("store", lambda: _store(plan), "see what the message says", is_fatal=True)
+        yield _disk(plan)
+        yield _device(plan)
+    yield _server(catalog.absolute().parent)
+
+
+def _guarded(
+    subject: str, look: Callable[[], Finding], remedy: str, *, is_fatal: bool = False
+) -> Finding:
+    try:
+        return look()
+    except Exception as error:
+        return Finding(subject, str(error).splitlines()[0], remedy, is_fatal=is_fatal)
+
+
+def _python() -> Finding:
+    from packaging.specifiers import SpecifierSet  # noqa: PLC0415
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    wanted = metadata.metadata("crosscity")["Requires-Python"]
+    if not SpecifierSet(wanted).contains(version):
+        return Finding("Python", version, f"{wanted} is needed: run `make` with it", is_fatal=True)
+    return Finding("Python", version)
+
+
+def _packages() -> Finding:
+    """The requirements of the package itself, extras left out, against what is installed."""
+    from packaging.requirements import Requirement  # noqa: PLC0415
+
+    wrong = []
+    for line in metadata.requires("crosscity") or []:
+        wanted = Requirement(line)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            there = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{wanted.name} is missing")
+            continue
+        if not wanted.specifier.contains(there, prereleases=True):
+            wrong.append(f"{wanted.name} is {there}, {wanted.specifier} is needed")
+    own = f"crosscity {metadata.version('crosscity')}, prefect {metadata.version('prefect')}"
+    if wrong:
+        return Finding("packages", "; ".join(wrong), "run `make` in a checkout", is_fatal=True)
+    return Finding("packages", own)
+
+
+def _keys(plan: Plan) -> Iterator[Finding]:
+    """Environment variables that entries refer to; their values are not shown."""
+    for section in ("store", "cities", "datasets", "segmenters"):
+        entries = {"": plan.store} if section == "store" else getattr(plan, section)
+        for name, entry in sorted(entries.items()):
+            for variable in sorted(set(_REFERENCE.findall(entry.model_dump_json()))):
+                here = f"stores.{plan.store_name}" if section == "store" else f"{section}.{name}"
+                if variable not in os.environ:
+                    remedy = f"export {variable}, which {here} needs"
+                    yield Finding(f"{here}", f"{variable} is not set", remedy)
+
+
+def _store(plan: Plan) -> Finding:
+    store = plan.open_store()
+    store.check_writable()
+    damaged = len(store.quarantined())
+    if damaged:
+        return Finding(
+            "store",
+            f"{plan.store.url}, writable; {damaged} damaged artifacts in quarantine",
+            "look at them with `crosscity store quarantine`, and delete them",
+        )
+    return Finding("store", f"{plan.store.url}, writable")
+
+
+def _disk(plan: Plan) -> Finding:
+    from adapters.store.opening import cache_folder  # noqa: PLC0415
+
+    there = Path(plan.store.url)
+    folder = cache_folder() if "://" in plan.store.url else there
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 1e9:.0f} GB free at {folder}"
+    if free < _LEAST_FREE:
+        return Finding("disk", found, "free some, or prune: `crosscity store prune`")
+    return Finding("disk", found)
+
+
+def _device(plan: Plan) -> Finding:
+    from tasks.training.jobs import check_device  # noqa: PLC0415 - PyTorch takes seconds
+
+    device = plan.compute.device
+    remedy = f"choose another profile with --compute or {COMPUTE_VARIABLE}"
+
+    def look() -> Finding:
+        check_device(device)
+        return Finding("device", f"{device} works, {os.cpu_count()} processor cores")
+
+    return _guarded("device", look, remedy, is_fatal=True)
+
+
+def _server(root: Path) -> Finding:
+    address = standing_server(root)
+    return _no_server() if address is None else _answering_server(address)
+
+
+def _no_server() -> Finding:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", DASHBOARD_PORT))
+        except OSError:
+            remedy = "`make up PORT=0` takes a free one"
+            return Finding("server", f"none runs, and port {DASHBOARD_PORT} is taken", remedy)
+    return Finding("server", f"none runs, port {DASHBOARD_PORT} is free for `make up`")
+
+
+def _answering_server(address: str) -> Finding:
+    try:
+        with urllib.request.urlopen(f"{address}/api/admin/version", timeout=10) as answer:  # noqa: S310
+            version = answer.read().decode().strip('"\n')
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.UNAUTHORIZED:
+            return Finding("server", f"{address} answers {error.code}", "look at its log")
+        known = bool(os.environ.get("PREFECT_API_AUTH_STRING"))
+        remedy = "" if known else "set PREFECT_API_AUTH_STRING (docs/operate.md)"
+        return Finding("server", f"{address} wants a password", remedy)
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        remedy = "start it with `make up`, or correct PREFECT_API_URL"
+        return Finding("server", f"{address} does not answer ({reason})", remedy, is_fatal=True)
+    ours = metadata.version("prefect")
+    remedy = "" if version == ours else f"here it is {ours}: run both ends with one version"
+    return Finding("server", f"{address} runs Prefect {version}", remedy)
