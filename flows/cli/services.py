@@ -27,10 +27,12 @@ from flows.cli.server import (
     standing_server,
     wait_until_healthy,
 )
+from flows.database import DatabaseError, PostgreSQL, chosen
 
 STOP_SECONDS = 20.0
 """A run saves its checkpoint within ten seconds; whatever takes longer is killed."""
 WORKER_SECONDS = 120.0
+_DATABASE_URL = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 PortOption = Annotated[
     int,
@@ -44,26 +46,42 @@ PortOption = Annotated[
 ]
 
 
+DatabaseOption = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        envvar="CROSSCITY_DATABASE",
+        help="sqlite, postgresql, or auto: what is there, else PostgreSQL where it is installed.",
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Adds the verbs to the command line."""
     for verb in (up, down, server, worker):
         app.command(verb.__name__)(verb)
 
 
-def up(catalog: CatalogOption = CATALOG, port: PortOption = DASHBOARD_PORT) -> None:
+def up(
+    catalog: CatalogOption = CATALOG,
+    port: PortOption = DASHBOARD_PORT,
+    database: DatabaseOption = "auto",
+) -> None:
     """Start server, database and worker in the background, and register the catalog's cities.
 
     What runs already is left running, so it may be called at any time.
     """
     from tasks.steps.settings import open_catalog  # noqa: PLC0415 - see `flows.cli.main`
 
+    if database not in ("auto", "sqlite", "postgresql"):
+        raise typer.BadParameter(f"{database!r} is none of auto, sqlite, postgresql")
     open_catalog(catalog)
     root = catalog.absolute().parent
     if os.environ.get("PREFECT_API_URL"):
         note("note: PREFECT_API_URL is set: its server is used, none is started")
         address = standing_server(root) or ""
     else:
-        address = _server_up(root, port)
+        address = _server_up(root, port, database)
     deploy_catalog(catalog, f"{address}/api")
     _worker_up(root, catalog, address)
     activate = _write_activation(root, address)
@@ -77,6 +95,8 @@ def down(catalog: CatalogOption = CATALOG) -> None:
     for name in ("worker", "server"):
         stopped = Background(services_folder(root), name).stop(patience=STOP_SECONDS)
         typer.echo(f"{name} stopped" if stopped else f"no {name} was running")
+    if PostgreSQL(prefect_home(root), services_folder(root)).stop():
+        typer.echo("database stopped")
     (root / ".crosscity" / "activate").unlink(missing_ok=True)
 
 
@@ -111,7 +131,7 @@ def server_address(root: Path) -> str:
     return address
 
 
-def _server_up(root: Path, port: int) -> str:
+def _server_up(root: Path, port: int, database: str) -> str:
     service = Background(services_folder(root), "server")
     running = service.running()
     if running is not None:
@@ -121,7 +141,7 @@ def _server_up(root: Path, port: int) -> str:
     home.mkdir(parents=True, exist_ok=True)
     port = _chosen_port(port)
     address = f"http://127.0.0.1:{port}"
-    environment = {**QUIET, **server_environment(home, port)}
+    environment = {**QUIET, **server_environment(home, port), **_database_up(root, database)}
     try:
         process = service.start(server_command(port), environment, address=address)
     except AlreadyRunningError:  # somebody else was quicker
@@ -133,6 +153,20 @@ def _server_up(root: Path, port: int) -> str:
         raise
     typer.echo(f"server: started at {address}, log {_shown(service.log)}")
     return address
+
+
+def _database_up(root: Path, wanted: str) -> dict[str, str]:
+    """Starts the server's database where it is one that runs; what tells the server of it."""
+    home = prefect_home(root)
+    if os.environ.get(_DATABASE_URL) or chosen(home, wanted) == "sqlite":
+        return {}
+    database = PostgreSQL(home, services_folder(root))
+    try:
+        if database.start():
+            typer.echo(f"database: PostgreSQL, in {_shown(home)}")
+    except DatabaseError as error:
+        raise ServerError(str(error)) from None
+    return {_DATABASE_URL: database.url}
 
 
 def _worker_up(root: Path, catalog: Path, address: str) -> None:
