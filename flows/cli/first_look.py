@@ -54,6 +54,7 @@ def try_pair(
 
     first, second = read_image(image_a), read_image(image_b)
     _check_folder(output, force=force)
+    make_folder(output)
     segmenter, remark = _segmenter(weights, architecture)
     if _nearly_alike(first.shape, second.shape):
         second = resized_image(second, (first.shape[0], first.shape[1]))
@@ -61,7 +62,6 @@ def try_pair(
         prior = as_input(extract_prior, first, second, _settings(first.shape))
     names = image_a.name, image_b.name
     page = render_pair((first, second), names, prior, segmenter, remark=remark)
-    make_folder(output)
     for end, mask in zip("ab", prior.masks, strict=True):
         data = encode_mask_png(mask)
         publish(output / f"prior_{end}.png", lambda path, data=data: path.write_bytes(data))  # type: ignore[misc]

@@ -98,10 +98,11 @@ def init(
     _as_json: JsonOption = False,
 ) -> None:
     """Write a commented catalog for a city of your own, check it, and say what comes next."""
-    from flows.cli.output import publish  # noqa: PLC0415
+    from flows.cli.output import check_file, publish  # noqa: PLC0415
     from tasks.steps.errors import InputError  # noqa: PLC0415
     from tasks.steps.settings import open_catalog  # noqa: PLC0415
 
+    check_file(output)
     if output.exists() and not force:
         raise InputError(
             f"{output} is there already: name another with -o, or write over it with --force"

@@ -12,6 +12,28 @@ from pathlib import Path
 from tasks.steps.errors import InputError
 
 
+def check_file(path: Path | None, *inputs: Path) -> None:
+    """Fails where no file can be written at a path; to be asked before any work.
+
+    Args:
+        path: The file to write; ``None``: none.
+        inputs: Files that are read, which must not be written over.
+
+    Raises:
+        InputError: It is a folder, its folder is not there, or it is one of the inputs.
+    """
+    if path is None:
+        return
+    if path.is_dir() or not path.name or path.name == "..":
+        raise InputError(f"{path} is a folder: name the file to write, as {path / 'name'}")
+    if not path.parent.is_dir():
+        raise InputError(
+            f"{path} cannot be written: there is no folder {path.parent}; make it first"
+        )
+    if any(path.resolve() == one.resolve() for one in inputs):
+        raise InputError(f"{path} is an image that is read here: name another file to write")
+
+
 def publish(path: Path, write: Callable[[Path], object]) -> None:
     """Writes beside the final name and renames, so that nothing half-written carries it.
 
@@ -22,8 +44,7 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         InputError: The file cannot be written there.
     """
-    if path.is_dir() or not path.name or path.name == "..":
-        raise InputError(f"{path} is a folder: name the file to write, as {path / 'name'}")
+    check_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(temporary)

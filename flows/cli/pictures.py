@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TypeVar, cast
 import typer
 
 from flows.cli.outcome import JsonOption, ended
-from flows.cli.output import make_folder, publish
+from flows.cli.output import check_file, make_folder, publish
 from tasks.steps.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def match(
     from crosscity.illustrations import draw_matches  # noqa: PLC0415
     from crosscity.matching import deep_matching  # noqa: PLC0415
 
+    for written in (output, draw):
+        check_file(written, image_a, image_b)
     first, second = read_image(image_a), read_image(image_b)
     found = as_input(
         deep_matching,
@@ -87,6 +89,8 @@ def superpixels(
 
     if number > 1 << 16:
         raise InputError(f"a 16-bit PNG holds 65536 labels, so -n {number} is too many")
+    for written in (output, draw):
+        check_file(written, image)
     picture = read_image(image)
     labels: npt.NDArray[np.int32] = as_input(entropy_rate_superpixels, picture, number)
     _, data = cv2.imencode(".png", labels.astype(np.uint16))
@@ -126,8 +130,8 @@ def prior(
         **({"coverage": 0.0, "weakest": 0.0, "neighbours": 0} if paper_rule else {}),
     )
     first, second = read_image(image_a), read_image(image_b)
-    made = as_input(extract_prior, first, second, settings)
     make_folder(output)
+    made = as_input(extract_prior, first, second, settings)
     files = {
         "prior_a.png": encode_mask_png(made.masks[0]),
         "prior_b.png": encode_mask_png(made.masks[1]),

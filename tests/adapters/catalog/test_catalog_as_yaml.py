@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 from hypothesis import strategies
+from PIL import Image
 
 from adapters.catalog import CatalogError, load_catalog
 from adapters.catalog.cron import checked_cron, next_runs
@@ -237,6 +239,32 @@ def test_a_file_is_written_and_not_a_folder(write_catalog, tmp_path, many_comman
         done = many_commands("catalog", "deployments", "--catalog", path, "-o", target)
         assert done["code"] == 2, done
         assert "is a folder: name the file to write" in done["err"]
+        words = ("init", "--city", "x", "--bbox", "1,2,3,4", "--force", "-o", target)
+        done = many_commands(*words)
+        assert done["code"] == 2, done
+        assert "is a folder: name the file to write" in done["err"]
+
+
+def test_where_nothing_can_be_written_is_told_before_the_work(tmp_path, many_commands):
+    """Matching takes minutes on large images; images are not written over either."""
+    images = [tmp_path / name for name in ("a.png", "b.png")]
+    for seed, image in enumerate(images):
+        noise = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(image)
+    before = images[0].read_bytes()
+    for verb, given in (("match", images), ("superpixels", images[:1])):
+        for target, said in (
+            (tmp_path, "is a folder"),
+            (tmp_path / "none" / "x", "there is no folder"),
+            (images[0], "is an image that is read here"),
+            (tmp_path / "." / "a.png", "is an image that is read here"),
+        ):
+            for where in (("-o", target), ("-o", tmp_path / "out", "--draw", target)):
+                done = many_commands(verb, *given, *where)
+                assert done["code"] == 2, done
+                assert said in done["err"]
+    assert images[0].read_bytes() == before
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
