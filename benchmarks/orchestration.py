@@ -167,8 +167,8 @@ def run_stage(stage: str, catalog: str) -> None:
     prior = SimpleNamespace(
         matches=[], superpixels=(flat, flat), masks=(flat.astype(bool), flat.astype(bool))
     )
-    setattr(extraction, "extract_prior", lambda *_: prior)  # noqa: B010 - mypy minds the other way
-    setattr(extraction, "prior_figure", lambda *_: np.zeros((*SIZE, 3), np.uint8))  # noqa: B010
+    setattr(extraction, "extract_prior", lambda *_, **__: prior)  # noqa: B010 - mypy minds the other way
+    setattr(extraction, "prior_figure", lambda *_, **__: np.zeros((*SIZE, 3), np.uint8))  # noqa: B010
     began, clock = time.process_time(), time.monotonic()
     if stage in ("harvest", "again"):
         harvest_city(city="constant", catalog=catalog)

@@ -67,10 +67,36 @@ def call_plug_in(python: str, options: Mapping[str, Any], *arguments: object, ke
         raise CatalogError(f"{key}: {python} refuses its options: {error}") from error
 
 
-def lacks(made: object, methods: tuple[str, ...]) -> list[str]:
-    """What a plug-in's object has not: a `name`, or some of these methods."""
-    named = isinstance(getattr(made, "name", None), str)
-    return [
-        *([] if named else ["name"]),
-        *(method for method in methods if not callable(getattr(made, method, None))),
-    ]
+def build_plug_in(
+    python: str,
+    options: Mapping[str, Any],
+    site: object,
+    *,
+    key: str,
+    noun: str,
+    protocol: str,
+    methods: tuple[str, ...],
+) -> object:
+    """What a user's function builds for a catalog entry; it has a `name` and all methods asked for.
+
+    Args:
+        python: `package.module:function`.
+        options: Keyword arguments of the function.
+        site: What the function is called with.
+        key: The dotted key of the entry, for errors.
+        noun: What it builds, for errors.
+        protocol: The class that describes it, for errors.
+        methods: Names of the methods that it must have.
+
+    Raises:
+        CatalogError: As `call_plug_in`, or what was built lacks a method.
+    """
+    made = call_plug_in(python, options, site, key=key)
+    missing = [] if isinstance(getattr(made, "name", None), str) else ["name"]
+    missing += [method for method in methods if not callable(getattr(made, method, None))]
+    if missing:
+        raise CatalogError(
+            f"{key}: {python} returned {type(made).__name__}, which has no "
+            f"{', '.join(missing)}: it must return a {noun} as {protocol} describes it"
+        )
+    return made

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file beside its name and renames it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` write a file beside its final name, and renames it.
+
+    Raises:
+        OSError: It cannot be written there; nothing is left behind.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        unfinished.write_bytes(data)
+        write(unfinished)
         unfinished.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # nothing to remove is the good case
+            unfinished.unlink()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file, and the folders above it where they are not there yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda unfinished: unfinished.write_bytes(data))
 
 
 def write_json(path: Path, content: object) -> None:

@@ -12,8 +12,9 @@ import math
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache
 
 from adapters.images import (
     MAX_PIXELS,
@@ -78,6 +80,7 @@ FAR_AWAY: Final = "its position is far from where it was asked for"
 NO_COMPASS: Final = "all pictures of its drive head 0 degrees: it has no heading"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EXAMPLES: Final = 100
+_KEPT_SHOTS: Final = 10_000
 _KEPT_BYTES: Final = 96 << 20
 _LISTINGS: Final = 3
 _ASTRAY_METRES: Final = 1000.0
@@ -759,9 +762,8 @@ class _Cache:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._shots: OrderedDict[str, Shot] = OrderedDict()
-        self._data: OrderedDict[str, bytes] = OrderedDict()
-        self._bytes = 0
+        self._shots: LRUCache[str, Shot] = LRUCache(_KEPT_SHOTS)
+        self._data: LRUCache[str, bytes] = LRUCache(_KEPT_BYTES, getsizeof=len)
 
     def __reduce__(self) -> tuple[type[_Cache], tuple[()]]:
         return _Cache, ()
@@ -769,24 +771,16 @@ class _Cache:
     def note(self, shot: Shot) -> None:
         with self._lock:
             self._shots[shot.source_id] = shot
-            while len(self._shots) > 10_000:
-                self._shots.popitem(last=False)
 
     def shot(self, source_id: str) -> Shot | None:
         with self._lock:
             return self._shots.get(source_id)
 
     def keep(self, key: str, data: bytes) -> None:
-        with self._lock:
-            if key in self._data:
-                return
+        """Keeps a picture, unless it alone is larger than all that may be kept."""
+        with self._lock, suppress(ValueError):
             self._data[key] = data
-            self._bytes += len(data)
-            while self._bytes > _KEPT_BYTES and len(self._data) > 1:
-                self._bytes -= len(self._data.popitem(last=False)[1])
 
     def data(self, key: str) -> bytes | None:
         with self._lock:
-            if key in self._data:
-                self._data.move_to_end(key)
             return self._data.get(key)

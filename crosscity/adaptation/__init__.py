@@ -3,8 +3,6 @@
 from crosscity.adaptation.adversarial import Adaptation
 from crosscity.adaptation.engine import (
     Engine,
-    FabricEngine,
-    TorchEngine,
     on_all_devices,
     open_engine,
 )
@@ -51,7 +49,6 @@ __all__ = [
     "CollapsedError",
     "DivergedError",
     "Engine",
-    "FabricEngine",
     "FineTuning",
     "FineTuningSettings",
     "LabelledArrays",
@@ -66,7 +63,6 @@ __all__ = [
     "TargetArrays",
     "TargetImages",
     "Term",
-    "TorchEngine",
     "Training",
     "TrainingState",
     "keep_freed_memory",

@@ -1,16 +1,15 @@
 """Where a training runs: its device, its precision, and the processes that share the work.
 
-Lightning Fabric does it where it is installed. Without it, PyTorch alone does the same on one
-device: a bare machine can train, but not on several GPUs.
+Lightning Fabric does it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,70 +22,10 @@ Precision = Literal["fp32", "bf16"]
 
 Result = TypeVar("Result")
 _FABRIC_PRECISION: Final = {"fp32": "32-true", "bf16": "bf16-mixed"}
-_FABRIC_ACCELERATORS: Final = ("cpu", "cuda", "mps")
 
 
-class Engine(Protocol):
-    """What a training asks of the machine."""
-
-    @property
-    def device(self) -> torch.device:
-        """Of this process."""
-
-    @property
-    def precision(self) -> Precision:
-        """Of the networks."""
-
-    @property
-    def rank(self) -> int:
-        """Number of this process, from 0."""
-
-    @property
-    def ranks(self) -> int:
-        """How many processes train together."""
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Inside, networks compute in the engine's precision."""
-
-    def backward(self, loss: Tensor) -> None:
-        """Adds the loss's gradients to those of the parameters."""
-
-    def mean(self, values: Tensor) -> Tensor:
-        """The mean over all processes."""
-
-
-class TorchEngine:
-    """One device, by PyTorch alone.
-
-    Args:
-        device: Where the training runs.
-        precision: Of the networks.
-    """
-
-    rank = 0
-    ranks = 1
-
-    def __init__(self, device: torch.device | str = "cpu", precision: Precision = "fp32") -> None:
-        self.device = torch.device(device)
-        self.precision = _checked(precision)
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Inside, networks compute in the engine's precision."""
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
-
-    def backward(self, loss: Tensor) -> None:
-        """Adds the loss's gradients to those of the parameters."""
-        loss.backward()  # type: ignore[no-untyped-call]
-
-    def mean(self, values: Tensor) -> Tensor:
-        """There is one process: the values themselves."""
-        return values
-
-
-class FabricEngine:
-    """Lightning Fabric, on one device or several.
+class Engine:
+    """What a training asks of the machine: Lightning Fabric, on one device or several.
 
     Modules are not wrapped: gradients are averaged once an update (`average_gradients`), so that
     accumulation costs no extra traffic, and the networks' methods stay their own.
@@ -121,27 +60,21 @@ class FabricEngine:
         return averaged
 
 
-def fabric_is_installed() -> bool:
-    """Whether Lightning Fabric can be imported here."""
-    try:
-        import lightning_fabric  # noqa: F401, PLC0415 - an optional part, and slow to import
-    except ImportError:
-        return False
-    return True
-
-
 def open_engine(device: torch.device | str = "cpu", precision: Precision = "fp32") -> Engine:
-    """An engine of one process: Fabric's where it is installed and knows the device.
+    """An engine of one process.
+
+    Args:
+        device: Where the training runs; Fabric knows "cpu", "cuda" and "mps", with or without a
+            number.
+        precision: Of the networks.
 
     Raises:
-        ValueError: There is no such precision.
+        ValueError: There is no such precision, or Fabric does not know the device.
     """
     where = torch.device(device)
-    if where.type not in _FABRIC_ACCELERATORS or not fabric_is_installed():
-        return TorchEngine(where, precision)
-    devices: list[int] | int = 1 if where.index is None else [where.index]
-    fabric = _fabric(where.type, 1 if where.type == "cpu" else devices, "auto", precision)
-    return FabricEngine(fabric, precision)
+    numbered = where.index is not None and where.type != "cpu"
+    fabric = _fabric(where.type, [where.index] if numbered else 1, "auto", precision)
+    return Engine(fabric, precision)
 
 
 def on_all_devices(
@@ -164,12 +97,8 @@ def on_all_devices(
         What the first process's call returned.
 
     Raises:
-        ValueError: Lightning Fabric is not installed.
+        ValueError: There is no such precision.
     """
-    if not fabric_is_installed():
-        raise ValueError(
-            f"training on {devices} devices needs Lightning Fabric: pip install lightning-fabric"
-        )
     fabric = _fabric(torch.device(device).type, devices, "ddp_spawn", precision)
     started: Callable[..., Any] = _in_a_process  # Fabric's annotation forgets the arguments
     # Packed, as Fabric looks into the arguments for modules and refuses frozen dataclasses.
@@ -226,12 +155,12 @@ def _in_a_process(
     precision: Precision,
     function: Callable[[Engine], Result],
 ) -> Result:
-    result = function(FabricEngine(fabric, precision))
-    _part_company()
+    result = function(Engine(fabric, precision))
+    _end_exchange()
     return result
 
 
-def _part_company() -> None:
+def _end_exchange() -> None:
     """Ends the exchange between the processes: one that exits within it may abort.
 
     Only after success. After a fault the others may wait in an exchange that never comes; they are
@@ -253,7 +182,7 @@ def _called(
 def _fabric(
     accelerator: str, devices: list[int] | int, strategy: str, precision: Precision
 ) -> Fabric:
-    from lightning_fabric import Fabric as _Fabric  # noqa: PLC0415 - optional, slow to import
+    from lightning_fabric import Fabric as _Fabric  # noqa: PLC0415 - slow to import
 
     return _Fabric(
         accelerator=accelerator,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from crosscity.adaptation.batches import ReadingAhead
-from crosscity.adaptation.engine import Engine, MemoryProbe, TorchEngine, average_gradients
+from crosscity.adaptation.engine import Engine, MemoryProbe, average_gradients, open_engine
 from crosscity.adaptation.image_sets import LabelledImages
 from crosscity.adaptation.memory_advice import advice, fitting_batch
 from crosscity.adaptation.sampling import STEP_STREAM
@@ -75,7 +75,7 @@ class Training(ABC):
     ) -> None:
         if seed < 0:
             raise ValueError(f"a seed must be at least 0, not {seed}")
-        self.engine = TorchEngine(segmenter.input_mean.device) if engine is None else engine
+        self.engine = open_engine(segmenter.input_mean.device) if engine is None else engine
         self.segmenter = segmenter.to(self.engine.device)
         if self.engine.device.type in ("cpu", "cuda"):
             # What cuDNN's and oneDNN's fast kernels read, so that they need not turn every tensor

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from adapters.exports.files import write_whole
 from tasks.steps.errors import InputError
 
 
@@ -45,15 +45,10 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
         InputError: The file cannot be written there.
     """
     check_file(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        write(temporary)
-        temporary.replace(path)
+        write_whole(path, write)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):  # nothing to remove is the good case
-            temporary.unlink()
 
 
 def make_folder(path: Path) -> None:

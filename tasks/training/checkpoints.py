@@ -40,7 +40,7 @@ _MIB: Final = 2**20
 
 
 @dataclass(frozen=True)
-class Place:
+class CheckpointPlace:
     """Where a training keeps its checkpoints, and the name of its stage."""
 
     kind: str
@@ -82,7 +82,7 @@ class Measured:
 def run_resumably(
     training: Training,
     plan: Plan,
-    place: Place,
+    place: CheckpointPlace,
     *,
     every: int,
     measured: Measured | None = None,
@@ -137,7 +137,9 @@ def run_resumably(
     return history
 
 
-def _save(training: Training, history: list[dict[str, Any]], store: Store, place: Place) -> None:
+def _save(
+    training: Training, history: list[dict[str, Any]], store: Store, place: CheckpointPlace
+) -> None:
     state = training.state()
     notes = {"meta": json.dumps(state.meta), "history": json.dumps(history)}
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
@@ -150,7 +152,7 @@ def _save(training: Training, history: list[dict[str, Any]], store: Store, place
     )
 
 
-def _restore(training: Training, store: Store, place: Place) -> list[dict[str, Any]]:
+def _restore(training: Training, store: Store, place: CheckpointPlace) -> list[dict[str, Any]]:
     path = store.load_progress(place.kind, place.city, place.key, CHECKPOINT)
     if path is None:
         return []

@@ -32,7 +32,7 @@ from crosscity.segmenters import Segmenter, load_weights
 from tasks.priors.identities import city_mask
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
-from tasks.training.checkpoints import CHECKPOINT, Measured, Place, run_resumably
+from tasks.training.checkpoints import CHECKPOINT, CheckpointPlace, Measured, run_resumably
 from tasks.training.child_errors import errors_kept, kept_error
 from tasks.training.extras import Extras, chosen_rows
 from tasks.training.flag_rates import read_rates
@@ -109,7 +109,7 @@ class Job:
     settings: PretrainingSettings | FineTuningSettings | AdaptationSettings | SourceFreeSettings
     seed: int
     plan: Plan
-    place: Place
+    place: CheckpointPlace
     every: int
     image_size: tuple[int, int] | None = None
     target: PairTargets | SetTargets | None = None
@@ -349,7 +349,7 @@ def _start(job: Job) -> tuple[dict[str, Any], Segmenter]:
     return stored_segmenter(job.plan, job.start)
 
 
-def _load_checkpoint(segmenter: Segmenter, store: Store, place: Place) -> None:
+def _load_checkpoint(segmenter: Segmenter, store: Store, place: CheckpointPlace) -> None:
     """The weights that the processes left."""
     path = store.load_progress(place.kind, place.city, place.key, CHECKPOINT)
     if path is None:

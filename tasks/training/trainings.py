@@ -23,7 +23,7 @@ from tasks.steps.schemas import HISTORY
 from tasks.steps.tables import Row, read_rows, write_rows
 from tasks.training.arms import ARM_NAMES, arm_name
 from tasks.training.at_home import tell_of_home, unlearned, unlearned_remark
-from tasks.training.checkpoints import Place
+from tasks.training.checkpoints import CheckpointPlace
 from tasks.training.extras import Extras
 from tasks.training.identities import (
     adaptation_inputs,
@@ -79,7 +79,7 @@ def pretrain(
         settings = pretraining_settings(segmenter, plan)
 
         def write(draft: Draft, key: str) -> None:
-            place = Place("segmenter", owner, key, f"pre-train {segmenter}")
+            place = CheckpointPlace("segmenter", owner, key, f"pre-train {segmenter}")
             every = PRETRAINING_CHECKPOINT_EVERY
             job = Job(segmenter, tuple(parts), settings, seed, plan, place, every, home=tuple(home))
             train(job, draft)
@@ -154,7 +154,7 @@ def _adapt(
     tell_of_home(plan, segmenter, owner)
 
     def write(draft: Draft, key: str) -> None:
-        place = Place("adaptation", owner, key, f"adapt {owner} {arm}")
+        place = CheckpointPlace("adaptation", owner, key, f"adapt {owner} {arm}")
         job = Job(
             start=segmenter,
             source=tuple(source),
@@ -206,7 +206,7 @@ def fine_tune(
             settings=settings,
             seed=seed,
             plan=plan,
-            place=Place("adaptation", owner, key, f"fine-tune {owner}"),
+            place=CheckpointPlace("adaptation", owner, key, f"fine-tune {owner}"),
             every=entry.checkpoint_every,
             image_size=network_size(plan, owner),
             chosen=None if fold is None else outside(fold, images_in(plan.open_store(), parts)),

@@ -29,11 +29,11 @@ from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 from tasks.steps.schemas import HISTORY, LABELLED, OK
 from tasks.steps.tables import part_name, read_rows, write_rows
-from tasks.training.checkpoints import CHECKPOINT, TAKEN, Measured, Place, run_resumably
+from tasks.training.checkpoints import CHECKPOINT, TAKEN, CheckpointPlace, Measured, run_resumably
 from tasks.training.jobs import Job, SetTargets, carry_out
 from tasks.training.trainings import train
 
-PLACE = Place("segmenter", "frankfurt", "akey", "pre-train compact")
+PLACE = CheckpointPlace("segmenter", "frankfurt", "akey", "pre-train compact")
 RANDOM = np.random.default_rng(2)
 IMAGES = RANDOM.integers(0, 256, (6, 32, 64, 3), dtype=np.uint8)
 LABELS = RANDOM.integers(0, 19, (6, 32, 64), dtype=np.uint8)

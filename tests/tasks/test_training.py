@@ -17,7 +17,7 @@ from crosscity.adaptation import FineTuning, FineTuningSettings, Pretraining, Pr
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 from tasks.steps.settings import checked_settings
-from tasks.training.checkpoints import CHECKPOINT, TAKEN, Place, run_resumably
+from tasks.training.checkpoints import CHECKPOINT, TAKEN, CheckpointPlace, run_resumably
 from tasks.training.identities import fine_tuning_settings
 from tasks.training.segmenters import fresh_segmenter, stored_segmenter, write_segmenter
 from tasks.training.trainings import check_fine_tuning
@@ -25,7 +25,7 @@ from tasks.training.trainings import check_fine_tuning
 SETTINGS = PretrainingSettings(steps=4, batch_size=2)
 SMALL = {"architecture": "compact", "options": {"width": 8}}
 LARGE = {"architecture": "compact", "options": {"width": 16}}
-PLACE = Place("segmenter", "frankfurt", "akey", "pre-train compact")
+PLACE = CheckpointPlace("segmenter", "frankfurt", "akey", "pre-train compact")
 
 
 class Labelled:

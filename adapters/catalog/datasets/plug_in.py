@@ -8,8 +8,7 @@ from pydantic import Field
 
 from adapters.catalog.datasets.base import DatasetEntry, DatasetSite
 from adapters.catalog.entry import Size
-from adapters.catalog.errors import CatalogError
-from adapters.catalog.plug_in import FunctionName, call_plug_in, lacks
+from adapters.catalog.plug_in import FunctionName, build_plug_in
 
 if TYPE_CHECKING:
     from adapters.datasets.base import LabelledDataset
@@ -52,12 +51,13 @@ class PluggedSet(DatasetEntry):
         """What the user's function returns, checked wherever it answers."""
         from adapters.datasets.checked import CheckedDataset  # noqa: PLC0415
 
-        made = call_plug_in(self.python, self.options, site, key=site.key)
-        missing = lacks(made, _METHODS)
-        if missing:
-            raise CatalogError(
-                f"{site.key}: {self.python} returned {type(made).__name__}, which has no "
-                f"{', '.join(missing)}: it must return a data set as "
-                "adapters.datasets.base.LabelledDataset describes it"
-            )
+        made = build_plug_in(
+            self.python,
+            self.options,
+            site,
+            key=site.key,
+            noun="data set",
+            protocol="adapters.datasets.base.LabelledDataset",
+            methods=_METHODS,
+        )
         return CheckedDataset(cast("LabelledDataset", made), self.python)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
 
-from adapters.catalog.errors import CatalogError
-from adapters.catalog.plug_in import FunctionName, call_plug_in, lacks
+from adapters.catalog.plug_in import FunctionName, build_plug_in
 from adapters.catalog.providers.base import CitySite, ProviderEntry
 
 if TYPE_CHECKING:
@@ -34,14 +33,15 @@ class PluggedProvider(ProviderEntry):
         """What the user's function returns, checked wherever it answers."""
         from adapters.street_view.checked import CheckedStreetView  # noqa: PLC0415
 
-        made = call_plug_in(self.python, self.options, site, key=site.key)
-        missing = lacks(made, _METHODS)
-        if missing:
-            raise CatalogError(
-                f"{site.key}: {self.python} returned {type(made).__name__}, which has no "
-                f"{', '.join(missing)}: it must return a provider as "
-                "adapters.street_view.base.StreetView describes it"
-            )
+        made = build_plug_in(
+            self.python,
+            self.options,
+            site,
+            key=site.key,
+            noun="provider",
+            protocol="adapters.street_view.base.StreetView",
+            methods=_METHODS,
+        )
         return CheckedStreetView(cast("StreetView", made), self.python)
 
     def identity(self) -> Mapping[str, Any]:

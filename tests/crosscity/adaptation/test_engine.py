@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +17,12 @@ from crosscity.adaptation import (
     Adaptation,
     AdaptationSettings,
     Engine,
-    FabricEngine,
     LabelledArrays,
     OutOfMemoryError,
     Pretraining,
     PretrainingSettings,
     StateError,
     TargetArrays,
-    TorchEngine,
-    on_all_devices,
     open_engine,
 )
 from crosscity.segmenters import Segmenter, build_segmenter
@@ -59,35 +56,34 @@ def adaptation(engine: Engine | None = None, readers: int = 0, **changes: object
     )
 
 
+class PlainEngine:
+    """PyTorch alone on one processor, which Fabric must agree with to the byte."""
+
+    device = torch.device("cpu")
+    precision = "fp32"
+    rank = 0
+    ranks = 1
+
+    def autocast(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def mean(self, values: Tensor) -> Tensor:
+        return values
+
+
 def test_fabric_and_plain_pytorch_give_the_same_bytes() -> None:
-    pytest.importorskip("lightning_fabric", reason="Lightning Fabric is not installed")
-    engine = open_engine("cpu")
-    assert isinstance(engine, FabricEngine)
-    one, other = adaptation(engine), adaptation(TorchEngine("cpu"))
+    one = adaptation(open_engine("cpu"))
+    other = adaptation(PlainEngine())  # type: ignore[arg-type]
     assert one.advance(4) == other.advance(4)
     for name, tensor in one.state().tensors.items():
         assert torch.equal(tensor, other.state().tensors[name]), name
 
 
-def test_without_fabric_pytorch_alone_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def blocked(name: str, *arguments: object, **options: object) -> object:
-        if name.startswith("lightning"):
-            raise ImportError(name)
-        return real(name, *arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", blocked)
-    engine = open_engine("cpu", "bf16")
-    assert isinstance(engine, TorchEngine)
-    assert len(adaptation(engine).advance(2)) == 2
-    with pytest.raises(ValueError, match="needs Lightning Fabric"):
-        on_all_devices(print, device="cpu", devices=2)
-
-
-@pytest.mark.parametrize("kind", [open_engine, TorchEngine])
-def test_bf16_is_near_fp32_and_keeps_fp32_weights(kind: type[TorchEngine]) -> None:
-    rounded, exact = adaptation(kind("cpu", "bf16")), adaptation(kind("cpu", "fp32"))
+def test_bf16_is_near_fp32_and_keeps_fp32_weights() -> None:
+    rounded, exact = adaptation(open_engine("cpu", "bf16")), adaptation()
     rows, expected = rounded.advance(4), exact.advance(4)
     assert rows != expected
     for row, other in zip(rows, expected, strict=True):
@@ -97,14 +93,14 @@ def test_bf16_is_near_fp32_and_keeps_fp32_weights(kind: type[TorchEngine]) -> No
 
 
 def test_a_state_of_another_precision_is_refused() -> None:
-    state = adaptation(TorchEngine("cpu", "bf16")).state()
+    state = adaptation(open_engine("cpu", "bf16")).state()
     with pytest.raises(StateError, match="its precision is 'bf16' instead of 'fp32'"):
         adaptation().restore(state)
 
 
 def test_an_unknown_precision_is_named() -> None:
     with pytest.raises(ValueError, match="one of fp32, bf16, not 'fp8'"):
-        TorchEngine("cpu", "fp8")  # type: ignore[arg-type]
+        open_engine("cpu", "fp8")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("readers", [1, 3])
@@ -150,7 +146,6 @@ def train_and_save(engine: Engine, path: str) -> None:
 
 
 def test_two_processes_make_the_steps_of_one_with_twice_the_batches(tmp_path: Path) -> None:
-    pytest.importorskip("lightning_fabric", reason="Lightning Fabric is not installed")
     here = Path(__file__)
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES.format(folder=str(here.parent), module=here.stem))
