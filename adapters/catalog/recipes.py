@@ -100,8 +100,9 @@ class RecipeEntry(Entry):
     )
     trainable: str = Field(
         default="all",
-        pattern=r"^(all|statistics|head|last: ?[1-9][0-9]{0,3})$",
-        description="all; statistics (of batch norm, nothing is trained); head; last: N layers",
+        pattern=r"^(all|statistics|head|last: ?[1-9][0-9]{0,3}|lora(: ?[1-9][0-9]{0,2})?)$",
+        description="all; statistics (of batch norm, nothing is trained); head; last: N layers; "
+        "lora, or lora: R (low-rank changes of a network with attention; the extra [lora])",
     )
     source_sampling: Literal["uniform", "rare_classes"] = Field(
         default="uniform", description="rare_classes: source images of rare classes more often"

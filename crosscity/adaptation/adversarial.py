@@ -19,6 +19,7 @@ from crosscity.adaptation.frozen_features import FrozenFeatures
 from crosscity.adaptation.grid_labels import source_grid_labels
 from crosscity.adaptation.image_sets import LabelledImages, TargetImages
 from crosscity.adaptation.label_shift import class_ratios, class_shares
+from crosscity.adaptation.low_rank import add_low_rank, merge_low_rank, rank_of
 from crosscity.adaptation.objectives import (
     Adversary,
     Batch,
@@ -45,6 +46,7 @@ from crosscity.adaptation.training import (
     DivergedError,
     Row,
     Training,
+    TrainingState,
     freeze_batch_norm,
     set_learning_rate,
 )
@@ -136,12 +138,16 @@ class Adaptation(Training):
             for name, objective in self._objectives.items()
             if (adversary := objective.adversary()) is not None
         }
+        if self.recipe.trainable.startswith("lora"):
+            with seeded_randomness(self.seed, INITIALISATION_STREAM, 1):
+                moved = add_low_rank(segmenter, rank_of(self.recipe.trainable))
+            segmenter.to(self.device)
         self._taught(teacher, needs)
         self._watch = CollapseWatch()
         if self.recipe.estimates_statistics:
             moved = list(segmenter.parameters())
             reset_statistics(segmenter)
-        else:
+        elif moved is None:
             moved = trainable_parameters(segmenter, self.recipe.trainable)
         self._frozen = None
         if self.recipe.trainable == "head":
@@ -230,6 +236,15 @@ class Adaptation(Training):
     def _optimisers(self) -> dict[str, Optimizer]:
         optimisers: dict[str, Optimizer] = {"segmenter": self._optimiser}
         return optimisers | {each.name: each.optimiser for each in self._adversaries.values()}
+
+    def restore(self, state: TrainingState) -> None:
+        """See `Training.restore`; what a finished training leaves has no low-rank parts."""
+        if int(state.meta["step"]) >= self.total_steps:
+            self._deliver()
+        super().restore(state)
+
+    def _deliver(self) -> None:
+        merge_low_rank(self.segmenter)
 
     def _notes(self) -> dict[str, Any]:
         return self._watch.notes()

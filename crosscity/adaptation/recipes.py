@@ -21,7 +21,9 @@ Prior = Literal["none", "veto", "evidence"]
 (eq. 12); or it counts as evidence (`prior_evidence`)."""
 Ramp = Literal["rising", "constant"]
 Sampling = Literal["uniform", "rare_classes"]
-_TRAINABLE: Final = re.compile(r"all|statistics|head|last: ?[1-9][0-9]{0,3}")
+_TRAINABLE: Final = re.compile(
+    r"all|statistics|head|last: ?[1-9][0-9]{0,3}|lora(: ?[1-9][0-9]{0,2})?"
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Recipe:
         trainable: What moves: "all" parameters; no parameter, and batch-norm "statistics" are
             estimated anew; the "head" alone (`classify`); or "last: N" layers of the features, and
             the head.
+            "lora" or "lora: R" moves low-rank changes of the linear layers (`low_rank`).
         evidence: Whether the prior counts as evidence, and not as a veto (eq. 12).
         source_sampling: Which source images are read: each as often, or those of rare classes more
             often (`rare_class_sampling`).
@@ -114,7 +117,8 @@ class Recipe:
             raise ValueError(f"a recipe has each objective once, not {', '.join(names)}")
         if not _TRAINABLE.fullmatch(self.trainable):
             raise ValueError(
-                f"trainable must be one of all, statistics, head, last: N, not {self.trainable!r}"
+                "trainable must be one of all, statistics, head, last: N, lora, not "
+                f"{self.trainable!r}"
             )
         if (self.trainable != "statistics") != bool(self.terms):
             raise ValueError(

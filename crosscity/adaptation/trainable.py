@@ -27,7 +27,7 @@ def trainable_parameters(segmenter: Segmenter, trainable: str) -> list[nn.Parame
     """
     if trainable == "all":
         return list(segmenter.parameters())
-    order = _layers_in_order(segmenter)
+    order = feature_layers(segmenter)
     features = {id(p) for layer in order for p in layer.parameters(recurse=False)}
     chosen = [p for p in segmenter.parameters() if id(p) not in features]
     if trainable.startswith("last"):
@@ -60,7 +60,7 @@ def adam_of(
 
 
 @torch.no_grad()
-def _layers_in_order(segmenter: Segmenter) -> list[nn.Module]:
+def feature_layers(segmenter: Segmenter) -> list[nn.Module]:
     """Modules with parameters of their own that the features go through, in that order."""
     seen: list[nn.Module] = []
 
