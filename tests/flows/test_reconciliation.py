@@ -18,7 +18,7 @@ import pytest
 pytestmark = pytest.mark.timeout(600)
 
 MONDAY, TUESDAY = "0 3 * * 1", "0 3 * * 2"
-CITY_DEPLOYMENTS = 6
+CITY_DEPLOYMENTS = 7
 
 
 class Site:
