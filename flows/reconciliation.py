@@ -460,7 +460,8 @@ def _automations(item: _Wanted, deployment: UUID) -> list[AutomationCore]:
 
 def _compared(automation: AutomationCore) -> object:
     """What an automation does, without what the server or an operator adds."""
-    core = automation.model_dump(mode="json", include={"trigger", "actions"})
+    # Not as JSON: what is a set has another order in every process there.
+    core = automation.model_dump(mode="python", include={"trigger", "actions"})
     return _without_ids(core)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -315,3 +316,28 @@ def test_a_deploying_that_broke_off_is_finished_by_the_next(site, crosscity):
     site.deployed()
     assert site.deployed()[0].startswith("created 0, changed 0, removed 0; unchanged 16")
     assert len(site.automations("lima")) == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_order_of_what_an_automation_expects_is_no_difference(seed: int) -> None:
+    """What it expects is a set, and a process has an order of its own for it (PYTHONHASHSEED)."""
+    from prefect.events.schemas.automations import AutomationCore
+
+    from flows.dead_runs import dead_run_automation
+    from flows.reconciliation import _compared
+
+    program = (
+        "from flows.dead_runs import dead_run_automation\n"
+        "print(dead_run_automation().model_dump_json())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONHASHSEED": str(seed)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    stored = AutomationCore.model_validate_json(done.stdout)
+    assert _compared(stored) == _compared(dead_run_automation())
+    assert _compared(stored) != _compared(dead_run_automation(60))
