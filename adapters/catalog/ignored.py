@@ -48,6 +48,13 @@ def ignored_settings(catalog: Catalog) -> Iterator[Fault]:
     for name, store in catalog.stores.items():
         yield from _below(("stores", name), _of_store(store))
     yield from _of_accounts(catalog)
+    for name, recipe in catalog.recipes.items():
+        labels = recipe.labels
+        if labels is not None and labels.chosen == "suggested" and "seed" in _written(labels):
+            yield (
+                ("recipes", name, "labels", "seed"),
+                "suggested places are not drawn by a seed: remove seed, or write chosen: random",
+            )
     for name, training in catalog.trainings.items():
         if training.safeguard.mode == "off":
             for setting in sorted(_written(training.safeguard) - {"mode"}):

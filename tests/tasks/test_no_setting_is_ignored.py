@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from adapters.catalog import CatalogError
 from adapters.catalog.areas import Area
-from adapters.catalog.model import City, PriorSettings, QualitySettings
+from adapters.catalog.model import City, Predictions, PriorSettings, QualitySettings
 from adapters.catalog.providers import (
     BudgetEntry,
     FolderProvider,
@@ -66,6 +66,7 @@ OTHER: Final[dict[type[BaseModel], dict[str, Any]]] = {
         "lookback_days": 5.0,
         "test_margin_metres": 12.5,
         "training_seed": 4,
+        "priority": 3,
         "arm": "ga",
         "training": "other",
         "segmenter": "other",
@@ -87,6 +88,12 @@ OTHER: Final[dict[type[BaseModel], dict[str, Any]]] = {
         "unofficial_history": True,
         "history_url": "https://example.org",
         "usd_per_request": 0.5,
+    },
+    Predictions: {
+        "segmenter": "promoted:tokyo",
+        "ids": "trainIds",
+        "overlays": True,
+        "confidence": True,
     },
     BudgetEntry: {"requests": 7, "megabytes": 8.5, "usd": 9.5},
     PriorSettings: {
@@ -140,6 +147,7 @@ OF_SERVICES: Final[dict[str, Any]] = {
 SHOWN_ELSEWHERE: Final = {
     "failure_limit": "tests/flows/test_bad_input.py",
     "lookback_days": "tests/tasks/test_watch.py",
+    "priority": "tests/adapters/store/test_turns.py",
     "training_seed": "tests/flows/test_promotion.py",
     "arm": "tests/flows/test_promotion.py",
 }
@@ -235,6 +243,7 @@ def of_city(path: Path) -> Any:
         city.segmenter,
         adaptation_parameters("tokyo", "full", 0, plan),
         plan.training(city.training).checkpoint_every,
+        city.predictions,
         made_with(build_matcher(city.prior.matcher, MatcherSettings())),
     ]
     return repr(made_with(found))
@@ -269,6 +278,8 @@ def cases() -> Iterator[tuple[str, tuple[str, ...], Any]]:
             yield kind, ("prior", field), value
         for field, value in OTHER[QualitySettings].items():
             yield kind, ("quality", field), value
+        for field, value in OTHER[Predictions].items():
+            yield kind, ("predictions", field), value
         for field, value in OTHER[Area].items():
             yield kind, ("area", field), value
         if kind in SERVICES:
@@ -310,9 +321,10 @@ def test_a_setting_of_a_city_decides_something_or_is_refused(
 
 def test_every_setting_of_a_city_is_tried() -> None:
     """A field that is added to an entry is added here too, or this fails."""
-    tried = {**OTHER[City], **dict.fromkeys(("provider", "labels", "prior", "quality"))}
+    entries = ("provider", "labels", "prior", "quality", "predictions")
+    tried = {**OTHER[City], **dict.fromkeys(entries)}
     assert set(City.model_fields) == set(tried)
-    for model in (PriorSettings, QualitySettings, BudgetEntry, Area):
+    for model in (PriorSettings, QualitySettings, Predictions, BudgetEntry, Area):
         assert set(model.model_fields) == set(OTHER[model])
     for model in (PanoramaxProvider, MapillaryProvider, KartaViewProvider, GoogleProvider):
         assert set(model.model_fields) == {*OF_SERVICES, *OTHER[model], "kind", "budget"}
@@ -373,6 +385,10 @@ IGNORED: Final[list[tuple[tuple[str, ...], Any, str]]] = [
      "prior.tolerance: with neighbours 0"),
     (("accounts", "shared", "month"), {"usd": 3},
      "accounts.shared.month.usd: who asks with it bills nothing"),
+    (("recipes", "r"),
+     {"objectives": [{"objective": "self_training"}, {"objective": "few_labels"}],
+      "labels": {"places": 4, "seed": 3}},
+     "recipes.r.labels.seed: suggested places are not drawn by a seed"),
     (("cities", "tokyo", "lookback_days"), 3, "lookback_days: watch-city compares all"),
 ]  # fmt: skip
 
