@@ -17,6 +17,7 @@ from flows.cli.server import run_dashboard, running_server
 from flows.ending import interrupted_by_signals
 
 if TYPE_CHECKING:
+    from adapters.store import ArtifactRef
     from tasks.steps.plan import Plan
 
 SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
@@ -75,12 +76,17 @@ def harvest(
     _as_json: JsonOption = False,
 ) -> None:
     """Fetch a city's images and choose its pairs."""
-    _check(catalog, compute, city, harvests=True)
-    with running(catalog):
+    from tasks.pages.finished import finished_harvest  # noqa: PLC0415 - PyTorch loads late
+
+    plan = _check(catalog, compute, city, harvests=True, writes=False)
+
+    def run() -> ArtifactRef:
         from flows.harvest_city import harvest_city  # noqa: PLC0415
 
-        made = harvest_city(city=city, catalog=str(catalog), compute=compute)
-        ended("pairs", made.uri, next_step=f"`crosscity priors {city}`", city=city, key=made.key)
+        return harvest_city(city=city, catalog=str(catalog), compute=compute)
+
+    made = _found_or_made(lambda: finished_harvest(city, plan), run, plan, catalog)
+    ended("pairs", made.uri, next_step=f"`crosscity priors {city}`", city=city, key=made.key)
 
 
 def watch(
@@ -109,12 +115,17 @@ def priors(
     _as_json: JsonOption = False,
 ) -> None:
     """Extract the static priors of a harvested city."""
-    _check(catalog, compute, city)
-    with running(catalog):
+    from tasks.pages.finished import finished_priors  # noqa: PLC0415 - PyTorch loads late
+
+    plan = _check(catalog, compute, city, writes=False)
+
+    def run() -> ArtifactRef:
         from flows.extract_priors import extract_priors  # noqa: PLC0415
 
-        made = extract_priors(city=city, catalog=str(catalog), compute=compute)
-        ended("priors", made.uri, next_step=f"`crosscity adapt {city}`", city=city, key=made.key)
+        return extract_priors(city=city, catalog=str(catalog), compute=compute)
+
+    made = _found_or_made(lambda: finished_priors(city, plan), run, plan, catalog)
+    ended("priors", made.uri, next_step=f"`crosscity adapt {city}`", city=city, key=made.key)
 
 
 def pretrain(
@@ -147,24 +158,31 @@ def adapt(
     _as_json: JsonOption = False,
 ) -> None:
     """Adapt the pre-trained segmenter to a city."""
-    plan = _check(catalog, compute, city)
-    with running(catalog):
+    from tasks.training.arms import check_arm  # noqa: PLC0415 - PyTorch loads late
+    from tasks.training.trained import TrainedSegmenters  # noqa: PLC0415
+
+    plan = _check(catalog, compute, city, writes=False)
+    check_arm(arm, plan)
+
+    def run() -> ArtifactRef:
         from flows.adapt_city import adapt_city  # noqa: PLC0415
 
-        made = adapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
-        scored = plan.city(city).labels is not None
-        step = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
-        if not scored:
-            step = f"crosscity promote {city} {made.key[:12]}"
-        ended(
-            "segmenter",
-            made.uri,
-            next_step=f"`{step}`",
-            city=city,
-            arm=arm,
-            seed=seed,
-            key=made.key,
-        )
+        return adapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
+
+    trained = TrainedSegmenters(city, seed, plan)
+    made = _found_or_made(lambda: trained.of_arm(arm), run, plan, catalog)
+    step = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
+    if plan.city(city).labels is None:
+        step = f"crosscity promote {city} {made.key[:12]}"
+    ended(
+        "segmenter",
+        made.uri,
+        next_step=f"`{step}`",
+        city=city,
+        arm=arm,
+        seed=seed,
+        key=made.key,
+    )
 
 
 def evaluate(
@@ -177,27 +195,30 @@ def evaluate(
 ) -> None:
     """Evaluate a segmenter on the test places of a city."""
     plan = _check(catalog, compute, city, writes=False)
-    with running(catalog):
+    from tasks.judging.evaluation import read_evaluation, score_table  # noqa: PLC0415
+    from tasks.pages.finished import finished_evaluation  # noqa: PLC0415
+
+    def run() -> ArtifactRef:
         from flows.evaluate_city import evaluate_city  # noqa: PLC0415
 
-        made = evaluate_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
-        from tasks.judging.evaluation import read_evaluation, score_table  # noqa: PLC0415
+        return evaluate_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
 
-        add(score_table({arm: made}, plan))
-        found = read_evaluation(plan.open_store(), made)
-        ended(
-            "evaluation",
-            made.uri,
-            next_step=f"`crosscity report {city}`",
-            city=city,
-            arm=arm,
-            seed=seed,
-            key=made.key,
-            miou=found.miou,
-            per_class={
-                name: None if math.isnan(iou) else iou for name, iou in found.per_class.items()
-            },
-        )
+    made = _found_or_made(
+        lambda: finished_evaluation(city, arm, seed, plan), run, plan, catalog, writes=False
+    )
+    add(score_table({arm: made}, plan))
+    found = read_evaluation(plan.open_store(), made)
+    ended(
+        "evaluation",
+        made.uri,
+        next_step=f"`crosscity report {city}`",
+        city=city,
+        arm=arm,
+        seed=seed,
+        key=made.key,
+        miou=found.miou,
+        per_class={name: None if math.isnan(iou) else iou for name, iou in found.per_class.items()},
+    )
 
 
 def readapt(
@@ -248,13 +269,19 @@ def report(
 ) -> None:
     """Write a report of what the store has for a city."""
     plan = _check(catalog, compute, city, writes=False)
-    with running(catalog):
-        from flows.report_city import report_city  # noqa: PLC0415
-        from tasks.pages.report import report_path  # noqa: PLC0415
+    from tasks.pages.finished import finished_report  # noqa: PLC0415 - PyTorch loads late
+    from tasks.pages.report import report_path  # noqa: PLC0415
 
-        made = report_city(city=city, seed=seed, catalog=str(catalog), compute=compute)
-        page = report_path(plan.open_store(), made)
-        ended("report", page, next_step=f"`crosscity predict {city}`", city=city, key=made.key)
+    def run() -> ArtifactRef:
+        from flows.report_city import report_city  # noqa: PLC0415
+
+        return report_city(city=city, seed=seed, catalog=str(catalog), compute=compute)
+
+    made = _found_or_made(
+        lambda: finished_report(city, seed, plan), run, plan, catalog, writes=False
+    )
+    page = report_path(plan.open_store(), made)
+    ended("report", page, next_step=f"`crosscity predict {city}`", city=city, key=made.key)
 
 
 def dashboard(catalog: CatalogOption = CATALOG) -> None:
@@ -279,6 +306,34 @@ def _check(
 
         street_view(plan, city)
     return plan
+
+
+def _found_or_made(
+    find: Callable[[], ArtifactRef | None],
+    run: Callable[[], ArtifactRef],
+    plan: Plan,
+    catalog: Path,
+    *,
+    writes: bool = True,
+) -> ArtifactRef:
+    """What a verb gives back: found without a server, or made by its flow.
+
+    Args:
+        find: Looks for it, as `find_finished` wants it.
+        run: Runs the flow.
+        plan: Of the catalog.
+        catalog: Path of the catalog.
+        writes: Whether the flow needs a store that can be written to, whatever it finds.
+    """
+    from flows.cli.already import find_finished  # noqa: PLC0415 - reads the store's code late
+
+    found = find_finished(find, plan)
+    if found is not None:
+        return found
+    if writes:
+        check_store(plan)
+    with running(catalog):
+        return run()
 
 
 @contextmanager

@@ -65,6 +65,13 @@ def warnings_shown() -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("crosscity: %(message)s"))
+    with handled(handler):
+        yield
+
+
+@contextmanager
+def handled(handler: logging.Handler) -> Iterator[None]:
+    """Inside, a handler gets what the project's loggers say."""
     loggers = [logging.getLogger(name) for name in ("crosscity", "crosscity_terminal")]
     for logger in loggers:
         logger.addHandler(handler)

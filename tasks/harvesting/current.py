@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from adapters.catalog import City
-from adapters.store import SINGLE, ArtifactRef, Store
+from adapters.store import SINGLE, ArtifactRef, Selection, Store
 from crosscity.alignment import ALGORITHM_VERSION as ALIGNMENT_VERSION
 from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
 from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
@@ -103,6 +103,11 @@ def harvested_with(entry: City) -> dict[str, Any]:
     if entry.provider.kind == "simulated":
         settings["version"]["simulation"] = str(SIMULATION_VERSION)
     return settings
+
+
+def notes_its_settings(state: Selection) -> bool:
+    """Whether a harvest noted the settings that it was made with, as releases since do."""
+    return isinstance(state.notes.get(_MADE_WITH), dict)
 
 
 def _stale(store: Store, city: str, entry: City, harvest: Harvest) -> str | None:

@@ -106,6 +106,11 @@ def announce(store: Store, name: str, city: str) -> list[dict[str, Any]]:
         store.alter(name, city, partial(_told, event=untold[0]))
 
 
+def is_announced(state: Selection) -> bool:
+    """Whether every event that a selection notes was sent."""
+    return not _untold(state)
+
+
 def send(event: Mapping[str, Any]) -> None:
     """Has the server take an event; its resource is ``crosscity.city.<name>``.
 

@@ -1,0 +1,81 @@
+"""Finding what verbs on a city make, where all of it is there: nothing is then left to run."""
+
+from __future__ import annotations
+
+from adapters.catalog import ServiceProvider
+from adapters.store import ArtifactRef, Store
+from tasks.harvesting.current import HARVEST, current_harvest, notes_its_settings
+from tasks.harvesting.harvest import HARVEST_VERSION
+from tasks.judging.evaluated import evaluation_of, panels_of
+from tasks.pages.report import report_identity, report_parts
+from tasks.priors.identities import extracted, required_figure
+from tasks.priors.quality import exact_masks_known, quality_identity
+from tasks.steps.announcing import is_announced
+from tasks.steps.identity import find, required
+from tasks.steps.plan import Plan
+from tasks.training.trained import TrainedSegmenters
+
+
+def finished_harvest(city: str, plan: Plan) -> ArtifactRef | None:
+    """The pairs of a city; ``None`` where a harvest may find something else, or has more to do.
+
+    A folder, or a provider of the user's own, is listed to see whether it changed.
+
+    Raises:
+        InputError: There is no harvest, or it is stale.
+    """
+    store, provider = plan.open_store(), plan.city(city).provider
+    if provider.kind != "simulated" and not isinstance(provider, ServiceProvider):
+        return None
+    harvest, state = current_harvest(city, plan), store.selected(HARVEST, city)
+    if state is None or not is_announced(state) or not notes_its_settings(state):
+        return None
+    if store.manifest(harvest.imagery).version != HARVEST_VERSION:
+        return None
+    return harvest.pairs if _is_whole(store, harvest.imagery) else None
+
+
+def finished_priors(city: str, plan: Plan) -> ArtifactRef:
+    """The static priors of a city, with their picture and, of a simulated one, their quality.
+
+    Raises:
+        InputError: One of them is not there.
+    """
+    harvest = current_harvest(city, plan)
+    masks = extracted(harvest.pairs, city, plan)
+    required_figure(harvest.imagery, harvest.pairs, city, plan)
+    if exact_masks_known(city, plan):
+        required(plan.open_store(), quality_identity(masks, city))
+    return masks
+
+
+def finished_evaluation(city: str, arm: str, seed: int, plan: Plan) -> ArtifactRef | None:
+    """The evaluation of an arm; ``None`` where its pictures are missing.
+
+    Raises:
+        InputError: It is not there, or stale.
+    """
+    trained = TrainedSegmenters(city, seed, plan)
+    found = evaluation_of(trained, arm)
+    return found if arm == "pretrained" or panels_of(trained, arm) is not None else None
+
+
+def finished_report(city: str, seed: int, plan: Plan) -> ArtifactRef | None:
+    """The report of all that is there of a city; ``None`` where it is still to be written.
+
+    Raises:
+        InputError: Something is missing that every report shows.
+    """
+    parts = report_parts(city, seed, plan)
+    return find(plan.open_store(), report_identity(parts, city, seed))
+
+
+def _is_whole(store: Store, imagery: ArtifactRef) -> bool:
+    """Whether all that an imagery was made of is there, those before an addition too."""
+    todo = [imagery]
+    while todo:
+        made_of = store.inputs_of(todo.pop()).values()
+        if None in made_of:
+            return False
+        todo += [ref for ref in made_of if ref is not None]
+    return True

@@ -1,0 +1,123 @@
+"""Verbs that find everything done: no server, and a store that admits no writing."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from adapters.store.local import LocalPlace
+from flows.cli import city as verbs
+from flows.cli.main import app
+
+VERBS = [
+    ("harvest", "tokyo"),
+    ("priors", "tokyo"),
+    ("adapt", "tokyo", "--arm", "full"),
+    ("evaluate", "tokyo", "--arm", "full"),
+    ("evaluate", "tokyo", "--arm", "pretrained"),
+    ("report", "tokyo"),
+]
+
+
+class ServerStartedError(Exception):
+    """A verb has started a server."""
+
+
+@pytest.fixture
+def copied(finished_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The catalog of a finished run whose store is a copy; starting a server is an error."""
+    shutil.copytree(finished_run.store, tmp_path / "store")
+    catalog = tmp_path / "data_catalog.yaml"
+    document = yaml.safe_load(finished_run.catalog.read_text(encoding="utf-8"))
+    document["stores"]["local"]["url"] = "store"
+    catalog.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+    def running(_catalog: Path) -> Any:
+        raise ServerStartedError
+
+    monkeypatch.setattr(verbs, "running", running)
+    report = run("report", "tokyo", catalog=catalog)
+    if report.exception is not None:  # a demo's report shows the arms of the demo alone
+        from tasks.pages.report import report_parts, write_report
+        from tasks.steps.plan import open_plan
+
+        plan = open_plan(catalog)
+        write_report.fn(report_parts("tokyo", 0, plan), "tokyo", 0, plan)
+    return catalog
+
+
+def run(*words: str, catalog: Path) -> Any:
+    return CliRunner().invoke(app, [*words, "--catalog", str(catalog)])
+
+
+def refuse_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way in which a store on disk is written to fails, as on a file system mounted so."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("replace", "swap", "replace_from", "remove", "move", "publish", "check_writable"):
+        assert callable(getattr(LocalPlace, name))
+        monkeypatch.setattr(LocalPlace, name, refuse)
+
+
+@pytest.mark.parametrize("words", VERBS, ids=" ".join)
+def test_no_server_is_started_and_nothing_is_written(copied: Path, monkeypatch, words) -> None:
+    refuse_writing(monkeypatch)
+    for path in [copied.parent / "store", *(copied.parent / "store").rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        done = run(*words, catalog=copied)
+    finally:
+        for path in [copied.parent / "store", *(copied.parent / "store").rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "everything is in the store already" in done.output
+
+
+def test_a_plan_is_read_from_such_a_store(copied: Path, monkeypatch) -> None:
+    refuse_writing(monkeypatch)
+    done = run("plan", "tokyo", "--arm", "full", catalog=copied)
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "to be made" not in done.output
+    assert "evaluation" in done.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("imagery_part", VERBS[0]),
+        ("illustration", VERBS[1]),
+        ("prior_quality", VERBS[1]),
+        ("adaptation", VERBS[2]),
+        ("evaluation", VERBS[3]),
+        ("report", VERBS[5]),
+    ],
+)
+def test_what_is_missing_makes_the_flow_run(copied: Path, kind: str, words) -> None:
+    folder = copied.parent / "store" / kind
+    assert folder.is_dir(), sorted(path.name for path in folder.parent.iterdir())
+    shutil.rmtree(folder)
+    done = run(*words, catalog=copied)
+    assert isinstance(done.exception, ServerStartedError), (done.output, done.exception)
+
+
+def test_a_damaged_file_makes_the_flow_run(copied: Path) -> None:
+    (path,) = (copied.parent / "store" / "pairs" / "tokyo").glob("*/*.parquet")
+    path.write_bytes(path.read_bytes()[::-1])
+    done = run("harvest", "tokyo", catalog=copied)
+    assert isinstance(done.exception, ServerStartedError), (done.output, done.exception)
+
+
+def test_another_setting_makes_the_flow_run(copied: Path) -> None:
+    document = yaml.safe_load(copied.read_text(encoding="utf-8"))
+    document["cities"]["tokyo"]["prior"]["superpixels"] = 50
+    copied.write_text(yaml.safe_dump(document), encoding="utf-8")
+    assert isinstance(run("priors", "tokyo", catalog=copied).exception, ServerStartedError)
+    assert run("harvest", "tokyo", catalog=copied).exit_code == 0
