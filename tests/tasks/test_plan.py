@@ -29,9 +29,10 @@ def test_a_plan_is_the_same_after_pickling_and_after_json():
     assert again.to_json() == plan.to_json()
 
 
-def test_colours_and_values_of_labels_survive_json(write_catalog, tmp_path):
+@pytest.mark.parametrize("label_map", [{7: "road"}, {"#804080": "road"}])
+def test_colours_and_values_of_labels_survive_json(write_catalog, tmp_path, label_map):
     """Keys of JSON are text: the value 7 must not come back as the text "7"."""
-    mine = {"kind": "folder", "root": "here", "label_map": {7: "road", "#804080": "road"}}
+    mine = {"kind": "folder", "root": "here", "label_map": label_map}
     plan = open_plan(write_catalog(tmp_path, datasets={"mine": mine}))
     assert Plan.from_json(plan.to_json()) == plan
 
