@@ -10,7 +10,13 @@ from adapters.store import ArtifactRef
 from flows.ending import end_promptly
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.harvesting.current import Harvest, current_harvest
-from tasks.priors.extraction import illustrate_prior, join_priors, prior_part, prior_parts
+from tasks.priors.extraction import (
+    illustrate_prior,
+    join_priors,
+    prior_part,
+    prior_parts,
+    prior_parts_on_workers,
+)
 from tasks.priors.quality import exact_masks_known, measure_priors
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
@@ -57,13 +63,17 @@ def extract_priors(
 @planned_flow("extract-priors", "priors-{city}")
 def priors_by(plan: Plan, city: str, harvest: Harvest) -> Priors:
     """`extract_priors` by a plan, of a harvest."""
-    parts = prior_part.map(
-        unmapped(harvest.imagery),
-        unmapped(harvest.pairs),
-        prior_parts(harvest.imagery, harvest.pairs, city, plan),
-        unmapped(city),
-        unmapped(plan),
-    ).result()
+    shards = prior_parts(harvest.imagery, harvest.pairs, city, plan)
+    if plan.compute.runner == "threads":
+        parts = prior_part.map(
+            unmapped(harvest.imagery),
+            unmapped(harvest.pairs),
+            shards,
+            unmapped(city),
+            unmapped(plan),
+        ).result()
+    else:
+        parts = prior_parts_on_workers(harvest.imagery, harvest.pairs, shards, city, plan)
     masks = join_priors(parts, harvest.pairs, city, plan)
     figure = illustrate_prior(harvest.imagery, harvest.pairs, city, plan)
     quality = measure_priors(masks, city, plan) if exact_masks_known(city, plan) else None

@@ -469,6 +469,22 @@ class ComputeProfile(Entry):
         default="machine",
         description="whether at_once counts the runs of each machine or all runs on the store",
     )
+    runner: Literal["threads", "processes", "dask"] = Field(
+        default="threads",
+        description="what extracts priors: this process, as many processes of this machine as "
+        "`workers` says, or the workers of a dask scheduler",
+    )
+    address: str | None = Field(
+        default=None, description="of the dask scheduler, as tcp://host:8786; may be ${NAME}"
+    )
+
+    @model_validator(mode="after")
+    def _address_where_it_is_read(self) -> Self:
+        if self.runner == "dask" and not self.address:
+            raise ValueError("runner dask needs the address of a scheduler: address: tcp://...")
+        if self.runner != "dask" and self.address:
+            raise ValueError(f"nothing reads address with runner {self.runner}: remove it")
+        return self
 
 
 class Tracking(Entry):

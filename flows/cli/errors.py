@@ -24,8 +24,10 @@ def is_passing_fault(error: Exception) -> bool:
     """Whether a store, a service or the Prefect server was away for longer than the patience."""
     from adapters.store import StoreAwayError  # noqa: PLC0415 - `--help` needs none of these
     from adapters.street_view.web.errors import ServiceUnavailable  # noqa: PLC0415
+    from tasks.steps.errors import ClusterAwayError  # noqa: PLC0415
 
-    if isinstance(error, StoreAwayError | ServiceUnavailable | ServerAwayError):
+    away = StoreAwayError | ServiceUnavailable | ServerAwayError | ClusterAwayError
+    if isinstance(error, away):
         return True
     return _server_fault(error) is not None
 
@@ -41,8 +43,13 @@ def is_termination(error: BaseException) -> bool:
 
 def one_sentence(error: Exception) -> str:
     """What the user reads instead of a traceback."""
-    from tasks.steps.errors import TooManyFailures  # noqa: PLC0415
+    from tasks.steps.errors import (  # noqa: PLC0415
+        ClusterAwayError,
+        PartKillsWorkersError,
+        TooManyFailures,
+    )
 
+    of_workers = (ClusterAwayError, PartKillsWorkersError)
     away = _server_fault(error)
     if away is not None:
         return (
@@ -50,7 +57,7 @@ def one_sentence(error: Exception) -> str:
             "command again; what is finished is found, not made again"
         )
     text = str(error).strip()
-    if isinstance(error, (*_bad_input(), ServerError, TooManyFailures, ValueError)):
+    if isinstance(error, (*_bad_input(), *of_workers, ServerError, TooManyFailures, ValueError)):
         return text
     return f"{type(error).__name__}: {text or 'no message'} (run again with --debug for the trace)"
 

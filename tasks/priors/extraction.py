@@ -12,6 +12,8 @@ from typing import Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
@@ -44,6 +46,7 @@ from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, IMAGERY, OK, PAIRS, STATIC_PRIOR
 from tasks.steps.slices import Slice, Tables, deal
+from tasks.steps.spread import spread
 from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
 
 
@@ -169,8 +172,7 @@ def prior_parts(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan)
     )
 
 
-@artifact_task("extract priors", run_name="extract priors of {city}, part {part}")
-def prior_part(
+def make_prior_part(
     imagery: ArtifactRef, pairs: ArtifactRef, part: Slice, city: str, plan: Plan
 ) -> Made:
     """Extracts the priors of one shard of pairs; a pair that fails becomes rows that say why."""
@@ -206,6 +208,33 @@ def prior_part(
     if made.cached:
         progress.advance(f"priors {city}", store.manifest(part.ref).rows or 0, total)
     return made
+
+
+prior_part = artifact_task("extract priors", run_name="extract priors of {city}, part {part}")(
+    make_prior_part
+)
+
+
+@task(
+    name="extract priors on workers",
+    task_run_name="extract priors of {city} on workers",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def prior_parts_on_workers(
+    imagery: ArtifactRef, pairs: ArtifactRef, parts: Sequence[Slice], city: str, plan: Plan
+) -> list[ArtifactRef]:
+    """Extracts the priors of all shards on the processes or machines of the compute profile.
+
+    Progress counts the pairs of the shards that are in the store.
+    """
+    store = plan.open_store()
+    total = count_to_train_on(store, pairs)
+
+    def finished(number: int, _made: Made) -> None:
+        progress.advance(f"priors {city}", store.manifest(parts[number].ref).rows or 0, total)
+
+    return spread(make_prior_part, [(imagery, pairs, part, city) for part in parts], plan, finished)
 
 
 @artifact_task("join priors", run_name="join priors of {city}")

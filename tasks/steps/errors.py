@@ -11,6 +11,14 @@ class StaleError(InputError):
     """What is there was made with other settings, by another version, or of other inputs."""
 
 
+class ClusterAwayError(ConnectionError):
+    """The workers of a run do not answer; the same command may succeed later."""
+
+
+class PartKillsWorkersError(RuntimeError):
+    """A part of the work ended every worker that tried it."""
+
+
 class TooManyFailures(RuntimeError):  # noqa: N818 - it is the finding, not an error of the code
     """More images or pairs failed than the catalog allows."""
 

@@ -1,0 +1,153 @@
+"""Parts of a step on several processes or machines, by dask's scheduler under one Prefect task.
+
+A part is an artifact, so what comes back is a reference, and each future is given back as soon as
+it is there: a worker that dies takes nothing finished with it, and only its parts are done again.
+That is what `prefect-dask` does otherwise (docs/scale.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from adapters.catalog.environment import resolve_environment
+from adapters.store import ArtifactRef
+from adapters.store.code_version import code_version
+from tasks.steps.artifact_task import Made
+from tasks.steps.errors import ClusterAwayError, InputError, PartKillsWorkersError
+from tasks.steps.logs import log
+from tasks.steps.plan import Plan
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+CONNECT_SECONDS: Final = 30.0
+WORKERS_SECONDS: Final = 600.0
+"""How long a scheduler may take to have its first worker: clusters start machines."""
+
+
+def spread(
+    step: Callable[..., Made],
+    parts: Sequence[tuple[Any, ...]],
+    plan: Plan,
+    finished: Callable[[int, Made], None],
+) -> list[ArtifactRef]:
+    """Carries out a step once a part, on the workers of the run's compute profile.
+
+    Args:
+        step: A function of a module, so that workers find it by its name.
+        parts: Its arguments before the plan, for each part.
+        plan: The run's plan; its store must be one that every worker sees.
+        finished: Called with a part's number once its artifact is in the store.
+
+    Returns:
+        The artifacts, in the order of the parts.
+
+    Raises:
+        InputError: A worker has another release, or keeps its artifacts elsewhere.
+        ClusterAwayError: The scheduler does not answer, or no worker came.
+        PartKillsWorkersError: Several workers died of the same part.
+    """
+    with _cluster(plan) as client:
+        # Imported here and below: only who asks for this runner needs the package.
+        from distributed import as_completed  # noqa: PLC0415
+
+        each = plan_of_a_worker(plan)
+        numbers = {
+            client.submit(step, *part, each, pure=False): number
+            for number, part in enumerate(parts)
+        }
+        made: dict[int, ArtifactRef] = {}
+        try:
+            for future in as_completed(list(numbers)):
+                result: Made = _result_of(future)
+                number = numbers[future]
+                if not plan.open_store().find_ref(result.ref):
+                    raise InputError(
+                        f"a worker has made {result.ref.uri}, and this machine's store does not "
+                        "have it: give the catalog a store that all workers see, such as s3://"
+                    )
+                made[number] = result.ref
+                future.release()
+                finished(number, result)
+        finally:
+            client.cancel([future for future, at in numbers.items() if at not in made])
+    return [made[number] for number in range(len(parts))]
+
+
+def plan_of_a_worker(plan: Plan) -> Plan:
+    """The plan that a worker gets: of `processes`, each works on one image or pair at a time."""
+    if plan.compute.runner != "processes":
+        return plan
+    return plan.model_copy(update={"compute": plan.compute.model_copy(update={"workers": 1})})
+
+
+@contextmanager
+def _cluster(plan: Plan) -> Iterator[Client]:
+    try:
+        from distributed import Client, LocalCluster  # noqa: PLC0415
+    except ImportError:
+        raise InputError(
+            f"the compute profile's runner {plan.compute.runner} needs a package that is not "
+            "installed: pip install 'crosscity[dask]'"
+        ) from None
+    with ExitStack() as stack:
+        if plan.compute.runner == "processes":
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crosscity-workers-"))
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=plan.compute.workers,
+                    threads_per_worker=1,
+                    memory_limit=None,  # what a part takes is bounded by its pictures
+                    dashboard_address=None,
+                    local_directory=folder,
+                    silence_logs=logging.ERROR,
+                )
+            )
+            yield stack.enter_context(Client(cluster))
+            return
+        address = resolve_environment(str(plan.compute.address), key="computes.address")
+        try:
+            client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS))
+            client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+        except (OSError, TimeoutError) as error:
+            raise ClusterAwayError(
+                f"the scheduler at {address} does not answer or has no worker "
+                f"({type(error).__name__}): start them, and run again"
+            ) from None
+        _check_releases(client)
+        log(logging.INFO, f"{len(client.scheduler_info()['workers'])} workers at {address}")
+        yield client
+
+
+def _check_releases(client: Client) -> None:
+    here = code_version()
+    for worker, there in client.run(code_version).items():
+        if there != here:
+            raise InputError(
+                f"the worker {worker} runs crosscity {there}, and this is {here}: install one "
+                "release on all of them, as another may make other bytes"
+            )
+
+
+def _result_of(future: Future) -> Made:
+    from distributed import KilledWorker  # noqa: PLC0415
+    from distributed.client import FutureCancelledError  # noqa: PLC0415
+
+    try:
+        made: Made = future.result()
+    except KilledWorker as error:
+        raise PartKillsWorkersError(
+            f"a part of the work ended {error.allowed_failures + 1} workers, one after the other "
+            "(memory?): look at their logs, and give them more memory or the city fewer "
+            "pairs_per_part"
+        ) from None
+    except FutureCancelledError:
+        raise ClusterAwayError(
+            "the scheduler went away in the middle of the work: start it, and run again; "
+            "finished parts are kept"
+        ) from None
+    return made
