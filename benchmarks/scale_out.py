@@ -1,7 +1,7 @@
 """One worker process against two, on the priors of some pairs of a simulated city.
 
-`python benchmarks/scale_out.py [PAIRS]` (default 128) makes the pairs once and extracts their priors
-by one and by two worker processes (`runner: processes`), each into a store of its own. Prints wall
+`python benchmarks/scale_out.py [PAIRS]` (default 128) makes the pairs once and extracts their
+priors by one and by two worker processes (`runner: processes`), each into a store of its own. Prints wall
 time, and the processor time of all processes together: on a machine that others use too, only the
 second says what the work cost, and the ratio of both says what spreading it adds. The bytes are
 compared. Two free cores are needed for a meaningful wall time.
@@ -59,9 +59,8 @@ def main() -> None:
             )
         if made[1] != made[2]:
             sys.exit("the bytes differ")
-        print(
-            f"wall time: {took[1][0] / took[2][0]:.2f} times quicker by two, start of the workers included"
-        )
+        quicker = took[1][0] / took[2][0]
+        print(f"wall time: {quicker:.2f} times quicker by two, start of the workers included")
         print(f"processor time: {took[2][1] / took[1][1]:.2f} times that of one; the same bytes")
 
 

@@ -133,7 +133,7 @@ def _check_releases(client: Client) -> None:
             )
 
 
-def _result_of(future: Future) -> Made:
+def _result_of(future: Future[Made]) -> Made:
     from distributed import KilledWorker  # noqa: PLC0415
     from distributed.client import FutureCancelledError  # noqa: PLC0415
 
