@@ -1,10 +1,10 @@
 """One worker process against two, on the priors of some pairs of a simulated city.
 
 `python benchmarks/scale_out.py [PAIRS]` (default 128) makes the pairs once and extracts their
-priors by one and by two worker processes (`runner: processes`), each into a store of its own. Prints wall
-time, and the processor time of all processes together: on a machine that others use too, only the
-second says what the work cost, and the ratio of both says what spreading it adds. The bytes are
-compared. Two free cores are needed for a meaningful wall time.
+priors by one and by two worker processes (`runner: processes`), each into a store of its own.
+Prints wall time, and the processor time of all processes together: on a machine that others use
+too, only the second says what the work cost, and the ratio of both says what spreading it adds.
+The bytes are compared. Two free cores are needed for a meaningful wall time.
 """
 
 from __future__ import annotations
