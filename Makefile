@@ -13,7 +13,7 @@ WORKERS ?= 2
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test test-slow test-browser lint format types imports check lock dashboard up down server worker deploy clean
+.PHONY: help demo test test-slow test-newest bandit sbom test-browser lint format types imports check lock dashboard up down server worker deploy clean
 
 help:  ## What can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,10 +52,24 @@ types: $(READY)  ## Static types.
 imports: $(READY)  ## Imports run downwards only.
 	$(BIN)/lint-imports
 
-check: lint types imports  ## All static checks.
+check: lint types imports bandit  ## All static checks.
 
 lock: $(READY)  ## Write the versions that are installed now to the lock.
 	$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu$$//' > $(LOCK)
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra s3 --extra dask --constraint $(LOCK) --generate-hashes \
+		--universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+
+test-newest:  ## The default tests with the newest versions that pyproject.toml allows, in an environment of their own.
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade --editable '.[dev]'
+	.venv-newest/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+bandit: $(READY)  ## Known kinds of insecure code.
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive crosscity simcity adapters tasks flows
+
+sbom: $(READY)  ## What is installed, as a CycloneDX document: build/sbom.json.
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment --output-format JSON --output-file build/sbom.json $(VENV)
 
 dashboard: $(READY)  ## The dashboard of the runs so far, on http://127.0.0.1:4200.
 	@$(BIN)/crosscity dashboard --catalog $(CATALOG)
