@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from enum import StrEnum
 from importlib.metadata import version
 from typing import Annotated
 
@@ -64,6 +65,15 @@ suggest.register(app)
 warm_up.register(app)
 
 
+class LogLevel(StrEnum):
+    """Levels of log lines."""
+
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"crosscity {version('crosscity')}")
@@ -77,6 +87,18 @@ def _global_options(
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Say nothing but results and errors.")
     ] = False,
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(
+            "--log-level", envvar="CROSSCITY_LOG_LEVEL", help="Show the log from this level on."
+        ),
+    ] = None,
+    log_json: Annotated[
+        bool,
+        typer.Option(
+            "--log-json", envvar="CROSSCITY_LOG_JSON", help="Show the log, a JSON object a line."
+        ),
+    ] = False,
     _version: Annotated[
         bool,
         typer.Option(
@@ -85,14 +107,16 @@ def _global_options(
     ] = False,
 ) -> None:
     OPTIONS.debug, OPTIONS.quiet, OPTIONS.json = debug, quiet, False
-    quieten(verbose=verbose)
+    level = None if log_level is None else log_level.value
+    quieten(verbose=verbose, level=level, as_json=log_json)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     # The global flags are understood wherever they stand, as people write them last.
-    flags = [flag for flag in ("--debug", "--verbose", "--quiet") if flag in words]
+    known = ("--debug", "--verbose", "--quiet", "--log-json")
+    flags = [flag for flag in known if flag in words]
     words = flags + [word for word in words if word not in flags]
     try:
         app(words, standalone_mode=True)

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.background import Background
+from flows.json_log import FORMATTER as JSON_LINES
 
 DASHBOARD_PORT = 4200
 START_SECONDS = 120.0
@@ -77,12 +78,21 @@ def standing_server(root: Path) -> str | None:
     return running.address if running else None
 
 
-def quieten(*, verbose: bool) -> None:
+def quieten(*, verbose: bool, level: str | None = None, as_json: bool = False) -> None:
     """Sets what Prefect reads when it is first imported; what the user has set stays.
 
     Args:
         verbose: Whether Prefect's own log lines are shown.
+        level: From which level on they are shown; also says that they are.
+        as_json: Whether each is a JSON object, for whatever collects logs.
     """
+    if as_json:
+        os.environ["PREFECT_LOGGING_FORMATTERS_JSON_CLASS"] = JSON_LINES
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER"] = "json"
+        verbose = True
+    if level is not None:
+        os.environ["PREFECT_LOGGING_LEVEL"] = level.upper()
+        verbose = True
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     given = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")

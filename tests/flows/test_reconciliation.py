@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from flows.deployments import CITY_FLOWS
+
 pytestmark = pytest.mark.timeout(600)
 
 MONDAY, TUESDAY = "0 3 * * 1", "0 3 * * 2"
-CITY_DEPLOYMENTS = 7
+CITY_DEPLOYMENTS = len(CITY_FLOWS)
 
 
 class Site:
