@@ -468,7 +468,11 @@ def _compared(automation: AutomationCore) -> object:
 def _without_ids(value: object) -> object:
     if isinstance(value, dict):
         return {key: _without_ids(item) for key, item in value.items() if key != "id"}
-    return [_without_ids(item) for item in value] if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    items = [_without_ids(item) for item in value]
+    # Names of events are a set, which comes in any order.
+    return sorted(items) if all(isinstance(item, str) for item in items) else items
 
 
 def _differing_fields(item: _Wanted, found: Entry) -> tuple[Entry, list[str]]:

@@ -163,3 +163,17 @@ def _finished(server, deployment, waiting) -> list[dict[str, Any]]:
 
     waiting(lambda: bool(runs()), "the flow run ends")
     return runs()
+
+
+def test_automations_are_compared_whatever_order_their_events_come_in():
+    from flows.dead_runs import dead_run_automation
+    from flows.reconciliation import _compared
+
+    one, other = dead_run_automation(), dead_run_automation()
+    events = sorted(other.trigger.expect)
+    other.trigger.expect = set()
+    for event in reversed(events):
+        other.trigger.expect.add(event)
+    assert _compared(one) == _compared(other)
+    other.trigger.expect.discard(events[0])
+    assert _compared(one) != _compared(other)
