@@ -472,7 +472,8 @@ def _without_ids(value: object) -> object:
         return value
     items = [_without_ids(item) for item in value]
     # Names of events are a set, which comes in any order.
-    return sorted(items) if all(isinstance(item, str) for item in items) else items
+    names = [item for item in items if isinstance(item, str)]
+    return sorted(names) if len(names) == len(items) else items
 
 
 def _differing_fields(item: _Wanted, found: Entry) -> tuple[Entry, list[str]]:
