@@ -13,6 +13,7 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -30,6 +31,8 @@ from adapters.store.scratch import ScratchArea
 
 _SHORTEST_SECRET = 4
 _BLOCK = 2**20
+_TRANSFERS = 8
+"""Files that are sent at once."""
 _IN_THIS_PROCESS = threading.RLock()
 """Where a protocol has no conditional write, at least the threads of a process do not mix."""
 _BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oci", "oss"})
@@ -150,13 +153,20 @@ class RemotePlace:
 
     def publish(self, source: Path, manifest: Manifest) -> bool:
         """See `Place`."""
-        commit = f"{manifest.folder}/{MANIFEST_NAME}"
-        if self.read(commit) is not None:
-            return False
+        # No look before: who publishes has looked, and the conditional write decides.
         folder = self.file_folders(manifest)[0]
-        for name in sorted(manifest.files):
-            self.replace_from(f"{folder}/{name}", source / name)
-        return self._create(commit, manifest.to_json())
+        # A transfer mostly waits for the network. The manifest comes after all of them.
+        with ThreadPoolExecutor(_TRANSFERS) as pool:
+            sent = [
+                pool.submit(self.replace_from, f"{folder}/{name}", source / name)
+                for name in sorted(manifest.files)
+            ]
+            try:
+                for one in sent:
+                    one.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+        return self._create(f"{manifest.folder}/{MANIFEST_NAME}", manifest.to_json())
 
     def file_folders(self, manifest: Manifest) -> Sequence[str]:
         """See `Place`."""
