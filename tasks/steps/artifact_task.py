@@ -10,6 +10,7 @@ as the state `Cached`.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -48,7 +49,9 @@ def make_once(
 ) -> Made:
     """Finds the artifact that these inputs and parameters determine, or makes it.
 
-    Where another process is making it, this one waits and takes what that one has made.
+    Where another process is making it, this one waits and takes what that one has made. How many
+    seconds the writing took stands in the manifest's summary, which counts in no digest; of a
+    training that was resumed they are those of the last process.
 
     Args:
         store: Where artifacts are kept.
@@ -83,7 +86,9 @@ def make_once(
             version=version,
             inputs_at=inputs,
         ) as draft:
+            started = time.monotonic()
             write(draft, key)
+            draft.summary.setdefault("seconds", round(time.monotonic() - started, 2))
         store.clear_progress(kind, city, key)
     return Made(draft.ref, cached=False)
 

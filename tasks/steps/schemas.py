@@ -110,6 +110,21 @@ SUGGESTION: Final = pa.schema(
 )
 """One row a pair that was looked at for places worth labelling."""
 
+DIFFERENCES: Final = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("changed", pa.float64()),  # share of the pixels whose class differs, in [0, 1]
+        pa.field("confidence_before", pa.float64()),  # mean over the pixels, in [0, 1]
+        pa.field("confidence_after", pa.float64()),
+        # Pixels by trainId; behind the 19 all classes that are none of these.
+        pa.field("classes_before", pa.list_(pa.int64())),
+        pa.field("classes_after", pa.list_(pa.int64())),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+"""One row an image that two segmenters were compared on, also where it could not be read."""
+
 LABELLED: Final = pa.schema(
     [
         pa.field("sample", pa.string(), nullable=False),

@@ -1,0 +1,139 @@
+"""Scores as a page has them: IoU by class, the share of the gap closed, who is taken for whom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.store import ArtifactRef, Store
+from tasks.judging.evaluation import CONFUSION, Evaluated, read_evaluation
+from tasks.steps.tables import read_rows
+from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS
+
+LEAST_GAP: Final = 0.005
+"""Of mIoU between the pre-trained segmenter and the bound: a share of less says nothing."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What the pixels of each class were taken for.
+
+    Attributes:
+        names: Classes that occur in the labels or are predicted.
+        shares: (C, C), rows truth, columns predictions: shares of the row's pixels; NaN in rows of
+            classes that the labels do not have.
+    """
+
+    names: list[str]
+    shares: npt.NDArray[np.float64]
+
+
+def evaluations_of(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Evaluated]:
+    """The evaluations among parts, by arm, in the order of a table."""
+    return {
+        arm: read_evaluation(store, parts[f"evaluation-{arm}"])
+        for arm in ARM_NAMES
+        if f"evaluation-{arm}" in parts
+    }
+
+
+def score_rows(scored: Mapping[str, Evaluated]) -> list[dict[str, Any]]:
+    """One row an arm: name, cells by class, mIoU, and the share of the gap that it closes."""
+    names = list(next(iter(scored.values())).per_class)
+    unlabelled = [arm for arm in scored if arm in UNLABELLED_ARMS]
+    best = {
+        name: max((scored[arm].per_class[name] for arm in unlabelled), key=_or_minus_one)
+        for name in names
+        if unlabelled
+    }
+    rows = []
+    for arm, evaluated in scored.items():
+        gap = gap_closed(scored, arm)
+        cells = [
+            {
+                "text": number(evaluated.per_class[name]),
+                "best": arm in unlabelled
+                and len(unlabelled) > 1
+                and best[name] > 0
+                and evaluated.per_class[name] == best[name],
+            }
+            for name in names
+        ]
+        shown = {"name": ARM_NAMES[arm], "miou": number(evaluated.miou), "cells": cells}
+        rows.append({**shown, "gap": "–" if gap is None else f"{100 * gap:.0f}"})
+    return rows
+
+
+def gap_closed(scored: Mapping[str, Evaluated], arm: str) -> float | None:
+    """How much of the way from the pre-trained segmenter to the fine-tuned one an arm went.
+
+    ``None`` of these two themselves, where one of them was not scored, or where labels gain so
+    little (`LEAST_GAP`) that a share of it says nothing. Negative where an arm lost.
+    """
+    if arm in ("pretrained", "fine_tuned") or not {"pretrained", "fine_tuned", arm} <= set(scored):
+        return None
+    start, bound = scored["pretrained"].miou, scored["fine_tuned"].miou
+    if not bound - start >= LEAST_GAP:  # also where one is NaN
+        return None
+    return (scored[arm].miou - start) / (bound - start)
+
+
+def missing_lines(scored: Mapping[str, Evaluated], owner: str, seed: int) -> list[str]:
+    """Sentences about the lines that a table should have beside an adaptation and has not."""
+    lines = {"pretrained": "where it began", "bn": "the cheapest adaptation", "fine_tuned": "bound"}
+    return [
+        f"{ARM_NAMES[arm]} ({why}) was not scored: "
+        + (f"`crosscity adapt {owner} --arm {arm} --seed {seed}`, then " if arm != "pretrained" else "")
+        + f"`crosscity evaluate {owner} --arm {arm} --seed {seed}`"
+        for arm, why in lines.items()
+        if arm not in scored
+    ]
+
+
+def read_confusion(store: Store, ref: ArtifactRef) -> Confusion:
+    """The confusion matrix of an `evaluation` artifact, of the classes that occur."""
+    rows = read_rows(store, ref, "confusion.parquet", CONFUSION)
+    names = list(dict.fromkeys(row["truth"] for row in rows))
+    counts = np.zeros((len(names), len(names)))
+    for row in rows:
+        counts[names.index(row["truth"]), names.index(row["prediction"])] = row["pixels"]
+    there = [i for i in range(len(names)) if counts[i].sum() or counts[:, i].sum()]
+    chosen = counts[np.ix_(there, there)]
+    totals = chosen.sum(axis=1, keepdims=True)
+    shares = np.divide(chosen, totals, out=np.full_like(chosen, np.nan), where=totals > 0)
+    return Confusion([names[i] for i in there], shares)
+
+
+def confusion_rows(confusion: Confusion) -> list[dict[str, Any]]:
+    """Rows of a table: each cell with its text in percent, and how strongly it is tinted."""
+    rows: Sequence[tuple[str, npt.NDArray[np.float64]]] = list(
+        zip(confusion.names, confusion.shares, strict=True)
+    )
+    return [
+        {
+            "name": name,
+            "cells": [
+                {
+                    "text": "" if math.isnan(share) or share < 0.005 else f"{100 * share:.0f}",
+                    "tint": 0 if math.isnan(share) else round(60 * float(share)),
+                    "right": place == at,
+                }
+                for at, share in enumerate(shares)
+            ],
+        }
+        for place, (name, shares) in enumerate(rows)
+    ]
+
+
+def number(iou: float) -> str:
+    """An IoU in percent; a dash where there is none."""
+    return "–" if math.isnan(iou) else f"{100 * iou:.1f}"
+
+
+def _or_minus_one(iou: float) -> float:
+    return -1.0 if math.isnan(iou) else iou
