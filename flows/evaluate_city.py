@@ -1,4 +1,4 @@
-"""Evaluate a segmenter on the held-out places of a city."""
+"""Evaluate a segmenter on the held-out places of a city; without labels, on its pairs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from flows.ending import end_promptly
 from flows.labelled import labelled_shards
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.judging.evaluation import draw_panels, evaluate
+from tasks.judging.promotion import has_labels
+from tasks.judging.safeguard import judge_adaptation
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.trained import TrainedSegmenters
@@ -45,19 +47,25 @@ def evaluate_city(
 ) -> ArtifactRef:
     """Scores a segmenter on the labelled test places of a city.
 
+    Where the city has no labels, it is compared with the pre-trained segmenter on its pairs, by
+    what can be seen without: see `judge_adaptation`.
+
     Args:
-        city: A city of the catalog with labels.
+        city: A city of the catalog.
         arm: "pretrained", "fine_tuned" or an arm of adapt-city that was run.
         seed: The seed that it was trained with.
         catalog: Path of the catalog.
         compute: A compute profile of the catalog; default: the machine's.
 
     Returns:
-        The `evaluation` artifact.
+        The `evaluation` artifact; of a city without labels the `safeguard`.
     """
     plan = open_plan(catalog, compute, city=city)
     trained = TrainedSegmenters(city, seed, plan)
     pairs, adapted = trained.harvest.pairs, Adapted(trained.start, trained.of_arm(arm))
+    if not has_labels(city, plan):
+        imagery = trained.harvest.imagery
+        return judge_adaptation(adapted.segmenter, adapted.start, imagery, pairs, city, plan)
     return evaluate_by.fn(plan, city, arm, seed, pairs, adapted).evaluation
 
 

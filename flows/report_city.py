@@ -6,20 +6,26 @@ from prefect import flow
 
 from adapters.store import ArtifactRef
 from flows.ending import end_promptly
-from tasks.pages.report import report_parts, write_report
+from tasks.judging.differences import compare_on_images
+from tasks.judging.safeguard import judge_adaptation
+from tasks.pages.report import report_parts, shown_arm, write_report
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import open_plan
+from tasks.training.trained import TrainedSegmenters
 
 
 @flow(name="report-city", flow_run_name="report-{city}", on_running=[end_promptly])
 def report_city(
     city: str, seed: int = 0, catalog: str = DEFAULT_CATALOG, compute: str | None = None
 ) -> ArtifactRef:
-    """Writes table, figures, lineage and credits of a city's evaluations into one page.
+    """Writes what there is of a city onto one page, labelled or not.
+
+    Where the city was adapted to, the segmenter before and after are compared on its pairs and
+    images first, which needs no label.
 
     Args:
-        city: A city of the catalog with priors and at least the pre-trained evaluation.
-        seed: The seed whose evaluations are shown.
+        city: A city of the catalog that was harvested.
+        seed: The seed whose trainings are shown.
         catalog: Path of the catalog.
         compute: A compute profile of the catalog; default: the machine's.
 
@@ -27,4 +33,11 @@ def report_city(
         The `report` artifact.
     """
     plan = open_plan(catalog, compute, city=city)
-    return write_report(report_parts(city, seed, plan), city, seed, plan)
+    parts = report_parts(city, seed, plan)
+    arm = shown_arm(parts, city, plan)
+    if arm is not None:
+        start, adapted = TrainedSegmenters(city, seed, plan).start, parts[f"segmenter-{arm}"]
+        imagery, pairs = parts["imagery"], parts["pairs"]
+        parts["safeguard"] = judge_adaptation(adapted, start, imagery, pairs, city, plan)
+        parts["differences"] = compare_on_images(start, adapted, imagery, city, plan)
+    return write_report(parts, city, seed, plan)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -193,7 +193,7 @@ def evaluate(
     compute: ComputeOption = None,
     _as_json: JsonOption = False,
 ) -> None:
-    """Evaluate a segmenter on the test places of a city."""
+    """Evaluate a segmenter on the test places of a city, or without labels on its pairs."""
     plan = _check(catalog, compute, city, writes=False)
     from tasks.judging.evaluation import read_evaluation, score_table  # noqa: PLC0415
     from tasks.pages.finished import finished_evaluation  # noqa: PLC0415
@@ -206,6 +206,9 @@ def evaluate(
     made = _found_or_made(
         lambda: finished_evaluation(city, arm, seed, plan), run, plan, catalog, writes=False
     )
+    if made.kind == "safeguard":
+        _show_signals(city, arm, seed, made, plan)
+        return
     add(score_table({arm: made}, plan))
     found = read_evaluation(plan.open_store(), made)
     ended(
@@ -218,6 +221,31 @@ def evaluate(
         key=made.key,
         miou=found.miou,
         per_class={name: None if math.isnan(iou) else iou for name, iou in found.per_class.items()},
+    )
+
+
+def _show_signals(city: str, arm: str, seed: int, judged: ArtifactRef, plan: Plan) -> None:
+    """What is seen of a segmenter without a label."""
+    summary: dict[str, Any] = dict(plan.open_store().manifest(judged).summary)
+    signals = summary["signals"]
+    names = ("agreement", "kappa", "entropy", "information")
+    add(f"{city} has no labels; on {signals['pairs']} pairs, {signals['points']} static points:")
+    add(f"{'':<14}{'pre-trained':>12}{arm:>14}")
+    for name in names:
+        values = [signals[name][when] for when in ("before", "after")]
+        shown = ["–" if value is None else f"{value:.3f}" for value in values]
+        add(f"{name:<14}{shown[0]:>12}{shown[1]:>14}")
+    if arm != "pretrained":
+        add(summary["sentence"])
+    ended(
+        "evaluation without labels",
+        judged.uri,
+        next_step=f"`crosscity report {city}`",
+        city=city,
+        arm=arm,
+        seed=seed,
+        key=judged.key,
+        **{name: signals[name]["after"] for name in names},
     )
 
 
@@ -267,7 +295,7 @@ def report(
     compute: ComputeOption = None,
     _as_json: JsonOption = False,
 ) -> None:
-    """Write a report of what the store has for a city."""
+    """Write a report of what the store has for a city, labelled or not."""
     plan = _check(catalog, compute, city, writes=False)
     from tasks.pages.finished import finished_report  # noqa: PLC0415 - PyTorch loads late
     from tasks.pages.report import report_path  # noqa: PLC0415

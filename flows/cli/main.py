@@ -27,6 +27,7 @@ from flows.cli import (
     pictures,
     predict,
     promotion,
+    reports,
     segmenter,
     services,
     status,
@@ -57,6 +58,7 @@ init.register(app)
 deploy.register(app)
 services.register(app)
 promotion.register(app)
+reports.register(app)
 status.register(app)
 doctor.register(app)
 predict.register(app)

@@ -21,13 +21,14 @@ from tasks.priors.identities import city_mask
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, make_once
 from tasks.steps.dashboard import small_jpeg
+from tasks.steps.device import device_turn
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import DIFFERENCES, FAILED, OK
 from tasks.steps.tables import Row, read_rows, write_rows
+from tasks.training.identities import TRAINING_VERSION, network_size
 from tasks.training.segmenters import stored_segmenter
-from tasks.training.identities import TRAINING_VERSION
 from tasks.training.trainings import on_device
 
 DIFFERENCES_VERSION: Final = f"1-{TRAINING_VERSION}"
@@ -94,8 +95,13 @@ def compare_on_images(
     size, mask = network_size(plan, city), city_mask(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
+        with device_turn(plan, city):
+            look_on_device(draft)
+
+    def look_on_device(draft: Draft) -> None:
         networks = (_network(before, plan), _network(after, plan))
-        look = _Look(networks, Imagery(plan.open_store(), imagery), size, mask, city)
+        images = Imagery(plan.open_store(), imagery)
+        look = _Look(networks, images, size or networks[1].trained_size, mask, city)
         chosen = evenly(look.images.ids(), MOST_IMAGES)
         rows = list(look.rows(chosen))
         if not any(row["status"] == OK for row in rows):

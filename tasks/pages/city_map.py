@@ -74,7 +74,9 @@ def places_of(imagery: Sequence[Row], pairs: Sequence[Row]) -> Places:
         pairs=at_pairs["train"],
         held_out=at_pairs["test"],
         unpaired=[
-            at for row, at in _located(imagery) if row["status"] == OK and row["image_id"] not in ends
+            at
+            for row, at in _located(imagery)
+            if row["status"] == OK and row["image_id"] not in ends
         ],
         refused=refused,
     )

@@ -1,22 +1,19 @@
-"""The report of a city: the paper's Table 2, its Fig. 4 and Fig. 5, lineage and credits."""
+"""The report of a city, labelled or not: what there is of it, on one page and as figures."""
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import jinja2
-
-from adapters.catalog import SimulatedLabels
+from adapters.catalog import PriorSettings, SimulatedLabels
 from adapters.catalog.recipes import BUILT_IN_RECIPES
-from adapters.store import ArtifactRef, Draft, Manifest, Store
+from adapters.store import ArtifactRef, Draft, Store
+from tasks.judging.differences import read_difference_rows, read_differences
 from tasks.judging.evaluated import evaluation_of, panels_of
 from tasks.judging.evaluation import (
     Evaluated,
@@ -25,6 +22,13 @@ from tasks.judging.evaluation import (
     score_table,
     short_names,
 )
+from tasks.judging.promotion import has_labels
+from tasks.pages.charts import class_shares, training_curves
+from tasks.pages.city_map import map_of_places, maps_of_classes, places_of, refusals
+from tasks.pages.figures import REPORT_FORMAT, report_figures
+from tasks.pages.lineage import behind, lineage, stages
+from tasks.pages.page import inline_jpeg, inline_picture, render_page
+from tasks.pages.scores import confusion_rows, missing_lines, read_confusion, score_rows
 from tasks.priors.identities import required_figure
 from tasks.priors.quality import quality_identity, read_quality
 from tasks.steps.artifact_task import Made, artifact_task
@@ -34,7 +38,6 @@ from tasks.steps.dashboard import (
     publish_markdown,
     publish_picture,
     publish_table,
-    small_jpeg,
 )
 from tasks.steps.errors import InputError, StaleError
 from tasks.steps.identity import Identity, Words, find, make
@@ -42,35 +45,41 @@ from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
 from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
+from tasks.steps.schemas import HISTORY, IMAGERY, PAIRS
+from tasks.steps.tables import read_rows
 from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS, arm_name
 from tasks.training.trained import TrainedSegmenters
 
-REPORT_VERSION = "3"
-PICTURE_BYTES = 600_000
-"""A report is mailed around: its pictures are good, not lossless."""
+REPORT_VERSION = "4"
+FIGURES_FILE: Final = "report.json"
 
 
 @artifact_task("write report", run_name="report of {city}, seed {seed}")
 def write_report(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: Plan) -> Made:
-    """Writes `report.html` from priors, evaluations and what they rest on, by role.
+    """Writes `report.html` and `report.json` from what there is, by role.
 
     Args:
-        parts: `imagery`, `pairs`, `static_prior`, `prior_figure`, `prior_quality` (of simulated
-            cities), and of each arm `evaluation-ARM`, `segmenter-ARM` and `panels-ARM`; of
-            "pretrained" the first alone.
+        parts: `imagery` and `pairs`; as far as they are there `static_prior`, `prior_figure`,
+            `prior_quality` (of simulated cities), `safeguard` and `differences` (of the shown arm
+            and the pre-trained segmenter), and of each arm `evaluation-ARM`, `segmenter-ARM` and
+            `panels-ARM`.
         city: The city.
         seed: Of the trainings.
         plan: The run's plan.
     """
 
     def write(draft: Draft, _key: str) -> None:
-        html = _render(plan, city, seed, parts)
+        content = report_content(plan, city, seed, parts)
+        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        (draft.path / FIGURES_FILE).write_text(text, encoding="utf-8")
+        html = _render(plan, city, seed, parts, content)
         (draft.path / "report.html").write_text(html, encoding="utf-8")
         page = render_credits(city, Imagery(plan.open_store(), parts["imagery"]))
         (draft.path / "credits.html").write_text(page, encoding="utf-8")
         lineage = {role: ref.to_dict() for role, ref in parts.items()}
         (draft.path / "parts.json").write_text(json.dumps(lineage, indent=2), encoding="utf-8")
-        table = score_table(_evaluations(parts), plan)
+        evaluations = _evaluations(parts)
+        table = score_table(evaluations, plan) if evaluations else _table_of_figures(content)
         (draft.path / "table.txt").write_text(table + "\n", encoding="utf-8")
 
     made = make(plan.open_store(), report_identity(parts, city, seed), write)
@@ -95,25 +104,18 @@ def _publish(store: Store, ref: ArtifactRef, parts: Mapping[str, ArtifactRef], c
             for name, iou in evaluated.per_class.items()
         }
         rows.append({"segmenter": arm_name(arm), **by_class, "mIoU": _rounded(evaluated.miou)})
-    publish_table(f"scores-{city}", rows, f"IoU by class on {city}, in percent")
-    publish_picture(
-        f"prior-{city}",
-        lambda: read_picture(store, parts["prior_figure"], "prior.png"),
-        f"A pair of {city}, its matches, superpixels and static prior",
-    )
-    shown = _shown_arm(parts)
-    if shown is not None:
+    if rows:
+        publish_table(f"scores-{city}", rows, f"IoU by class on {city}, in percent")
+    if "prior_figure" in parts:
         publish_picture(
-            f"before-after-{city}-{shown}",
-            lambda: read_picture(store, parts[f"panels-{shown}"], "panel-0.png"),
-            f"{city}: image, labels, before and after ({arm_name(shown)})",
+            f"prior-{city}",
+            lambda: read_picture(store, parts["prior_figure"], "prior.png"),
+            f"A pair of {city}, its matches, superpixels and static prior",
         )
 
 
 def render_credits(city: str, imagery: Imagery) -> str:
     """The page that names every image's author, licence and original, as licences ask."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = files("tasks.pages").joinpath("credits.html.j2").read_text(encoding="utf-8")
     groups = []
     for licence, attribution, count in imagery.credits():
         terms = (licence, attribution)
@@ -121,7 +123,7 @@ def render_credits(city: str, imagery: Imagery) -> str:
         groups.append(
             {"licence": licence, "attribution": attribution, "count": count, "sources": sources}
         )
-    return environment.from_string(template).render(city=city, groups=groups)
+    return render_page("credits.html.j2", city=city, groups=groups)
 
 
 def report_path(store: Store, ref: ArtifactRef) -> Path:
@@ -157,39 +159,58 @@ def report_parts(
         arms: Those that are looked for; one that is stale is left out with a warning.
 
     Raises:
-        InputError: Something is missing that every report shows; says what to run.
+        InputError: Nothing was harvested, or what every arm rests on was made with other settings;
+            says what to run.
     """
     plan.city(city)
     store, trained = plan.open_store(), TrainedSegmenters(city, seed, plan)
     harvest = trained.harvest
-    parts = {
-        "imagery": harvest.imagery,
-        "pairs": harvest.pairs,
-        "static_prior": trained.static_prior,
-        "prior_figure": required_figure(harvest.imagery, harvest.pairs, city, plan),
-    }
-    quality = find(store, quality_identity(trained.static_prior, city))
-    if quality is not None:
-        parts["prior_quality"] = quality
+    parts = {"imagery": harvest.imagery, "pairs": harvest.pairs}
+    with _missing_left_out():
+        parts["static_prior"] = trained.static_prior
+        parts["prior_figure"] = required_figure(harvest.imagery, harvest.pairs, city, plan)
+        quality = find(store, quality_identity(trained.static_prior, city))
+        if quality is not None:
+            parts["prior_quality"] = quality
     shown = (*ARM_NAMES, *BUILT_IN_RECIPES, *plan.recipes) if arms is None else arms
     for arm in dict.fromkeys(shown):
         try:
             parts |= _parts_of_arm(trained, arm)
-        except InputError as error:
+        except StaleError as error:
             if arm == "pretrained":
                 raise
-            if isinstance(error, StaleError):
-                log(logging.WARNING, f"left out of the report: {error}")
+            log(logging.WARNING, f"left out of the report: {error}")
+        except InputError:
+            continue  # it was not run
     return parts
 
 
+@contextmanager
+def _missing_left_out() -> Iterator[None]:
+    """Lets what was not made be left out; what was made otherwise is an error that says so."""
+    try:
+        yield
+    except StaleError:
+        raise
+    except InputError:
+        return
+
+
 def _parts_of_arm(trained: TrainedSegmenters, arm: str) -> dict[str, ArtifactRef]:
-    parts = {f"evaluation-{arm}": evaluation_of(trained, arm)}
+    if not has_labels(trained.owner, trained.plan):
+        return {} if arm == "pretrained" else {f"segmenter-{arm}": trained.of_arm(arm)}
+    parts: dict[str, ArtifactRef] = {}
     if arm != "pretrained":
         parts[f"segmenter-{arm}"] = trained.of_arm(arm)
         panels = panels_of(trained, arm)
         if panels is not None:
             parts[f"panels-{arm}"] = panels
+    try:
+        parts[f"evaluation-{arm}"] = evaluation_of(trained, arm)
+    except StaleError:
+        raise
+    except InputError:
+        pass  # adapted and not scored yet: shown without a score
     return parts
 
 
@@ -201,75 +222,185 @@ def _evaluations(parts: Mapping[str, ArtifactRef]) -> dict[str, ArtifactRef]:
     return {arm: parts[f"{begin}{arm}"] for arm in arms}
 
 
-def _shown_arm(parts: Mapping[str, ArtifactRef]) -> str | None:
-    """The arm whose before/after is shown: the last of those that saw no label, if any ran."""
-    drawn = [arm for arm in UNLABELLED_ARMS if {f"panels-{arm}", f"evaluation-{arm}"} <= set(parts)]
-    return drawn[-1] if drawn else None
+def shown_arm(parts: Mapping[str, ArtifactRef], city: str, plan: Plan) -> str | None:
+    """The arm that the page is about: the city's own, else the last that saw no label of it."""
+    begin = "segmenter-"
+    there = [role.removeprefix(begin) for role in parts if role.startswith(begin)]
+    own = plan.city(city).arm
+    if own in there:
+        return own
+    blind = [arm for arm in there if arm != "fine_tuned"]
+    known = [arm for arm in UNLABELLED_ARMS if arm in blind]
+    return (known or blind or there or [None])[-1]
 
 
-def _render(plan: Plan, city: str, seed: int, parts: Mapping[str, ArtifactRef]) -> str:
-    store = plan.open_store()
-    entry = plan.city(city)
+def report_content(
+    plan: Plan, city: str, seed: int, parts: Mapping[str, ArtifactRef]
+) -> dict[str, Any]:
+    """What `report.json` holds."""
+    store, arm = plan.open_store(), shown_arm(parts, city, plan)
+    scored = {name: read_evaluation(store, ref) for name, ref in _evaluations(parts).items()}
+    imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY)
+    summary: dict[str, Any] = dict(store.manifest(parts["pairs"]).summary)
+    known = behind(store, parts)
+    verdict = None
+    if "safeguard" in parts:
+        judged: dict[str, Any] = dict(store.manifest(parts["safeguard"]).summary)
+        verdict = {name: judged[name] for name in ("keep", "sentence", "reasons", "vanished")}
+    return {
+        "format": REPORT_FORMAT,
+        "city": city,
+        "seed": seed,
+        "arm": arm,
+        "figures": report_figures(store, parts, scored, arm),
+        "verdict": verdict,
+        "scores": {
+            name: {"miou": _json(one.miou), "iou": {c: _json(v) for c, v in one.per_class.items()}}
+            for name, one in scored.items()
+        },
+        "refused_images": refusals(imagery),
+        "dropped_from_pairs": summary.get("dropped", {}),
+        "stages": stages(known),
+        "made_of": {role: ref.uri for role, ref in parts.items()},
+        "credits": [
+            {"licence": licence, "attribution": whom, "images": count}
+            for licence, whom, count in Imagery(store, parts["imagery"]).credits()
+        ],
+    }
+
+
+def _table_of_figures(content: Mapping[str, Any]) -> str:
+    """The figures without labels as text, for the terminal."""
+    figures = content["figures"]
+    lines = [f"{'':<14}{'before':>10}{'after':>10}"]
+    for name in ("agreement", "kappa", "confidence", "entropy", "information"):
+        if name in figures:
+            values = [figures[f"{name}_before"], figures[name]]
+            shown = ["–" if value is None else f"{value:.3f}" for value in values]
+            lines.append(f"{name:<14}{shown[0]:>10}{shown[1]:>10}")
+    if len(lines) == 1:
+        return f"{content['city']} has no adaptation yet: `crosscity adapt {content['city']}`"
+    return "\n".join([*lines, content["verdict"]["sentence"]])
+
+
+def _render(
+    plan: Plan,
+    city: str,
+    seed: int,
+    parts: Mapping[str, ArtifactRef],
+    content: Mapping[str, Any] | None = None,
+) -> str:
+    store, entry = plan.open_store(), plan.city(city)
+    content = report_content(plan, city, seed, parts) if content is None else content
     scored = {arm: read_evaluation(store, ref) for arm, ref in _evaluations(parts).items()}
-    panel_arm = _shown_arm(parts)
-    quality = parts.get("prior_quality")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = files("tasks.pages").joinpath("report.html.j2").read_text(encoding="utf-8")
-    prior_summary = store.manifest(parts["static_prior"]).summary
-    return environment.from_string(template).render(
+    arm = content["arm"]
+    imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY)
+    pairs = read_rows(store, parts["pairs"], "pairs.parquet", PAIRS)
+    known = behind(store, parts)
+    return render_page(
+        "report.html.j2",
         city=city,
         source=plan.segmenter(entry.segmenter).source or "other places",
         seed=seed,
-        images=scored["pretrained"].images,
-        protocol=scored["pretrained"].protocol,
-        headings=[short_names().get(name, name) for name in scored["pretrained"].per_class],
-        class_notes=class_notes(scored),
-        rows=list(_table(scored)),
+        arm=None if arm is None else arm_name(arm),
+        figures=content["figures"],
+        verdict=content["verdict"],
+        scores=_scores(store, scored, parts, arm, city, seed) if scored else None,
         fine_tune_images=(
             entry.labels.fine_tune_places if isinstance(entry.labels, SimulatedLabels) else 0
         ),
-        prior_figure=_inline(store, parts["prior_figure"], "prior.png"),
-        prior={
-            "k": entry.prior.k,
-            "coverage": _whole_percent(entry.prior.coverage),
-            "weakest": _whole_percent(entry.prior.weakest),
-        },
-        prior_images=prior_summary["images"],
-        static_fraction=_percent(float(str(prior_summary["mean_static_fraction"]))),
-        quality=_quality(store, quality) if quality else None,
-        panels=list(_panels(store, parts[f"panels-{panel_arm}"], city)) if panel_arm else [],
-        panel_arm=ARM_NAMES.get(panel_arm or "", "none"),
-        lineage=list(_lineage(store, parts)),
-        code_version=store.manifest(parts["static_prior"]).code_version,
-        credits=[
-            {"licence": licence, "attribution": whom, "count": count}
-            for licence, whom, count in Imagery(store, parts["imagery"]).credits()
-        ],
+        differences=_differences(store, parts),
+        map=map_of_places(places_of(imagery, pairs), entry.area, "map"),
+        class_maps=(
+            maps_of_classes(
+                imagery, read_difference_rows(store, parts["differences"]), entry.area, "classes"
+            )
+            if "differences" in parts
+            else []
+        ),
+        refused={**content["refused_images"], **content["dropped_from_pairs"]},
+        prior=_prior(store, parts, entry.prior),
+        panels=list(_panels(store, parts[f"panels-{arm}"], city))
+        if f"panels-{arm}" in parts
+        else [],
+        curves=_curves(store, parts, arm),
+        stages=content["stages"],
+        lineage=lineage(known),
+        code_version=store.manifest(parts["pairs"]).code_version,
+        credits=content["credits"],
     )
 
 
-def _table(scored: Mapping[str, Evaluated]) -> Iterator[dict[str, Any]]:
-    names = list(next(iter(scored.values())).per_class)
-    unlabelled = [arm for arm in scored if arm in UNLABELLED_ARMS]
-    best = {
-        name: max((scored[arm].per_class[name] for arm in unlabelled), key=_or_minus_one)
-        for name in names
+def _scores(
+    store: Store,
+    scored: Mapping[str, Evaluated],
+    parts: Mapping[str, ArtifactRef],
+    arm: str | None,
+    city: str,
+    seed: int,
+) -> dict[str, Any]:
+    first = next(iter(scored.values()))
+    matrix = None
+    if arm in scored:
+        confusion = read_confusion(store, parts[f"evaluation-{arm}"])
+        matrix = {"names": confusion.names, "rows": confusion_rows(confusion)}
+    return {
+        "images": first.images,
+        "protocol": first.protocol,
+        "headings": [short_names().get(name, name) for name in first.per_class],
+        "notes": class_notes(scored),
+        "rows": score_rows(scored),
+        "missing": missing_lines(scored, city, seed),
+        "confusion": matrix,
     }
-    for arm, evaluated in scored.items():
-        yield {
-            "name": arm_name(arm),
-            "miou": f"{100 * evaluated.miou:.1f}",
-            "cells": [
-                {
-                    "text": _number(evaluated.per_class[name]),
-                    "best": arm in unlabelled
-                    and len(unlabelled) > 1
-                    and best[name] > 0
-                    and evaluated.per_class[name] == best[name],
-                }
-                for name in names
-            ],
-        }
+
+
+def _differences(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Any] | None:
+    if "differences" not in parts:
+        return None
+    ref = parts["differences"]
+    found = read_differences(store, ref)
+    return {
+        "images": found.images,
+        "shares": found.shares,
+        "chart": class_shares(found.shares, ("before", "after"), "shares"),
+        "pictures": [
+            {
+                "source": inline_jpeg(store.path(ref, one.file).read_bytes()),
+                "image": one.image_id,
+                "why": one.why,
+                "changed": _percent(one.changed),
+            }
+            for one in found.pictures
+        ],
+    }
+
+
+def _prior(
+    store: Store, parts: Mapping[str, ArtifactRef], settings: PriorSettings
+) -> dict[str, Any] | None:
+    if "static_prior" not in parts:
+        return None
+    summary = store.manifest(parts["static_prior"]).summary
+    figure, quality = parts.get("prior_figure"), parts.get("prior_quality")
+    return {
+        "k": settings.k,
+        "coverage": _whole_percent(settings.coverage),
+        "weakest": _whole_percent(settings.weakest),
+        "images": summary["images"],
+        "static_fraction": _percent(float(str(summary["mean_static_fraction"]))),
+        "figure": None if figure is None else inline_picture(store, figure, "prior.png"),
+        "quality": None if quality is None else _quality(store, quality),
+    }
+
+
+def _curves(
+    store: Store, parts: Mapping[str, ArtifactRef], arm: str | None
+) -> list[tuple[str, str]]:
+    ref = parts.get(f"segmenter-{arm}")
+    if ref is None or "history.parquet" not in store.manifest(ref).files:
+        return []
+    return training_curves(read_rows(store, ref, "history.parquet", HISTORY), "training")
 
 
 def _quality(store: Store, ref: ArtifactRef) -> dict[str, Any]:
@@ -282,73 +413,23 @@ def _quality(store: Store, ref: ArtifactRef) -> dict[str, Any]:
     }
 
 
-def _panels(store: Store, ref: ArtifactRef, city: str) -> Iterator[dict[str, str]]:
+def _panels(store: Store, ref: ArtifactRef | None, city: str) -> Iterator[dict[str, str]]:
+    if ref is None:
+        return
     names = sorted(name for name in store.manifest(ref).files if name.startswith("panel-"))
     for number, name in enumerate(names):
         yield {
-            "source": _inline(store, ref, name),
+            "source": inline_picture(store, ref, name),
             "text": f"Test image {number} of {city}: image, labels, before and after adaptation",
         }
 
 
-def _inline(store: Store, ref: ArtifactRef, name: str) -> str:
-    data = small_jpeg(read_picture(store, ref, name), PICTURE_BYTES)
-    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
-
-
-@dataclass(frozen=True)
-class _Known:
-    ref: ArtifactRef
-    manifest: Manifest
-    made_of: Sequence[ArtifactRef | None]
-
-
-def _lineage(store: Store, parts: Mapping[str, ArtifactRef]) -> Iterator[dict[str, Any]]:
-    """Everything the report rests on, inputs before what was made of them; shards together."""
-    ordered: dict[str, _Known] = {}
-
-    def visit(ref: ArtifactRef) -> None:
-        if ref.digest in ordered:
-            return
-        made_of = list(store.inputs_of(ref).values())
-        for one in made_of:
-            if one is not None:
-                visit(one)
-        ordered[ref.digest] = _Known(ref, store.manifest(ref), made_of)
-
-    for ref in parts.values():
-        visit(ref)
-    groups: dict[tuple[str, str, str], list[_Known]] = {}
-    for known in ordered.values():
-        arm = str(known.manifest.parameters.get("arm", known.manifest.parameters.get("split", "")))
-        shard = known.ref.kind.endswith("_part") or known.ref.kind == "labelled"
-        key = "" if shard else known.ref.key
-        groups.setdefault((f"{known.ref.kind} {arm}".strip(), known.ref.city, key), []).append(
-            known
-        )
-    for (kind, city, _), members in groups.items():
-        first = members[0].manifest
-        yield {
-            "name": f"{kind} · {city}" + (f" × {len(members)}" if len(members) > 1 else ""),
-            "key": members[0].ref.key[:12],
-            "made": first.made_at.strftime("%Y-%m-%d %H:%M UTC"),
-            "rows": sum(member.manifest.rows or 0 for member in members) or "",
-            "made_of": _kinds(members[0].made_of),
-        }
-
-
-def _kinds(made_of: Sequence[ArtifactRef | None]) -> str:
-    kinds = ["?" if ref is None else ref.kind for ref in made_of]
-    counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-    return ", ".join(k if n == 1 else f"{k} × {n}" for k, n in counted.items()) or "the catalog"
-
-
-def _number(iou: float) -> str:
-    return "–" if math.isnan(iou) else f"{100 * iou:.1f}"
-
-
 def _rounded(iou: float) -> float | None:
     return None if math.isnan(iou) else round(100 * iou, 1)
+
+
+def _json(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _percent(share: float) -> str:
@@ -357,7 +438,3 @@ def _percent(share: float) -> str:
 
 def _whole_percent(share: float) -> str | None:
     return f"{100 * share:.3g} %" if share else None
-
-
-def _or_minus_one(iou: float) -> float:
-    return -1.0 if math.isnan(iou) else iou

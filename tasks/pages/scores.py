@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.store import ArtifactRef, Store
-from tasks.judging.evaluation import CONFUSION, Evaluated, read_evaluation
+from tasks.judging.evaluation import CONFUSION, Evaluated
 from tasks.steps.tables import read_rows
-from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS
+from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS, arm_name
 
 LEAST_GAP: Final = 0.005
 """Of mIoU between the pre-trained segmenter and the bound: a share of less says nothing."""
@@ -31,15 +31,6 @@ class Confusion:
 
     names: list[str]
     shares: npt.NDArray[np.float64]
-
-
-def evaluations_of(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Evaluated]:
-    """The evaluations among parts, by arm, in the order of a table."""
-    return {
-        arm: read_evaluation(store, parts[f"evaluation-{arm}"])
-        for arm in ARM_NAMES
-        if f"evaluation-{arm}" in parts
-    }
 
 
 def score_rows(scored: Mapping[str, Evaluated]) -> list[dict[str, Any]]:
@@ -64,7 +55,7 @@ def score_rows(scored: Mapping[str, Evaluated]) -> list[dict[str, Any]]:
             }
             for name in names
         ]
-        shown = {"name": ARM_NAMES[arm], "miou": number(evaluated.miou), "cells": cells}
+        shown = {"name": arm_name(arm), "miou": number(evaluated.miou), "cells": cells}
         rows.append({**shown, "gap": "–" if gap is None else f"{100 * gap:.0f}"})
     return rows
 
@@ -86,13 +77,15 @@ def gap_closed(scored: Mapping[str, Evaluated], arm: str) -> float | None:
 def missing_lines(scored: Mapping[str, Evaluated], owner: str, seed: int) -> list[str]:
     """Sentences about the lines that a table should have beside an adaptation and has not."""
     lines = {"pretrained": "where it began", "bn": "the cheapest adaptation", "fine_tuned": "bound"}
-    return [
-        f"{ARM_NAMES[arm]} ({why}) was not scored: "
-        + (f"`crosscity adapt {owner} --arm {arm} --seed {seed}`, then " if arm != "pretrained" else "")
-        + f"`crosscity evaluate {owner} --arm {arm} --seed {seed}`"
-        for arm, why in lines.items()
-        if arm not in scored
-    ]
+    sentences = []
+    for arm, why in lines.items():
+        if arm not in scored:
+            words = f"{owner} --arm {arm} --seed {seed}`"
+            adapt = "" if arm == "pretrained" else f"`crosscity adapt {words}, then "
+            sentences.append(
+                f"{ARM_NAMES[arm]} ({why}) was not scored: {adapt}`crosscity evaluate {words}"
+            )
+    return sentences
 
 
 def read_confusion(store: Store, ref: ArtifactRef) -> Confusion:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tasks.pages import report
+from tasks.pages.scores import score_rows
 from tasks.steps.dashboard import artifact_slug, small_jpeg
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
@@ -42,7 +43,7 @@ def test_the_best_of_the_unlabelled_arms_is_marked_and_the_bound_is_not(finished
         arm: report.read_evaluation(plan.open_store(), ref)
         for arm, ref in report._evaluations(parts).items()
     }
-    rows = list(report._table(scored))
+    rows = score_rows(scored)
     for column, cell in enumerate(rows[-1]["cells"]):
         assert not cell["best"]
         shown = [row["cells"][column] for row in rows[:-1]]

@@ -1,0 +1,99 @@
+"""The figures of a report as `report.json` has them: flat, so that a condition can name each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adapters.store import ArtifactRef, Store
+from tasks.judging.differences import read_differences
+from tasks.judging.evaluation import Evaluated
+from tasks.pages.scores import gap_closed
+from tasks.steps.schemas import FAILED, IMAGERY, LEFT_OUT, PAIRS
+from tasks.steps.tables import read_rows
+
+REPORT_FORMAT = 1
+"""Of report.json; raised when a reader of before would misread it."""
+
+
+def report_figures(
+    store: Store,
+    parts: Mapping[str, ArtifactRef],
+    scored: Mapping[str, Evaluated],
+    arm: str | None,
+) -> dict[str, float | None]:
+    """Every figure of a report by name; ``None`` where it could not be measured.
+
+    Shares and scores lie in [0, 1]; names with `_before` are of the segmenter before adaptation.
+    """
+    figures: dict[str, float | None] = {**_harvest(store, parts), **_prior(store, parts)}
+    if "safeguard" in parts:
+        figures |= _agreement(dict(store.manifest(parts["safeguard"]).summary))
+    if "differences" in parts:
+        found = read_differences(store, parts["differences"])
+        figures |= {"changed": found.changed, "images_compared": found.images}
+        figures["confidence_before"], figures["confidence"] = found.confidence
+        for name, (before, after) in found.shares.items():
+            figures[f"share_before.{figure_name(name)}"] = before
+            figures[f"share.{figure_name(name)}"] = after
+    if "pretrained" in scored:
+        figures["miou_before"] = _known(scored["pretrained"].miou)
+    if "fine_tuned" in scored:
+        figures["miou_bound"] = _known(scored["fine_tuned"].miou)
+    if arm in scored:
+        figures["miou"] = _known(scored[arm].miou)
+        figures["gap_closed"] = gap_closed(scored, arm)
+        for name, iou in scored[arm].per_class.items():
+            figures[f"iou.{figure_name(name)}"] = _known(iou)
+    return figures
+
+
+def figure_name(class_name: str) -> str:
+    """A class in the name of a figure: "traffic light" is `traffic_light`."""
+    return "".join(c if c.isalnum() else "_" for c in class_name)
+
+
+def _harvest(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, float | None]:
+    imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY)
+    pairs = read_rows(store, parts["pairs"], "pairs.parquet", PAIRS)
+    return {
+        "images": len(imagery),
+        "images_failed": _count(imagery, FAILED),
+        "images_left_out": _count(imagery, LEFT_OUT),
+        "places": len({row["place_id"] for row in imagery}),
+        "pairs": sum(row["split"] == "train" for row in pairs),
+        "pairs_held_out": sum(row["split"] != "train" for row in pairs),
+    }
+
+
+def _prior(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, float | None]:
+    if "static_prior" not in parts:
+        return {}
+    summary: dict[str, Any] = dict(store.manifest(parts["static_prior"]).summary)
+    failed = sum(summary["failures"].values())
+    return {"static_fraction": summary["mean_static_fraction"], "priors_failed": failed}
+
+
+def _agreement(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """What the safeguard saw on pairs."""
+    signals = summary["signals"]
+    figures: dict[str, float | None] = {
+        "harmful": float(summary["keep"] == "before"),
+        "points": signals["points"],
+        "pairs_compared": signals["pairs"],
+        "drift": signals["drift"],
+        "kappa_change": signals["kappa_change"],
+    }
+    for name in ("agreement", "kappa", "entropy", "information"):
+        figures[f"{name}_before"] = signals[name]["before"]
+        figures[name] = signals[name]["after"]
+    return figures
+
+
+def _count(rows: Sequence[Mapping[str, Any]], status: str) -> int:
+    return sum(row["status"] == status for row in rows)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,37 @@
+"""What every page shares: its templates, and pictures inside of it."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final
+
+import jinja2
+
+from adapters.store import ArtifactRef, Store
+from tasks.steps.dashboard import small_jpeg
+from tasks.steps.pictures import read_picture
+
+PICTURE_BYTES: Final = 450_000
+"""A page is mailed around: its pictures are good, not lossless."""
+
+
+def render_page(template: str, **shown: Any) -> str:  # noqa: ANN401 - whatever a template shows
+    """A page as HTML; what it shows is text, never markup, unless the template says so."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tasks", "pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(shown)
+
+
+def inline_picture(store: Store, ref: ArtifactRef, name: str) -> str:
+    """A picture of an artifact as an address that needs no network, made small enough."""
+    return inline_jpeg(small_jpeg(read_picture(store, ref, name), PICTURE_BYTES))
+
+
+def inline_jpeg(data: bytes) -> str:
+    """A JPEG as an address that needs no network."""
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")

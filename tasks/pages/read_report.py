@@ -1,0 +1,71 @@
+"""Reading a report's figures back: the newest of a city, or a file that was sent."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tasks.pages.figures import REPORT_FORMAT
+from tasks.pages.report import FIGURES_FILE
+from tasks.steps.errors import InputError
+from tasks.steps.plan import Plan
+
+MOST_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """What others need of a report: its figures by name, and where they stand."""
+
+    name: str
+    city: str
+    figures: Mapping[str, float | None]
+
+
+def newest_report(city: str, plan: Plan) -> ReadReport:
+    """The report of a city that was written last.
+
+    Raises:
+        InputError: There is none.
+        StoreError: It is damaged.
+    """
+    plan.city(city)
+    store = plan.open_store()
+    with_figures = [
+        ref for ref in store.artifacts("report", city) if FIGURES_FILE in store.manifest(ref).files
+    ]
+    if not with_figures:
+        raise InputError(f"there is no report of {city} yet: run `crosscity report {city}` first")
+    newest = max(with_figures, key=lambda ref: store.manifest(ref).made_at)
+    return read_report(store.path(newest, FIGURES_FILE), newest.uri)
+
+
+def read_report(path: Path, name: str | None = None) -> ReadReport:
+    """A `report.json`.
+
+    Raises:
+        InputError: It cannot be read, is too large, or is no report of this release.
+    """
+    told = name or str(path)
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{told} is larger than {MOST_BYTES >> 20} MiB: this is no report")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{told} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{told} is damaged, it is no JSON: write the report again") from None
+    if not isinstance(content, dict) or content.get("format") != REPORT_FORMAT:
+        raise InputError(f"{told} is no report of format {REPORT_FORMAT}: write the report again")
+    figures, city = content.get("figures"), content.get("city")
+    if not isinstance(city, str) or not isinstance(figures, dict):
+        raise InputError(f"{told} is damaged, it lacks city or figures: write the report again")
+    for key, value in figures.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (is_number and math.isfinite(value)):
+            raise InputError(f"{told} is damaged at figures.{key}: write the report again")
+    return ReadReport(told, city, figures)

@@ -1,0 +1,177 @@
+"""A city without labels gets a report, an evaluation and a check, as far as there is something."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.timeout(900)
+
+
+class Loaded(HTMLParser):
+    """Every address that a browser would load by itself."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in {"src", "srcset", "data", "poster"} or (name == "href" and tag != "a"):
+                self.addresses.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+
+@pytest.fixture(scope="module")
+def run(write_catalog, many_flows, tmp_path_factory) -> Any:
+    """A verb on the city; the folder is `run.folder`."""
+    folder = tmp_path_factory.mktemp("unlabelled")
+    catalog = write_catalog(folder, city={"labels": None, "arm": "ga"})
+
+    def verb(*words: object, code: int = 0) -> dict[str, Any]:
+        done = many_flows(*words, "--catalog", catalog)
+        assert done["code"] == code, done["err"]
+        return done
+
+    verb.folder = folder  # type: ignore[attr-defined]
+    return verb
+
+
+def checked(run: Any, condition: str, code: int = 0) -> str:
+    """What `crosscity check` says."""
+    done = run("check", "tokyo", "--fail-if", condition, code=code)
+    return str(done["err"] if code == 2 else done["out"])
+
+
+def _page(done: dict[str, Any]) -> Path:
+    told = re.search(r"^report: (.*report\.html)$", done["out"], re.MULTILINE)
+    assert told, done["out"]
+    return Path(told[1])
+
+
+def _content(page: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def report(run) -> Path:
+    """The report at each stage: of nothing, of pairs alone, and at last of an adaptation."""
+    refused = run("report", "tokyo", code=2)
+    assert "run `crosscity harvest tokyo` first" in refused["err"]
+    assert "there is no report of tokyo yet" in checked(run, "pairs<1", code=2)
+
+    run("harvest", "tokyo")
+    bare = _page(run("report", "tokyo"))
+    content = _content(bare)
+    assert content["figures"]["pairs"] == 5
+    assert content["arm"] is content["verdict"] is None
+    text = bare.read_text(encoding="utf-8")
+    assert "nothing was adapted to it yet" in text
+    assert 'aria-label="Map of the city' in text
+    assert "has no figure 'agreement'" in checked(run, "agreement<1", code=2)
+
+    run("priors", "tokyo")
+    run("adapt", "tokyo", "--arm", "ga")
+    return _page(run("report", "tokyo"))
+
+
+def test_the_page_shows_what_can_be_seen_without_labels(report) -> None:
+    content, text = _content(report), report.read_text(encoding="utf-8")
+    figures = content["figures"]
+    for name in ("agreement", "kappa", "confidence", "entropy", "information"):
+        assert name in figures
+        assert f"{name}_before" in figures
+    assert 0 < figures["confidence"] <= 1
+    assert sum(v for k, v in figures.items() if k.startswith("share.")) == pytest.approx(1)
+    assert content["verdict"]["sentence"].replace("'", "&#39;") in text
+    assert len(re.findall(r"most different,", text)) == 6
+    assert len(re.findall(r"evenly spread, \d", text)) == 6
+    assert "learning rate" in text.lower()
+    assert "Weights λ" in text
+    assert "IoU by class" not in text
+    stages = {stage["stage"]: stage for stage in content["stages"]}
+    assert stages["adaptation"]["seconds"] > 0
+    assert stages["static priors"]["artifacts"] == 4
+    assert content["credits"][0]["licence"] == "CC0-1.0"
+
+
+def test_the_page_is_one_file_that_loads_nothing(report) -> None:
+    text = report.read_text(encoding="utf-8")
+    page = Loaded(text)
+    assert page.addresses
+    assert all(each.startswith(("data:image/", "#")) for each in page.addresses)
+    assert len(page.ids) == len(set(page.ids))
+    assert not re.search(r"<script|@import|url\(|https?://", text)
+    assert report.stat().st_size < 5_000_000
+
+
+def test_a_second_report_finds_the_first(run, report) -> None:
+    before = report.read_bytes()
+    assert _page(run("report", "tokyo")) == report
+    assert report.read_bytes() == before
+
+
+def test_an_evaluation_without_labels_gives_what_can_be_seen(run, report) -> None:
+    said = run("evaluate", "tokyo", "--arm", "ga")["out"]
+    assert "tokyo has no labels; on 5 pairs" in said
+    figure = _content(report)["figures"]["agreement"]
+    assert re.search(rf"^agreement .* {figure:.3f}$", said, re.MULTILINE)
+    assert "tokyo has no labels" in run("evaluate", "tokyo", "--arm", "pretrained")["out"]
+
+
+def test_a_check_fails_where_its_condition_holds(run, report) -> None:
+    figure = _content(report)["figures"]["agreement"]
+    assert "does not hold" in checked(run, f"agreement<{figure - 0.01}")
+    assert "HOLDS" in checked(run, f"agreement<{figure + 0.01}", code=1)
+    assert "cannot be read" in checked(run, "agreement<", code=2)
+    assert "has no city 'rome'" in run("check", "rome", "--fail-if", "harmful", code=2)["err"]
+
+
+def test_two_reports_stand_side_by_side(run, report, tmp_path) -> None:
+    other = tmp_path / "report.json"
+    content = _content(report)
+    content["figures"]["agreement"] -= 0.125
+    other.write_text(json.dumps(content), encoding="utf-8")
+    said = run("compare", other, "tokyo")["out"]
+    assert re.search(r"^agreement .* \+0\.125$", said, re.MULTILINE)
+    other.write_text("{", encoding="utf-8")
+    assert "is damaged" in run("compare", other, "tokyo", code=2)["err"]
+    assert "cannot be read" in run("compare", tmp_path / "none.json", "tokyo", code=2)["err"]
+
+
+def test_a_browser_shows_it_without_an_error(report, tmp_path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    words = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-sync"
+    picture = tmp_path / "page.png"
+    done = subprocess.run(
+        [
+            chromium,
+            *words.split(),
+            "--disable-component-update",
+            "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--screenshot={picture}",
+            "--window-size=390,1200",
+            report.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert picture.stat().st_size > 5_000
+    assert "CONSOLE" not in done.stderr

@@ -1,0 +1,95 @@
+"""Charts and maps: the same bytes each time, and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+from adapters.catalog.areas import Area
+from tasks.judging.differences import CLASS_NAMES, EVENLY_SPREAD, MOST_DIFFERENT, evenly, pictured
+from tasks.pages.charts import class_shares, training_curves
+from tasks.pages.city_map import map_of_places, maps_of_classes, places_of, refusals
+
+AREA = Area(bbox=(0.0, 50.0, 1.0, 51.0))
+HISTORY = [
+    {"step": step, "quantity": name, "value": 1 / (step + 1)}
+    for step in range(300)
+    for name in ("task_loss", "total_loss", "lambda_global", "learning_rate", "peak_memory_mib")
+]
+
+
+def _image(name, status="ok", reason=None, at=(0.5, 50.5)):
+    lon, lat = at
+    return {"image_id": name, "lon": lon, "lat": lat, "status": status, "reason": reason}
+
+
+IMAGERY = [
+    _image("a"),
+    _image("b"),
+    _image("c", at=(0.2, 50.2)),
+    _image("d", "failed", "too dark: 0.91", at=(0.8, 50.9)),
+    _image("e", "failed", "too dark: 0.99", at=(0.9, 50.9)),
+    _image("f", "left_out", '<script>alert("1")</script>', at=(None, None)),
+]
+PAIRS = [{"image_a": "a", "image_b": "b", "split": "train"}]
+
+
+def _svgs() -> list[str]:
+    seen = [
+        {"image_id": name, "classes_after": [n, 10 - n, *[0] * (len(CLASS_NAMES) - 2)]}
+        for name, n in (("a", 1), ("b", 5), ("c", 9))
+    ]
+    return [
+        *(svg for _, svg in training_curves(HISTORY, "t")),
+        class_shares({"road": (0.4, 0.5), "sky": (0.6, 0.5)}, ("before", "after"), "s"),
+        str(map_of_places(places_of(IMAGERY, PAIRS), AREA, "m")),
+        *(svg for _, svg in maps_of_classes(IMAGERY, seen, AREA, "c")),
+    ]
+
+
+def test_charts_are_the_same_bytes_and_load_nothing() -> None:
+    first = _svgs()
+    assert first == _svgs()
+    assert len(first) == 3 + 1 + 1 + 2
+    for svg in first:
+        root = ET.fromstring(svg)  # noqa: S314 - of our own making
+        assert root.tag == "svg"
+        assert root.attrib["role"] == "img"
+        assert len(root.attrib["aria-label"]) > 10
+        assert not re.search(r"http|url\(|<style|<script", svg)
+        assert "currentColor" in svg
+        names = {each.attrib["id"] for each in root.iter() if "id" in each.attrib}
+        used = {each.attrib["href"] for each in root.iter() if "href" in each.attrib}
+        assert all(each.startswith(("#", "data:image/png;base64,")) for each in used)
+        assert {each[1:] for each in used if each.startswith("#")} <= names
+    ids = [name for svg in first for name in re.findall(r'\bid="([^"]+)"', svg)]
+    assert len(ids) == len(set(ids)), "an id of one chart is that of another"
+
+
+def test_the_map_says_what_is_on_it() -> None:
+    svg = str(map_of_places(places_of(IMAGERY, PAIRS), AREA, "m"))
+    for words in ("pairs (1)", "in no pair (1)", "refused: too dark (2)"):
+        assert words in svg
+    assert refusals(IMAGERY) == {"too dark": 2, '<script>alert("1")</script>': 1}
+
+
+def test_without_positions_there_is_no_map() -> None:
+    nowhere = [_image("a", at=(None, None))]
+    assert map_of_places(places_of(nowhere, []), AREA, "m") is None
+    assert maps_of_classes(nowhere, [{"image_id": "a", "classes_after": [1]}], None, "c") == []
+
+
+def test_the_pictures_are_found_and_not_chosen() -> None:
+    rows = [
+        {"image_id": f"{n:02d}", "changed": (n * 7 % 40) / 40, "status": "ok"} for n in range(40)
+    ]
+    rows.append({"image_id": "x", "changed": None, "status": "failed"})
+    found = pictured(rows)
+    different = [row for row, why in found if why == MOST_DIFFERENT]
+    spread = [row["image_id"] for row, why in found if why == EVENLY_SPREAD]
+    assert [row["changed"] * 40 for row in different] == [39, 38, 37, 36, 35, 34]
+    assert len(spread) == 6
+    assert not {row["image_id"] for row in different} & set(spread)
+    assert len(pictured(rows[:4])) == 4
+    assert evenly([], 3) == []
+    assert evenly(list("abcde"), 3) == ["a", "c", "e"]
