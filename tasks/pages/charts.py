@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from tasks.steps.tables import Row
 
@@ -128,7 +128,7 @@ def style(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def legend(axes: Axes, place: str = "best") -> None:
+def legend(axes: Axes, place: Literal["best", "lower right"] = "best") -> None:
     """Names what is drawn, without a frame."""
     axes.legend(loc=place, frameon=False, fontsize=9, labelcolor=INK)
 

@@ -105,7 +105,7 @@ def map_of_places(places: Places, area: Area | None, name: str) -> str | None:
         axes.scatter(
             longitudes,
             latitudes,
-            s=14 if is_refused else 7,
+            s=20 if is_refused else 16,
             marker="x" if is_refused else "o",
             linewidths=0.9 if is_refused else 0,
             color=colours.get(words, INK),
@@ -174,10 +174,10 @@ def _map_of_class(
     axes.set_xticks([])
     axes.set_yticks([])
     longitudes, latitudes = zip(*positions, strict=True)
-    drawn = axes.scatter(longitudes, latitudes, s=9, linewidths=0, c=shares, cmap="viridis")
+    drawn = axes.scatter(longitudes, latitudes, s=14, linewidths=0, c=shares, cmap="viridis")
     bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.9, format="%g %%")
     bar.ax.tick_params(colors=INK, labelsize=8, width=0.5)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return svg_of(figure, f"Map of the share of {of} in each picture, in percent", name)
 
 

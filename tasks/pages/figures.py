@@ -41,7 +41,7 @@ def report_figures(
         figures["miou_before"] = _known(scored["pretrained"].miou)
     if "fine_tuned" in scored:
         figures["miou_bound"] = _known(scored["fine_tuned"].miou)
-    if arm in scored:
+    if arm is not None and arm in scored:
         figures["miou"] = _known(scored[arm].miou)
         figures["gap_closed"] = gap_closed(scored, arm)
         for name, iou in scored[arm].per_class.items():

@@ -231,7 +231,8 @@ def shown_arm(parts: Mapping[str, ArtifactRef], city: str, plan: Plan) -> str | 
         return own
     blind = [arm for arm in there if arm != "fine_tuned"]
     known = [arm for arm in UNLABELLED_ARMS if arm in blind]
-    return (known or blind or there or [None])[-1]
+    found = known or blind or there
+    return found[-1] if found else None
 
 
 def report_content(
