@@ -1,6 +1,6 @@
 """One check for each kind of input that public functions take: a ValueError of one sentence.
 
-Compiled loops index without looking, so what reaches them must have been looked at before. The
+Compiled loops index without looking, so what reaches them must have been examined before. The
 same sentence for the same fault also saves the reader from learning eight.
 """
 

@@ -133,7 +133,7 @@ def check_labels(labels: npt.NDArray[np.int32], shape: tuple[int, ...]) -> None:
 
 
 class _Checked:
-    """A matcher of somebody else's, whose matches are looked at before they index anything."""
+    """A matcher of somebody else's, whose matches are examined before they index anything."""
 
     def __init__(self, name: str, match: Callable[[Image, Image], object]) -> None:
         self._name = name

@@ -60,7 +60,7 @@ def ignored_settings(catalog: Catalog) -> Iterator[Fault]:
             for setting in sorted(_written(training.safeguard) - {"mode"}):
                 yield (
                     ("trainings", name, "safeguard", setting),
-                    f"with mode off nothing is looked at: remove {setting}",
+                    f"with mode off nothing is examined: remove {setting}",
                 )
 
 

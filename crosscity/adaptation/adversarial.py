@@ -142,7 +142,7 @@ class Adaptation(Training):
             with seeded_randomness(self.seed, INITIALISATION_STREAM, 1):
                 moved = add_low_rank(segmenter, rank_of(self.recipe.trainable))
             segmenter.to(self.device)
-        self._taught(teacher, needs)
+        self._choose_teacher(teacher, needs)
         self._watch = CollapseWatch()
         if self.recipe.estimates_statistics:
             moved = list(segmenter.parameters())
@@ -179,7 +179,7 @@ class Adaptation(Training):
         self._identity["flag_rates"] = [round(rate, 6) for rate in found.tolist()]
         return found
 
-    def _taught(self, teacher: Segmenter | None, needs: set[Need]) -> None:
+    def _choose_teacher(self, teacher: Segmenter | None, needs: set[Need]) -> None:
         """Takes a teacher, or a slow copy of the segmenter where the settings want one."""
         self._follows = False
         if not needs & {"predictions", "partner"}:
@@ -191,9 +191,9 @@ class Adaptation(Training):
                     f"segmenter {', '.join(self.segmenter.class_names)}: take a teacher of the "
                     "same classes"
                 )
-            self._predictions.be_taught_by(teacher)
+            self._predictions.use_teacher(teacher)
         elif self.settings.teacher_momentum > 0:
-            self._predictions.be_taught_by()
+            self._predictions.use_teacher()
             self._follows = True
 
     def _made_objectives(self) -> dict[str, Objective]:
@@ -345,7 +345,7 @@ class Adaptation(Training):
             self._record("total_loss", loss)
             self._backward(loss)
         try:
-            self._settle(row)
+            self._fill_row(row)
         except DivergedError as error:
             raise DivergedError(f"{error}{self._culprits()}") from None
         self._move(self._optimiser, self.segmenter)

@@ -164,7 +164,7 @@ def _target_maps(target: TargetImages, indices: Sequence[int]) -> npt.NDArray[An
     """Static priors (bool); with a bit for pixels to ignore (uint8) where the set has such."""
     priors, ignored = target.priors(indices), ignored_pixels(target, indices)
     if ignored is None or ignored.shape != priors.shape:
-        return priors if ignored is None else ignored  # other sizes are told by `check_priors`
+        return priors if ignored is None else ignored  # `check_priors` refuses other sizes
     return np.where(ignored, np.uint8(_IGNORED), priors.astype(np.uint8))
 
 

@@ -19,10 +19,12 @@ def keep_freed_memory() -> bool:
     a fifth of a step. No result changes.
 
     Returns:
-        Whether the C library is one that can be told (glibc).
+        Whether the C library is one that can be set (glibc).
     """
     if platform.libc_ver()[0] != "glibc":
         return False
-    told = ctypes.CDLL(None).mallopt
-    told.argtypes = (ctypes.c_int, ctypes.c_int)
-    return bool(told(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD) and told(_M_TRIM_THRESHOLD, _KEPT))
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
+    return bool(
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD) and mallopt(_M_TRIM_THRESHOLD, _KEPT)
+    )

@@ -42,7 +42,7 @@ class FrozenFeatures:
         Args:
             domain: Tells apart the sets of a training; a part of a file's name.
             keys: One an image: the same for the same pixels.
-            images: B×3×H×W; looked at only where a key is new.
+            images: B×3×H×W; read only where a key is new.
 
         Returns:
             B×D×h×w, without gradient.

@@ -36,7 +36,7 @@ class HomeValidation:
     """Scores a segmenter on validation images of its source.
 
     Args:
-        images: The images; all are looked at each time.
+        images: The images; all are read each time.
         class_pixels: (C,) of the source's training images, which the rules weigh classes by.
         balance: Exponent of the class weights.
         network_is_weighted: See `rule_offsets`.

@@ -30,7 +30,7 @@ class Pretraining(SupervisedTraining):
     has not risen for `patience` looks, and then falls to 0 in a last stretch, as in *Scaling Laws
     and Compute-Optimal Training Beyond Fixed Training Durations* (Hägele et al., NeurIPS 2024): how
     long a training must be need not be known when it begins. The last stretch begins in time for
-    the limit in any case. Of all that was looked at, the best is delivered.
+    the limit in any case. Of all that was examined, the best is delivered.
 
     Args:
         segmenter: Is trained in place.
@@ -154,7 +154,7 @@ class Pretraining(SupervisedTraining):
     def _look(self) -> float:
         """Scores what would be delivered now, and keeps it where it is the best so far."""
         assert self._home is not None  # noqa: S101 - refused without
-        assert self._best is not None  # noqa: S101 - looked at only where it is kept
+        assert self._best is not None  # noqa: S101 - read only where it is kept
         shown = self._delivered
         found = torch.tensor(self._home.miou(shown, self._own_rule), device=self.device)
         miou = float(self.engine.mean(found))  # the same decision in every process

@@ -245,7 +245,7 @@ class SourceFree(Training):
             if self.settings.anchor:
                 loss = loss + self.settings.anchor * self._distance()
             self.engine.backward(loss / self.settings.accumulation)
-        self._settle(row)
+        self._fill_row(row)
         self._move(self._optimiser, self.segmenter)
         if not self._trial:
             _follow(self._teacher, self.segmenter, self.settings.teacher_momentum)

@@ -128,7 +128,7 @@ class SupervisedTraining(Training):
             self._record("task_loss", loss)
             self._record("task_accuracy", pixel_accuracy(logits, labels))
             self.engine.backward(loss / self.settings.accumulation)
-        self._settle(row)
+        self._fill_row(row)
         self._move(self._optimiser, self.segmenter)
         return row
 

@@ -44,7 +44,7 @@ class TargetPredictions:
         self._drops = _drops_features(segmenter)
         self.teacher: Segmenter | None = None
 
-    def be_taught_by(self, teacher: Segmenter | None = None) -> None:
+    def use_teacher(self, teacher: Segmenter | None = None) -> None:
         """From now on a teacher predicts: this one, or a copy of the segmenter."""
         self._is_copy = teacher is None
         taken = copy.deepcopy(self._segmenter) if teacher is None else teacher

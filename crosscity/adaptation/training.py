@@ -258,7 +258,7 @@ class Training(ABC):
         """Notes a loss or accuracy of one batch; nothing waits for the device to compute it."""
         self._measured.setdefault(name, []).append(value.detach().float())
 
-    def _settle(self, row: Row) -> None:
+    def _fill_row(self, row: Row) -> None:
         """Fills the row with the means over the batches of a step, and checks the losses.
 
         The device is waited for once a step, here, before the segmenter moves.

@@ -34,7 +34,7 @@ class Finding:
     """One line of the diagnosis.
 
     Attributes:
-        subject: What was looked at.
+        subject: What was examined.
         found: What was found.
         remedy: What to do; empty where all is well.
         is_fatal: Whether nothing works before that is done.

@@ -255,7 +255,7 @@ def _new_pairs(
     ]
     shown, apart = split_by_overlap(candidates, least)
     captures = [capture_of(row) for row in shown]
-    # What is old: the test places, which neither grow nor are looked at from close by.
+    # What is old: the test places, which neither grow nor are viewed from close by.
     test_images = {
         pair[end] for pair in old_pairs if pair["split"] == "test" for end in ("image_a", "image_b")
     }

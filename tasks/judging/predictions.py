@@ -105,7 +105,7 @@ def predict_pictures(
         batch_size: Images predicted at once.
         image_size: (height, width) at which images go through the network; ``None``: their own.
         workers: Threads that read and write.
-        on_shard: Is told of the images of each finished shard; default: the progress of `STAGE`.
+        on_shard: Gets the images of each finished shard; default: the progress of `STAGE`.
     """
     tell = on_shard or partial(_advance, len(pictures))
     rows: list[dict[str, Any]] = []

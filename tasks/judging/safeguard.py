@@ -54,7 +54,7 @@ from tasks.training.trainings import on_device
 
 SAFEGUARD_VERSION: Final = f"3-safeguard.{safeguard_module.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
 MOST_PAIRS: Final = 48
-"""Training pairs that are looked at: some minutes for the largest pictures, seconds for the
+"""Training pairs that are examined: some minutes for the largest pictures, seconds for the
 demo's; twice as many would narrow the interval by a third."""
 ADAPTATION_REJECTED: Final = "adaptation.rejected"
 """The event; its resource is ``crosscity.city.<name>``."""
@@ -68,9 +68,9 @@ class PairSeen:
 
     Attributes:
         pair_id: The pair.
-        before: Signs of the earlier segmenter, ``None`` where the pair could not be looked at.
+        before: Signs of the earlier segmenter, ``None`` where the pair could not be examined.
         after: Signs of the adapted one.
-        reason: Why the pair could not be looked at.
+        reason: Why the pair could not be examined.
     """
 
     pair_id: str
@@ -270,7 +270,7 @@ def _compared(seen: Sequence[PairSeen], class_names: Sequence[str], city: str) -
     before = [each.before for each in seen if each.before is not None]
     after = [each.after for each in seen if each.after is not None]
     if not before:
-        raise InputError(f"no pair of {city} can be looked at: {seen[0].reason}")
+        raise InputError(f"no pair of {city} can be examined: {seen[0].reason}")
     return compare(before, after, class_names)
 
 
@@ -296,7 +296,7 @@ def _summary(
     signals: Signals, limits: SafeguardLimits, failed: int, earlier: ArtifactRef
 ) -> dict[str, Any]:
     found = verdict(signals, limits)
-    unseen = f" {failed} more pairs could not be looked at." if failed else ""
+    unseen = f" {failed} more pairs could not be examined." if failed else ""
     return {
         "keep": found.keep,
         "reasons": list(found.reasons),

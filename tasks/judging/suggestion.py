@@ -38,7 +38,7 @@ from tasks.training.trainings import on_device
 
 SUGGESTION_VERSION: Final = f"1-labelling.{labelling.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
 MOST_PAIRS: Final = 400
-"""Pairs that are looked at: some minutes for large pictures; places are chosen among theirs."""
+"""Pairs that are examined: some minutes for large pictures; places are chosen among theirs."""
 Split = Literal["train", "test", "all"]
 
 
@@ -52,7 +52,7 @@ class Suggested:
         pair_id: The pair of images that it was seen in.
         image_id: Of these two images the one that the segmenters dispute more.
         split: "train" or "test".
-        score: In [0, 1]: mean of the ranks of the two signals among all that were looked at.
+        score: In [0, 1]: mean of the ranks of the two signals among all that were examined.
         times_differ: Share of the static points with other classes at the two times; ``None``
             without a point.
         segmenters_differ: Share of the pixels of the image that two segmenters name differently;
@@ -90,12 +90,12 @@ def suggested_places(
         plan: Of the catalog.
         city: Was harvested.
         n: How many places; fewer where there are not so many.
-        segmenter: Whose predictions are looked at.
+        segmenter: Whose predictions are examined.
         other: A second one (before adaptation, a teacher); ``None``: its two times alone.
         split: Which places: labels of "train" may be learned from, those of "test" scored on.
 
     Raises:
-        InputError: The city has no such pair, or none that could be looked at.
+        InputError: The city has no such pair, or none that could be examined.
     """
     harvest = current_harvest(city, plan)
     store = plan.open_store()
@@ -106,7 +106,7 @@ def suggested_places(
     rows = read_rows(store, made, "disagreement.parquet", SUGGESTION)
     seen = {row["pair_id"]: row for row in rows if row["status"] == OK}
     if not seen:
-        raise InputError(f"no pair of {city} can be looked at: {rows[0]['reason']}")
+        raise InputError(f"no pair of {city} can be examined: {rows[0]['reason']}")
     imagery = Imagery(store, harvest.imagery)
     return _chosen([pair for pair in pairs if pair["pair_id"] in seen], seen, imagery, n)
 

@@ -18,7 +18,7 @@ from prefect.events import Event, Resource
 from adapters.store import ArtifactRef, Selection, Store
 
 UNTOLD: Final = "unannounced"
-"""Key of a selection's notes: events that nobody was told of yet."""
+"""Key of a selection's notes: events that were not announced yet."""
 WAITS: Final = (1.0, 4.0)
 """Seconds before the second and the third try."""
 
@@ -39,7 +39,7 @@ def commit(
 ) -> None:
     """Switches a selection, and with it notes which events are to be announced.
 
-    Events of the selection before that nobody was told of stay noted.
+    Events of the selection before that were not announced stay noted.
 
     Args:
         store: The store.
@@ -79,9 +79,9 @@ def alter(
         made = change(state)
         if made is None:
             return None
-        untold = _untold(state)
-        untold += [dict(event) for event in events if event not in untold]
-        return Selection(dict(made[0]), _noted(made[1], untold))
+        waiting = _unannounced(state)
+        waiting += [dict(event) for event in events if event not in waiting]
+        return Selection(dict(made[0]), _noted(made[1], waiting))
 
     return store.alter(name, city, changed)
 
@@ -98,17 +98,17 @@ def announce(store: Store, name: str, city: str) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
     while True:
         state = store.selected(name, city)
-        untold = _untold(state)
-        if state is None or not untold:
+        waiting = _unannounced(state)
+        if state is None or not waiting:
             return sent
-        send(untold[0])
-        sent.append(untold[0])
-        store.alter(name, city, partial(_told, event=untold[0]))
+        send(waiting[0])
+        sent.append(waiting[0])
+        store.alter(name, city, partial(_without_event, event=waiting[0]))
 
 
 def is_announced(state: Selection) -> bool:
     """Whether every event that a selection notes was sent."""
-    return not _untold(state)
+    return not _unannounced(state)
 
 
 def send(event: Mapping[str, Any]) -> None:
@@ -136,19 +136,19 @@ def send(event: Mapping[str, Any]) -> None:
             return
 
 
-def _told(state: Selection | None, event: Mapping[str, Any]) -> Selection | None:
+def _without_event(state: Selection | None, event: Mapping[str, Any]) -> Selection | None:
     """The selection without the note of an event; what was switched meanwhile stays."""
     if state is None:
         return None
-    left = [one for one in _untold(state) if one != event]
+    left = [one for one in _unannounced(state) if one != event]
     return Selection(state.refs, _noted(state.notes, left))
 
 
-def _untold(state: Selection | None) -> list[dict[str, Any]]:
+def _unannounced(state: Selection | None) -> list[dict[str, Any]]:
     noted = state.notes.get(UNTOLD) if state is not None else None
     return [event for event in noted if isinstance(event, dict)] if isinstance(noted, list) else []
 
 
-def _noted(notes: Mapping[str, Any], untold: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _noted(notes: Mapping[str, Any], waiting: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     kept = {key: value for key, value in notes.items() if key != UNTOLD}
-    return {**kept, UNTOLD: list(untold)} if untold else kept
+    return {**kept, UNTOLD: list(waiting)} if waiting else kept

@@ -95,7 +95,7 @@ SAFEGUARD: Final = pa.schema(
         pa.field("reason", pa.string()),
     ]
 )
-"""One row a pair that an adaptation was judged on, also where it could not be looked at."""
+"""One row a pair that an adaptation was judged on, also where it could not be examined."""
 
 SUGGESTION: Final = pa.schema(
     [
@@ -108,7 +108,7 @@ SUGGESTION: Final = pa.schema(
         pa.field("reason", pa.string()),
     ]
 )
-"""One row a pair that was looked at for places worth labelling."""
+"""One row a pair that was examined for places worth labelling."""
 
 DIFFERENCES: Final = pa.schema(
     [

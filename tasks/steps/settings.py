@@ -49,7 +49,7 @@ def open_catalog(path: Path) -> Catalog:
 
     Raises:
         CatalogError: As of `load_catalog`; a setting that is not there, or a value that is wrong,
-            is told with file, line and key.
+            is reported with file, line and key.
     """
     return load_catalog(path, further=settings_faults)
 
@@ -192,7 +192,7 @@ def _checked(
 def _faults(
     defaults: Settings, changes: Mapping[str, Any], *, hidden: str | None = None
 ) -> Iterator[Fault]:
-    """What is wrong with changes of settings; `hidden` is a field that is not told of."""
+    """What is wrong with changes of settings; `hidden` is a field that is not named."""
     known = [field.name for field in fields(defaults)]
     shown = ", ".join(name for name in known if name != hidden)
     for name in changes:

@@ -21,7 +21,7 @@ from tasks.training.weight_files import read_weight_file
 
 @dataclass(frozen=True)
 class Folder:
-    """A delivered folder, looked at and found harmless; nothing is built yet.
+    """A delivered folder, examined and found harmless; nothing is built yet.
 
     Attributes:
         path: The folder.

@@ -118,7 +118,7 @@ def _read_some(source: LabelledDataset, split: str) -> None:
     step = max(1, len(samples) // _READ)
     chosen = samples[::step][:_READ]
     if chosen and all((source.read(sample).train_ids == VOID).all() for sample in chosen):
-        raise InputError(f"the labels of {split} that were looked at are all void")
+        raise InputError(f"the labels of {split} that were examined are all void")
 
 
 def _segmenter(plan: Plan, name: str) -> str:

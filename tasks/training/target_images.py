@@ -33,7 +33,7 @@ class StoredTargets:
         priors: Their static priors, or ``None``.
         size: (height, width) that images and priors are given at; ``None``: their own.
         mask: Pixels of all images that show their provider, ``None`` where there are none.
-        prior: How the images of a pair are matched, where both times are looked at.
+        prior: How the images of a pair are matched, where both times are examined.
     """
 
     def __init__(

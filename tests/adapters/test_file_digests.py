@@ -84,7 +84,7 @@ def test_what_cannot_be_read_has_no_digest(tmp_path, files) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no database at all, but long enough to be looked at" * 40]
+    "content", [b"", b"no database at all, but long enough to be examined" * 40]
 )
 def test_a_damaged_cache_is_made_anew(read, files, tmp_path, content) -> None:
     cache = tmp_path / "cache" / "crosscity" / "file-digests.sqlite"

@@ -370,7 +370,7 @@ IGNORED: Final[list[tuple[tuple[str, ...], Any, str]]] = [
     (("trainings", "t"), {"preset": "demo", "source_free": {"batch_size": 1, "mix": True}},
      "mix: it puts one image"),
     (("trainings", "t"), {"preset": "demo", "safeguard": {"mode": "off", "drift": 0.2}},
-     "trainings.t.safeguard.drift: with mode off nothing is looked at: remove drift"),
+     "trainings.t.safeguard.drift: with mode off nothing is examined: remove drift"),
     (("stores", "here"), {"url": "folder", "options": {"key": "x"}},
      "stores.here.options: a folder is opened without options"),
     (("stores", "here"), {"url": "file:///folder", "patience_minutes": 3},

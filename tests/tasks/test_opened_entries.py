@@ -89,7 +89,7 @@ def test_faults_of_every_kind_are_told_and_the_rest_is_opened(
     told = done["err"]
     for said in (
         "datasets.ours: none of the 3 images",
-        "datasets.void: the labels of train that were looked at are all void",
+        "datasets.void: the labels of train that were examined are all void",
         "datasets.odd: ",
         "000.png holds the value 7",
         "datasets.gone: There is no folder",

@@ -149,7 +149,7 @@ def class_inverse_loss(
 def class_accuracy(
     source_logits: Tensor, target_logits: Tensor, source_weights: Tensor, target_weights: Tensor
 ) -> Tensor:
-    """Share of class mass whose domain is told, mean of both domains, in [0, 1]."""
+    """Share of class mass whose domain is recognised, mean of both domains, in [0, 1]."""
     source = ((source_logits > 0) * source_weights).sum() / source_weights.sum().clamp_min(1e-12)
     target = ((target_logits <= 0) * target_weights).sum() / target_weights.sum().clamp_min(1e-12)
     return (source + target) / 2
