@@ -8,7 +8,7 @@ from collections.abc import Callable
 from logging.handlers import MemoryHandler
 from typing import TYPE_CHECKING, Final
 
-from adapters.store import StoreError
+from adapters.store.errors import DamagedArtifactError
 from flows.cli.outcome import note
 from flows.cli.output import handled
 from tasks.steps.errors import InputError
@@ -31,7 +31,11 @@ def find_finished(find: Callable[[], ArtifactRef | None], plan: Plan) -> Artifac
 
     Returns:
         The artifact, its files verified; ``None`` where the flow has to run, which makes what is
-        missing, or says what it needs.
+        missing or damaged, or says what it needs.
+
+    Raises:
+        StoreError: The store does not answer, was written by a newer release, or a selection in it
+            is damaged; a run could do nothing about it either.
     """
     shown = logging.StreamHandler(sys.stderr)
     shown.setFormatter(logging.Formatter("crosscity: %(message)s"))
@@ -45,7 +49,7 @@ def find_finished(find: Callable[[], ArtifactRef | None], plan: Plan) -> Artifac
             store = plan.open_store()
             for name in store.manifest(found).files:
                 store.path(found, name)
-        except (InputError, StoreError):
+        except (InputError, DamagedArtifactError):
             return None
     held.flush()
     note("everything is in the store already")

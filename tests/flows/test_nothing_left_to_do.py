@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from adapters.store.errors import StoreError
 from adapters.store.local import LocalPlace
 from flows.cli import city as verbs
 from flows.cli.main import app
@@ -121,3 +123,24 @@ def test_another_setting_makes_the_flow_run(copied: Path) -> None:
     copied.write_text(yaml.safe_dump(document), encoding="utf-8")
     assert isinstance(run("priors", "tokyo", catalog=copied).exception, ServerStartedError)
     assert run("harvest", "tokyo", catalog=copied).exit_code == 0
+
+
+def test_what_no_run_can_mend_is_said_before_a_server_starts(copied: Path) -> None:
+    (manifest,) = (copied.parent / "store" / "pairs" / "tokyo").glob("*/artifact.json")
+    document = json.loads(manifest.read_text(encoding="utf-8"))
+    manifest.write_text(json.dumps({**document, "format": 99}), encoding="utf-8")
+    for words in VERBS:
+        fault = run(*words, catalog=copied).exception
+        assert isinstance(fault, StoreError), fault
+        assert "made by a newer version of this program" in str(fault)
+
+
+@pytest.mark.parametrize("content", [b'{"refs', b'{"refs": {"pairs": {"kind": "../../etc"}}}'])
+def test_a_damaged_selection_is_said_before_a_server_starts(copied: Path, content: bytes) -> None:
+    selection = copied.parent / "store" / "current" / "tokyo" / "harvest.json"
+    assert selection.is_file()
+    selection.write_bytes(content)
+    for words in VERBS:
+        fault = run(*words, catalog=copied).exception
+        assert isinstance(fault, StoreError), fault
+        assert "harvest.json is damaged" in str(fault)
