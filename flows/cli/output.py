@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from adapters.exports.files import write_whole
 from tasks.steps.errors import InputError
 
 
@@ -45,6 +44,8 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
         InputError: The file cannot be written there.
     """
     check_file(path)
+    from adapters.exports.files import write_whole  # noqa: PLC0415 - `--help` loads nothing that works
+
     try:
         write_whole(path, write)
     except OSError as error:

@@ -19,10 +19,11 @@ from crosscity.labels import CLASSES, VOID
 from crosscity.segmenters import Segmenter, in_train_ids
 from tasks.priors.identities import city_mask
 from tasks.steps import progress
-from tasks.steps.artifact_task import Made, artifact_task, make_once
+from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.dashboard import small_jpeg
 from tasks.steps.device import device_turn
 from tasks.steps.errors import InputError
+from tasks.steps.identity import Identity, Words, make
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import DIFFERENCES, FAILED, OK
@@ -115,8 +116,15 @@ def compare_on_images(
             pictures.append({**told, "changed": row["changed"]})
         draft.summary = {"pictures": pictures}
 
-    return make_once(
-        plan.open_store(),
+    return make(plan.open_store(), differences_identity(before, after, imagery, city, plan), write)
+
+
+def differences_identity(
+    before: ArtifactRef, after: ArtifactRef, imagery: ArtifactRef, city: str, plan: Plan
+) -> Identity:
+    """What decides a comparison on images; arguments as of `compare_on_images`."""
+    size, mask = network_size(plan, city), city_mask(plan, city)
+    return Identity(
         "differences",
         city,
         inputs={"before": before, "after": after, "imagery": imagery},
@@ -127,7 +135,11 @@ def compare_on_images(
             **({} if mask is None else {"left_out": mask.digest()}),
         },
         version=DIFFERENCES_VERSION,
-        write=write,
+        words=Words(
+            what=f"the comparison of two segmenters on images of {city} was",
+            absent=f"no two segmenters of {city} have been compared on its images yet",
+            verb=f"crosscity report {city}",
+        ),
     )
 
 

@@ -37,10 +37,11 @@ from tasks.priors.extraction import extract_prior
 from tasks.priors.identities import PRIOR_VERSION, city_mask
 from tasks.steps import progress
 from tasks.steps.announcing import announce, event_of
-from tasks.steps.artifact_task import Made, artifact_task, make_once
+from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown
 from tasks.steps.device import device_turn
 from tasks.steps.errors import InputError
+from tasks.steps.identity import Identity, Words, make
 from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
 from tasks.steps.parallel import in_parallel
@@ -112,11 +113,7 @@ def judge_adaptation(
 ) -> Made:
     """Compares two segmenters on training pairs of the city, without a label of it."""
     torch.set_num_threads(plan.compute.threads)
-    entry, training = plan.city(city), training_of(plan, city)
-    settings = training.safeguard
-    limits = SafeguardLimits(
-        tolerance=settings.tolerance, drift=settings.drift, information=settings.information
-    )
+    entry, limits = plan.city(city), _limits(city, plan)
     size = network_size(plan, city)
     mask = city_mask(plan, city)
 
@@ -146,23 +143,47 @@ def judge_adaptation(
         signals = _compared(seen, networks[0].class_names, city)
         draft.summary = _summary(signals, limits, failed, earlier)
 
-    made = make_once(
-        plan.open_store(),
+    judgement = judgement_identity(adapted, earlier, imagery, pairs, city, plan)
+    made = make(plan.open_store(), judgement, write)
+    _publish(plan.open_store(), made.ref, city)
+    return made
+
+
+def judgement_identity(
+    adapted: ArtifactRef,
+    earlier: ArtifactRef,
+    imagery: ArtifactRef,
+    pairs: ArtifactRef,
+    city: str,
+    plan: Plan,
+) -> Identity:
+    """What decides a judgement; arguments as of `judge_adaptation`."""
+    size, mask = network_size(plan, city), city_mask(plan, city)
+    return Identity(
         "safeguard",
         city,
         inputs={"adaptation": adapted, "before": earlier, "imagery": imagery, "pairs": pairs},
         parameters={
-            "prior": entry.prior.model_dump(),
-            "limits": asdict(limits),
+            "prior": plan.city(city).prior.model_dump(),
+            "limits": asdict(_limits(city, plan)),
             "most_pairs": MOST_PAIRS,
             **({} if size is None else {"image_size": list(size)}),
             **({} if mask is None else {"left_out": mask.digest()}),
         },
         version=SAFEGUARD_VERSION,
-        write=write,
+        words=Words(
+            what=f"the judgement of an adaptation of {city} was",
+            absent=f"no adaptation of {city} has been judged yet",
+            verb=f"crosscity report {city}",
+        ),
     )
-    _publish(plan.open_store(), made.ref, city)
-    return made
+
+
+def _limits(city: str, plan: Plan) -> SafeguardLimits:
+    settings = training_of(plan, city).safeguard
+    return SafeguardLimits(
+        tolerance=settings.tolerance, drift=settings.drift, information=settings.information
+    )
 
 
 def looks_harmful(judged: ArtifactRef, plan: Plan) -> bool:

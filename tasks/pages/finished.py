@@ -6,8 +6,10 @@ from adapters.catalog import ServiceProvider
 from adapters.store import ArtifactRef, Store
 from tasks.harvesting.current import HARVEST, current_harvest, notes_its_settings
 from tasks.harvesting.harvest import HARVEST_VERSION
+from tasks.judging.differences import differences_identity
 from tasks.judging.evaluated import evaluation_of, panels_of
-from tasks.pages.report import report_identity, report_parts
+from tasks.judging.safeguard import judgement_identity
+from tasks.pages.report import report_identity, report_parts, shown_arm
 from tasks.priors.identities import extracted, required_figure
 from tasks.priors.quality import exact_masks_known, quality_identity
 from tasks.steps.announcing import is_announced
@@ -66,8 +68,17 @@ def finished_report(city: str, seed: int, plan: Plan) -> ArtifactRef | None:
     Raises:
         InputError: Something is missing that every report shows.
     """
-    parts = report_parts(city, seed, plan)
-    return find(plan.open_store(), report_identity(parts, city, seed))
+    store, parts = plan.open_store(), report_parts(city, seed, plan)
+    arm = shown_arm(parts, city, plan)
+    if arm is not None:
+        start, adapted = TrainedSegmenters(city, seed, plan).start, parts[f"segmenter-{arm}"]
+        imagery, pairs = parts["imagery"], parts["pairs"]
+        judged = find(store, judgement_identity(adapted, start, imagery, pairs, city, plan))
+        compared = find(store, differences_identity(start, adapted, imagery, city, plan))
+        if judged is None or compared is None:
+            return None
+        parts |= {"safeguard": judged, "differences": compared}
+    return find(store, report_identity(parts, city, seed))
 
 
 def _is_whole(store: Store, imagery: ArtifactRef) -> bool:

@@ -46,12 +46,42 @@ def copied(finished_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setattr(verbs, "running", running)
     report = run("report", "tokyo", catalog=catalog)
     if report.exception is not None:  # a demo's report shows the arms of the demo alone
-        from tasks.pages.report import report_parts, write_report
-        from tasks.steps.plan import open_plan
-
-        plan = open_plan(catalog)
-        write_report.fn(report_parts("tokyo", 0, plan), "tokyo", 0, plan)
+        _write_report(catalog)
     return catalog
+
+
+def _write_report(catalog: Path) -> None:
+    """What the flow `report-city` makes, without a server."""
+    from tasks.judging.differences import compare_on_images, differences_identity
+    from tasks.judging.safeguard import judge_adaptation, judgement_identity
+    from tasks.pages.report import report_parts, shown_arm, write_report
+    from tasks.steps.identity import required
+    from tasks.steps.plan import open_plan
+    from tasks.training.trained import TrainedSegmenters
+
+    plan = open_plan(catalog)
+    store, parts = plan.open_store(), report_parts("tokyo", 0, plan)
+    arm = shown_arm(parts, "tokyo", plan)
+    assert arm is not None
+    start, adapted = TrainedSegmenters("tokyo", 0, plan).start, parts[f"segmenter-{arm}"]
+    imagery = parts["imagery"]
+    to_judge = (adapted, start, imagery, parts["pairs"], "tokyo", plan)
+    judge_adaptation.fn(*to_judge)
+    compare_on_images.fn(start, adapted, imagery, "tokyo", plan)
+    parts["safeguard"] = required(store, judgement_identity(*to_judge))
+    compared = differences_identity(start, adapted, imagery, "tokyo", plan)
+    parts["differences"] = required(store, compared)
+    write_report.fn(parts, "tokyo", 0, plan)
+
+
+def test_a_report_without_the_comparison_of_two_segmenters_is_not_taken_for_the_whole(
+    copied: Path,
+) -> None:
+    """A demo's report has no sections without labels: `report` has still something to write."""
+    for path in sorted((copied.parent / "store" / "differences").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    result = run("report", "tokyo", catalog=copied)
+    assert isinstance(result.exception, ServerStartedError)
 
 
 def run(*words: str, catalog: Path) -> Any:
