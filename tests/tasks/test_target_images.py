@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,8 @@ def targets(monkeypatch):
         monkeypatch.setattr(target_images, "static_prior_rows", lambda *_: rows)
 
         class Plan:
+            compute = SimpleNamespace(device="cpu")
+
             def open_store(self):
                 return None
 
