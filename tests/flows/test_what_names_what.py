@@ -95,10 +95,16 @@ def test_a_store_of_the_release_before_is_found_whole(copy, many_flows) -> None:
     assert {step.state for step in steps_ahead("tokyo", "full", 0, plan)} == {"found"}
     assert finished_demo("tokyo", 0, plan) is not None
     before = manifests(copy / "store")
-    for words in (("harvest",), ("priors",), ("adapt",), ("evaluate",), ("report",)):
-        done = many_flows(*words, "tokyo", "--catalog", copy / "data_catalog.yaml")
+    for verb in ("harvest", "priors", "adapt", "evaluate"):
+        done = many_flows(verb, "tokyo", "--catalog", copy / "data_catalog.yaml")
         assert done["code"] == 0, done["err"]
     assert manifests(copy / "store") == before, "nothing is fetched or made again"
+    done = many_flows("report", "tokyo", "--catalog", copy / "data_catalog.yaml")
+    assert done["code"] == 0, done["err"]
+    added = set(manifests(copy / "store")) - set(before)
+    assert {path.partition("/")[0] for path in added} == {"differences", "safeguard", "report"}, (
+        "a demo's report has nothing of what can be seen without labels"
+    )
 
 
 def test_a_store_of_the_release_before_says_what_was_changed(copy) -> None:
