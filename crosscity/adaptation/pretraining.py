@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ from crosscity.adaptation.sampling import AUGMENTATION_STREAM, SOURCE_STREAM
 from crosscity.adaptation.schedule import learning_rate_factor
 from crosscity.adaptation.settings import PretrainingSettings
 from crosscity.adaptation.supervised import SupervisedTraining
+from crosscity.adaptation.teachers import fixed_copy
 from crosscity.adaptation.training import Row
 from crosscity.segmenters import Rule, Segmenter, rule_offsets
 
@@ -75,8 +75,8 @@ class Pretraining(SupervisedTraining):
                 settings.class_balance,
                 network_is_weighted=settings.balanced_predictions,
             )
-        self._average = _copied(segmenter) if settings.average else None
-        self._best = _copied(segmenter) if settings.until == "plateau" else None
+        self._average = fixed_copy(segmenter) if settings.average else None
+        self._best = fixed_copy(segmenter) if settings.until == "plateau" else None
         self._looks: list[tuple[int, float]] = []
         self._plateau: int | None = None  # or where the limit was near enough
         self._at_limit = False
@@ -219,12 +219,6 @@ class Pretraining(SupervisedTraining):
             network_is_weighted=self.settings.balanced_predictions,
         )
         return {"rule": rule, "offsets": list(offsets), **found}
-
-
-def _copied(segmenter: Segmenter) -> Segmenter:
-    copied = copy.deepcopy(segmenter).eval()
-    copied.requires_grad_(False)
-    return copied
 
 
 @torch.no_grad()

@@ -17,7 +17,6 @@ Mean teacher: Tarvainen & Valpola (NeurIPS 2017). Mixing of classes: Olsson et a
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, get_args
@@ -43,6 +42,7 @@ from crosscity.adaptation.photometric import photometric_jitter
 from crosscity.adaptation.sampling import AUGMENTATION_STREAM, TARGET_STREAM
 from crosscity.adaptation.schedule import learning_rate_factor
 from crosscity.adaptation.settings import Schedule
+from crosscity.adaptation.teachers import fixed_copy, follow
 from crosscity.adaptation.training import (
     Row,
     Training,
@@ -176,8 +176,8 @@ class SourceFree(Training):
         self._crop = Augmentation(flip=False, smallest_crop=settings.smallest_crop)
         if settings.statistics and batch_norms(segmenter):
             self._mix_in(target)
-        self._teacher = _fixed_copy(segmenter)
-        self._start = _fixed_copy(segmenter)
+        self._teacher = fixed_copy(segmenter)
+        self._start = fixed_copy(segmenter)
         names = segmenter.class_names
         mixed = [names.index(name) for name in MIXED_CLASSES if name in names]
         self._mixed = torch.tensor(mixed, device=self.device)
@@ -248,7 +248,7 @@ class SourceFree(Training):
         self._fill_row(row)
         self._move(self._optimiser, self.segmenter)
         if not self._trial:
-            _follow(self._teacher, self.segmenter, self.settings.teacher_momentum)
+            follow(self._teacher, self.segmenter, self.settings.teacher_momentum)
             if self.step + 1 == self.total_steps:
                 self._hand_over()
         return {**row, "warning": ""}
@@ -302,18 +302,6 @@ def _mixed(lesson: _Lesson, classes: Tensor) -> _Lesson:
         torch.where(moved, partner.labels, lesson.labels),
         torch.where(moved, partner.weights, lesson.weights),
     )
-
-
-def _fixed_copy(segmenter: Segmenter) -> Segmenter:
-    copied = copy.deepcopy(segmenter).eval()
-    copied.requires_grad_(False)
-    return copied
-
-
-@torch.no_grad()
-def _follow(teacher: Segmenter, student: Segmenter, momentum: float) -> None:
-    for mine, its in zip(teacher.parameters(), student.parameters(), strict=True):
-        mine.lerp_(its, 1 - momentum)
 
 
 __all__ = ["MIXED_CLASSES", "SourceFree", "SourceFreeSettings"]

@@ -13,6 +13,7 @@ from crosscity.adaptation.image_sets import TargetImages, check_priors, ignored_
 from crosscity.adaptation.prior_evidence import weigh_by_prior
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
 from crosscity.adaptation.recipes import Prior
+from crosscity.adaptation.teachers import follow
 from crosscity.segmenters import Segmenter, evaluating, image_tensor
 
 
@@ -56,9 +57,7 @@ class TargetPredictions:
         """Moves the teacher's weights a little towards the segmenter's."""
         if self.teacher is None:
             return
-        pairs = zip(self.teacher.parameters(), self._segmenter.parameters(), strict=True)
-        for mine, its in pairs:
-            mine.lerp_(its, 1 - momentum)
+        follow(self.teacher, self._segmenter, momentum)
 
     @torch.no_grad()
     def of(self, images: Tensor, prior: Tensor, ignored: Tensor | None, features: Tensor) -> Tensor:

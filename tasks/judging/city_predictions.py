@@ -31,7 +31,7 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import IMAGERY, OK
 from tasks.steps.slices import Slice, deal
 from tasks.steps.tables import Row, failures, read_rows
-from tasks.training.identities import TRAINING_VERSION, network_size
+from tasks.training.identities import TRAINING_VERSION, network_size, size_parameters
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.stored_networks import read_class_names
 from tasks.training.trainings import on_device
@@ -216,7 +216,6 @@ class CityPredictions:
 def _part_identity(
     segmenter: ArtifactRef, imagery: ArtifactRef, part: int, city: str, plan: Plan
 ) -> Identity:
-    size = network_size(plan, city)
     return Identity(
         "predictions_part",
         city,
@@ -225,7 +224,7 @@ def _part_identity(
             "part": part,
             "part_size": _part_size(city, plan),
             **plan.city(city).predictions.model_dump(exclude={"segmenter"}),
-            **({} if size is None else {"image_size": list(size)}),
+            **size_parameters(plan, city),
         },
         version=PREDICTIONS_VERSION,
         words=_words(city),

@@ -28,7 +28,7 @@ from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import DIFFERENCES, FAILED, OK
 from tasks.steps.tables import Row, read_rows, write_rows
-from tasks.training.identities import TRAINING_VERSION, network_size
+from tasks.training.identities import TRAINING_VERSION, network_size, view_parameters
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.trainings import on_device
 
@@ -123,7 +123,6 @@ def differences_identity(
     before: ArtifactRef, after: ArtifactRef, imagery: ArtifactRef, city: str, plan: Plan
 ) -> Identity:
     """What decides a comparison on images; arguments as of `compare_on_images`."""
-    size, mask = network_size(plan, city), city_mask(plan, city)
     return Identity(
         "differences",
         city,
@@ -131,8 +130,7 @@ def differences_identity(
         parameters={
             "most_images": MOST_IMAGES,
             "pictures": PICTURES,
-            **({} if size is None else {"image_size": list(size)}),
-            **({} if mask is None else {"left_out": mask.digest()}),
+            **view_parameters(plan, city),
         },
         version=DIFFERENCES_VERSION,
         words=Words(

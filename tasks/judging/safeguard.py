@@ -48,7 +48,7 @@ from tasks.steps.parallel import in_parallel
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, OK, PAIRS, SAFEGUARD
 from tasks.steps.tables import Row, read_rows, write_rows
-from tasks.training.identities import network_size, training_of
+from tasks.training.identities import network_size, training_of, view_parameters
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.stored_networks import read_class_names
 from tasks.training.trainings import on_device
@@ -158,7 +158,6 @@ def judgement_identity(
     plan: Plan,
 ) -> Identity:
     """What decides a judgement; arguments as of `judge_adaptation`."""
-    size, mask = network_size(plan, city), city_mask(plan, city)
     return Identity(
         "safeguard",
         city,
@@ -167,8 +166,7 @@ def judgement_identity(
             "prior": plan.city(city).prior.model_dump(),
             "limits": asdict(_limits(city, plan)),
             "most_pairs": MOST_PAIRS,
-            **({} if size is None else {"image_size": list(size)}),
-            **({} if mask is None else {"left_out": mask.digest()}),
+            **view_parameters(plan, city),
         },
         version=SAFEGUARD_VERSION,
         words=Words(

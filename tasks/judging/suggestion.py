@@ -32,7 +32,7 @@ from tasks.steps.parallel import in_parallel
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, OK, PAIRS, SUGGESTION
 from tasks.steps.tables import Row, read_rows, write_rows
-from tasks.training.identities import network_size
+from tasks.training.identities import network_size, view_parameters
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.trainings import on_device
 
@@ -163,8 +163,7 @@ def _looked_at(
             "prior": entry.prior.model_dump(),
             "split": split,
             "most_pairs": MOST_PAIRS,
-            **({} if size is None else {"image_size": list(size)}),
-            **({} if mask is None else {"left_out": mask.digest()}),
+            **view_parameters(plan, city),
         },
         version=SUGGESTION_VERSION,
         write=write,

@@ -103,6 +103,19 @@ def network_size(plan: Plan, owner: str) -> tuple[int, int] | None:
     return given
 
 
+def size_parameters(plan: Plan, owner: str) -> dict[str, Any]:
+    """What of `network_size` the key of a step depends on; nothing where the segmenter decides."""
+    size = network_size(plan, owner)
+    return {} if size is None else {"image_size": list(size)}
+
+
+def view_parameters(plan: Plan, city: str) -> dict[str, Any]:
+    """How a city's images are shown to networks that are compared: size, and pixels left out."""
+    mask = city_mask(plan, city)
+    left_out = {} if mask is None else {"left_out": mask.digest()}
+    return {**size_parameters(plan, city), **left_out}
+
+
 def pretraining_steps(segmenter: str, plan: Plan) -> int:
     """Steps that a segmenter is pre-trained for; 0 where its weights come from elsewhere."""
     entry = plan.segmenter(segmenter)
@@ -141,8 +154,7 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
     settings = asdict(made_with)
     if recipe is not None:
         settings |= {"arm": arm, "recipe": described(recipe)}
-    given = network_size(plan, owner)
-    size = {} if given is None else {"image_size": list(given)}
+    size = size_parameters(plan, owner)
     # A transfer has no provider, and labels say themselves where there is nothing to learn.
     unmasked = fine_tuned or owner in plan.transfers
     ignored = {} if unmasked else mask_parameters(city_mask(plan, owner))
@@ -287,7 +299,6 @@ def choice_identity(
     """What decides which labelled places a recipe learns from; arguments as of `choose_places`."""
     inputs = {"segmenter": segmenter, "imagery": imagery, "pairs": pairs}
     inputs |= Extras(tuple(labels), None, teacher).inputs()
-    size = network_size(plan, city)
     return Identity(
         "label_choice",
         city,
@@ -295,7 +306,7 @@ def choice_identity(
         parameters={
             "prior": plan.city(city).prior.model_dump(),
             **mask_parameters(city_mask(plan, city)),
-            **({} if size is None else {"image_size": list(size)}),
+            **size_parameters(plan, city),
         },
         version=CHOICE_VERSION,
         words=Words(

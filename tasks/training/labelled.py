@@ -214,7 +214,7 @@ def _shard(
     said: Missing | None = None,
 ) -> Identity:
     """What decides a shard of images; `said` where it is looked for and not made."""
-    wanted = samples[part * PART_SIZE : (part + 1) * PART_SIZE]
+    wanted = _samples_of(part, samples)
     here = f"{'datasets' if owner in plan.datasets else 'cities'}.{owner}"
     what = f"the {kind} images of {owner} ({split})"
     return Identity(
@@ -242,6 +242,10 @@ def _shard(
     )
 
 
+def _samples_of(part: int, samples: Sequence[str]) -> Sequence[str]:
+    return samples[part * PART_SIZE : (part + 1) * PART_SIZE]
+
+
 def _part(
     kind: Kind,
     plan: Plan,
@@ -253,7 +257,7 @@ def _part(
     read: Callable[[str], Row],
 ) -> Made:
     identity = _shard(kind, plan, owner, split, source, samples, part)
-    wanted = samples[part * PART_SIZE : (part + 1) * PART_SIZE]
+    wanted = _samples_of(part, samples)
     stage = f"{kind} {owner} {split}"
 
     def write(draft: Draft, _key: str) -> None:
