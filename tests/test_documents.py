@@ -11,7 +11,13 @@ import yaml
 from adapters.catalog import load_catalog
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+DOCUMENTS = sorted(
+    [
+        *REPOSITORY.glob("*.md"),
+        *(REPOSITORY / "docs").glob("*.md"),
+        *(REPOSITORY / "benchmarks" / "results").glob("*.md"),
+    ]
+)
 
 
 def test_the_readmes_city_is_a_valid_entry(tmp_path: Path) -> None:
@@ -27,7 +33,7 @@ def test_the_readmes_city_is_a_valid_entry(tmp_path: Path) -> None:
     assert len(shown[1].strip().splitlines()) <= 12
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)#\s]+)", text)
@@ -45,3 +51,10 @@ def test_every_make_target_of_the_documents_exists() -> None:
         text = document.read_text(encoding="utf-8")
         for target in re.findall(r"(?:^|`|&& )make ([a-z-]+)", text, re.MULTILINE):
             assert target in targets, f"{document.name}: make {target}"
+
+
+def test_the_index_of_results_names_every_table() -> None:
+    folder = REPOSITORY / "benchmarks" / "results"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    for table in folder.glob("*.md"):
+        assert table.name == "README.md" or f"]({table.name})" in index
