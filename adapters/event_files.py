@@ -69,7 +69,7 @@ class EventFiles:
             self._add(row["step"], summary=self._summaries.Summary(value=values))
         self._writer.flush()
 
-    def close(self) -> None:
+    def close(self, *, finished: bool = True) -> None:  # noqa: ARG002 - event files do not say it
         """Ends the file."""
         self._writer.close()
 

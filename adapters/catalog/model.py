@@ -490,11 +490,20 @@ class ComputeProfile(Entry):
 class Tracking(Entry):
     """Where the histories of trainings are watched while they run, beside the artifacts."""
 
-    kind: Literal["tensorboard"] = "tensorboard"
-    folder: str = Field(
-        default=".crosscity/tensorboard",
-        description="folder of the event files, one below it for each training; ${NAME} from env",
+    kind: Literal["tensorboard", "mlflow"] = Field(
+        default="tensorboard",
+        description="event files of TensorBoard, or runs of MLflow; each is an extra to install",
     )
+    folder: str | None = Field(
+        default=None,
+        description="of the event files, one folder below it for each training, or of MLflow's "
+        "database; default: .crosscity/<kind>; ${NAME} from env",
+    )
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return self.folder or f".crosscity/{self.kind}"
 
 
 class Catalog(Entry):

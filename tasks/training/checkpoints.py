@@ -114,7 +114,9 @@ def run_resumably(
     progress.advance(place.stage, training.step, training.total_steps)
     # Of several processes one tells, as one saves.
     watched = plan if is_first else plan.model_copy(update={"tracking": None})
-    tracking = tracked(watched, place.kind, place.city, place.key, training.step)
+    tracking = tracked(
+        watched, place.kind, place.city, place.key, training.step, lambda: training.finished
+    )
     with _termination() as asked, tracking as tell:
         while not training.finished:
             before, clock = training.step, _Clock(training)

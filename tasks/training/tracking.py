@@ -5,18 +5,36 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from adapters.event_files import EventFiles
+from adapters.mlflow_runs import MlflowRun
 from tasks.steps.logs import log
 from tasks.steps.plan import Plan
 
 Rows = Sequence[Mapping[str, Any]]
 
 
+class Watcher(Protocol):
+    """Where a history is watched."""
+
+    def write(self, rows: Rows) -> None:
+        """Takes new rows."""
+        ...
+
+    def close(self, *, finished: bool) -> None:
+        """Ends: with the training, or before it where it goes on another time."""
+        ...
+
+
 @contextmanager
 def tracked(
-    plan: Plan, kind: str, owner: str, key: str, first_step: int
+    plan: Plan,
+    kind: str,
+    owner: str,
+    key: str,
+    first_step: int,
+    is_finished: Callable[[], bool],
 ) -> Iterator[Callable[[Rows], None]]:
     """Gives a function that is told of new rows of a history.
 
@@ -26,47 +44,50 @@ def tracked(
         owner: Its city or set.
         key: Its key.
         first_step: The first step of this process.
+        is_finished: Whether the training has come to its end, asked when this is left.
     """
     tracker = _Tracker()
     if plan.tracking is not None:
-        folder = plan.tracking.folder
+        tracking, name = plan.tracking, f"{kind}-{key[:12]}"
 
-        def opened() -> EventFiles:
-            place = plan.folder(folder, key="tracking.folder")
-            return EventFiles(place / owner / f"{kind}-{key[:12]}", first_step)
+        def opened() -> Watcher:
+            place = plan.folder(tracking.place, key="tracking.folder")
+            if tracking.kind == "mlflow":
+                return MlflowRun(place, owner, name, first_step)
+            return EventFiles(place / owner / name, first_step)
 
         tracker.open(opened)
     try:
         yield tracker.write
     finally:
-        tracker.close()
+        tracker.close(finished=is_finished())
 
 
 class _Tracker:
     """Writes as long as it can."""
 
     def __init__(self) -> None:
-        self._files: EventFiles | None = None
+        self._watcher: Watcher | None = None
 
-    def open(self, opened: Callable[[], EventFiles]) -> None:
-        self._files = self._tried(opened)
+    def open(self, opened: Callable[[], Watcher]) -> None:
+        self._watcher = self._tried(opened)
 
     def write(self, rows: Rows) -> None:
-        files = self._files
-        if files is not None and rows:
-            self._tried(lambda: files.write(rows))
+        watcher = self._watcher
+        if watcher is not None and rows:
+            self._tried(lambda: watcher.write(rows))
 
-    def close(self) -> None:
-        files = self._files
-        if files is not None:
-            self._tried(files.close)
+    def close(self, *, finished: bool) -> None:
+        watcher = self._watcher
+        if watcher is not None:
+            self._tried(lambda: watcher.close(finished=finished))
 
     def _tried(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the work gives
         """Does it; what fails is said once, and ends the tracking alone."""
         try:
             return work()
         except Exception as error:  # a full disk, another version of a library: not the training's
-            self._files = None
+            self._watcher = None
             told = " ".join(str(error).split()) or type(error).__name__
             log(logging.WARNING, f"the training goes on without being tracked: {told}")
             return None
