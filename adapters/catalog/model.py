@@ -447,6 +447,12 @@ class StoreEntry(Entry):
         description="how long a store behind a network may be away before a run fails (exit code "
         "75); 0 fails at once",
     )
+    cache_gigabytes: float = Field(
+        default=100.0,
+        gt=0,
+        description="what local copies of a remote store's files may take on each machine; those "
+        "used longest ago are removed beyond it",
+    )
 
 
 class ComputeProfile(Entry):

@@ -13,8 +13,8 @@ from adapters.store.names import check_file_name
 from adapters.store.places import file_sha256
 from adapters.store.records import ArtifactRef, FileEntry
 
-Locate = Callable[[ArtifactRef, str], tuple[Path, FileEntry]]
-"""Gives the checked local path and the entry of a file of a published artifact."""
+Locate = Callable[[ArtifactRef, str], tuple[Path, FileEntry, str]]
+"""Gives the checked local path, the entry, and the path in the store of a published file."""
 
 
 class Draft:
@@ -27,6 +27,7 @@ class Draft:
         summary: JSON for people: counts, failures by reason. NaN becomes null.
         measured: names of files that also hold what a run took, and so differ between runs: they
             do not count in the artifact's digest.
+        linked: of which files of the store those are links that `add_link` has added, by name.
     """
 
     def __init__(self, path: Path, locate: Locate) -> None:
@@ -35,6 +36,7 @@ class Draft:
         self.file_rows: dict[str, int] = {}
         self.summary: dict[str, Any] = {}
         self.measured: set[str] = set()
+        self.linked: dict[str, str] = {}
         self._locate = locate
         self._ref: ArtifactRef | None = None
 
@@ -63,8 +65,9 @@ class Draft:
             ref: the other artifact.
             source_name: its name there; the same by default.
         """
-        source, entry = self._locate(ref, source_name or name)
+        source, entry, stored = self._locate(ref, source_name or name)
         self.add_file(name, source)
+        self.linked[name] = stored
         if entry.rows is not None:
             self.file_rows[name] = entry.rows
 

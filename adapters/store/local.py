@@ -10,14 +10,14 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from adapters.store.durable import make_folders, sync, write_probe
 from adapters.store.errors import explained
 from adapters.store.names import LOCKS_FOLDER, MANIFEST_NAME, SCRATCH_FOLDER
-from adapters.store.places import FileChecks
+from adapters.store.places import FileChecks, StoredFile
 from adapters.store.records import FileEntry, Manifest
 from adapters.store.scratch import ScratchArea, locked
 
@@ -28,6 +28,7 @@ class LocalPlace:
     """`Place` in a folder of this machine or of a network file system."""
 
     publishes_by_rename = True
+    is_far = False
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -48,6 +49,32 @@ class LocalPlace:
                 return (self._root / path).read_bytes()
             except FileNotFoundError:
                 return None
+
+    def read_lasting(self, path: str) -> bytes | None:
+        """See `Place`."""
+        return self.read(path)
+
+    def recall(self, path: str) -> bytes | None:
+        """See `Place`. Asking costs nothing here, so nothing is kept beside."""
+        del path
+        return None
+
+    def forget(self, path: str) -> None:
+        """See `Place`."""
+
+    def files(self, path: str) -> Iterator[StoredFile]:
+        """See `Place`."""
+        for folder, folders, names in os.walk(self._root / path):
+            folders.sort()
+            for name in sorted(names):
+                one = Path(folder) / name
+                with explained(self._named):
+                    try:
+                        status = one.lstat()
+                    except FileNotFoundError:  # removed meanwhile
+                        continue
+                inside = one.relative_to(self._root).as_posix()
+                yield StoredFile(inside, status.st_size, status.st_mtime)
 
     def replace(self, path: str, data: bytes) -> None:
         """See `Place`."""
@@ -126,8 +153,11 @@ class LocalPlace:
         with explained(self._named), self.scratch() as folder:
             write_probe(folder)
 
-    def publish(self, source: Path, manifest: Manifest) -> bool:
+    def publish(
+        self, source: Path, manifest: Manifest, linked: Mapping[str, str] | None = None
+    ) -> bool:
         """See `Place`."""
+        del linked  # they are hard links, where the file system has them
         target = self._root / manifest.folder
         with explained(self._named):
             (source / MANIFEST_NAME).write_bytes(manifest.to_json())

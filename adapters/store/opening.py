@@ -18,9 +18,20 @@ _ONE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:", re.ASCII)
 
 
 def open_place(
-    url: str | Path, options: Mapping[str, Any], cache_dir: Path | None, patience: float = 0.0
+    url: str | Path,
+    options: Mapping[str, Any],
+    cache_dir: Path | None,
+    patience: float = 0.0,
+    cache_bytes: float = float("inf"),
 ) -> Place:
     """The place behind a folder or an fsspec URL; one behind a network may be away so many seconds.
+
+    Args:
+        url: The folder or URL.
+        options: Of its protocol.
+        cache_dir: For local copies of a remote place's files.
+        patience: Seconds for which a remote place may be away.
+        cache_bytes: What the local copies may take together.
 
     Raises:
         StoreError: if the URL is empty or misspelt, or its protocol or package is not there.
@@ -36,7 +47,7 @@ def open_place(
         return LocalPlace(Path(url).expanduser().absolute())
     if scheme in {"file", "local"}:
         return LocalPlace(Path(rest).absolute())
-    place = RemotePlace(url, options, cache_dir or cache_folder() / "store")
+    place = RemotePlace(url, options, cache_dir or cache_folder() / "store", cache_bytes)
     return PatientPlace(place, patience) if patience > 0 else place
 
 

@@ -11,13 +11,13 @@ import errno
 import logging
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TypeVar
 
 from adapters.store.errors import StoreAwayError
-from adapters.store.places import Place
+from adapters.store.places import Place, StoredFile
 from adapters.store.records import FileEntry, Manifest
 
 Result = TypeVar("Result")
@@ -121,6 +121,7 @@ class PatientPlace:
         )
         self.label = place.label
         self.publishes_by_rename = place.publishes_by_rename
+        self.is_far = place.is_far
         self.on_this_machine = place.on_this_machine
 
     def describe(self, path: str) -> str:
@@ -130,6 +131,22 @@ class PatientPlace:
     def read(self, path: str) -> bytes | None:
         """See `Place`."""
         return self._patiently(lambda: self._place.read(path))
+
+    def read_lasting(self, path: str) -> bytes | None:
+        """See `Place`."""
+        return self._patiently(lambda: self._place.read_lasting(path))
+
+    def recall(self, path: str) -> bytes | None:
+        """See `Place`."""
+        return self._place.recall(path)
+
+    def forget(self, path: str) -> None:
+        """See `Place`."""
+        self._place.forget(path)
+
+    def files(self, path: str) -> Iterator[StoredFile]:
+        """See `Place`."""
+        return iter(self._patiently(lambda: list(self._place.files(path))))
 
     def replace(self, path: str, data: bytes) -> None:
         """See `Place`."""
@@ -163,9 +180,11 @@ class PatientPlace:
         """See `Place`."""
         self._patiently(self._place.check_writable)
 
-    def publish(self, source: Path, manifest: Manifest) -> bool:
+    def publish(
+        self, source: Path, manifest: Manifest, linked: Mapping[str, str] | None = None
+    ) -> bool:
         """See `Place`."""
-        return self._patiently(lambda: self._place.publish(source, manifest))
+        return self._patiently(lambda: self._place.publish(source, manifest, linked))
 
     def file_folders(self, manifest: Manifest) -> Sequence[str]:
         """See `Place`."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,6 +19,23 @@ _MOST_HASHED: Final = 250_000
 """Files that are remembered as hashed: some 50 MB."""
 _hashed: LRUCache[tuple[int, int, int, str], bool] = LRUCache(_MOST_HASHED)
 _lock = threading.Lock()
+TRANSFERS: Final = 8
+"""Files that are sent or fetched at once: a transfer mostly waits for the network."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file as a listing of the store gives it.
+
+    Attributes:
+        path: Below the store's root.
+        bytes: Its size.
+        written: When it was written last, in seconds since 1970; 0 where nothing says it.
+    """
+
+    path: str
+    bytes: int
+    written: float
 
 
 class Place(Protocol):
@@ -25,6 +43,7 @@ class Place(Protocol):
 
     label: str
     publishes_by_rename: bool  # so that files without `artifact.json` cannot be by its doing
+    is_far: bool  # so that each operation is a request over a network
     on_this_machine: Path  # a folder for what says which processes of this machine live
 
     def describe(self, path: str) -> str:
@@ -32,6 +51,18 @@ class Place(Protocol):
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a small file, or None where there is none."""
+
+    def read_lasting(self, path: str) -> bytes | None:
+        """As `read`, of a file that does not change; a far place keeps it for `recall`."""
+
+    def recall(self, path: str) -> bytes | None:
+        """What this machine kept of such a file, without a request; None where it has nothing."""
+
+    def forget(self, path: str) -> None:
+        """Have `recall` give nothing of a file, as it is another one now."""
+
+    def files(self, path: str) -> Iterator[StoredFile]:
+        """All files below `path`, sorted; a listing, which costs little for each of them."""
 
     def replace(self, path: str, data: bytes) -> None:
         """Write a file so that every reader sees the old or the new bytes, also after a crash."""
@@ -64,8 +95,14 @@ class Place(Protocol):
     def check_writable(self) -> None:
         """Write something and remove it again; raise `StoreError` if that is refused."""
 
-    def publish(self, source: Path, manifest: Manifest) -> bool:
-        """Make the files in `source` the artifact `manifest`; False if there is one already."""
+    def publish(
+        self, source: Path, manifest: Manifest, linked: Mapping[str, str] | None = None
+    ) -> bool:
+        """Make the files in `source` the artifact `manifest`; False if there is one already.
+
+        `linked` says of which file of the store one in `source` is a link, so that a far place can
+        copy it there instead of sending it.
+        """
 
     def file_folders(self, manifest: Manifest) -> Sequence[str]:
         """Folders to look for the artifact's files in, the one it is published to first.

@@ -303,6 +303,15 @@ def artifact_folder(kind: str, city: str, key: str) -> str:
     return f"{check_kind(kind)}/{check_city(city)}/{check_key(key)}"
 
 
+def is_artifact_folder(parts: Sequence[str]) -> bool:
+    """Whether names could be kind, city and key of an artifact."""
+    try:
+        artifact_place("/".join(parts))
+    except StoreError:
+        return False
+    return True
+
+
 def artifact_place(uri: str) -> tuple[str, str, str]:
     """Kind, city and key of `<kind>/<city>/<key>`, which may come from a stored file.
 

@@ -12,27 +12,34 @@ import hashlib
 import re
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import fsspec
+from cachetools import LRUCache
 
-from adapters.store.durable import make_folders, sync, write_probe
+from adapters.store import s3
+from adapters.store.copies import Kept, LocalCopies
+from adapters.store.durable import write_probe
 from adapters.store.errors import DamagedFileError, StoreAwayError, StoreError, explained
 from adapters.store.names import MANIFEST_NAME, SCRATCH_FOLDER
 from adapters.store.patience import is_passing
-from adapters.store.places import FileChecks
+from adapters.store.places import TRANSFERS, FileChecks, StoredFile
 from adapters.store.records import FileEntry, Manifest
 from adapters.store.scratch import ScratchArea
 
 _SHORTEST_SECRET = 4
 _BLOCK = 2**20
-_TRANSFERS = 8
-"""Files that are sent at once."""
+_MOST_TAGS: Final = 4096
+"""Small files whose tag is remembered, so that a swap need not read them again."""
+_WRITABLE_SECONDS: Final = 300.0
+"""For how long it need not be asked again whether the store can be written to."""
 _IN_THIS_PROCESS = threading.RLock()
 """Where a protocol has no conditional write, at least the threads of a process do not mix."""
 _BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oci", "oss"})
@@ -42,14 +49,21 @@ class RemotePlace:
     """`Place` behind an fsspec URL, with local copies in a cache folder by content."""
 
     publishes_by_rename = False
+    is_far = True
 
-    def __init__(self, url: str, options: Mapping[str, Any], cache: Path) -> None:
+    def __init__(
+        self, url: str, options: Mapping[str, Any], cache: Path, limit: float = float("inf")
+    ) -> None:
         self._secrets = sorted(_texts(options), key=len, reverse=True)
         self.label = self._redacted(re.sub(r"//[^/@]*@", "//***@", url)).rstrip("/")
         self._cache = cache
         self._cache_named = f"the cache folder {cache} of {self.label}"
         self._area = ScratchArea(cache / SCRATCH_FOLDER, self._cache_named)
+        self._copies = LocalCopies(cache, limit)
         self._checks = FileChecks()
+        self._tags: LRUCache[str, tuple[str, bytes]] = LRUCache(_MOST_TAGS)
+        self._tags_lock = threading.Lock()
+        self._found_writable = float("-inf")
         try:
             self._files, self._root = fsspec.core.url_to_fs(url, **options)
         except ImportError as error:
@@ -61,6 +75,7 @@ class RemotePlace:
             raise self._error("opened", error) from None
         self._root = self._root.rstrip("/")
         self._in_bucket = url.partition("://")[0] in _BUCKETS
+        self._is_s3 = s3.is_s3(self._files)
         self.on_this_machine = cache
 
     def describe(self, path: str) -> str:
@@ -69,11 +84,47 @@ class RemotePlace:
 
     def read(self, path: str) -> bytes | None:
         """See `Place`."""
+        found = self._fetch(path)
+        if found is None or found.data is None:
+            return None
+        with self._tags_lock:
+            self._tags[path] = (found.tag, hashlib.sha256(found.data).digest())
+        return found.data
+
+    def read_lasting(self, path: str) -> bytes | None:
+        """See `Place`. What was kept is sent again only where the store's tag is another one."""
+        name = self.describe(path)
+        kept = self._copies.kept(name)
+        found = self._fetch(path, unless="" if kept is None else kept.tag)
+        if found is None:
+            self.forget(path)
+            return None
+        if found.data is None:
+            return None if kept is None else kept.data
+        if kept is None or (kept.data, kept.tag) != (found.data, found.tag):
+            self._keep(name, Kept(found.data, found.tag))
+        return found.data
+
+    def recall(self, path: str) -> bytes | None:
+        """See `Place`."""
+        kept = self._copies.kept(self.describe(path))
+        return None if kept is None else kept.data
+
+    def forget(self, path: str) -> None:
+        """See `Place`."""
+        self._copies.forget(self.describe(path))
+
+    def files(self, path: str) -> Iterator[StoredFile]:
+        """See `Place`."""
         with self._explained("read"):
+            self._files.invalidate_cache()
             try:
-                return bytes(self._files.cat_file(self._full(path)))
-            except FileNotFoundError:
-                return None
+                found = self._files.find(self._full(path), detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        for name, facts in sorted(found.items()):
+            inside = str(name)[len(self._root) :].lstrip("/")
+            yield StoredFile(inside, int(facts.get("size") or 0), _seconds(facts))
 
     def replace(self, path: str, data: bytes) -> None:
         """See `Place`."""
@@ -86,10 +137,12 @@ class RemotePlace:
                 return self.read(path) is None
             return self._create(path, after) or self.read(path) == after
         with _IN_THIS_PROCESS:
-            tag = self._tag(path)  # before the bytes: if they change in between, it is not theirs
-            now = self.read(path)
-            if now != before:
-                return now == after  # it was made, and the answer was lost
+            tag = "" if after is None else self._tag_of(path, before)
+            if not tag:
+                now = self.read(path)
+                if now != before:
+                    return now == after  # it was made, and the answer was lost
+                tag = self._tag_of(path, before)
             if after is None:
                 self._remove_file(path)
                 return True
@@ -101,7 +154,11 @@ class RemotePlace:
 
     def remove(self, path: str) -> None:
         """See `Place`."""
+        self.forget(path)
         with self._explained("written"):
+            if self._is_s3:
+                s3.remove(self._files, self._full(path))
+                return
             self._files.invalidate_cache()
             try:
                 self._files.rm(self._full(path), recursive=True)
@@ -147,20 +204,28 @@ class RemotePlace:
         """See `Place`."""
         with explained(self._cache_named), self.scratch() as folder:
             write_probe(folder)
+        if time.monotonic() - self._found_writable < _WRITABLE_SECONDS:
+            return
         probe = f"{SCRATCH_FOLDER}/probe-{secrets.token_hex(8)}"
         self.replace(probe, b"probe")
-        self.remove(probe)
+        self._remove_file(probe)
+        self._found_writable = time.monotonic()
 
-    def publish(self, source: Path, manifest: Manifest) -> bool:
+    def publish(
+        self, source: Path, manifest: Manifest, linked: Mapping[str, str] | None = None
+    ) -> bool:
         """See `Place`."""
         # No look before: who publishes has looked, and the conditional write decides.
         folder = self.file_folders(manifest)[0]
+        there = linked or {}
+
+        def send(name: str) -> None:
+            if not (name in there and self._copy(there[name], f"{folder}/{name}", manifest, name)):
+                self.replace_from(f"{folder}/{name}", source / name)
+
         # A transfer mostly waits for the network. The manifest comes after all of them.
-        with ThreadPoolExecutor(_TRANSFERS) as pool:
-            sent = [
-                pool.submit(self.replace_from, f"{folder}/{name}", source / name)
-                for name in sorted(manifest.files)
-            ]
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            sent = [pool.submit(send, name) for name in sorted(manifest.files)]
             try:
                 for one in sent:
                     one.result()
@@ -176,7 +241,8 @@ class RemotePlace:
         """See `Place`."""
         if afresh:
             self._check_far(path, entry)
-        copy = self._cache / entry.sha256[:2] / entry.sha256 / path.rpartition("/")[2]
+        copy = self._copies.path(entry.sha256, path.rpartition("/")[2])
+        self._copies.touch(copy)  # first: what is being checked must not be removed
         try:
             self._checks.check(copy, entry)
         except DamagedFileError:  # absent, or the cache's own fault: the store has the last word
@@ -191,10 +257,33 @@ class RemotePlace:
                     self._files.get_file(self._full(path), str(temporary))
                 except FileNotFoundError:
                     raise DamagedFileError("is missing") from None
-            FileChecks().check(temporary, entry)
-            sync(temporary)
-            make_folders(copy.parent)
-            temporary.replace(copy)
+            # The file stays the same one when it is moved: it need not be hashed again.
+            self._checks.check(temporary, entry)
+            self._copies.put(temporary, copy)
+
+    def _keep(self, name: str, kept: Kept) -> None:
+        with explained(self._cache_named), self.scratch() as folder:
+            self._copies.keep(name, kept, folder / "kept")
+
+    def _fetch(self, path: str, *, unless: str = "") -> s3.Fetched | None:
+        with self._explained("read"):
+            if self._is_s3:
+                return s3.get(self._files, self._full(path), unless=unless)
+            try:
+                return s3.Fetched(bytes(self._files.cat_file(self._full(path))), "")
+            except FileNotFoundError:
+                return None
+
+    def _copy(self, source: str, target: str, manifest: Manifest, name: str) -> bool:
+        """Copies a file inside of the store; False where that cannot be done."""
+        if not self._is_s3 or manifest.files[name].bytes > s3.LARGEST_COPY:
+            return False
+        with self._explained("written"):
+            try:
+                s3.copy(self._files, self._full(source), self._full(target))
+            except FileNotFoundError:  # it lies where the other kind of place has it
+                return False
+        return True
 
     def _check_far(self, path: str, entry: FileEntry) -> None:
         digest, size = hashlib.sha256(), 0
@@ -227,15 +316,11 @@ class RemotePlace:
             self.replace(path, data)
         return True
 
-    def _tag(self, path: str) -> str | None:
-        """What S3 tells one content of an object from another by; None elsewhere."""
-        with self._explained("read"):
-            self._files.invalidate_cache()
-            try:
-                tag = self._files.info(self._full(path)).get("ETag")
-            except FileNotFoundError:
-                return None
-        return tag if isinstance(tag, str) and tag else None
+    def _tag_of(self, path: str, data: bytes) -> str:
+        """The tag that S3 gave with these bytes when they were read; empty where it did not."""
+        with self._tags_lock:
+            tag, digest = self._tags.get(path, ("", b""))
+        return tag if digest == hashlib.sha256(data).digest() else ""
 
     def _remove_file(self, path: str) -> None:
         with self._explained("written"):
@@ -244,8 +329,8 @@ class RemotePlace:
             except FileNotFoundError:
                 return
 
-    def _replace_tagged(self, path: str, tag: str | None, data: bytes) -> bool:
-        if tag is None:
+    def _replace_tagged(self, path: str, tag: str, data: bytes) -> bool:
+        if not tag:
             self.replace(path, data)
             return True
         with self._explained("written"):
@@ -254,7 +339,7 @@ class RemotePlace:
             except FileNotFoundError:
                 return False
             except OSError as error:
-                if _is_refused(error):
+                if s3.status_of(error) == HTTPStatus.PRECONDITION_FAILED:
                     return False
                 raise
         return True
@@ -308,11 +393,15 @@ class RemotePlace:
         return text
 
 
-def _is_refused(error: OSError) -> bool:
-    """Whether S3 did not write because the object had changed (status 412)."""
-    answer = getattr(error.__cause__, "response", None)
-    status = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
-    return bool(status.get("HTTPStatusCode") == HTTPStatus.PRECONDITION_FAILED)
+def _seconds(facts: Mapping[str, Any]) -> float:
+    """When an object was written last, in seconds since 1970; 0 where the store does not say."""
+    for name in ("LastModified", "mtime", "created"):
+        moment = facts.get(name)
+        if isinstance(moment, datetime):
+            return moment.timestamp()
+        if isinstance(moment, int | float):
+            return float(moment)
+    return 0.0
 
 
 def _texts(options: object) -> set[str]:

@@ -8,6 +8,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from adapters.store.names import (
     LEASES_FOLDER,
     MANIFEST_NAME,
     NEWEST_FOLDER,
+    PROGRESS_FOLDER,
     QUARANTINE_FOLDER,
     SCRATCH_FOLDER,
     SHARED_FOLDER,
@@ -40,6 +42,7 @@ from adapters.store.names import (
     check_name,
 )
 from adapters.store.opening import open_place
+from adapters.store.places import TRANSFERS, StoredFile
 from adapters.store.progress import Progress
 from adapters.store.quarantine import Quarantined, read_record, record
 from adapters.store.records import (
@@ -70,6 +73,7 @@ class Store:
         cache_dir: folder for local copies of a remote store's files;
             default `$XDG_CACHE_HOME/crosscity/store`.
         patience: seconds for which a remote store that is away is asked again.
+        cache_bytes: what the local copies of a remote store's files may take together.
 
     Raises:
         StoreError: if the URL's protocol or its package is not there.
@@ -82,8 +86,9 @@ class Store:
         options: Mapping[str, Any] | None = None,
         cache_dir: Path | None = None,
         patience: float = 0.0,
+        cache_bytes: float = float("inf"),
     ) -> None:
-        self._arguments = (url, dict(options or {}), cache_dir, patience)
+        self._arguments = (url, dict(options or {}), cache_dir, patience, cache_bytes)
         self._place = open_place(*self._arguments)
         self._manifests = ManifestCache(self._arguments)
 
@@ -92,6 +97,11 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, self._arguments
+
+    @property
+    def is_far(self) -> bool:
+        """Whether each look into the store is a request over a network."""
+        return self._place.is_far
 
     def find(self, kind: str, city: str, key: str) -> ArtifactRef | None:
         """Reference to the published artifact, or None if there is none.
@@ -123,8 +133,17 @@ class Store:
         """
         return self.find(*artifact_place(uri))
 
+    def known_at(self, uri: str) -> ArtifactRef | None:
+        """`find_at`, without a request where this machine has read that manifest before.
+
+        Such an artifact may have been removed since: its files are then missing.
+        """
+        kind, city, key = artifact_place(uri)
+        known = self._recalled(kind, city, key)
+        return self.find(kind, city, key) if known is None else known.ref
+
     def manifest(self, ref: ArtifactRef) -> Manifest:
-        """The artifact's `artifact.json`, read once a process: it does not change.
+        """The artifact's `artifact.json`, read once a machine: it does not change.
 
         Raises:
             StoreError: if it is gone, damaged, or has other content than when it was referred to.
@@ -132,6 +151,10 @@ class Store:
         known = self._manifests.get(ref)
         if known is not None:
             return known
+        recalled = self._recalled(ref.kind, ref.city, ref.key)
+        if recalled is not None and recalled.digest == ref.digest:
+            self._manifests.keep(recalled)
+            return recalled
         folder = artifact_folder(ref.kind, ref.city, ref.key)
         try:
             manifest = self._read_manifest(ref.kind, ref.city, ref.key)
@@ -219,11 +242,13 @@ class Store:
                     measured=tuple(sorted(draft.measured)),
                     summary=plain_object(draft.summary, nan_as_null=True),
                 )
-                published = self._place.publish(scratch, manifest)
+                published = self._place.publish(scratch, manifest, draft.linked)
         ref = manifest.ref if published else self.find(kind, city, key)
         if ref is None:
             raise self._gone(kind, city, folder)
-        self._manifests.forget(ref)  # measured files of one digest may differ
+        # Measured files of one digest may differ.
+        self._manifests.forget(ref)
+        self._place.forget(f"{folder}/{MANIFEST_NAME}")
         draft._published_as(ref)
 
     @contextmanager
@@ -291,6 +316,14 @@ class Store:
             StoreError: if the artifact has no such file, or it is missing, cut short or altered.
         """
         return self._locate(ref, name)[0]
+
+    def paths(self, ref: ArtifactRef, names: Sequence[str]) -> list[Path]:
+        """`path` of several files; those of a remote store are fetched side by side."""
+        if not self._place.is_far or len(names) < 2:
+            return [self.path(ref, name) for name in names]
+        self.manifest(ref)  # once, and not once a thread
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            return list(pool.map(lambda name: self.path(ref, name), names))
 
     def verify(self, ref: ArtifactRef) -> None:
         """Check size and SHA-256 of every file of the artifact.
@@ -497,6 +530,36 @@ class Store:
         self._place.remove(f"{folder}/{MANIFEST_NAME}")  # it is no artifact any more
         self._place.remove(folder)
 
+    def files(self) -> Iterator[StoredFile]:
+        """All files of the store, sorted by path; a remote one lists a thousand a request."""
+        return self._place.files("")
+
+    def needs(self, place: str) -> bool:
+        """Whether something still counts on a folder of files or checkpoints.
+
+        Args:
+            place: `<kind>/<city>/<key>/<folder>` of files, or `.progress/<kind>/<city>/<key>`.
+        """
+        if place.startswith(f"{PROGRESS_FOLDER}/"):
+            artifact = place.removeprefix(f"{PROGRESS_FOLDER}/")
+            return self._place.read(f"{artifact}/{MANIFEST_NAME}") is None
+        data = self._place.read(f"{place.rpartition('/')[0]}/{MANIFEST_NAME}")
+        if data is None:
+            return False
+        try:
+            manifest = Manifest.from_json(data)
+        except (NewerReleaseError, ValueError):  # whose files they are cannot be told
+            return True
+        if place == manifest.digest_folder:
+            return True
+        # A folder of the artifact itself, where the store was copied from a disk.
+        inside = place.rpartition("/")[2]
+        return any(name.startswith(f"{inside}/") for name in manifest.files)
+
+    def remove_orphans(self, place: str) -> None:
+        """Remove what `adapters.store.upkeep.orphans` found."""
+        self._place.remove(place)
+
     def selection_owners(self) -> list[str]:
         """Cities that have a selection, sorted."""
         return list(self._names(CURRENT_FOLDER, check_city))
@@ -523,13 +586,25 @@ class Store:
         """
         self._place.check_writable()
 
+    def _recalled(self, kind: str, city: str, key: str) -> Manifest | None:
+        """A manifest that this machine has kept, if it is whole and belongs there."""
+        folder = artifact_folder(kind, city, key)
+        data = self._place.recall(f"{folder}/{MANIFEST_NAME}")
+        if data is None:
+            return None
+        try:
+            manifest = Manifest.from_json(data)
+        except (NewerReleaseError, ValueError):  # the store has the last word
+            return None
+        return manifest if manifest.folder == folder else None
+
     def _read_manifest(self, kind: str, city: str, key: str) -> Manifest | None:
         folder = artifact_folder(kind, city, key)
-        data = self._place.read(f"{folder}/{MANIFEST_NAME}")
+        data = self._place.read_lasting(f"{folder}/{MANIFEST_NAME}")
         if data is None:
             if not (self._place.publishes_by_rename and self._place.children(folder)):
                 return None
-            data = self._place.read(f"{folder}/{MANIFEST_NAME}")  # published since the first look
+            data = self._place.read_lasting(f"{folder}/{MANIFEST_NAME}")  # published since then
             if data is None:
                 raise self._damaged(folder, f"{MANIFEST_NAME} is missing")
         try:
@@ -561,7 +636,7 @@ class Store:
             _LOG.warning("left out: %s", error)
             return None
 
-    def _locate(self, ref: ArtifactRef, name: str) -> tuple[Path, FileEntry]:
+    def _locate(self, ref: ArtifactRef, name: str) -> tuple[Path, FileEntry, str]:
         check_file_name(name)
         manifest = self.manifest(ref)
         if name not in manifest.files:
@@ -569,7 +644,8 @@ class Store:
             raise StoreError(
                 f"{self._place.describe(manifest.folder)} has no file {name!r}; it has {some}"
             )
-        return self._checked_path(manifest, name), manifest.files[name]
+        stored = f"{self._place.file_folders(manifest)[0]}/{name}"
+        return self._checked_path(manifest, name), manifest.files[name], stored
 
     def _checked_path(self, manifest: Manifest, name: str, *, afresh: bool = False) -> Path:
         fault = self._fault(manifest, name, afresh=afresh)
@@ -689,6 +765,12 @@ def _pointer(name: str, city: str) -> str:
 
 
 def _restored(
-    url: str | Path, options: dict[str, Any], cache_dir: Path | None, patience: float
+    url: str | Path,
+    options: dict[str, Any],
+    cache_dir: Path | None,
+    patience: float,
+    cache_bytes: float,
 ) -> Store:
-    return Store(url, options=options, cache_dir=cache_dir, patience=patience)
+    return Store(
+        url, options=options, cache_dir=cache_dir, patience=patience, cache_bytes=cache_bytes
+    )

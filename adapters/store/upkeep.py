@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from adapters.store.records import ArtifactRef, Manifest
+from adapters.store.names import PROGRESS_FOLDER
+from adapters.store.places import StoredFile
+from adapters.store.records import ArtifactRef, Manifest, is_artifact_folder
 from adapters.store.store import Store
 
 HARVEST: Final = "harvest"
@@ -53,6 +55,10 @@ class Kept:
     harvests: int = 2
     earlier: int = 3
     days: float = 30.0
+
+
+_DEPTH: Final = 3
+"""Names in the place of an artifact: `<kind>/<city>/<key>`."""
 
 
 def sampled(places: Iterable[str], share: float, seed: int) -> Iterator[str]:
@@ -141,6 +147,59 @@ def _reached(
 def _digests(manifest: Manifest) -> frozenset[str]:
     inputs = manifest.inputs
     return frozenset(inputs.values() if isinstance(inputs, Mapping) else inputs)
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """Files in the store that belong to nothing.
+
+    Attributes:
+        place: The folder that they lie in, which is removed whole.
+        bytes: What they take.
+        what: What they are, in a few words.
+    """
+
+    place: str
+    bytes: int
+    what: str
+
+
+def orphans(store: Store, older_than: timedelta, now: datetime | None = None) -> list[Orphans]:
+    """What uploads and trainings that died have left, sorted by place.
+
+    In an object store the files of an artifact go first and its manifest last. Files that no
+    manifest came to, files of a writer that was not the first, and checkpoints of what was finished
+    since are of no use to anyone. What somebody may be writing just now is younger than the limit.
+
+    Args:
+        store: The store.
+        older_than: Nothing that was written within it is an orphan.
+        now: The moment from which it is counted.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    oldest = (now or datetime.now(UTC)).timestamp() - older_than.total_seconds()
+    groups: dict[tuple[str, str], list[StoredFile]] = {}
+    for file in store.files():
+        where = _loose(store, file.path)
+        if where is not None:
+            groups.setdefault(where, []).append(file)
+    return [
+        Orphans(place, sum(one.bytes for one in files), what)
+        for (place, what), files in sorted(groups.items())
+        if max(one.written for one in files) < oldest and not store.needs(place)
+    ]
+
+
+def _loose(store: Store, path: str) -> tuple[str, str] | None:
+    """The folder of a file that only some manifest can save, and what it is otherwise."""
+    parts = path.split("/")
+    if parts[0] == PROGRESS_FOLDER and len(parts) > _DEPTH + 1:
+        return "/".join(parts[: _DEPTH + 1]), "checkpoints of what is finished"
+    if store.is_far and len(parts) > _DEPTH + 1 and is_artifact_folder(parts[:_DEPTH]):
+        return "/".join(parts[: _DEPTH + 1]), "files of an upload that did not end"
+    return None
 
 
 def size_of(manifest: Manifest) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated
 
 import typer
@@ -105,9 +105,15 @@ def prune(
 ) -> None:
     """Remove artifacts that neither a segmenter in use nor the last harvests are made of.
 
-    Without --yes it only says what would go.
+    Also what died in the middle has left: files of uploads that did not end, and checkpoints of
+    what was finished since. Without --yes it only says what would go.
     """
-    from adapters.store.upkeep import Kept, removable, size_of  # noqa: PLC0415 - loads late
+    from adapters.store.upkeep import (  # noqa: PLC0415 - loads late
+        Kept,
+        orphans,
+        removable,
+        size_of,
+    )
     from tasks.steps.plan import open_plan  # noqa: PLC0415
 
     store = open_plan(str(catalog)).open_store()
@@ -119,6 +125,15 @@ def prune(
         if yes:
             store.remove(manifest.ref)
     total = sum(size_of(manifest) for manifest in found) / 1e6
+    left = orphans(store, timedelta(days=max(1.0, days)))
+    for one in left:
+        typer.echo(f"{'':10}  {one.bytes / 1e6:9.1f} MB  {one.place}  {one.what}")
+        if yes:
+            store.remove_orphans(one.place)
+    if left:
+        spare = sum(one.bytes for one in left) / 1e6
+        done = "removed" if yes else "would remove"
+        typer.echo(f"{done} what {len(left)} uploads and trainings left, {spare:.1f} MB")
     if not found:
         typer.echo("there is nothing to remove")
     elif yes:

@@ -79,13 +79,14 @@ def current_harvest(city: str, plan: Plan) -> Harvest:
     Raises:
         InputError: The city was not harvested yet, or with other settings, or by other algorithms.
     """
-    entry = plan.city(city)
-    found = _found(plan.open_store(), city)
+    entry, store = plan.city(city), plan.open_store()
+    state = store.selected(HARVEST, city)
+    found = _named(store, city, state)
     if found is None:
         raise InputError(
             f"{city} has no harvested pairs in this store: run `crosscity harvest {city}` first"
         )
-    stale = _stale(plan.open_store(), city, entry, found)
+    stale = _stale(store, state, entry, found)
     if stale is not None:
         raise StaleError(f"the harvest of {city} was {stale}: run `crosscity harvest {city}`")
     return found
@@ -110,9 +111,8 @@ def notes_its_settings(state: Selection) -> bool:
     return isinstance(state.notes.get(_MADE_WITH), dict)
 
 
-def _stale(store: Store, city: str, entry: City, harvest: Harvest) -> str | None:
+def _stale(store: Store, state: Selection | None, entry: City, harvest: Harvest) -> str | None:
     """In what way a harvest is not of what the catalog says now; ``None`` if it is."""
-    state = store.selected(HARVEST, city)
     noted: Any = None if state is None else state.notes.get(_MADE_WITH)
     if isinstance(noted, dict):
         now = harvested_with(entry)
@@ -208,7 +208,11 @@ def announce_landed(city: str, plan: Plan) -> list[dict[str, Any]]:
 
 
 def _found(store: Store, city: str) -> Harvest | None:
-    state = store.selected(HARVEST, city)
+    return _named(store, city, store.selected(HARVEST, city))
+
+
+def _named(store: Store, city: str, state: Selection | None) -> Harvest | None:
+    """The harvest that a selection names, if its artifacts are there."""
     if state is not None:
         imagery, pairs = state.refs.get("imagery"), state.refs.get("pairs")
         if imagery is None or pairs is None:

@@ -309,6 +309,7 @@ def static_prior_rows(plan: Plan, priors: ArtifactRef) -> list[Row]:
     """All rows of a `static_prior` artifact."""
     store = plan.open_store()
     names = sorted(name for name in store.manifest(priors).files if name.startswith("part-"))
+    store.paths(priors, names)  # side by side, where they are fetched
     return [row for name in names for row in read_rows(store, priors, name, STATIC_PRIOR)]
 
 

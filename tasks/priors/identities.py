@@ -102,12 +102,12 @@ def extracted(pairs: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
     imagery = store.inputs_of(pairs).get("imagery")
     if imagery is None:
         raise InputError(f"the images of {city} are gone: run `crosscity harvest {city}`")
-    size = shard_size(imagery, pairs, city, plan)
-    found = _whole(imagery, pairs, size, city, plan)
-    if found is not None:
-        return found
     joined = priors_identity((), pairs, city)
     last = newest(store, joined)
+    size = _shard_size(imagery, pairs, last, city, plan)
+    found = _whole(imagery, pairs, size, last, city, plan)
+    if found is not None:
+        return found
     if last is None:
         raise missing(store, joined)
     if not isinstance(last.inputs, dict) or last.inputs.get("pairs") != pairs.digest:
@@ -121,13 +121,8 @@ def extracted(pairs: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
 
 def shard_size(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> int:
     """Pairs a shard: as the catalog says, unless all priors are there in shards of another size."""
-    store, size = plan.open_store(), plan.city(city).pairs_per_part
-    last = newest(store, priors_identity((), pairs, city))
-    part = None if last is None else _first_part(store, last)
-    other = None if part is None else part.parameters.get("part_size")
-    if not isinstance(other, int) or other in (0, size):
-        return size
-    return size if _whole(imagery, pairs, other, city, plan) is None else other
+    last = newest(plan.open_store(), priors_identity((), pairs, city))
+    return _shard_size(imagery, pairs, last, city, plan)
 
 
 def required_figure(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
@@ -140,22 +135,65 @@ def count_to_train_on(store: Store, pairs: ArtifactRef) -> int:
     return int(str(store.manifest(pairs).summary["train"]))
 
 
+def _shard_size(
+    imagery: ArtifactRef, pairs: ArtifactRef, last: Manifest | None, city: str, plan: Plan
+) -> int:
+    """`shard_size`, with the priors of the city that were made last."""
+    size = plan.city(city).pairs_per_part
+    part = None if last is None else _first_part(plan.open_store(), last)
+    other = None if part is None else part.parameters.get("part_size")
+    if not isinstance(other, int) or other in (0, size):
+        return size
+    return size if _whole(imagery, pairs, other, last, city, plan) is None else other
+
+
 def _whole(
-    imagery: ArtifactRef, pairs: ArtifactRef, size: int, city: str, plan: Plan
+    imagery: ArtifactRef,
+    pairs: ArtifactRef,
+    size: int,
+    last: Manifest | None,
+    city: str,
+    plan: Plan,
 ) -> ArtifactRef | None:
-    """The joined priors in shards of a size, if they are there."""
+    """The joined priors in shards of a size, if they are there; first a look at the last ones."""
     store, parts = plan.open_store(), []
-    for part in range(-(-count_to_train_on(store, pairs) // size)):
-        there = find(store, part_identity(imagery, pairs, part, size, city, plan))
+    wanted = [
+        part_identity(imagery, pairs, part, size, city, plan)
+        for part in range(-(-count_to_train_on(store, pairs) // size))
+    ]
+    if last is not None and _is_joined_of(last, wanted, pairs):
+        return last.ref
+    for identity in wanted:
+        there = find(store, identity)
         if there is None:
             return None
         parts.append(there)
     return find(store, priors_identity(parts, pairs, city))
 
 
+def _is_joined_of(priors: Manifest, parts: Sequence[Identity], pairs: ArtifactRef) -> bool:
+    """Whether joined priors are these shards' of these pairs, by what their manifest says.
+
+    The key of a shard has all that decides it. So this looks at no shard, of which a large city has
+    thousands, each a request where the store is far away.
+    """
+    places = {
+        f"part-{number:05d}": f"{part.kind}/{part.owner}/{part.key}"
+        for number, part in enumerate(parts)
+    }
+    made_of = priors.inputs if isinstance(priors.inputs, dict) else {}
+    at = {role: place for role, place in priors.inputs_at.items() if role != "pairs"}
+    return (
+        at == places
+        and made_of.keys() == {"pairs", *places}
+        and made_of["pairs"] == pairs.digest
+        and priors.version == PRIOR_VERSION
+    )
+
+
 def _first_part(store: Store, priors: Manifest) -> Manifest | None:
     place = priors.inputs_at.get("part-00000")
-    ref = store.find_at(place) if place else store.inputs_of(priors.ref).get("part-00000")
+    ref = store.known_at(place) if place else store.inputs_of(priors.ref).get("part-00000")
     return None if ref is None else store.manifest(ref)
 
 

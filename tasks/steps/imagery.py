@@ -44,14 +44,9 @@ class Imagery:
             if row["status"] == OK
         }
         self._parts: dict[str, ArtifactRef] = {}
-        for location in sorted({row["artifact"] for row in self._rows.values()}):
-            kind, city, key = location.split("/")
-            part = store.find(kind, city, key)
-            if part is None:
-                raise InputError(
-                    f"the images in {location} are gone from the store: harvest {city} again"
-                )
-            self._parts[location] = part
+        if not store.is_far:  # there, each look is a request: a shard is looked for when it is read
+            for location in sorted({row["artifact"] for row in self._rows.values()}):
+                self._part(location)
 
     def row(self, image_id: str) -> Row:
         """The image's row: where and when it was taken, its size, its licence."""
@@ -64,7 +59,19 @@ class Imagery:
     def data(self, image_id: str) -> bytes:
         """The encoded image, as it was stored."""
         row = self._rows[image_id]
-        return self._store.path(self._parts[row["artifact"]], row["file"]).read_bytes()
+        return self._store.path(self._part(row["artifact"]), row["file"]).read_bytes()
+
+    def _part(self, location: str) -> ArtifactRef:
+        known = self._parts.get(location)
+        if known is None:
+            known = self._store.known_at(location)
+            if known is None:
+                city = location.split("/")[1]
+                raise InputError(
+                    f"the images in {location} are gone from the store: harvest {city} again"
+                )
+            self._parts[location] = known
+        return known
 
     def read(self, image_id: str) -> npt.NDArray[np.uint8]:
         """The image as (H, W, 3) uint8 RGB."""

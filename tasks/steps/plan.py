@@ -153,7 +153,8 @@ class Plan(BaseModel):
         if "://" not in url:
             url = str(self.root / Path(url).expanduser())
         options = resolve_options(self.store.options, key=f"{key}.options")
-        return _STORES.open(url, options, 60.0 * self.store.patience_minutes)
+        room = 1e9 * self.store.cache_gigabytes
+        return _STORES.open(url, options, 60.0 * self.store.patience_minutes, room)
 
 
 def open_plan(
@@ -208,14 +209,14 @@ class _OpenStores:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._stores: dict[tuple[str, str, float], Store] = {}
+        self._stores: dict[tuple[str, str, float, float], Store] = {}
 
-    def open(self, url: str, options: Mapping[str, Any], patience: float) -> Store:
+    def open(self, url: str, options: Mapping[str, Any], patience: float, room: float) -> Store:
         # Options may hold what has no hash; two that are written alike are alike.
-        key = (url, repr(sorted(options.items())), patience)
+        key = (url, repr(sorted(options.items())), patience, room)
         with self._lock:
             if key not in self._stores:
-                self._stores[key] = Store(url, options=options, patience=patience)
+                self._stores[key] = Store(url, options=options, patience=patience, cache_bytes=room)
             return self._stores[key]
 
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from adapters.store import ArtifactRef, Selection, Store, StoreError, artifact_key
-from adapters.store.upkeep import Kept, removable, sampled
+from adapters.store import ArtifactRef, Selection, Store, StoreError, artifact_key, upkeep
+from adapters.store.upkeep import Kept, orphans, removable, sampled
 from flows.cli.store import app
 
 
@@ -177,6 +177,51 @@ def test_pruning_says_first_and_does_it_when_told(city, write_catalog, tmp_path)
     assert len(set(city.store.artifacts())) == len(before) - 7
     assert "there is nothing to remove" in run("--yes").output
     assert not list((tmp_path / "store" / ".drafts").iterdir())
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_pruning_removes_what_died_uploads_and_trainings_left(
+    remote, write_catalog, tmp_path, monkeypatch
+) -> None:
+    url = f"memory://orphans/{tmp_path.name}" if remote else str(tmp_path / "store")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    catalog = write_catalog(tmp_path, stores={"local": {"url": url}})
+    store = Store(url, cache_dir=tmp_path / "cache")
+    where = ("pairs", "tokyo", "one")
+    with store.draft(*where, inputs=[], parameters={}, version="1") as draft:
+        draft.file("images/x").write_bytes(b"whole")
+    put = store._place.replace
+    put("pairs/tokyo/one/0123456789abcdef/images/x", b"of a writer that came second")
+    put("pairs/tokyo/two/0123456789abcdef/images/x", b"of one that died")
+    put("pairs/tokyo/two/0123456789abcdef/y", b"of one that died")
+    store.save_progress(*where, "step", b"of what is finished")
+    store.save_progress("adaptation", "tokyo", "three", "step", b"of what goes on")
+    uploads = ["pairs/tokyo/one/0123456789abcdef", "pairs/tokyo/two/0123456789abcdef"]
+    # On a disk, files without a manifest are damage, which is moved and not removed.
+    expected = [".progress/pairs/tokyo/one", *(uploads if remote else [])]
+    day = timedelta(days=1)
+    found = orphans(store, day, datetime.now(UTC) + 2 * day)
+    assert [one.place for one in found] == expected
+    assert sum(one.bytes for one in found) >= 19 + (60 if remote else 0)
+    assert orphans(store, day) == []  # somebody may be writing it just now
+
+    monkeypatch.setattr(upkeep, "datetime", Later)
+    run = [*["prune", "--days", "1", "--catalog"], str(catalog)]
+    told = CliRunner().invoke(app, run).output
+    assert all(place in told for place in expected)
+    assert "would remove what" in told
+    done = CliRunner().invoke(app, [*run, "--yes"])
+    assert done.exit_code == 0, done.output
+    assert orphans(store, day, datetime.now(UTC) + 2 * day) == []
+    assert store.load_progress("adaptation", "tokyo", "three", "step").read_bytes()
+
+
+class Later(datetime):
+    """A clock that is two days ahead."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(days=2)
 
 
 def test_a_damaged_selection_stops_pruning(city, tmp_path) -> None:

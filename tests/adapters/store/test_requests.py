@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapters.store import Store, artifact_key
+from adapters.store import ArtifactRef, Store, artifact_key, manifests
+from tasks.harvesting.current import current_harvest, settle_harvest
+from tasks.harvesting.harvest import (
+    choose_pairs,
+    harvest_part,
+    harvest_parts,
+    join_imagery,
+    list_captures,
+)
+from tasks.priors.extraction import join_priors, make_prior_part, prior_parts
+from tasks.priors.identities import extracted
+from tasks.steps import plan as plans
+from tasks.steps.artifact_task import make_once
+from tasks.steps.imagery import Imagery
+from tasks.steps.plan import Plan, open_plan
+from tasks.training.target_images import StoredTargets
 
 pytest.importorskip("s3fs", reason="crosscity[s3] is not installed")
 pytest.importorskip("moto", reason="moto is not installed")
@@ -19,10 +34,16 @@ CREDENTIALS = {"key": "a-key-of-nobody", "secret": "a-secret-of-nobody"}
 class Asked(list[str]):
     """The method and path of each request, in their order."""
 
+    def of(self, work: Callable[[], Any]) -> list[str]:
+        """What a piece of work asks."""
+        self.clear()
+        work()
+        return list(self)
 
-@pytest.fixture
-def asked() -> Iterator[tuple[Asked, dict[str, Any]]]:
-    """A real S3 server with a bucket; what it is asked, and the options to reach it."""
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[Asked, str, dict[str, Any]]]:
+    """A real S3 server; what it is asked, a bucket there, and the options to reach it."""
     from threading import Thread
 
     import boto3
@@ -40,45 +61,242 @@ def asked() -> Iterator[tuple[Asked, dict[str, Any]]]:
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     where = {"endpoint_url": f"http://127.0.0.1:{server.port}", "region_name": "us-east-1"}
+    bucket = f"requests-{server.port}"  # moto keeps buckets for the whole process
     boto3.client(
         "s3",
         **where,
         aws_access_key_id=CREDENTIALS["key"],
         aws_secret_access_key=CREDENTIALS["secret"],
-    ).create_bucket(Bucket="requests")
-    heard.clear()
-    yield heard, {**CREDENTIALS, "client_kwargs": where}
+    ).create_bucket(Bucket=bucket)
+    yield heard, bucket, {**CREDENTIALS, "client_kwargs": where}
     server.shutdown()
     thread.join()
 
 
+@pytest.fixture
+def asked(server: Any, tmp_path: Path) -> tuple[Asked, str, dict[str, Any]]:
+    """The same with a store of each test's own."""
+    heard, bucket, options = server
+    heard.clear()
+    return heard, f"s3://{bucket}/{tmp_path.name}", options
+
+
 FACTS: dict[str, Any] = {"inputs": ["a" * 64], "parameters": {}, "version": "1"}
+KEY = artifact_key("imagery", **FACTS)
+
+
+def publish(store: Store, files: dict[str, bytes]) -> ArtifactRef:
+    with store.draft("imagery", "rome", KEY, **FACTS) as draft:
+        for name, data in files.items():
+            draft.file(name).write_bytes(data)
+    return draft.ref
 
 
 @pytest.mark.parametrize("count", [1, 40])
 def test_publishing_asks_two_more_than_there_are_files_and_a_second_epoch_nothing(
     asked, tmp_path: Path, count: int
 ):
-    heard, options = asked
-    url = f"s3://requests/of-{count}"  # moto keeps buckets for the whole process
+    heard, url, options = asked
     store = Store(url, options=options, cache_dir=tmp_path / "cache")
-    with store.draft("imagery", "rome", artifact_key("imagery", **FACTS), **FACTS) as draft:
-        for number in range(count):
-            draft.file(f"{number}.jpg").write_bytes(bytes([number]) * 1000)
+    files = {f"{number}.jpg": bytes([number]) * 1000 for number in range(count)}
+    ref = publish(store, files)
     ours = [one for one in heard if one.endswith((".jpg", "artifact.json"))]
     assert ours == heard
     assert len(heard) <= count + 2, heard
     assert heard[-1].startswith("PUT")
     assert heard[-1].endswith("artifact.json")  # after the files
 
-    heard.clear()
-    reader = Store(url, options=options, cache_dir=tmp_path / "another cache")
-    for number in range(count):
-        read = reader.path(draft.ref, f"{number}.jpg").read_bytes()
-        assert read == bytes([number]) * 1000
-    first_epoch = len(heard)
-    assert first_epoch >= count  # so that the next line means something
-    heard.clear()
-    for number in range(count):
-        reader.path(draft.ref, f"{number}.jpg").read_bytes()
-    assert heard == []
+    cache = tmp_path / "another cache"
+    reader = Store(url, options=options, cache_dir=cache)
+
+    def epoch(store: Store) -> None:
+        for name, path in zip(files, store.paths(ref, list(files)), strict=True):
+            assert path.read_bytes() == files[name]
+
+    first = heard.of(lambda: epoch(reader))
+    assert len(first) == count + 1, first  # the manifest, and each file once
+    assert heard.of(lambda: epoch(reader)) == []
+    # Nor does another process of this machine ask: manifests and files are kept by their digests.
+    manifests._kept.clear()
+    assert heard.of(lambda: epoch(Store(url, options=options, cache_dir=cache))) == []
+
+
+def test_a_manifest_that_is_kept_is_not_sent_again_and_one_that_is_gone_is_not_found(
+    asked, tmp_path: Path, monkeypatch
+):
+    heard, url, options = asked
+    store = Store(url, options=options, cache_dir=tmp_path / "cache")
+    where = ("imagery", "rome", KEY)
+    assert len(heard.of(lambda: store.find(*where))) == 1  # not HEAD, then LIST
+    ref = publish(store, {"x": b"1"})
+    sizes: list[int | None] = []
+    get = store._place._files.call_s3
+
+    def listening(method: str, **arguments: Any) -> Any:
+        sizes.append(None)
+        answer = get(method, **arguments)
+        sizes[-1] = answer.get("ContentLength")
+        return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._place._files, "call_s3", listening)
+        for _ in range(2):
+            assert heard.of(lambda: store.find(*where)) == [
+                f"GET /{url.removeprefix('s3://')}/{ref.uri}/artifact.json"
+            ]
+    assert sizes[0] is not None
+    assert sizes[0] > 100
+    assert sizes[1] is None  # If-None-Match: answered by a status alone
+    store.remove(ref)
+    assert store.find(*where) is None
+    assert store.known_at(ref.uri) is None
+    # A kept file that was cut short, as by a loss of power, is as if it were not there.
+    publish(store, {"x": b"2"})
+    again = store.find(*where)
+    assert again is not None
+    (kept,) = [path for path in (tmp_path / "cache").rglob("kept") if path.is_file()]
+    kept.write_bytes(kept.read_bytes()[:-20])
+    manifests._kept.clear()
+    assert store.manifest(again).digest == again.digest
+    assert store.find(*where) == again
+
+
+def test_what_is_joined_is_copied_by_the_server(asked, tmp_path: Path, monkeypatch):
+    heard, url, options = asked
+    store = Store(url, options=options, cache_dir=tmp_path / "cache")
+    part = publish(store, {"part-0": b"masks" * 1000})
+    facts = {**FACTS, "inputs": [part.digest]}
+
+    def join() -> None:
+        with store.draft("static_prior", "rome", "joined", **facts) as draft:
+            draft.add_link("part-0", part)
+            draft.file("more").write_bytes(b"more")
+
+    sent: list[tuple[str, int]] = []
+    put = store._place._files.put_file
+
+    def sending(path: str, *rest: Any) -> None:
+        sent.append((Path(path).name, Path(path).stat().st_size))
+        put(path, *rest)
+
+    monkeypatch.setattr(store._place._files, "put_file", sending)
+    requests = heard.of(join)
+    assert sent == [("more", 4)]
+    # The manifest and file of the part, which were not read here yet; two files and the manifest.
+    assert len(requests) == 5, requests
+    joined = store.find("static_prior", "rome", "joined")
+    assert joined is not None
+    elsewhere = Store(url, options=options, cache_dir=tmp_path / "another cache")
+    elsewhere.verify(joined)
+    assert elsewhere.path(joined, "part-0").read_bytes() == b"masks" * 1000
+
+
+def test_a_change_of_a_shared_record_asks_twice(asked, tmp_path: Path):
+    heard, url, options = asked
+    one, two = (Store(url, options=options, cache_dir=tmp_path / "cache") for _ in range(2))
+    ledgers = [store.shared("accounts", "service") for store in (one, two)]
+    ledgers[0].change(lambda _: {"spent": 1})
+
+    def more(state: dict[str, Any]) -> dict[str, Any]:
+        return {"spent": state["spent"] + 1}
+
+    assert [word.split()[0] for word in heard.of(lambda: ledgers[0].change(more))] == ["GET", "PUT"]
+    # What is remembered of an earlier reading never overwrites what somebody wrote meanwhile.
+    path = ledgers[0]._path
+    before = one._place.read(path)
+    ledgers[1].change(more)
+    assert not one._place.swap(path, before, b"{}")
+    ledgers[0].change(more)
+    assert ledgers[1].read() == {"spent": 4}
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_making_an_artifact_costs_a_constant_beside_its_files(asked, tmp_path: Path, count: int):
+    heard, url, options = asked
+    store = Store(url, options=options, cache_dir=tmp_path / "cache")
+    store.check_writable()
+
+    def write(draft: Any, _key: str) -> None:
+        for number in range(count):
+            draft.file(str(number)).write_bytes(b"x")
+
+    def make() -> None:
+        facts = {"inputs": {}, "parameters": {}, "version": "1"}
+        make_once(store, "imagery", "rome", **facts, write=write)
+
+    requests = heard.of(make)
+    assert len(requests) <= count + 10, "\n".join(requests)
+    assert len(heard.of(make)) == 1
+
+
+@pytest.fixture
+def plan_of(
+    write_catalog: Callable[..., Path], asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, int], Plan]:
+    """plan_of(machine, pairs_per_part): a plan as another machine would open it."""
+    _, url, options = asked
+
+    def opened(machine: str, pairs_per_part: int) -> Plan:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
+        plans._STORES._stores.clear()
+        manifests._kept.clear()
+        city = {"places": 4, "test_places": 1, "pairs_per_part": pairs_per_part}
+        folder = tmp_path / f"catalog-{pairs_per_part}"
+        entry = {"url": f"{url}/{pairs_per_part}", "options": options}
+        return open_plan(write_catalog(folder, city=city, stores={"local": entry}), city="tokyo")
+
+    return opened
+
+
+def harvested(plan: Plan) -> int:
+    """Harvests the city and extracts its priors; how many shards of priors there are."""
+
+    def ref(made: Any) -> ArtifactRef:
+        return made if isinstance(made, ArtifactRef) else made.result()
+
+    captures = ref(list_captures.fn("tokyo", plan))
+    parts = harvest_parts(captures, "tokyo", plan)
+    images = [ref(harvest_part.fn(captures, part, "tokyo", plan)) for part in parts]
+    imagery = ref(join_imagery.fn(images, "tokyo", plan))
+    pairs = ref(choose_pairs.fn(imagery, "tokyo", plan))
+    settle_harvest(imagery, pairs, "tokyo", plan)
+    shards = prior_parts(imagery, pairs, "tokyo", plan)
+    made = [make_prior_part(imagery, pairs, shard, "tokyo", plan).ref for shard in shards]
+    ref(join_priors.fn(made, pairs, "tokyo", plan))
+    return len(shards)
+
+
+def test_opening_a_city_asks_the_same_however_many_parts_it_has(asked, plan_of):
+    heard, _, _ = asked
+    counts: dict[int, list[int]] = {}
+    for pairs_per_part in (3, 1):
+        shards = harvested(plan_of("maker", pairs_per_part))
+        assert shards == 3 // pairs_per_part
+
+        def find(plan: Plan) -> None:
+            current_harvest("tokyo", plan)
+
+        def open_all(plan: Plan) -> StoredTargets:
+            found = current_harvest("tokyo", plan)
+            Imagery(plan.open_store(), found.imagery)
+            masks = extracted(found.pairs, "tokyo", plan)
+            return StoredTargets(plan, found.imagery, found.pairs, masks)
+
+        def epoch(targets: StoredTargets) -> None:
+            for index in range(len(targets)):
+                targets.images([index])
+                targets.priors([index])
+
+        plan = plan_of("reader", pairs_per_part)
+        cold = heard.of(lambda plan=plan: find(plan))
+        assert len(cold) <= 3, cold
+        targets = open_all(plan)
+        epoch(targets)
+        assert heard.of(lambda targets=targets: epoch(targets)) == []
+        # Another process of that machine: what it has kept, it does not fetch again.
+        plan = plan_of("reader", pairs_per_part)
+        assert len(heard.of(lambda plan=plan: find(plan))) <= 3
+        warm = heard.of(lambda plan=plan: epoch(open_all(plan)))
+        counts[pairs_per_part] = [len(cold), len(warm)]
+    assert counts[3] == counts[1], warm
+    assert counts[1][1] <= 8, warm  # pointer, imagery, pairs; where the priors are, and these

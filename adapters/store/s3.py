@@ -1,0 +1,135 @@
+"""What S3 does in one request, where the general file system of fsspec takes two or three.
+
+`cat_file` asks for the size first (HEAD, and LIST where nothing is there), `cp_file` likewise.
+Here an object comes with its tag, which later says whether it has changed.
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, Protocol, TypeGuard
+
+from fsspec.asyn import sync
+
+LARGEST_COPY: Final = 5 * 10**9
+"""Bytes of the largest object that S3 copies in one request (its documentation of CopyObject)."""
+_MOST_KEYS: Final = 1000
+"""Objects that it removes in one request (its documentation of DeleteObjects)."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An object as it was read.
+
+    Attributes:
+        data: Its bytes; ``None`` where it is still what `tag` was given for.
+        tag: What tells one content of it from another; empty where the server gives none.
+    """
+
+    data: bytes | None
+    tag: str
+
+
+class S3Files(Protocol):
+    """What is used of `s3fs.S3FileSystem`."""
+
+    loop: AbstractEventLoop
+
+    def call_s3(self, method: str, **arguments: object) -> dict[str, Any]:
+        """One request, tried again as s3fs does; its errors are Python's own."""
+
+    def split_path(self, path: str) -> tuple[str, str, str | None]:
+        """Bucket, key and version."""
+
+    def invalidate_cache(self, path: str) -> None:
+        """Has a listing forgotten."""
+
+
+def is_s3(files: object) -> TypeGuard[S3Files]:
+    """Whether a file system of fsspec speaks to S3."""
+    return callable(getattr(files, "call_s3", None))
+
+
+def get(files: S3Files, path: str, *, unless: str = "") -> Fetched | None:
+    """An object in one request; ``None`` where there is none.
+
+    Args:
+        files: The file system.
+        path: Bucket and key.
+        unless: Its tag when it was read before: it is sent again only if it has another.
+
+    Raises:
+        Exception: What s3fs raises where S3 does not answer or refuses.
+    """
+    bucket, key, _ = files.split_path(path)
+    condition = {"IfNoneMatch": unless} if unless else {}
+    try:
+        answer = files.call_s3("get_object", Bucket=bucket, Key=key, **condition)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if unless and status_of(error) == HTTPStatus.NOT_MODIFIED:
+            return Fetched(None, unless)
+        raise
+    body = answer["Body"]
+    try:
+        data = bytes(sync(files.loop, body.read))
+    finally:
+        body.close()
+    return Fetched(data, str(answer.get("ETag") or ""))
+
+
+def copy(files: S3Files, source: str, target: str) -> None:
+    """Copies an object of at most `LARGEST_COPY` bytes on the server.
+
+    Raises:
+        FileNotFoundError: There is no such object.
+    """
+    (from_bucket, from_key, _), (bucket, key, _) = map(files.split_path, (source, target))
+    files.call_s3(
+        "copy_object",
+        Bucket=bucket,
+        Key=key,
+        CopySource={"Bucket": from_bucket, "Key": from_key},
+    )
+    files.invalidate_cache(target)
+
+
+def remove(files: S3Files, path: str) -> None:
+    """Removes an object, or all below a folder; none there is no error.
+
+    Two requests for up to a thousand objects: `rm` of fsspec asks five times whether there are any.
+
+    Raises:
+        OSError: An object could not be removed.
+    """
+    bucket, key, _ = files.split_path(path)
+    found: list[str] = []
+    going_on: dict[str, str] = {}
+    while True:
+        answer = files.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{key}/", **going_on)
+        found += [one["Key"] for one in answer.get("Contents", [])]
+        if not answer.get("IsTruncated"):
+            break
+        going_on = {"ContinuationToken": answer["NextContinuationToken"]}
+    if not found:
+        files.call_s3("delete_object", Bucket=bucket, Key=key)
+    for start in range(0, len(found), _MOST_KEYS):
+        some = [{"Key": one} for one in found[start : start + _MOST_KEYS]]
+        answer = files.call_s3(
+            "delete_objects", Bucket=bucket, Delete={"Objects": some, "Quiet": True}
+        )
+        if answer.get("Errors"):
+            first = answer["Errors"][0]
+            raise OSError(f"{first.get('Key')} cannot be removed: {first.get('Code')}")
+    files.invalidate_cache(path)
+
+
+def status_of(error: OSError) -> int | None:
+    """The HTTP status of the answer that s3fs made an error of."""
+    answer = getattr(error.__cause__, "response", None)
+    status = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+    number = status.get("HTTPStatusCode")
+    return number if isinstance(number, int) else None
