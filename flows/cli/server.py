@@ -23,6 +23,7 @@ from flows.background import Background
 from flows.json_log import FORMATTER as JSON_LINES
 
 DASHBOARD_PORT = 4200
+_PORT_TRIES = 3
 START_SECONDS = 120.0
 """A first start migrates the database; on a busy laptop that took 20 seconds."""
 
@@ -45,6 +46,10 @@ _CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 
 class ServerError(RuntimeError):
     """The local Prefect server did not come up."""
+
+
+class PortTakenError(ServerError):
+    """Another process took the port between the look and the start."""
 
 
 class ServerAwayError(ServerError):
@@ -128,27 +133,8 @@ def running_server(root: Path) -> Iterator[str]:
         with temporary_settings({PREFECT_API_URL: f"{standing}/api"}):
             yield standing
         return
-    home = prefect_home(root)
-    home.mkdir(parents=True, exist_ok=True)
-    port = free_port(DASHBOARD_PORT)
-    log = home / "server.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            server_command(port),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env={
-                **server_environment(home, port),
-                "PREFECT_LOGGING_LEVEL": "WARNING",
-                _CONSOLE_LEVEL: "NOTSET",
-            },
-            start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
-        )
+    process, address = _started_server(prefect_home(root))
     try:
-        address = f"http://127.0.0.1:{port}"
-        wait_until_healthy(process, address, log)
         with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
             try:
                 yield address
@@ -156,6 +142,46 @@ def running_server(root: Path) -> Iterator[str]:
                 APILogWorker.drain_all(timeout=10)  # the last lines, while there is a server
     finally:
         _stop(process)
+
+
+def _started_server(home: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """A server of this command's own that answers, and its address.
+
+    Two commands that start at once may find the same port free: the second takes another one,
+    and never the server of the first, which ends with it.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    log, preferred = home / "server.log", DASHBOARD_PORT
+    for _ in range(_PORT_TRIES):
+        port = free_port(preferred)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                server_command(port),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={
+                    **server_environment(home, port),
+                    "PREFECT_LOGGING_LEVEL": "WARNING",
+                    _CONSOLE_LEVEL: "NOTSET",
+                },
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+            )
+        address = f"http://127.0.0.1:{port}"
+        try:
+            wait_until_healthy(process, address, log)
+        except PortTakenError:
+            preferred = 0
+        except BaseException:
+            _stop(process)
+            raise
+        else:
+            return process, address
+    raise ServerError(
+        f"other processes took each port that was free for the local Prefect server: run the same "
+        f"command again; its log is {log}"
+    )
 
 
 def _check_answers(address: str) -> None:
@@ -227,18 +253,46 @@ def free_port(preferred: int) -> int:
 
 
 def wait_until_healthy(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    """Waits until a server that was started answers; `ServerError` where it does not."""
+    """Waits until a server that was started answers.
+
+    Raises:
+        PortTakenError: It ended because another process listens at the address.
+        ServerError: It did not start.
+    """
     deadline = time.monotonic() + START_SECONDS
+    others = False
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
         try:
             with urllib.request.urlopen(f"{address}/api/health", timeout=2) as answer:  # noqa: S310
-                if answer.status == 200:
+                others = not _listens(process.pid, address)
+                if answer.status == 200 and not others:
                     return
         except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+            pass
+        time.sleep(0.2)
+    if others:
+        _stop(process)
+        raise PortTakenError(f"another process listens at {address}: choose another port")
     raise ServerError(f"the local Prefect server did not start; its log is {log}")
+
+
+def _listens(pid: int, address: str) -> bool:
+    """Whether a process, or one that it started, is what listens at an address."""
+    import psutil  # noqa: PLC0415 - only needed here
+
+    port = int(address.rpartition(":")[2])
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            for one in family
+            for connection in one.net_connections("tcp")
+        )
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
