@@ -1,20 +1,25 @@
 """What orchestration costs: a city whose science is replaced by constants.
 
-    python benchmarks/orchestration.py [pairs ...]          # default: 1000 10000
+    python benchmarks/orchestration.py [--folder FOLDER] [pairs ...]   # default: 1000 1600 10000
 
-Images are one and the same picture of 32 × 64 pixels, priors are empty masks: what is left is
-listing, dealing, storing, looking up, and telling the server. Each stage is a process of its own
-against a Prefect server of its own; processor time and memory are of that process, the server's
-time and the growth of its database are beside it. `again` finds everything done. Results go to
-`benchmarks/results/orchestration.json` and `.md`.
+Images are one and the same picture of 32 × 64 pixels of a constant quality, priors are empty masks:
+what is left is listing, decoding a tiny picture, dealing, storing, looking up, and telling the
+server. Each stage is a process of its own against a Prefect server of its own; processor time and
+memory are of that process, the server's time and the growth of its database are beside it. `again`
+finds everything done. Results go to `benchmarks/results/orchestration.json` and `.md`.
+
+A run that was stopped goes on in the same FOLDER: stages that it had measured are kept, and the one
+that it was in begins anew.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -22,8 +27,10 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -38,13 +45,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.store import FileEntry
 from adapters.store.local import LocalPlace
 from adapters.street_view.base import Capture
+from crosscity.image_quality import image_quality
 from flows.cli.server import prefect_home, running_server
 from flows.extract_priors import extract_priors
 from flows.harvest_city import harvest_city
+from tasks.harvesting import fetching
 from tasks.priors import extraction
 
 RESULTS: Final = Path(__file__).parent / "results"
 STAGES: Final = ("harvest", "priors", "again")
+MADE: Final = {
+    "harvest": ("captures", "captures_slice", "imagery_part", "imagery", "pairs"),
+    "priors": ("pairs_slice", "static_prior_part", "static_prior", "illustration"),
+    "again": (),
+}
+"""Kinds of artifacts that a stage makes, which one that begins anew must not find."""
+SECONDS_A_PAIR: Final = 1.09
+"""What matching and superpixels of a pair of 640 × 1280 take of a core (`results/prior.md`)."""
 SIZE: Final = (32, 64)
 PAIRS_A_PART: Final = 50
 
@@ -163,11 +180,13 @@ def run_stage(stage: str, catalog: str) -> None:
 
     for name in ("read", "children", "local_path"):
         counted(name)
+    quality = image_quality(np.full((*SIZE, 3), 90, np.uint8))
+    setattr(fetching, "image_quality", lambda _: quality)  # noqa: B010 - mypy minds the other way
     flat = np.zeros(SIZE, np.int32)
     prior = SimpleNamespace(
         matches=[], superpixels=(flat, flat), masks=(flat.astype(bool), flat.astype(bool))
     )
-    setattr(extraction, "extract_prior", lambda *_, **__: prior)  # noqa: B010 - mypy minds the other way
+    setattr(extraction, "extract_prior", lambda *_, **__: prior)  # noqa: B010
     setattr(extraction, "prior_figure", lambda *_, **__: np.zeros((*SIZE, 3), np.uint8))  # noqa: B010
     began, clock = time.process_time(), time.monotonic()
     if stage in ("harvest", "again"):
@@ -221,83 +240,156 @@ def database_bytes(home: Path) -> int:
     return (values[0] - values[1]) * values[2]
 
 
-def measure(pairs: int, folder: Path) -> list[dict[str, Any]]:
-    """All stages of a city of so many pairs."""
-    home = prefect_home(folder)
+class WithoutPandas:
+    """Finds no pandas: only development packages bring it, and pyarrow imports it where it is."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        """See `importlib.abc.MetaPathFinder`."""
+        if name == "pandas":
+            raise ImportError(name)
+
+
+def measure(pairs: int, folder: Path, measured: set[str]) -> Iterator[dict[str, Any]]:
+    """The stages of a city of so many pairs that were not measured in this folder yet."""
+    missing = [stage for stage in STAGES if stage not in measured]
+    if not missing:
+        return
     catalog = write_catalog(folder, pairs)
-    rows = []
+    for kind in [kind for stage in missing for kind in MADE[stage]]:
+        shutil.rmtree(folder / "store" / kind, ignore_errors=True)
     with running_server(folder) as address:
-        for stage in STAGES:
-            before = (server_seconds(), database_bytes(home), task_runs(address))
-            done = subprocess.run(
-                [sys.executable, __file__, "stage", stage, str(catalog)],
-                capture_output=True,
-                text=True,
-                check=False,
-                env={
-                    **os.environ,
-                    "PREFECT_API_URL": f"{address}/api",
-                    "PYTHONPATH": str(Path(__file__).parent),
-                    "OMP_NUM_THREADS": "1",
-                },
-            )
-            found = [line for line in done.stdout.splitlines() if line.startswith("TAKEN ")]
-            if done.returncode or not found:
-                raise RuntimeError(f"{stage} of {pairs} pairs failed: {done.stderr[-2000:]}")
-            runs = settled_task_runs(address) - before[2]
-            grown = database_bytes(home) - before[1]
-            rows.append(
-                {
-                    "pairs": pairs,
-                    "stage": stage,
-                    **json.loads(found[0].removeprefix("TAKEN ")),
-                    "server_seconds": round(server_seconds() - before[0], 2),
-                    "task_runs": runs,
-                    "database_bytes_a_task_run": round(grown / max(1, runs)),
-                }
-            )
-            print(json.dumps(rows[-1]), flush=True)
-    return rows
+        for stage in missing:
+            yield {"pairs": pairs, "stage": stage, **measured_stage(stage, catalog, address)}
+
+
+def measured_stage(stage: str, catalog: Path, address: str) -> dict[str, Any]:
+    """What a stage takes, in a process of its own."""
+    home = prefect_home(catalog.parent)
+    before = (server_seconds(), database_bytes(home), task_runs(address))
+    done = subprocess.run(
+        [sys.executable, __file__, "stage", stage, str(catalog)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "PREFECT_API_URL": f"{address}/api",
+            "PYTHONPATH": str(Path(__file__).parent),
+            "OMP_NUM_THREADS": "1",
+        },
+    )
+    found = [line for line in done.stdout.splitlines() if line.startswith("TAKEN ")]
+    if done.returncode or not found:
+        raise RuntimeError(f"{stage} of {catalog.parent} failed: {done.stderr[-2000:]}")
+    runs = settled_task_runs(address) - before[2]
+    grown = database_bytes(home) - before[1]
+    return {
+        **json.loads(found[0].removeprefix("TAKEN ")),
+        "server_seconds": round(server_seconds() - before[0], 2),
+        "task_runs": runs,
+        "database_bytes_a_task_run": round(grown / max(1, runs)),
+        "load": round(os.getloadavg()[0], 1),
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The results as a page."""
+    loads = [row["load"] for row in rows]
     lines = [
         "# What orchestration costs",
         "",
-        "`python benchmarks/orchestration.py`: a city whose images are all one picture and",
+        "`python benchmarks/orchestration.py`: a city whose images are all one tiny picture and",
         f"whose priors are empty, {PAIRS_A_PART} pairs a shard, each stage a process of its own",
-        "against a server of its own (Prefect 3.8.8, SQLite). Two cores were shared with other",
-        "work: read the processor times, not the wall times; starting Python and importing is not",
-        "counted. `again` finds everything done.",
+        f"against a server of its own (Prefect 3.8.8, SQLite). {os.cpu_count()} cores were shared",
+        f"with other work (a load of {min(loads):.0f} to {max(loads):.0f}): read the processor",
+        "times, not the wall times. Starting Python and importing is not counted in the time, and",
+        "is in the memory. `again` finds everything done, as a flow.",
         "",
         "| pairs | stage | processor time | a pair | server's | memory at most | store reads "
         "| MB read | task runs | database a task run |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        lines.append(
-            f"| {row['pairs']:,} | {row['stage']} | {row['processor_seconds']:.1f} s "
-            f"| {1000 * row['processor_seconds'] / row['pairs']:.1f} ms "
-            f"| {row['server_seconds']:.1f} s | {row['memory_mib']} MiB | {row['reads']:,} "
-            f"| {row['bytes'] / 1e6:.1f} | {row['task_runs']} "
-            f"| {row['database_bytes_a_task_run'] / 1000:.0f} kB |"
+    lines += [
+        f"| {row['pairs']:,} | {row['stage']} | {row['processor_seconds']:.1f} s "
+        f"| {1000 * row['processor_seconds'] / row['pairs']:.1f} ms "
+        f"| {row['server_seconds']:.1f} s | {row['memory_mib']} MiB | {row['reads']:,} "
+        f"| {row['bytes'] / 1e6:.1f} | {row['task_runs']} "
+        f"| {row['database_bytes_a_task_run'] / 1000:.0f} kB |"
+        for row in rows
+    ]
+    return "\n".join([*lines, *_shares(rows), *_growth(rows)]) + "\n"
+
+
+def _shares(rows: list[dict[str, Any]]) -> list[str]:
+    """What part of a real run it is."""
+    lines = [
+        "",
+        f"Of a run whose pairs take {SECONDS_A_PAIR} s each, harvest and priors take, the server's",
+        "time included:",
+        "",
+    ]
+    for pairs in sorted({row["pairs"] for row in rows}):
+        taken = sum(
+            row["processor_seconds"] + row["server_seconds"]
+            for row in rows
+            if row["pairs"] == pairs and row["stage"] in ("harvest", "priors")
         )
-    return "\n".join(lines) + "\n"
+        lines.append(f"- at {pairs:,} pairs: {100 * taken / (SECONDS_A_PAIR * pairs):.1f} %")
+    return lines
+
+
+def _growth(rows: list[dict[str, Any]]) -> list[str]:
+    """How it grows from each number of pairs to the next."""
+    by_size = {(row["pairs"], row["stage"]): row for row in rows}
+    sizes = sorted({row["pairs"] for row in rows})
+    lines = ["", "How often as much from one size to the next:", ""]
+    lines += ["| pairs | stage | processor time | server's | store reads | memory |"]
+    lines += ["|---|---|---|---|---|---|"]
+    names = ("processor_seconds", "server_seconds", "reads", "memory_mib")
+    for few, many in pairwise(sizes):
+        for stage in STAGES:
+            before, after = by_size.get((few, stage)), by_size.get((many, stage))
+            if before is not None and after is not None:
+                times = " | ".join(f"{after[name] / before[name]:.1f}" for name in names)
+                lines.append(f"| {few:,} → {many:,} ({many / few:.3g} times) | {stage} | {times} |")
+    return lines
+
+
+@contextmanager
+def working_folder(given: Path | None) -> Iterator[Path]:
+    """The folder to work in: one that stays, or one that goes."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def main() -> None:
     """Measures and writes the results."""
     if sys.argv[1:2] == ["stage"]:
+        sys.meta_path.insert(0, WithoutPandas())  # type: ignore[arg-type]
         run_stage(sys.argv[2], sys.argv[3])
         return
-    sizes = [int(word) for word in sys.argv[1:]] or [1000, 10_000]
-    rows: list[dict[str, Any]] = []
-    for pairs in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            rows += measure(pairs, Path(folder))
-        (RESULTS / "orchestration.json").write_text(json.dumps(rows, indent=1) + "\n")
-        (RESULTS / "orchestration.md").write_text(table(rows))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pairs", nargs="*", type=int, default=[1000, 1600, 10_000])
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    with working_folder(given.folder) as folder:
+        noted = folder / "measured.json"
+        rows = json.loads(noted.read_text()) if noted.exists() else []
+        for pairs in given.pairs:
+            there = {row["stage"] for row in rows if row["pairs"] == pairs}
+            home = folder / str(pairs)
+            home.mkdir(exist_ok=True)
+            for row in measure(pairs, home, there):
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+                noted.write_text(json.dumps(rows))
+                (RESULTS / "orchestration.json").write_text(json.dumps(rows, indent=1) + "\n")
+                (RESULTS / "orchestration.md").write_text(table(rows))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from adapters.store.durable import make_folders, sync, write_probe
+from adapters.store.durable import make_folders, sync, sync_all, write_probe
 from adapters.store.errors import explained
 from adapters.store.names import LOCKS_FOLDER, MANIFEST_NAME, SCRATCH_FOLDER
 from adapters.store.places import FileChecks, StoredFile
@@ -162,8 +162,7 @@ class LocalPlace:
         with explained(self._named):
             (source / MANIFEST_NAME).write_bytes(manifest.to_json())
             for folder, _, names in os.walk(source, topdown=False):
-                for name in names:
-                    sync(Path(folder) / name)
+                sync_all([Path(folder) / name for name in names])
                 sync(Path(folder))
             make_folders(target.parent)
             try:

@@ -54,14 +54,14 @@ def plain_json(value: object, *, nan_as_null: bool = False) -> JsonValue:
     Raises:
         StoreError: where `value` holds something that JSON cannot.
     """
+    if value is None or isinstance(value, str | bool):  # most of what there is, so it comes first
+        return value
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise StoreError(f"keys of JSON must be text, not {next(iter(value))!r}: convert them")
         return {key: plain_json(item, nan_as_null=nan_as_null) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain_json(item, nan_as_null=nan_as_null) for item in value]
-    if value is None or isinstance(value, str | bool):
-        return value
     if isinstance(value, Integral):  # numpy's too
         return int(value)
     if isinstance(value, Real):
@@ -253,10 +253,11 @@ class Manifest(BaseModel):
         """Place of the artifact relative to the store's root."""
         return artifact_folder(self.kind, self.city, self.key)
 
-    @property
+    @cached_property
     def digest_folder(self) -> str:
         """Where the files lie in places without rename: each content has a folder of its own.
 
+        Asked for at each file, so it is computed once: it hashes the names of all of them.
         Measured files count here: two writers of one artifact must not mix theirs.
         """
         return f"{self.folder}/{self._digest_of(self.files)[:16]}"

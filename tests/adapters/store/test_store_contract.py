@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import numpy as np
 import pytest
 
-from adapters.store import SINGLE, ArtifactRef, Selection, Store, StoreError, artifact_key
+from adapters.store import (
+    SINGLE,
+    ArtifactRef,
+    Manifest,
+    Selection,
+    Store,
+    StoreError,
+    artifact_key,
+)
 
 FACTS = {"inputs": {"pairs": "b" * 64}, "parameters": {"k": 3, "size": [128, 256]}, "version": "2"}
 KEY = artifact_key("static_prior", **FACTS)
@@ -331,3 +340,22 @@ def test_drafts_admit_no_links_to_elsewhere(store: Store) -> None:
         store.draft("static_prior", "rome", KEY, **FACTS) as draft,
     ):
         draft.file_rows["x"] = 3
+
+
+def test_to_find_a_file_the_names_of_all_others_are_hashed_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.draft("static_prior", "rome", KEY, **FACTS) as draft:
+        for number in range(20):
+            draft.file(f"images/{number:02d}.jpg").write_bytes(b"pixels")
+    hashed: list[int] = []
+    digest_of = Manifest._digest_of
+
+    def counted(self: Manifest, names: Collection[str]) -> str:
+        hashed.append(len(names))
+        return digest_of(self, names)
+
+    monkeypatch.setattr(Manifest, "_digest_of", counted)
+    for number in range(20):
+        assert store.path(draft.ref, f"images/{number:02d}.jpg").read_bytes() == b"pixels"
+    assert len(hashed) <= 2, "the digest, and the folder of the files"
