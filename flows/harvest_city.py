@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
 from flows.ending import end_promptly
 from flows.runner import one_part_at_a_time, planned_flow
-from tasks.harvesting.current import Harvest, added_since, announce_landed, settle_harvest
+from tasks.harvesting.current import Harvest, announce_landed, settle_harvest
 from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
@@ -51,9 +53,11 @@ def harvest_by(plan: Plan, city: str) -> Harvest:
     ).result()
     imagery = join_imagery(parts, city, plan)
     found = Harvest(imagery, choose_pairs(imagery, city, plan))
-    for more in added_since(found, city, plan):
-        grown = add_imagery(found, more, city, plan)
-        found = Harvest(grown, add_pairs(found, grown, city, plan))
-    settled = settle_harvest(found.imagery, found.pairs, city, plan)
+
+    def add(before: Harvest, more: Sequence[ArtifactRef]) -> Harvest:
+        grown = add_imagery(before, more, city, plan)
+        return Harvest(grown, add_pairs(before, grown, city, plan))
+
+    settled = settle_harvest(found, city, plan, add)
     announce_landed(city, plan)  # what a run of watch-city that died had added
     return settled

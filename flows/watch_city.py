@@ -7,7 +7,7 @@ from prefect import flow, unmapped
 from adapters.store import ArtifactRef
 from flows.ending import end_promptly
 from flows.runner import one_part_at_a_time
-from tasks.harvesting.current import announce_landed, current_harvest, replace_harvest
+from tasks.harvesting.current import Harvest, announce_landed, current_harvest, grow_harvest
 from tasks.harvesting.harvest import harvest_part, harvest_parts
 from tasks.harvesting.watch import add_imagery, add_pairs, find_new_captures, landed_event
 from tasks.steps.defaults import DEFAULT_CATALOG
@@ -35,16 +35,18 @@ def watch_city(
     """
     plan = open_plan(catalog, compute, city=city)
     announce_landed(city, plan)  # what a run that died had added
-    before = current_harvest(city, plan)
-    captures = find_new_captures(before, city, plan)
-    if captures is None:
-        return None
-    parts = harvest_part.map(
-        unmapped(captures), harvest_parts(captures, city, plan), unmapped(city), unmapped(plan)
-    ).result()
-    imagery = add_imagery(before, parts, city, plan)
-    pairs = add_pairs(before, imagery, city, plan)
-    landed = landed_event(city, imagery, pairs, plan)
-    replace_harvest(imagery, pairs, city, plan, events=[landed])
-    announce_landed(city, plan)
-    return pairs
+    while True:
+        before = current_harvest(city, plan)
+        captures = find_new_captures(before, city, plan)
+        if captures is None:
+            return None
+        parts = harvest_part.map(
+            unmapped(captures), harvest_parts(captures, city, plan), unmapped(city), unmapped(plan)
+        ).result()
+        imagery = add_imagery(before, parts, city, plan)
+        grown = Harvest(imagery, add_pairs(before, imagery, city, plan))
+        landed = landed_event(city, grown.imagery, grown.pairs, plan)
+        if grow_harvest(before, grown, city, plan, events=[landed]):
+            announce_landed(city, plan)
+            return grown.pairs
+        # Another run changed the harvest meanwhile: what is new beside that one?

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,9 +16,10 @@ from crosscity.alignment import ALGORITHM_VERSION as ALIGNMENT_VERSION
 from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
 from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
 from tasks.harvesting.pair_table import pair_parameters
-from tasks.steps.announcing import announce, commit
+from tasks.steps.announcing import alter, announce
 from tasks.steps.errors import InputError, StaleError
 from tasks.steps.freshness import as_words, differences
+from tasks.steps.logs import log
 from tasks.steps.plan import Plan
 
 HARVEST: Final = "harvest"
@@ -25,6 +27,8 @@ HARVEST: Final = "harvest"
 _BASE: Final = "base"
 _ADDED: Final = "added"
 """Keys of its notes: where the shards of the harvest lie, and those of each addition since."""
+_MOST_TRIES: Final = 20
+"""How often a harvest is looked at anew where other runs change it."""
 _MADE_WITH: Final = "made_with"
 """Key of its notes: settings of the city, and versions, that decided what was harvested."""
 NOT_OF_A_HARVEST: Final = {
@@ -140,20 +144,102 @@ def _known(noted: Mapping[str, Any], now: Mapping[str, Any], entry: BaseModel) -
     return {name: value for name, value in {**default, **noted}.items() if name in now}
 
 
-def settle_harvest(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> Harvest:
-    """Makes a harvest the city's, unless what is there already was made by adding to this one.
+def settle_harvest(
+    base: Harvest, city: str, plan: Plan, add: Callable[[Harvest, Sequence[ArtifactRef]], Harvest]
+) -> Harvest:
+    """Makes a harvest the city's, with what watch-city had added to an earlier one.
+
+    What the city stands on already stays where it was made by adding to this harvest. Where another
+    run switches the city's harvest meanwhile, such as a watch that adds, it is looked at anew: what
+    others commit is never lost.
+
+    Args:
+        base: What the provider's list gave.
+        city: The city.
+        plan: The plan.
+        add: Adds shards to a harvest.
 
     Returns:
         The city's harvest from now on.
+
+    Raises:
+        InputError: Others changed the harvest all the time.
     """
     store = plan.open_store()
-    known = _found(store, city)
-    if known is not None and known.pairs != pairs and _was_added_to(store, known.pairs, pairs):
-        return replace_harvest(known.imagery, known.pairs, city, plan)
-    return replace_harvest(imagery, pairs, city, plan)
+    for _ in range(_MOST_TRIES):
+        state = store.selected(HARVEST, city)
+        known = _named(store, city, state)
+        settled = base
+        if known is not None and _was_added_to(store, known.pairs, base.pairs):
+            settled = known
+        else:
+            for parts in _added_since(store, state, known, base):
+                settled = add(settled, parts)
+        if _switch(settled, state, city, plan):
+            return settled
+        log(logging.INFO, f"the harvest of {city} was changed meanwhile: it is looked at anew")
+    raise InputError(f"other runs change the harvest of {city} all the time: run it again")
 
 
-def added_since(found: Harvest, city: str, plan: Plan) -> list[list[ArtifactRef]]:
+def grow_harvest(
+    before: Harvest,
+    grown: Harvest,
+    city: str,
+    plan: Plan,
+    events: Sequence[Mapping[str, Any]] = (),
+) -> bool:
+    """Makes a harvest that something was added to the city's, in one switch.
+
+    Args:
+        before: What it was added to.
+        grown: The images and pairs with what was added.
+        city: The city.
+        plan: The plan.
+        events: What `announce_landed` is to tell of it.
+
+    Returns:
+        Whether it is the city's now: not where another run has changed the harvest since `before`
+        was read, such as a harvest or another watch. Nothing is changed then.
+    """
+    state = plan.open_store().selected(HARVEST, city)
+    if state is not None and state.refs != _refs(before):
+        return False
+    return _switch(grown, state, city, plan, events)
+
+
+def _switch(
+    harvest: Harvest,
+    seen: Selection | None,
+    city: str,
+    plan: Plan,
+    events: Sequence[Mapping[str, Any]] = (),
+) -> bool:
+    """Makes a harvest the city's if it still stands on what was seen."""
+    store, entry = plan.open_store(), plan.city(city)
+    history = _grown(store, seen, harvest.imagery)
+    made_with = harvested_with(entry)
+    switched: list[bool] = []
+
+    def changed(
+        state: Selection | None,
+    ) -> tuple[Mapping[str, ArtifactRef], Mapping[str, Any]] | None:
+        switched[:] = [(state and state.refs) == (seen and seen.refs)]
+        if not switched[0]:
+            return None
+        notes = {_BASE: history.base, _ADDED: history.added, _MADE_WITH: made_with}
+        return _refs(harvest), notes
+
+    alter(store, HARVEST, city, changed, events)
+    return switched[0]
+
+
+def _refs(harvest: Harvest) -> dict[str, ArtifactRef]:
+    return {"imagery": harvest.imagery, "pairs": harvest.pairs}
+
+
+def _added_since(
+    store: Store, state: Selection | None, known: Harvest | None, found: Harvest
+) -> list[list[ArtifactRef]]:
     """Shards that watch-city had added to a harvest, where they have to be added anew.
 
     That is where what the city stands on was made of the same fetched shards, by another version or
@@ -161,41 +247,13 @@ def added_since(found: Harvest, city: str, plan: Plan) -> list[list[ArtifactRef]
 
     Returns:
         The shards of each addition, the oldest first; none where what the city stands on was made
-        by adding to `found`, or of other shards.
+        of other shards.
     """
-    store = plan.open_store()
-    known = _found(store, city)
-    if known is not None and _was_added_to(store, known.pairs, found.pairs):
-        return []
-    history = _history(store, city, known)
+    history = _history(store, state, known)
     if history is None or set(history.base) != set(_made_of(store, found.imagery)[0]):
         return []
     there = [[store.find_at(uri) for uri in parts] for parts in history.added]
     return [[ref for ref in parts if ref is not None] for parts in there]
-
-
-def replace_harvest(
-    imagery: ArtifactRef,
-    pairs: ArtifactRef,
-    city: str,
-    plan: Plan,
-    events: Sequence[Mapping[str, Any]] = (),
-) -> Harvest:
-    """Makes a harvest the city's, whatever was before, in one switch.
-
-    Args:
-        imagery: The images.
-        pairs: Their pairs.
-        city: The city.
-        plan: The plan.
-        events: What `announce_landed` is to tell of it.
-    """
-    store, refs = plan.open_store(), {"imagery": imagery, "pairs": pairs}
-    history = _grown(store, city, imagery)
-    notes: dict[str, Any] = {_BASE: history.base, _ADDED: history.added}
-    notes[_MADE_WITH] = harvested_with(plan.city(city))
-    commit(store, HARVEST, city, refs, notes=notes, events=events)
-    return Harvest(imagery, pairs)
 
 
 def announce_landed(city: str, plan: Plan) -> list[dict[str, Any]]:
@@ -205,10 +263,6 @@ def announce_landed(city: str, plan: Plan) -> list[dict[str, Any]]:
         The events that were sent now.
     """
     return announce(plan.open_store(), HARVEST, city)
-
-
-def _found(store: Store, city: str) -> Harvest | None:
-    return _named(store, city, store.selected(HARVEST, city))
 
 
 def _named(store: Store, city: str, state: Selection | None) -> Harvest | None:
@@ -244,19 +298,17 @@ class _History:
     added: list[list[str]]
 
 
-def _history(store: Store, city: str, known: Harvest | None) -> _History | None:
-    state = store.selected(HARVEST, city)
+def _history(store: Store, state: Selection | None, known: Harvest | None) -> _History | None:
     if state is not None and _BASE in state.notes:
         noted: Any = state.notes
         return _History(list(noted[_BASE]), [list(parts) for parts in noted[_ADDED]])
     return None if known is None else _walked(store, known.imagery)
 
 
-def _grown(store: Store, city: str, imagery: ArtifactRef) -> _History:
+def _grown(store: Store, state: Selection | None, imagery: ArtifactRef) -> _History:
     """The history of an imagery, out of the notes where it is one addition more than these."""
-    state = store.selected(HARVEST, city)
     parts, before = _made_of(store, imagery)
-    noted = _history(store, city, None)
+    noted = _history(store, state, None)
     if state is None or noted is None:
         return _walked(store, imagery)
     if state.refs.get("imagery") == imagery:

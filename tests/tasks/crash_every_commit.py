@@ -24,11 +24,12 @@ from PIL import Image
 
 from adapters.store import Store
 from adapters.store.local import LocalPlace
+from tasks.harvesting import current
 from tasks.harvesting.current import (
     HARVEST,
     announce_landed,
     current_harvest,
-    replace_harvest,
+    grow_harvest,
     settle_harvest,
 )
 from tasks.harvesting.harvest import (
@@ -64,6 +65,10 @@ def fetched(captures: Any, plan: Plan) -> list[Any]:
     return [ref_of(harvest_part.fn(captures, part, CITY, plan)) for part in parts]
 
 
+def refuse(*_: object) -> Any:
+    raise AssertionError("nothing was added to an earlier harvest")
+
+
 class Harvest:
     """The steps of harvest-city."""
 
@@ -75,7 +80,8 @@ class Harvest:
     def run(self, plan: Plan) -> None:
         parts = fetched(ref_of(list_captures.fn(CITY, plan)), plan)
         imagery = ref_of(join_imagery.fn(parts, CITY, plan))
-        settle_harvest(imagery, ref_of(choose_pairs.fn(imagery, CITY, plan)), CITY, plan)
+        harvest = current.Harvest(imagery, ref_of(choose_pairs.fn(imagery, CITY, plan)))
+        settle_harvest(harvest, CITY, plan, add=refuse)
         announce_landed(CITY, plan)
 
 
@@ -98,7 +104,8 @@ class Watch(Harvest):
         imagery = ref_of(add_imagery.fn(before, fetched(captures, plan), CITY, plan))
         pairs = ref_of(add_pairs.fn(before, imagery, CITY, plan))
         landed = landed_event(CITY, imagery, pairs, plan)
-        replace_harvest(imagery, pairs, CITY, plan, events=[landed])
+        grown = current.Harvest(imagery, pairs)
+        assert grow_harvest(before, grown, CITY, plan, events=[landed])
         announce_landed(CITY, plan)
 
 

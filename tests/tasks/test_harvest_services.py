@@ -17,7 +17,7 @@ from adapters.catalog import CatalogError
 from adapters.images import decode_image
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.web.errors import AccessRefused, BudgetSpent, HarvestStopped
-from tasks.harvesting.current import current_harvest, settle_harvest
+from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
 from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
@@ -56,7 +56,7 @@ def harvest(catalog: Path) -> Any:
     ]
     imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
     pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
-    settle_harvest(imagery, pairs, "tokyo", plan)
+    settle_harvest(Harvest(imagery, pairs), "tokyo", plan, add=lambda *_: Harvest(imagery, pairs))
     return pairs
 
 

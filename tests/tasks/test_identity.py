@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from adapters.catalog.datasets import DataSet, FileSet, SimulatedSet
 from adapters.store import ArtifactRef, Selection, Store
-from tasks.harvesting.current import current_harvest, settle_harvest
+from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
 from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
@@ -259,7 +259,8 @@ def city(write_catalog: Any, tmp_path: Path) -> Plan:
     slices = harvest_parts(captures, "tokyo", plan)
     parts = [ref_of(harvest_part.fn(captures, part, "tokyo", plan)) for part in slices]
     imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
-    settle_harvest(imagery, ref_of(choose_pairs.fn(imagery, "tokyo", plan)), "tokyo", plan)
+    harvest = Harvest(imagery, ref_of(choose_pairs.fn(imagery, "tokyo", plan)))
+    settle_harvest(harvest, "tokyo", plan, add=lambda *_: harvest)
     return plan
 
 

@@ -17,11 +17,11 @@ from tasks.harvesting import harvest as harvest_module
 from tasks.harvesting import pair_table
 from tasks.harvesting import watch as watch_module
 from tasks.harvesting.current import (
+    HARVEST,
     Harvest,
-    added_since,
     announce_landed,
     current_harvest,
-    replace_harvest,
+    grow_harvest,
     settle_harvest,
 )
 from tasks.harvesting.fetching import capture_row, listing_digest
@@ -55,17 +55,26 @@ def fetched(captures: Any, plan: Plan) -> list[Any]:
     ]
 
 
-def harvest(catalog: str) -> Any:
+def harvest(catalog: str, meanwhile: Callable[[], object] | None = None) -> Any:
     plan = open_plan(catalog, city="tokyo")
     parts = fetched(ref_of(list_captures.fn("tokyo", plan)), plan)
     imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
     pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
-    found = Harvest(imagery, pairs)
-    for more in added_since(found, "tokyo", plan):
-        grown = ref_of(add_imagery.fn(found, more, "tokyo", plan))
-        found = Harvest(grown, ref_of(add_pairs.fn(found, grown, "tokyo", plan)))
-    settle_harvest(found.imagery, found.pairs, "tokyo", plan)
+    settle_harvest(Harvest(imagery, pairs), "tokyo", plan, adding(plan, meanwhile))
     return pairs
+
+
+def adding(plan: Plan, meanwhile: Callable[[], object] | None = None) -> Any:
+    """Adds shards to a harvest, as harvest-city does, while something else happens once."""
+    others = [] if meanwhile is None else [meanwhile]
+
+    def add(found: Harvest, more: Any) -> Harvest:
+        grown = ref_of(add_imagery.fn(found, more, "tokyo", plan))
+        if others:
+            others.pop()()
+        return Harvest(grown, ref_of(add_pairs.fn(found, grown, "tokyo", plan)))
+
+    return add
 
 
 def listed(catalog: str) -> Any:
@@ -84,7 +93,8 @@ def look(catalog: str) -> Any:
     imagery = ref_of(add_imagery.fn(before, fetched(captures, plan), "tokyo", plan))
     pairs = ref_of(add_pairs.fn(before, imagery, "tokyo", plan))
     landed = landed_event("tokyo", imagery, pairs, plan)
-    replace_harvest(imagery, pairs, "tokyo", plan, events=[landed])
+    grown = Harvest(imagery, pairs)
+    assert grow_harvest(before, grown, "tokyo", plan, events=[landed])
     return pairs
 
 
@@ -249,6 +259,58 @@ def test_a_raised_harvest_version_fetches_nothing_again_and_loses_nothing(grown,
     assert look(catalog) is None
     harvest(catalog)
     assert current_harvest("tokyo", plan) == after
+
+
+def test_what_a_watch_adds_while_a_harvest_is_made_anew_is_not_lost(grown, services, monkeypatch):
+    server, make = grown
+    catalog = make()
+    for module in (harvest_module, watch_module):
+        monkeypatch.setattr(module, "HARVEST_VERSION", "3")
+    with_all: list[Any] = []
+
+    def watch() -> None:
+        new_drive(services, server.world, (2,), NOW + timedelta(days=800))
+        assert look(catalog) is not None
+        with_all.extend(table(catalog, "imagery"))
+
+    harvest(catalog, meanwhile=watch)
+    plan = open_plan(catalog)
+    found = current_harvest("tokyo", plan)
+    store = plan.open_store()
+    assert store.manifest(found.imagery).version == "3"
+    assert table(catalog, "imagery") == with_all
+    made_of = [found.pairs]
+    while (earlier := store.inputs_of(made_of[-1]).get("before")) is not None:
+        made_of.append(earlier)
+    assert len(made_of) == 4, "of the harvest that was made anew, with all three additions"
+    assert look(catalog) is None
+    assert len(unannounced(plan)) == 3, "each addition is still to be announced"
+
+
+def unannounced(plan: Plan) -> Any:
+    state = plan.open_store().selected(HARVEST, "tokyo")
+    assert state is not None
+    return state.notes.get("unannounced", [])
+
+
+def test_a_watch_that_was_overtaken_changes_and_announces_nothing(city, services):
+    server, make = city
+    catalog = make()
+    harvest(catalog)
+    plan = open_plan(catalog, city="tokyo")
+    before = current_harvest("tokyo", plan)
+    new_drive(services, server.world, (0,), NOW + timedelta(hours=1))
+    captures = find_new_captures.fn(before, "tokyo", plan)
+    imagery = ref_of(add_imagery.fn(before, fetched(captures, plan), "tokyo", plan))
+    added = Harvest(imagery, ref_of(add_pairs.fn(before, imagery, "tokyo", plan)))
+    harvest(make(test_places=0))  # by somebody else, who has changed the catalog
+    other = current_harvest("tokyo", open_plan(catalog))
+    landed = landed_event("tokyo", added.imagery, added.pairs, plan)
+    assert not grow_harvest(before, added, "tokyo", plan, events=[landed])
+    assert current_harvest("tokyo", open_plan(catalog)) == other
+    assert unannounced(plan) == []
+    assert look(catalog) is not None, "what was new is found beside the other harvest"
+    assert len(table(catalog, "imagery")) > 8
 
 
 def test_other_settings_of_pairs_keep_what_was_added(grown):
