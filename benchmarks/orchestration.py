@@ -370,7 +370,7 @@ def working_folder(given: Path | None) -> Iterator[Path]:
 def main() -> None:
     """Measures and writes the results."""
     if sys.argv[1:2] == ["stage"]:
-        sys.meta_path.insert(0, WithoutPandas())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, WithoutPandas())
         run_stage(sys.argv[2], sys.argv[3])
         return
     parser = argparse.ArgumentParser(description=__doc__)
