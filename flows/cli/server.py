@@ -25,7 +25,7 @@ from flows.json_log import FORMATTER as JSON_LINES
 DASHBOARD_PORT = 4200
 _PORT_TRIES = 3
 START_SECONDS = 300.0
-"""A first start migrates the database; on a busy laptop that took 20 seconds, on a machine with ten times too much to do over 100."""
+"""A first start migrates the database: 20 seconds on a busy laptop, over a hundred were seen."""
 
 QUIET = {
     # Nothing is reported to anyone, and a server that is missing is an error, not a second one.
