@@ -26,6 +26,8 @@ DASHBOARD_PORT = 4200
 _PORT_TRIES = 3
 START_SECONDS = 300.0
 """A first start migrates the database: 20 seconds on a busy laptop, over a hundred were seen."""
+ANSWER_SECONDS = 60.0
+"""How long a server that listens may take to say that it is well: on a full machine, tens."""
 
 QUIET = {
     # Nothing is reported to anyone, and a server that is missing is an error, not a second one.
@@ -185,21 +187,30 @@ def _started_server(home: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 
 def _check_answers(address: str) -> None:
-    """Fails at once where a server is away, not in the middle of a flow's start."""
+    """Fails before a flow's start where a server is away, at once where nothing listens.
+
+    One that listens but is slow, restarting or behind a gateway gets `ANSWER_SECONDS`.
+    """
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while (reason := _no_answer(address)) is not None:
+        if isinstance(reason, ConnectionRefusedError) or time.monotonic() > deadline:
+            raise ServerAwayError(
+                f"the Prefect server at {address} does not answer ({reason}): see that it runs and "
+                "that PREFECT_API_URL is right, and run the same command again"
+            )
+        time.sleep(1)
+
+
+def _no_answer(address: str) -> object | None:
+    """Why a server gave no answer; ``None`` where it gave one."""
     try:
         urllib.request.urlopen(f"{address}/api/health", timeout=10).close()  # noqa: S310
     except urllib.error.HTTPError as error:
-        if error.code < 500:  # one that wants to know who asks: Prefect's client tells it
-            return
-        reason: object = f"HTTP {error.code}"
+        # below 500, it wants to know who asks: Prefect's client tells it
+        return None if error.code < 500 else f"HTTP {error.code}"
     except (urllib.error.URLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-    else:
-        return
-    raise ServerAwayError(
-        f"the Prefect server at {address} does not answer ({reason}): see that it runs and that "
-        "PREFECT_API_URL is right, and run the same command again"
-    )
+        return getattr(error, "reason", error)
+    return None
 
 
 def server_command(port: int) -> list[str]:

@@ -1,0 +1,81 @@
+"""Before a flow starts a server that is slow is waited for, and one that is absent is not."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from flows.cli import server
+from flows.cli.server import ServerAwayError, running_server
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ntrue"
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Door:
+    """A port that gives each connection the next answer; ``None`` resets it. The last one stays."""
+
+    def __init__(self, *answers: bytes | None) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            answer = self.answers[min(self.asked, len(self.answers) - 1)]
+            self.asked += 1
+            with connection:
+                connection.recv(65536)
+                if answer is None:
+                    linger = struct.pack("ii", 1, 0)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                else:
+                    connection.sendall(answer)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: None)
+    monkeypatch.setattr(server, "time", clock)
+
+
+def entered(monkeypatch, tmp_path, address):
+    monkeypatch.setenv("PREFECT_API_URL", f"{address}/api")
+    with running_server(tmp_path) as given:
+        return given
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_that_restarts_is_waited_for(monkeypatch, tmp_path):
+    door = Door(None, BUSY, OK)
+    assert entered(monkeypatch, tmp_path, door.address) == door.address
+    assert door.asked == 3
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_that_stays_ill_is_given_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.2)
+    door = Door(BUSY)
+    with pytest.raises(ServerAwayError, match="HTTP 503"):
+        entered(monkeypatch, tmp_path, door.address)
+    assert door.asked > 1
+
+
+def test_one_that_does_not_listen_is_not_waited_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 1e9)  # or this test would not end
+    with socket.socket() as taken:  # bound, and does not listen
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ServerAwayError, match="refused"):
+            entered(monkeypatch, tmp_path, address)
