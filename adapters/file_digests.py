@@ -58,7 +58,7 @@ class _Remembered:
 
     def digest(self, path: Path) -> str | None:
         try:
-            # A name that is no text in its file system's encoding stays a name of its own.
+            # A name that is not text in its file system's encoding stays a name of its own.
             name = os.fsencode(path.absolute()).hex()
             before = path.stat()
             known = self._known(name, _state(before))
@@ -112,7 +112,7 @@ class _Remembered:
             _LOG.info("digests of files are not remembered in %s: %s", self._path, error)
             if database is not None:
                 database.close()
-            if type(error) is sqlite3.DatabaseError:  # it is none: the next run makes it anew
+            if type(error) is sqlite3.DatabaseError:  # not a database: the next run makes one
                 with suppress(OSError):
                     self._path.unlink()
             return None

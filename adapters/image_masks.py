@@ -92,7 +92,7 @@ def drawn_mask(path: Path) -> npt.NDArray[np.bool_]:
         ImageError: There is no such picture, or nothing in it is white, or all of it.
     """
     if path.exists() and not path.is_file():
-        raise ImageError(f"The mask {path} cannot be read: it is no file.")
+        raise ImageError(f"The mask {path} cannot be read: it is not a file.")
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -86,7 +86,7 @@ def image_size(
     """(height, width) of what `decode_image` would give, from the header alone.
 
     Raises:
-        ImageError: The header is that of no such image, or exceeds a limit.
+        ImageError: It is not the header of such an image, or exceeds a limit.
     """
     _check_byte_count(data, name, max_bytes)
     try:
@@ -336,7 +336,7 @@ def _check_png_header(data: bytes, name: str, bits: int, max_pixels: int) -> tup
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
     if (depth, colour) != (bits, _PNG_GREY):
         raise ImageError(
-            f"{name} is no {bits}-bit greyscale PNG "
+            f"{name} is not a {bits}-bit greyscale PNG "
             f"(it has {depth} bits a sample and PNG colour type {colour})."
         )
     _check_pixel_count((height, width), name, max_pixels)

@@ -56,7 +56,7 @@ RUINED: Final[dict[str, dict[str, Any]]] = {
     "ga_ca, λ_class = 3": {"arm": "ga_ca", "lambda_class": 3.0},
     "self_training, λ = 3, all static": {"arm": "self_training", "lambda_self": 3.0},
 }
-"""Ways to do harm that a wrong line in a catalog has, or, the last, priors that are none."""
+"""Ways to do harm that a wrong line in a catalog has, or, the last, priors that are not priors."""
 SCRAMBLED: Final = "classes permuted"
 HARM: Final = 1.0
 """Points of mIoU below which a change is called harm."""

@@ -37,8 +37,8 @@ def check_image(
         least: Pixels that each side must have.
 
     Raises:
-        ValueError: One sentence: it is no array, of another type or shape, empty, holds NaN, or is
-            too small or too large.
+        ValueError: One sentence: it is not an array, or of another type or shape, empty, holds NaN,
+            or is too small or too large.
     """
     if image is None:
         raise ValueError(f"{name} is None, which is what OpenCV gives for a file it cannot read")
@@ -109,7 +109,7 @@ def same_size(image_a: np.ndarray[Any, Any], image_b: np.ndarray[Any, Any]) -> N
 
 
 def whole_number(value: object, name: str, least: int, most: int) -> int:
-    """The value as an int, or a ValueError of one sentence: bool, 2.0 and "2" are none."""
+    """The value as an int, or a ValueError of one sentence: bool, 2.0 and "2" are refused."""
     if (
         isinstance(value, (bool, np.bool_))
         or not isinstance(value, (int, np.integer))
@@ -131,7 +131,7 @@ def number(
     """The value as a float, or a ValueError of one sentence.
 
     Args:
-        value: What was given; bool and strings are no numbers.
+        value: What was given; bool and strings are not numbers.
         name: What the sentence calls it.
         least: Smallest value.
         most: Largest value.
@@ -139,7 +139,7 @@ def number(
         what: What the sentence asks for.
 
     Raises:
-        ValueError: It is no number, not finite, or out of the range.
+        ValueError: It is not a number, not finite, or out of the range.
     """
     told = what
     if math.isfinite(least):

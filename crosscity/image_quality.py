@@ -82,7 +82,7 @@ def image_quality(image: Image) -> ImageQuality:
         image: (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: It is no such picture.
+        ValueError: It is not such a picture.
     """
     grey = _brightness(image)
     street = grey[grey.shape[0] // 3 :]
@@ -99,7 +99,7 @@ def quality_fault(image: Image, limits: QualityLimits) -> str | None:
     """`fault_of` a picture, (H, W, 3) uint8 RGB; nothing is measured where nothing is looked for.
 
     Raises:
-        ValueError: It is no picture.
+        ValueError: It is not a picture.
     """
     return fault_of(image_quality(image), limits) if limits.any else None
 

@@ -69,7 +69,7 @@ def spread_choice(scores: Float, lat: Float, lon: Float, n: int) -> list[int]:
         Indices, the first chosen first; of equal ones the first in the list.
 
     Raises:
-        ValueError: The arrays differ in length, or n is no such number.
+        ValueError: The arrays differ in length, or n is below 1.
     """
     if not len(scores) == len(lat) == len(lon):
         raise ValueError("every place has a score, a latitude and a longitude")

@@ -162,7 +162,7 @@ def render_view(image: Image, source: Source, view: View) -> tuple[Image, float]
         of the view that it does reach, 0 to 1.
 
     Raises:
-        ValueError: The picture is none, or does not fit the sphere it is a part of.
+        ValueError: It is not a picture, or does not fit the sphere it is a part of.
     """
     _check(image, source)
     size = (image.shape[0], image.shape[1])

@@ -140,7 +140,7 @@ class _Checked:
         self._match = match
 
     def __call__(self, image_a: Image, image_b: Image) -> Matches:
-        """As `Matcher`; raises ValueError if the function's result is none."""
+        """As `Matcher`; raises ValueError if the function's result is not."""
         from crosscity.matching import Matches  # noqa: PLC0415 - loads the compiler
 
         check_pair(image_a, image_b)

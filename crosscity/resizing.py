@@ -26,7 +26,7 @@ def resized_image(
         (height, width, 3) or (height, width) uint8; the picture itself where it has that size.
 
     Raises:
-        ValueError: It is no picture, or that is no size.
+        ValueError: It is not a picture, or that is not a size.
     """
     check_image(image)
     if size is None or image.shape[:2] == _checked(size):
@@ -48,7 +48,7 @@ def resized_map(labels: npt.NDArray[Values], size: tuple[int, int] | None) -> np
         (height, width) of the same type; the map itself where it has that size.
 
     Raises:
-        ValueError: It is no map, or that is no size.
+        ValueError: It is not a map, or that is not a size.
     """
     check_map(labels, "map", kinds="iubf")
     if size is None or labels.shape == _checked(size):

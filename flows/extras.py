@@ -22,7 +22,7 @@ def extras_by(
     start: ArtifactRef,
     harvest: Harvest | None = None,
 ) -> Extras:
-    """The extras of an arm; none where it is no recipe that reads any."""
+    """The extras of an arm; none where it does not read any."""
     needs = needs_of_arm(arm, plan)
     teacher = None if needs.teacher is None else pretrain_by(plan, needs.teacher, seed)
     rates = None if needs.rates_of is None else rates_by(plan, needs.rates_of)

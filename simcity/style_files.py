@@ -31,7 +31,7 @@ def read_style(path: Path) -> CityStyle:
             one sentence with file, line and field.
     """
     if path.exists() and not path.is_file():
-        raise ValueError(f"the city style {path} cannot be read: it is no file")
+        raise ValueError(f"the city style {path} cannot be read: it is not a file")
     try:
         if path.stat().st_size > MAX_STYLE_BYTES:
             raise ValueError(f"{path} is larger than {MAX_STYLE_BYTES >> 10} KiB: not a city style")

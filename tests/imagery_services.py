@@ -493,7 +493,7 @@ class MapillaryServer(ImageryServer):
     """Graph API v4: `/images`, `/<id>`, and addresses that expire.
 
     Follows mapillary.com/developer/api-documentation (Image: fields, limits, `thumb_1024_url` "URL
-    to the 1024px wide thumbnail") and mapillary-python-sdk's tests; a compass of -1 is none
+    to the 1024px wide thumbnail") and mapillary-python-sdk's tests; a compass of -1 stands for none
     (github.com/mapillary/mapillary_issues, issue 2466).
     """
 

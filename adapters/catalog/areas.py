@@ -87,7 +87,7 @@ class Area(Entry):
             try:
                 value = json.loads(text, object_pairs_hook=_each_key_once)
             except (ValueError, RecursionError) as error:
-                raise ValueError(f"{path} is no JSON: {str(error)[:120]}") from None
+                raise ValueError(f"{path} is not JSON: {str(error)[:120]}") from None
             try:
                 return polygons_of(value)
             except ValueError as error:
@@ -156,7 +156,7 @@ def polygons_of(value: object) -> dict[str, Any]:
     """A GeoJSON object as one Polygon or MultiPolygon, without heights.
 
     Raises:
-        ValueError: It is none, holds something else than polygons, is in another coordinate
+        ValueError: It is not one, holds something else than polygons, is in another coordinate
             reference system than WGS84, or a ring is not closed.
     """
     _check_reference_system(value)
@@ -280,7 +280,7 @@ def _parts(value: object) -> Iterator[object]:
     """The coordinates of all polygons of a GeoJSON object."""
     kind = value.get("type") if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or not isinstance(kind, str):
-        raise ValueError("it is no GeoJSON object, which has a `type`")  # noqa: TRY004 - bad input
+        raise ValueError("it is not a GeoJSON object, which has a `type`")  # noqa: TRY004 - bad input
     if kind == "FeatureCollection":
         for feature in _list(value.get("features"), "`features` of a FeatureCollection"):
             _check_reference_system(feature)
@@ -387,12 +387,12 @@ def _path(value: str, info: ValidationInfo) -> Path:
 def _text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
-            raise ValueError(f"{path} is no file")
+            raise ValueError(f"{path} is not a file")
         if path.stat().st_size > MAX_AREA_BYTES:
             raise ValueError(f"{path} is larger than {MAX_AREA_BYTES >> 20} MiB")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ValueError(f"there is no file {path}") from None
+        raise ValueError(f"there is not a file {path}") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

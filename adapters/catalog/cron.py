@@ -40,7 +40,7 @@ def checked_cron(line: str) -> str:
         )
     for name, field in zip(_FIELDS, fields, strict=True):
         if not _PART.fullmatch(field):
-            raise ValueError(f"the {name} {field!r} of the cron line is none; {_EXAMPLE}")
+            raise ValueError(f"the {name} {field!r} of the cron line is not valid; {_EXAMPLE}")
         if any(ends["low"] == ends["high"] for ends in _RANGE.finditer(field)):
             raise ValueError(
                 f"the {name} {field!r} has a range from a number to itself, which is read in two "

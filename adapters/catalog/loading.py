@@ -59,7 +59,7 @@ def load_catalog(path: Path, *, further: Further | None = None) -> Catalog:
         stay as they are, a process gets the same object again: nobody may change it.
 
     Raises:
-        CatalogError: The file is missing, is no YAML, or an entry is wrong. One line for each
+        CatalogError: The file is missing, is not YAML, or an entry is wrong. One line for each
             fault, with file, line number and key.
     """
     own = read_source(path)

@@ -139,7 +139,7 @@ class RecipeEntry(Entry):
             )
         if self.labels is not None and self.labels.dataset and self.labels.chosen == "suggested":
             raise ValueError(
-                "labels of a data set are no places of the city that could be ranked: write "
+                "labels of a data set are not places of the city that could be ranked: write "
                 "chosen: random"
             )
         return self

@@ -43,7 +43,7 @@ _TAG: Final = (
     '"${NAME}" is taken from the environment'
 )
 _BLANKS: Final = re.compile("[\u00a0\u2000-\u200b\u3000\ufeff]")
-"""Blanks that look like spaces and are none to YAML; they come with text from web pages."""
+"""Blanks that look like spaces and are not to YAML; they come with text from web pages."""
 _COLOUR: Final = re.compile(r"[{,]\s*#[0-9A-Fa-f]{6}\b")
 """A colour without quotes where a mapping is in braces."""
 _OTHER_BASE: Final = re.compile(
@@ -140,7 +140,7 @@ def read_source(path: Path, *, read_before: int = 0) -> Source:
     """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise CatalogError(f"the catalog {path} cannot be read: it is no file")
+            raise CatalogError(f"the catalog {path} cannot be read: it is not a file")
         if read_before + path.stat().st_size > MAX_CATALOG_BYTES:
             what = "with what it includes " if read_before else ""
             raise CatalogError(f"{path} is {what}larger than 4 MiB: this is not a catalog")
@@ -262,7 +262,7 @@ def _check_nodes(root: yaml.Node) -> None:
     """Refuses what YAML admits and no catalog means, before anything walks through it.
 
     Raises:
-        CatalogError: A key that is no text, an anchor that holds itself, or anchors that make a
+        CatalogError: A key that is not text, an anchor that holds itself, or anchors that make a
             small file large.
     """
     sizes: dict[int, int] = {}
@@ -325,7 +325,7 @@ def _check_value(node: yaml.ScalarNode) -> None:
         if found is not None:
             raise _fault(
                 node,
-                f"{found[0]} is no reference to the environment here: write "
+                f"{found[0]} is not a reference to the environment here: write "
                 '"${NAME}", the bare name in braces',
             )
 

@@ -74,5 +74,5 @@ def check_file_name(name: str) -> str:
 
 def _checked(pattern: re.Pattern[str], name: str, what: str, admitted: str) -> str:
     if not isinstance(name, str) or pattern.fullmatch(name) is None:
-        raise StoreError(f"{str(name)[:80]!r} is no {what}: use {admitted}")
+        raise StoreError(f"{str(name)[:80]!r} is not a {what}: use {admitted}")
     return name

@@ -502,7 +502,7 @@ class Store:
         """What is wrong with the artifact at a place, every file hashed; nothing is changed.
 
         Raises:
-            StoreError: if it is no such place, or the store cannot be read.
+            StoreError: if it is not such a place, or the store cannot be read.
         """
         kind, city, key = artifact_place(place)
         try:
@@ -527,7 +527,7 @@ class Store:
             if self._place.move(folder, away):
                 self._place.remove(away)
             return
-        self._place.remove(f"{folder}/{MANIFEST_NAME}")  # it is no artifact any more
+        self._place.remove(f"{folder}/{MANIFEST_NAME}")  # it is not an artifact any more
         self._place.remove(folder)
 
     def files(self) -> Iterator[StoredFile]:

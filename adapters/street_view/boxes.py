@@ -62,7 +62,7 @@ class SearchedByBox(ServiceStreetView):
 
     @abstractmethod
     def _read(self, record: object) -> Shot:
-        """The picture of a record; `UnusableError` where it is none."""
+        """The picture of a record; `UnusableError` where it is not one."""
 
     @abstractmethod
     def _record_name(self, record: object) -> str:

@@ -3,7 +3,7 @@
 A search by box gives at most 2000 pictures, cut before what is private or deleted is dropped, and
 wants a box below 0.01 square degrees; a long answer is taken for a cut one and the box is divided.
 Addresses of pictures expire, so they are asked for again when a picture is fetched. A compass of -1
-is none.
+stands for none.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def _tilt(record: object) -> tuple[float, float]:
     if any(value is None for value in vector):
         return 0.0, 0.0
     if any(abs(value) > _MOST_TURNS for value in vector if value is not None):
-        raise UnusableError("its rotation is none")
+        raise UnusableError("its rotation is not valid")
     turned = np.asarray(cv2.Rodrigues(np.array(vector, dtype=np.float64))[0])
     right, down, forward = turned
     pitch = math.degrees(math.asin(max(-1.0, min(1.0, float(forward[2])))))

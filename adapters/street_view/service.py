@@ -583,7 +583,7 @@ def source_of(shot: Shot, size: tuple[int, int]) -> Source:
 
 
 def check_upright(data: bytes) -> None:
-    """Refuses a panorama whose EXIF turns it: a turned sphere is none.
+    """Refuses a panorama whose EXIF turns it: turned, it is not a sphere.
 
     Raises:
         UnusableError: Its orientation is another than 1.

@@ -124,7 +124,7 @@ class PairedArrays:
     def __post_init__(self) -> None:
         shape = self.target.all_images.shape
         if shape[0] % 2:
-            raise ValueError(f"{shape[0]} images are no pairs")
+            raise ValueError(f"{shape[0]} images are not pairs")
         if self.all_fields.shape != (*shape[:3], 2):
             raise ValueError(f"fields {self.all_fields.shape} do not fit images {shape}")
 

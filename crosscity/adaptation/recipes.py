@@ -53,8 +53,8 @@ class Term:
         for what, value in (("weight", self.weight), ("start", self.start)):
             if isinstance(value, str) and value not in known:
                 raise ValueError(
-                    f"the {what} of the objective {self.objective!r} is {value!r}, which is no "
-                    "setting of an adaptation: write a number or the name of a setting"
+                    f"the {what} of the objective {self.objective!r} is {value!r}, which is not "
+                    "a setting of an adaptation: write a number or the name of a setting"
                 )
             if isinstance(value, int | float) and not value >= 0:
                 raise ValueError(

@@ -140,7 +140,7 @@ class Training(ABC):
         Raises:
             DivergedError: A loss was not finite; the segmenter has not taken that step. Or the last
                 step left weights or predictions that are not finite.
-            CollapsedError: The adversarial training is none any more, and the settings say that
+            CollapsedError: The adversarial training has collapsed, and the settings say that
                 this ends it.
             OutOfMemoryError: A batch does not fit into the device's memory.
             ValueError: A batch has labels that are not classes, or a prior of another size.

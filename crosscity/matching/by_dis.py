@@ -1,7 +1,7 @@
 """Dense inverse search (Kroeger, Timofte, Dai, Van Gool, ECCV 2016), OpenCV's, as a `Matcher`.
 
-Optical flow there and back; a point that does not come back to where it started is no match. Made
-for small displacements between like pictures: a baseline, and the cheapest matcher there is.
+Optical flow there and back; a point that does not come back to where it started is not a match.
+Made for small displacements between like pictures: a baseline, and the cheapest matcher there is.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def slic_superpixels(image: npt.NDArray[np.uint8], n_superpixels: int, /) -> npt
         (H, W) int32 labels 0 to K - 1, all there; K is near `n_superpixels` but not it.
 
     Raises:
-        ValueError: It is no such picture or number.
+        ValueError: The picture or the number is not such a one.
     """
     check_superpixel_input(image, n_superpixels)
     height, width = image.shape[:2]

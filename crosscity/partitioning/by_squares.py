@@ -21,7 +21,7 @@ def squares(image: npt.NDArray[np.uint8], n_superpixels: int, /) -> npt.NDArray[
         (H, W) int32 labels 0 to K - 1 in raster order, all there.
 
     Raises:
-        ValueError: It is no such picture or number.
+        ValueError: The picture or the number is not such a one.
     """
     check_superpixel_input(image, n_superpixels)
     height, width = image.shape[:2]

@@ -156,8 +156,8 @@ def _parameters(
         full = f"{name}.{kind}"
         if full not in tensors:
             raise WeightsError(
-                f"the weights lack {full}, so they are no VGG16 (without batch norm) in the common "
-                "layout of `features.*` and `classifier.*`"
+                f"the weights lack {full}, so they are not a VGG16's (without batch norm) in the "
+                "common layout of `features.*` and `classifier.*`"
             )
         if tensors[full].shape != shape:
             raise WeightsError(

@@ -148,7 +148,7 @@ class EfficientNetLite0(Segmenter):
         left_out = ("_conv_head.", "_bn1.", "_fc.", *self._blocks_left_out())
         for name, tensor in ours.items():
             if name not in tensors:
-                raise WeightsError(f"the weights lack {name}, so they are no EfficientNet-Lite0")
+                raise WeightsError(f"the weights lack {name}, so they are not EfficientNet-Lite0's")
             if tensors[name].shape != tensor.shape:
                 raise WeightsError(
                     f"{name} has shape {tuple(tensors[name].shape)} instead of "

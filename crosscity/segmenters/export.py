@@ -13,7 +13,7 @@ from crosscity.segmenters.base import Segmenter, evaluating
 OPSET: Final = 18
 """Version of ONNX's operators that is written; runtimes since 2023 know it."""
 _TRACED_SIZE: Final = (96, 160)
-"""Of the images that a network of any size is traced with: both sides differ, and are no ones."""
+"""Of the images that a network of any size is traced with: the sides differ, and neither is 1."""
 _LARGEST_SIDE: Final = 16384
 
 

@@ -36,18 +36,18 @@ def take_home(segmenter: Segmenter, description: Mapping[str, Any], where: objec
         where: What messages call the description.
 
     Raises:
-        WeightsError: The size is none, or the offsets do not suit the classes.
+        WeightsError: The size is not one, or the offsets do not suit the classes.
     """
     stated = description.get(SIZE)
     segmenter.trained_size = checked_size(stated)
     if stated is not None and segmenter.trained_size is None:
-        raise WeightsError(f"{where}: {SIZE} is no height and width in pixels")
+        raise WeightsError(f"{where}: {SIZE} is not a height and width in pixels")
     offsets = description.get(OFFSETS)
     if offsets is None:
         return
     numbers = isinstance(offsets, list) and all(type(one) in (int, float) for one in offsets)
     if not numbers:
-        raise WeightsError(f"{where}: {OFFSETS} are no list of numbers")
+        raise WeightsError(f"{where}: {OFFSETS} is not a list of numbers")
     try:
         segmenter.set_prediction_offsets(offsets)
     except (ValueError, OverflowError) as error:

@@ -64,7 +64,7 @@ def read_tensor_file(path: Path) -> TensorFile:
         return _content(data)
     except _DamagedError as error:
         raise WeightsError(
-            f"{path} is no whole safetensors file ({error}): download or export it again"
+            f"{path} is not a whole safetensors file ({error}): download or export it again"
         ) from None
 
 
@@ -76,7 +76,7 @@ def _content(data: bytes) -> TensorFile:
     header, start = _header(data)
     stated = header.pop(METADATA, {})
     if not isinstance(stated, dict) or not all(isinstance(one, str) for one in stated.values()):
-        raise _DamagedError("its metadata is no mapping of strings")
+        raise _DamagedError("its metadata is not a mapping of strings")
     places = {name: _place(name, entry) for name, entry in header.items()}
     tensors: dict[str, Tensor] = {}
     end = 0
@@ -105,7 +105,7 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
     except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
-        raise _DamagedError("its header is no JSON mapping")
+        raise _DamagedError("its header is not a JSON mapping")
     return header, 8 + length
 
 

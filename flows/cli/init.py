@@ -110,7 +110,7 @@ def init(
     city = city or _ask("What is the city called (lower case, no spaces)?", "--city")
     if _NAME.fullmatch(city) is None:
         raise InputError(
-            f"{city!r} is no name for a city here: lower-case letters, digits, - and _ alone"
+            f"{city!r} is not a name for a city here: lower-case letters, digits, - and _ alone"
         )
     if folder is None and bbox is None:
         said = _ask(

@@ -159,7 +159,9 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
 
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path} is larger than {MAX_BYTES >> 20} MiB: this is no street view")
+            raise InputError(
+                f"{path} is not a street view: it is larger than {MAX_BYTES >> 20} MiB"
+            )
         return decode_image(path.read_bytes(), str(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None

@@ -22,7 +22,7 @@ from rich.progress import (
 from flows.cli.options import OPTIONS
 
 _LINE_EVERY_SECONDS = 5.0
-"""Where the output is no terminal (a log file), a line every few seconds is enough."""
+"""Where the output is not a terminal (a log file), a line every few seconds is enough."""
 
 
 class TerminalProgress:

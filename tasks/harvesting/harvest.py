@@ -66,7 +66,7 @@ that get columns read those without them (`adapters.tables.added_field`)."""
 FETCHED_ALIGNMENT: Final = "1"
 """Version of the alignment in the keys of what a service gave; stays what it is, likewise."""
 RECENT = "recent.txt"
-"""Beside a service's list: digests of the last days' pictures, which are no news later."""
+"""Beside a service's list: digests of the last days' pictures, which are not news later."""
 
 
 @artifact_task("list captures", run_name="list captures of {city}")

@@ -243,7 +243,7 @@ def _new_pairs(
     settings: dict[str, Any],
     least: float | None,
 ) -> tuple[list[Row], Counter[str]]:
-    """Pairs of which at least one image is new, and why others are none."""
+    """Pairs of which at least one image is new, and why others are not pairs."""
     paired = {pair[end] for pair in old_pairs for end in ("image_a", "image_b")}
     usable = [row for row in images if row["status"] == OK]
     touched = {row["place_id"] for row in usable if row["image_id"] not in known}

@@ -206,7 +206,7 @@ def keep_earlier(
     """Leaves the promoted segmenter, or promotes the pre-trained one where there is none; says so.
 
     A promoted segmenter of other classes, which the adaptation could not be compared with, stays
-    too: a new one that looks harmful is no reason to take what is in use out of it. The event
+    too: a new one that looks harmful is not a reason to take what is in use out of it. The event
     `adaptation.rejected`, on which an automation can tell somebody, is emitted once a judgement: a
     schedule that finds the same adaptation again has no news.
 

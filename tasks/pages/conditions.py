@@ -40,8 +40,8 @@ def holds(condition: str, figures: Mapping[str, float | None]) -> bool:
         figures: As `report.json` has them.
 
     Raises:
-        InputError: It is no such condition, names a figure that there is not, or one that could not
-            be measured; every name in it is looked at, whatever the others decide.
+        InputError: It is not such a condition, names a figure that there is not, or one that could
+            not be measured; every name in it is checked, whatever the others decide.
     """
     if len(condition) > MOST_CHARACTERS:
         raise _bad(condition, f"it has more than {MOST_CHARACTERS} characters")
@@ -90,7 +90,7 @@ def _dotted(node: ast.expr, condition: str) -> str:
         return node.id
     if isinstance(node, ast.Attribute):
         return f"{_dotted(node.value, condition)}.{node.attr}"
-    raise _bad(condition, "a dot stands after something that is no name")
+    raise _bad(condition, "a dot stands after something that is not a name")
 
 
 def _figure(name: str, condition: str, figures: Mapping[str, float | None]) -> float:

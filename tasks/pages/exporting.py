@@ -93,7 +93,8 @@ class _Predicted:
             classes = {str(row["name"]): int(row["id"]) for row in description["classes"]}
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError(
-                f"{folder} is no folder of predictions: make one with `crosscity predict CITY -o`"
+                f"{folder} is not a folder of predictions: make one with `crosscity predict "
+                "CITY -o`"
             ) from None
         if not (folder / TABLE).is_file():
             raise InputError(

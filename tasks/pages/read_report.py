@@ -48,19 +48,21 @@ def read_report(path: Path, name: str | None = None) -> ReadReport:
     """A `report.json`.
 
     Raises:
-        InputError: It cannot be read, is too large, or is no report of this release.
+        InputError: It cannot be read, is too large, or is not a report of this release.
     """
     told = name or str(path)
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{told} is larger than {MOST_BYTES >> 20} MiB: this is no report")
+            raise InputError(f"{told} is larger than {MOST_BYTES >> 20} MiB: this is not a report")
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{told} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{told} is damaged, it is no JSON: write the report again") from None
+        raise InputError(f"{told} is damaged, it is not JSON: write the report again") from None
     if not isinstance(content, dict) or content.get("format") != REPORT_FORMAT:
-        raise InputError(f"{told} is no report of format {REPORT_FORMAT}: write the report again")
+        raise InputError(
+            f"{told} is not a report of format {REPORT_FORMAT}: write the report again"
+        )
     figures, city = content.get("figures"), content.get("city")
     if not isinstance(city, str) or not isinstance(figures, dict):
         raise InputError(f"{told} is damaged, it lacks city or figures: write the report again")

@@ -121,7 +121,7 @@ def extract_prior(
 def superpixels_of(image: npt.NDArray[np.uint8], settings: PriorSettings) -> npt.NDArray[np.int32]:
     """Superpixels of an image, made on a smaller one where the settings say so: (H, W) int32.
 
-    Noise is averaged away there, and priors were no worse for it (docs/results.md), in a part of
+    Noise is averaged away there, and priors were not worse for it (docs/results.md), in a part of
     the time; borders then lie within a pixel or two.
     """
     cut = superpixel_method(settings.superpixel_method)

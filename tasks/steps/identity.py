@@ -52,8 +52,8 @@ class Identity:
         parameters: Everything else that its content depends on, JSON-able.
         version: Version of the algorithm.
         words: How it is spoken of.
-        producer: What tells it from others of its kind and owner that are no earlier version of it,
-            such as an arm and a seed; a file name. Empty for shards, of which no newest is noted.
+        producer: What tells it from others of its kind and owner that are not earlier versions of
+            it, such as an arm and a seed; a file name. Empty for shards, whose newest is not noted.
         marks: Parameters, and roles of inputs, that tell the same where none was noted; ``None``
             where nothing does.
     """

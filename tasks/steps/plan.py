@@ -86,7 +86,7 @@ class Plan(BaseModel):
         """The plan that `to_json` wrote.
 
         Raises:
-            InputError: In one sentence: it is of another version, or is no plan.
+            InputError: In one sentence: it is of another version, or is not a plan.
         """
         try:
             version = _Versioned.model_validate_json(text).version

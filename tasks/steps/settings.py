@@ -101,7 +101,7 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
         own = dict(recipe.settings)
         if "arm" in own:
             del own["arm"]
-            yield (*here, "arm"), "a recipe is no arm: remove arm"
+            yield (*here, "arm"), "a recipe is not an arm: remove arm"
         yield from _below(here, _checked(AdaptationSettings(), own, hidden="arm"))
     yield from _objective_faults(catalog)
 

@@ -48,8 +48,8 @@ def look_into(
         key: Of the entry.
 
     Raises:
-        InputError: It is none, names code that the catalog does not, or the catalog says something
-            else.
+        InputError: It is not one, names code that the catalog does not, or the catalog says
+            something else.
     """
     path = folder / DESCRIPTION
     if not path.is_file():

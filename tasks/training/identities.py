@@ -134,7 +134,7 @@ def adaptation_settings(
 ) -> AdaptationSettings | SourceFreeSettings:
     """What an entry of `trainings` adapts with: its preset's, and what differs from it.
 
-    A recipe's own settings go before the training's; it is no arm, and `arm` is the preset's.
+    A recipe's own settings go before the training's; it is not an arm, and `arm` is the preset's.
     """
     if recipe is not None:
         return checked_settings(PRESETS[entry.preset], {**entry.adaptation, **recipe.settings})

@@ -119,7 +119,7 @@ def _configuration(place: str, revision: str | None) -> dict[str, Any] | None:
         try:
             content = json.loads(Path(found).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"its {name} is no JSON ({first_line(error)})") from None
+            raise ValueError(f"its {name} is not JSON ({first_line(error)})") from None
         if isinstance(content, dict):
             inner = content.get("image_processor")
             return dict(inner) if isinstance(inner, dict) else content

@@ -40,7 +40,7 @@ def needs_of_entry(entry: RecipeEntry) -> set[Need]:
 def rates_of(
     entry: RecipeEntry, class_names: Sequence[str], measured: Mapping[str, float] | None = None
 ) -> list[float] | None:
-    """P(flagged | class) in the order of a label space; ``None`` where the prior is no evidence.
+    """P(flagged | class) in the order of a label space; ``None`` where the prior is not evidence.
 
     Args:
         entry: The recipe.

@@ -131,8 +131,8 @@ def _delivered(plan: Plan, name: str, entry: SegmenterEntry) -> Folder | None:
         return look_into(path, architecture, entry.options, f"segmenters.{name}")
     if architecture is None:
         raise InputError(
-            f"segmenters.{name}: the weights {entry.weights} are no folder of `crosscity segmenter "
-            "export`, so nothing says their architecture: give architecture or python"
+            f"segmenters.{name}: the weights {entry.weights} are not a folder of `crosscity "
+            "segmenter export`, so nothing says their architecture: give architecture or python"
         )
     return None
 
@@ -242,7 +242,7 @@ def load_checked(
         rename: As `read_weight_file` takes it.
 
     Raises:
-        InputError: The file is none, or is of another architecture or label space.
+        InputError: It is not a file of weights, or is of another architecture or label space.
     """
     names = stated_class_names(path) if path.is_file() else None
     if names is not None and names != segmenter.class_names:

@@ -104,7 +104,7 @@ def read_weight_file(path: Path, rename: Mapping[str, str | None] | None = None)
 
 
 def _check_plain(path: Path, name: str, tensor: Tensor) -> None:
-    """Refuses tensors that are no plain numbers in memory, by name."""
+    """Refuses tensors that are not plain numbers in memory, by name."""
     what = None
     if tensor.is_quantized or tensor.dtype not in _PLAIN:
         what = f"of the type {str(tensor.dtype).removeprefix('torch.')}"
@@ -297,7 +297,7 @@ def _state_dict(content: object, path: Path) -> tuple[dict[str, Tensor], list[st
     if isinstance(content, Mapping):
         others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
         if others and 2 * len(others) <= len(content):
-            remarks.append(f"{path.name}: {', '.join(others[:3])} are no tensors and are left out")
+            remarks.append(f"{path.name}: {', '.join(others[:3])} are not tensors and are left out")
             content = {name: v for name, v in content.items() if isinstance(v, Tensor)}
     if not isinstance(content, Mapping) or not _holds_tensors(content):
         keys = [str(key) for key in content][:5] if isinstance(content, Mapping) else []

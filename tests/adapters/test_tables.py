@@ -73,7 +73,7 @@ def test_any_rows_in_any_chunks_give_one_file(tmp_path_factory, values, cut) -> 
     pieces = pa.concat_tables([table.slice(0, cut), table.slice(cut)])
     write_table(folder / "two", pieces.select(reversed(schema.names)), schema)
     assert (folder / "one").read_bytes() == (folder / "two").read_bytes()
-    # NaN is no equal of itself, so compare what is written of what was read.
+    # NaN does not equal itself, so compare what is written of what was read.
     write_table(folder / "three", read_table(folder / "one", schema), schema)
     assert (folder / "one").read_bytes() == (folder / "three").read_bytes()
     shutil.rmtree(folder)

@@ -67,7 +67,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=95)
     (folder / "truncated.jpg").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
-    (folder / "text.jpg").write_text("this is no image\n")
+    (folder / "text.jpg").write_text("this is not an image\n")
     (folder / "bomb.png").write_bytes(bomb_png())
     (folder / "file").write_text("a regular file\n")
     return folder

@@ -49,7 +49,7 @@ def test_an_area_and_weights_of_ones_own(crosscity, tmp_path) -> None:
     [
         ((), "there is no terminal to ask at: give --city"),
         (("--city", "lisbon"), "there is no terminal to ask at: give --folder or --bbox"),
-        (("--city", "São Paulo", "--bbox", "1,2,3,4"), "is no name for a city here"),
+        (("--city", "São Paulo", "--bbox", "1,2,3,4"), "is not a name for a city here"),
         (("--city", "lisbon", "--folder", "nowhere"), "there is no folder nowhere"),
         (("--city", "lisbon", "--bbox", "1,2,3"), "--bbox is west,south,east,north"),
         (("--city", "lisbon", "--bbox", "3,2,1,4"), "west 3.0 not below east 1.0"),

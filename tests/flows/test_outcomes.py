@@ -19,7 +19,7 @@ from PIL import Image
 from flows.cli.main import app
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*(?:3[0-9]|4[0-9]|9[0-7])[0-9;]*m")
-"""Codes that choose a colour (ECMA-48, "Select graphic rendition"); bold and dim are none."""
+"""Codes that choose a colour (ECMA-48, "Select graphic rendition"); not bold and dim."""
 
 
 @pytest.fixture

@@ -85,9 +85,9 @@ def test_conditions_agree_with_python(text) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("{", "is no JSON"),
-        ("[]", "no report of format"),
-        ('{"format": 2}', "no report of format"),
+        ("{", "is not JSON"),
+        ("[]", "not a report of format"),
+        ('{"format": 2}', "not a report of format"),
         ('{"format": 1, "city": "x"}', "lacks city or figures"),
         ('{"format": 1, "city": "x", "figures": {"a": "b"}}', r"damaged at figures\.a"),
         ('{"format": 1, "city": "x", "figures": {"a": NaN}}', r"damaged at figures\.a"),

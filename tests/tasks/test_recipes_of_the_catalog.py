@@ -196,7 +196,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     (
         {"objectives": [{"objective": "self_training", "weight": "lambda_none"}]},
         "mine.objectives.0",
-        "no setting of an adaptation",
+        "not a setting of an adaptation",
     ),
     ({"objectives": [TASK, TASK]}, "recipes.mine", "each objective once"),
     ({"objectives": []}, "recipes.mine", "needs objectives"),
@@ -205,7 +205,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"objectives": [TASK], "prior": "evidence"}, "recipes.mine", "belong together"),
     ({"objectives": [TASK], "teacher": "nobody"}, "mine.teacher", "has no entry 'nobody'"),
     ({"objectives": [TASK], "settings": {"step": 3}}, "mine.settings.step", "no such setting"),
-    ({"objectives": [TASK], "settings": {"arm": "ga"}}, "mine.settings.arm", "is no arm"),
+    ({"objectives": [TASK], "settings": {"arm": "ga"}}, "mine.settings.arm", "is not an arm"),
 ]
 
 

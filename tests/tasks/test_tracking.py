@@ -199,6 +199,6 @@ def test_a_training_that_was_killed_is_tracked_as_its_history_says(
         assert [step for step, _ in found[quantity]] == [step for step, _ in points]
         expected = pytest.approx([value for _, value in points], rel=1e-5)
         assert [value for _, value in found[quantity]] == expected
-    # Tracking is no part of what decides a segmenter.
+    # Tracking is not a part of what decides a segmenter.
     parameters = json.loads((artifact / "artifact.json").read_text())["parameters"]
     assert not any("track" in name for name in parameters)

@@ -99,7 +99,7 @@ def look(catalog: str) -> Any:
 
 
 NOT_PUBLISHED = {".progress", ".locks", ".alive", ".leases", ".shared", "current"}
-"""Folders of a store that are no artifacts."""
+"""Folders of a store that are not artifacts."""
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -170,7 +170,7 @@ def test_nothing_new_is_nothing(city):
     before = harvest(catalog)
     published = files(Path(catalog).parent)
     assert look(catalog) is None
-    assert look(catalog) is None  # and the second look is no shorter than the first
+    assert look(catalog) is None  # and the second look is not shorter than the first
     assert len([a for a in server.asked if "bbox" in a.query]) >= 3
     assert files(Path(catalog).parent) == published
     assert current_harvest("tokyo", open_plan(catalog)).pairs == before

@@ -1,4 +1,4 @@
-"""Weight files as they are found: any ending, wrappers of training programs, and what is no file.
+"""Weight files as they are found: any ending, wrappers of training programs, and odd ones.
 
 Written by the libraries' own code: `torch.save` in both of its formats (torch/serialization.py,
 `_use_new_zipfile_serialization`), DistributedDataParallel and torch.compile, whose names are
@@ -130,7 +130,7 @@ def test_what_is_chosen_among_several_is_said(tmp_path):
     path = saved(tmp_path / "w.pth", "zip", {**TENSORS, "version": 3})
     found = read_weight_file(path)
     assert found.tensors.keys() == TENSORS.keys()
-    assert "version are no tensors" in found.remarks[0]
+    assert "version are not tensors" in found.remarks[0]
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,8 @@ def checked_label_map(given: object) -> object:
 def _key(key: object) -> int | str:
     if isinstance(key, bool) or key is None:
         raise ValueError(
-            f"the key {key!r} is no value of a label: YAML reads no, off, yes, on and ~ so; write "
-            "a number or '#rrggbb'"
+            f"the key {key!r} is not a value of a label: YAML reads no, off, yes, on and ~ so; "
+            "write a number or '#rrggbb'"
         )
     if isinstance(key, str) and _COLOUR.fullmatch(key):
         return key.lower()

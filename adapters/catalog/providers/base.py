@@ -27,7 +27,7 @@ class CitySite:
         folder: The catalog's folder; relative paths of the catalog start there.
         bounds: (west, south, east, north) in WGS84 degrees, ``None`` where the city has no area.
         polygons: The area's polygons; empty where it is its bounds, or points.
-        points: (longitude, latitude) that places must be near to; empty where it is no points.
+        points: (longitude, latitude) that places must be near to; empty where none are given.
         point_metres: How near.
         places: How many places are wanted.
         seed: Fixes which.

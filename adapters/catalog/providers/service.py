@@ -212,7 +212,7 @@ class ServiceProvider(ProviderEntry):
         """The addresses that a client may ask.
 
         Raises:
-            CatalogError: `base` is none that may be asked.
+            CatalogError: `base` is not an address that may be asked.
         """
         from adapters.street_view.web.addresses import AddressError, Addresses  # noqa: PLC0415
 

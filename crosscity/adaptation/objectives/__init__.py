@@ -61,7 +61,7 @@ def find_objective(name: str) -> type[Objective]:
     found = named_function(name.removeprefix(PREFIX))
     if not (isinstance(found, type) and issubclass(found, Objective)):
         raise ValueError(  # noqa: TRY004 - a wrong recipe, like the others
-            f"{name!r} is no subclass of crosscity.adaptation.objectives.Objective"
+            f"{name!r} is not a subclass of crosscity.adaptation.objectives.Objective"
         )
     return found
 

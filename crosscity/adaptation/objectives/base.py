@@ -200,7 +200,7 @@ def checked_loss(objective: Objective, loss: object) -> Tensor:
     """A loss as an objective gave it.
 
     Raises:
-        ValueError: It is no scalar tensor.
+        ValueError: It is not a scalar tensor.
     """
     if not isinstance(loss, Tensor) or loss.ndim != 0:
         found = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__

@@ -101,9 +101,9 @@ def test_every_form_of_polygons_is_read_from_a_file_and_inline(load, content, po
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "no JSON"),
-        ("[1]", "no GeoJSON object"),
-        ('"x"', "no GeoJSON object"),
+        ("{", "not JSON"),
+        ("[1]", "not a GeoJSON object"),
+        ('"x"', "not a GeoJSON object"),
         (json.dumps({"type": "Point", "coordinates": [1, 2]}), "holds a Point"),
         (json.dumps(feature({"type": "LineString", "coordinates": [[1, 2], [2, 3]]})), "a Line"),
         (json.dumps(feature(None)), "it holds no polygon"),
@@ -152,7 +152,7 @@ def test_what_is_no_area_is_one_line_with_the_file_the_key_and_the_remedy(load, 
 
 def test_a_file_that_is_not_there_is_named(load):
     for key in ("geojson", "points"):
-        with pytest.raises(CatalogError, match=rf"area\.{key}.*there is no file .*nowhere"):
+        with pytest.raises(CatalogError, match=rf"area\.{key}.*there is not a file .*nowhere"):
             load({key: "nowhere"})
 
 
@@ -285,8 +285,8 @@ def nested(levels: int) -> dict[str, Any]:
         (json.dumps({**POLYGON, "coordinates": [[[0, 0], [1, 0], [2, 0], [0, 0]]]}), "no area"),
         ('{"type":"Polygon","coordinates":[[[NaN,0],[1,0],[1,1],[NaN,0]]]}', "not longitude and"),
         (json.dumps({"type": "Topology", "objects": {}}), "holds a Topology"),
-        ('{"type": "Feature"}\n{"type": "Feature"}', "is no JSON: Extra data: line 2"),
-        ('callback({"type": "Polygon"})', "is no JSON"),
+        ('{"type": "Feature"}\n{"type": "Feature"}', "is not JSON: Extra data: line 2"),
+        ('callback({"type": "Polygon"})', "is not JSON"),
         (json.dumps({"type": "FeatureCollection", "features": [feature(None)]}), "no polygon"),
         (json.dumps({**POLYGON, "crs": "EPSG:14326"}), "reference system is EPSG:14326"),
         (json.dumps({**POLYGON, "coordinates": [[[True, 0], [1, 0], [1, 1], [True, 0]]]}),
@@ -330,7 +330,7 @@ def test_what_is_no_file_is_not_read_without_end(load, tmp_path):
 
     os.mkfifo(tmp_path / "pipe")
     for area in ({"geojson": "pipe"}, {"points": "pipe"}, {"geojson": "/dev/zero"}):
-        with pytest.raises(CatalogError, match="is no file"):
+        with pytest.raises(CatalogError, match="is not a file"):
             load(area)
-    with pytest.raises(CatalogError, match="it is no file"):
+    with pytest.raises(CatalogError, match="it is not a file"):
         load_catalog(tmp_path / "pipe")

@@ -263,7 +263,7 @@ def test_the_newest_of_a_producer_is_noted_until_it_is_gone(store: Store, publis
     assert store.newest("imagery", "rome", "full-0") is None
     store.note_newest("full-0", ArtifactRef(one.kind, one.city, "gone", one.uri, one.digest))
     assert store.newest("pairs", "rome", "full-0") is None
-    assert len(list(store.artifacts())) == 2, "a note is no artifact"
+    assert len(list(store.artifacts())) == 2, "a note is not an artifact"
 
 
 def test_listing_is_sorted_and_filtered(store: Store, publish) -> None:

@@ -318,7 +318,7 @@ def test_a_drive_to_the_north_among_others_keeps_its_heading(services):
         provider = PanoramaxStreetView(plan, client(server.url))
         area = (2.29, 48.84, 2.42, 48.93)
         assert len(provider._list(area, EVERY_TIME, rejected.append)) == 1600
-        # The same headings on streets that go east are no headings.
+        # The same headings on streets that go east are not headings.
         east = [
             services.moved(
                 p, p.number, lat=48.85 + (p.lon - 2.3) / 2, lon=2.3 + (p.lat - 48.85) * 2
@@ -375,7 +375,7 @@ def test_a_position_far_from_where_it_was_asked_for_is_counted(services, street_
 @pytest.mark.parametrize("record", [None, [], "x", 7, {}, {"id": "x"}, [[]]])
 def test_what_is_no_record_at_all_is_counted(services, street_world, kind, record):
     if kind == "google" and not isinstance(record, dict):
-        pytest.skip("its records come one by one, and one that is none is a picture that is gone")
+        pytest.skip("its records come one by one, and an odd one is a picture that is gone")
     with services.SERVERS[kind](street_world) as server:
         server.odd = {2: lambda _: record}
         shots, reasons = listed(provider_of(kind, server))

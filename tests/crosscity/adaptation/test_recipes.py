@@ -167,13 +167,13 @@ def test_a_state_of_another_recipe_is_refused() -> None:
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (lambda: Term("source_task", weight="lambda_none"), "no setting of an adaptation"),
+        (lambda: Term("source_task", weight="lambda_none"), "not a setting of an adaptation"),
         (lambda: Term("source_task", weight=-1.0), "at least 0"),
         (lambda: Recipe((Term("source_task"), Term("source_task"))), "each objective once"),
         (Recipe, "needs an objective"),
         (lambda: Recipe((Term("source_task"),), trainable="statistics"), "has none"),
         (lambda: find_objective("hope"), "no objective 'hope'; there are: source_task"),
-        (lambda: find_objective("python:os.path:join"), "no subclass"),
+        (lambda: find_objective("python:os.path:join"), "not a subclass"),
         (lambda: find_objective("python:absent_package:Loss"), "cannot be imported"),
     ],
 )

@@ -135,7 +135,7 @@ def test_the_classifier_keeps_its_weights_and_all_else_is_taken() -> None:
     [
         (imagenet_layout(4, 32, batch_norm=True), r"lack features\.2\.weight"),
         (imagenet_layout(8, 32), r"features\.0\.weight has shape \(8, .* instead of \(4,"),
-        ({"conv1.weight": torch.zeros(1)}, r"lack features\.0\.weight.*no VGG16"),
+        ({"conv1.weight": torch.zeros(1)}, r"lack features\.0\.weight.*not a VGG16"),
     ],
 )
 def test_other_layouts_are_named_and_change_nothing(tensors: dict[str, Tensor], said: str) -> None:
