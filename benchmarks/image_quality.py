@@ -156,8 +156,8 @@ def main() -> None:
     rng = np.random.default_rng(5)
     rows: list[tuple[str, str, bool, ImageQuality]] = []
     for picture in pictures(options.camvid, options.time_pairs):
-        told = "dusk" if picture.dusk else "clean"
-        rows.append((told, picture.origin, picture.chosen_on, image_quality(picture.image)))
+        kind = "dusk" if picture.dusk else "clean"
+        rows.append((kind, picture.origin, picture.chosen_on, image_quality(picture.image)))
         for fault in () if picture.dusk else FAULTS:
             made = image_quality(corrupted(fault, picture.image, rng))
             rows.append((fault, picture.origin, picture.chosen_on, made))
@@ -207,9 +207,9 @@ def crossed(
 ) -> dict[str, dict[str, float]]:
     """Share of the pictures of the other part, by what they are, that each limit leaves out."""
     shares: dict[str, dict[str, float]] = {}
-    for told in ("clean", "dusk", *FAULTS):
-        there = [row[3] for row in rows if row[0] == told and not row[2]]
-        shares[told] = {
+    for kind in ("clean", "dusk", *FAULTS):
+        there = [row[3] for row in rows if row[0] == kind and not row[2]]
+        shares[kind] = {
             fault: float(
                 np.mean(
                     [
@@ -274,8 +274,8 @@ def table(result: dict[str, Any]) -> str:
         "| | " + " | ".join(FAULTS) + " |",
         "|---" * (len(FAULTS) + 1) + "|",
     ]
-    for told, shares in result["crossed"].items():
-        lines.append(f"| {told} | " + " | ".join(f"{shares[f]:.3f}" for f in FAULTS) + " |")
+    for kind, shares in result["crossed"].items():
+        lines.append(f"| {kind} | " + " | ".join(f"{shares[f]:.3f}" for f in FAULTS) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -215,7 +215,7 @@ def task_runs(address: str) -> int:
 
 
 def settled_task_runs(address: str) -> int:
-    """How many there are once the server has written down all that it was told."""
+    """How many there are once the server has written down all that was reported to it."""
     last, now = -1, task_runs(address)
     while now != last:
         time.sleep(3)

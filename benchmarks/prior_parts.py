@@ -332,7 +332,7 @@ def number(value: object) -> float | None:
 def table(found: dict[str, object], times: list[dict[str, object]]) -> str:
     """The summary as Markdown."""
 
-    def told(values: Any, digits: int = 1) -> str:  # noqa: ANN401 - out of JSON
+    def interval(values: Any, digits: int = 1) -> str:  # noqa: ANN401 - out of JSON
         mean, low, high = values
         return f"{mean:.{digits}f} ({low:.{digits}f} … {high:.{digits}f})"
 
@@ -344,13 +344,15 @@ def table(found: dict[str, object], times: list[dict[str, object]]) -> str:
     ]
     variants: list[dict[str, object]] = found["variants"]  # type: ignore[assignment]
     for entry in variants:
-        cells = [told(entry[name]) for name in MEASURES[:3]] + [told(entry["seconds"], 2)]
-        overlap = told(entry["overlap_with_drawings"]) if "overlap_with_drawings" in entry else "–"
+        cells = [interval(entry[name]) for name in MEASURES[:3]] + [interval(entry["seconds"], 2)]
+        overlap = (
+            interval(entry["overlap_with_drawings"]) if "overlap_with_drawings" in entry else "–"
+        )
         lines.append(f"| {entry['variant']} | {entry['pairs']} | {' | '.join(cells)} | {overlap} |")
     lines += ["", "Less the first variant, pair by pair:", ""]
     lines += ["| variant | precision | recall | moving flagged | seconds |", "|" + "---|" * 5]
     for entry in variants[1:]:
-        cells = [told(entry[f"{name}_less_first"], 2) for name in MEASURES]
+        cells = [interval(entry[f"{name}_less_first"], 2) for name in MEASURES]
         lines.append(f"| {entry['variant']} | {' | '.join(cells)} |")
     for name in ("recall", "moving_flagged"):
         lines += ["", f"{name.replace('_', ' ').capitalize()} by how the second capture moved:", ""]
@@ -365,7 +367,7 @@ def table(found: dict[str, object], times: list[dict[str, object]]) -> str:
             "| times | agreement | places | precision | recall | moving flagged |", "|" + "---|" * 6
         ]  # fmt: skip
         for row in times:
-            cells = [told(row[name]) for name in MEASURES[:3]]
+            cells = [interval(row[name]) for name in MEASURES[:3]]
             lines.append(
                 f"| {row['times']} | {row['agreement']} | {row['places']} | {' | '.join(cells)} |"
             )

@@ -4,8 +4,8 @@
 
 EfficientNet-Lite0 from ImageNet weights on the simulated source city at 256×512, photometrically
 jittered. Kill it and start it again at will: it goes on at its last checkpoint with the same bytes.
-What it learned at home is told on validation places; no target city is rendered here, and nothing
-is chosen on one. Writes the weights as float16 safetensors, and their scores at home into
+What it learned at home is measured on validation places; no target city is rendered here, and
+nothing is chosen on one. Writes the weights as float16 safetensors, and their scores at home into
 `benchmarks/results/street_weights.json`.
 """
 
@@ -74,7 +74,7 @@ def main(
     history = _resume(training, average, work)
     while not training.finished:
         rows = training.advance(EVERY)
-        _follow(average, network, EVERY)
+        _update_average(average, network, EVERY)
         history.append({"step": training.step, "task_loss": rows[-1]["task_loss"]})
         _save(training, average, history, work)
         print(json.dumps(history[-1]), flush=True)
@@ -177,7 +177,7 @@ def _save(
     unfinished.replace(work / "checkpoint.safetensors")
 
 
-def _follow(average: dict[str, Any], network: Segmenter, steps: int) -> None:
+def _update_average(average: dict[str, Any], network: Segmenter, steps: int) -> None:
     """Moves the average towards the weights, as much as it would have in so many steps."""
     share = 1 - AVERAGE**steps
     for name, value in network.state_dict().items():

@@ -72,7 +72,7 @@ def relative_turn(reference: Image, fov: float, other: Image, other_fov: float) 
 
     Raises:
         ValueError: The other view is narrower than the reference, or a picture or field of view is
-            none that this can be told from.
+            not one that this can be measured from.
     """
     for name, picture, angle in (
         ("the reference", reference, fov),

@@ -141,12 +141,12 @@ def number(
     Raises:
         ValueError: It is not a number, not finite, or out of the range.
     """
-    told = what
+    wanted = what
     if math.isfinite(least):
-        told += f" {'above' if above else 'from'} {least:g}"
+        wanted += f" {'above' if above else 'from'} {least:g}"
     if math.isfinite(most):
-        told += f" to {most:g}" if math.isfinite(least) and not above else f", at most {most:g}"
-    fault = ValueError(f"{name} must be {told}, not {value!r}")
+        wanted += f" to {most:g}" if math.isfinite(least) and not above else f", at most {most:g}"
+    fault = ValueError(f"{name} must be {wanted}, not {value!r}")
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.number)):
         raise fault
     try:

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-TOLD: Final = (
+NOTICE: Final = (
     "compiling, once: this takes up to a minute, later runs do not (`crosscity warm-up` does it "
     "beforehand)"
 )
 
 
 @contextmanager
-def telling_when_compiling(tell: Callable[[str], Any]) -> Iterator[list[str]]:
-    """Calls `tell` once if anything is compiled inside, rather than taken from the disk.
+def notice_of_compiling(notify: Callable[[str], Any]) -> Iterator[list[str]]:
+    """Calls `notify` once if anything is compiled inside, rather than taken from the disk.
 
     Args:
-        tell: Gets one sentence, before the first compilation, in the thread that compiles.
+        notify: Gets one sentence, before the first compilation, in the thread that compiles.
 
     Yields:
         The names of the functions that were compiled; filled as they are.
@@ -36,7 +36,7 @@ def telling_when_compiling(tell: Callable[[str], Any]) -> Iterator[list[str]]:
                 first = not compiled
                 compiled.append(name)
             if first:
-                tell(TOLD)
+                notify(NOTICE)
 
         def on_end(self, happened: Any) -> None:  # noqa: ANN401 - numba has no types
             pass

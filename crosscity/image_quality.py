@@ -96,7 +96,7 @@ def image_quality(image: Image) -> ImageQuality:
 
 
 def quality_fault(image: Image, limits: QualityLimits) -> str | None:
-    """`fault_of` a picture, (H, W, 3) uint8 RGB; nothing is measured where nothing is looked for.
+    """`fault_of` a picture, (H, W, 3) uint8 RGB; nothing is measured where nothing is refused.
 
     Raises:
         ValueError: It is not a picture.

@@ -328,17 +328,17 @@ def verdict(signals: Signals, limits: SafeguardLimits | None = None) -> Verdict:
     if not math.isfinite(signals.entropy.after):
         reasons.append("The adapted segmenter predicts values that are not finite.")
     low, high = signals.interval
-    told = f"95 % interval of the change {low:+.3f} to {high:+.3f}"
+    interval = f"95 % interval of the change {low:+.3f} to {high:+.3f}"
     tolerated = limits.tolerance
     if math.isnan(high):
-        told = f"{signals.pairs} pairs are too few for an interval"
+        interval = f"{signals.pairs} pairs are too few for an interval"
         high = signals.kappa_change
         tolerated *= WITHOUT_INTERVAL
     if high < -tolerated:
         reasons.append(
             "The two times of a pair agree less than before: kappa over "
             f"{signals.points} static points fell from {signals.kappa.before:.3f} to "
-            f"{signals.kappa.after:.3f} ({told}, tolerated is {-tolerated:+.3f})."
+            f"{signals.kappa.after:.3f} ({interval}, tolerated is {-tolerated:+.3f})."
         )
     if signals.drift > limits.drift:
         reasons.append(

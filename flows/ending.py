@@ -34,17 +34,17 @@ def end_promptly(
     with _lock:
         if "watched" in _state:
             return
-        heard, told = os.pipe()
-        os.set_blocking(told, False)
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
         # The interpreter writes the number of each signal there at once, in whatever it is.
-        before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         if before != -1:  # an event loop runs here, and needs it itself
             signal.set_wakeup_fd(before)
-            os.close(heard)
-            os.close(told)
+            os.close(reader)
+            os.close(writer)
             return
-        _state["watched"] = told
-    threading.Thread(target=_watch, args=(heard,), daemon=True, name="ending").start()
+        _state["watched"] = writer
+    threading.Thread(target=_watch, args=(reader,), daemon=True, name="ending").start()
 
 
 @contextmanager
@@ -67,9 +67,9 @@ def interrupted_by_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
-def _watch(heard: int) -> None:
+def _watch(reader: int) -> None:
     while True:
-        numbers = os.read(heard, 64)
+        numbers = os.read(reader, 64)
         if not numbers:
             return
         if any(number in (signal.SIGTERM, signal.SIGINT) for number in numbers):

@@ -477,14 +477,14 @@ def _without_ids(value: object) -> object:
 
 
 def _differing_fields(item: _Wanted, found: Entry) -> tuple[Entry, list[str]]:
-    """The fields that the server has to change, and how that is told."""
+    """The fields that the server has to change, and what is said of each."""
     update: Entry = {}
     details: list[str] = []
 
-    def compare(name: str, wanted: object, present: object, *, told: str | None = None) -> None:
+    def compare(name: str, wanted: object, present: object, *, words: str | None = None) -> None:
         if wanted != present:
             update[name] = wanted
-            details.append(told or f"{name.replace('_', ' ')} {present!r} → {wanted!r}")
+            details.append(words or f"{name.replace('_', ' ')} {present!r} → {wanted!r}")
 
     entry = item.entry
     compare("entrypoint", entry["entrypoint"], found["entrypoint"])
@@ -496,15 +496,15 @@ def _differing_fields(item: _Wanted, found: Entry) -> tuple[Entry, list[str]]:
         "pull_steps",
         item.pull_steps,
         found["pull_steps"],
-        told=f"folder {_directory(found)} → {folder}",
+        words=f"folder {_directory(found)} → {folder}",
     )
     limit = found.get("global_concurrency_limit")
     compare("concurrency_limit", item.limit, limit["limit"] if limit else None)
     options = found.get("concurrency_options")
     strategy = {"collision_strategy": options["collision_strategy"]} if options else None
     compare("concurrency_options", item.options, strategy)
-    compare("description", item.description, found["description"], told="description")
+    compare("description", item.description, found["description"], words="description")
     schema = found["parameter_openapi_schema"]
-    compare("parameter_openapi_schema", item.schema, schema, told="parameters of the flow")
+    compare("parameter_openapi_schema", item.schema, schema, words="parameters of the flow")
     compare("enforce_parameter_schema", True, found["enforce_parameter_schema"])
     return update, details

@@ -261,8 +261,8 @@ def _degrees(value: str, most: float, where: str, separator: str) -> float:
     except ValueError:
         degrees = float("nan")
     if not -most <= degrees <= most:
-        told = f"is {value[:40]!r}" if written else "is missing"
-        raise ValueError(f"{where} {told}, not a number of degrees from -{most:g} to {most:g}")
+        fault = f"is {value[:40]!r}" if written else "is missing"
+        raise ValueError(f"{where} {fault}, not a number of degrees from -{most:g} to {most:g}")
     return degrees
 
 
@@ -353,8 +353,8 @@ def _check_reference_system(value: object) -> None:
         return
     crs = value["crs"]
     properties = crs.get("properties") if isinstance(crs, Mapping) else crs
-    told = properties.get("name") if isinstance(properties, Mapping) else properties
-    name = told if isinstance(told, str) else json.dumps(crs, default=str)
+    stated = properties.get("name") if isinstance(properties, Mapping) else properties
+    name = stated if isinstance(stated, str) else json.dumps(crs, default=str)
     if not _WGS84.fullmatch(name.strip()):
         raise ValueError(
             f"its coordinate reference system is {name[:80]}, and areas are in WGS84: write it as "

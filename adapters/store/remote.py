@@ -359,12 +359,12 @@ class RemotePlace:
         return f"{self._root}/{path}"
 
     @contextmanager
-    def _explained(self, done: str, told: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    def _explained(self, done: str, expected: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         try:
             yield
         except (StoreError, DamagedFileError):
             raise
-        except told:
+        except expected:
             raise
         except Exception as error:
             # No `from error`: its text and traceback may hold a secret option.

@@ -80,7 +80,7 @@ class Turns:
         """Waits for a turn, and has it for the block; or gives what makes it needless.
 
         Args:
-            found: Looked at before a turn is taken, and while one waits: what it gives, if
+            found: Called before a turn is taken, and while one waits: what it gives, if
                 anything, is given to the block instead of a turn.
             priority: Who waits with a higher one is first; among equals, who came first.
 
@@ -106,12 +106,12 @@ class Turns:
 
     def _wait(self, me: _Member, found: Callable[[], Found | None]) -> Found | None:
         census = Census(self._place.on_this_machine, Watch(self._timing.expiry))
-        wait, told = self._timing.look, False
+        wait, announced = self._timing.look, False
         state = self._join(me, {})  # nearly always, nobody else wants it
         joined = time.monotonic()
         while not _members(state).get(me.name, {}).get("has"):
-            if not told:
-                told = True
+            if not announced:
+                announced = True
                 _LOG.warning("%s: %s is at it; waiting", self._what, _holders(state))
             time.sleep(wait)
             wait = min(1.2 * wait, 5 * self._timing.look)
@@ -171,7 +171,7 @@ class Turns:
             _LOG.warning("%s: this process seemed dead and lost its turn; it goes on", self._what)
 
     def _leave(self, me: _Member, *, quietly: bool = False) -> None:
-        """Takes me out; `quietly` where something else went wrong that is to be told."""
+        """Takes me out; `quietly` where something else went wrong that is to be reported."""
 
         def left(state: State) -> State | None:
             members = _members(state)

@@ -134,7 +134,7 @@ class StreetView(Protocol):
 
 @runtime_checkable
 class ReportsRejected(Protocol):
-    """A provider that can meet things it cannot use and tells what they were."""
+    """A provider that can meet things it cannot use and reports what they were."""
 
     def rejected(self) -> Sequence[Rejected]:
         """What `StreetView.captures` left out, in the same order every time."""

@@ -116,8 +116,8 @@ class SearchedByBox(ServiceStreetView):
 
         Returns:
             The box, how many pictures it and its quarters gave, how many of them it lacked, and
-            whether the service looks at the times it is asked for (None where that cannot be
-            told, as all are of one day).
+            whether the service regards the times it is asked for (None where that is not
+            known, as all are of one day).
         """
         middle = self._middle(self._ask(densest.box, densest.span))
         parts = quarters(densest.box, middle)

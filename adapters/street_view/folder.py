@@ -85,11 +85,11 @@ class FolderStreetView:
         return tuple(self._rejected)
 
     def near(self, lat: float, lon: float, metres: float) -> Sequence[Capture]:  # noqa: ARG002
-        """Nothing: the layout tells no positions."""
+        """Nothing: the layout holds no positions."""
         return ()
 
     def within(self, bounds: Bounds) -> Sequence[Capture]:  # noqa: ARG002
-        """Nothing: the layout tells no positions."""
+        """Nothing: the layout holds no positions."""
         return ()
 
     def fetch(self, capture: Capture, view: View | None = None) -> bytes:

@@ -359,10 +359,10 @@ def _within(lat: float, lon: float, bounds: Bounds) -> bool:
 def _month(value: str | None) -> datetime:
     """The start of a month like 2023-01."""
     try:
-        told = datetime.strptime(value or "", "%Y-%m").replace(tzinfo=UTC)
+        start = datetime.strptime(value or "", "%Y-%m").replace(tzinfo=UTC)
     except ValueError:
         raise UnusableError("its month of capture is not reported") from None
-    return moment(told)
+    return moment(start)
 
 
 def _name(record: object) -> str:

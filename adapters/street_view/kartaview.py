@@ -69,7 +69,7 @@ class KartaViewStreetView(SearchedByBox):
         Args:
             plan: What is wanted.
             client: How the service is asked.
-            assumed_fov: Horizontal field of view in degrees of photographs whose record tells
+            assumed_fov: Horizontal field of view in degrees of photographs whose record reports
                 none; ``None`` leaves them out.
             page: Pictures in one page.
             limit: Pictures of a box from which on it is divided.
@@ -183,16 +183,16 @@ class KartaViewStreetView(SearchedByBox):
 
     def _field_of_view(self, record: object, height: int, width: int) -> float:
         projection = (text(record, "projection", most=40) or _PLANE).upper()
-        told = numeral(record, "fieldOfView") or None
+        stated = numeral(record, "fieldOfView") or None
         if projection == _SPHERE:
-            if told is not None and told != WHOLE_CIRCLE:
+            if stated is not None and stated != WHOLE_CIRCLE:
                 raise UnusableError("it is reported as a sphere and not to show the whole circle")
             if height and width:
                 check_sphere(height, width)
             return WHOLE_CIRCLE
         if projection != _PLANE:
             raise UnusableError(f"its projection is {projection}")
-        fov = _drive_fov(record, height, width) or told or self._assumed_fov
+        fov = _drive_fov(record, height, width) or stated or self._assumed_fov
         if fov is None or not 10 <= fov <= 170:
             raise UnusableError("its field of view is not reported")
         return fov

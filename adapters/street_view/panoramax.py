@@ -245,11 +245,11 @@ def _size(properties: object, *, panorama: bool) -> _Size:
     width, height = (
         whole(properties, "pers:interior_orientation", "sensor_array_dimensions", k) for k in (0, 1)
     )
-    told = field(properties, "pers:interior_orientation", "visible_area")
+    margins = field(properties, "pers:interior_orientation", "visible_area")
     tiled = _tiled(properties)
-    if told is not None and (width and height):
-        size = _part(told, height, width, panorama=panorama)
-    elif told is not None:
+    if margins is not None and (width and height):
+        size = _part(margins, height, width, panorama=panorama)
+    elif margins is not None:
         raise UnusableError("it is a crop of a picture whose size is not reported")
     else:
         size = _Size(height, width) if width and height else _Size(*tiled)
@@ -257,13 +257,13 @@ def _size(properties: object, *, panorama: bool) -> _Size:
             check_sphere(size.height, size.width)
     for own, other in zip((size.height, size.width), tiled, strict=True):
         if own and other and abs(own - other) > SAME_SHAPE * own:
-            raise UnusableError("its record tells two sizes of it")
+            raise UnusableError("its record reports two sizes of it")
     return size
 
 
-def _part(told: object, height: int, width: int, *, panorama: bool) -> _Size:
+def _part(stated: object, height: int, width: int, *, panorama: bool) -> _Size:
     """A picture that lacks margins of a whole of that size."""
-    margins = [number(told, k) for k in range(4)]
+    margins = [number(stated, k) for k in range(4)]
     if any(m is None or m != int(m) or not 0 <= m < 1 << 20 for m in margins):
         raise UnusableError("the margins by which it is cropped cannot be read")
     left, top, right, bottom = (int(m or 0) for m in margins)

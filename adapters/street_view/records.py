@@ -264,12 +264,12 @@ def iso_moment(record: object, *path: str | int) -> tuple[datetime, Precision]:
         precision = _DAY_ALONE if _TIME.search(written) is None else _TO_THE_SECOND
     at_midnight = _MIDNIGHT.sub(r"\g<1>00\g<2>", written)
     try:
-        told = datetime.fromisoformat(_LEAP.sub(r"\g<1>59", at_midnight))
+        parsed = datetime.fromisoformat(_LEAP.sub(r"\g<1>59", at_midnight))
         if at_midnight != written:
-            told += timedelta(days=1)
+            parsed += timedelta(days=1)
     except (ValueError, OverflowError):
         raise UnusableError("its time of capture cannot be read") from None
-    return moment(told), precision
+    return moment(parsed), precision
 
 
 def unix_moment(milliseconds: float | None) -> datetime:
@@ -277,10 +277,10 @@ def unix_moment(milliseconds: float | None) -> datetime:
     if milliseconds is None:
         return moment(None)
     try:
-        told = datetime.fromtimestamp(milliseconds / 1000.0, tz=UTC)
+        parsed = datetime.fromtimestamp(milliseconds / 1000.0, tz=UTC)
     except (ValueError, OverflowError, OSError):  # before the year 1 or after 9999
         raise UnusableError("its time of capture cannot be read") from None
-    return moment(told)
+    return moment(parsed)
 
 
 def heading_of(value: float | None) -> float:
@@ -298,10 +298,10 @@ def tilt_of(value: float | None) -> float:
 
 
 def check_shape(shot: Shot, size: tuple[int, int]) -> None:
-    """Compares a decoded picture with what its record tells of its shape.
+    """Compares a decoded picture with what its record reports of its shape.
 
     Args:
-        shot: The record. Where it tells no size, a panorama is twice as wide as high.
+        shot: The record. Where it reports no size, a panorama is twice as wide as high.
         size: (height, width) of the picture, which may be a reduced one.
 
     Raises:
@@ -309,15 +309,15 @@ def check_shape(shot: Shot, size: tuple[int, int]) -> None:
     """
     height, width = size
     if shot.height and shot.width:
-        told = (shot.height, shot.width)
+        sides = (shot.height, shot.width)
     elif shot.panorama:
-        told = (1, 2)
+        sides = (1, 2)
     else:
         return
-    if abs(width * told[0] - height * told[1]) > SAME_SHAPE * height * told[1]:
+    if abs(width * sides[0] - height * sides[1]) > SAME_SHAPE * height * sides[1]:
         raise UnusableError(
             f"it is {height}×{width} pixels high and wide, where its record implies a ratio of "
-            f"{told[0]}:{told[1]}"
+            f"{sides[0]}:{sides[1]}"
         )
 
 

@@ -157,7 +157,7 @@ class ListingRecord(Protocol):
         """May replace the note by a new one; may also leave it, if it is young."""
 
     def advance(self, done: int, total: int) -> None:
-        """Tells how many tiles are listed."""
+        """Reports how many tiles are listed."""
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,8 @@ class Adaptation(Training):
 
     A step lets the adversaries tell the domains apart (eq. 4 and 9), then moves the features so
     that these err (eq. 5 and 10) while the source stays segmented (eq. 1). The two are separate
-    minimisations (eq. 3 and 11); no gradient is reversed. Which objectives there are says the
-    recipe: the arm's, or one of one's own.
+    minimisations (eq. 3 and 11); no gradient is reversed. The recipe says which objectives
+    there are: the arm's, or one of one's own.
 
     Args:
         segmenter: A trained segmenter; is adapted in place.
@@ -103,7 +103,6 @@ class Adaptation(Training):
     ) -> None:
         self.recipe = RECIPES[settings.arm] if recipe is None else recipe
         needs = needs_of(self.recipe)
-        moved = None
         super().__init__(segmenter, settings, seed, engine)
         if recipe is not None:
             self._identity["recipe"] = repr(recipe)
@@ -138,10 +137,7 @@ class Adaptation(Training):
             for name, objective in self._objectives.items()
             if (adversary := objective.adversary()) is not None
         }
-        if self.recipe.trainable.startswith("lora"):
-            with seeded_randomness(self.seed, INITIALISATION_STREAM, 1):
-                moved = add_low_rank(segmenter, rank_of(self.recipe.trainable))
-            segmenter.to(self.device)
+        moved = self._low_rank_parts()
         self._choose_teacher(teacher, needs)
         self._watch = CollapseWatch()
         if self.recipe.estimates_statistics:
@@ -149,9 +145,8 @@ class Adaptation(Training):
             reset_statistics(segmenter)
         elif moved is None:
             moved = trainable_parameters(segmenter, self.recipe.trainable)
-        self._frozen = None
-        if self.recipe.trainable == "head":
-            self._frozen = FrozenFeatures(segmenter, features)
+        is_head = self.recipe.trainable == "head"
+        self._frozen = FrozenFeatures(segmenter, features) if is_head else None
         self._optimiser = adam_of(moved, settings.learning_rate, settings.betas)
 
     @property
@@ -178,6 +173,15 @@ class Adaptation(Training):
         found = checked_rates(rates, self.segmenter.class_names)
         self._identity["flag_rates"] = [round(rate, 6) for rate in found.tolist()]
         return found
+
+    def _low_rank_parts(self) -> list[nn.Parameter] | None:
+        """Adds them to the segmenter where the recipe trains these alone; else ``None``."""
+        if not self.recipe.trainable.startswith("lora"):
+            return None
+        with seeded_randomness(self.seed, INITIALISATION_STREAM, 1):
+            parts = add_low_rank(self.segmenter, rank_of(self.recipe.trainable))
+        self.segmenter.to(self.device)
+        return parts
 
     def _choose_teacher(self, teacher: Segmenter | None, needs: set[Need]) -> None:
         """Takes a teacher, or a slow copy of the segmenter where the settings want one."""
@@ -361,7 +365,7 @@ class Adaptation(Training):
         return term.weight_at(self.step, self.settings) * loss
 
     def _culprits(self) -> str:
-        """Which objectives gave no finite loss, after a sentence that says that some did."""
+        """The end of a sentence on a loss that is not finite: the objectives that gave it."""
         wrong = [name for name, loss in self._losses.items() if not bool(loss.isfinite())]
         return f" (the objective {', '.join(wrong)} gave it)" if wrong else ""
 

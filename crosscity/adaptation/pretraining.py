@@ -140,7 +140,7 @@ class Pretraining(SupervisedTraining):
 
     def _stepped(self, row: Row) -> None:
         if self._average is not None:
-            _follow(self._average, self.segmenter, self.settings.average, self.step)
+            _update_average(self._average, self.segmenter, self.settings.average, self.step)
         if self._best is None:
             return
         row["home_miou"] = None
@@ -222,7 +222,7 @@ class Pretraining(SupervisedTraining):
 
 
 @torch.no_grad()
-def _follow(average: Segmenter, segmenter: Segmenter, momentum: float, step: int) -> None:
+def _update_average(average: Segmenter, segmenter: Segmenter, momentum: float, step: int) -> None:
     """Moves the average towards the weights and statistics; at first faster, as they are new."""
     share = 1 - min(momentum, step / (step + 10))
     mine, its = average.state_dict(), segmenter.state_dict()

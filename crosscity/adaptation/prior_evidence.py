@@ -19,6 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from crosscity.adaptation.prior_refinement import check_prior_size
+
 _LEAST: float = 1e-3
 """No class is ruled out by one observation."""
 
@@ -64,12 +66,11 @@ def weigh_by_prior(phi: Tensor, prior: Tensor, rates: Tensor) -> Tensor:
 
     Returns:
         B×C×H×W, summing to 1 over the classes.
+
+    Raises:
+        ValueError: The prior has another size than the predictions.
     """
-    if prior.shape != phi.shape[:1] + phi.shape[2:]:
-        raise ValueError(
-            f"the static prior {tuple(prior.shape)} has another size than the predictions "
-            f"{tuple(phi.shape)}: extract the priors from images of this size"
-        )
+    check_prior_size(prior, phi)
     weighted = phi * rates.to(phi).reshape(1, -1, 1, 1)
     weighted = weighted / weighted.sum(1, keepdim=True).clamp_min(torch.finfo(phi.dtype).tiny)
     return torch.where(prior.unsqueeze(1), weighted, phi)

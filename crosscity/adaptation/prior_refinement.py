@@ -31,11 +31,7 @@ def refine_by_prior(phi: Tensor, prior: Tensor, static_classes: Sequence[int]) -
     Returns:
         B×C×H×W, summing to 1 over the classes.
     """
-    if prior.shape != phi.shape[:1] + phi.shape[2:]:
-        raise ValueError(
-            f"the static prior {tuple(prior.shape)} has another size than the predictions "
-            f"{tuple(phi.shape)}: extract the priors from images of this size"
-        )
+    check_prior_size(prior, phi)
     is_static = torch.zeros(phi.shape[1], dtype=phi.dtype, device=phi.device)
     is_static[list(static_classes)] = 1.0
     kept = phi * is_static[None, :, None, None]
@@ -43,3 +39,16 @@ def refine_by_prior(phi: Tensor, prior: Tensor, static_classes: Sequence[int]) -
     has_mass = mass > torch.finfo(phi.dtype).tiny
     refined = kept / torch.where(has_mass, mass, 1.0)
     return torch.where(prior.unsqueeze(1) & has_mass, refined, phi)
+
+
+def check_prior_size(prior: Tensor, phi: Tensor) -> None:
+    """That a prior, B×H×W, has the size of predictions, B×C×H×W.
+
+    Raises:
+        ValueError: It has another size.
+    """
+    if prior.shape != phi.shape[:1] + phi.shape[2:]:
+        raise ValueError(
+            f"the static prior {tuple(prior.shape)} has another size than the predictions "
+            f"{tuple(phi.shape)}: extract the priors from images of this size"
+        )

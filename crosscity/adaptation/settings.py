@@ -107,7 +107,7 @@ class PretrainingSettings(SupervisedSettings):
             contrast, gamma, saturation, colour cast, blur and noise; 0 changes nothing.
         average: Momentum of an average of the weights, which is what is validated and delivered;
             0: the last weights.
-        prediction_rule: How the trained network is told to predict
+        prediction_rule: How the trained network predicts
             (`crosscity.segmenters.prediction_rule`). "auto": by the rule that has the highest mIoU
             on the source's validation images; without such images by the network's own, which is
             "weighted" with `balanced_predictions` and "plain" else.

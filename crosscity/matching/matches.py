@@ -49,10 +49,10 @@ class Matches:
             column = getattr(self, name)
             kind = np.int32 if name == "entry" else np.float32
             if not isinstance(column, np.ndarray) or column.dtype != kind or column.ndim != 1:
-                told = getattr(column, "dtype", type(column).__name__)
+                found = getattr(column, "dtype", type(column).__name__)
                 raise ValueError(
-                    f"the {name} of matches must be a row of {np.dtype(kind)}, not {told} of shape "
-                    f"{np.shape(column)}"
+                    f"the {name} of matches must be a row of {np.dtype(kind)}, not {found} of "
+                    f"shape {np.shape(column)}"
                 )
             if len(column) != len(self.x_a):
                 raise ValueError(

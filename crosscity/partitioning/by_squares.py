@@ -1,4 +1,4 @@
-"""No superpixels: squares that do not look at the picture, to tell what looking brings."""
+"""No superpixels: squares that disregard the picture, to measure what regarding it brings."""
 
 from __future__ import annotations
 

@@ -172,10 +172,12 @@ def _description(path: Path) -> dict[str, Any]:
         ) from None
     except (ValueError, RecursionError):
         content = None
-    told = content if isinstance(content, dict) else {}
-    if not isinstance(told.get("architecture"), str) or not isinstance(told.get("options"), dict):
+    description = content if isinstance(content, dict) else {}
+    if not isinstance(description.get("architecture"), str) or not isinstance(
+        description.get("options"), dict
+    ):
         raise WeightsError(
             f"{path} does not describe a network: architecture and options are needed, in at most "
             f"{_MOST_BYTES >> 20} MiB"
         )
-    return told
+    return description

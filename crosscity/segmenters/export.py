@@ -62,11 +62,11 @@ def onnx_bytes(
             ) from error
         except Exception as error:
             # What cannot be traced raises one of a dozen types of PyTorch's.
-            told = next((line for line in str(error).splitlines() if line.strip()), "")
+            reason = next((line for line in str(error).splitlines() if line.strip()), "")
             wanted = "" if size is not None else "; give the one size of its images"
             raise ValueError(
                 f"PyTorch cannot trace this network as ONNX ({type(error).__name__}: "
-                f"{told.strip()[:160]}){wanted}"
+                f"{reason.strip()[:160]}){wanted}"
             ) from error
     if program is None:
         raise ValueError("PyTorch could not export this segmenter to ONNX")

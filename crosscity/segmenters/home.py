@@ -16,15 +16,15 @@ OFFSETS: Final = "prediction_offsets"
 _LONGEST_SIDE: Final = 16_384
 
 
-def told_of_home(segmenter: Segmenter) -> dict[str, Any]:
+def home_fields(segmenter: Segmenter) -> dict[str, Any]:
     """What a description says of it, JSON-able; nothing where there is nothing to say."""
-    told: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if segmenter.trained_size is not None:
-        told[SIZE] = list(segmenter.trained_size)
+        fields[SIZE] = list(segmenter.trained_size)
     offsets = segmenter.prediction_offsets.tolist()
     if any(offsets):
-        told[OFFSETS] = offsets
-    return told
+        fields[OFFSETS] = offsets
+    return fields
 
 
 def take_home(segmenter: Segmenter, description: Mapping[str, Any], where: object) -> None:

@@ -148,10 +148,10 @@ def _made(
     try:
         return part(given)
     except Exception as error:  # code of somebody else's
-        told = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         many = "image" if images == 1 else f"batch of {images} images"
         raise ValueError(
-            f"the segmenter takes no {many} of {size[0]}×{size[1]} pixels{when} ({told}): images "
+            f"the segmenter takes no {many} of {size[0]}×{size[1]} pixels{when} ({reason}): images "
             "may have any size; pad them in the extractor to what it needs"
         ) from error
 

@@ -1,6 +1,6 @@
 """Which class a pixel is given: a rule that is fixed at home and stored with the segmenter.
 
-A network that gives the probability p(c | image) is told to prefer rare classes by offsets of its
+A network that gives the probability p(c | image) is made to prefer rare classes by offsets of its
 logits:
 
     ŷ = argmax_c  x_c + a · (-b log f_c),   a = 0 (plain), 1/2 (half_weighted), 1 (weighted)

@@ -111,9 +111,9 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
 
 def _place(name: str, entry: object) -> tuple[torch.dtype, tuple[int, ...], int, int]:
     """Type, shape, first byte and the byte behind the last of a tensor."""
-    told = entry if isinstance(entry, dict) else {}
-    kind = told.get("dtype")
-    shape, offsets = _counts(told.get("shape")), _counts(told.get("data_offsets"))
+    stated = entry if isinstance(entry, dict) else {}
+    kind = stated.get("dtype")
+    shape, offsets = _counts(stated.get("shape")), _counts(stated.get("data_offsets"))
     if shape is None or offsets is None or len(offsets) != 2:
         raise _DamagedError(f"{name[:80]} has no shape or no place")
     if not isinstance(kind, str) or kind not in _TYPES:

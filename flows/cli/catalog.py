@@ -31,7 +31,7 @@ def check(
         ),
     ] = False,
 ) -> None:
-    """Validate the catalog; tells every fault with file, line and key."""
+    """Validate the catalog; reports every fault with file, line and key."""
     from adapters.catalog.environment import environment_references  # noqa: PLC0415
     from tasks.steps.settings import open_catalog  # noqa: PLC0415
 

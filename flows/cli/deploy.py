@@ -96,7 +96,7 @@ def deploy_catalog(
 
 @contextmanager
 def client_of(api: str) -> Iterator[SyncPrefectClient]:
-    """A client of a server; its failures are told in a sentence.
+    """A client of a server; its failures are reported in a sentence.
 
     Raises:
         ServerError: The server does not answer, or refuses what is asked of it.

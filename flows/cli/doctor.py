@@ -76,7 +76,7 @@ def diagnosis(catalog: Path) -> Iterator[Finding]:
     yield _packages()
     plan = None
     try:
-        from tasks.steps.plan import open_plan  # noqa: PLC0415 - its lack of a package is told first
+        from tasks.steps.plan import open_plan  # noqa: PLC0415 - its lack of a package is reported first
 
         plan = open_plan(catalog)
         yield Finding("catalog", f"{catalog}, {len(plan.cities)} cities")

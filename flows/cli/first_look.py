@@ -47,7 +47,7 @@ def try_pair(
 ) -> None:
     """Two pictures of one place: what stayed the same, what a segmenter sees, on one page."""
     from adapters.images import encode_mask_png  # noqa: PLC0415
-    from crosscity.compiling import telling_when_compiling  # noqa: PLC0415
+    from crosscity.compiling import notice_of_compiling  # noqa: PLC0415
     from crosscity.resizing import resized_image  # noqa: PLC0415 - compiled code loads late
     from tasks.pages.pair_page import render_pair  # noqa: PLC0415
     from tasks.priors.extraction import extract_prior  # noqa: PLC0415
@@ -58,7 +58,7 @@ def try_pair(
     segmenter, remark = _segmenter(weights, architecture)
     if _nearly_alike(first.shape, second.shape):
         second = resized_image(second, (first.shape[0], first.shape[1]))
-    with telling_when_compiling(note):
+    with notice_of_compiling(note):
         prior = as_input(extract_prior, first, second, _settings(first.shape))
     names = image_a.name, image_b.name
     page = render_pair((first, second), names, prior, segmenter, remark=remark)

@@ -14,7 +14,7 @@ from flows.cli.outcome import JsonOption, ended
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEMPLATE: Final = """\
 # What exists: cities, data sets, segmenters, stores, compute. `crosscity catalog check` validates
-# this file and tells every fault by line; `crosscity catalog schema` lists what may stand here.
+# this file and reports every fault by line; `crosscity catalog schema` lists what may stand here.
 version: 1
 store: local
 compute: laptop

@@ -51,7 +51,7 @@ def status(
 
 
 def _of_store(store: Store, city: str) -> dict[str, Any]:
-    """What the store has of a city; damage is told, not raised."""
+    """What the store has of a city; damage is reported, not raised."""
     from adapters.store import SINGLE, StoreError  # noqa: PLC0415
     from tasks.harvesting.current import HARVEST  # noqa: PLC0415
     from tasks.judging.promotion import (  # noqa: PLC0415
@@ -62,16 +62,16 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
         promotion_log,
     )
 
-    told: dict[str, Any] = {"harvest": {}, "in_use": None, "pinned": None}
+    found: dict[str, Any] = {"harvest": {}, "in_use": None, "pinned": None}
     try:
         state = store.selected(HARVEST, city)
         for role, ref in sorted((state.refs if state else {}).items()):
             if store.find_ref(ref):
-                told["harvest"][role] = {"uri": ref.uri, "made_at": store.manifest(ref).made_at}
+                found["harvest"][role] = {"uri": ref.uri, "made_at": store.manifest(ref).made_at}
         segmenter = promoted_segmenter(store, city)
         if segmenter is not None:
             log = promotion_log(store, city)
-            told["in_use"] = {
+            found["in_use"] = {
                 "uri": segmenter.uri,
                 "made_at": store.manifest(segmenter).made_at,
                 "since": log[-1]["at"] if log else None,
@@ -79,15 +79,15 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
             }
         chosen = store.selected(PROMOTED, city)
         if chosen is not None and segmenter is None:
-            told["damaged"] = (
+            found["damaged"] = (
                 f"{chosen.refs[SINGLE].uri}, which was in use, is gone or in quarantine: run "
                 f"`crosscity rollback {city}` or `crosscity readapt {city}`"
             )
-        told["pinned"] = pinned(store, city)
-        told["bytes"] = _bytes_by_kind(store, city)
+        found["pinned"] = pinned(store, city)
+        found["bytes"] = _bytes_by_kind(store, city)
     except StoreError as error:
-        told["damaged"] = str(error)
-    return told
+        found["damaged"] = str(error)
+    return found
 
 
 def _bytes_by_kind(store: Store, city: str) -> dict[str, int]:
@@ -106,7 +106,7 @@ def _of_server(address: str | None, cities: list[str], catalog: Path) -> dict[st
         return {}
     from flows.cli.deploy import client_of  # noqa: PLC0415 - Prefect loads late
 
-    told: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     try:
         with client_of(f"{address}/api") as client:
             for city in cities:
@@ -128,7 +128,7 @@ def _of_server(address: str | None, cities: list[str], catalog: Path) -> dict[st
 
                 failure = first(_ENDED_BADLY, "END_TIME_DESC")
                 coming = first(["SCHEDULED"], "EXPECTED_START_TIME_ASC")
-                told[city] = {
+                found[city] = {
                     "last_failure": failure
                     and {
                         "run": failure["name"],
@@ -142,7 +142,7 @@ def _of_server(address: str | None, cities: list[str], catalog: Path) -> dict[st
                 }
     except ServerError as error:
         typer.echo(f"note: {error}", err=True)
-    return told
+    return found
 
 
 def _lines(found: Mapping[str, Any]) -> list[str]:

@@ -16,11 +16,11 @@ def register(app: typer.Typer) -> None:
 
 def warm_up() -> None:
     """Compile the inner loops now, so that no run waits for it."""
-    from crosscity.compiling import telling_when_compiling  # noqa: PLC0415 - loads late
+    from crosscity.compiling import notice_of_compiling  # noqa: PLC0415 - loads late
     from tasks.priors.warm_up import warm_up as compile_all  # noqa: PLC0415
 
     started = time.monotonic()
-    with telling_when_compiling(note) as compiled:
+    with notice_of_compiling(note) as compiled:
         compile_all()
     seconds = time.monotonic() - started
     if compiled:

@@ -328,8 +328,8 @@ def _list_at_service(plan: Plan, city: str, provider: ServiceStreetView) -> Made
         publish_rejected(city, listing.examples)
         warnings = completeness_warnings(provider.client.service, listing.completeness)
         if warnings:
-            told = [{"warning": sentence} for sentence in warnings]
-            publish_table(f"listing-warnings-{city}", told, "Of the list")
+            rows = [{"warning": sentence} for sentence in warnings]
+            publish_table(f"listing-warnings-{city}", rows, "Of the list")
         check_listing(city, provider, listing)
         rows = [capture_row(capture) for capture in listing.captures]
         write_rows(draft, "captures.parquet", rows, CAPTURES)

@@ -34,7 +34,7 @@ from tasks.training.trainings import on_device
 
 DIFFERENCES_VERSION: Final = f"1-{TRAINING_VERSION}"
 MOST_IMAGES: Final = 200
-"""Images that are looked at, evenly spread: enough for shares of classes, minutes on two cores."""
+"""Images that are compared, evenly spread: enough for shares of classes, minutes on two cores."""
 PICTURES: Final = 12
 """Before/after pictures; half of them are found, half evenly spread."""
 MOST_DIFFERENT: Final = "most different"
@@ -70,7 +70,7 @@ class Differences:
     """What two segmenters see in the same images.
 
     Attributes:
-        images: Images that both looked at.
+        images: Images that both predicted.
         failed: Images that could not be read.
         changed: Share of the pixels whose class differs, in [0, 1].
         confidence: Mean probability of the predicted class, before and after.
@@ -112,8 +112,8 @@ def compare_on_images(
         for number, (row, why) in enumerate(pictured(rows)):
             name = f"picture-{number:02d}.jpg"
             (draft.path / name).write_bytes(look.picture(row["image_id"]))
-            told = {"file": name, "image_id": row["image_id"], "why": why}
-            pictures.append({**told, "changed": row["changed"]})
+            facts = {"file": name, "image_id": row["image_id"], "why": why}
+            pictures.append({**facts, "changed": row["changed"]})
         draft.summary = {"pictures": pictures}
 
     return make(plan.open_store(), differences_identity(before, after, imagery, city, plan), write)

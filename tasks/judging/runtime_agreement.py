@@ -77,8 +77,10 @@ def agreement(
         try:
             theirs = torch.from_numpy(np.array(other(image), dtype=np.float32))
         except Exception as error:
-            told = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-            raise InputError(f"{what} does not take an image of {_size(image)}: {told}") from error
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+            raise InputError(
+                f"{what} does not take an image of {_size(image)}: {reason}"
+            ) from error
         if theirs.shape != ours.shape:
             raise InputError(
                 f"{what} gives {tuple(theirs.shape)} for an image of {_size(image)}, where "

@@ -30,7 +30,10 @@ CURVES: Final = {
         "class_discriminator_loss",
         "class_inverse_loss",
     ),
-    "Discriminators: share of cells whose domain is told": ("global_accuracy", "class_accuracy"),
+    "Discriminators: share of cells whose domain is recognised": (
+        "global_accuracy",
+        "class_accuracy",
+    ),
     "Weights λ": ("lambda_global", "lambda_class", "lambda_self"),
     "Accuracy on the training images": ("task_accuracy",),
     "Share of pixels that are learned from": ("kept_share",),

@@ -100,7 +100,7 @@ def map_of_places(places: Places, area: Area | None, name: str) -> str | None:
     _outline(axes, area, everything)
     for words, found in groups:
         longitudes, latitudes = zip(*_thinned(found), strict=True)
-        told = f"{words} ({len(found)})"
+        label = f"{words} ({len(found)})"
         is_refused = words.startswith("refused")
         axes.scatter(
             longitudes,
@@ -109,7 +109,7 @@ def map_of_places(places: Places, area: Area | None, name: str) -> str | None:
             marker="x" if is_refused else "o",
             linewidths=0.9 if is_refused else 0,
             color=colours.get(words, INK),
-            label=told if len(told) < 60 else f"{told[:50]}… ({len(found)})",
+            label=label if len(label) < 60 else f"{label[:50]}… ({len(found)})",
         )
     figure.legend(
         loc="outside lower left", frameon=False, fontsize=9, labelcolor=INK, markerscale=1.6

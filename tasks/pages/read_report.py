@@ -50,24 +50,24 @@ def read_report(path: Path, name: str | None = None) -> ReadReport:
     Raises:
         InputError: It cannot be read, is too large, or is not a report of this release.
     """
-    told = name or str(path)
+    shown = name or str(path)
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{told} is larger than {MOST_BYTES >> 20} MiB: this is not a report")
+            raise InputError(f"{shown} is larger than {MOST_BYTES >> 20} MiB: this is not a report")
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{told} cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{shown} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{told} is damaged, it is not JSON: write the report again") from None
+        raise InputError(f"{shown} is damaged, it is not JSON: write the report again") from None
     if not isinstance(content, dict) or content.get("format") != REPORT_FORMAT:
         raise InputError(
-            f"{told} is not a report of format {REPORT_FORMAT}: write the report again"
+            f"{shown} is not a report of format {REPORT_FORMAT}: write the report again"
         )
     figures, city = content.get("figures"), content.get("city")
     if not isinstance(city, str) or not isinstance(figures, dict):
-        raise InputError(f"{told} is damaged, it lacks city or figures: write the report again")
+        raise InputError(f"{shown} is damaged, it lacks city or figures: write the report again")
     for key, value in figures.items():
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (is_number and math.isfinite(value)):
-            raise InputError(f"{told} is damaged at figures.{key}: write the report again")
-    return ReadReport(told, city, figures)
+            raise InputError(f"{shown} is damaged at figures.{key}: write the report again")
+    return ReadReport(shown, city, figures)

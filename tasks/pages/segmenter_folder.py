@@ -18,7 +18,7 @@ from crosscity.resizing import resized_image
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, onnx_bytes
 from crosscity.segmenters.delivered import DESCRIPTION, WEIGHTS
 from crosscity.segmenters.export import OPSET
-from crosscity.segmenters.home import told_of_home
+from crosscity.segmenters.home import home_fields
 from tasks.harvesting.current import current_harvest
 from tasks.judging.runtime_agreement import Agreement, agreement
 from tasks.judging.segmenter_facts import SegmenterFacts, segmenter_facts
@@ -125,7 +125,7 @@ def export_segmenter(
 
 def _write_network(folder: Path, segmenter: Segmenter, model: dict[str, Any]) -> None:
     """Weights and description; the network of transformers has its weights in their layout."""
-    description = {**model, "config": segmenter.config(), **told_of_home(segmenter)}
+    description = {**model, "config": segmenter.config(), **home_fields(segmenter)}
     _write_json(folder / DESCRIPTION, description)
     if not isinstance(segmenter, HuggingFaceSegmenter):
         write_weights(segmenter, folder / WEIGHTS)

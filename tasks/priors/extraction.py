@@ -19,7 +19,7 @@ from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
 from adapters.images import ImageError, encode_mask_png
 from adapters.store import ArtifactRef, Draft
-from crosscity.compiling import telling_when_compiling
+from crosscity.compiling import notice_of_compiling
 from crosscity.illustrations import prior_figure
 from crosscity.matching import PATCH, Matches, reliable_matches
 from crosscity.matching.masking import matches_outside, without_pixels
@@ -190,7 +190,7 @@ def make_prior_part(
             progress.advance(f"priors {city}", 1, total)
             return made
 
-        with device_turn(plan, city), telling_when_compiling(partial(log, logging.INFO)):
+        with device_turn(plan, city), notice_of_compiling(partial(log, logging.INFO)):
             made_rows = in_parallel(extract, wanted, workers=plan.compute.workers)
         done = [row for rows_of_pair in made_rows for row in rows_of_pair]
         write_rows(draft, part_name(part.number), done, STATIC_PRIOR)

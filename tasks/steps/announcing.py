@@ -1,4 +1,4 @@
-"""Telling others what was committed: after the commit, and noted only when it was taken.
+"""Announces what was committed: after the commit, and noted only when it was taken.
 
 What is to be announced is written with the commit itself, in one switch (`Store.switch`). Then it
 is announced, and then the note is taken away. Whoever dies in between leaves the note, and the next
@@ -17,7 +17,7 @@ from prefect.events import Event, Resource
 
 from adapters.store import ArtifactRef, Selection, Store
 
-UNTOLD: Final = "unannounced"
+UNANNOUNCED: Final = "unannounced"
 """Key of a selection's notes: events that were not announced yet."""
 WAITS: Final = (1.0, 4.0)
 """Seconds before the second and the third try."""
@@ -145,10 +145,10 @@ def _without_event(state: Selection | None, event: Mapping[str, Any]) -> Selecti
 
 
 def _unannounced(state: Selection | None) -> list[dict[str, Any]]:
-    noted = state.notes.get(UNTOLD) if state is not None else None
+    noted = state.notes.get(UNANNOUNCED) if state is not None else None
     return [event for event in noted if isinstance(event, dict)] if isinstance(noted, list) else []
 
 
 def _noted(notes: Mapping[str, Any], waiting: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    kept = {key: value for key, value in notes.items() if key != UNTOLD}
-    return {**kept, UNTOLD: list(waiting)} if waiting else kept
+    kept = {key: value for key, value in notes.items() if key != UNANNOUNCED}
+    return {**kept, UNANNOUNCED: list(waiting)} if waiting else kept

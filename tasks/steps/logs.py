@@ -24,7 +24,7 @@ def log(level: int, message: str) -> None:
         logging.getLogger(PROJECT).log(level, message)
 
 
-def tell(message: str) -> None:
+def warn_user(message: str) -> None:
     """Warns whoever started the run: in its log, and on the terminal of the command line.
 
     For what a person should know of a result, a sentence at a time; what can come by the thousand

@@ -16,7 +16,7 @@ from crosscity.evaluation import (
 )
 from crosscity.segmenters import Segmenter
 from tasks.steps.errors import InputError
-from tasks.steps.logs import tell
+from tasks.steps.logs import warn_user
 from tasks.steps.plan import Plan
 from tasks.training.jobs import Job, home_images
 from tasks.training.labelled import StoredLabelled
@@ -44,9 +44,9 @@ def unlearned(segmenter: Segmenter, job: Job) -> Unlearned:
 
 def unlearned_remark(found: Unlearned) -> str:
     """A sentence on classes that a segmenter does not recognise at home."""
-    told = ", ".join(f"{name} ({share:.1%} of the pixels)" for name, share in found)
+    names = ", ".join(f"{name} ({share:.1%} of the pixels)" for name, share in found)
     return (
-        f"hardly a pixel is recognised of {told} on the source's own images, and no adaptation "
+        f"hardly a pixel is recognised of {names} on the source's own images, and no adaptation "
         "learns what the segmenter does not know: train until its plateau, on larger images, or by "
         "another prediction_rule (docs/segmenters.md, Rare classes)"
     )
@@ -63,19 +63,19 @@ def unlearned_at_home(plan: Plan, segmenter: ArtifactRef, owner: str) -> Unlearn
     noted = plan.open_store().manifest(segmenter).summary.get("unlearned")
     scored = scored_classes(plan, owner)
     entries = [one for one in noted if isinstance(one, Mapping)] if isinstance(noted, list) else []
-    told = [(one.get("class"), one.get("share")) for one in entries]
+    stated = [(one.get("class"), one.get("share")) for one in entries]
     return [
         (name, float(share))
-        for name, share in told
+        for name, share in stated
         if isinstance(name, str) and isinstance(share, int | float) and name in scored
     ]
 
 
-def tell_of_home(plan: Plan, segmenter: ArtifactRef, owner: str) -> None:
+def warn_of_unlearned(plan: Plan, segmenter: ArtifactRef, owner: str) -> None:
     """Warns before an adaptation where scored classes are unlearned at home."""
     found = unlearned_at_home(plan, segmenter, owner)
     if found:
-        tell(f"adapt {owner}: {unlearned_remark(found)}")
+        warn_user(f"adapt {owner}: {unlearned_remark(found)}")
 
 
 def scored_classes(plan: Plan, owner: str) -> frozenset[str]:

@@ -97,7 +97,7 @@ def run_resumably(
         plan: Gives the store and the machine's threads.
         place: Where the checkpoints go.
         every: Steps between checkpoints: what a kill can lose.
-        measured: Is told speed and memory.
+        measured: Gets speed and memory.
 
     Returns:
         The history from the first step on, one row a step; what each step took is in its row

@@ -159,7 +159,7 @@ def _check_nothing_left(left: Iterable[str], taken: Mapping[str, Tensor]) -> Non
 
 
 def _check_loaded(info: Mapping[str, Any], *, needs_classifier: bool, n_labels: int) -> None:
-    """Tells of weights that were not there, or of another shape, and are random ones now."""
+    """Reports weights that were not there, or of another shape, and are random ones now."""
     mismatched = sorted(info.get("mismatched_keys") or [], key=str)
     for name, found, wanted in mismatched:
         if found[1:] == wanted[1:] and wanted[0] == n_labels:

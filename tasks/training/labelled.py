@@ -197,10 +197,10 @@ def _fewer_or_more(store: Store, identity: Identity, now: int, plan: Plan) -> St
     words, split = identity.words, str(identity.parameters["split"])
     entry = plan.datasets.get(identity.owner)
     if isinstance(getattr(entry, split, None), int):  # the catalog itself gives the number
-        told = f"made with {words.section}{split} {before}, the catalog says {now}"
+        difference = f"made with {words.section}{split} {before}, the catalog says {now}"
     else:
-        told = f"{before} when they were read, and are {now} now"
-    return StaleError(f"{words.what} {told}: run `{words.verb}`")
+        difference = f"{before} when they were read, and are {now} now"
+    return StaleError(f"{words.what} {difference}: run `{words.verb}`")
 
 
 def _shard(
@@ -364,7 +364,7 @@ class StoredLabelled:
 
 
 def check_some_label(images: StoredLabelled, what: str) -> None:
-    """Tells of a set whose labels are all void, before anything is trained or scored on it.
+    """Warns of a set whose labels are all void, before anything is trained or scored on it.
 
     Raises:
         InputError: No pixel is of a class of the images' label space.

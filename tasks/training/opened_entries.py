@@ -25,7 +25,7 @@ _SPLITS: Final = ("train", "val", "test")
 _READ: Final = 3
 """Samples of a split that are read, spread over it."""
 _REAL_SIZE: Final = (360, 480)
-_TOLD: Final = (CatalogError, DatasetError, ImageError, InputError, StreetViewError, ValueError)
+_FAULTS: Final = (CatalogError, DatasetError, ImageError, InputError, StreetViewError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def opened_entries(plan: Plan) -> Iterator[Finding]:
 def _finding(key: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(key, look())
-    except _TOLD as error:
+    except _FAULTS as error:
         return Finding(key, " ".join(str(error).split()), is_fault=True)
 
 
@@ -99,9 +99,9 @@ def _counted(source: LabelledDataset, splits: list[str]) -> str:
     for split in splits:
         if isinstance(source, FileDataset):
             matching = source.matching(split)
-            told = f"{split} {matching.pairs} pairs of image and label"
+            counted = f"{split} {matching.pairs} pairs of image and label"
             rest = matching.unmatched()
-            said.append(f"{told}, {rest}" if rest else told)
+            said.append(f"{counted}, {rest}" if rest else counted)
         else:
             said.append(f"{split} {len(source.samples(split))} samples")
         _read_some(source, split)

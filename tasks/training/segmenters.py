@@ -24,7 +24,7 @@ from crosscity.segmenters import (
     load_weights,
 )
 from crosscity.segmenters.base import ROAD_CLASS_NAMES
-from crosscity.segmenters.home import take_home, told_of_home
+from crosscity.segmenters.home import home_fields, take_home
 from crosscity.segmenters.hugging_face import matched_labels
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
@@ -166,7 +166,7 @@ def _stated_size(plan: Plan, name: str, starting: Starting) -> tuple[int, int] |
     if entry.image_size is not None:
         return entry.image_size
     if not starting.is_trained:
-        return None  # the pre-training will tell
+        return None  # the pre-training will report it
     found = segmenter.trained_size
     if found is None and isinstance(segmenter, HuggingFaceSegmenter):
         found = segmenter.fixed_size
@@ -186,7 +186,7 @@ def fresh_segmenter(model: Mapping[str, Any], seed: int) -> Segmenter:
 def write_segmenter(draft: Draft, segmenter: Segmenter, model: Mapping[str, Any]) -> None:
     """Writes weights and description: `weights.safetensors`, `model.json`."""
     write_weights(segmenter, draft.path / WEIGHTS)
-    description = {**model, "config": segmenter.config(), **told_of_home(segmenter)}
+    description = {**model, "config": segmenter.config(), **home_fields(segmenter)}
     (draft.path / DESCRIPTION).write_text(
         json.dumps(description, indent=2, sort_keys=True) + "\n", encoding="utf-8"
     )
@@ -358,7 +358,7 @@ def _digest_of(segmenter: Segmenter) -> str:
 def _check_fixed_size(
     plan: Plan, entry: SegmenterEntry, segmenter: HuggingFaceSegmenter, where: str
 ) -> None:
-    """A network that takes one size only is told before a training with another begins."""
+    """A network that takes one size only is reported before a training with another begins."""
     wanted = segmenter.fixed_size
     given = None if entry.source is None else plan.dataset(entry.source).image_size
     if wanted is not None and given is not None and tuple(given) != wanted:

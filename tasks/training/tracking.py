@@ -36,7 +36,7 @@ def tracked(
     first_step: int,
     is_finished: Callable[[], bool],
 ) -> Iterator[Callable[[Rows], None]]:
-    """Gives a function that is told of new rows of a history.
+    """Gives a function that gets the new rows of a history.
 
     Args:
         plan: Says whether and where a history is tracked (`tracking` in the catalog).
@@ -88,6 +88,6 @@ class _Tracker:
             return work()
         except Exception as error:  # a full disk, another version of a library: not the training's
             self._watcher = None
-            told = " ".join(str(error).split()) or type(error).__name__
-            log(logging.WARNING, f"the training goes on without being tracked: {told}")
+            reason = " ".join(str(error).split()) or type(error).__name__
+            log(logging.WARNING, f"the training goes on without being tracked: {reason}")
             return None

@@ -17,12 +17,12 @@ from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
 from tasks.steps.device import device_turn
 from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, make
-from tasks.steps.logs import tell
+from tasks.steps.logs import warn_user
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
 from tasks.steps.tables import Row, read_rows, write_rows
 from tasks.training.arms import ARM_NAMES, arm_name
-from tasks.training.at_home import tell_of_home, unlearned, unlearned_remark
+from tasks.training.at_home import unlearned, unlearned_remark, warn_of_unlearned
 from tasks.training.checkpoints import CheckpointPlace
 from tasks.training.extras import Extras
 from tasks.training.identities import (
@@ -65,13 +65,13 @@ def pretrain(
     entry = plan.segmenter(segmenter)
     starting = starting_segmenter(plan, segmenter, seed)
     for remark in starting.remarks:
-        tell(f"segmenters.{segmenter}: {remark}")
+        warn_user(f"segmenters.{segmenter}: {remark}")
     owner = owner_of(segmenter, plan)
     identity = pretrained_identity(starting, parts, home, segmenter, seed, plan)
     if starting.is_trained:
         made = _given_weights(plan, starting, identity)
         if entry.source is None:
-            tell(
+            warn_user(
                 f"segmenters.{segmenter}: it has no source, so nothing tells whether it has "
                 "learned its classes; score it before it is adapted",
             )
@@ -151,7 +151,7 @@ def _adapt(
 ) -> Made:
     recipe = None if arm in ARM_NAMES else plan.recipe(arm)
     settings = adaptation_settings(entry, arm, recipe)
-    tell_of_home(plan, segmenter, owner)
+    warn_of_unlearned(plan, segmenter, owner)
 
     def write(draft: Draft, key: str) -> None:
         place = CheckpointPlace("adaptation", owner, key, f"adapt {owner} {arm}")
@@ -265,15 +265,16 @@ def train(job: Job, draft: Draft) -> None:
         trained = carry_out(job)
         if isinstance(job.settings, PretrainingSettings):
             found = unlearned(on_device(trained.segmenter, job.plan), job)
-            told = [{"class": name, "share": share} for name, share in found]
-            trained.summary["unlearned"] = told
+            trained.summary["unlearned"] = [
+                {"class": name, "share": share} for name, share in found
+            ]
             if found:
                 trained.summary["remarks"].append(unlearned_remark(found))
     write_segmenter(draft, trained.segmenter, trained.model)
     write_history(draft, trained.history)
     draft.summary = trained.summary
     for remark in [*trained.summary["remarks"], *trained.summary["warnings"]["last"]]:
-        tell(f"{job.place.stage}: {remark}")
+        warn_user(f"{job.place.stage}: {remark}")
 
 
 def on_device(segmenter: Segmenter, plan: Plan) -> Segmenter:

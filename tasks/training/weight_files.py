@@ -169,7 +169,7 @@ def _stated(path: Path, key: str) -> object:
             stated = (opened.metadata() or {}).get(key)
         return None if stated is None else json.loads(stated)
     except (SafetensorError, OSError, ValueError, RecursionError):
-        return None  # told when the tensors are read
+        return None  # reported when the tensors are read
 
 
 def _unwrapped(name: str) -> str:
@@ -180,7 +180,7 @@ def _unwrapped(name: str) -> str:
 
 
 def _check_head(path: Path, head: bytes, size: int) -> None:
-    """Tells what a file is that was downloaded wrongly."""
+    """Says what a file is that was downloaded wrongly."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not size:
         raise InputError(f"{path} is empty: download it again")
@@ -238,7 +238,7 @@ def _check_zip(path: Path, size: int) -> None:
         with zipfile.ZipFile(path) as archive:
             files = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return  # cut short: told when it is read
+        return  # cut short: reported when it is read
     if not any(file.filename.endswith("/data.pkl") for file in files):
         raise InputError(
             f"{path} is a zip archive of other files (it begins with {files[0].filename!r}): "
@@ -267,14 +267,14 @@ def _of_pytorch(path: Path) -> tuple[dict[str, Tensor], list[str]]:
             ) from None
         raise InputError(f"{path} is cut short or damaged: download it again") from None
     except Exception as error:  # a damaged file has its reader raise a dozen types
-        told = (str(error) or type(error).__name__).splitlines()[0]
-        if "TorchScript" in told:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        if "TorchScript" in reason:
             raise InputError(
                 f"{path} is a TorchScript program, which would run code: save its state_dict as "
                 "safetensors"
             ) from None
         raise InputError(
-            f"{path} is not a weight file, or cut short ({told[:120]}): download it again"
+            f"{path} is not a weight file, or cut short ({reason[:120]}): download it again"
         ) from None
     return _state_dict(content, path)
 

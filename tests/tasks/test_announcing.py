@@ -6,7 +6,7 @@ import pytest
 
 from adapters.store import Selection, Store
 from tasks.steps import announcing
-from tasks.steps.announcing import UNTOLD, announce, commit, event_of
+from tasks.steps.announcing import UNANNOUNCED, announce, commit, event_of
 
 FIRST = event_of("imagery.landed", "rome", {"count": 3})
 SECOND = event_of("imagery.landed", "rome", {"count": 5})
@@ -28,7 +28,7 @@ def world(tmp_path, monkeypatch):
 def test_an_event_is_noted_with_the_commit_sent_and_taken_off(world):
     store, (one, two), sent = world
     commit(store, "harvest", "rome", {"pairs": one}, notes={"since": 1}, events=[FIRST])
-    assert store.selected("harvest", "rome").notes == {"since": 1, UNTOLD: [FIRST]}
+    assert store.selected("harvest", "rome").notes == {"since": 1, UNANNOUNCED: [FIRST]}
     assert announce(store, "harvest", "rome") == [FIRST]
     assert sent == [FIRST]
     assert store.selected("harvest", "rome") == Selection({"pairs": one}, {"since": 1})
@@ -60,7 +60,7 @@ def test_a_server_that_does_not_answer_leaves_the_note(world, monkeypatch):
     monkeypatch.setattr(announcing, "send", refuse_the_second)
     with pytest.raises(ConnectionError):
         announce(store, "harvest", "rome")
-    assert store.selected("harvest", "rome").notes == {UNTOLD: [SECOND]}
+    assert store.selected("harvest", "rome").notes == {UNANNOUNCED: [SECOND]}
     monkeypatch.setattr(announcing, "send", sent.append)
     assert announce(store, "harvest", "rome") == [SECOND]
     assert sent == [FIRST, SECOND]

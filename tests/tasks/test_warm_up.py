@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from adapters.catalog import PriorSettings
-from crosscity.compiling import TOLD, telling_when_compiling
+from crosscity.compiling import NOTICE, notice_of_compiling
 from tasks.priors.extraction import extract_prior
 from tasks.priors.warm_up import warm_up
 
@@ -27,16 +27,16 @@ def test_it_is_told_once_and_only_where_something_is_compiled() -> None:
     def other(x: float) -> float:
         return x + 2
 
-    told: list[str] = []
-    with telling_when_compiling(told.append) as compiled:
+    said: list[str] = []
+    with notice_of_compiling(said.append) as compiled:
         assert one(1.0) + other(1.0) == 5
-    assert told == [TOLD]
+    assert said == [NOTICE]
     assert {"one", "other"} <= set(compiled)
-    with telling_when_compiling(told.append) as compiled:
+    with notice_of_compiling(said.append) as compiled:
         one(2.0)
     assert compiled == []
     other(np.float32(1))  # outside: nobody listens any more
-    assert told == [TOLD]
+    assert said == [NOTICE]
 
 
 @pytest.mark.parametrize("search_radius", [None, 40])
@@ -50,7 +50,7 @@ def test_after_the_warm_up_no_pair_compiles_anything(
     settings = PriorSettings(
         downscale=scale, search_radius=search_radius, superpixel_downscale=scale
     )
-    with telling_when_compiling(print) as compiled:
+    with notice_of_compiling(print) as compiled:
         extract_prior(a, b, settings)
     assert compiled == []
 

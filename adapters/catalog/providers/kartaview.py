@@ -24,7 +24,7 @@ class KartaViewProvider(ServiceProvider):
         default=None,
         ge=10,
         le=170,
-        description="horizontal degrees of photographs whose record tells none, as those of most "
+        description="horizontal degrees of photographs whose record reports none, as those of most "
         "telephones; null: they are left out",
     )
 

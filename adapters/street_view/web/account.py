@@ -228,7 +228,7 @@ class Crowd:
         return self._many, wait
 
     def hold(self, seconds: float) -> None:
-        """Tells the others that the service asks everybody to wait."""
+        """Informs the others that the service asks everybody to wait."""
         name = secrets.token_hex(4)
         self._held.add(name)
         hold = {"name": name, "seconds": seconds}

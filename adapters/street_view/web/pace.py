@@ -15,10 +15,10 @@ class Others(Protocol):
         """How many ask it now, this one included, and seconds that all have to wait."""
 
     def hold(self, seconds: float) -> None:
-        """Tells them that all have to wait."""
+        """Informs them that all have to wait."""
 
     def end_hold(self) -> None:
-        """Tells them that it is over."""
+        """Informs them that it is over."""
 
 
 class Pace:
@@ -65,10 +65,10 @@ class Pace:
     def wait(self) -> None:
         """Returns when the next request may start."""
         with self._lock:
-            many, told = (1, 0.0) if self._others is None else self._others.count()
+            many, held = (1, 0.0) if self._others is None else self._others.count()
             now = self._clock()
-            if told > 0:
-                self._next, self._holding = max(self._next, now + told), True
+            if held > 0:
+                self._next, self._holding = max(self._next, now + held), True
             elif self._holding and self._others is not None and now >= self._next:
                 self._holding = False
                 self._others.end_hold()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from crosscity.adaptation.settings import AdaptationSettings
-from crosscity.adaptation.trainable import adam_of
 from crosscity.segmenters import Segmenter
 
 Need = Literal["source", "target", "grid_labels", "predictions", "partner", "labels"]
@@ -175,21 +173,6 @@ class Adversary:
     loss: Callable[[View], Tensor]
 
 
-@contextmanager
-def fixed(module: nn.Module) -> Iterator[None]:
-    """Inside, a module's parameters get no gradient, but pass on that of their input."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)
-
-
-def adam(module: nn.Module, learning_rate: float, settings: AdaptationSettings) -> Adam:
-    """Adam with the settings' betas, over all parameters of a module."""
-    return adam_of(list(module.parameters()), learning_rate, settings.betas)
-
-
 def upsampled_logits(segmenter: Segmenter, features: Tensor, like: Tensor) -> Tensor:
     """B×C×H×W logits of features, at the height and width of a map or image."""
     height, width = like.shape[-2:]
@@ -220,9 +203,9 @@ def checked_options(objective: type[Objective], given: Mapping[str, Any]) -> obj
     known = [one.name for one in fields(objective.Options)]
     unknown = [name for name in given if name not in known]
     if unknown:
-        told = ", ".join(known) or "none"
+        options = ", ".join(known) or "none"
         raise ValueError(
-            f"the objective {objective.name!r} has no option {unknown[0]!r}; its options: {told}"
+            f"the objective {objective.name!r} has no option {unknown[0]!r}; its options: {options}"
         )
     try:
         return objective.Options(**given)
@@ -241,27 +224,3 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
     losses = functional.cross_entropy(logits.float(), labels, reduction="none")
     weights = weights.detach()
     return (losses * weights).sum() / weights.sum().clamp_min(1e-6)
-
-
-def detached(view: View) -> tuple[Tensor, Tensor]:
-    """Features of both domains, which an adversary's step does not move."""
-    return view.source_features.detach(), view.target_features.detach()
-
-
-__all__ = [
-    "Adversary",
-    "Batch",
-    "Need",
-    "NoOptions",
-    "Objective",
-    "PartnerView",
-    "Surroundings",
-    "View",
-    "adam",
-    "checked_loss",
-    "checked_options",
-    "detached",
-    "fixed",
-    "upsampled_logits",
-    "weighted_cross_entropy",
-]

@@ -9,23 +9,15 @@ from torch.nn import functional
 
 from crosscity.adaptation.discriminators import ClassDiscriminators
 from crosscity.adaptation.grid_labels import normalise_over_cells, target_grid_labels
-from crosscity.adaptation.objectives.base import (
-    Adversary,
-    Need,
-    Objective,
-    Surroundings,
-    View,
-    adam,
-    detached,
-    fixed,
-)
+from crosscity.adaptation.objectives.base import Need, Surroundings, View
+from crosscity.adaptation.objectives.domain_alignment import DomainAlignment, Pair
 from crosscity.adaptation.settings import ClassReduction
 
-Weights = tuple[Tensor, Tensor]
+Weights = Pair
 """Φ̃ of the source's and of the target's cells, B×C×h×w each (eq. 8)."""
 
 
-class ClassAlignment(Objective):
+class ClassAlignment(DomainAlignment):
     """L_class^Dinv (eq. 10) against discriminators of the classes that minimise eq. 9."""
 
     name = "class_alignment"
@@ -33,26 +25,16 @@ class ClassAlignment(Objective):
     rows = ("class_discriminator_loss", "class_inverse_loss", "class_accuracy")
 
     def __init__(self, surroundings: Surroundings) -> None:
-        super().__init__(surroundings)
-        settings = self.settings
-        self._network = ClassDiscriminators(
-            self.segmenter.n_features,
-            self.segmenter.n_classes,
+        segmenter, settings = surroundings.segmenter, surroundings.settings
+        network = ClassDiscriminators(
+            segmenter.n_features,
+            segmenter.n_classes,
             settings.discriminator_hidden,
             settings.discriminator_dropout,
-        ).to(self.device)
-        rate = settings.learning_rate * settings.class_discriminator_rate
-        self._adversary = Adversary(
-            "class_discriminators",
-            self._network,
-            adam(self._network, rate, settings),
-            self._adversary_loss,
         )
+        rate = settings.class_discriminator_rate
+        super().__init__(surroundings, "class_discriminators", network, rate)
         self._in_source = surroundings.in_source
-
-    def adversary(self) -> Adversary:
-        """The discriminators of the classes."""
-        return self._adversary
 
     def prepare(self, view: View) -> Weights:
         """Φ̃ of both domains."""
@@ -64,34 +46,28 @@ class ClassAlignment(Objective):
         target = target * self._in_source
         return normalise_over_cells(view.grid_labels), normalise_over_cells(target)
 
-    def loss(self, view: View) -> Tensor:
-        """L_class^Dinv (eq. 10), or what the settings put in its place."""
-        weights: Weights = view.prepared[self.name]
-        with fixed(self._network):
-            logits = self._logits((view.source_features, view.target_features), weights)
-        reduction = self.settings.class_reduction
-        loss = class_inverse_loss(*logits, *weights, reduction)
-        self.record("class_inverse_loss", loss)
-        if self.settings.class_feature_loss == "confusion":
-            loss = (loss + class_discriminator_loss(*logits, *weights, reduction)) / 2
-        return loss
-
-    def _adversary_loss(self, view: View) -> Tensor:
-        """L_class^D (eq. 9)."""
-        weights: Weights = view.prepared[self.name]
-        logits = self._logits(detached(view), weights)
-        loss = class_discriminator_loss(*logits, *weights, self.settings.class_reduction)
-        self.record("class_discriminator_loss", loss)
-        self.record("class_accuracy", class_accuracy(*logits, *weights))
-        return loss
-
-    def _logits(self, features: tuple[Tensor, Tensor], weights: Weights) -> tuple[Tensor, Tensor]:
+    def _logits(self, features: Pair, weights: Weights) -> Pair:
         """Logits of both domains; only those that a loss gives weight to count."""
         source, target = (
             self._network(domain, weight > 0).float()
             for domain, weight in zip(features, weights, strict=True)
         )
         return source, target
+
+    def _feature_loss(self, logits: Pair, weights: Weights) -> Tensor:
+        """L_class^Dinv (eq. 10), or what the settings put in its place."""
+        loss = class_inverse_loss(*logits, *weights, self.settings.class_reduction)
+        self.record("class_inverse_loss", loss)
+        if self.settings.class_feature_loss == "confusion":
+            loss = (loss + self._discriminator_loss(logits, weights)) / 2
+        return loss
+
+    def _discriminator_loss(self, logits: Pair, weights: Weights) -> Tensor:
+        """L_class^D (eq. 9)."""
+        return class_discriminator_loss(*logits, *weights, self.settings.class_reduction)
+
+    def _accuracy(self, logits: Pair, weights: Weights) -> Tensor:
+        return class_accuracy(*logits, *weights)
 
 
 def class_discriminator_loss(

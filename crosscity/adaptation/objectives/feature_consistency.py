@@ -1,4 +1,4 @@
-"""Features of a static point must be told from those of other points, at either time.
+"""Features of a static point must differ from those of other points, at either time.
 
     L_point = - mean_n log ( exp(f_n · g_n / τ) / Σ_m exp(f_n · g_m / τ) )
 

@@ -10,22 +10,14 @@ from torch.nn import functional
 
 from crosscity.adaptation.discriminators import GlobalDiscriminator
 from crosscity.adaptation.label_shift import source_cell_weights
-from crosscity.adaptation.objectives.base import (
-    Adversary,
-    Need,
-    Objective,
-    Surroundings,
-    View,
-    adam,
-    detached,
-    fixed,
-)
+from crosscity.adaptation.objectives.base import Need, Surroundings, View
+from crosscity.adaptation.objectives.domain_alignment import DomainAlignment, Pair
 
 Weights = tuple[Tensor | None, Tensor | None]
 """Of the source's and of the target's cells, B×1×h×w with a mean of 1; ``None``: all 1."""
 
 
-class GlobalAlignment(Objective):
+class GlobalAlignment(DomainAlignment):
     """L_G^Dinv (eq. 5) against a discriminator that minimises L_G^D (eq. 4)."""
 
     name = "global_alignment"
@@ -33,20 +25,14 @@ class GlobalAlignment(Objective):
     rows = ("global_discriminator_loss", "global_inverse_loss", "global_accuracy")
 
     def __init__(self, surroundings: Surroundings) -> None:
-        super().__init__(surroundings)
-        settings = self.settings
-        self._network = GlobalDiscriminator(
-            self.segmenter.n_features,
+        settings = surroundings.settings
+        network = GlobalDiscriminator(
+            surroundings.segmenter.n_features,
             settings.discriminator_hidden,
             settings.discriminator_dropout,
-        ).to(self.device)
-        rate = settings.learning_rate * settings.global_discriminator_rate
-        self._adversary = Adversary(
-            "global_discriminator",
-            self._network,
-            adam(self._network, rate, settings),
-            self._adversary_loss,
         )
+        rate = settings.global_discriminator_rate
+        super().__init__(surroundings, "global_discriminator", network, rate)
         self.class_ratios: Tensor | None = None
         """How much more often each class occurs in the target; see `label_shift`."""
         if settings.label_shift:
@@ -55,10 +41,6 @@ class GlobalAlignment(Objective):
     def needed(self) -> frozenset[Need]:
         """The source's grid labels too, where the label shift is made up for."""
         return self.needs if self.class_ratios is None else self.needs | {"grid_labels"}
-
-    def adversary(self) -> Adversary:
-        """The global discriminator."""
-        return self._adversary
 
     def prepare(self, view: View) -> Weights:
         """Weights of the source's cells by label shift, of the target's by what is not ignored."""
@@ -70,24 +52,22 @@ class GlobalAlignment(Objective):
             target = seen_cell_weights(view.batch.ignored, (height, width))
         return source, target
 
-    def loss(self, view: View) -> Tensor:
+    def _logits(self, features: Pair, weights: Weights) -> Pair:  # noqa: ARG002 - all cells count
+        source, target = (self._network(domain) for domain in features)
+        return source.float(), target.float()
+
+    def _feature_loss(self, logits: Pair, weights: Weights) -> Tensor:
         """L_G^Dinv (eq. 5)."""
-        with fixed(self._network):
-            logits = self._network(view.source_features), self._network(view.target_features)
-        source, target = (values.float() for values in logits)
-        loss = global_inverse_loss(source, target, *view.prepared[self.name])
+        loss = global_inverse_loss(*logits, *weights)
         self.record("global_inverse_loss", loss)
         return loss
 
-    def _adversary_loss(self, view: View) -> Tensor:
+    def _discriminator_loss(self, logits: Pair, weights: Weights) -> Tensor:
         """L_G^D (eq. 4)."""
-        source, target = detached(view)
-        logits = self._network(source).float(), self._network(target).float()
-        weights: Weights = view.prepared[self.name]
-        loss = global_discriminator_loss(*logits, *weights)
-        self.record("global_discriminator_loss", loss)
-        self.record("global_accuracy", global_accuracy(*logits, *weights))
-        return loss
+        return global_discriminator_loss(*logits, *weights)
+
+    def _accuracy(self, logits: Pair, weights: Weights) -> Tensor:
+        return global_accuracy(*logits, *weights)
 
 
 def seen_cell_weights(ignored: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -156,7 +136,7 @@ def global_accuracy(
     source_weights: Tensor | None = None,
     target_weights: Tensor | None = None,
 ) -> Tensor:
-    """Share of cells whose domain the discriminator tells, mean of both domains, in [0, 1]."""
+    """Share of cells whose domain the discriminator recognises, mean of both domains, in [0, 1]."""
     source = _mean((source_logits > 0).float(), source_weights)
     target = _mean((target_logits <= 0).float(), target_weights)
     return (source + target) / 2

@@ -1,4 +1,4 @@
-"""Masked consistency: what is hidden must be told from what is around it.
+"""Masked consistency: what is hidden must be predicted from what is around it.
 
     L_mask = Σ_i w_i CE(z_i(M ⊙ I), ŷ_i) / Σ_i w_i,   ŷ_i = argmax_c φ^c_i,  w_i = max_c φ^c_i
 
