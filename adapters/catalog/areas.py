@@ -392,7 +392,7 @@ def _text(path: Path) -> str:
             raise ValueError(f"{path} is larger than {MAX_AREA_BYTES >> 20} MiB")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ValueError(f"there is not a file {path}") from None
+        raise ValueError(f"there is no file {path}") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -83,7 +83,7 @@ class Draft:
         except FileExistsError:
             raise StoreError(f"the draft has a file {name!r} already: give another name") from None
         except FileNotFoundError:
-            raise StoreError(f"there is not a file {source} to include as {name!r}") from None
+            raise StoreError(f"there is no file {source} to include as {name!r}") from None
         except OSError:  # another file system, too many links, or links not admitted
             linked = False
         if not linked:

@@ -72,7 +72,7 @@ def needs_of_arm(arm: str, plan: Plan) -> ArmNeeds:
     entry = plan.recipe(arm)
     if entry is None:
         known = ", ".join([*ARM_NAMES, *dict.fromkeys([*BUILT_IN_RECIPES, *plan.recipes])])
-        raise InputError(f"there is not an arm {arm!r}; arms are {known}")
+        raise InputError(f"there is no arm {arm!r}; arms are {known}")
     try:
         needs = needs_of_entry(entry)
     except ValueError as error:
@@ -97,7 +97,7 @@ def check_arm(arm: str, plan: Plan) -> None:
     """Fails before any work; `InputError` tells the arms that `adapt-city` can run."""
     if arm not in ADAPTED_ARMS and plan.recipe(arm) is None:
         known = ", ".join([*ADAPTED_ARMS, *dict.fromkeys([*BUILT_IN_RECIPES, *plan.recipes])])
-        raise InputError(f"there is not an arm {arm!r} to adapt by; arms are {known}")
+        raise InputError(f"there is no arm {arm!r} to adapt by; arms are {known}")
     needs_of_arm(arm, plan)
 
 

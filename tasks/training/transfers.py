@@ -33,7 +33,7 @@ def check_transfer_arm(arm: str, transfer: str, plan: Plan) -> None:
         )
     if arm not in TRANSFER_ARMS and plan.recipe(arm) is None:
         known = ", ".join([*TRANSFER_ARMS, *dict.fromkeys([*BUILT_IN_RECIPES, *plan.recipes])])
-        raise InputError(f"there is not an arm {arm!r}; arms are {known}")
+        raise InputError(f"there is no arm {arm!r}; arms are {known}")
     if arm not in TRANSFER_ARMS:
         _check_recipe(arm, transfer, plan)
     check_source(arm, sets.segmenter, plan)

@@ -300,7 +300,7 @@ def test_priors_of_an_earlier_harvest_are_not_adapted_on(
 def test_an_unknown_arm_is_told_before_any_work(harvested, many_flows):
     done = many_flows("adapt", "tokyo", "--arm", "magic", "--catalog", harvested)
     assert done["code"] == 2
-    assert "there is not an arm 'magic'" in told(done)
+    assert "there is no arm 'magic'" in told(done)
 
 
 def test_a_city_without_labels_cannot_be_scored(harvested, many_flows):

@@ -152,7 +152,7 @@ def test_what_is_no_area_is_one_line_with_the_file_the_key_and_the_remedy(load, 
 
 def test_a_file_that_is_not_there_is_named(load):
     for key in ("geojson", "points"):
-        with pytest.raises(CatalogError, match=rf"area\.{key}.*there is not a file .*nowhere"):
+        with pytest.raises(CatalogError, match=rf"area\.{key}.*there is no file .*nowhere"):
             load({key: "nowhere"})
 
 
