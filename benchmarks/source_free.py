@@ -5,8 +5,12 @@
 
 What is chosen is chosen on CamVid's validation images (one seed); what is reported is scored once
 on its test images. Finished arms are found again in `--work`; kill it and start it again at will.
-Writes `benchmarks/results/source_free.json` and `.md` after every arm;
+Writes `benchmarks/results/source_free.json` and `.md` after every arm (`source_free_x2` with
+`--factor 2`, where all arms see the same small images enlarged twofold);
 what the size of the images alone brings, without training, goes into `source_free_sizes`.
+
+At a larger size every training learns from windows that are as large as the small images, so that
+a step costs about what it costs there; what predicts labels, and all scores, see whole images.
 
 Intervals resample seeds and test images together (percentile bootstrap of paired differences).
 """
@@ -16,10 +20,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -33,15 +37,15 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.datasets.camvid import CamVidDataset
-from crosscity.adaptation import FineTuning, FineTuningSettings, LabelledArrays, TargetArrays
+from crosscity.adaptation import FineTuning, FineTuningSettings, TargetArrays
 from crosscity.adaptation.batch_norm_mixture import (
     measure_statistics,
     mix_statistics,
     set_statistics,
     statistics_of,
 )
-from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
-from crosscity.adaptation.training import batch_norms
+from crosscity.adaptation.source_free import Deliver, SourceFree, SourceFreeSettings
+from crosscity.adaptation.training import Training, TrainingState, batch_norms
 from crosscity.evaluation import confusion_matrix, predict, score
 from crosscity.resizing import resized_image, resized_map
 from crosscity.segmenters import Segmenter, build_segmenter, evaluating, image_tensor
@@ -49,26 +53,34 @@ from crosscity.segmenters import Segmenter, build_segmenter, evaluating, image_t
 RESULTS: Final = Path(__file__).parent / "results"
 SIZE: Final = (224, 288)
 """(height, width) at which images go through the network; labels are scored at their own."""
-SHARES: Final = (0.1, 0.3, 0.5, 1.0)
+SHARES: Final = (0.1, 0.3, 0.5, 0.7, 1.0)
 BOUND: Final = FineTuningSettings(
     steps=800, batch_size=4, learning_rate=1e-4, class_balance=0.0, freeze_batch_norm=True
 )
 """On all labels of the training images; the validation score tells whether it has settled."""
-RECIPE: Final = SourceFreeSettings(steps=250)
-VARIANTS: Final = {
+STATISTICS: Final = 0.5
+"""Share of the target's batch-norm statistics that all trainings begin with."""
+RECIPE: Final = SourceFreeSettings(steps=250, statistics=STATISTICS, deliver="student")
+RECIPES: Final = {
     "recipe": RECIPE,
+    "gentle": replace(RECIPE, learning_rate=5e-5),
     "all_pixels": replace(RECIPE, kept=1.0),
+    "fewer_statistics": replace(RECIPE, statistics=0.3),
     "own_statistics": replace(RECIPE, statistics=0.0),
-    "averaged": replace(RECIPE, deliver="averaged"),
-    "student": replace(RECIPE, deliver="student"),
 }
+"""Trained once each for the choice; what each could deliver is scored as well."""
+WAYS: Final = get_args(Deliver)
 ENTROPY: Final = (1e-4, 1e-3)
 ENLARGED: Final = (1.5, 2.0)
 """Sizes, against `SIZE`, to which the small images are enlarged before they go through the network:
 no pixel is added, but things come nearer to the size at which the network has learned them."""
 RESAMPLES: Final = 2000
 
+CHECKPOINT: Final = 25
+"""Steps after which a training that is killed can go on."""
+
 Counts = npt.NDArray[np.int64]
+Network = Callable[[int], Segmenter]
 
 
 def main(
@@ -81,45 +93,48 @@ def main(
     ),
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
     only: Annotated[list[str] | None, typer.Option(help="Only these arms.")] = None,
+    factor: Annotated[float, typer.Option(help="Enlarges the images for all arms.")] = 1.0,
 ) -> None:
     """Runs what is missing and reports."""
     torch.set_num_threads(1)
     if path is not None:
         sys.path.insert(0, str(path))
-    work.mkdir(parents=True, exist_ok=True)
-    bench = Bench(CamVidDataset(camvid), segmenter, work)
+    here = work if factor == 1 else work / f"x{factor:g}"
+    here.mkdir(parents=True, exist_ok=True)
+    bench = Bench(CamVidDataset(camvid), segmenter, here, factor)
     for split, arm, one, make in _arms(bench, seed):
         if only and arm not in only:
             continue
         bench.score(split, arm, one, make)
         report(bench, seed, output)
-    for split, arm, one, make, factor in _enlarged_arms(bench):
+    if factor != 1:
+        return
+    for split, arm, one, make, enlarged in _enlarged_arms(bench):
         if only and arm not in only:
             continue
-        bench.score(split, arm, one, make, factor)
+        bench.score(split, arm, one, make, enlarged)
         report_sizes(bench, output)
 
 
-def _arms(
-    bench: Bench, seeds: list[int]
-) -> Iterator[tuple[str, str, int, Callable[[int], Segmenter]]]:
+def _arms(bench: Bench, seeds: list[int]) -> Iterator[tuple[str, str, int, Network]]:
     """Split, arm, seed and how it is made, in the order of their worth."""
 
-    def both(arm: str, make: Callable[[int], Segmenter], seed: int = 0) -> Any:  # noqa: ANN401
+    def both(arm: str, make: Network, seed: int = 0) -> Any:  # noqa: ANN401
         return [(split, arm, seed, make) for split in ("val", "test")]
 
     yield from both("zero_shot", lambda _: bench.fresh())
     for share in SHARES:
         yield "val", f"bn_{share}", 0, bench.mixed(share)
-    for name, settings in VARIANTS.items():
-        yield "val", f"source_free_{name}", 0, bench.source_free(settings)
+    for name in RECIPES:
+        for way in WAYS:
+            yield "val", f"source_free_{name}_{way}", 0, bench.source_free(name, way)
     best = max(SHARES, key=lambda share: bench.miou("val", f"bn_{share}", 0))
     yield "test", "bn_best", 0, bench.mixed(best)
-    chosen = bench.chosen_variant()
+    name, way = bench.chosen()
     for one in seeds:
-        yield "test", "source_free", one, bench.source_free(VARIANTS[chosen])
-        yield "val", "fine_tuned", one, bench.fine_tuned()
-        yield "test", "fine_tuned", one, bench.fine_tuned()
+        yield "test", "source_free", one, bench.source_free(name, way)
+        for split in ("val", "test"):
+            yield split, "fine_tuned", one, bench.fine_tuned()
     for rate in ENTROPY:
         yield from both(f"entropy_{rate:g}", bench.entropy(rate))
     yield "test", "bn_1.0", 0, bench.mixed(1.0)
@@ -127,7 +142,7 @@ def _arms(
 
 def _enlarged_arms(
     bench: Bench,
-) -> Iterator[tuple[str, str, int, Callable[[int], Segmenter], float]]:
+) -> Iterator[tuple[str, str, int, Network, float]]:
     """Split, arm, seed, how it is made, and the size that it is shown: all without training."""
     for split in ("val", "test"):
         for factor in ENLARGED:
@@ -138,8 +153,11 @@ def _enlarged_arms(
 class Bench:
     """The images, the start, and the arms with their scores."""
 
-    def __init__(self, dataset: CamVidDataset, segmenter: str, work: Path) -> None:
+    def __init__(
+        self, dataset: CamVidDataset, segmenter: str, work: Path, factor: float = 1.0
+    ) -> None:
         self._dataset, self.segmenter, self._work = dataset, segmenter, work
+        self.factor = factor
         self._sets: dict[str, tuple[list[Any], list[Any]]] = {}
 
     def fresh(self) -> Segmenter:
@@ -151,7 +169,7 @@ class Bench:
         if split not in self._sets:
             read = [self._dataset.read(name) for name in self._dataset.samples(split)]
             self._sets[split] = (
-                [resized_image(each.image, SIZE) for each in read],
+                [_enlarged(resized_image(each.image, SIZE), self.factor) for each in read],
                 [each.train_ids for each in read],
             )
         return self._sets[split]
@@ -161,7 +179,7 @@ class Bench:
         images = np.stack(self.images("train")[0])
         return TargetArrays(images)
 
-    def mixed(self, share: float, enlarged: float = 1.0) -> Callable[[int], Segmenter]:
+    def mixed(self, share: float, enlarged: float = 1.0) -> Network:
         """The start with some of the target's batch-norm statistics, measured at a size."""
 
         def make(_seed: int) -> Segmenter:
@@ -174,30 +192,46 @@ class Bench:
 
         return make
 
-    def source_free(self, settings: SourceFreeSettings) -> Callable[[int], Segmenter]:
-        """Self-training without a source."""
+    def source_free(self, name: str, way: Deliver) -> Network:
+        """What a recipe of self-training without a source delivers in one of the ways."""
+        settings = replace(RECIPES[name], window=1 / self.factor)
 
         def make(seed: int) -> Segmenter:
-            training = SourceFree(self.fresh(), self.target(), settings, seed)
-            training.advance(training.total_steps)
-            return training.segmenter
+            found = self._work / f"source_free_{name}-{seed}.pt"
+            if not found.exists():
+                training = SourceFree(self.fresh(), self.target(), settings, seed)
+                self._trained(training, found.with_suffix(".unfinished"))
+                _stored({one: training.weights_of(one) for one in WAYS}, found)
+            network = self.fresh()
+            network.load_state_dict(torch.load(found, weights_only=True)[way])
+            return network
 
         return make
 
-    def fine_tuned(self) -> Callable[[int], Segmenter]:
+    def fine_tuned(self) -> Network:
         """The bound: all labels of the training images."""
 
         def make(seed: int) -> Segmenter:
             images, labels = self.images("train")
-            small = np.stack([resized_map(each, SIZE) for each in labels])
-            source = LabelledArrays(np.stack(images), small)
-            training = FineTuning(self.fresh(), source, BOUND, seed)
-            training.advance(training.total_steps)
+            size = images[0].shape[:2]
+            small = [resized_map(each, size) for each in labels]
+            source = Windows(np.stack(images), np.stack(small), SIZE)
+            training = FineTuning(self.mixed(STATISTICS)(0), source, BOUND, seed)
+            self._trained(training, self._work / f"fine_tuned-{seed}.unfinished")
             return training.segmenter
 
         return make
 
-    def entropy(self, rate: float) -> Callable[[int], Segmenter]:
+    def _trained(self, training: Training, state: Path) -> None:
+        """Trains to the end, from where the training was when it was killed."""
+        if state.exists():
+            training.restore(TrainingState(**torch.load(state, weights_only=True)))
+        while not training.finished:
+            rows = training.advance(CHECKPOINT)
+            _stored(vars(training.state()), state)
+            print(state.stem, rows[-1], flush=True)
+
+    def entropy(self, rate: float) -> Network:
         """Entropy minimisation of batch norm's scale and shift, which is tempting and dangerous."""
 
         def make(seed: int) -> Segmenter:
@@ -223,7 +257,7 @@ class Bench:
         split: str,
         arm: str,
         seed: int,
-        make: Callable[[int], Segmenter],
+        make: Network,
         enlarged: float = 1.0,
     ) -> None:
         """Scores an arm, image by image; its network is made once for both splits."""
@@ -236,7 +270,7 @@ class Bench:
             network.load_state_dict(torch.load(weights, weights_only=True))
         else:
             network = make(seed)
-            torch.save(network.state_dict(), weights)
+            _stored(network.state_dict(), weights)
         pictures, labels = self.images(split)
         counts = [
             confusion_matrix(
@@ -262,12 +296,56 @@ class Bench:
         counts = self.counts(split, arm, seed)
         return -1.0 if counts is None else miou_of(counts.sum(0))
 
-    def chosen_variant(self) -> str:
-        """The variant with the best validation score."""
-        return max(VARIANTS, key=lambda name: self.miou("val", f"source_free_{name}", 0))
+    def chosen(self) -> tuple[str, Deliver]:
+        """The recipe, and what it delivers, with the best validation score."""
+        every = [(name, way) for name in RECIPES for way in WAYS]
+        return max(every, key=lambda one: self.miou("val", f"source_free_{one[0]}_{one[1]}", 0))
 
     def _path(self, split: str, arm: str, seed: int) -> Path:
         return self._work / f"{split}-{arm}-{seed}.npz"
+
+
+class Windows:
+    """Windows of one size out of larger labelled images: overlapping by half at least, in a grid.
+
+    Args:
+        images: (N, H, W, 3) uint8 RGB.
+        labels: (N, H, W) uint8.
+        size: (height, width) of a window, at most the images'.
+    """
+
+    def __init__(
+        self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], size: tuple[int, int]
+    ) -> None:
+        self._images, self._labels, self._size = images, labels, size
+        corners = []
+        for whole, part in zip(labels.shape[1:], size, strict=True):
+            count = 1 if whole == part else round(2 * whole / part)
+            corners.append(np.linspace(0, whole - part, count).round().astype(int).tolist())
+        self._corners = [(top, left) for top in corners[0] for left in corners[1]]
+
+    def __len__(self) -> int:
+        return len(self._images) * len(self._corners)
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        return np.stack([self._cut(self._images, index) for index in indices])
+
+    def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W) uint8 class indices, 255 where void."""
+        return np.stack([self._cut(self._labels, index) for index in indices])
+
+    def _cut(self, arrays: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.uint8]:
+        image, corner = divmod(index, len(self._corners))
+        top, left = self._corners[corner]
+        return arrays[image, top : top + self._size[0], left : left + self._size[1]]
+
+
+def _stored(content: Any, path: Path) -> None:  # noqa: ANN401 - whatever torch can store
+    """Writes a file that is whole whenever it exists."""
+    unfinished = path.with_suffix(path.suffix + ".part")
+    torch.save(content, unfinished)
+    unfinished.replace(path)
 
 
 def _enlarged(image: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint8]:
@@ -303,7 +381,7 @@ def report(bench: Bench, seeds: list[int], output: Path) -> None:
         for arm in (
             "zero_shot",
             *(f"bn_{share}" for share in SHARES),
-            *(f"source_free_{name}" for name in VARIANTS),
+            *(f"source_free_{name}_{way}" for name in RECIPES for way in WAYS),
             "fine_tuned",
             *_entropies(),
         )
@@ -311,19 +389,21 @@ def report(bench: Bench, seeds: list[int], output: Path) -> None:
     }
     content = {
         "segmenter": bench.segmenter.rpartition(":")[0] or bench.segmenter,
-        "size": list(SIZE),
+        "size": [round(bench.factor * side) for side in SIZE],
+        "window": list(SIZE),
         "classes": 11,
         "test_images": len(zero),
         "steps": RECIPE.steps,
         "bound_steps": BOUND.steps,
-        "chosen": bench.chosen_variant(),
+        "chosen": "_".join(bench.chosen()),
         "validation": validation,
         "test": rows,
     }
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1) + "\n"
-    (output / "source_free.json").write_text(text, encoding="utf-8")
-    (output / "source_free.md").write_text(_markdown(content), encoding="utf-8")
+    name = "source_free" if bench.factor == 1 else f"source_free_x{bench.factor:g}"
+    (output / f"{name}.json").write_text(text, encoding="utf-8")
+    (output / f"{name}.md").write_text(_markdown(content), encoding="utf-8")
 
 
 def report_sizes(bench: Bench, output: Path) -> None:

@@ -16,7 +16,7 @@ Values = TypeVar("Values", bound=np.generic)
 def resized_image(
     image: npt.NDArray[np.uint8], size: tuple[int, int] | None
 ) -> npt.NDArray[np.uint8]:
-    """A picture at another size: pixels are averaged where it shrinks, blended where it grows.
+    """A picture at another size: pixels are averaged where it shrinks, cubic where it grows.
 
     Args:
         image: (H, W, 3) or (H, W) uint8.
@@ -33,7 +33,7 @@ def resized_image(
         return image
     height, width = size
     shrinks = height <= image.shape[0] and width <= image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
 
 

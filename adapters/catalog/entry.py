@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
 """(height, width) in pixels."""
+Auto = Literal["auto"]
+"""The program chooses, and says what."""
 
 
 class Entry(BaseModel):

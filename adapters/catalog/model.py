@@ -11,7 +11,7 @@ from adapters.catalog.areas import Area
 from adapters.catalog.cron import CronLine
 from adapters.catalog.datasets import DataSet
 from adapters.catalog.datasets.label_map import checked_label_map
-from adapters.catalog.entry import Entry, Size
+from adapters.catalog.entry import Auto, Entry, Size
 from adapters.catalog.protocols import Protocol, ProtocolEntry
 from adapters.catalog.providers import Account, CitySite, Provider
 from adapters.catalog.recipes import Arm, RecipeEntry, RecipeName
@@ -407,10 +407,12 @@ class Training(Entry):
         default_factory=dict, description="fields of SourceFreeSettings that differ"
     )
     checkpoint_every: int = Field(default=50, ge=1, description="steps: what a kill can lose")
-    image_size: Size | None = Field(
+    image_size: Size | Auto | None = Field(
         default=None,
         description="[height, width] at which source, target and test images go through the "
-        "network (lab: [256, 512]); null: the size that the segmenter was trained at",
+        "network (lab: [256, 512]); auto: chosen without a label for each segmenter that is "
+        "adapted, never beyond the size that it was trained at; null: the size that it was trained "
+        "at, and auto for source_free where nothing tells it",
     )
     safeguard: Safeguard = Safeguard()
 

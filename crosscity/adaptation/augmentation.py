@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 class Augmentation:
-    """Mirrors left and right, and cuts a random window that is scaled back to the image's size.
+    """Mirrors left and right, and cuts a random window that is scaled to one size.
 
     What happens to a batch depends on the generator only. Images and maps get the same treatment;
     maps (labels, priors) take the nearest pixel, so no new value appears.
@@ -19,11 +19,14 @@ class Augmentation:
         flip: Mirror every other image on average.
         smallest_crop: Side of the smallest window, as a fraction of the image's side; 1 cuts
             nothing.
+        window: What comes out has sides of this fraction of the image's, and so have the windows
+            that are cut: their sides lie between `smallest_crop` · `window` and `window`.
     """
 
-    def __init__(self, *, flip: bool, smallest_crop: float) -> None:
+    def __init__(self, *, flip: bool, smallest_crop: float, window: float = 1.0) -> None:
         self._flip = flip
         self._smallest_crop = smallest_crop
+        self._window = window
 
     def __call__(
         self, images: Tensor, maps: Tensor, random: np.random.Generator
@@ -35,7 +38,7 @@ class Augmentation:
             chosen = torch.from_numpy(mirrored).to(images.device)
             images = torch.where(chosen[:, None, None, None], images.flip(-1), images)
             maps = torch.where(chosen[:, None, None], maps.flip(-1), maps)
-        if self._smallest_crop < 1:
+        if self._smallest_crop < 1 or self._window < 1:
             pairs = [
                 self._crop(image, map_, window)
                 for image, map_, window in zip(images, maps, windows, strict=True)
@@ -53,16 +56,17 @@ class Augmentation:
         self, image: Tensor, map_: Tensor, window: npt.NDArray[np.float64]
     ) -> tuple[Tensor, Tensor]:
         height, width = map_.shape
-        side = self._smallest_crop + (1 - self._smallest_crop) * window[0]
+        side = self._window * (self._smallest_crop + (1 - self._smallest_crop) * window[0])
         rows, columns = max(1, round(side * height)), max(1, round(side * width))
         top = int(window[1] * (height - rows + 1))
         left = int(window[2] * (width - columns + 1))
         cut = image[:, top : top + rows, left : left + columns]
         cut_map = map_[top : top + rows, left : left + columns]
-        scaled = functional.interpolate(
-            cut[None], size=(height, width), mode="bilinear", align_corners=False
-        )[0]
+        size = (max(1, round(self._window * height)), max(1, round(self._window * width)))
+        scaled = functional.interpolate(cut[None], size=size, mode="bilinear", align_corners=False)[
+            0
+        ]
         scaled_map = functional.interpolate(
-            cut_map[None, None].float(), size=(height, width), mode="nearest-exact"
+            cut_map[None, None].float(), size=size, mode="nearest-exact"
         )[0, 0]
         return scaled, scaled_map.to(map_.dtype)

@@ -77,7 +77,9 @@ class SourceFreeSettings:
         statistics_images: Images that the target's statistics are measured on.
         kept: Share of each class's predicted pixels that is learned from; 1 keeps all.
         jitter: Strength of `photometric_jitter`.
-        smallest_crop: Side of the smallest window, as a fraction of the image's.
+        smallest_crop: Side of the smallest window, as a fraction of the largest's.
+        window: Side of the largest window that the student is shown, as a fraction of the image's;
+            the teacher sees whole images. Large images cost less time and memory with less of them.
         flip: Mirror every other image.
         mix: Whether thin and moving things of one image are put into another.
         anchor: Weight of the squared distance to the first weights; 0: none.
@@ -96,6 +98,7 @@ class SourceFreeSettings:
     kept: float = 0.6
     jitter: float = 0.6
     smallest_crop: float = 0.6
+    window: float = 1.0
     flip: bool = True
     mix: bool = True
     anchor: float = 0.0
@@ -113,7 +116,7 @@ class SourceFreeSettings:
                 raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
         if not 0 <= self.teacher_momentum < 1:
             raise ValueError(f"teacher_momentum must be in [0, 1), not {self.teacher_momentum}")
-        for name in ("kept", "smallest_crop"):
+        for name in ("kept", "smallest_crop", "window"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in (0, 1], not {getattr(self, name)}")
         if self.deliver not in get_args(Deliver):
@@ -173,7 +176,9 @@ class SourceFree(Training):
             threads=readers,
             stride=self.engine.ranks,
         )
-        self._crop = Augmentation(flip=False, smallest_crop=settings.smallest_crop)
+        self._crop = Augmentation(
+            flip=False, smallest_crop=settings.smallest_crop, window=settings.window
+        )
         if settings.statistics and batch_norms(segmenter):
             self._mix_in(target)
         self._teacher = fixed_copy(segmenter)
@@ -274,17 +279,19 @@ class SourceFree(Training):
         pairs = zip(self.segmenter.parameters(), self._start.parameters(), strict=True)
         return torch.stack([((mine - first) ** 2).sum() for mine, first in pairs]).sum()
 
-    @torch.no_grad()
     def _hand_over(self) -> None:
         """Makes the segmenter what is delivered."""
-        if self.settings.deliver == "student":
-            return
-        self.segmenter.load_state_dict(self._teacher.state_dict())
-        if self.settings.deliver == "averaged":
-            for mine, first in zip(
-                self.segmenter.parameters(), self._start.parameters(), strict=True
-            ):
-                mine.lerp_(first, 0.5)
+        self.segmenter.load_state_dict(self.weights_of(self.settings.deliver))
+
+    @torch.no_grad()
+    def weights_of(self, way: Deliver) -> dict[str, Tensor]:
+        """What would be delivered now; after the last step the segmenter is no student any more."""
+        network = self.segmenter if way == "student" else self._teacher
+        weights = {name: value.clone() for name, value in network.state_dict().items()}
+        if way == "averaged":
+            for name, first in self._start.named_parameters():
+                weights[name].lerp_(first, 0.5)
+        return weights
 
 
 def _weighted_loss(logits: Tensor, lesson: _Lesson) -> Tensor:

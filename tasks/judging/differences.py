@@ -102,7 +102,7 @@ def compare_on_images(
     def look_on_device(draft: Draft) -> None:
         networks = (_network(before, plan), _network(after, plan))
         images = Imagery(plan.open_store(), imagery)
-        look = _Look(networks, images, size or networks[1].trained_size, mask, city)
+        look = _Look(networks, images, size, mask, city)
         chosen = evenly(look.images.ids(), MOST_IMAGES)
         rows = list(look.rows(chosen))
         if not any(row["status"] == OK for row in rows):
@@ -252,7 +252,11 @@ class _Look:
     ) -> tuple[list[Prediction], list[Prediction]]:
         try:
             before, after = (
-                list(predict_each(network, images, _AT_ONCE, image_size=self.size))
+                list(
+                    predict_each(
+                        network, images, _AT_ONCE, image_size=self.size or network.trained_size
+                    )
+                )
                 for network in self.networks
             )
         except ValueError as error:

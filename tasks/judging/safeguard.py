@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -53,7 +54,7 @@ from tasks.training.segmenters import stored_segmenter
 from tasks.training.stored_networks import read_class_names
 from tasks.training.trainings import on_device
 
-SAFEGUARD_VERSION: Final = f"3-safeguard.{safeguard_module.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
+SAFEGUARD_VERSION: Final = f"4-safeguard.{safeguard_module.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
 MOST_PAIRS: Final = 48
 """Training pairs that are examined: some minutes for the largest pictures, seconds for the
 demo's; twice as many would narrow the interval by a third."""
@@ -125,14 +126,13 @@ def judge_adaptation(
         networks = tuple(
             on_device(stored_segmenter(plan, ref)[1], plan) for ref in (earlier, adapted)
         )
-        shown_at = size or networks[1].trained_size
         chosen = sampled_pairs(read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS))
         images = Imagery(plan.open_store(), imagery)
 
         def look(pair: Row) -> PairSeen:
             device = plan.compute.device
             both = (networks[0], networks[1])
-            seen = _look(images, pair, both, entry.prior, shown_at, device, mask)
+            seen = _look(images, pair, both, entry.prior, size, device, mask)
             progress.advance(f"judge {city}", 1, len(chosen))
             return seen
 
@@ -270,11 +270,16 @@ def _look(
     except (ImageError, ValueError) as error:
         return PairSeen(pair["pair_id"], None, None, " ".join(str(error).split()))
     points = static_points(prior.matches, prior.masks)
-    shown = (resized_image(first, size), resized_image(second, size))
     try:
         left_out = None if mask is None else mask.pixels((first.shape[0], first.shape[1]))
         before, after = (
-            pair_signs(network, (first, second), points, network_images=shown, ignored=left_out)
+            pair_signs(
+                network,
+                (first, second),
+                points,
+                network_images=_shown(network, (first, second), size),
+                ignored=left_out,
+            )
             for network in networks
         )
     except torch.OutOfMemoryError as error:
@@ -283,6 +288,16 @@ def _look(
             f"image_size in `trainings`, or end what else runs on it ({str(error).splitlines()[0]})"
         ) from None
     return PairSeen(pair["pair_id"], before, after)
+
+
+def _shown(
+    network: Segmenter,
+    images: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]],
+    size: tuple[int, int] | None,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Images as a network is shown them: an adaptation may have chosen another size for its own."""
+    at = size or network.trained_size
+    return resized_image(images[0], at), resized_image(images[1], at)
 
 
 def _compared(seen: Sequence[PairSeen], class_names: Sequence[str], city: str) -> Signals:

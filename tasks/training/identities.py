@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from adapters.catalog import RecipeEntry
 from adapters.catalog import Training as TrainingEntry
+from adapters.catalog.entry import Auto
 from adapters.store import ArtifactRef
 from crosscity.adaptation import ALGORITHM_VERSION as ADAPTATION_VERSION
 from crosscity.adaptation import (
@@ -18,6 +19,7 @@ from crosscity.adaptation import (
     PretrainingSettings,
     SourceFreeSettings,
 )
+from crosscity.adaptation.shown_size import ALGORITHM_VERSION as SIZE_CHOICE_VERSION
 from crosscity.labelling import ALGORITHM_VERSION as LABELLING_VERSION
 from crosscity.segmenters import ALGORITHM_VERSION as SEGMENTERS_VERSION
 from tasks.priors.identities import PRIOR_VERSION, city_mask, mask_parameters
@@ -32,7 +34,7 @@ from tasks.training.jobs import where
 from tasks.training.recipes import described
 from tasks.training.segmenters import Starting
 
-TRAINING_VERSION = f"4-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
+TRAINING_VERSION = f"5-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"
 CHOICE_VERSION: Final = f"1-labelling.{LABELLING_VERSION}-prior.{PRIOR_VERSION}"
 _MACHINE: Final = {
     "ranks": "devices of the compute profile",
@@ -100,7 +102,13 @@ def network_size(plan: Plan, owner: str) -> tuple[int, int] | None:
     given = training_of(plan, owner).image_size
     if given is None and owner in plan.cities:
         given = plan.city(owner).network_size
-    return given
+    return None if given == "auto" else given
+
+
+def wanted_size(plan: Plan, owner: str) -> tuple[int, int] | Auto | None:
+    """`network_size`, or "auto" where the catalog has every adaptation choose its own."""
+    given = training_of(plan, owner).image_size
+    return given if given == "auto" else network_size(plan, owner)
 
 
 def size_parameters(plan: Plan, owner: str) -> dict[str, Any]:
@@ -155,6 +163,9 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
     if recipe is not None:
         settings |= {"arm": arm, "recipe": described(recipe)}
     size = size_parameters(plan, owner)
+    wanted = wanted_size(plan, owner)
+    if wanted == "auto" or (wanted is None and arm == "source_free"):
+        size = {"image_size": wanted, "size_choice": SIZE_CHOICE_VERSION}
     # A transfer has no provider, and labels say themselves where there is nothing to learn.
     unmasked = fine_tuned or owner in plan.transfers
     ignored = {} if unmasked else mask_parameters(city_mask(plan, owner))

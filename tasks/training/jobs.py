@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from adapters.catalog.entry import Auto
 from adapters.store import ArtifactRef, Store
 from crosscity.adaptation import (
     Adaptation,
@@ -28,7 +29,8 @@ from crosscity.adaptation import (
     on_all_devices,
     open_engine,
 )
-from crosscity.segmenters import Segmenter, load_weights
+from crosscity.adaptation.shown_size import ShownSize, choose_size
+from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, load_weights
 from tasks.priors.identities import city_mask
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
@@ -96,7 +98,9 @@ class Job:
         plan: The run's plan; the processes of a training get it with the job.
         place: Of the checkpoints.
         every: Steps between checkpoints.
-        image_size: (height, width) at which images go through the network, or their own.
+        image_size: (height, width) at which images go through the network; "auto": chosen without
+            a label; ``None``: what the segmenter was trained at, and "auto" for `source_free` where
+            nothing tells that.
         target: What is adapted to.
         chosen: Places in the labelled set that are trained on; ``None``: all.
         home: Labelled shards that a pre-training validates on; none: it does not.
@@ -111,7 +115,7 @@ class Job:
     plan: Plan
     place: CheckpointPlace
     every: int
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[int, int] | Auto | None = None
     target: PairTargets | SetTargets | None = None
     chosen: tuple[int, ...] | None = None
     home: tuple[ArtifactRef, ...] = ()
@@ -145,9 +149,9 @@ def carry_out(job: Job) -> Trained:
     plan = job.plan
     compute = plan.compute
     if compute.devices == 1:
-        training, model = _opened(_engine(plan), job)
-        history, summary = _run(training, job)
-        return Trained(model, training.segmenter, history, summary)
+        opened = _opened(_engine(plan), job)
+        history, summary = _run(opened, job)
+        return Trained(opened.model, opened.training.segmenter, history, summary)
     check_device(compute.device)
     # The exchange between processes carries errors as text; the errors themselves go through here.
     with tempfile.TemporaryDirectory(prefix="crosscity-training-") as folder:
@@ -170,6 +174,9 @@ def carry_out(job: Job) -> Trained:
     if "home" in summary:
         segmenter.set_prediction_offsets(summary["home"]["offsets"])
         segmenter.trained_size = summary["home"]["image_size"]
+    if summary.get("trained_size") is not None:
+        height, width = summary["trained_size"]
+        segmenter.trained_size = (height, width)
     return Trained(model, segmenter, history, summary)
 
 
@@ -200,12 +207,20 @@ def _in_a_process(
     engine: Engine, job: Job, folder: Path
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     with errors_kept(folder):
-        training, _ = _opened(engine, job)
-        return _run(training, job)
+        return _run(_opened(engine, job), job)
 
 
-def _run(training: Training, job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    measured = Measured()
+@dataclass(frozen=True)
+class _Opened:
+    """A training that is ready: with its description, and the size that was chosen for it."""
+
+    training: Training
+    model: dict[str, Any]
+    shown: ShownSize | None
+
+
+def _run(opened: _Opened, job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    training, measured = opened.training, Measured()
     try:
         history = run_resumably(training, job.plan, job.place, every=job.every, measured=measured)
     except ValueError as error:
@@ -214,21 +229,31 @@ def _run(training: Training, job: Job) -> tuple[list[dict[str, Any]], dict[str, 
     warnings = [f"step {row['step']}: {row['warning']}" for row in history if row.get("warning")]
     summary = {
         "steps": len(history),
-        "remarks": list(training.remarks),
+        "remarks": [*training.remarks, *_remarks(opened.shown)],
         "warnings": {"count": len(warnings), "first": warnings[:3], "last": warnings[-1:]},
         "speed": {"device": str(training.device), **measured.summary()},
     }
     if isinstance(training, Pretraining):
         size = training.segmenter.trained_size
         summary["home"] = {**training.outcome, "image_size": None if size is None else [*size]}
+    if opened.shown is not None:
+        size = training.segmenter.trained_size
+        summary["shown_size"] = opened.shown.told()
+        summary["trained_size"] = None if size is None else [*size]
     return history, summary
 
 
-def _opened(engine: Engine, job: Job) -> tuple[Training, dict[str, Any]]:
+def _remarks(shown: ShownSize | None) -> list[str]:
+    said = "" if shown is None else shown.remark()
+    return [said] if said else []
+
+
+def _opened(engine: Engine, job: Job) -> _Opened:
     model, segmenter = _start(job)
     shared: dict[str, Any] = {"engine": engine, "readers": _readers(job.plan)}
     try:
-        return _training(job, segmenter, shared), model
+        shown = _chosen_size(job, segmenter.to(engine.device))
+        return _Opened(_training(job, segmenter, shared, shown), model, shown)
     except InputError:
         raise
     except torch.OutOfMemoryError as error:
@@ -241,16 +266,35 @@ def _opened(engine: Engine, job: Job) -> tuple[Training, dict[str, Any]]:
         raise InputError(f"{job.place.stage}: {error}") from error
 
 
+def _chosen_size(job: Job, segmenter: Segmenter) -> ShownSize | None:
+    """The size that images are shown at, where neither catalog nor segmenter says it."""
+    trained = segmenter.trained_size
+    alone = isinstance(job.settings, SourceFreeSettings)
+    if job.image_size != "auto" and (job.image_size is not None or trained or not alone):
+        return None
+    if isinstance(segmenter, HuggingFaceSegmenter) and segmenter.fixed_size is not None:
+        return None
+    store = job.plan.open_store()
+    images = StoredLabelled(store, job.source) if job.target is None else _target(job, None)
+    return choose_size(segmenter, images, trained=trained)
+
+
 def _training(
     job: Job,
     segmenter: Segmenter,
     shared: Mapping[str, Any],
+    shown: ShownSize | None,
 ) -> Training:
-    size = job.image_size
+    size = None if job.image_size == "auto" else job.image_size
+    if shown is not None and (segmenter.trained_size or shown.chosen != shown.own):
+        size = shown.chosen
     if not isinstance(job.settings, PretrainingSettings):
         size = segmenter.trained_size = size or segmenter.trained_size
     if isinstance(job.settings, SourceFreeSettings):
-        return SourceFree(segmenter, _target(job, size), job.settings, job.seed, **shared)
+        # A student of enlarged images learns from windows as large as the images were.
+        part = job.settings.window / (1.0 if shown is None else shown.enlarged)
+        settings = replace(job.settings, window=part)
+        return SourceFree(segmenter, _target(job, size), settings, job.seed, **shared)
     if job.recipe is not None and not job.source:
         return _by_recipe(job, job.recipe, segmenter, None, size, shared)
     source = StoredLabelled(

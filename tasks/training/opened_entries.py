@@ -139,6 +139,6 @@ def _sizes(plan: Plan, name: str, segmenter: Segmenter) -> set[tuple[int, int]]:
     trainings = [one.training for one in plan.cities.values() if one.segmenter == name]
     trainings += [one.training for one in plan.transfers.values() if one.segmenter == name]
     found += [plan.training(training).image_size for training in trainings]
-    sizes = {(int(size[0]), int(size[1])) for size in found if size is not None}
+    sizes = {(int(size[0]), int(size[1])) for size in found if size not in (None, "auto")}
     fixed = segmenter.fixed_size if isinstance(segmenter, HuggingFaceSegmenter) else None
     return sizes or {fixed or _REAL_SIZE}

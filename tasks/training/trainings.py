@@ -30,12 +30,12 @@ from tasks.training.identities import (
     adaptation_settings,
     adapted_identity,
     fine_tuning_settings,
-    network_size,
     owner_of,
     pretrained_identity,
     pretraining_settings,
     training_of,
     transfer_inputs,
+    wanted_size,
 )
 from tasks.training.jobs import Job, PairTargets, SetTargets, carry_out, check_device
 from tasks.training.labelled import StoredLabelled
@@ -163,7 +163,7 @@ def _adapt(
             plan=plan,
             place=place,
             every=entry.checkpoint_every,
-            image_size=network_size(plan, owner),
+            image_size=wanted_size(plan, owner),
             target=target,
             recipe=None if recipe is None else arm,
             extras=extras,
@@ -208,7 +208,7 @@ def fine_tune(
             plan=plan,
             place=CheckpointPlace("adaptation", owner, key, f"fine-tune {owner}"),
             every=entry.checkpoint_every,
-            image_size=network_size(plan, owner),
+            image_size=wanted_size(plan, owner),
             chosen=None if fold is None else outside(fold, images_in(plan.open_store(), parts)),
         )
         train(job, draft)

@@ -53,6 +53,9 @@ def test_weights_alone_are_scored_and_adapted_to_a_set(
     manifest = store.manifest(adapted)
     assert manifest.parameters["arm"] == "source_free"
     assert manifest.parameters["steps"] == 3
+    shown = manifest.summary["shown_size"]
+    assert [one["size"] for one in shown["tried"]] == [[64, 128], [96, 192], [128, 256]]
+    assert "images are shown at" in done["err"]
     # The labels of the set are scored with; what is learned from are images alone.
     assert {name.partition("-")[0] for name in manifest.inputs} == {"segmenter", "target"}
     before = load_file(store.path(start, "weights.safetensors"))

@@ -67,3 +67,24 @@ def test_off_is_off() -> None:
     )
     assert torch.equal(same, images)
     assert torch.equal(same_maps, maps)
+
+
+def test_windows_of_one_size_come_out_whatever_was_cut() -> None:
+    images = torch.rand((6, 3, 20, 30))
+    maps = torch.randint(0, 5, (6, 20, 30))
+    augment = Augmentation(flip=False, smallest_crop=0.5, window=0.5)
+    cut, cut_maps = augment(images, maps, np.random.default_rng(0))
+    assert cut.shape == (6, 3, 10, 15)
+    assert cut_maps.shape == (6, 10, 15)
+    whole = Augmentation(flip=False, smallest_crop=1.0, window=0.5)
+    exact, exact_maps = whole(images, maps, np.random.default_rng(0))
+    for image, window, map_, window_map in zip(images, exact, maps, exact_maps, strict=True):
+        places = [
+            (top, left)
+            for top in range(11)
+            for left in range(16)
+            if torch.equal(map_[top : top + 10, left : left + 15], window_map)
+        ]
+        assert places
+        top, left = places[0]
+        assert torch.allclose(image[:, top : top + 10, left : left + 15], window, atol=1e-6)

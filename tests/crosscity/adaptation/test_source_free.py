@@ -174,6 +174,25 @@ def test_it_gains_where_the_light_has_changed() -> None:
     assert accuracy() > before + 0.02
 
 
+def test_the_student_learns_from_windows_of_what_the_teacher_sees() -> None:
+    settings = replace(PLAIN, window=0.5)
+    whole, part = (SourceFree(segmenter(), TARGET, each, seed=0) for each in (PLAIN, settings))
+    labelled, shown = whole._lesson(0), part._lesson(0)
+    assert shown.images.shape[-2:] == shown.labels.shape[-2:] == (16, 24)
+    for image, labels, cut, cut_labels in zip(
+        labelled.images, labelled.labels, shown.images, shown.labels, strict=True
+    ):
+        corners = [
+            (top, left)
+            for top in range(17)
+            for left in range(25)
+            if torch.allclose(image[:, top : top + 16, left : left + 24], cut, atol=1e-6)
+        ]
+        assert len(corners) == 1
+        top, left = corners[0]
+        assert torch.equal(labels[top : top + 16, left : left + 24], cut_labels)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -182,6 +201,7 @@ def test_it_gains_where_the_light_has_changed() -> None:
         {"statistics": 1.5},
         {"kept": 0.0},
         {"smallest_crop": 1.1},
+        {"window": 0.0},
         {"teacher_momentum": 1.0},
         {"deliver": "best"},
         {"schedule": "linear"},

@@ -1,0 +1,188 @@
+"""At which size images are shown to a network, chosen without a label.
+
+A network learns how many pixels large a car is. Where images show cars smaller, it fails in a way
+that hardly any training on them mends, and that showing them enlarged mends at once, although no
+pixel is added. Which size suits is seen without a label: at it the network is surest, that is, the
+entropy of what it predicts, averaged over pixels, is lowest, while it does not predict fewer
+classes:
+
+    H(s) = mean of -Σ_c p_c log p_c,  p the probabilities of a pixel at size s
+    D(s) = -Σ_c q_c log q_c,          q the mean of p over all pixels
+    size = argmin H(s) over sizes with D(s) ≥ 0.9 D(first)
+
+A larger size must lower H by 2 %, as it costs time and memory. Entropy as a sign of how far away a
+domain is: Wang et al., *Tent* (ICLR 2021), which minimises it over weights; over a handful of sizes
+there is nothing to collapse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from crosscity.adaptation.image_sets import IgnoresPixels, LabelledImages, TargetImages
+from crosscity.adaptation.spread import spread_indices
+from crosscity.resizing import resized_image
+from crosscity.segmenters import Segmenter, evaluating, image_tensor
+
+ALGORITHM_VERSION: Final = "1"
+"""Raised by hand whenever the same images and weights could give another size."""
+FACTORS: Final = (1.5, 2.0)
+"""Sizes that are tried beside the first, against the images' own."""
+MOST_IMAGES: Final = 16
+MOST_PIXELS: Final = 2**21
+"""Of an enlarged image: 1024×2048, the largest that light networks of streets are trained at."""
+LEAST_FALL: Final = 0.02
+LEAST_DIVERSITY: Final = 0.9
+
+Size = tuple[int, int]
+Images = TargetImages | LabelledImages
+
+
+@dataclass(frozen=True)
+class TriedSize:
+    """What a network predicts of images that are shown at a size.
+
+    Attributes:
+        size: (height, width).
+        entropy: H, in nats a pixel.
+        diversity: D, in nats.
+    """
+
+    size: Size
+    entropy: float
+    diversity: float
+
+
+@dataclass(frozen=True)
+class ShownSize:
+    """The size that was chosen.
+
+    Attributes:
+        own: (height, width) of the images themselves.
+        chosen: At which they are shown.
+        tried: All sizes that were tried; the first is what would be shown without a choice.
+        images: How many were looked at.
+    """
+
+    own: Size
+    chosen: Size
+    tried: tuple[TriedSize, ...]
+    images: int
+
+    @property
+    def enlarged(self) -> float:
+        """Side of what is shown against the images' own, at least 1."""
+        return max(1.0, math.sqrt(math.prod(self.chosen) / math.prod(self.own)))
+
+    def told(self) -> dict[str, Any]:
+        """For a manifest; JSON-able."""
+        return {
+            "own": list(self.own),
+            "chosen": list(self.chosen),
+            "images": self.images,
+            "tried": [
+                {"size": list(one.size), "entropy": one.entropy, "diversity": one.diversity}
+                for one in self.tried
+            ],
+        }
+
+    def remark(self) -> str:
+        """One sentence for the user; empty where nothing but the first size could be tried."""
+        if len(self.tried) < 2:
+            return ""
+        signs = ", ".join(f"{_words(one.size)}: {one.entropy:.3f}" for one in self.tried)
+        return (
+            f"images are shown at {_words(self.chosen)} pixels (their own: {_words(self.own)}), "
+            f"chosen without a label by the entropy of predictions on {self.images} of them "
+            f"({signs}); image_size in `trainings` sets another"
+        )
+
+
+def choose_size(
+    segmenter: Segmenter, images: Images, *, trained: Size | None = None
+) -> ShownSize | None:
+    """The size at which a network sees images best, as far as that shows without a label.
+
+    Args:
+        segmenter: Is left as it is.
+        images: At the size of their own.
+        trained: (height, width) that the network was trained at, if that is known: it is the first
+            size that is tried, and larger ones are not.
+
+    Returns:
+        ``None`` where the images have several sizes.
+    """
+    chosen = spread_indices(len(images), MOST_IMAGES)
+    pictures = [images.images([index])[0] for index in chosen]
+    if len({picture.shape for picture in pictures}) > 1:
+        return None
+    own = (pictures[0].shape[0], pictures[0].shape[1])
+    seen = [_seen(images, index) for index in chosen]
+    tried = []
+    for size in _sizes(own, trained):
+        try:
+            tried.append(_tried(segmenter, pictures, seen, size))
+        except (RuntimeError, ValueError):
+            # Memory, or a network that takes no other size; the first has to go.
+            if not tried:
+                raise
+    return ShownSize(own, _best(tried), tuple(tried), len(chosen))
+
+
+def _sizes(own: Size, trained: Size | None) -> list[Size]:
+    """What is tried, the first being what would be shown without a choice."""
+    enlarged = [(round(factor * own[0]), round(factor * own[1])) for factor in FACTORS]
+    if trained is None:
+        return [own, *(size for size in enlarged if math.prod(size) <= MOST_PIXELS)]
+    fitting = [size for size in (own, *enlarged) if size[0] <= trained[0] and size[1] <= trained[1]]
+    return [trained, *(size for size in fitting if size != trained)]
+
+
+def _best(tried: Sequence[TriedSize]) -> Size:
+    first, best = tried[0], tried[0]
+    for one in sorted(tried[1:], key=lambda each: math.prod(each.size)):
+        least = best.entropy * (1 - LEAST_FALL)
+        if one.entropy < least and one.diversity >= LEAST_DIVERSITY * first.diversity:
+            best = one
+    return best.size
+
+
+def _seen(images: Images, index: int) -> torch.Tensor | None:
+    """(H, W) bool, true where a pixel shows the street; ``None``: everywhere."""
+    ignored = images.ignored([index]) if isinstance(images, IgnoresPixels) else None
+    return None if ignored is None or ignored.all() else torch.from_numpy(~ignored[0])
+
+
+def _tried(
+    segmenter: Segmenter,
+    pictures: Sequence[npt.NDArray[np.uint8]],
+    seen: Sequence[torch.Tensor | None],
+    size: Size,
+) -> TriedSize:
+    device, entropies, shares = segmenter.input_mean.device, [], []
+    with evaluating(segmenter), torch.inference_mode():
+        for picture, kept in zip(pictures, seen, strict=True):
+            shown = image_tensor(resized_image(picture, size)[None], device)
+            at = (picture.shape[0], picture.shape[1])
+            logits = segmenter.predicted_logits(shown, at)[0].float()
+            logits = logits.flatten(1) if kept is None else logits[:, kept.to(device)]
+            log = torch.log_softmax(logits, 0)
+            entropies.append(-(log.exp() * log).sum(0).mean())
+            shares.append(log.exp().mean(1))
+    mean = torch.stack(shares).mean(0)
+    diversity = -(mean * mean.clamp_min(1e-12).log()).sum()
+    return TriedSize(size, float(torch.stack(entropies).mean()), float(diversity))
+
+
+def _words(size: Size) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+__all__ = ["ALGORITHM_VERSION", "ShownSize", "TriedSize", "choose_size"]

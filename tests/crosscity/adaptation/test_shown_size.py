@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+
+from crosscity.adaptation import TargetArrays, shown_size
+from crosscity.adaptation.shown_size import choose_size
+from crosscity.segmenters import Segmenter
+
+OWN = (32, 48)
+
+
+class OfSlopes(Segmenter):
+    """Sees by how many grey values a picture rises or falls from pixel to pixel."""
+
+    architecture = "of_slopes"
+
+    def __init__(self, rule: Callable[[Tensor], Tensor], takes: Sequence[int] | None = None):
+        super().__init__(
+            class_names=("rises", "falls"),
+            n_features=1,
+            stride=1,
+            input_mean=(0, 0, 0),
+            input_std=(1, 1, 1),
+        )
+        self._rule, self._takes = rule, takes
+
+    def extract(self, normalised: Tensor) -> Tensor:
+        if self._takes is not None and list(normalised.shape[-2:]) != list(self._takes):
+            raise RuntimeError("of another size")
+        grey = 255 * normalised.mean(1, keepdim=True)
+        steps = grey[..., 1:] - grey[..., :-1]
+        return torch.cat([steps, steps[..., -1:]], -1)
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self._rule(features)
+
+    def options(self) -> dict[str, Any]:
+        return {}
+
+
+def learned(slope: float) -> Callable[[Tensor], Tensor]:
+    """Is sure where a picture rises or falls by this, as it was trained."""
+
+    def rule(seen: Tensor) -> Tensor:
+        return torch.cat([6 * torch.exp(-(((seen - s) / 4) ** 2)) for s in (slope, -slope)], 1)
+
+    return rule
+
+
+def waves(slope: float, width: int = OWN[1]) -> npt.NDArray[np.uint8]:
+    """Grey waves of 16 pixels that rise and fall by so much a pixel."""
+    columns = np.arange(width) % 16
+    row = 40 + slope * np.minimum(columns, 16 - columns)
+    return np.tile(row.astype(np.uint8)[None, :, None], (OWN[0], 1, 3))
+
+
+def pictures(slope: float) -> TargetArrays:
+    return TargetArrays(np.stack([waves(slope)] * 3))
+
+
+@pytest.mark.parametrize(("slope", "factor"), [(16, 1.0), (16 / 1.5, 1.5), (8, 2.0)])
+def test_a_network_is_shown_what_it_has_learned(slope: float, factor: float) -> None:
+    found = choose_size(OfSlopes(learned(slope)), pictures(16))
+    assert found is not None
+    assert found.chosen == (round(factor * OWN[0]), round(factor * OWN[1]))
+    assert found.own == OWN
+    assert found.enlarged == pytest.approx(factor)
+    assert [one.size for one in found.tried] == [OWN, (48, 72), (64, 96)]
+    assert f"{found.chosen[0]}×{found.chosen[1]}" in found.remark()
+
+
+def test_entropy_and_diversity_are_those_of_the_formulas() -> None:
+    network, images = OfSlopes(learned(8)), pictures(16)
+    found = choose_size(network, images)
+    assert found is not None
+    probabilities = network(torch.from_numpy(waves(16)).permute(2, 0, 1)[None] / 255)[0].softmax(0)
+    pixels = probabilities.reshape(2, -1).double().numpy()
+    entropy = -(pixels * np.log(pixels)).sum(0).mean()
+    mean = pixels.mean(1)
+    assert found.tried[0].entropy == pytest.approx(entropy, rel=1e-4)
+    assert found.tried[0].diversity == pytest.approx(-(mean * np.log(mean)).sum(), rel=1e-4)
+
+
+def test_a_size_at_which_one_class_is_left_is_not_chosen() -> None:
+    def rule(seen: Tensor) -> Tensor:
+        far = seen.abs() > 12
+        sure_of_one = torch.full_like(seen, 20.0)
+        return torch.cat(
+            [torch.where(far, seen.sign(), sure_of_one), torch.where(far, -seen.sign(), 0.0)], 1
+        )
+
+    found = choose_size(OfSlopes(rule), pictures(16))
+    assert found is not None
+    assert found.tried[2].entropy < 0.5 * found.tried[0].entropy
+    assert found.chosen == OWN
+
+
+def test_nothing_beyond_the_trained_size_is_tried() -> None:
+    network = OfSlopes(learned(8))
+    for trained, tried in ((OWN, [OWN]), ((50, 80), [(50, 80), OWN, (48, 72)])):
+        found = choose_size(network, pictures(16), trained=trained)
+        assert found is not None
+        assert [one.size for one in found.tried] == tried
+    assert choose_size(network, pictures(16), trained=OWN).remark() == ""  # type: ignore[union-attr]
+
+
+def test_large_images_are_not_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shown_size, "MOST_PIXELS", math.prod((48, 72)))
+    found = choose_size(OfSlopes(learned(8)), pictures(16))
+    assert found is not None
+    assert [one.size for one in found.tried] == [OWN, (48, 72)]
+
+
+def test_a_network_of_one_size_is_shown_that_size() -> None:
+    found = choose_size(OfSlopes(learned(8), takes=OWN), pictures(16))
+    assert found is not None
+    assert found.chosen == OWN
+    with pytest.raises(RuntimeError, match="of another size"):
+        choose_size(OfSlopes(learned(8), takes=(5, 5)), pictures(16))
+
+
+class WithIgnored(TargetArrays):
+    """The left half shows the provider."""
+
+    def ignored(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
+        left = np.zeros((len(indices), *OWN), np.bool_)
+        left[..., : OWN[1] // 2] = True
+        return left
+
+
+def test_ignored_pixels_do_not_count() -> None:
+    both = np.concatenate([waves(8, OWN[1] // 2), waves(16, OWN[1] // 2)], 1)[None]
+    network = OfSlopes(learned(16))
+    whole, right = (choose_size(network, kind(both)) for kind in (TargetArrays, WithIgnored))
+    assert whole is not None
+    assert right is not None
+    assert right.tried[0].entropy < 0.6 * whole.tried[0].entropy
+
+
+def test_images_of_several_sizes_leave_it_to_the_catalog() -> None:
+    class Mixed(TargetArrays):
+        def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+            return super().images(indices)[:, : 16 + indices[0]]
+
+    assert choose_size(OfSlopes(learned(8)), Mixed(pictures(16).all_images)) is None
