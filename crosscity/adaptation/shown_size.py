@@ -81,7 +81,7 @@ class ShownSize:
         """Side of what is shown against the images' own, at least 1."""
         return max(1.0, math.sqrt(math.prod(self.chosen) / math.prod(self.own)))
 
-    def told(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """For a manifest; JSON-able."""
         return {
             "own": list(self.own),

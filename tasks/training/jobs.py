@@ -238,7 +238,7 @@ def _run(opened: _Opened, job: Job) -> tuple[list[dict[str, Any]], dict[str, Any
         summary["home"] = {**training.outcome, "image_size": None if size is None else [*size]}
     if opened.shown is not None:
         size = training.segmenter.trained_size
-        summary["shown_size"] = opened.shown.told()
+        summary["shown_size"] = opened.shown.fields()
         summary["trained_size"] = None if size is None else [*size]
     return history, summary
 

@@ -17,7 +17,7 @@ from crosscity.adaptation import (
     TargetImages,
 )
 from crosscity.resizing import resized_image
-from crosscity.segmenters.home import told_of_home
+from crosscity.segmenters.home import home_fields
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.checkpoints import CheckpointPlace
 from tasks.training.identities import adaptation_parameters, network_size
@@ -109,7 +109,7 @@ def test_an_unknown_network_is_shown_the_size_at_which_it_is_surest(
     assert done.segmenter.trained_size == (128, 256)
     assert done.summary["shown_size"]["chosen"] == [128, 256]
     assert any("images are shown at 128×256" in one for one in done.summary["remarks"])
-    assert told_of_home(done.segmenter) == {"trained_size": [128, 256]}
+    assert home_fields(done.segmenter) == {"trained_size": [128, 256]}
 
 
 def test_the_student_learns_from_windows_as_large_as_the_images(
