@@ -8,9 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from adapters.store.durable import sync
+
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` write a file beside its final name, and renames it.
+    """Lets `write` write a file beside its final name, and renames it once it is on disk.
 
     Raises:
         OSError: It cannot be written there; nothing is left behind.
@@ -18,7 +20,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(unfinished)
+        sync(unfinished)
         unfinished.replace(path)
+        sync(path.parent)
     finally:
         with suppress(OSError):  # nothing to remove is the good case
             unfinished.unlink()

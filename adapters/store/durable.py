@@ -51,6 +51,13 @@ def make_folders(folder: Path) -> None:
         sync(one.parent)
 
 
+def sync_tree(folder: Path) -> None:
+    """Have everything below a folder on disk, and last the names in it."""
+    for inside, _, names in os.walk(folder, topdown=False):
+        sync_all([Path(inside) / name for name in names])
+        sync(Path(inside))
+
+
 def write_probe(folder: Path) -> None:
     """Write a mebibyte to disk: what a place that is full or read-only refuses.
 

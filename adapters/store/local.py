@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from adapters.store.durable import make_folders, sync, sync_all, write_probe
+from adapters.store.durable import make_folders, sync, sync_tree, write_probe
 from adapters.store.errors import explained
 from adapters.store.names import LOCKS_FOLDER, MANIFEST_NAME, SCRATCH_FOLDER
 from adapters.store.places import FileChecks, StoredFile
@@ -161,9 +161,7 @@ class LocalPlace:
         target = self._root / manifest.folder
         with explained(self._named):
             (source / MANIFEST_NAME).write_bytes(manifest.to_json())
-            for folder, _, names in os.walk(source, topdown=False):
-                sync_all([Path(folder) / name for name in names])
-                sync(Path(folder))
+            sync_tree(source)
             make_folders(target.parent)
             try:
                 source.rename(target)

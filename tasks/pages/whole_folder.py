@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from adapters.store.durable import sync, sync_tree
 from tasks.steps.errors import InputError
 
 
@@ -33,9 +34,11 @@ def whole_folder(output: Path) -> Iterator[Path]:
         output.parent.mkdir(parents=True, exist_ok=True)
         unfinished.mkdir()
         yield unfinished
+        sync_tree(unfinished)
         if output.exists():
             output.rmdir()
         unfinished.rename(output)
+        sync(output.parent)
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror or error}") from None
     finally:
