@@ -118,6 +118,19 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+@pytest.fixture(scope="session")
+def own_data() -> Path:
+    """`tests/data`: small pictures of the project's own, in the layouts of the real ones."""
+    return Path(__file__).parent / "data"
+
+
+@pytest.fixture(params=["own_data", "shared_data"])
+def time_pairs(request: pytest.FixtureRequest) -> Path:
+    """Pairs in the cross-city layout: the project's own, then the real ones where they are."""
+    root: Path = request.getfixturevalue(request.param)
+    return root / "time_pairs"
+
+
 @dataclass
 class Launcher:
     """Starts processes, each in a process group of its own, and lets none of them survive."""

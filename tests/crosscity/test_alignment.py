@@ -83,9 +83,11 @@ def test_a_narrower_view_cannot_be_searched():
     assert search_fov(120.0, 30.0) == 150.0
 
 
-def test_the_real_pairs_overlap(shared_data: Path):
-    for city in ("Rome", "Rio", "Tokyo", "Taipei"):
-        files = sorted((shared_data / "time_pairs" / city / "Images").rglob("pano_*.jpg"))
+def test_the_pairs_overlap(time_pairs: Path):
+    cities = sorted(time_pairs.glob("*/Images"))
+    assert len(cities) >= 2
+    for city in cities:
+        files = sorted(city.rglob("pano_*.jpg"))
         first, second = (decode_image(path.read_bytes(), path.name) for path in files[:2])
         middle, _ = render_view(first, Perspective(90.0), View(0.0, 0.0, 60.0, 240, 480))
         found = relative_turn(middle, 60.0, second, 90.0)

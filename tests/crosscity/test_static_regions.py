@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosscity.illustrations import TINT
-from crosscity.matching import Matches, deep_matching
+from crosscity.matching import Matches, deep_matching, reliable_matches
 from crosscity.partitioning import entropy_rate_superpixels
 from crosscity.static_regions import static_prior, static_prior_of_times
 
@@ -134,6 +134,8 @@ def test_coordinates_must_be_finite() -> None:
         static_prior(matches_at([(float("nan"), 1.0)]), np.zeros((4, 4), np.int32))
 
 
+MOVING = [11, 12, 13, 14, 15, 16, 17, 18]
+"""trainIds of people and vehicles."""
 NAMES = {
     "Rio": "pano_00002_{}_0",
     "Rome": "pano_00375_{}_180",
@@ -173,6 +175,24 @@ def test_priors_of_real_pairs_resemble_the_authors(shared_data: Path, city: str)
         covered = (ours & theirs).sum() / theirs.sum()
         assert covered >= 0.65
         assert covered >= 1.08 * ours.mean()
+
+
+@pytest.mark.parametrize("city", ["Rome", "Tokyo"])
+def test_priors_of_own_pairs_leave_out_what_moves(own_data: Path, city: str) -> None:
+    # The twin of the real pairs: here every pixel's class is known.
+    folder = own_data / "time_pairs"
+    paths = sorted((folder / city / "Images" / "Train").glob("*.jpg"))
+    image_a, image_b = (np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)) for path in paths)
+    found = deep_matching(image_a, image_b, downscale=2, search_radius=64)
+    matches = reliable_matches(found, spacing=8)
+    for side, path, image in zip("ab", paths, (image_a, image_b), strict=True):
+        regions = entropy_rate_superpixels(image, 200)
+        static = static_prior(matches, regions, coverage=0.25, spacing=8, side=side)  # type: ignore[arg-type]
+        truth = cv2.imread(str(folder / "labels" / city / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
+        is_moving = np.isin(truth, MOVING)
+        assert static.mean() > 0.15
+        assert (static & ~is_moving).sum() / static.sum() > 0.93
+        assert static[is_moving].mean() < 0.75 * static[~is_moving].mean()
 
 
 def test_of_several_times_those_that_must_agree_do() -> None:

@@ -316,26 +316,28 @@ def real_pairs(city: str, root: Path, **prior: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("city", "downscale"),
+    ("data", "city", "downscale"),
     [
-        pytest.param("Tokyo", 4, id="Tokyo-quartered"),
+        pytest.param("own_data", "Tokyo", 4, id="own-Tokyo-quartered"),
+        pytest.param("shared_data", "Tokyo", 4, id="Tokyo-quartered"),
         *(
-            pytest.param(city, 2, id=f"{city}-halved", marks=pytest.mark.slow)
+            pytest.param("shared_data", city, 2, id=f"{city}-halved", marks=pytest.mark.slow)
             for city in ("Rome", "Rio", "Tokyo", "Taipei")
         ),
     ],
 )
-def test_real_pairs_go_through_harvest_and_priors(
-    shared_data, write_catalog, many_flows, tmp_path, city, downscale
+def test_pairs_of_a_folder_go_through_harvest_and_priors(
+    request, write_catalog, many_flows, tmp_path, data, city, downscale
 ):
+    root = request.getfixturevalue(data) / "time_pairs"
     prior = {"downscale": downscale, "search_radius": 128}
-    catalog = write_catalog(tmp_path, city=real_pairs(city, shared_data / "time_pairs", **prior))
+    catalog = write_catalog(tmp_path, city=real_pairs(city, root, **prior))
     for verb in ("harvest", "priors"):
         done = many_flows(verb, "tokyo", "--catalog", catalog)
         assert done["code"] == 0, done["err"]
     found = rows(catalog, "static_prior/tokyo/*/part-*.parquet")
     assert len(found) == 2
-    folder = shared_data / "time_pairs" / city / "Images" / "Train"
+    folder = root / city / "Images" / "Train"
     for row in found:
         assert row["status"] == "ok"
         assert row["superpixels"] == 200

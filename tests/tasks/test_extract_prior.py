@@ -111,18 +111,20 @@ def test_what_a_mask_covers_is_never_static_and_matches_nothing() -> None:
     assert np.array_equal(again.masks[0], made.masks[0])
 
 
-def test_the_name_drawn_into_real_pairs_is_masked(shared_data: Path) -> None:
-    corner = ImageMask(polygons=(((0, 0), (190, 0), (190, 62), (0, 62)),))
+def test_the_name_drawn_into_pairs_is_masked(time_pairs: Path, own_data: Path) -> None:
+    is_own = time_pairs.is_relative_to(own_data)
+    x, y = (108, 34) if is_own else (190, 62)
+    corner = ImageMask(polygons=(((0, 0), (x, 0), (x, y), (0, y)),))
     before = []
-    for folder in sorted((shared_data / "time_pairs").glob("*/Images/Train"))[:2]:
+    for folder in sorted(time_pairs.glob("*/Images/Train"))[:2]:
         names = sorted(folder.glob("*.jpg"))
         a, b = (decode_image(path.read_bytes(), path.name) for path in names[:2])
-        settings = PriorSettings()
+        settings = PriorSettings(downscale=2) if is_own else PriorSettings()
         without = extract_prior(a, b, settings)
         made = extract_prior(a, b, settings, mask=corner)
         for plain, masked in zip(without.masks, made.masks, strict=True):
-            before.append(plain[:62, :190].mean())
-            assert not masked[:62, :190].any()
+            before.append(plain[:y, :x].mean())
+            assert not masked[:y, :x].any()
             assert (plain ^ masked)[150:].mean() < 0.03
     assert max(before) > 0.4  # so that masking it means something
 

@@ -113,6 +113,6 @@ def test_missing_things_are_one_clear_sentence(tmp_path: Path) -> None:
         CrossCityDataset(tmp_path, "tokyo")
 
 
-def test_real_pairs_have_no_labels(shared_data: Path) -> None:
+def test_pairs_alone_have_no_labels(time_pairs: Path) -> None:
     with pytest.raises(DatasetError, match="no label"):
-        CrossCityDataset(shared_data / "time_pairs", "rome")
+        CrossCityDataset(time_pairs, "rome")

@@ -87,6 +87,16 @@ def folder(tmp_path: Path, _request: pytest.FixtureRequest) -> Subject:
     )
 
 
+def own_folder(_tmp_path: Path, request: pytest.FixtureRequest) -> Subject:
+    root = request.getfixturevalue("own_data") / "time_pairs"
+    return Subject(
+        lambda: FolderStreetView(root, "rome", licence="Apache-2.0", attribution="CrossCity"),
+        pairs=1,
+        positions=False,
+        inside=40.0,
+    )
+
+
 def real_folder(_tmp_path: Path, request: pytest.FixtureRequest) -> Subject:
     root = request.getfixturevalue("shared_data") / "time_pairs"
     return Subject(
@@ -163,6 +173,7 @@ PROVIDERS = [
     kartaview,
     simulated,
     folder,
+    own_folder,
     real_folder,
     panoramax,
     mapillary,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -82,12 +81,24 @@ def test_stored_responses_agree() -> None:
         np.testing.assert_allclose(values, compiled.values(), atol=1.01 / 4095)
 
 
-def test_half_floats_move_few_matches(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("data", "first", "second"),
+    [
+        ("own_data", "pano_30000_0_0.jpg", "pano_30000_1_0.jpg"),
+        ("shared_data", "graf1.png", "graf3.png"),
+    ],
+)
+def test_half_floats_move_few_matches(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    data: str,
+    first: str,
+    second: str,
+) -> None:
     # What tensor cores are given: operands rounded to half floats, sums in full.
-    folder = shared_data / "matching_pairs"
-    a, b = (
-        np.ascontiguousarray(cv2.imread(str(folder / f"graf{n}.png"))[:, :, ::-1]) for n in (1, 3)
-    )
+    root = request.getfixturevalue(data)
+    paths = [next(root.rglob(name)) for name in (first, second)]
+    a, b = (np.ascontiguousarray(cv2.imread(str(path))[:, :, ::-1]) for path in paths)
     exact = as_set(deep_matching(a, b, downscale=4))
     window_columns, vectors = on_device_module._window_columns, atomic_patches
     monkeypatch.setattr(
