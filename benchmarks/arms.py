@@ -54,7 +54,7 @@ from crosscity.adaptation.task_loss import class_pixels, class_weights
 from crosscity.evaluation import evaluate, score
 from crosscity.labels import CROSS_CITY_CLASSES
 from crosscity.segmenters import Segmenter, build_segmenter
-from tasks.priors.extraction import extract_prior
+from tasks.priors.pair_prior import extract_prior
 
 RESULTS = Path(__file__).parent / "results"
 SIZE: Final = (128, 256)

@@ -56,7 +56,7 @@ from crosscity.labelling import combined_ranks, spread_choice
 from crosscity.safeguard import static_points
 from crosscity.segmenters import Segmenter
 from crosscity.segmenters.delivered import load_segmenter
-from tasks.priors.extraction import extract_prior
+from tasks.priors.pair_prior import extract_prior
 from tasks.training.recipes import science_of
 
 RESULTS: Final = Path(__file__).parent / "results"

@@ -28,7 +28,7 @@ from adapters.catalog import PriorSettings
 from adapters.images import decode_image, encode_jpeg, encode_mask_png
 from crosscity.labels import CLASSES
 from simcity import STYLES, Rendering, capture_pose, render, render_from
-from tasks.priors.extraction import extract_prior
+from tasks.priors.pair_prior import extract_prior
 
 CITIES = ("rome", "rio", "tokyo", "taipei")
 FORMER = PriorSettings(superpixel_downscale=2, coverage=0.25)

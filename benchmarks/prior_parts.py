@@ -31,7 +31,7 @@ from crosscity.matching import PATCH, Matches, reliable_matches
 from crosscity.prior_parts import MatcherSettings, build_matcher
 from crosscity.static_regions import static_prior, static_prior_of_times
 from simcity import STYLES, Rendering, capture_pose, render_from
-from tasks.priors.extraction import superpixels_of
+from tasks.priors.pair_prior import superpixels_of
 
 CITIES = ("rome", "rio", "tokyo", "taipei")
 KINDS = ("same spot", "along and aside", "turned", "all at once")
@@ -247,48 +247,95 @@ def red_area(drawing: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> np
     return area
 
 
-def of_times(count: int, size: tuple[int, int]) -> list[dict[str, object]]:
-    """The first image's prior from 1, 2 and 4 other times, by the share of them that must agree."""
+TIMES: Final = (2, 3, 5)
+OF_TIMES: Final = {
+    name: PriorSettings.model_validate(settings)
+    for name, settings in {
+        "the default": {},
+        "300 superpixels": {"superpixels": 300},
+        "600 superpixels, coverage 0.18": {"superpixels": 600, "coverage": 0.18},
+    }.items()
+}
+
+
+def of_times(count: int, size: tuple[int, int], path: Path) -> list[dict[str, Any]]:
+    """The first image's prior from 1, 2 and 4 other times: pixels counted, a row a place."""
+    rows = read_rows(path)
+    done = {str(row["place"]) for row in rows}
     height, width = size
-    settings = VARIANTS[DEFAULT]
-    found: dict[tuple[int, float], list[dict[str, float | None]]] = {}
-    for number in range(count):
-        city, place = CITIES[number % len(CITIES)], FIRST_PLACE + 500 + number
-        style = STYLES[city]
-        shots = [
-            render_from(
-                capture_pose(style, seed=0, place=place, time=when), style, seed=0, place=place,
-                time=when, height=height, width=width,
-            )
-            for when in range(5)
-        ]  # fmt: skip
-        spacing = PATCH * settings.downscale
-        match = build_matcher("deep_matching", MatcherSettings(4, settings.search_radius))
-        labels = superpixels_of(shots[0].image, settings)
-        trusted = [
-            reliable_matches(
-                match(shots[0].image, other.image), spacing, weakest=settings.weakest,
-                neighbours=settings.neighbours,
-            )
-            for other in shots[1:]
-        ]  # fmt: skip
-        for others in (1, 2, 4):
-            for agreement in (0.5, 0.75, 1.0):
-                mask = static_prior_of_times(
-                    trusted[:others], labels, agreement=agreement, k=settings.k,
-                    coverage=settings.coverage, spacing=spacing,
-                )  # fmt: skip
-                found.setdefault((others + 1, agreement), []).append(shares([mask], (shots[0],)))
-        print("times", number, flush=True)
-    return [
-        {
-            "times": times,
-            "agreement": agreement,
-            "places": len(rows),
-            **{name: interval([row[name] for row in rows]) for name in MEASURES[:3]},
-        }
-        for (times, agreement), rows in found.items()
-    ]
+    with path.open("a", encoding="utf-8") as file:
+        for number in range(count):
+            city, place = CITIES[number % len(CITIES)], FIRST_PLACE + 500 + number
+            if f"{city} {place}" in done:
+                continue
+            style = STYLES[city]
+            shots = [
+                render_from(
+                    capture_pose(style, seed=0, place=place, time=when), style, seed=0,
+                    place=place, time=when, height=height, width=width,
+                )
+                for when in range(max(TIMES))
+            ]  # fmt: skip
+            trusted = [
+                trusted_matches(shots[0].image, other.image, PriorSettings()) for other in shots[1:]
+            ]
+            for variant, settings in OF_TIMES.items():
+                labels = superpixels_of(shots[0].image, settings)
+                for times in TIMES:
+                    mask = static_prior_of_times(
+                        trusted[: times - 1], labels, k=settings.k, coverage=settings.coverage,
+                        spacing=PATCH * settings.downscale,
+                    )  # fmt: skip
+                    static = shots[0].static
+                    row = {
+                        "place": f"{city} {place}",
+                        "variant": variant,
+                        "times": times,
+                        "flagged": int(mask.sum()),
+                        "hits": int((mask & static).sum()),
+                        "static": int(static.sum()),
+                        "moving": int((~static).sum()),
+                        "moving_flagged": int((mask & ~static).sum()),
+                    }
+                    rows.append(row)
+                    file.write(json.dumps(row) + "\n")
+            file.flush()
+            print("times", number, flush=True)
+    return rows
+
+
+def times_summary(rows: list[dict[str, Any]]) -> list[dict[str, object]]:
+    """Shares over the pixels of all places together, with 95 % intervals from drawing places."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["variant"], row["times"]), []).append(row)
+    parts = {
+        "precision": ("hits", "flagged"),
+        "recall": ("hits", "static"),
+        "moving_flagged": ("moving_flagged", "moving"),
+    }
+    made = []
+    for (variant, times), of_places in found.items():
+        entry: dict[str, object] = {"variant": variant, "times": times, "places": len(of_places)}
+        for name, (part, whole) in parts.items():
+            counts = np.array([[row[part], row[whole]] for row in of_places], dtype=np.float64)
+            entry[name] = drawn_interval(counts)
+        made.append(entry)
+    return made
+
+
+def drawn_interval(counts: npt.NDArray[np.float64], draws: int = 2000) -> list[float]:
+    """A share in percent of counts (n, 2), part and whole, and the ends of its 95 % interval."""
+    rng = np.random.default_rng(0)
+    picked = counts[rng.integers(len(counts), size=(draws, len(counts)))].sum(axis=1)
+    low, high = np.percentile(100 * picked[:, 0] / picked[:, 1], [2.5, 97.5])
+    part, whole = counts.sum(axis=0)
+    return [round(float(v), 3) for v in (100 * part / whole, low, high)]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines, none where it is not there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def interval(values: list[float | None]) -> list[float]:

@@ -46,7 +46,7 @@ from crosscity.safeguard import (
     verdict,
 )
 from crosscity.segmenters import Segmenter, build_segmenter
-from tasks.priors.extraction import extract_prior
+from tasks.priors.pair_prior import extract_prior
 
 JUDGED_PAIRS: Final = 48
 VALIDATION_PLACES: Final = range(20_000, 20_150)

@@ -88,6 +88,7 @@ class Pairs:
         test: bool, whether the pair's place is held out.
         test_places: All held-out places, also those that have no pair.
         dropped: What became no pair, and why.
+        others: Of each pair, the rows of further captures that look its way, at other times.
     """
 
     a: npt.NDArray[np.int64]
@@ -97,6 +98,7 @@ class Pairs:
     test: npt.NDArray[np.bool_]
     test_places: frozenset[str]
     dropped: tuple[Dropped, ...]
+    others: tuple[tuple[int, ...], ...]
 
     def __len__(self) -> int:
         return len(self.a)
@@ -143,6 +145,7 @@ def make_pairs(
     seed: int,
     max_degrees_apart: float = 15.0,
     test_margin_metres: float = 0.0,
+    times: int = 2,
 ) -> Pairs:
     """Chooses one pair for each place and heading, and holds places out for the test.
 
@@ -151,6 +154,10 @@ def make_pairs(
     apart in days is taken (unknown counts as zero; ties go to the smaller image ids), then all
     captures that look the way of either of its two are set aside, and so on. Two pairs of a place
     therefore look more than ``max_degrees_apart`` away from each other.
+
+    With more than two ``times``, a pair keeps captures that were set aside with it as its others:
+    those that could pair with it and with each other, the one first that is farthest in days from
+    all that are kept.
 
     Where the provider gives a split for any capture, that split is used: a place is held out if
     any of its captures is "test". Otherwise `held_out_places` chooses among the paired places.
@@ -167,24 +174,28 @@ def make_pairs(
             and is far below the 180 degrees between the two views of the cross-city data set.
         test_margin_metres: Least distance of training places to test places, metres; what has no
             position is not checked.
+        times: Most captures of a pair and its others together.
 
     Returns:
         The pairs, their split, and what was dropped.
 
     Raises:
-        ValueError: ``test_places`` leaves no place to train on.
+        ValueError: ``test_places`` leaves no place to train on, or ``times`` is below 2.
     """
+    if times < 2:
+        raise ValueError(f"A pair is of two times at least, not {times}.")
     limits = _Limits(max_metres_apart, min_days_apart, max_degrees_apart)
-    chosen: list[tuple[int, int]] = []
+    chosen: list[tuple[int, ...]] = []
     dropped: list[Dropped] = []
     for place, rows in _rows_by_place(captures):
-        pairs, rest = _pair_place(captures, rows, limits)
+        pairs, rest = _pair_place(captures, rows, limits, times)
         chosen += pairs
         if rest:
             reason = _why_unpaired(captures, rest, limits)
             dropped.append(Dropped(place, tuple(sorted(rest)), reason))
-    a = np.array([pair[0] for pair in chosen], dtype=np.int64)
-    b = np.array([pair[1] for pair in chosen], dtype=np.int64)
+    a = np.array([group[0] for group in chosen], dtype=np.int64)
+    b = np.array([group[1] for group in chosen], dtype=np.int64)
+    others = [group[2:] for group in chosen]
     places = [captures.place_id[row] for row in a]
     if any(captures.split):
         given = zip(captures.place_id, captures.split, strict=True)
@@ -206,6 +217,7 @@ def make_pairs(
         test=test,
         test_places=held_out,
         dropped=tuple(dropped),
+        others=tuple(others[row] for row in np.flatnonzero(~near)),
     )
 
 
@@ -288,20 +300,63 @@ def _rows_by_place(captures: CaptureTable) -> list[tuple[str, list[int]]]:
 
 
 def _pair_place(
-    captures: CaptureTable, rows: list[int], limits: _Limits
-) -> tuple[list[tuple[int, int]], list[int]]:
-    """The pairs of a place in order of heading, and the rows that look no pair's way."""
+    captures: CaptureTable, rows: list[int], limits: _Limits, times: int
+) -> tuple[list[tuple[int, ...]], list[int]]:
+    """The pairs of a place in order of heading, and the rows that look no pair's way.
+
+    Behind the two rows of a pair stand those of its others.
+    """
     candidates = _admissible(captures, rows, limits)
     days = np.nan_to_num(_days(captures, candidates))
-    pairs: list[tuple[int, int]] = []
+    partners = {(int(i), int(j)) for i, j in candidates} if times > 2 else set()
+    pairs: list[tuple[int, ...]] = []
     free = set(rows)
     for index in np.argsort(-days, kind="stable"):  # stable: candidates come by image id
         i, j = (int(row) for row in candidates[index])
         if i in free and j in free:
-            pairs.append(_earlier_first(captures, i, j))
-            free -= {row for row in free if _looks_like(captures, row, (i, j), limits.degrees)}
+            aside = {row for row in free if _looks_like(captures, row, (i, j), limits.degrees)}
+            left = [row for row in rows if row in aside - {i, j}]
+            pair = _earlier_first(captures, i, j)
+            pairs.append((*pair, *_others(captures, pair, left, partners, times)))
+            free -= aside
     pairs.sort(key=lambda pair: (captures.heading[pair[0]] % 360.0, captures.image_id[pair[0]]))
     return pairs, [row for row in rows if row in free]
+
+
+def _others(
+    captures: CaptureTable,
+    pair: tuple[int, int],
+    left: list[int],
+    partners: set[tuple[int, int]],
+    times: int,
+) -> list[int]:
+    """Further rows that go with a pair, by time.
+
+    Args:
+        captures: The captures.
+        pair: Its rows.
+        left: Rows to choose among, by image id.
+        partners: Which two rows may be a pair.
+        times: Most rows, those of the pair included.
+    """
+    kept = list(pair)
+
+    def days_from_all(row: int) -> float:
+        return float(np.nan_to_num(np.abs(captures.days[row] - captures.days[kept])).min())
+
+    while len(kept) < times:
+        fitting = [
+            row
+            for row in left
+            if row not in kept
+            and all((row, one) in partners or (one, row) in partners for one in kept)
+        ]
+        if not fitting:
+            break
+        kept.append(max(fitting, key=days_from_all))  # the first of equal ones
+    return sorted(
+        kept[2:], key=lambda row: (np.nan_to_num(captures.days[row]), captures.image_id[row])
+    )
 
 
 def _admissible(captures: CaptureTable, rows: list[int], limits: _Limits) -> npt.NDArray[np.int64]:

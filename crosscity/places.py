@@ -15,7 +15,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 import numpy as np
@@ -84,6 +84,7 @@ class PlaceRules:
         max_degrees_apart: Between the headings of two photographs; panoramas look every way.
         cell_metres: Side of a place.
         fov: Degrees; the view that is wanted, which photographs may be too narrow for.
+        times: Most pictures of a place and view: a pair and its others.
     """
 
     max_metres_apart: float = 10.0
@@ -91,6 +92,7 @@ class PlaceRules:
     max_degrees_apart: float = 15.0
     cell_metres: float = 20.0
     fov: float = 90.0
+    times: int = 2
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class PlacePair:
         later: Row of the later picture.
         heading: Degrees, of the view that is wanted of both.
         fov: Degrees, that both show around that heading.
+        others: Rows of further pictures at other times that show that view, by time.
     """
 
     cell: Cell
@@ -110,6 +113,7 @@ class PlacePair:
     later: int
     heading: float
     fov: float
+    others: tuple[int, ...] = ()
 
 
 def tiles_of_area(bounds: Bounds, metres: float) -> Iterator[Bounds]:
@@ -317,7 +321,7 @@ def place_pairs(
     order = np.lexsort((names[later], names[earlier], -days, np.floor(metres), cell[1], cell[0]))
     new = np.ones(len(order), dtype=np.bool_)
     new[1:] = (np.diff(cell[:, order], axis=1) != 0).any(axis=0)
-    return [
+    pairs = [
         PlacePair(
             (int(cell[0, k]), int(cell[1, k])),
             int(earlier[k]),
@@ -327,6 +331,9 @@ def place_pairs(
         )
         for k in order[new]
     ]
+    if rules.times == 2:
+        return pairs
+    return [replace(pair, others=_others(shots, pair, rules)) for pair in pairs]
 
 
 def cell_name(cell: Cell) -> str:
@@ -395,6 +402,38 @@ def _close(
             if near.any():
                 yield i[near], j[near]
         start = stop
+
+
+def _others(shots: Shots, pair: PlacePair, rules: PlaceRules) -> tuple[int, ...]:
+    """Rows of further pictures that go with a pair, by time."""
+    ends = np.array([pair.earlier, pair.later])
+    metres = haversine_metres(
+        shots.lat[:, None], shots.lon[:, None], shots.lat[ends], shots.lon[ends]
+    ).max(axis=1)
+    aside = heading_difference(shots.heading, pair.heading)
+    # What a photograph shows around the view's heading; a little less, as metadata are off by it.
+    shows = np.where(shots.fov >= 360.0, 360.0, 0.9 * (shots.fov - 2 * aside))
+    whole = shots.fov >= 360.0
+    near = (metres <= rules.max_metres_apart) & (shows >= pair.fov)
+    near &= whole | (aside <= rules.max_degrees_apart)
+    near[ends] = False
+    kept, left = [pair.earlier, pair.later], np.flatnonzero(near)
+    while len(kept) < rules.times:
+        at = np.array(kept)
+        before = shots.first_day[at] - shots.last_day[left][:, None]
+        after = shots.first_day[left][:, None] - shots.last_day[at]
+        days = np.maximum(before, after).min(axis=1)
+        apart = haversine_metres(
+            shots.lat[left][:, None], shots.lon[left][:, None], shots.lat[at], shots.lon[at]
+        ).max(axis=1)
+        fits = (days >= rules.min_days_apart) & (apart <= rules.max_metres_apart)
+        left, days = left[fits], days[fits]
+        if not len(left):
+            break
+        best = min(range(len(left)), key=lambda k: (-days[k], metres[left[k]], shots.key[left[k]]))
+        kept.append(int(left[best]))
+        left = np.delete(left, best)
+    return tuple(sorted(kept[2:], key=lambda row: (shots.first_day[row], shots.key[row])))
 
 
 def _admissible(

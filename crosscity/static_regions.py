@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
 
 ALGORITHM_VERSION: Final = "2"
 """Raised by hand whenever the mask of some input changes."""
+
+DOUBT: Final = 0.05
+"""ε of `static_prior_of_times`: how much a time without any match counts."""
 
 
 def static_prior(
@@ -57,42 +59,36 @@ def static_prior(
             of range.
     """
     _check_superpixels(superpixels)
-    whole_number(k, "k", 0, MAX_PIXELS)
-    number(coverage, "coverage", 0, 1, what="a share")
-    whole_number(spacing, "spacing", 1, MAX_SIDE)
-    if side not in ("a", "b"):
-        raise ValueError(f"side must be 'a' or 'b', not {side!r}")
-    x, y = (matches.x_a, matches.y_a) if side == "a" else (matches.x_b, matches.y_b)
-    matched = _matched_pixels(x, y, superpixels.shape)
-    labels = int(superpixels.max()) + 1
-    counts = np.bincount(superpixels[matched], minlength=labels)
-    enough = counts > k
-    if coverage > 0:
-        enough &= counts * spacing**2 >= coverage * np.bincount(
-            superpixels.ravel(), minlength=labels
-        )
-    static: npt.NDArray[np.bool_] = enough[superpixels]
-    return static
+    _check_rule(k, coverage, spacing)
+    counts = matched_counts(matches, superpixels, side)
+    return _static_where(counts, superpixels, k, coverage, spacing)
 
 
 def static_prior_of_times(
     matches: Sequence[Matches],
     superpixels: npt.NDArray[np.int32],
     *,
-    agreement: float = 1.0,
+    sides: Sequence[Literal["a", "b"]] | None = None,
     k: int = 3,
     coverage: float = 0.0,
     spacing: int = 1,
 ) -> npt.NDArray[np.bool_]:
-    """Marks the superpixels of one picture that are static against enough of its other times.
+    """Marks the superpixels of one picture that are static against its other times together.
 
-    Two times cannot tell a parked car that is there both times from a bench; a third can. Each
-    pair of the picture with another time votes as `static_prior` does.
+    Two times cannot tell a parked car that is there both times from a bench; a third can. What
+    `static_prior` asks of one pair is asked here of the geometric mean over the picture's pairs
+    with each other time:
+
+        Π_j (c_j + ε) ≥ (coverage + ε)^n   and   Π_j (m_j + 1) > (k + 1)^n
+
+    c_j is the covered share of a superpixel and m_j the number of its matched pixels in pair j.
+    A time that finds nothing lowers the mean much, so of two others both must speak for it; of
+    four, one that was taken from too far away may be silent if the rest are sure.
 
     Args:
-        matches: Of the picture with each of its other times, the picture being the first image.
+        matches: Of the picture with each of its other times.
         superpixels: (H, W) int32 labels of the picture, zero or more.
-        agreement: Share of the pairs that must find a superpixel static, above 0; 1 asks all.
+        sides: Whether the picture is a or b of each pair; all a by default.
         k: As in `static_prior`.
         coverage: As there.
         spacing: As there.
@@ -101,16 +97,71 @@ def static_prior_of_times(
         (H, W) bool, True where static. With one other time this is `static_prior`.
 
     Raises:
-        ValueError: There is no other time, or as `static_prior`.
+        ValueError: There is no other time, there is another number of sides, or as `static_prior`.
     """
-    number(agreement, "agreement", 0, 1, above=True, what="a share")
+    sides = ["a"] * len(matches) if sides is None else sides
     if not matches:
         raise ValueError("a picture without another time has no static prior; give its matches")
-    votes = np.zeros(superpixels.shape, dtype=np.int32)
-    for of_pair in matches:
-        votes += static_prior(of_pair, superpixels, k=k, coverage=coverage, spacing=spacing)
-    static: npt.NDArray[np.bool_] = votes >= math.ceil(agreement * len(matches) - 1e-9)
+    if len(sides) != len(matches):
+        raise ValueError(f"there are {len(sides)} sides for the matches with {len(matches)} times")
+    _check_superpixels(superpixels)
+    _check_rule(k, coverage, spacing)
+    counts = np.stack(
+        [
+            matched_counts(of_pair, superpixels, side)
+            for of_pair, side in zip(matches, sides, strict=True)
+        ]
+    )
+    if len(matches) == 1:
+        return _static_where(counts[0], superpixels, k, coverage, spacing)
+    enough = np.prod(counts + 1.0, axis=0) > float(k + 1) ** len(matches)
+    if coverage > 0:
+        area = np.bincount(superpixels.ravel(), minlength=counts.shape[1])
+        covered = np.minimum(counts * spacing**2 / np.maximum(area, 1), 1.0)
+        least = (coverage + DOUBT) ** len(matches)
+        # A mean that is the least to the last digit is enough.
+        enough &= np.prod(covered + DOUBT, axis=0) >= least * (1 - 1e-9)
+    static: npt.NDArray[np.bool_] = enough[superpixels]
     return static
+
+
+def matched_counts(
+    matches: Matches, superpixels: npt.NDArray[np.int32], side: Literal["a", "b"]
+) -> npt.NDArray[np.int64]:
+    """How many pixels of each superpixel are matched: (labels,) int64.
+
+    Args:
+        matches: As in `static_prior`.
+        superpixels: (H, W) int32 labels of the picture on `side`, zero or more.
+        side: Of which picture the superpixels are.
+    """
+    if side not in ("a", "b"):
+        raise ValueError(f"side must be 'a' or 'b', not {side!r}")
+    x, y = (matches.x_a, matches.y_a) if side == "a" else (matches.x_b, matches.y_b)
+    matched = _matched_pixels(x, y, superpixels.shape)
+    return np.bincount(superpixels[matched], minlength=int(superpixels.max()) + 1)
+
+
+def _static_where(
+    counts: npt.NDArray[np.int64],
+    superpixels: npt.NDArray[np.int32],
+    k: int,
+    coverage: float,
+    spacing: int,
+) -> npt.NDArray[np.bool_]:
+    enough = counts > k
+    if coverage > 0:
+        enough &= counts * spacing**2 >= coverage * np.bincount(
+            superpixels.ravel(), minlength=len(counts)
+        )
+    static: npt.NDArray[np.bool_] = enough[superpixels]
+    return static
+
+
+def _check_rule(k: int, coverage: float, spacing: int) -> None:
+    whole_number(k, "k", 0, MAX_PIXELS)
+    number(coverage, "coverage", 0, 1, what="a share")
+    whole_number(spacing, "spacing", 1, MAX_SIDE)
 
 
 def _matched_pixels(

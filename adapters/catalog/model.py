@@ -179,6 +179,13 @@ class City(Entry):
     seed: int = Field(default=0, ge=0, description="fixes which places are sampled")
     min_days_apart: float = Field(default=30, ge=0, description="between the two times of a pair")
     max_metres_apart: float = Field(default=10, gt=0, description="between the two captures")
+    times: int = Field(
+        default=2,
+        ge=2,
+        le=10,
+        description="captures kept of a place and view, where there are so many: static priors are "
+        "made of all of them, everything else of the two that are farthest apart in time",
+    )
     image_size: Size | None = Field(
         default=None,
         description="[height, width] in pixels of the rendered views; null: [647, 1280]. Of a "
@@ -260,6 +267,7 @@ class City(Entry):
             image_size=self.view_size,
             min_days_apart=self.min_days_apart,
             max_metres_apart=self.max_metres_apart,
+            times=self.times,
         )
 
     @model_validator(mode="after")

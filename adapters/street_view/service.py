@@ -117,6 +117,7 @@ class HarvestPlan:
         panoramas_only: Whether photographs are left out.
         place_metres: Side of the cells that count as one place.
         tile_metres: Side of the tiles in which the area is listed; what memory is bounded by.
+        times: Most captures of a place and view.
     """
 
     bounds: Bounds
@@ -135,6 +136,7 @@ class HarvestPlan:
     panoramas_only: bool = False
     place_metres: float = 20.0
     tile_metres: float = 500.0
+    times: int = 2
 
     @property
     def rules(self) -> PlaceRules:
@@ -144,6 +146,7 @@ class HarvestPlan:
             min_days_apart=self.min_days_apart,
             cell_metres=self.place_metres,
             fov=self.fov,
+            times=self.times,
         )
 
 
@@ -165,7 +168,7 @@ class Listing:
     """What an area has.
 
     Attributes:
-        captures: Views of the sampled places, grouped by place, two captures of each.
+        captures: Views of the sampled places, grouped by place, two or more captures of each.
         pictures: Pictures that were listed.
         candidates: Places that have a pair.
         rejected: Pictures that cannot be used, by reason.
@@ -216,6 +219,7 @@ class _Pair:
     later: Shot
     heading: float
     fov: float
+    others: tuple[Shot, ...] = ()
 
 
 class ServiceStreetView(ABC):
@@ -278,7 +282,7 @@ class ServiceStreetView(ABC):
     # The protocol
 
     def captures(self) -> Sequence[Capture]:
-        """Two captures of each sampled place; listed once for the life of the provider."""
+        """The captures of each sampled place; listed once for the life of the provider."""
         return self._listing.captures
 
     def rejected(self) -> Sequence[Rejected]:
@@ -435,7 +439,13 @@ class ServiceStreetView(ABC):
         ):
             state.sample.offer(
                 pair.cell,
-                _Pair(shots[pair.earlier], shots[pair.later], pair.heading, pair.fov),
+                _Pair(
+                    shots[pair.earlier],
+                    shots[pair.later],
+                    pair.heading,
+                    pair.fov,
+                    tuple(shots[row] for row in pair.others),
+                ),
             )
 
     def _own(self, shots: Shots, tile: Bounds) -> npt.NDArray[np.bool_]:
@@ -475,7 +485,7 @@ class ServiceStreetView(ABC):
         return cell_name((int(rows[0]), int(columns[0])))
 
     def _views(self, cell: Cell, pair: _Pair) -> Iterator[Capture]:
-        """Two captures for each heading of a place; the later is aligned to the earlier."""
+        """The captures for each heading of a place; all are aligned to the earlier of the pair."""
         place = cell_name(cell)
         both = hashlib.sha256(
             f"{pair.earlier.source_id} {pair.later.source_id}".encode()
@@ -484,7 +494,9 @@ class ServiceStreetView(ABC):
         for turn in self.plan.headings if panoramas else (0.0,):
             heading = round((pair.heading + turn) % 360.0, 2) % 360.0
             reference: str | None = None
-            for shot in (pair.earlier, pair.later):
+            # A photograph among the others shows the one view that it was chosen for.
+            others = [shot for shot in pair.others if shot.panorama or turn == 0.0]
+            for shot in (pair.earlier, pair.later, *others):
                 image_id = f"{place}_{digest_of(shot.source_id)}_{both}_{round(heading) % 360:03d}"
                 yield replace(
                     shot.capture(self.name, place),
@@ -494,7 +506,7 @@ class ServiceStreetView(ABC):
                     fov=round(pair.fov, 2),
                     aligned_to=reference,
                 )
-                reference = image_id
+                reference = reference or image_id
 
     # Fetching
 
@@ -724,7 +736,14 @@ class _ListingState:
     def note(self, total: int) -> bytes:
         """Everything, as JSON."""
         kept = [
-            [*cell, pair.earlier.to_dict(), pair.later.to_dict(), pair.heading, pair.fov]
+            [
+                *cell,
+                pair.earlier.to_dict(),
+                pair.later.to_dict(),
+                pair.heading,
+                pair.fov,
+                *(shot.to_dict() for shot in pair.others),
+            ]
             for cell, pair in self.sample.kept()
         ]
         content = {
@@ -748,8 +767,14 @@ class _ListingState:
         self.tiles, self.pictures = content["tiles"], content["pictures"]
         self.rejected = Counter(content["rejected"])
         self.examples = [Rejected(*item) for item in content["examples"]]
-        for row, column, earlier, later, heading, fov in content["kept"]:
-            pair = _Pair(Shot.from_dict(earlier), Shot.from_dict(later), heading, fov)
+        for row, column, earlier, later, heading, fov, *others in content["kept"]:
+            pair = _Pair(
+                Shot.from_dict(earlier),
+                Shot.from_dict(later),
+                heading,
+                fov,
+                tuple(Shot.from_dict(other) for other in others),
+            )
             self.sample.offer((row, column), pair)
         self.sample.seen = content["seen"]
         self.recent = set(content["recent"])

@@ -33,8 +33,7 @@ from simcity import (
     render_from,
 )
 
-TIMES: Final = (0, 1)
-"""Every place is captured twice."""
+MAX_TIMES: Final = 10
 MAX_PLACES: Final = 1_000_000
 """Places 0 to 999 999 of a simulated city are for street views; higher ones for labelled sets."""
 
@@ -118,9 +117,10 @@ class SimulatedCity:
 
 
 class SimulatedStreetView:
-    """Two captures of each of a number of places, spread evenly over an area.
+    """Captures of each of a number of places at two or more times, spread evenly over an area.
 
-    Every place has its own random numbers: with more places, the first ones stay as they are.
+    Every place has its own random numbers: with more places, or more times, the first ones stay as
+    they are.
     """
 
     name = "simulated"
@@ -134,6 +134,7 @@ class SimulatedStreetView:
         seed: int,
         image_size: tuple[int, int],
         min_days_apart: float = 30.0,
+        times: int = 2,
     ) -> None:
         """Checks the settings; nothing is laid out or rendered yet.
 
@@ -143,7 +144,8 @@ class SimulatedStreetView:
             places: Number of places.
             seed: Fixes the city and the layout.
             image_size: (height, width) of the views in pixels.
-            min_days_apart: Least time between the two captures of a place, days.
+            min_days_apart: Least time between two captures of a place, days.
+            times: Captures of a place.
 
         Raises:
             StreetViewError: An argument is out of range; the sentence says which.
@@ -157,6 +159,11 @@ class SimulatedStreetView:
             raise StreetViewError(
                 f"Days apart lie between 0 and 100000, not {min_days_apart}: change min_days_apart."
             )
+        if not 2 <= times <= MAX_TIMES:
+            raise StreetViewError(
+                f"A place of a simulated city is captured 2 to {MAX_TIMES} times, not {times}: "
+                "change times."
+            )
         try:
             self.city = SimulatedCity(find_style(style), seed, image_size)
         except ValueError as error:
@@ -164,9 +171,10 @@ class SimulatedStreetView:
         self._bbox = bbox
         self._min_days_apart = min_days_apart
         self._places = places
+        self._times = tuple(range(times))
 
     def captures(self) -> Sequence[Capture]:
-        """Two captures a place, by place number and time."""
+        """The captures of each place, by place number and time."""
         return self._captures
 
     def near(self, lat: float, lon: float, metres: float) -> Sequence[Capture]:
@@ -225,7 +233,7 @@ class SimulatedStreetView:
             place = self.city.place_number(place_id)
         except ValueError:
             place = self._places
-        if place >= self._places or time not in map(str, TIMES):
+        if place >= self._places or time not in map(str, self._times):
             raise StreetViewError(
                 f"The simulated city {self.city.style.name!r} has no image {capture.image_id!r}."
             )
@@ -241,10 +249,12 @@ class SimulatedStreetView:
         rng = np.random.default_rng([_LAYOUT_KEY, city.seed, place])
         lat, lon = _uniform_position(rng, self._bbox)
         street = float(rng.uniform(0.0, 360.0))
-        moments = _moments(rng, self._min_days_apart)
-        poses = [capture_pose(style, seed=city.seed, place=place, time=time) for time in TIMES]
+        moments = _moments(rng, self._min_days_apart, len(self._times))
+        poses = [
+            capture_pose(style, seed=city.seed, place=place, time=time) for time in self._times
+        ]
         captures = []
-        for time, moment, pose in zip(TIMES, moments, poses, strict=True):
+        for time, moment, pose in zip(self._times, moments, poses, strict=True):
             across, along = pose.across - poses[0].across, pose.along - poses[0].along
             there = _displaced(lat, lon, street, across, along)
             captures.append(
@@ -312,8 +322,12 @@ def _displaced(
     return moved_lat, (moved_lon + 180.0) % 360.0 - 180.0
 
 
-def _moments(rng: np.random.Generator, min_days_apart: float) -> list[datetime]:
-    """Two moments in whole seconds, at least so many days apart."""
+def _moments(rng: np.random.Generator, min_days_apart: float, count: int) -> list[datetime]:
+    """Moments in whole seconds, each at least so many days after the one before."""
     first = _FIRST_DAY + timedelta(seconds=int(rng.integers(_DAYS_OF_FIRST_CAPTURE * 86_400)))
-    apart = math.ceil(min_days_apart * 86_400) + int(rng.integers(_DAYS_BEYOND_MINIMUM * 86_400))
-    return [first, first + timedelta(seconds=apart)]
+    moments = [first]
+    while len(moments) < count:
+        beyond = int(rng.integers(_DAYS_BEYOND_MINIMUM * 86_400))
+        apart = math.ceil(min_days_apart * 86_400) + beyond
+        moments.append(moments[-1] + timedelta(seconds=apart))
+    return moments

@@ -50,7 +50,7 @@ def try_pair(
     from crosscity.compiling import notice_of_compiling  # noqa: PLC0415
     from crosscity.resizing import resized_image  # noqa: PLC0415 - compiled code loads late
     from tasks.pages.pair_page import render_pair  # noqa: PLC0415
-    from tasks.priors.extraction import extract_prior  # noqa: PLC0415
+    from tasks.priors.pair_prior import extract_prior  # noqa: PLC0415
 
     first, second = read_image(image_a), read_image(image_b)
     _check_folder(output, force=force)

@@ -119,7 +119,7 @@ def prior(
     from adapters.catalog import PriorSettings  # noqa: PLC0415
     from adapters.images import encode_mask_png, encode_png  # noqa: PLC0415
     from crosscity.illustrations import draw_prior, prior_figure  # noqa: PLC0415
-    from tasks.priors.extraction import extract_prior  # noqa: PLC0415
+    from tasks.priors.pair_prior import extract_prior  # noqa: PLC0415
 
     settings = as_input(
         PriorSettings,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from datetime import timedelta
+from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from adapters.catalog import City, ServiceProvider
@@ -115,23 +116,21 @@ def list_captures(city: str, plan: Plan) -> Made:
 def harvest_parts(captures: ArtifactRef, city: str, plan: Plan) -> list[Slice]:
     """The shards in which a city's images are fetched, each with the rows that it reads."""
     store, entry = plan.open_store(), plan.city(city)
-    size, total = _part_size(entry), store.manifest(captures).rows or 0
-    count = -(-total // size)
+    cuts = _cuts(store, captures, entry)
     if isinstance(entry.provider, ServiceProvider):
         begin_spending(store, city, captures, lambda: _parts_there(store, captures, city, entry))
 
     def slices() -> list[Tables]:
         rows = read_rows(store, captures, "captures.parquet", CAPTURES)
-        cuts = (rows[part * size : (part + 1) * size] for part in range(count))
-        return [{"captures.parquet": (cut, CAPTURES)} for cut in cuts]
+        return [{"captures.parquet": (rows[cut], CAPTURES)} for cut in cuts]
 
     return deal(
         store,
         "captures_slice",
         city,
         inputs={"captures": captures},
-        size=size,
-        count=count,
+        size=_part_size(entry),
+        count=len(cuts),
         slices=slices,
     )
 
@@ -356,7 +355,24 @@ def _list_at_service(plan: Plan, city: str, provider: ServiceStreetView) -> Made
 
 def _part_size(entry: City) -> int:
     """Rows a shard; even, so that the two images of a pair are never parted."""
-    return 2 * entry.pairs_per_part
+    return entry.times * entry.pairs_per_part
+
+
+def _cuts(store: Store, captures: ArtifactRef, entry: City) -> list[slice]:
+    """Which rows of a list each shard has.
+
+    With more than two times a place has as many rows as it was captured, so a shard ends where a
+    place does: an image and the one that it is aligned to are fetched together.
+    """
+    size, total = _part_size(entry), store.manifest(captures).rows or 0
+    if entry.times == 2:
+        return [slice(start, start + size) for start in range(0, total, size)]
+    rows = read_rows(store, captures, "captures.parquet", CAPTURES)
+    borders = [0]
+    for end in accumulate(map(len, by_place(rows))):
+        if end - borders[-1] >= size or end == total:
+            borders.append(end)
+    return [slice(start, end) for start, end in pairwise(borders)]
 
 
 def _workers(plan: Plan, entry: City) -> int:
@@ -382,8 +398,7 @@ def _parts_there(
     store: Store, captures: ArtifactRef, city: str, entry: City
 ) -> Iterator[ArtifactRef]:
     """The shards of a harvest that are finished."""
-    total = store.manifest(captures).rows or 0
-    for part in range(-(-total // _part_size(entry))):
+    for part in range(len(_cuts(store, captures, entry))):
         key = artifact_key(
             "imagery_part",
             inputs={"captures": captures.digest},

@@ -50,7 +50,13 @@ def listing_parameters(entry: City, provider: ServiceStreetView) -> dict[str, An
         "min_days_apart": entry.min_days_apart,
         "image_size": list(entry.view_size),
         "revision": provider.revision(),
+        **times_parameters(entry),
     }
+
+
+def times_parameters(entry: City) -> dict[str, Any]:
+    """More than two captures of a place, in the keys of steps that read it; two are as ever."""
+    return {"times": entry.times} if entry.times > 2 else {}
 
 
 class _Record:

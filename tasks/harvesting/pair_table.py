@@ -11,6 +11,7 @@ from adapters.street_view.base import Capture
 from crosscity.alignment import ALGORITHM_VERSION as ALIGNMENT_VERSION
 from crosscity.pairing import Pairs
 from tasks.harvesting.fetching import alignment_of
+from tasks.harvesting.listing import times_parameters
 from tasks.steps.tables import Row
 
 NO_OVERLAP: Final = "the two views do not show the same"
@@ -24,6 +25,7 @@ def pair_settings(entry: City) -> dict[str, Any]:
         "test_places": entry.test_places,
         "seed": entry.seed,
         "test_margin_metres": entry.test_margin,
+        **times_parameters(entry),
     }
 
 
@@ -45,12 +47,14 @@ def pair_parameters(entry: City) -> dict[str, Any]:
 def split_by_overlap(rows: Sequence[Row], least: float | None) -> tuple[list[Row], list[Row]]:
     """Images that may pair, and those that show something else than what they are aligned to.
 
-    The reference of such an image goes with it, as it has no other partner.
+    The reference of such an image goes with it, unless others that are aligned to it stay.
     """
     if least is None:
         return list(rows), []
     apart = [row for row in rows if row["overlap"] is not None and row["overlap"] < least]
-    gone = {row["image_id"] for row in apart} | {row["aligned_to"] for row in apart}
+    gone = {row["image_id"] for row in apart}
+    needed = {row["aligned_to"] for row in rows if row["image_id"] not in gone}
+    gone |= {row["aligned_to"] for row in apart} - needed
     return [row for row in rows if row["image_id"] not in gone], apart
 
 
@@ -71,6 +75,7 @@ def pair_row(captures: Sequence[Capture], pairs: Pairs, index: int) -> Row:
         "metres_apart": _known(pairs.metres_apart[index]),
         "days_apart": _known(pairs.days_apart[index]),
         "split": "test" if pairs.test[index] else "train",
+        "others": [captures[row].image_id for row in pairs.others[index]] or None,
     }
 
 

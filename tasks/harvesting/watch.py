@@ -45,7 +45,7 @@ from tasks.steps.announcing import event_of
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import CAPTURES, IMAGERY, OK, PAIRS
+from tasks.steps.schemas import CAPTURES, IMAGERY, OK, PAIRS, images_of
 from tasks.steps.tables import Row, failures, left_out, read_rows, write_rows
 
 IMAGERY_LANDED: Final = "imagery.landed"
@@ -244,7 +244,7 @@ def _new_pairs(
     least: float | None,
 ) -> tuple[list[Row], Counter[str]]:
     """Pairs of which at least one image is new, and why others are not pairs."""
-    paired = {pair[end] for pair in old_pairs for end in ("image_a", "image_b")}
+    paired = {image_id for pair in old_pairs for image_id in images_of(pair)}
     usable = [row for row in images if row["status"] == OK]
     touched = {row["place_id"] for row in usable if row["image_id"] not in known}
     candidates = [
@@ -257,7 +257,7 @@ def _new_pairs(
     captures = [capture_of(row) for row in shown]
     # What is old: the test places, which neither grow nor are viewed from close by.
     test_images = {
-        pair[end] for pair in old_pairs if pair["split"] == "test" for end in ("image_a", "image_b")
+        image_id for pair in old_pairs if pair["split"] == "test" for image_id in images_of(pair)
     }
     held = [capture_of(row) for row in usable if row["image_id"] in test_images]
     table = capture_table([*captures, *held])

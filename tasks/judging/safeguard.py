@@ -34,8 +34,8 @@ from crosscity.safeguard import (
 )
 from crosscity.segmenters import Segmenter
 from tasks.judging.promotion import PROMOTED, promoted_segmenter, put_in_use
-from tasks.priors.extraction import extract_prior
 from tasks.priors.identities import PRIOR_VERSION, city_mask
+from tasks.priors.pair_prior import extract_prior
 from tasks.steps import progress
 from tasks.steps.announcing import announce, event_of
 from tasks.steps.artifact_task import Made, artifact_task

@@ -21,8 +21,8 @@ from crosscity.resizing import resized_image
 from crosscity.safeguard import static_points
 from crosscity.segmenters import Segmenter, in_train_ids
 from tasks.harvesting.current import current_harvest
-from tasks.priors.extraction import extract_prior
 from tasks.priors.identities import PRIOR_VERSION, city_mask
+from tasks.priors.pair_prior import extract_prior
 from tasks.steps import progress
 from tasks.steps.artifact_task import make_once
 from tasks.steps.device import device_turn

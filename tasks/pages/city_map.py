@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from adapters.catalog.areas import Area
 from tasks.judging.differences import CLASS_NAMES
 from tasks.pages.charts import COLOURS, INK, WIDTH, blank_figure, style, svg_of
-from tasks.steps.schemas import OK
+from tasks.steps.schemas import OK, images_of
 from tasks.steps.tables import Row
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Places:
 def places_of(imagery: Sequence[Row], pairs: Sequence[Row]) -> Places:
     """Where the images and pairs of a city are; what has no position is left out."""
     by_id = {row["image_id"]: at for row, at in _located(imagery)}
-    ends = {pair[end] for pair in pairs for end in ("image_a", "image_b")}
+    ends = {image_id for pair in pairs for image_id in images_of(pair)}
     at_pairs: dict[str, list[Position]] = {"train": [], "test": []}
     for pair in pairs:
         if pair["image_a"] in by_id:

@@ -26,7 +26,7 @@ from tasks.steps import progress
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import OK, PAIRS
+from tasks.steps.schemas import OK, PAIRS, images_of
 from tasks.steps.tables import Row, read_rows
 
 _AT_ONCE: Final = 32
@@ -155,7 +155,7 @@ def _masks(plan: Plan, priors: ArtifactRef | None) -> dict[str, bytes]:
 
 def _splits(store: Store, pairs: ArtifactRef) -> dict[str, str]:
     rows = read_rows(store, pairs, "pairs.parquet", PAIRS)
-    return {row[end]: str(row["split"]) for row in rows for end in ("image_a", "image_b")}
+    return {image_id: str(row["split"]) for row in rows for image_id in images_of(row)}
 
 
 def _items(

@@ -18,7 +18,7 @@ from crosscity.labels import CLASSES, colourise
 from crosscity.resizing import resized_image
 from crosscity.safeguard import static_points
 from crosscity.segmenters import Segmenter, in_train_ids
-from tasks.priors.extraction import PairPrior
+from tasks.priors.pair_prior import PairPrior
 
 Picture = npt.NDArray[np.uint8]
 Pair = tuple[Picture, Picture]

@@ -1,15 +1,12 @@
-"""Extracting static priors: dense matching and superpixels on every pair (paper, Sec. 4.3)."""
+"""Extracting the static priors of a city, shard by shard (paper, Sec. 4.3)."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from prefect import task
@@ -21,10 +18,6 @@ from adapters.images import ImageError, encode_mask_png
 from adapters.store import ArtifactRef, Draft
 from crosscity.compiling import notice_of_compiling
 from crosscity.illustrations import prior_figure
-from crosscity.matching import PATCH, Matches, reliable_matches
-from crosscity.matching.masking import matches_outside, without_pixels
-from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_method
-from crosscity.static_regions import static_prior
 from tasks.priors.identities import (
     city_mask,
     count_to_train_on,
@@ -33,6 +26,8 @@ from tasks.priors.identities import (
     priors_identity,
     shard_size,
 )
+from tasks.priors.pair_prior import extract_prior
+from tasks.priors.several_times import priors_of_times
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
@@ -44,96 +39,10 @@ from tasks.steps.logs import log
 from tasks.steps.parallel import in_parallel
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import FAILED, IMAGERY, OK, PAIRS, STATIC_PRIOR
+from tasks.steps.schemas import FAILED, IMAGERY, LEFT_OUT, OK, PAIRS, STATIC_PRIOR, images_of
 from tasks.steps.slices import Slice, Tables, deal
 from tasks.steps.spread import spread
 from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
-
-
-@dataclass(frozen=True)
-class PairPrior:
-    """Everything that was computed on one pair.
-
-    Attributes:
-        matches: The dense matches between the two images that were counted.
-        superpixels: (H, W) int32 labels of the first and the second image.
-        masks: (H, W) bool static prior of the first and the second image.
-    """
-
-    matches: Matches
-    superpixels: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
-    masks: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
-
-
-def extract_prior(
-    image_a: npt.NDArray[np.uint8],
-    image_b: npt.NDArray[np.uint8],
-    settings: PriorSettings,
-    device: str = "cpu",
-    mask: ImageMask | None = None,
-) -> PairPrior:
-    """Matches two images of one place and marks the superpixels that stayed the same.
-
-    Args:
-        image_a: (H, W, 3) uint8 RGB.
-        image_b: (H, W, 3) uint8 RGB of the same size.
-        settings: The catalog's `prior` settings.
-        device: Where to match; superpixels are made on the processor.
-        mask: Pixels that show the provider: never static, and matched with nothing.
-
-    Raises:
-        ValueError: The sizes differ, an image is too small to match, or the mask has other
-            proportions.
-    """
-    if image_a.shape != image_b.shape:
-        sizes = " and ".join(f"{image.shape[1]}×{image.shape[0]}" for image in (image_a, image_b))
-        raise ValueError(f"the two images differ in size ({sizes})")
-    ignored = None if mask is None else mask.pixels((image_a.shape[0], image_a.shape[1]))
-    seen = (image_a, image_b)
-    if ignored is not None:
-        seen = (without_pixels(image_a, ignored, 0), without_pixels(image_b, ignored, 1))
-    matcher = build_matcher(
-        settings.matcher, MatcherSettings(settings.downscale, settings.search_radius, device)
-    )
-    matches = matcher(*seen)
-    spacing = PATCH * settings.downscale
-    if ignored is not None:
-        matches = matches_outside(matches, ignored, spacing / 2)
-    trusted = reliable_matches(
-        matches,
-        spacing,
-        weakest=settings.weakest,
-        neighbours=settings.neighbours,
-        tolerance=settings.tolerance,
-    )
-    labels_a, labels_b = (superpixels_of(image, settings) for image in (image_a, image_b))
-
-    def static_of(labels: npt.NDArray[np.int32], side: Literal["a", "b"]) -> npt.NDArray[np.bool_]:
-        static = static_prior(
-            trusted, labels, k=settings.k, coverage=settings.coverage, spacing=spacing, side=side
-        )
-        return static if ignored is None else static & ~ignored
-
-    masks = (static_of(labels_a, "a"), static_of(labels_b, "b"))
-    return PairPrior(trusted, (labels_a, labels_b), masks)
-
-
-def superpixels_of(image: npt.NDArray[np.uint8], settings: PriorSettings) -> npt.NDArray[np.int32]:
-    """Superpixels of an image, made on a smaller one where the settings say so: (H, W) int32.
-
-    Noise is averaged away there, and priors were not worse for it (docs/results.md), in a part of
-    the time; borders then lie within a pixel or two.
-    """
-    cut = superpixel_method(settings.superpixel_method)
-    height, width = image.shape[:2]
-    scale = settings.superpixel_downscale
-    if scale == 1:
-        return cut(image, settings.superpixels)
-    size = (max(width // scale, 1), max(height // scale, 1))
-    smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    labels = cut(np.asarray(smaller, dtype=np.uint8), settings.superpixels)
-    enlarged = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(enlarged, dtype=np.int32)
 
 
 def prior_parts(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> list[Slice]:
@@ -154,7 +63,7 @@ def prior_parts(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan)
             {
                 "pairs.parquet": (cut, PAIRS),
                 "imagery.parquet": (
-                    [images[pair[end]] for pair in cut for end in ("image_a", "image_b")],
+                    [images[image_id] for pair in cut for image_id in images_of(pair)],
                     IMAGERY,
                 ),
             }
@@ -186,7 +95,8 @@ def make_prior_part(
         started = time.monotonic()
 
         def extract(pair: Row) -> list[Row]:
-            made = _prior_rows(images, pair, entry.prior, plan.compute.device, mask)
+            rows = _rows_of_times if pair["others"] else _rows_of_pair
+            made = rows(images, pair, entry.prior, plan.compute.device, mask)
             progress.advance(f"priors {city}", 1, total)
             return made
 
@@ -318,7 +228,7 @@ def _training_pairs(plan: Plan, pairs: ArtifactRef) -> list[Row]:
     return [row for row in rows if row["split"] == "train"]
 
 
-def _prior_rows(
+def _rows_of_pair(
     images: Imagery, pair: Row, settings: PriorSettings, device: str, mask: ImageMask | None
 ) -> list[Row]:
     ids = (pair["image_a"], pair["image_b"])
@@ -328,25 +238,62 @@ def _prior_rows(
         reason = " ".join(str(error).split())
         return [_failed_row(image_id, pair["pair_id"], reason) for image_id in ids]
     return [
-        {
-            "image_id": image_id,
-            "pair_id": pair["pair_id"],
-            "mask": encode_mask_png(mask),
-            "static_fraction": float(mask.mean()),
-            "matches": len(prior.matches),
-            "superpixels": int(labels.max()) + 1,
-            "status": OK,
-            "reason": None,
-        }
-        for image_id, mask, labels in zip(ids, prior.masks, prior.superpixels, strict=True)
+        _row(image_id, pair["pair_id"], static, len(prior.matches), labels)
+        for image_id, static, labels in zip(ids, prior.masks, prior.superpixels, strict=True)
     ]
 
 
-def _failed_row(image_id: str, pair_id: str, reason: str) -> Row:
+def _rows_of_times(
+    images: Imagery, pair: Row, settings: PriorSettings, device: str, mask: ImageMask | None
+) -> list[Row]:
+    """One row an image of a place at more than two times; what cannot be used says why."""
+    rows: dict[str, Row] = {}
+    read: dict[str, npt.NDArray[np.uint8]] = {}
+    for image_id in images_of(pair):
+        try:
+            read[image_id] = images.read(image_id)
+        except ImageError as error:
+            reason = " ".join(str(error).split())
+            rows[image_id] = _failed_row(image_id, pair["pair_id"], reason)
+    try:
+        found = priors_of_times(list(read.values()), settings, device, mask)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        rows |= {image_id: _failed_row(image_id, pair["pair_id"], reason) for image_id in read}
+    else:
+        for image_id, prior in zip(read, found, strict=True):
+            rows[image_id] = (
+                _failed_row(image_id, pair["pair_id"], prior, LEFT_OUT)
+                if isinstance(prior, str)
+                else _row(image_id, pair["pair_id"], prior.mask, prior.matches, prior.superpixels)
+            )
+    return [rows[image_id] for image_id in images_of(pair)]
+
+
+def _row(
+    image_id: str,
+    pair_id: str,
+    static: npt.NDArray[np.bool_],
+    matches: int,
+    labels: npt.NDArray[np.int32],
+) -> Row:
+    return {
+        "image_id": image_id,
+        "pair_id": pair_id,
+        "mask": encode_mask_png(static),
+        "static_fraction": float(static.mean()),
+        "matches": matches,
+        "superpixels": int(labels.max()) + 1,
+        "status": OK,
+        "reason": None,
+    }
+
+
+def _failed_row(image_id: str, pair_id: str, reason: str, status: str = FAILED) -> Row:
     return {
         **dict.fromkeys(STATIC_PRIOR.names),
         "image_id": image_id,
         "pair_id": pair_id,
-        "status": FAILED,
+        "status": status,
         "reason": reason,
     }

@@ -6,7 +6,7 @@ import numpy as np
 
 from adapters.catalog import PriorSettings
 from simcity import STYLES, render
-from tasks.priors.extraction import extract_prior
+from tasks.priors.pair_prior import extract_prior
 
 
 def warm_up() -> None:

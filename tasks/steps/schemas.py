@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -64,6 +65,8 @@ PAIRS: Final = pa.schema(
         pa.field("metres_apart", pa.float64()),
         pa.field("days_apart", pa.float64()),
         pa.field("split", pa.string(), nullable=False),
+        # Images of the place and heading at further times, by time; null where there are none.
+        added_field("others", pa.list_(pa.string())),
     ]
 )
 """One row a pair of images of one place and heading at two times."""
@@ -81,6 +84,7 @@ STATIC_PRIOR: Final = pa.schema(
     ]
 )
 """One row an image of a pair. Times are in the manifest: rows must not differ between runs."""
+
 
 SAFEGUARD: Final = pa.schema(
     [
@@ -150,3 +154,8 @@ OK: Final = "ok"
 FAILED: Final = "failed"
 LEFT_OUT: Final = "left_out"
 """Of an image that was had and is unfit: no failure, and no image that is used."""
+
+
+def images_of(pair: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ids of the two images of a row of `PAIRS`, and of its others."""
+    return (pair["image_a"], pair["image_b"], *(pair.get("others") or ()))

@@ -12,7 +12,7 @@ from adapters.image_masks import ImageMask
 from adapters.images import ImageError
 from crosscity.matching import PATCH
 from crosscity.safeguard import static_points
-from tasks.priors.extraction import extract_prior
+from tasks.priors.pair_prior import extract_prior
 from tasks.steps.imagery import Imagery
 
 Points = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]

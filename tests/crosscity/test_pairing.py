@@ -387,3 +387,77 @@ def test_places_without_a_position_are_not_checked_for_the_margin() -> None:
     captures = table(*({"place": f"p{n}", "days": day} for n in range(4) for day in (0, 90)))
     pairs = paired(captures, test_places=1, test_margin_metres=1000.0)
     assert len(pairs) == 4
+
+
+# More than two times
+
+
+def test_further_times_go_with_the_pair_that_there_is_without_them() -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(40):
+        count = int(rng.integers(2, 9))
+        captures = table(
+            *(
+                {
+                    "place": f"p{rng.integers(2)}",
+                    "lat": float(rng.uniform(0, 0.00012)),
+                    "lon": 0.0,
+                    "heading": float(rng.choice([0, 8, 90])),
+                    "days": float(rng.choice([rng.integers(400), NAN])),
+                }
+                for _ in range(count)
+            )
+        )
+        plain = paired(captures)
+        assert plain.others == ((),) * len(plain)
+        for times in (3, 5):
+            pairs = paired(captures, times=times)
+            assert rows(pairs) == rows(plain)
+            taken = [row for a, b, o in zip(pairs.a, pairs.b, pairs.others, strict=True)
+                     for row in (a, b, *o)]  # fmt: skip
+            assert len(taken) == len(set(taken))
+            for a, b, others in zip(pairs.a, pairs.b, pairs.others, strict=True):
+                group = [int(a), int(b), *others]
+                assert len(group) <= times
+                assert all(fits(captures, i, j) for i, j in itertools.combinations(group, 2))
+                free = set(range(count)) - set(taken)
+                alone = [captures.place_id[row] for row in pairs.a].count(captures.place_id[a]) == 1
+                if len(group) < times and alone:  # none was forgotten
+                    assert not [f for f in free if all(fits(captures, f, g) for g in group)]
+                days = np.nan_to_num(captures.days[list(others)])
+                assert (np.diff(days) >= 0).all()
+
+
+def fits(captures: CaptureTable, i: int, j: int) -> bool:
+    """The rules of `paired`, one by one."""
+    if captures.place_id[i] != captures.place_id[j]:
+        return False
+    metres = haversine_metres(captures.lat[i], captures.lon[i], captures.lat[j], captures.lon[j])
+    turn = heading_difference(captures.heading[i], captures.heading[j])
+    return not (metres > 10 or turn > 15 or abs(captures.days[i] - captures.days[j]) < 30)
+
+
+def test_the_time_that_is_farthest_from_all_others_comes_first() -> None:
+    captures = table(*({"days": float(day)} for day in (0, 40, 190, 210, 400)))
+    assert paired(captures, times=3).others == ((2,),)  # 190 days from the nearer end
+    assert paired(captures, times=4).others == ((1, 2),)  # 3 is too soon after 2
+    assert paired(captures, times=9).others == ((1, 2),)
+
+
+def test_a_pair_that_is_dropped_takes_its_others_along() -> None:
+    captures = table(
+        *(
+            {"place": place, "days": float(day), "lat": lat, "lon": 0.0, "split": split}
+            for place, lat, split in (("p0", 0.0, "test"), ("p1", 0.0001, None), ("p2", 1.0, None))
+            for day in (0, 100, 200)
+        ),
+    )
+    pairs = paired(captures, times=3, test_margin_metres=50.0)
+    assert [captures.place_id[row] for row in pairs.a] == ["p0", "p2"]
+    assert pairs.others == ((1,), (7,))
+
+
+@pytest.mark.parametrize("times", [1, 0, -3])
+def test_one_time_is_no_pair(times: int) -> None:
+    with pytest.raises(ValueError, match="two times at least"):
+        paired(table({}, {}), times=times)

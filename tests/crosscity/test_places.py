@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from crosscity.pairing import haversine_metres
 from crosscity.places import (
     METRES_A_DEGREE,
+    PlacePair,
     PlaceRules,
     PlaceSample,
     Shots,
@@ -285,3 +287,27 @@ def test_places_near_points_are_those_within_the_metres():
         near = near_points(lat, lon, [(2.30, 48.85), (9.0, 9.0)], metres)
         assert near.tolist() == (distances <= metres).tolist()
     assert near_points(lat[:0], lon[:0], [(2.3, 48.85)], 5.0).size == 0
+
+
+def test_further_times_are_those_that_show_the_view_of_the_pair():
+    pictures = shots(
+        {"day": 0, "heading": 10},
+        {"day": 900, "heading": 50, "east": 1},
+        {"day": 20, "east": 9},  # too soon after the first
+        {"day": 400, "north": 9},  # too far from the one of day 600
+        {"day": 450, "north": 5},
+        {"day": 500, "east": 12},  # too far away
+        {"day": 600, "north": -3, "heading": 12, "fov": 110},
+        {"day": 700, "north": -6, "heading": 12, "fov": 80},  # too narrow
+        {"day": 800, "east": -4, "heading": 40, "fov": 170},  # looks elsewhere
+    )
+    rules = replace(RULES, cell_metres=500)
+    two = of_first(pictures, rules)
+    assert (two.earlier, two.later, two.others) == (0, 1, ())
+    for times, others in ((3, (4,)), (4, (4, 6)), (5, (4, 6)), (9, (4, 6))):
+        assert of_first(pictures, replace(rules, times=times)) == replace(two, others=others)
+
+
+def of_first(pictures: Shots, rules: PlaceRules) -> PlacePair:
+    """The pair of which the first picture is the earlier; a border may part the others' cells."""
+    return next(pair for pair in place_pairs(pictures, rules) if pair.earlier == 0)

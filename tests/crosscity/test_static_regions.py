@@ -195,21 +195,54 @@ def test_priors_of_own_pairs_leave_out_what_moves(own_data: Path, city: str) -> 
         assert static[is_moving].mean() < 0.75 * static[~is_moving].mean()
 
 
-def test_of_several_times_those_that_must_agree_do() -> None:
-    labels = np.repeat(np.arange(4, dtype=np.int32), 8)[None].repeat(4, axis=0)
-    # Superpixel n is matched in all of three pairs but the first n.
-    pairs = [matches_at([(8.0 * n + 1, 1.0) for n in range(4) if n <= pair]) for pair in range(3)]
-    for agreement, expected in ((1.0, {0}), (0.6, {0, 1}), (2 / 3, {0, 1}), (0.1, {0, 1, 2})):
-        mask = static_prior_of_times(pairs, labels, agreement=agreement, k=0)
-        assert set(np.unique(labels[mask])) == expected
-    one = static_prior_of_times(pairs[:1], labels, k=0)
-    np.testing.assert_array_equal(one, static_prior(pairs[0], labels, k=0))
+def test_of_several_times_the_geometric_mean_decides() -> None:
+    rng = np.random.default_rng(4)
+    for others in (1, 2, 3, 4):
+        labels = np.repeat(np.arange(12, dtype=np.int32), 16)[None].repeat(8, axis=0)
+        sides = rng.choice(["a", "b"], others).tolist()
+        pairs, wanted = [], []
+        for side in sides:
+            at = rng.random((8, 192)) < rng.random(192) ** 2
+            y, x = np.nonzero(at)
+            of_pair = matches_at(list(zip(x.tolist(), y.tolist(), strict=True)))
+            pairs.append(of_pair if side == "a" else swapped(of_pair))
+            wanted.append([int(at[labels == label].sum()) for label in range(12)])
+        for k, coverage, spacing in ((0, 0.0, 1), (3, 0.0, 1), (3, 0.3, 1), (0, 0.3, 2)):
+            mask = static_prior_of_times(
+                pairs, labels, sides=sides, k=k, coverage=coverage, spacing=spacing
+            )
+            for label in range(12):
+                counts = [of_pair[label] for of_pair in wanted]
+                shares = [min(count * spacing**2 / 128, 1.0) for count in counts]
+                mean = math.prod(share + 0.05 for share in shares) ** (1 / others) - 0.05
+                static = math.prod(c + 1 for c in counts) > (k + 1) ** others
+                static &= mean >= coverage
+                assert (mask[labels == label] == static).all()
+    np.testing.assert_array_equal(
+        static_prior_of_times(pairs[:1], labels, sides=sides[:1], k=2, coverage=0.2),
+        static_prior(pairs[0], labels, side=sides[0], k=2, coverage=0.2),
+    )
 
 
-@pytest.mark.parametrize("agreement", [0, -1, 1.1, float("nan"), "1", True])
-def test_agreement_is_a_share(agreement: object) -> None:
-    with pytest.raises(ValueError, match="agreement must be a share"):
-        static_prior_of_times([], np.zeros((4, 4), np.int32), agreement=agreement)  # type: ignore[arg-type]
+def swapped(matches: Matches) -> Matches:
+    """The same matches, from the second picture to the first."""
+    return Matches(matches.x_b, matches.y_b, matches.x_a, matches.y_a, matches.score, matches.entry)
+
+
+def test_of_two_others_both_must_speak_for_a_region_and_of_four_one_may_be_silent() -> None:
+    labels = np.zeros((10, 10), dtype=np.int32)
+    full = matches_at([(x, y) for x in range(10) for y in range(10)])
+    none = matches_at([])
+    rule = {"k": 0, "coverage": 0.22}
+    assert not static_prior_of_times([full, none], labels, **rule).any()  # type: ignore[arg-type]
+    # A count alone would let the others outvote the one; it must not be silent altogether.
+    one = matches_at([(3.0, 3.0)])
+    assert static_prior_of_times([full, full, full, one], labels, **rule).all()  # type: ignore[arg-type]
+
+
+def test_each_time_has_its_side() -> None:
+    with pytest.raises(ValueError, match="1 sides for the matches with 2 times"):
+        static_prior_of_times([matches_at([])] * 2, np.zeros((4, 4), np.int32), sides=["a"])
 
 
 def test_a_picture_without_another_time_has_no_prior() -> None:

@@ -140,7 +140,7 @@ def test_names_of_pictures_are_text_on_the_page(finished_run) -> None:
     plan = open_plan(finished_run.catalog)
     imagery = Imagery(plan.open_store(), current_harvest("tokyo", plan).imagery)
     first, second = (imagery.read(each) for each in imagery.ids()[:2])
-    from tasks.priors.extraction import extract_prior
+    from tasks.priors.pair_prior import extract_prior
 
     prior = extract_prior(first, second, plan.city("tokyo").prior)
     page = render_pair((first, second), ("<script>alert(1)</script>.jpg", "b.jpg"), prior)

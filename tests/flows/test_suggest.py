@@ -20,7 +20,7 @@ from crosscity.segmenters import in_train_ids
 from tasks.harvesting.current import current_harvest
 from tasks.judging.evaluated import segmenter_of_arm
 from tasks.judging.suggestion import segmenter_before, suggested_places
-from tasks.priors.extraction import extract_prior
+from tasks.priors.pair_prior import extract_prior
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import open_plan
 from tasks.steps.schemas import PAIRS

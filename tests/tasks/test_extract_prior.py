@@ -20,14 +20,8 @@ from tasks.harvesting.harvest import (
     join_imagery,
     list_captures,
 )
-from tasks.priors.extraction import (
-    extract_prior,
-    join_priors,
-    prior_part,
-    prior_parts,
-    static_prior_rows,
-    superpixels_of,
-)
+from tasks.priors.extraction import join_priors, prior_part, prior_parts, static_prior_rows
+from tasks.priors.pair_prior import extract_prior, superpixels_of
 from tasks.steps.plan import open_plan
 
 

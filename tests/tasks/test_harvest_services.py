@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -506,3 +507,37 @@ def test_by_default_only_the_grossest_is_left_out(make_city, services, street_wo
     harvest(city.folder / "data_catalog.yaml")
     statuses = [row["status"] for row in city.rows("imagery/tokyo/*/imagery.parquet")]
     assert statuses.count("left_out") == 2  # of the first harvest alone
+
+
+@pytest.mark.parametrize("kind", ONE_IS_ENOUGH)
+def test_of_three_times_all_are_fetched_together_and_aligned_to_the_earlier(
+    make_city, services, street_world, kind
+):
+    world = services.World(list(street_world.pictures))
+    for place in (0, 1, 2):  # a third car, at three of the four places
+        world.add(
+            services.moved(
+                street_world.pictures[2 * place + 1],
+                900 + place,
+                taken=datetime(2025, 6, 1, tzinfo=UTC),
+                drive="drive-2025",
+            )
+        )
+    city = make_city(kind, world)
+    harvest(city.catalog(times=3, pairs_per_part=1))
+    (path,) = (city.folder / "store").glob("imagery/tokyo/*/imagery.parquet")
+    rows = pq.read_table(path).to_pylist()
+    assert len(rows) == 11
+    assert {row["status"] for row in rows} == {"ok"}
+    first = {row["place_id"]: row["image_id"] for row in rows if row["aligned_to"] is None}
+    assert len(first) == 4
+    for row in rows:
+        assert row["aligned_to"] in (None, first[row["place_id"]])
+        assert (row["overlap"] is None) == (row["aligned_to"] is None)
+    parts = [pq.read_table(p).to_pylist() for p in city.folder.glob("store/imagery_part/*/*/part*")]
+    whole = [{row["place_id"] for row in part} for part in parts]
+    assert sum(map(len, whole)) == 4  # no place is parted
+    pairs = city.rows("pairs/tokyo/*/pairs.parquet")
+    of_place = Counter(row["place_id"] for row in rows)
+    assert sorted(of_place.values()) == [2, 3, 3, 3]
+    assert {r["place_id"]: len(r["others"] or ()) + 2 for r in pairs} == of_place

@@ -14,7 +14,7 @@ import pytest
 
 from adapters.catalog import PriorSettings
 from crosscity.compiling import NOTICE, notice_of_compiling
-from tasks.priors.extraction import extract_prior
+from tasks.priors.pair_prior import extract_prior
 from tasks.priors.warm_up import warm_up
 
 

@@ -34,6 +34,7 @@ class CitySite:
         image_size: (height, width) of the views in pixels.
         min_days_apart: Least time between the two captures of a pair, days.
         max_metres_apart: Most distance between them, metres.
+        times: Most captures of a place and view.
     """
 
     name: str
@@ -47,6 +48,7 @@ class CitySite:
     image_size: tuple[int, int]
     min_days_apart: float
     max_metres_apart: float
+    times: int = 2
 
     @property
     def key(self) -> str:

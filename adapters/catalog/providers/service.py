@@ -179,6 +179,7 @@ class ServiceProvider(ProviderEntry):
             panoramas_only=self.panoramas_only,
             place_metres=self.place_metres,
             tile_metres=self.tile_metres,
+            times=site.times,
         )
 
     def client(

@@ -49,4 +49,5 @@ class SimulatedProvider(ProviderEntry):
             seed=site.seed,
             image_size=site.image_size,
             min_days_apart=site.min_days_apart,
+            times=site.times,
         )

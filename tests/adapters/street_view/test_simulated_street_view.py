@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -166,3 +167,24 @@ def test_bad_settings_are_one_clear_sentence(changes: dict[str, Any], message: s
     with pytest.raises(StreetViewError, match=message) as caught:
         provider(**changes)
     assert "\n" not in str(caught.value)
+
+
+def test_more_times_leave_the_first_ones_as_they_are() -> None:
+    two, five = provider(), provider(times=5)
+    captures = five.captures()
+    assert len(captures) == 20
+    assert [c for c in captures if c.image_id[-1] in "01"] == list(two.captures())
+    for place in range(4):
+        moments = [c.captured_at for c in captures[5 * place : 5 * place + 5]]
+        apart = [b - a for a, b in itertools.pairwise(moments)]  # type: ignore[operator]
+        assert min(apart) >= timedelta(days=30)
+    pictures = {five.fetch(c) for c in captures[:5]}
+    assert len(pictures) == 5
+    with pytest.raises(StreetViewError, match="no image"):
+        two.fetch(captures[4])
+
+
+@pytest.mark.parametrize("times", [1, 11])
+def test_times_have_limits(times: int) -> None:
+    with pytest.raises(StreetViewError, match="change times"):
+        provider(times=times)

@@ -1,0 +1,115 @@
+"""The static prior of one pair: dense matching and superpixels (paper, Sec. 4.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from adapters.catalog import PriorSettings
+from adapters.image_masks import ImageMask
+from crosscity.matching import PATCH, Matches, reliable_matches
+from crosscity.matching.masking import matches_outside, without_pixels
+from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_method
+from crosscity.static_regions import static_prior
+
+
+@dataclass(frozen=True)
+class PairPrior:
+    """Everything that was computed on one pair.
+
+    Attributes:
+        matches: The dense matches between the two images that were counted.
+        superpixels: (H, W) int32 labels of the first and the second image.
+        masks: (H, W) bool static prior of the first and the second image.
+    """
+
+    matches: Matches
+    superpixels: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+    masks: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+
+
+def extract_prior(
+    image_a: npt.NDArray[np.uint8],
+    image_b: npt.NDArray[np.uint8],
+    settings: PriorSettings,
+    device: str = "cpu",
+    mask: ImageMask | None = None,
+) -> PairPrior:
+    """Matches two images of one place and marks the superpixels that stayed the same.
+
+    Args:
+        image_a: (H, W, 3) uint8 RGB.
+        image_b: (H, W, 3) uint8 RGB of the same size.
+        settings: The catalog's `prior` settings.
+        device: Where to match; superpixels are made on the processor.
+        mask: Pixels that show the provider: never static, and matched with nothing.
+
+    Raises:
+        ValueError: The sizes differ, an image is too small to match, or the mask has other
+            proportions.
+    """
+    if image_a.shape != image_b.shape:
+        sizes = " and ".join(f"{image.shape[1]}×{image.shape[0]}" for image in (image_a, image_b))
+        raise ValueError(f"the two images differ in size ({sizes})")
+    ignored = None if mask is None else mask.pixels((image_a.shape[0], image_a.shape[1]))
+    trusted = trusted_matches(image_a, image_b, settings, device, ignored)
+    spacing = PATCH * settings.downscale
+    labels_a, labels_b = (superpixels_of(image, settings) for image in (image_a, image_b))
+
+    def static_of(labels: npt.NDArray[np.int32], side: Literal["a", "b"]) -> npt.NDArray[np.bool_]:
+        static = static_prior(
+            trusted, labels, k=settings.k, coverage=settings.coverage, spacing=spacing, side=side
+        )
+        return static if ignored is None else static & ~ignored
+
+    masks = (static_of(labels_a, "a"), static_of(labels_b, "b"))
+    return PairPrior(trusted, (labels_a, labels_b), masks)
+
+
+def trusted_matches(
+    image_a: npt.NDArray[np.uint8],
+    image_b: npt.NDArray[np.uint8],
+    settings: PriorSettings,
+    device: str = "cpu",
+    ignored: npt.NDArray[np.bool_] | None = None,
+) -> Matches:
+    """The matches between two images of one size that count; `ignored` pixels match nothing."""
+    seen = (image_a, image_b)
+    if ignored is not None:
+        seen = (without_pixels(image_a, ignored, 0), without_pixels(image_b, ignored, 1))
+    matcher = build_matcher(
+        settings.matcher, MatcherSettings(settings.downscale, settings.search_radius, device)
+    )
+    matches = matcher(*seen)
+    spacing = PATCH * settings.downscale
+    if ignored is not None:
+        matches = matches_outside(matches, ignored, spacing / 2)
+    return reliable_matches(
+        matches,
+        spacing,
+        weakest=settings.weakest,
+        neighbours=settings.neighbours,
+        tolerance=settings.tolerance,
+    )
+
+
+def superpixels_of(image: npt.NDArray[np.uint8], settings: PriorSettings) -> npt.NDArray[np.int32]:
+    """Superpixels of an image, made on a smaller one where the settings say so: (H, W) int32.
+
+    Noise is averaged away there, and priors were no worse for it (docs/results.md), in a part of
+    the time; borders then lie within a pixel or two.
+    """
+    cut = superpixel_method(settings.superpixel_method)
+    height, width = image.shape[:2]
+    scale = settings.superpixel_downscale
+    if scale == 1:
+        return cut(image, settings.superpixels)
+    size = (max(width // scale, 1), max(height // scale, 1))
+    smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    labels = cut(np.asarray(smaller, dtype=np.uint8), settings.superpixels)
+    enlarged = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(enlarged, dtype=np.int32)

@@ -1,0 +1,121 @@
+"""The static priors of a place that was captured at more than two times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.catalog import PriorSettings
+from adapters.image_masks import ImageMask
+from crosscity.matching import PATCH, Matches
+from crosscity.matching.same_place import same_place
+from crosscity.static_regions import static_prior_of_times
+from tasks.priors.pair_prior import superpixels_of, trusted_matches
+
+ANOTHER_PLACE = "it shows another place than the other times, or from too far away: few matches"
+ALONE = "no other time of its place can be used"
+
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImagePrior:
+    """The prior of one image from all its pairs.
+
+    Attributes:
+        mask: (H, W) bool.
+        superpixels: (H, W) int32 labels.
+        matches: How many of its matches counted, over all pairs.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    superpixels: npt.NDArray[np.int32]
+    matches: int
+
+
+def priors_of_times(
+    images: Sequence[Image],
+    settings: PriorSettings,
+    device: str = "cpu",
+    mask: ImageMask | None = None,
+) -> list[ImagePrior | str]:
+    """Matches each two images of a place, and marks what stayed the same in all of them.
+
+    An image of another size than most, or that matches the others as little as one of another place
+    does, is left out and takes no part in the priors of the others.
+
+    Args:
+        images: (H, W, 3) uint8 RGB, of different times.
+        settings: The catalog's `prior` settings.
+        device: Where to match.
+        mask: Pixels that show the provider.
+
+    Returns:
+        Of each image its prior, or why it was left out.
+
+    Raises:
+        ValueError: An image is too small to match, or the mask has other proportions.
+    """
+    found: list[ImagePrior | str] = [ALONE] * len(images)
+    sizes = Counter(image.shape[:2] for image in images)
+    if not sizes:
+        return found
+    usual = max(sizes, key=lambda size: sizes[size])  # the first of equally frequent ones
+    fitting = [index for index, image in enumerate(images) if image.shape[:2] == usual]
+    for index in set(range(len(images))) - set(fitting):
+        height, width = images[index].shape[:2]
+        found[index] = (
+            f"it is {width}×{height} pixels wide and high, the other times {usual[1]}×{usual[0]}"
+        )
+    ignored = None if mask is None else mask.pixels((usual[0], usual[1]))
+    matches = {
+        (first, second): trusted_matches(images[first], images[second], settings, device, ignored)
+        for first, second in combinations(fitting, 2)
+    }
+    table = np.zeros((len(images), len(images)), dtype=np.int64)
+    for pair, of_pair in matches.items():
+        table[pair] = len(of_pair)
+    seen = same_place(table[np.ix_(fitting, fitting)])
+    kept = [index for index, shown in zip(fitting, seen, strict=True) if shown]
+    for index in set(fitting) - set(kept):
+        found[index] = ANOTHER_PLACE
+    if len(kept) < 2:
+        return found
+    for index in kept:
+        found[index] = _prior(index, kept, images[index], matches, settings, ignored)
+    return found
+
+
+def _prior(
+    index: int,
+    kept: Sequence[int],
+    image: Image,
+    matches: dict[tuple[int, int], Matches],
+    settings: PriorSettings,
+    ignored: npt.NDArray[np.bool_] | None,
+) -> ImagePrior:
+    """The prior of the image of that number, from its pairs with the others that are kept."""
+    own: list[Matches] = []
+    sides: list[Literal["a", "b"]] = []
+    for other in kept:
+        if other != index:
+            own.append(matches[min(index, other), max(index, other)])
+            sides.append("a" if index < other else "b")
+    labels = superpixels_of(image, settings)
+    static = static_prior_of_times(
+        own,
+        labels,
+        sides=sides,
+        k=settings.k,
+        coverage=settings.coverage,
+        spacing=PATCH * settings.downscale,
+    )
+    if ignored is not None:
+        static = static & ~ignored
+    return ImagePrior(static, labels, sum(map(len, own)))

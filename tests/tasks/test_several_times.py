@@ -1,0 +1,206 @@
+"""Priors of places that were captured at more than two times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from adapters.catalog import PriorSettings
+from adapters.image_masks import ImageMask
+from adapters.images import decode_mask_png
+from crosscity.matching import Matches
+from crosscity.static_regions import static_prior_of_times
+from tasks.harvesting import pair_table
+from tasks.harvesting.harvest import (
+    choose_pairs,
+    harvest_part,
+    harvest_parts,
+    join_imagery,
+    list_captures,
+)
+from tasks.priors import several_times
+from tasks.priors.extraction import join_priors, prior_part, prior_parts, static_prior_rows
+from tasks.priors.pair_prior import extract_prior
+from tasks.priors.quality import measure_priors, read_quality
+from tasks.priors.several_times import ALONE, ANOTHER_PLACE, ImagePrior, priors_of_times
+from tasks.steps.plan import Plan, open_plan
+from tasks.steps.schemas import IMAGERY, LEFT_OUT, OK, PAIRS
+from tasks.steps.tables import read_rows
+
+
+def scene(seed: int, height: int = 96, width: int = 160) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    noise = random.normal(size=(height, width, 3)).astype(np.float32)
+    image = cv2.GaussianBlur(noise, (0, 0), 2) + 3 * cv2.GaussianBlur(noise, (0, 0), 8)
+    return np.clip(128 + 60 * image / image.std(), 0, 255).astype(np.uint8)
+
+
+SETTINGS = PriorSettings(downscale=1, superpixels=60, superpixel_downscale=1)
+
+
+def place(*parked: bool) -> list[np.ndarray]:
+    """Pictures of one place; in some of them the same thing is parked."""
+    street, car = scene(2), scene(9)
+    images = []
+    for number, there in enumerate(parked):
+        image = street.copy()
+        image[32:64, 56:104] = (car if there else scene(20 + number))[32:64, 56:104]
+        images.append(image)
+    return images
+
+
+CAR = (slice(38, 58), slice(62, 98))
+
+
+def prior(found: ImagePrior | str) -> ImagePrior:
+    assert isinstance(found, ImagePrior)
+    return found
+
+
+def test_what_is_parked_at_two_times_is_gone_at_the_third() -> None:
+    images = place(True, True, False)
+    two = [prior(one) for one in priors_of_times(images[:2], SETTINGS)]
+    assert all(one.mask[CAR].mean() > 0.8 for one in two)
+    three = [prior(one) for one in priors_of_times(images, SETTINGS)]
+    for one in three:
+        assert one.mask[CAR].mean() < 0.25
+        assert one.mask.mean() > 0.5
+        assert one.mask.shape == one.superpixels.shape
+
+
+def test_of_two_times_the_prior_is_that_of_the_pair() -> None:
+    images = place(True, False)
+    pair = extract_prior(images[0], images[1], SETTINGS)
+    for of_times, mask in zip(priors_of_times(images, SETTINGS), pair.masks, strict=True):
+        assert np.array_equal(prior(of_times).mask, mask)
+        assert prior(of_times).matches == len(pair.matches)
+
+
+def test_an_image_of_another_place_is_left_out_and_changes_nothing() -> None:
+    images = place(True, True, False)
+    expected = priors_of_times(images, SETTINGS)
+    for position in range(4):
+        found = priors_of_times([*images[:position], scene(77), *images[position:]], SETTINGS)
+        assert found.pop(position) == ANOTHER_PLACE
+        for one, other in zip(found, expected, strict=True):
+            assert np.array_equal(prior(one).mask, prior(other).mask)
+
+
+def test_an_image_of_another_size_is_left_out_with_both_sizes() -> None:
+    images = place(True, True, False)
+    small = np.ascontiguousarray(images[0][:64, :128])
+    found = priors_of_times([small, *images], SETTINGS)
+    assert found[0] == "it is 128×64 pixels wide and high, the other times 160×96"
+    for one, other in zip(found[1:], priors_of_times(images, SETTINGS), strict=True):
+        assert np.array_equal(prior(one).mask, prior(other).mask)
+    assert priors_of_times([small, images[0]], SETTINGS)[0] == ALONE
+    assert priors_of_times([small], SETTINGS) == [ALONE]
+    assert priors_of_times([], SETTINGS) == []
+
+
+def test_each_two_images_are_matched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def counted(*arguments: Any) -> Matches:
+        seen.append(1)
+        return matched(*arguments)
+
+    matched = several_times.trusted_matches
+    monkeypatch.setattr(several_times, "trusted_matches", counted)
+    priors_of_times(place(True, True, False, False), SETTINGS)
+    assert len(seen) == 6
+
+
+def test_masked_pixels_are_never_static() -> None:
+    mask = ImageMask(polygons=(((0, 0), (60, 0), (60, 40), (0, 40)),))
+    for one in priors_of_times(place(True, True, False), SETTINGS, mask=mask):
+        assert not prior(one).mask[:40, :60].any()
+        assert prior(one).mask[60:].any()
+
+
+# In the pipeline
+
+
+def ref_of(made: Any) -> Any:
+    """A step's result: a reference, or the state that says that it was found."""
+    return made if hasattr(made, "digest") else made.result()
+
+
+def harvested(plan: Plan) -> tuple[Any, Any]:
+    captures = ref_of(list_captures.fn("tokyo", plan))
+    images = [
+        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
+        for part in harvest_parts(captures, "tokyo", plan)
+    ]
+    imagery = ref_of(join_imagery.fn(images, "tokyo", plan))
+    return imagery, ref_of(choose_pairs.fn(imagery, "tokyo", plan))
+
+
+def priors(imagery: Any, pairs: Any, plan: Plan) -> Any:
+    parts = [
+        ref_of(prior_part.fn(imagery, pairs, part, "tokyo", plan))
+        for part in prior_parts(imagery, pairs, "tokyo", plan)
+    ]
+    return ref_of(join_priors.fn(parts, pairs, "tokyo", plan))
+
+
+def test_a_city_of_three_times_has_a_prior_of_every_image(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    catalog = write_catalog(tmp_path, city={"times": 3, "places": 5, "test_places": 1})
+    plan = open_plan(catalog, city="tokyo")
+    store = plan.open_store()
+    imagery, pairs = harvested(plan)
+    rows = read_rows(store, pairs, "pairs.parquet", PAIRS)
+    assert len(read_rows(store, imagery, "imagery.parquet", IMAGERY)) == 15
+    assert {len(row["others"]) for row in rows} == {1}
+    named = {image for row in rows for image in (row["image_a"], row["image_b"], *row["others"])}
+    assert len(named) == 15
+    made = static_prior_rows(plan, priors(imagery, pairs, plan))
+    training = [row for row in rows if row["split"] == "train"]
+    assert len(made) == 3 * len(training)
+    assert {row["status"] for row in made} <= {OK, LEFT_OUT}
+    assert sum(row["status"] == OK for row in made) >= 2 * len(training)
+    for row in made:
+        if row["status"] == OK:
+            assert decode_mask_png(row["mask"], row["image_id"]).shape == (64, 128)
+        else:
+            assert row["reason"] == ANOTHER_PLACE
+    # The measure of a simulated city takes the further times' images as well.
+    ref = ref_of(measure_priors.fn(priors(imagery, pairs, plan), "tokyo", plan))
+    assert read_quality(store, ref).images == sum(row["status"] == OK for row in made)
+    # Of two times the same places have the pairs that they had, and other artifacts.
+    two = open_plan(write_catalog(tmp_path, city={"places": 5, "test_places": 1}), city="tokyo")
+    of_two = harvested(two)[1]
+    assert of_two.key != pairs.key
+    plain = read_rows(store, of_two, "pairs.parquet", PAIRS)
+    assert [row["others"] for row in plain] == [None] * 5
+    assert {row["place_id"] for row in plain} == {row["place_id"] for row in rows}
+
+
+def test_an_image_is_left_out_only_with_those_aligned_to_it() -> None:
+    def row(name: str, to: str | None, overlap: float | None) -> dict[str, Any]:
+        return {"image_id": name, "aligned_to": to, "overlap": overlap}
+
+    first, good, bad = row("a", None, None), row("b", "a", 0.5), row("c", "a", 0.1)
+    assert pair_table.split_by_overlap([first, good, bad], 0.23) == ([first, good], [bad])
+    assert pair_table.split_by_overlap([first, bad], 0.23) == ([], [bad])
+
+
+def test_the_rule_is_that_of_the_science(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, list[str], dict[str, Any]]] = []
+
+    def noted(matches: Any, labels: Any, *, sides: Any, **rule: Any) -> np.ndarray:
+        asked.append((len(matches), list(sides), rule))
+        return static_prior_of_times(matches, labels, sides=sides, **rule)
+
+    monkeypatch.setattr(several_times, "static_prior_of_times", noted)
+    settings = SETTINGS.model_copy(update={"coverage": 0.3, "k": 5})
+    priors_of_times(place(True, True, False), settings)
+    rule = {"k": 5, "coverage": 0.3, "spacing": 4}
+    assert asked == [(2, ["a", "a"], rule), (2, ["b", "a"], rule), (2, ["b", "b"], rule)]
