@@ -392,6 +392,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def interval(values: list[float | None]) -> list[float]:
     """Mean, and the ends of its 95 % interval over pairs (normal)."""
     some = [value for value in values if value is not None]
+    if not some:
+        return [math.nan] * 3
     mean = statistics.mean(some)
     half = 1.96 * statistics.stdev(some) / math.sqrt(len(some)) if len(some) > 1 else math.nan
     return [round(mean, 3), round(mean - half, 3), round(mean + half, 3)]
