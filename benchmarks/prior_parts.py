@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,9 +27,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-import xfeat
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.catalog import PriorSettings
+from benchmarks import xfeat
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
 from crosscity.illustrations import TINT
 from crosscity.matching import PATCH, Matches, reliable_matches
@@ -67,7 +70,7 @@ VARIANTS: dict[str, PriorSettings] = {
 if xfeat.installed():
     VARIANTS |= {
         f"xfeat, {method}": PriorSettings.model_validate(
-            {"matcher": "python:xfeat:match", "superpixel_method": method}
+            {"matcher": "python:benchmarks.xfeat:match", "superpixel_method": method}
         )
         for method in ("ers", "slic")
     }
@@ -208,7 +211,7 @@ class Judge:
         """φ at the size that the segmenter was trained at, and the exact trainIds there."""
         height, width = self._size
         small = cv2.resize(capture.image, (width, height), interpolation=cv2.INTER_AREA)
-        phi = self._segmenter(image_tensor(small[None])).softmax(dim=1)
+        phi = self._segmenter(image_tensor(np.asarray(small, dtype=np.uint8)[None])).softmax(dim=1)
         phi = torch.nn.functional.interpolate(phi, self._size, mode="bilinear", align_corners=False)
         return phi, self._resized(capture.train_ids)
 
@@ -432,7 +435,7 @@ def number(value: object) -> float | None:
 def table(found: dict[str, object], times: list[dict[str, Any]]) -> str:
     """The summary as Markdown."""
 
-    def told(values: Any, digits: int = 1) -> str:  # noqa: ANN401 - out of JSON
+    def shown(values: Any, digits: int = 1) -> str:  # noqa: ANN401 - out of JSON
         mean, low, high = values
         return f"{mean:.{digits}f} ({low:.{digits}f} … {high:.{digits}f})"
 
@@ -447,13 +450,13 @@ def table(found: dict[str, object], times: list[dict[str, Any]]) -> str:
         "|" + "---|" * 8,
     ]
     for entry in variants:
-        cells = [told(entry[name], digits.get(name, 1)) for name in MEASURES]
-        overlap = told(entry["overlap_with_drawings"]) if "overlap_with_drawings" in entry else "–"
+        cells = [shown(entry[name], digits.get(name, 1)) for name in MEASURES]
+        overlap = shown(entry["overlap_with_drawings"]) if "overlap_with_drawings" in entry else "–"
         lines.append(f"| {entry['variant']} | {entry['pairs']} | {' | '.join(cells)} | {overlap} |")
     lines += ["", "Less the first variant, pair by pair:", ""]
     lines += [f"| variant | {names} |", "|" + "---|" * 6]
     for entry in variants[1:]:
-        cells = [told(entry[f"{name}_less_first"], 2) for name in MEASURES]
+        cells = [shown(entry[f"{name}_less_first"], 2) for name in MEASURES]
         lines.append(f"| {entry['variant']} | {' | '.join(cells)} |")
     for name in ("recall", "moving_flagged"):
         lines += ["", f"{name.replace('_', ' ').capitalize()} by how the second capture moved:", ""]
@@ -466,7 +469,7 @@ def table(found: dict[str, object], times: list[dict[str, Any]]) -> str:
         "| variant | times | places | precision | recall | moving flagged |", "|" + "---|" * 6
     ]  # fmt: skip
     for row in times:
-        cells = [told(row[name]) for name in MEASURES[:3]]
+        cells = [shown(row[name]) for name in MEASURES[:3]]
         lines.append(
             f"| {row['variant']} | {row['times']} | {row['places']} | {' | '.join(cells)} |"
         )

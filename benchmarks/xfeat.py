@@ -47,8 +47,14 @@ def match(image_a: npt.NDArray[np.uint8], image_b: npt.NDArray[np.uint8]) -> Mat
     order = np.lexsort((-score, cell[:, 0], cell[:, 1]))
     _, first = np.unique(cell[order] @ np.array([1, width]), return_index=True)
     kept = np.sort(order[first])
+    x_a, y_a, x_b, y_b = (
+        np.ascontiguousarray(at[kept, axis]) for at in (at_a, at_b) for axis in (0, 1)
+    )
     return Matches(
-        *(np.ascontiguousarray(at[kept, axis]) for at in (at_a, at_b) for axis in (0, 1)),
+        x_a,
+        y_a,
+        x_b,
+        y_b,
         score=score[kept],
         entry=np.arange(len(kept), dtype=np.int32),
     )
