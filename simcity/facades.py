@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 
-from simcity.arrays import Floats, Singles, Surface, kernel
+from simcity.arrays import Colour, Floats, Singles, Surface, kernel
 from simcity.light import NIGHT
 from simcity.mesh import COLOUR_A, COLOUR_B, COLOUR_C, PARAMETERS, SEED
 from simcity.noise import cell_noise, smooth_noise
@@ -19,19 +19,16 @@ def _shop(
     v: float,
     ground: float,
     seed: int,
-    br: float,
-    bg: float,
-    bb: float,
-    sr: float,
-    sg: float,
-    sb: float,
-    wr: float,
-    wg: float,
-    wb: float,
+    trim: Colour,
+    accent: Colour,
+    wall: Colour,
     footprint: float,
     light: Floats,
 ) -> Surface:
     """Ground floor with shop windows, a sign band above them, doors and shutters."""
+    br, bg, bb = trim
+    sr, sg, sb = accent
+    wr, wg, wb = wall
     wide = 3.6 + 2.2 * cell_noise(seed, 3, 1)
     col = math.floor(u / wide)
     x = u - col * wide
@@ -85,19 +82,16 @@ def _ground_floor(
     ground: float,
     bay: float,
     seed: int,
-    br: float,
-    bg: float,
-    bb: float,
-    sr: float,
-    sg: float,
-    sb: float,
-    wr: float,
-    wg: float,
-    wb: float,
+    trim: Colour,
+    accent: Colour,
+    wall: Colour,
     light: Floats,
     noise: Singles,
 ) -> Surface:
     """Ground floor of a dwelling: plinth, windows, entrance doors, garage doors."""
+    br, bg, bb = trim
+    sr, sg, sb = accent
+    wr, wg, wb = wall
     col = math.floor(u / bay)
     x = u - (col + 0.5) * bay
     key = cell_noise(col, 17, seed)
@@ -157,9 +151,10 @@ def facade(
     if flags & 4:
         return r, g, b, 0.0, 0.0
     if v < ground:
+        trim, accent, colour = (br, bg, bb), (sr, sg, sb), (r, g, b)
         if flags & 2:
-            return _shop(u, v, ground, seed, br, bg, bb, sr, sg, sb, r, g, b, footprint, light)
-        return _ground_floor(u, v, ground, bay, seed, br, bg, bb, sr, sg, sb, r, g, b, light, noise)
+            return _shop(u, v, ground, seed, trim, accent, colour, footprint, light)
+        return _ground_floor(u, v, ground, bay, seed, trim, accent, colour, light, noise)
     floor = math.floor((v - ground) / storey)
     y = (v - ground) - floor * storey
     col = math.floor(u / bay)

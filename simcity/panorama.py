@@ -14,29 +14,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from simcity.camera import OVERSAMPLING, Pose, check_numbers, view_of
-from simcity.compiled import draw_wires, shade
-from simcity.layout import build_static
+from simcity.camera import Pose, check_numbers, view_of
 from simcity.lens import photograph
-from simcity.light import light_of
 from simcity.mesh import Point
-from simcity.noise import noise_tile
-from simcity.rendering import (
-    MAX_SIDE,
-    _contact_map,
-    _draw,
-    _shadow_maps,
-    _to_linear,
-)
+from simcity.rendering import MAX_SIDE
+from simcity.scene import ALL_ROUND, Scene
 from simcity.street import Sight, lay_street
 from simcity.style import CityStyle
-from simcity.traffic import build_moving
 
 _FACES: Final = ((0.0, 0.0), (90.0, 0.0), (180.0, 0.0), (270.0, 0.0), (0.0, 90.0), (0.0, -90.0))
 """Heading and pitch of the faces, degrees."""
 _FACE_FOV: Final = 94.0
 """A little more than a right angle, so that interpolation never leaves a face."""
-_WIRE_COLOUR: Final = 0.03
 
 
 @dataclass(frozen=True)
@@ -124,32 +113,14 @@ def _turned(
 def _render_faces(
     pose: Pose, style: CityStyle, key: tuple[int, int, int], side: int
 ) -> list[npt.NDArray[np.uint8]]:
-    seed, place, time = key
-    street = lay_street(style, seed, place)
+    street = lay_street(style, *key[:2])
     ground = street.ground(pose.along)
-    light = light_of(style, seed, place, time)
     sight = _AllRound(pose.across, pose.along, math.radians(pose.heading_degrees), 1.0)
-    static, wires = build_static(style, street, sight, seed, place)
-    movers, footprints = build_moving(style, street, sight, seed, place, time)
-    rows = np.concatenate([static, movers])
-    _to_linear(rows)
-    frame, openness = _contact_map(footprints, sight, 0.0)
-    shadows = _shadow_maps(rows, light, sight, ground, (0.0, 0.0))
+    scene = Scene(style, street, sight, key, ground, reach=ALL_ROUND)
     bare = replace(style, vignetting=0.0, noise=0.0, blur=0.0)
     faces = []
     for heading, pitch in _FACES:
         view = view_of(replace(pose, pitch_degrees=pitch), ground, heading, _FACE_FOV, side, side)
-        closeness, ident, planes = _draw(
-            rows, view, (OVERSAMPLING * side, OVERSAMPLING * side), light
-        )
-        radiance = np.empty((*ident.shape, 3), dtype=np.float32)
-        shade(
-            rows, planes, ident, view, light.vector, *shadows, openness, frame,
-            noise_tile(), radiance,
-        )  # fmt: skip
-        if wires.pieces:
-            pieces = np.array(wires.pieces)
-            colours = np.full((len(pieces), 3), _WIRE_COLOUR)
-            draw_wires(pieces, colours, closeness, view, light.vector, radiance)
-        faces.append(photograph(bare, light, radiance, key))
+        seen = scene.seen_from(view, side, side)
+        faces.append(photograph(bare, scene.light, seen.radiance, key))
     return faces

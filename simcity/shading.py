@@ -226,12 +226,9 @@ def shade_samples(
     ident: Indices,
     view: Floats,
     light: Floats,
-    near_map: Singles,
-    near_view: Floats,
-    far_map: Singles,
-    far_view: Floats,
-    contact: Singles,
-    contact_frame: Floats,
+    near: tuple[Singles, Floats],
+    far: tuple[Singles, Floats],
+    contact: tuple[Singles, Floats],
     noise: Singles,
     radiance: Singles,
 ) -> None:
@@ -243,17 +240,16 @@ def shade_samples(
         ident: Row that each sample shows.
         view: Camera.
         light: Light vector.
-        near_map: Closeness to the sun, around the camera.
-        near_view: Its projection.
-        far_map: The same for more of the street.
-        far_view: Its projection.
-        contact: How open the ground is to the sky.
-        contact_frame: x of its column 0, z of its row 0, cells a metre.
+        near: Closeness to the sun around the camera, and its projection.
+        far: The same for more of the street.
+        contact: How open the ground is to the sky; x of column 0, z of row 0, cells a metre.
         noise: Noise tile.
         radiance: Filled.
     """
     height, width = ident.shape
     focal = view[12]
+    (near_map, near_view), (far_map, far_view) = near, far
+    openness, frame = contact
     normal, point = np.empty(3), np.empty(3)
     for y in range(height):
         for x in range(width):
@@ -286,7 +282,7 @@ def shade_samples(
             )
             share = _sky_share(row, point, v, view[1])
             if normal[1] > 0.7 and int(row[MATERIAL]) <= _GROUND:
-                share *= _openness(contact, contact_frame, point[0], point[2])
+                share *= _openness(openness, frame, point[0], point[2])
             sun = _sunlight(row, normal, point, light, near_map, near_view, far_map, far_view)
             up = 0.5 + 0.5 * normal[1]
             lr = (light[BOUNCE] + (light[SKY_LIGHT] - light[BOUNCE]) * up) * share

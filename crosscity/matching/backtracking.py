@@ -9,6 +9,7 @@ by patch, the sweep touches one response map at a time, and patches do not wait 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,54 @@ class Reached:
     cell: Int
     score: Float
     entry: Int
+
+
+class Descent(NamedTuple):
+    """What one level down is traced by; the compiled loops take it apart at their beginning.
+
+    Attributes:
+        starts: As in `Reached`, of the level above.
+        cell: Likewise.
+        score: Likewise.
+        entry: Likewise.
+        parents: (n, 4) of each patch below, as of `parents_of`.
+        shifts: (m, 4, 2) of each child's pooled map against its parent's.
+        width: Columns of the windows above.
+        cells: (n, h, w) pooled maps below, as stored.
+        top: (n,) first row of each window below in the whole map.
+        left: (n,) first column.
+        below_width: Columns of the windows below.
+    """
+
+    starts: Index
+    cell: Int
+    score: Float
+    entry: Int
+    parents: Index
+    shifts: Int
+    width: int
+    cells: npt.NDArray[np.uint16]
+    top: Int
+    left: Int
+    below_width: int
+
+
+def descent(level: Level, reached: Reached) -> Descent:
+    """From the cells of a level that were reached to the patches below it."""
+    below = level.below.windows
+    return Descent(
+        reached.starts,
+        reached.cell,
+        reached.score,
+        reached.entry,
+        parents_of(level.children, len(below)),
+        level.shifts,
+        level.windows.width,
+        level.below.cells,
+        below.top,
+        below.left,
+        below.width,
+    )
 
 
 def top_entries(top: Float) -> Reached:
@@ -81,25 +130,10 @@ def descend(level: Level, reached: Reached, workers: Workers) -> Reached:
     score(child) = score + response(child). Of the ways that meet in a cell the best score stays;
     of equal ones, that of the higher ranking entry.
     """
-    below = level.below.windows
-    parents = parents_of(level.children, len(below))
+    way, below = descent(level, reached), level.below.windows
 
     def trace_part(part: tuple[int, int]) -> tuple[Index, Int, Float, Int]:
-        found: tuple[Index, Int, Float, Int] = _descend(
-            reached.starts,
-            reached.cell,
-            reached.score,
-            reached.entry,
-            parents,
-            level.shifts,
-            level.windows.width,
-            level.below.cells,
-            below.top,
-            below.left,
-            below.height,
-            below.width,
-            *part,
-        )
+        found: tuple[Index, Int, Float, Int] = _descend(way, below.height, *part)
         return found
 
     parts = workers.each(trace_part, workers.chunks(len(below)))
@@ -148,22 +182,8 @@ def step_down(
 
 
 @njit(cache=True, nogil=True)
-def _descend(
-    starts: Index,
-    cell: Int,
-    score: Float,
-    entry: Int,
-    parents: Index,
-    shifts: Int,
-    width: int,
-    cells: npt.NDArray[np.uint16],
-    top: Int,
-    left: Int,
-    height: int,
-    below_width: int,
-    begin: int,
-    end: int,
-) -> tuple[Index, Int, Float, Int]:
+def _descend(way: Descent, height: int, begin: int, end: int) -> tuple[Index, Int, Float, Int]:
+    starts, cell, score, entry, parents, shifts, width, cells, top, left, below_width = way
     scores = np.full(height * below_width, -1, dtype=np.float32)
     entries = np.empty(height * below_width, dtype=np.int32)
     touched = np.empty(height * below_width, dtype=np.int32)

@@ -14,7 +14,7 @@ from numba import njit
 
 from crosscity.matching.descriptors import CONSTANT, ORIENTATIONS
 from crosscity.matching.responses import PooledMaps, allocate, pool_rows, rectification_table
-from crosscity.matching.windows import Windows, windows_of_level
+from crosscity.matching.windows import WindowFrames, Windows, windows_of_level
 from crosscity.matching.workers import Workers
 
 Float = npt.NDArray[np.float32]
@@ -310,48 +310,28 @@ class _Correlation:
         rows: tuple[int, int],
         scratch: npt.NDArray[np.int32],
     ) -> None:
-        windows = self._pooled.windows
-        _finish_tile(
-            tile,
-            tile.view(np.int32),
-            *corner,
-            block,
-            *self._factors,
-            windows.top,
-            windows.left,
-            windows.height,
-            windows.width,
-            windows.whole_height,
-            windows.whole_width,
-            *rows,
-            self._table,
-            scratch,
-            self._pooled.cells,
-        )
+        frames = self._pooled.windows.frames()
+        cells = self._pooled.cells
+        _finish_tile(tile, corner, block, self._factors, frames, rows, self._table, scratch, cells)
 
 
 @njit(cache=True, nogil=True)
 def _finish_tile(
     tile: Float,
-    bits: npt.NDArray[np.int32],
-    first_row: int,
-    first_column: int,
+    corner: tuple[int, int],
     block: npt.NDArray[np.int64],
-    rows_factor: Float,
-    columns_factor: Float,
-    top: npt.NDArray[np.int32],
-    left: npt.NDArray[np.int32],
-    height: int,
-    width: int,
-    whole_height: int,
-    whole_width: int,
-    begin: int,
-    end: int,
+    factors: tuple[Float, Float],
+    frames: WindowFrames,
+    rows: tuple[int, int],
     table: npt.NDArray[np.uint16],
     scratch: npt.NDArray[np.int32],
     cells: npt.NDArray[np.uint16],
 ) -> None:
     """Border factors and pooling: each map while it is in the cache."""
+    first_row, first_column = corner
+    rows_factor, columns_factor = factors
+    top, left, height, width, whole_height, whole_width = frames
+    bits = tile.view(np.int32)
     for b in range(len(block)):
         p = block[b]
         for side in range(4):
@@ -363,17 +343,5 @@ def _finish_tile(
             if 0 <= column < tile.shape[2]:
                 for y in range(tile.shape[1]):
                     tile[b, y, column] *= columns_factor[p, side]
-        pool_rows(
-            bits[b],
-            first_row,
-            first_column,
-            top[p],
-            left[p],
-            height,
-            width,
-            begin,
-            end,
-            table,
-            scratch,
-            cells[p],
-        )
+        window = (top[p], left[p], height, width)
+        pool_rows(bits[b], corner, window, rows, table, scratch, cells[p])

@@ -20,7 +20,7 @@ from crosscity.matching.responses import (
     pool_rows,
     rectification_table,
 )
-from crosscity.matching.windows import Windows, windows_of_level
+from crosscity.matching.windows import WindowFrames, Windows, windows_of_level
 from crosscity.matching.workers import Workers
 
 Float = npt.NDArray[np.float32]
@@ -178,16 +178,15 @@ def _make_level(
     above: PooledMaps,
     workers: Workers,
 ) -> None:
+    frames = level.windows.frames()
+
     def make(part: tuple[int, int]) -> None:
         _aggregate_and_pool(
             level.below.cells,
             shares,
             level.children,
             level.shifts,
-            level.windows.top,
-            level.windows.left,
-            level.windows.height,
-            level.windows.width,
+            frames,
             table,
             above.cells,
             *part,
@@ -285,34 +284,21 @@ def _aggregate_and_pool(
     shares: Float,
     children: Index,
     shifts: npt.NDArray[np.int32],
-    top: npt.NDArray[np.int32],
-    left: npt.NDArray[np.int32],
-    height: int,
-    width: int,
+    frames: WindowFrames,
     table: npt.NDArray[np.uint16],
     cells: npt.NDArray[np.uint16],
     begin: int,
     end: int,
 ) -> None:
+    top, left, height, width, _, _ = frames
     full = np.empty((height, width), dtype=np.float32)
     bits = full.view(np.int32)
     scratch = np.empty((2, width + 4), dtype=np.int32)
     for p in range(begin, end):
         aggregate_patch(below, shares[p], children[p], shifts[p], full)
-        pool_rows(
-            bits,
-            top[p],
-            left[p],
-            top[p],
-            left[p],
-            height,
-            width,
-            0,
-            top[p] + height,
-            table,
-            scratch,
-            cells[p],
-        )
+        corner, rows = (top[p], left[p]), (0, top[p] + height)
+        window = (top[p], left[p], height, width)
+        pool_rows(bits, corner, window, rows, table, scratch, cells[p])
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.matching.backtracking import Reached, parents_of, step_down, window_places
+from crosscity.matching.backtracking import (
+    Descent,
+    Reached,
+    descent,
+    step_down,
+    window_places,
+)
 from crosscity.matching.pyramid import SPACING, Level
 from crosscity.matching.responses import STEPS
 from crosscity.matching.workers import Workers
@@ -49,27 +55,12 @@ def reciprocal_matches(level: Level, reached: Reached, workers: Workers) -> Atom
         workers: The threads to work with.
     """
     below = level.below.windows
-    parents = parents_of(level.children, len(below))
+    way = descent(level, reached)
     bins_across = (below.whole_width - 1) // SPACING + 1
     bins = ((below.whole_height - 1) // SPACING + 1) * bins_across
 
     def trace_part(part: tuple[int, int]) -> tuple[Float, Index, Int, Float, Index]:
-        found: tuple[Float, Index, Int, Float, Index] = _best_of(
-            reached.starts,
-            reached.cell,
-            reached.score,
-            reached.entry,
-            parents,
-            level.shifts,
-            level.windows.width,
-            level.below.cells,
-            below.top,
-            below.left,
-            below.width,
-            bins,
-            bins_across,
-            *part,
-        )
+        found: tuple[Float, Index, Int, Float, Index] = _best_of(way, bins, bins_across, *part)
         return found
 
     parts = workers.each(trace_part, workers.chunks(len(below), per_thread=2))
@@ -92,27 +83,14 @@ def _best_of_bins(parts: list[tuple[Float, Index]]) -> Index:
 
 @njit(cache=True, nogil=True)
 def _best_of(
-    starts: Index,
-    cell: Int,
-    score: Float,
-    entry: Int,
-    parents: Index,
-    shifts: Int,
-    width: int,
-    cells: npt.NDArray[np.uint16],
-    top: Int,
-    left: Int,
-    below_width: int,
-    bins: int,
-    bins_across: int,
-    begin: int,
-    end: int,
+    way: Descent, bins: int, bins_across: int, begin: int, end: int
 ) -> tuple[Float, Index, Int, Float, Index]:
     """The best match of each patch, and the best patch of each bin of the second image.
 
     A patch that is the best of a bin there by another match than its own best is passed by: that
     other match bars the bin, so the bin's patch is marked as nobody's.
     """
+    starts, cell, score, entry, parents, shifts, width, cells, top, left, below_width = way
     best = np.full(end - begin, -1, dtype=np.float32)
     best_cell = np.full(end - begin, -1, dtype=np.int64)
     best_entry = np.zeros(end - begin, dtype=np.int32)

@@ -71,14 +71,9 @@ def rectification_table(power: float) -> npt.NDArray[np.uint16]:
 @njit(cache=True, nogil=True)
 def pool_rows(
     full: npt.NDArray[np.int32],
-    first_row: int,
-    first_column: int,
-    top: int,
-    left: int,
-    height: int,
-    width: int,
-    begin: int,
-    end: int,
+    corner: tuple[int, int],
+    window: tuple[int, int, int, int],
+    rows: tuple[int, int],
     table: npt.NDArray[np.uint16],
     scratch: npt.NDArray[np.int32],
     cells: npt.NDArray[np.uint16],
@@ -93,18 +88,17 @@ def pool_rows(
 
     Args:
         full: Responses as the bits of float32, the rows and columns that are at hand.
-        first_row: Row of the whole map that row 0 of `full` is.
-        first_column: The same of columns.
-        top: First row of this map's window in the whole map.
-        left: First column.
-        height: Rows of the window; outside of it there is no response.
-        width: Columns of the window.
-        begin: First row to make, of the whole pooled map.
-        end: One beyond the last.
+        corner: (row, column) of the whole map that row 0 and column 0 of `full` are.
+        window: (top, left, height, width) of this map's window in the whole map; outside of it
+            there is no response.
+        rows: (begin, end) of the rows to make, of the whole pooled map.
         table: `rectification_table`.
         scratch: (2, at least `width` + 4) to work in.
         cells: (⌈height/2⌉, ⌈width/2⌉) of the window, rows `begin` … `end` of it are written.
     """
+    first_row, first_column = corner
+    top, left, height, width = window
+    begin, end = rows
     odd = left & 1
     columns = cells.shape[1]
     start = left - first_column

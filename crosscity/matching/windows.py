@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Index = npt.NDArray[np.int32]
+
+
+class WindowFrames(NamedTuple):
+    """`Windows` for compiled loops, which take no dataclass; its fields are the same."""
+
+    top: Index
+    left: Index
+    height: int
+    width: int
+    whole_height: int
+    whole_width: int
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,12 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.top)
+
+    def frames(self) -> WindowFrames:
+        """What compiled loops take of it."""
+        return WindowFrames(
+            self.top, self.left, self.height, self.width, self.whole_height, self.whole_width
+        )
 
     @property
     def everywhere(self) -> bool:

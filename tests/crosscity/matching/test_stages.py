@@ -225,9 +225,8 @@ def test_pooling_is_its_definition_ties_included(shape: tuple[int, int]) -> None
             bits = window.view(np.int32)
             table = rectification_table(1.0)
             for row in range(0, whole.shape[0], 3):  # as if in strips
-                pool_rows(
-                    bits, top, left, top, left, height, width, row, row + 3, table, scratch, cells
-                )
+                frame, rows = (top, left, height, width), (row, row + 3)
+                pool_rows(bits, (top, left), frame, rows, table, scratch, cells)
             values, places = whole_maps(PooledMaps(cells[None], place))
             expected, expected_places = brute_pool(whole)
             inside = ~np.isnan(values[0])
