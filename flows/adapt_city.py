@@ -16,7 +16,7 @@ from tasks.harvesting.current import Harvest, current_harvest
 from tasks.priors.identities import extracted
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
-from tasks.training.arms import check_arm, check_source, needs_of_arm
+from tasks.training.arms import check_arm, check_source, is_fine_tuned, needs_of_arm
 from tasks.training.identities import segmenter_of, source_of
 from tasks.training.labelled import labelled_parts
 from tasks.training.trainings import adapt, check_fine_tuning, fine_tune
@@ -65,7 +65,7 @@ def adapt_city(
     plan = open_plan(catalog, compute, city=city)
     check_arm(arm, plan)
     check_source(arm, segmenter_of(city, plan), plan)
-    if arm == "fine_tuned":
+    if is_fine_tuned(arm):
         check_fine_tuning(city, plan)
     harvest = current_harvest(city, plan)
     masks = extracted(harvest.pairs, city, plan) if needs_of_arm(arm, plan).prior else None
@@ -78,7 +78,7 @@ def adapt_by(
 ) -> Adapted:
     """`adapt_city` by a plan, to a harvest and its static priors."""
     name = segmenter_of(city, plan)
-    if arm == "fine_tuned":
+    if is_fine_tuned(arm):
         labelled_parts(city, "train", harvest.pairs, plan)  # fails before the long work, not after
         start = pretrain_by(plan, name, seed)
         labelled = labelled_shards(plan, city, "train", harvest.pairs)

@@ -15,7 +15,7 @@ from flows.runner import one_part_at_a_time, planned_flow
 from tasks.judging.evaluation import draw_panels, evaluate
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
-from tasks.training.arms import needs_of_arm
+from tasks.training.arms import is_fine_tuned, is_trained, needs_of_arm
 from tasks.training.identities import source_of
 from tasks.training.labelled import unlabelled_part, unlabelled_parts
 from tasks.training.trainings import adapt_transfer as adapt
@@ -76,10 +76,10 @@ def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
     check_transfer_arm(arm, transfer, plan)
     sets = plan.transfer(transfer)
     segmenter = start = pretrain_by(plan, sets.segmenter, seed)
-    if arm == "fine_tuned":
+    if is_fine_tuned(arm):
         labelled = labelled_shards(plan, sets.target, sets.target_split)
         segmenter = fine_tune(start, labelled, seed, transfer, plan)
-    elif arm != "pretrained":
+    elif is_trained(arm):
         shards: list[ArtifactRef] = []
         if needs_of_arm(arm, plan).source:
             shards = labelled_shards(plan, source_of(sets.segmenter, plan), "train")
@@ -93,7 +93,7 @@ def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
         segmenter = adapt(start, shards, images, extras, arm, seed, transfer, plan)
     tested = labelled_shards(plan, sets.target, sets.test_split)
     panels = None
-    if arm != "pretrained":
+    if is_trained(arm):
         panels = draw_panels(start, segmenter, tested, arm, seed, transfer, plan)
     evaluation = evaluate(segmenter, tested, arm, seed, transfer, plan)
     return Transferred(segmenter, evaluation, panels)

@@ -14,7 +14,7 @@ from flows.pretrain_segmenter import pretrain_by
 from tasks.pages.report import write_report
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
-from tasks.training.arms import DEMO_ARMS
+from tasks.training.arms import DEMO_ARMS, is_trained
 from tasks.training.identities import segmenter_of
 from tasks.training.trainings import check_fine_tuning
 
@@ -57,7 +57,7 @@ def _parts(plan: Plan, city: str, seed: int) -> dict[str, ArtifactRef]:
     adapted = {
         arm: adapt_by(plan, city, arm, seed, harvest, priors.masks)
         for arm in DEMO_ARMS
-        if arm != "pretrained"
+        if is_trained(arm)
     }
     start = pretrain_by(plan, segmenter_of(city, plan), seed)
     for arm in DEMO_ARMS:

@@ -16,6 +16,7 @@ from tasks.judging.promotion import has_labels
 from tasks.judging.safeguard import judge_adaptation
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
+from tasks.training.arms import is_trained
 from tasks.training.trained import TrainedSegmenters
 
 
@@ -76,6 +77,6 @@ def evaluate_by(
     """`evaluate_city` by a plan, of a segmenter and the one that it began with."""
     labelled = labelled_shards(plan, city, "test", pairs)
     panels = None
-    if arm != "pretrained":
+    if is_trained(arm):
         panels = draw_panels(adapted.start, adapted.segmenter, labelled, arm, seed, city, plan)
     return Scored(evaluate(adapted.segmenter, labelled, arm, seed, city, plan), panels)

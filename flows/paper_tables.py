@@ -31,11 +31,13 @@ from tasks.pages.paper_tables import (
 )
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
+from tasks.training.arms import BOUND, START, is_trained
 from tasks.training.identities import segmenter_of, source_of
 from tasks.training.trainings import fine_tune
 
-CITY_ARMS = ("pretrained", "ga", "ga_ca", "full")
-TRANSFER_FIGURE_ARMS = ("pretrained", "ga", "ga_ca")
+CITY_ARMS = (START, "ga", "ga_ca", "full")
+PICTURED_ARM = "full"
+TRANSFER_FIGURE_ARMS = (START, "ga", "ga_ca")
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def _at_home(
             found[segmenter] = []
             for seed in seeds:
                 trained = pretrain_by(plan, segmenter, seed)
-                scored = evaluate(trained, tested, "pretrained", seed, source, plan)
+                scored = evaluate(trained, tested, START, seed, source, plan)
                 found[segmenter].append(scored)
     return found
 
@@ -112,25 +114,25 @@ def _city(city: str, seeds: Sequence[int], folds: int, plan: Plan) -> Shown:
     harvest = harvest_by(plan, city)
     masks = priors_by(plan, city, harvest).masks
     tested = labelled_shards(plan, city, "test", harvest.pairs)
-    found: dict[str, list[ArtifactRef]] = {arm: [] for arm in (*CITY_ARMS, "fine_tuned")}
+    found: dict[str, list[ArtifactRef]] = {arm: [] for arm in (*CITY_ARMS, BOUND)}
     segmenters: dict[str, ArtifactRef] = {}
     panels: dict[str, ArtifactRef] = {}
     for seed in seeds:
         start = pretrain_by(plan, segmenter_of(city, plan), seed)
         for arm in CITY_ARMS:
             adapted = Adapted(start, start)
-            if arm != "pretrained":
+            if is_trained(arm):
                 adapted = adapt_by(plan, city, arm, seed, harvest, masks)
             scored = evaluate_by(plan, city, arm, seed, harvest.pairs, adapted)
             found[arm].append(scored.evaluation)
             segmenters.setdefault(arm, adapted.segmenter)
-            if arm == "full" and scored.panels is not None:
+            if arm == PICTURED_ARM and scored.panels is not None:
                 panels.setdefault(arm, scored.panels)
         tuned = [
             fine_tune(start, tested, seed, city, plan, fold=(fold, folds)) for fold in range(folds)
         ]
         in_folds = evaluate_folds(tuned, tested, "fine_tuned_folds", city, plan, folds)
-        found["fine_tuned"].append(in_folds)
+        found[BOUND].append(in_folds)
     trained_on = labelled_shards(plan, source_of(segmenter_of(city, plan), plan), "train")
     figures = Figures(
         labels=count_labels(tested, city, plan),

@@ -23,7 +23,7 @@ from tasks.judging.safeguard import (
 )
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import open_plan
-from tasks.training.arms import check_arm, check_source
+from tasks.training.arms import check_arm, check_source, is_fine_tuned
 from tasks.training.trainings import check_fine_tuning
 
 
@@ -69,7 +69,7 @@ def readapt_city(
     seed = entry.training_seed if seed is None else seed
     check_arm(arm, plan)
     check_source(arm, entry.segmenter, plan)
-    if arm == "fine_tuned":
+    if is_fine_tuned(arm):
         check_fine_tuning(city, plan)
     found = harvest_by(plan, city) if harvest else current_harvest(city, plan)
     priors = priors_by(plan, city, found)

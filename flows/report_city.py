@@ -8,10 +8,9 @@ from adapters.store import ArtifactRef
 from flows.ending import end_promptly
 from tasks.judging.differences import compare_on_images
 from tasks.judging.safeguard import judge_adaptation
-from tasks.pages.report import report_parts, shown_arm, write_report
+from tasks.pages.report import compared_segmenters, report_parts, write_report
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import open_plan
-from tasks.training.trained import TrainedSegmenters
 
 
 @flow(name="report-city", flow_run_name="report-{city}", on_running=[end_promptly])
@@ -34,9 +33,9 @@ def report_city(
     """
     plan = open_plan(catalog, compute, city=city)
     parts = report_parts(city, seed, plan)
-    arm = shown_arm(parts, city, plan)
-    if arm is not None:
-        start, adapted = TrainedSegmenters(city, seed, plan).start, parts[f"segmenter-{arm}"]
+    compared = compared_segmenters(parts, city, seed, plan)
+    if compared is not None:
+        start, adapted = compared
         imagery, pairs = parts["imagery"], parts["pairs"]
         parts["safeguard"] = judge_adaptation(adapted, start, imagery, pairs, city, plan)
         parts["differences"] = compare_on_images(start, adapted, imagery, city, plan)

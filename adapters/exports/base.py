@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,24 @@ class ExportItem:
     split: str = "train"
     place_id: str | None = None
     page_url: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of the image beside its pixels, as tables have it; JSON-able.
+
+        With it go the terms that it may be passed on under: licence and attribution.
+        """
+        return {
+            "image_id": self.image_id,
+            "split": self.split,
+            "place": self.place_id,
+            "lat": self.lat,
+            "lon": self.lon,
+            "heading": self.heading,
+            "captured_at": self.captured_at.isoformat() if self.captured_at else None,
+            "licence": self.licence,
+            "attribution": self.attribution,
+            "page_url": self.page_url,
+        }
 
 
 class Exporter(Protocol):

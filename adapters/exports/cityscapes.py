@@ -54,21 +54,7 @@ class CityscapesExporter:
                 write_bytes(path, encode_label_png(values))
         if item.static is not None:
             write_bytes(self._folder / f"static/{stem}_static.png", encode_mask_png(item.static))
-        self._rows.append(
-            {
-                "image": f"leftImg8bit/{stem}_leftImg8bit.jpg",
-                "image_id": item.image_id,
-                "split": item.split,
-                "place": item.place_id,
-                "lat": item.lat,
-                "lon": item.lon,
-                "heading": item.heading,
-                "captured_at": item.captured_at.isoformat() if item.captured_at else None,
-                "licence": item.licence,
-                "attribution": item.attribution,
-                "page_url": item.page_url,
-            }
-        )
+        self._rows.append({"image": f"leftImg8bit/{stem}_leftImg8bit.jpg", **item.facts()})
 
     def finish(self) -> None:
         """Writes the table of images."""

@@ -15,11 +15,14 @@ https://docs.voxel51.com/user_guide/import_datasets.html (ImageSegmentationDirec
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from adapters.exports.base import ExportItem
 from adapters.exports.files import write_bytes, write_json
 from adapters.images import encode_label_png
 from crosscity.labels import CLASSES, TRAIN_ID_TO_LABEL_ID, VOID
+
+_FACTS: Final = ("split", "lat", "lon", "licence", "attribution")
 
 
 class FiftyOneExporter:
@@ -36,17 +39,9 @@ class FiftyOneExporter:
             ids = TRAIN_ID_TO_LABEL_ID[item.labels]
             ids[item.labels == VOID] = 0
             write_bytes(self._folder / "labels" / f"{item.image_id}.png", encode_label_png(ids))
-        self._rows.append(
-            {
-                "image": item.image_id,
-                "city": self._city,
-                "split": item.split,
-                "lat": item.lat,
-                "lon": item.lon,
-                "licence": item.licence,
-                "attribution": item.attribution,
-            }
-        )
+        facts = item.facts()
+        row = {"image": item.image_id, "city": self._city}
+        self._rows.append(row | {name: facts[name] for name in _FACTS})
 
     def finish(self) -> None:
         """Writes the meaning of the values, and the terms of every image."""

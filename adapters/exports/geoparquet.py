@@ -53,18 +53,13 @@ class GeoParquetExporter:
         write_bytes(self._folder / file, item.jpeg)
         row = dict.fromkeys(_SCHEMA.names)
         known = item.lat is not None and item.lon is not None
+        facts = item.facts() | {"captured_at": item.captured_at}
+        row |= {name: value for name, value in facts.items() if name in row}
         row |= {
             "image": item.image_id,
             "file": file,
             "geometry": struct.pack("<BIdd", 1, _POINT, item.lon, item.lat) if known else None,
             "city": self._city,
-            "place": item.place_id,
-            "heading": item.heading,
-            "captured_at": item.captured_at,
-            "split": item.split,
-            "licence": item.licence,
-            "attribution": item.attribution,
-            "page_url": item.page_url,
             "static_share": None if item.static is None else float(item.static.mean()),
         }
         if item.labels is not None:

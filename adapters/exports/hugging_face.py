@@ -42,16 +42,8 @@ class HuggingFaceExporter:
                 "image": {"bytes": item.jpeg, "path": f"{item.image_id}.jpg"},
                 "labels": _held(labels, item.image_id),
                 "static_prior": _held(static, item.image_id),
-                "image_id": item.image_id,
                 "city": self._city,
-                "place": item.place_id,
-                "captured_at": item.captured_at.isoformat() if item.captured_at else None,
-                "licence": item.licence,
-                "attribution": item.attribution,
-                "page_url": item.page_url,
-                "lat": item.lat,
-                "lon": item.lon,
-                "heading": item.heading,
+                **item.facts(),
             }
         )
         if len(rows) == _ROWS_A_FILE:

@@ -226,6 +226,8 @@ def evaluate(
 
 def _show_signals(city: str, arm: str, seed: int, judged: ArtifactRef, plan: Plan) -> None:
     """What is seen of a segmenter without a label."""
+    from tasks.training.arms import is_trained  # noqa: PLC0415 - PyTorch loads late
+
     summary: dict[str, Any] = dict(plan.open_store().manifest(judged).summary)
     signals = summary["signals"]
     names = ("agreement", "kappa", "entropy", "information")
@@ -235,7 +237,7 @@ def _show_signals(city: str, arm: str, seed: int, judged: ArtifactRef, plan: Pla
         values = [signals[name][when] for when in ("before", "after")]
         shown = ["–" if value is None else f"{value:.3f}" for value in values]
         add(f"{name:<14}{shown[0]:>12}{shown[1]:>14}")
-    if arm != "pretrained":
+    if is_trained(arm):
         add(summary["sentence"])
     ended(
         "evaluation without labels",

@@ -49,6 +49,7 @@ from tasks.steps.parallel import in_parallel
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, OK, PAIRS, SAFEGUARD
 from tasks.steps.tables import Row, read_rows, write_rows
+from tasks.training.arms import is_fine_tuned
 from tasks.training.identities import network_size, training_of, view_parameters
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.stored_networks import read_class_names
@@ -92,7 +93,7 @@ def earlier_segmenters(
     and move the predicted classes on purpose.
     """
     store = plan.open_store()
-    if arm == "fine_tuned" or training_of(plan, city).safeguard.mode == "off":
+    if is_fine_tuned(arm) or training_of(plan, city).safeguard.mode == "off":
         return []
     promoted = promoted_segmenter(store, city)
     if promoted == adapted:

@@ -11,7 +11,7 @@ from tasks.judging.evaluated import evaluation_of
 from tasks.priors.identities import count_to_train_on
 from tasks.steps.errors import InputError, StaleError
 from tasks.steps.plan import Plan
-from tasks.training.arms import needs_of_arm
+from tasks.training.arms import is_trained, needs_of_arm
 from tasks.training.identities import adaptation_parameters, pretraining_steps, segmenter_of
 from tasks.training.trained import TrainedSegmenters
 
@@ -63,7 +63,7 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
     cost = f"{taken} training steps" if taken else "the weights that the catalog names"
     start = _step(f"segmenter {name}", lambda: trained.start, cost)
     steps.append(start)
-    if arm != "pretrained":
+    if is_trained(arm):
         taken = adaptation_parameters(city, arm, seed, plan)["steps"]
         needed = [start] if not needs_of_arm(arm, plan).source else steps
         steps.append(

@@ -12,6 +12,7 @@ from tasks.judging.evaluation import Evaluated
 from tasks.pages.scores import gap_closed
 from tasks.steps.schemas import FAILED, IMAGERY, LEFT_OUT, PAIRS
 from tasks.steps.tables import read_rows
+from tasks.training.arms import BOUND, START
 
 REPORT_FORMAT = 1
 """Of report.json; raised when a reader of before would misread it."""
@@ -37,10 +38,10 @@ def report_figures(
         for name, (before, after) in found.shares.items():
             figures[f"share_before.{figure_name(name)}"] = before
             figures[f"share.{figure_name(name)}"] = after
-    if "pretrained" in scored:
-        figures["miou_before"] = _known(scored["pretrained"].miou)
-    if "fine_tuned" in scored:
-        figures["miou_bound"] = _known(scored["fine_tuned"].miou)
+    if START in scored:
+        figures["miou_before"] = _known(scored[START].miou)
+    if BOUND in scored:
+        figures["miou_bound"] = _known(scored[BOUND].miou)
     if arm is not None and arm in scored:
         figures["miou"] = _known(scored[arm].miou)
         figures["gap_closed"] = gap_closed(scored, arm)

@@ -9,12 +9,13 @@ from tasks.harvesting.harvest import HARVEST_VERSION
 from tasks.judging.differences import differences_identity
 from tasks.judging.evaluated import evaluation_of, panels_of
 from tasks.judging.safeguard import judgement_identity
-from tasks.pages.report import report_identity, report_parts, shown_arm
+from tasks.pages.report import compared_segmenters, report_identity, report_parts
 from tasks.priors.identities import extracted, required_figure
 from tasks.priors.quality import exact_masks_known, quality_identity
 from tasks.steps.announcing import is_announced
 from tasks.steps.identity import find, required
 from tasks.steps.plan import Plan
+from tasks.training.arms import is_trained
 from tasks.training.trained import TrainedSegmenters
 
 
@@ -59,7 +60,7 @@ def finished_evaluation(city: str, arm: str, seed: int, plan: Plan) -> ArtifactR
     """
     trained = TrainedSegmenters(city, seed, plan)
     found = evaluation_of(trained, arm)
-    return found if arm == "pretrained" or panels_of(trained, arm) is not None else None
+    return found if not is_trained(arm) or panels_of(trained, arm) is not None else None
 
 
 def finished_report(city: str, seed: int, plan: Plan) -> ArtifactRef | None:
@@ -69,15 +70,15 @@ def finished_report(city: str, seed: int, plan: Plan) -> ArtifactRef | None:
         InputError: Something is missing that every report shows.
     """
     store, parts = plan.open_store(), report_parts(city, seed, plan)
-    arm = shown_arm(parts, city, plan)
-    if arm is not None:
-        start, adapted = TrainedSegmenters(city, seed, plan).start, parts[f"segmenter-{arm}"]
+    compared = compared_segmenters(parts, city, seed, plan)
+    if compared is not None:
+        start, adapted = compared
         imagery, pairs = parts["imagery"], parts["pairs"]
         judged = find(store, judgement_identity(adapted, start, imagery, pairs, city, plan))
-        compared = find(store, differences_identity(start, adapted, imagery, city, plan))
-        if judged is None or compared is None:
+        differences = find(store, differences_identity(start, adapted, imagery, city, plan))
+        if judged is None or differences is None:
             return None
-        parts |= {"safeguard": judged, "differences": compared}
+        parts |= {"safeguard": judged, "differences": differences}
     return find(store, report_identity(parts, city, seed))
 
 

@@ -25,14 +25,14 @@ from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown,
 from tasks.steps.errors import InputError
 from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
-from tasks.training.arms import ARM_NAMES
+from tasks.training.arms import ARM_NAMES, BOUND, START
 from tasks.training.identities import segmenter_of, source_of
 
 PAPER_VERSION = "2"
 OWNER: Final = "paper"
 """Stands where other artifacts have their city."""
 PICTURE_BYTES = 400_000
-TABLE_3_ARMS: Final = ("pretrained", "ga", "ga_ca", "fine_tuned")
+TABLE_3_ARMS: Final = (START, "ga", "ga_ca", BOUND)
 """The paper's Table 3, and the bound that it does not have."""
 
 NUMBERS = pa.schema(
@@ -204,7 +204,7 @@ def write_paper_tables(
             for owner, arms in evaluations.items()
         }
         sources = [
-            _scored(store, source_of(name, plan), name, "pretrained", refs)
+            _scored(store, source_of(name, plan), name, START, refs)
             for name, refs in at_home.items()
         ]
         shares = {owner: read_shares(store, shown.labels) for owner, shown in figures.items()}
@@ -314,7 +314,7 @@ def _tables(
     transfers = [owner for owner in scored if owner in plan.transfers]
     made = []
     if cities:
-        made.append(_table_1(plan, sources, [scored[city]["pretrained"] for city in cities]))
+        made.append(_table_1(plan, sources, [scored[city][START] for city in cities]))
         made += [_by_class(plan, scored[city], f"Table 2: {city}", folds) for city in cities]
         made.append(_means(plan, scored, cities))
     made += [_by_class(plan, scored[name], f"Table 3: {name}", None) for name in transfers]
@@ -352,7 +352,7 @@ def _by_class(plan: Plan, arms: Mapping[str, Scored], title: str, folds: int | N
         f"IoU in percent, protocol `{first.protocol}`, {first.images} test images, labels scored "
         f"at {_written(first.label_size)}. {first.class_note()}."
     )
-    if folds is not None and "fine_tuned" in arms:
+    if folds is not None and BOUND in arms:
         note += (
             f" Fine-tuned: {folds} folds of the labelled test images, each trained on the others; "
             "the counts of all folds are added up."

@@ -47,7 +47,7 @@ from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY, IMAGERY, PAIRS
 from tasks.steps.tables import read_rows
-from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS, arm_name
+from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS, arm_name, is_fine_tuned, is_trained
 from tasks.training.trained import TrainedSegmenters
 
 REPORT_VERSION = "4"
@@ -177,7 +177,7 @@ def report_parts(
         try:
             parts |= _parts_of_arm(trained, arm)
         except StaleError as error:
-            if arm == "pretrained":
+            if not is_trained(arm):
                 raise
             log(logging.WARNING, f"left out of the report: {error}")
         except InputError:
@@ -198,9 +198,9 @@ def _missing_left_out() -> Iterator[None]:
 
 def _parts_of_arm(trained: TrainedSegmenters, arm: str) -> dict[str, ArtifactRef]:
     if not has_labels(trained.owner, trained.plan):
-        return {} if arm == "pretrained" else {f"segmenter-{arm}": trained.of_arm(arm)}
+        return {f"segmenter-{arm}": trained.of_arm(arm)} if is_trained(arm) else {}
     parts: dict[str, ArtifactRef] = {}
-    if arm != "pretrained":
+    if is_trained(arm):
         parts[f"segmenter-{arm}"] = trained.of_arm(arm)
         panels = panels_of(trained, arm)
         if panels is not None:
@@ -229,10 +229,20 @@ def shown_arm(parts: Mapping[str, ArtifactRef], city: str, plan: Plan) -> str | 
     own = plan.city(city).arm
     if own in there:
         return own
-    blind = [arm for arm in there if arm != "fine_tuned"]
+    blind = [arm for arm in there if not is_fine_tuned(arm)]
     known = [arm for arm in UNLABELLED_ARMS if arm in blind]
     found = known or blind or there
     return found[-1] if found else None
+
+
+def compared_segmenters(
+    parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: Plan
+) -> tuple[ArtifactRef, ArtifactRef] | None:
+    """The segmenters before and after that a report compares without labels, if there are two."""
+    arm = shown_arm(parts, city, plan)
+    if arm is None:
+        return None
+    return TrainedSegmenters(city, seed, plan).start, parts[f"segmenter-{arm}"]
 
 
 def report_content(

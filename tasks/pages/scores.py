@@ -13,7 +13,7 @@ import numpy.typing as npt
 from adapters.store import ArtifactRef, Store
 from tasks.judging.evaluation import CONFUSION, Evaluated
 from tasks.steps.tables import read_rows
-from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS, arm_name
+from tasks.training.arms import ARM_NAMES, BOUND, START, UNLABELLED_ARMS, arm_name, is_trained
 
 LEAST_GAP: Final = 0.005
 """Of mIoU between the pre-trained segmenter and the bound: a share of less says nothing."""
@@ -66,9 +66,9 @@ def gap_closed(scored: Mapping[str, Evaluated], arm: str) -> float | None:
     ``None`` of these two themselves, where one of them was not scored, or where labels gain so
     little (`LEAST_GAP`) that a share of it says nothing. Negative where an arm lost.
     """
-    if arm in ("pretrained", "fine_tuned") or not {"pretrained", "fine_tuned", arm} <= set(scored):
+    if arm in (START, BOUND) or not {START, BOUND, arm} <= set(scored):
         return None
-    start, bound = scored["pretrained"].miou, scored["fine_tuned"].miou
+    start, bound = scored[START].miou, scored[BOUND].miou
     if not bound - start >= LEAST_GAP:  # also where one is NaN
         return None
     return (scored[arm].miou - start) / (bound - start)
@@ -76,12 +76,12 @@ def gap_closed(scored: Mapping[str, Evaluated], arm: str) -> float | None:
 
 def missing_lines(scored: Mapping[str, Evaluated], owner: str, seed: int) -> list[str]:
     """Sentences about the lines that a table should have beside an adaptation and has not."""
-    lines = {"pretrained": "where it began", "bn": "the cheapest adaptation", "fine_tuned": "bound"}
+    lines = {START: "where it began", "bn": "the cheapest adaptation", BOUND: "bound"}
     sentences = []
     for arm, why in lines.items():
         if arm not in scored:
             words = f"{owner} --arm {arm} --seed {seed}`"
-            adapt = "" if arm == "pretrained" else f"`crosscity adapt {words}, then "
+            adapt = f"`crosscity adapt {words}, then " if is_trained(arm) else ""
             sentences.append(
                 f"{ARM_NAMES[arm]} ({why}) was not scored: {adapt}`crosscity evaluate {words}"
             )

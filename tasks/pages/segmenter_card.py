@@ -13,7 +13,7 @@ import yaml
 from crosscity.segmenters import Segmenter
 from crosscity.segmenters.export import OPSET
 from tasks.judging.segmenter_facts import SegmenterFacts
-from tasks.training.arms import ARM_NAMES
+from tasks.training.arms import arm_name, is_fine_tuned, is_trained
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def segmenter_card(segmenter: Segmenter, facts: SegmenterFacts, delivery: Delive
         std=_rounded(config["input_std"]),
         image_size=delivery.image_size,
         facts=facts,
-        arm_name=ARM_NAMES.get(facts.arm, facts.arm),
+        arm_name=arm_name(facts.arm),
+        unlabelled=is_trained(facts.arm) and not is_fine_tuned(facts.arm),
         licence=delivery.licence,
         allowed=delivery.allowed,
         simulated=[one.name for one in facts.sets if one.kind == "simulated"],
@@ -113,9 +114,9 @@ def _front(facts: SegmenterFacts, delivery: Delivery) -> dict[str, Any]:
 
 def _about(facts: SegmenterFacts) -> str:
     city = _cell(facts.city)
-    if facts.arm == "pretrained":
+    if not is_trained(facts.arm):
         return f"A segmenter of road scenes, trained on `{city}`."
-    if facts.arm == "fine_tuned":
+    if is_fine_tuned(facts.arm):
         return f"A segmenter of road scenes, fine-tuned on labels of `{city}`."
     return (
         f"A segmenter of road scenes, adapted to `{city}` without a label of it, by CrossCity from "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from adapters.catalog import FewLabelsEntry
 from adapters.catalog.recipes import BUILT_IN_RECIPES
@@ -12,30 +12,73 @@ from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.recipes import needs_of_entry
 
-ARM_NAMES: Final = {
-    "pretrained": "Pre-trained",
-    "control": "Source training continued",
-    "bn": "Batch-norm statistics",
-    "ga": "GA",
-    "ga_ca": "GA+CA",
-    "full": "Full method",
-    "self_training": "Full + self-training",
-    "source_free": "Source-free",
-    "fine_tuned": "Fine-tuned",
+Way = Literal["none", "adaptation", "source_free", "fine_tuning"]
+"""How an arm comes to its segmenter, which is also the section of its settings: by no training, by
+an adaptation with images of the source or without, or by training on all labels of the target."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is known of an arm before anything is run.
+
+    Attributes:
+        title: The name that people read.
+        way: How it comes to its segmenter.
+        for_sets: Whether a data set, which has no pairs of images, can be adapted to by it.
+    """
+
+    title: str
+    way: Way = "adaptation"
+    for_sets: bool = True
+
+
+START: Final = "pretrained"
+"""The arm that all others begin with."""
+
+BOUND: Final = "fine_tuned"
+"""The arm that says how much labels would bring."""
+
+_ARMS: Final = {
+    START: Arm("Pre-trained", "none"),
+    "control": Arm("Source training continued"),
+    "bn": Arm("Batch-norm statistics"),
+    "ga": Arm("GA"),
+    "ga_ca": Arm("GA+CA"),
+    "full": Arm("Full method", for_sets=False),  # self-training takes predictions as they are
+    "self_training": Arm("Full + self-training"),
+    "source_free": Arm("Source-free", "source_free"),
+    BOUND: Arm("Fine-tuned", "fine_tuning"),
 }
+
+ARM_NAMES: Final = {name: arm.title for name, arm in _ARMS.items()}
 """Every arm, in the order of a table, under the name that people read."""
 
-DEMO_ARMS: Final = ("pretrained", "ga", "ga_ca", "full", "self_training", "fine_tuned")
+DEMO_ARMS: Final = (START, "ga", "ga_ca", "full", "self_training", BOUND)
 """What the demo compares: Table 2, and what goes beyond it."""
 
-UNLABELLED_ARMS: Final = tuple(arm for arm in ARM_NAMES if arm != "fine_tuned")
+UNLABELLED_ARMS: Final = tuple(name for name, arm in _ARMS.items() if arm.way != "fine_tuning")
 """Arms that saw no label of the target city."""
 
-SOURCELESS_ARMS: Final = ("pretrained", "source_free", "fine_tuned")
-"""Arms that read no image of the source set."""
+TRANSFER_ARMS: Final = tuple(name for name, arm in _ARMS.items() if arm.for_sets)
+"""What `adapt-transfer` can run, beside recipes."""
 
-ADAPTED_ARMS: Final = tuple(arm for arm in ARM_NAMES if arm != "pretrained")
+ADAPTED_ARMS: Final = tuple(name for name, arm in _ARMS.items() if arm.way != "none")
 """What `adapt-city` can run, beside recipes."""
+
+
+def way_of(arm: str) -> Way:
+    """How an arm comes to its segmenter; a recipe is an adaptation."""
+    return _ARMS[arm].way if arm in _ARMS else "adaptation"
+
+
+def is_trained(arm: str) -> bool:
+    """Whether an arm trains anything beside the pre-training."""
+    return way_of(arm) != "none"
+
+
+def is_fine_tuned(arm: str) -> bool:
+    """Whether an arm trains on all labels of the target, and on nothing else."""
+    return way_of(arm) == "fine_tuning"
 
 
 @dataclass(frozen=True)
@@ -68,7 +111,7 @@ def needs_of_arm(arm: str, plan: Plan) -> ArmNeeds:
         InputError: There is no such arm or recipe, or the recipe is wrong.
     """
     if arm in ARM_NAMES:
-        return ArmNeeds(source=arm not in SOURCELESS_ARMS, prior=arm in ARMS_WITH_PRIOR)
+        return ArmNeeds(source=way_of(arm) == "adaptation", prior=arm in ARMS_WITH_PRIOR)
     entry = plan.recipe(arm)
     if entry is None:
         known = ", ".join([*ARM_NAMES, *dict.fromkeys([*BUILT_IN_RECIPES, *plan.recipes])])

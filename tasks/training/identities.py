@@ -28,7 +28,7 @@ from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, Words
 from tasks.steps.plan import Plan
 from tasks.steps.settings import checked_settings
-from tasks.training.arms import ARM_NAMES
+from tasks.training.arms import ARM_NAMES, is_fine_tuned, way_of
 from tasks.training.extras import Extras
 from tasks.training.jobs import where
 from tasks.training.recipes import described
@@ -146,7 +146,7 @@ def adaptation_settings(
     """
     if recipe is not None:
         return checked_settings(PRESETS[entry.preset], {**entry.adaptation, **recipe.settings})
-    if arm == "source_free":
+    if way_of(arm) == "source_free":
         return checked_settings(SourceFreeSettings(), entry.source_free)
     return checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
 
@@ -154,7 +154,7 @@ def adaptation_settings(
 def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[str, Any]:
     """What an adapted or fine-tuned segmenter depends on beside its inputs."""
     entry = training_of(plan, owner)
-    fine_tuned = arm == "fine_tuned"
+    fine_tuned = is_fine_tuned(arm)
     recipe = None if arm in ARM_NAMES else plan.recipe(arm)
     made_with = (
         fine_tuning_settings(entry) if fine_tuned else adaptation_settings(entry, arm, recipe)

@@ -12,7 +12,7 @@ from tasks.priors.identities import extracted
 from tasks.steps.artifact_task import digests
 from tasks.steps.identity import required
 from tasks.steps.plan import Plan
-from tasks.training.arms import needs_of_arm
+from tasks.training.arms import START, is_fine_tuned, is_trained, needs_of_arm
 from tasks.training.extras import Extras, labels_of
 from tasks.training.flag_rates import rates_identity
 from tasks.training.identities import (
@@ -64,7 +64,7 @@ class TrainedSegmenters:
         Raises:
             InputError: It is not there; the sentence says why, and what to run.
         """
-        absent = no_segmenter("pretrained", self.owner)
+        absent = no_segmenter(START, self.owner)
         return self.pretrained(segmenter_of(self.owner, self.plan), absent)
 
     def pretrained(self, name: str, absent: str) -> ArtifactRef:
@@ -97,7 +97,7 @@ class TrainedSegmenters:
             InputError: It is not there; the sentence says why, and what to run.
         """
         needs_of_arm(arm, self.plan)
-        if arm == "pretrained":
+        if not is_trained(arm):
             return self.start
         inputs = self._inputs(arm)
         identity = adapted_identity(inputs, arm, self.seed, self.owner, self.plan)
@@ -110,14 +110,14 @@ class TrainedSegmenters:
         said = Missing(no_segmenter(arm, self.owner), verb)
         if self.owner in plan.transfers:
             sets = plan.transfer(self.owner)
-            if arm == "fine_tuned":
+            if is_fine_tuned(arm):
                 parts = self.labelled(sets.target, sets.target_split, said)
                 return {"segmenter": start, **digests(parts)}
             target = find_unlabelled(sets.target, sets.target_split, plan, said)
             extras = self._extras(arm, said)
             return transfer_inputs(start, self._source(arm, said), target, extras)
         pairs = self.harvest.pairs
-        if arm == "fine_tuned":
+        if is_fine_tuned(arm):
             parts = self.labelled(self.owner, "train", said)
             return {"segmenter": start, **digests(parts)}
         masks = self.static_prior if needs_of_arm(arm, plan).prior else None

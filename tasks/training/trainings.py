@@ -21,7 +21,7 @@ from tasks.steps.logs import warn_user
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
 from tasks.steps.tables import Row, read_rows, write_rows
-from tasks.training.arms import ARM_NAMES, arm_name
+from tasks.training.arms import ARM_NAMES, BOUND, START, arm_name
 from tasks.training.at_home import unlearned, unlearned_remark, warn_of_unlearned
 from tasks.training.checkpoints import CheckpointPlace
 from tasks.training.extras import Extras
@@ -85,7 +85,7 @@ def pretrain(
             train(job, draft)
 
         made = make(plan.open_store(), identity, write)
-        _publish_training(plan.open_store(), made.ref, owner, "pretrained")
+        _publish_training(plan.open_store(), made.ref, owner, START)
     return made
 
 
@@ -214,10 +214,10 @@ def fine_tune(
         train(job, draft)
 
     inputs = {"segmenter": segmenter, **digests(parts)}
-    identity = adapted_identity(inputs, "fine_tuned", seed, owner, plan, fold)
+    identity = adapted_identity(inputs, BOUND, seed, owner, plan, fold)
     made = make(plan.open_store(), identity, write)
     if fold is None:
-        _publish_training(plan.open_store(), made.ref, owner, "fine_tuned")
+        _publish_training(plan.open_store(), made.ref, owner, BOUND)
     return made
 
 

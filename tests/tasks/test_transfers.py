@@ -10,7 +10,8 @@ from adapters.store import Store
 from tasks.judging.evaluated import segmenter_of_arm
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
-from tasks.training.transfers import TRANSFER_ARMS, check_transfer_arm
+from tasks.training.arms import TRANSFER_ARMS
+from tasks.training.transfers import check_transfer_arm
 
 TRANSFER = {"segmenter": "compact", "target": "frankfurt", "test_split": "test"}
 
