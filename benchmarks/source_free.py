@@ -239,9 +239,11 @@ class Bench:
             moved = [p for layer in batch_norms(network) for p in (layer.weight, layer.bias)]
             optimiser = torch.optim.Adam(moved, lr=rate)
             images = np.stack(self.images("train")[0])
+            windows = Windows(images, images[..., 0], SIZE)
             random = np.random.default_rng(seed)
             for _ in range(RECIPE.steps):
-                batch = image_tensor(images[random.integers(0, len(images), 4)])
+                chosen = random.integers(0, len(windows), 4).tolist()
+                batch = image_tensor(windows.images(chosen))
                 with evaluating(network):
                     logits = network(batch)
                 entropy = -(functional.softmax(logits, 1) * functional.log_softmax(logits, 1))

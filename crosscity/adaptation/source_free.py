@@ -86,14 +86,14 @@ class SourceFreeSettings:
         deliver: "teacher", "averaged" (the mean of first weights and teacher), or "student".
     """
 
-    steps: int = 300
+    steps: int = 250
     batch_size: int = 4
     accumulation: int = 1
     learning_rate: float = 1e-4
     schedule: Schedule = "constant"
     weight_decay: float = 1e-4
     teacher_momentum: float = 0.995
-    statistics: float = 0.3
+    statistics: float = 0.5
     statistics_images: int = 64
     kept: float = 0.6
     jitter: float = 0.6

@@ -1,0 +1,166 @@
+"""Whether the size that is chosen without a label is the one at which labels score best.
+
+    python benchmarks/shown_size.py [--camvid /path/to/CamVid --path /path/to/plug_in \
+        --segmenter python:espnet_plugin:build]
+
+Simulated cities are rendered at several sizes and shown to the segmenter that comes along, which
+was trained at 256×512; CamVid's validation images are given at 224×288. Every size is scored, also
+such as are not chosen from; the choice (`choose_size`) sees the images alone, as if nobody knew
+what the segmenter was trained at. Settings of the choice (a fall of 2 %, 0.9 of the diversity) were
+set before. Writes `benchmarks/results/shown_size.json` and `.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+import typer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from adapters.datasets.camvid import CamVidDataset
+from adapters.datasets.simulated import SimulatedDataset
+from crosscity.adaptation import LabelledArrays
+from crosscity.adaptation.shown_size import choose_size
+from crosscity.evaluation import ProtocolName, evaluate, score
+from crosscity.resizing import resized_image
+from crosscity.segmenters import Segmenter, build_segmenter
+from crosscity.segmenters.delivered import load_segmenter
+
+RESULTS: Final = Path(__file__).parent / "results"
+CITIES: Final = ("tokyo", "rome", "rio", "taipei")
+SIZES: Final = ((96, 192), (128, 256), (192, 384), (256, 512))
+CAMVID: Final = (224, 288)
+FACTORS: Final = (1.0, 1.5, 2.0, 2.5)
+
+Row = dict[str, Any]
+
+
+def main(
+    places: Annotated[int, typer.Option(help="Test places a city.")] = 24,
+    city: Annotated[list[str], typer.Option(help="Simulated cities.")] = list(CITIES),  # noqa: B006
+    camvid: Annotated[Path | None, typer.Option(help="CamVid in SegNet's layout.")] = None,
+    segmenter: Annotated[str | None, typer.Option(help="For CamVid.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Folder of the plug-in's module.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
+) -> None:
+    """Scores and chooses, and writes after every row; rows that are there are not made again."""
+    torch.set_num_threads(1)
+    table = output / "shown_size.json"
+    rows: list[Row] = json.loads(table.read_text()) if table.exists() else []
+    there = {(row["images"], tuple(row["own"])) for row in rows}
+    if path is not None:
+        sys.path.insert(0, str(path))
+    if camvid is not None and segmenter is not None and ("CamVid, val", CAMVID) not in there:
+        read = [CamVidDataset(camvid).read(name) for name in CamVidDataset(camvid).samples("val")]
+        pictures = np.stack([resized_image(one.image, CAMVID) for one in read])
+        labels = np.stack([one.train_ids for one in read])
+        network = build_segmenter(segmenter, {}, seed=0)
+        found = row("CamVid, val", Shown(pictures, labels), network, "camvid11")
+        rows.append({**found, "segmenter": segmenter.rpartition(":")[0]})
+        write(rows, output)
+    street = load_segmenter()
+    for name in city:
+        for size in SIZES:
+            if (name, size) not in there:
+                rows.append(simulated(name, size, places, street))
+                write(rows, output)
+
+
+class Shown:
+    """Images of one size with labels that may have another.
+
+    Args:
+        pictures: (N, H, W, 3) uint8 RGB.
+        labels: (N, H', W') uint8.
+    """
+
+    def __init__(self, pictures: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
+        self._pictures, self._labels = pictures, labels
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def images(self, indices: Sequence[int]) -> np.ndarray[Any, Any]:
+        """(N, H, W, 3) uint8 RGB."""
+        return self._pictures[list(indices)]
+
+    def labels(self, indices: Sequence[int]) -> np.ndarray[Any, Any]:
+        """(N, H', W') uint8."""
+        return self._labels[list(indices)]
+
+
+def simulated(name: str, size: tuple[int, int], places: int, network: Segmenter) -> Row:
+    """A simulated city rendered at a size."""
+    found = SimulatedDataset(name, seed=0, image_size=size, splits={"test": places})
+    read = [found.read(sample) for sample in found.samples("test")]
+    images = LabelledArrays(
+        np.stack([one.image for one in read]), np.stack([one.train_ids for one in read])
+    )
+    return {**row(name, images, network, "score13"), "segmenter": "street"}
+
+
+def row(
+    name: str, images: LabelledArrays | Shown, network: Segmenter, protocol: ProtocolName
+) -> Row:
+    """Scores every size, and chooses without the labels."""
+    height, width = images.images([0]).shape[1:3]
+    scores = {}
+    for factor in FACTORS:
+        size = (round(factor * height), round(factor * width))
+        counts = evaluate(network, images, 1, image_size=size)
+        scores[f"{factor:g}"] = 100 * score(counts, protocol).miou
+    shown = choose_size(network, images)
+    if shown is None:
+        raise ValueError(f"{name}: images of several sizes")
+    made = {
+        "images": name,
+        "own": [height, width],
+        "count": len(images),
+        "miou": scores,
+        "chosen": f"{shown.chosen[0] / height:g}",
+        **{"shown_size": shown.fields()},
+    }
+    print(made, flush=True)
+    return made
+
+
+def write(rows: Sequence[Row], output: Path) -> None:
+    """The table."""
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "shown_size.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    lines = [
+        "mIoU of images shown at 1 to 2.5 times their size; the size in bold was chosen from 1,",
+        "1.5 and 2 by the entropy of predictions on 16 of the images, without a label.",
+        "",
+        "| images | segmenter | their size | "
+        + " | ".join(f"×{factor:g}" for factor in FACTORS)
+        + " | of the best of three |",
+        "|---|---|---|" + "---|" * (len(FACTORS) + 1),
+    ]
+    for one in rows:
+        cells = [
+            f"**{value:.1f}**" if factor == one["chosen"] else f"{value:.1f}"
+            for factor, value in one["miou"].items()
+        ]
+        best = max(one["miou"][factor] for factor in ("1", "1.5", "2"))
+        lost = one["miou"][one["chosen"]] - best
+        size = "×".join(str(side) for side in one["own"])
+        count = f"{one['images']} ({one['count']})"
+        lines.append(
+            f"| {count} | {one['segmenter']} | {size} | {' | '.join(cells)} | {lost:+.1f} |"
+        )
+    (output / "shown_size.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
