@@ -54,14 +54,14 @@ class _Remembered:
         self._path = path
         self._new: list[tuple[str, str, str]] = []
         self._written_at = time.monotonic()
-        self._database = self._opened()
+        self._database = self._open_database()
 
     def digest(self, path: Path) -> str | None:
         try:
             # A name that is not text in its file system's encoding stays a name of its own.
             name = os.fsencode(path.absolute()).hex()
             before = path.stat()
-            known = self._known(name, _state(before))
+            known = self._known_digest(name, _file_state(before))
             if known is not None:
                 return known
             with path.open("rb") as file:
@@ -70,8 +70,8 @@ class _Remembered:
         except OSError:
             return None
         settled = time.time() - max(after.st_mtime, after.st_ctime) > SETTLED_SECONDS
-        if settled and _state(before) == _state(after):
-            self._new.append((name, _state(after), found))
+        if settled and _file_state(before) == _file_state(after):
+            self._new.append((name, _file_state(after), found))
         if time.monotonic() - self._written_at > _WRITE_EVERY:
             self._write()
         return found
@@ -81,7 +81,7 @@ class _Remembered:
         if self._database is not None:
             self._database.close()
 
-    def _known(self, name: str, state: str) -> str | None:
+    def _known_digest(self, name: str, state: str) -> str | None:
         if self._database is None:
             return None
         try:
@@ -102,7 +102,7 @@ class _Remembered:
         except sqlite3.Error as error:
             _LOG.info("digests of files are not remembered in %s: %s", self._path, error)
 
-    def _opened(self) -> sqlite3.Connection | None:
+    def _open_database(self) -> sqlite3.Connection | None:
         database = None
         try:
             make_folders(self._path.parent)
@@ -119,7 +119,7 @@ class _Remembered:
         return database
 
 
-def _state(status: os.stat_result) -> str:
+def _file_state(status: os.stat_result) -> str:
     """What changes with a file."""
     numbers = status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
     return " ".join(map(str, numbers))

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from adapters.catalog import Catalog, load_catalog
-from adapters.catalog.loading import _loaded, _patterns
+from adapters.catalog.loading import _load_sources, _patterns
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +83,7 @@ def _as_before(path: Path) -> None:
 
 
 def _first(path: Path) -> None:
-    _loaded.cache_clear()
+    _load_sources.cache_clear()
     _patterns.cache_clear()
     load_catalog(path)
 

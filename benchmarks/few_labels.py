@@ -197,13 +197,13 @@ class Bench:
         if way.startswith("plain"):
             return self.fine_tuned(places, seed)
         name = "few_labels_source_free" if way.startswith("source_free") else "few_labels"
-        return self._adapted(BUILT_IN_RECIPES[name], seed, places)
+        return self._adapt(BUILT_IN_RECIPES[name], seed, places)
 
     def unlabelled(self, seed: int) -> Segmenter:
         """Self-training without a label; kept, as the choice of places looks at it."""
         path = self._work / f"unlabelled-{self.options.name}-{seed}.safetensors"
         if not path.exists():
-            network = self._adapted(UNLABELLED, seed, None)
+            network = self._adapt(UNLABELLED, seed, None)
             state = {name: value.contiguous() for name, value in network.state_dict().items()}
             unfinished = path.with_suffix(".unfinished")
             save_file(state, unfinished)
@@ -260,7 +260,7 @@ class Bench:
     def _row(self, arm: str, count: int, seed: int) -> Path:
         return self._work / f"row-{self.options.name}-{arm}-{count}-{seed}.json"
 
-    def _adapted(self, entry: RecipeEntry, seed: int, places: Sequence[int] | None) -> Segmenter:
+    def _adapt(self, entry: RecipeEntry, seed: int, places: Sequence[int] | None) -> Segmenter:
         recipe, train, home = science_of(entry), self.images("train"), self.images("source")
         settings = replace(
             PRESETS["demo"], steps=self.options.steps, learning_rate=self.options.rate
@@ -361,14 +361,14 @@ def report(rows: Sequence[dict[str, Any]], options: Options) -> str:
         "|---|" + "---|" * len(counts),
     ]
     for way, words in WAYS.items():
-        cells = [_mean(_of(rows, way, count)) for count in counts]
+        cells = [_mean(_scores_by_seed(rows, way, count)) for count in counts]
         lines.append(f"| {words} | " + " | ".join(cells) + " |")
     for arm, words in (
         ("start", "without any training"),
         ("unlabelled", "self-training without a label"),
         ("fine_tuned", f"fine-tuned on all {options.places} places"),
     ):
-        found = _of(rows, arm, None)
+        found = _scores_by_seed(rows, arm, None)
         if found:
             lines.append(f"| {words}: {_mean(found)} |" + " |" * len(counts))
     lines += ["", "Differences of the same seed, with 95 % intervals (Student's t over seeds):", ""]
@@ -382,13 +382,15 @@ def report(rows: Sequence[dict[str, Any]], options: Options) -> str:
     ):
         cells = []
         for count in counts:
-            a, b = _of(rows, one, count), _of(rows, other, count)
+            a, b = _scores_by_seed(rows, one, count), _scores_by_seed(rows, other, count)
             cells.append(interval([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]))
         lines.append(f"| {WAYS[one]} − {WAYS[other]} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _of(rows: Sequence[dict[str, Any]], arm: str, count: int | None) -> dict[int, float]:
+def _scores_by_seed(
+    rows: Sequence[dict[str, Any]], arm: str, count: int | None
+) -> dict[int, float]:
     """MIoU in percent by seed."""
     return {
         row["seed"]: 100 * row["miou"]

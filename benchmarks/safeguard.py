@@ -79,7 +79,7 @@ def main(
     with ProcessPoolExecutor(processes) as pool:
         list(pool.map(_points, [work] * len(city), city))
         list(pool.map(_validation, [work]))
-        rows = [row for found in pool.map(_judged, *zip(*calls, strict=True)) for row in found]
+        rows = [row for found in pool.map(_judge_arms, *zip(*calls, strict=True)) for row in found]
     output.mkdir(parents=True, exist_ok=True)
     (output / "safeguard.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     text = report(rows)
@@ -116,14 +116,14 @@ def _validation(work: Path) -> None:
     )
 
 
-def _judged(work: Path, city: str, seed: int, ruined: bool) -> list[Row]:
+def _judge_arms(work: Path, city: str, seed: int, ruined: bool) -> list[Row]:
     torch.set_num_threads(1)
     path = work / f"judged-{city}-{seed}{'-ruined' if ruined else ''}.json"
     if path.exists():
         found: list[Row] = json.loads(path.read_text(encoding="utf-8"))
         return found
     before = _network(work / f"pretrained-{seed}.safetensors", seed)
-    signs = _signs(work, city, before)
+    signs = _signs_of_pairs(work, city, before)
     scored = _miou(work, city, seed, "pretrained", before)
     rows = []
     for arm in (*arms.ADAPTED, arms.WITHOUT_PRIOR):
@@ -149,7 +149,7 @@ def _row(
     network: Segmenter,
     scored: float,
 ) -> Row:
-    signals = compare(before, _signs(work, city, network), network.class_names)
+    signals = compare(before, _signs_of_pairs(work, city, network), network.class_names)
     return {
         "city": city,
         "seed": seed,
@@ -165,7 +165,7 @@ def _row(
     }
 
 
-def _signs(work: Path, city: str, network: Segmenter) -> list[PairSigns]:
+def _signs_of_pairs(work: Path, city: str, network: Segmenter) -> list[PairSigns]:
     images = arms.loaded(work / f"{city}-train.npz")["images"]
     found = arms.loaded(work / f"{city}-points.npz")
     signs = []

@@ -60,7 +60,7 @@ def server_automations(
         webhook: The block document of the web hook that is told of failures.
     """
     made = [dead_run_automation(seconds), pending_automation(seconds), restart_automation()]
-    return made if webhook is None else [*made, *_telling(webhook)]
+    return made if webhook is None else [*made, *_webhook_automations(webhook)]
 
 
 def dead_run_automation(seconds: int = DEAD_AFTER) -> AutomationCore:
@@ -150,7 +150,7 @@ def restart_automation() -> AutomationCore:
     )
 
 
-def _telling(webhook: UUID) -> list[AutomationCore]:
+def _webhook_automations(webhook: UUID) -> list[AutomationCore]:
     def telling(name: str, trigger: EventTrigger, payload: str) -> AutomationCore:
         action = CallWebhook(block_document_id=webhook, payload=payload)
         return AutomationCore(name=name, description=_MADE, trigger=trigger, actions=[action])

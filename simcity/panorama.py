@@ -87,7 +87,7 @@ def render_panorama(
     picture = np.zeros((height, width, 3), dtype=np.uint8)
     owner = np.full((height, width), -np.inf)
     for face, (heading, pitch) in zip(faces, _FACES, strict=True):
-        right, up, ahead = _turned(direction, heading, pitch)
+        right, up, ahead = _in_face(direction, heading, pitch)
         nearest = ahead > owner  # the face whose axis is closest sees a point best
         owner[nearest] = ahead[nearest]
         scale = side / 2 / math.tan(math.radians(_FACE_FOV) / 2)
@@ -99,7 +99,7 @@ def render_panorama(
     return picture
 
 
-def _turned(
+def _in_face(
     direction: npt.NDArray[np.float64], heading: float, pitch: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Right, up and ahead of a face, of vectors that are right, up and ahead of the camera."""

@@ -39,44 +39,44 @@ _BILLED: Final = "google"
 def ignored_settings(catalog: Catalog) -> Iterator[Fault]:
     """Settings of a catalog that nothing reads, each with its key and what to do."""
     for name, city in catalog.cities.items():
-        yield from _below(("cities", name), _of_city(city))
+        yield from _with_key_before(("cities", name), _of_city(city))
     for name, segmenter in catalog.segmenters.items():
-        yield from _below(("segmenters", name), _of_segmenter(segmenter))
+        yield from _with_key_before(("segmenters", name), _of_segmenter(segmenter))
     for name, dataset in catalog.datasets.items():
         if isinstance(dataset, FolderSet):
-            yield from _below(("datasets", name), _of_folder_set(dataset))
+            yield from _with_key_before(("datasets", name), _of_folder_set(dataset))
     for name, store in catalog.stores.items():
-        yield from _below(("stores", name), _of_store(store))
+        yield from _with_key_before(("stores", name), _of_store(store))
     yield from _of_accounts(catalog)
     for name, recipe in catalog.recipes.items():
         labels = recipe.labels
-        if labels is not None and labels.chosen == "suggested" and "seed" in _written(labels):
+        if labels is not None and labels.chosen == "suggested" and "seed" in _given_fields(labels):
             yield (
                 ("recipes", name, "labels", "seed"),
                 "suggested places are not drawn by a seed: remove seed, or write chosen: random",
             )
     for name, training in catalog.trainings.items():
         if training.safeguard.mode == "off":
-            for setting in sorted(_written(training.safeguard) - {"mode"}):
+            for setting in sorted(_given_fields(training.safeguard) - {"mode"}):
                 yield (
                     ("trainings", name, "safeguard", setting),
                     f"with mode off nothing is examined: remove {setting}",
                 )
 
 
-def _written(entry: Entry) -> set[str]:
+def _given_fields(entry: Entry) -> set[str]:
     """The fields that a file gives a value."""
     given = {field: getattr(entry, field) for field in entry.model_fields_set}
     empty: tuple[object, ...] = (None, {}, [])
     return {field for field, value in given.items() if value not in empty}
 
 
-def _below(here: tuple[str, ...], faults: Iterator[Fault]) -> Iterator[Fault]:
+def _with_key_before(here: tuple[str, ...], faults: Iterator[Fault]) -> Iterator[Fault]:
     return (((*here, *key), sentence) for key, sentence in faults)
 
 
 def _of_city(city: City) -> Iterator[Fault]:
-    written, provider = _written(city), city.provider
+    written, provider = _given_fields(city), city.provider
     if isinstance(provider, FolderProvider):
         for setting in _OF_A_FOLDER:
             if setting in written:
@@ -88,7 +88,7 @@ def _of_city(city: City) -> Iterator[Fault]:
             "lookback_days",
         )
     if city.area is not None:
-        yield from _below(("area",), _of_area(city))
+        yield from _with_key_before(("area",), _of_area(city))
     if isinstance(city.labels, SimulatedLabels) and not isinstance(provider, SimulatedProvider):
         yield (
             ("labels", "kind"),
@@ -96,8 +96,8 @@ def _of_city(city: City) -> Iterator[Fault]:
             "labels of the kind folder or cross_city, or remove them",
         )
     if isinstance(provider, ServiceProvider):
-        yield from _below(("provider",), _of_service(provider))
-    prior = _written(city.prior)
+        yield from _with_key_before(("provider",), _of_service(provider))
+    prior = _given_fields(city.prior)
     if city.prior.matcher.startswith(PREFIX) and "search_radius" in prior:
         yield (
             ("prior", "search_radius"),
@@ -115,7 +115,7 @@ def _of_area(city: City) -> Iterator[Fault]:
     area = city.area
     if area is None:
         return
-    if "point_metres" in _written(area) and area.points is None:
+    if "point_metres" in _given_fields(area) and area.points is None:
         yield ("point_metres",), "it is about points, and there are none: remove point_metres"
     if isinstance(city.provider, SimulatedProvider) and area.bbox is None:
         kind = "geojson" if area.geojson is not None else "points"
@@ -123,14 +123,14 @@ def _of_area(city: City) -> Iterator[Fault]:
 
 
 def _of_service(provider: ServiceProvider) -> Iterator[Fault]:
-    written = _written(provider)
+    written = _given_fields(provider)
     if isinstance(provider, GoogleProvider):
         if "history_url" in written and not provider.unofficial_history:
             yield (
                 ("history_url",),
                 "it is asked only with unofficial_history: true: remove history_url",
             )
-    elif "usd" in _written(provider.budget):
+    elif "usd" in _given_fields(provider.budget):
         yield (
             ("budget", "usd"),
             f"{provider.kind} bills nothing: limit requests or megabytes, and remove usd",
@@ -154,7 +154,7 @@ def _of_accounts(catalog: Catalog) -> Iterator[Fault]:
         if not kinds or _BILLED in kinds:
             continue
         for period in ("day", "month"):
-            if "usd" in _written(getattr(account, period)):
+            if "usd" in _given_fields(getattr(account, period)):
                 yield (
                     ("accounts", name, period, "usd"),
                     f"who asks with it bills nothing ({', '.join(sorted(kinds))}): limit requests "
@@ -172,7 +172,7 @@ def _of_segmenter(entry: SegmenterEntry) -> Iterator[Fault]:
 
 
 def _of_folder_set(entry: FolderSet) -> Iterator[Fault]:
-    if "splits" in _written(entry) and "{split}" not in entry.images:
+    if "splits" in _given_fields(entry) and "{split}" not in entry.images:
         yield (
             ("splits",),
             "images has no {split} in its folder, so all of them are of train: remove splits, or "
@@ -190,5 +190,5 @@ def _of_store(entry: StoreEntry) -> Iterator[Fault]:
         "patience_minutes",
     }
     for setting, reason in reasons.items():
-        if setting in _written(entry):
+        if setting in _given_fields(entry):
             yield (setting,), reason

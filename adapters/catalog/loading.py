@@ -64,10 +64,10 @@ def load_catalog(path: Path, *, further: Further | None = None) -> Catalog:
     """
     own = read_source(path)
     included = included_sources(own, _patterns(own))
-    catalog, files = _loaded(own, included, further)
+    catalog, files = _load_sources(own, included, further)
     if any(file_state(own.path.parent, value) != seen for value, seen in files.items()):
-        _loaded.cache_clear()  # an area's file is another one now
-        catalog, _ = _loaded(own, included, further)
+        _load_sources.cache_clear()  # an area's file is another one now
+        catalog, _ = _load_sources(own, included, further)
     return catalog
 
 
@@ -77,7 +77,7 @@ def _patterns(own: Source) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _loaded(
+def _load_sources(
     own: Source, included: tuple[Source, ...], further: Further | None
 ) -> tuple[Catalog, dict[str, FileState]]:
     """Parses and validates; remembered by the bytes of all files, so an edit is always seen.

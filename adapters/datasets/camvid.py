@@ -114,7 +114,9 @@ class CamVidDataset(FileDataset):
         original = (self._root / "LabeledApproved_full").is_dir()
         divided = (self._root / "train_labels").is_dir()
         self._colours = original or divided
-        layout = self._original if original else self._divided if divided else self._eleven
+        layout = self._eleven_class_layout
+        if original or divided:
+            layout = self._original_layout if original else self._divided_layout
         splits = layout()
         found = {_sequence(name) for files in splits.values() for name in files}
         for wanted in sequences or ():
@@ -123,7 +125,7 @@ class CamVidDataset(FileDataset):
                 raise DatasetError(f"{self._root} has no sequence {wanted!r}; it has {known}.")
         for split, files in splits.items():
             taken = {n: f for n, f in files.items() if not sequences or _sequence(n) in sequences}
-            self._add(split, taken)
+            self._add_split(split, taken)
         if not self._files:
             raise DatasetError(
                 f"{self._root} holds no CamVid: train/ with trainannot/ or train_labels/, or "
@@ -131,7 +133,7 @@ class CamVidDataset(FileDataset):
             )
         self._require_labels("of its frames")
 
-    def _eleven(self) -> dict[str, dict[str, Files]]:
+    def _eleven_class_layout(self) -> dict[str, dict[str, Files]]:
         return {
             split: paired(
                 _by_stem(self._root / split),
@@ -142,7 +144,7 @@ class CamVidDataset(FileDataset):
             for split in SPLITS
         }
 
-    def _divided(self) -> dict[str, dict[str, Files]]:
+    def _divided_layout(self) -> dict[str, dict[str, Files]]:
         splits = {}
         for split in SPLITS:
             images, labels = self._root / split, self._root / f"{split}_labels"
@@ -154,7 +156,7 @@ class CamVidDataset(FileDataset):
             )
         return splits
 
-    def _original(self) -> dict[str, dict[str, Files]]:
+    def _original_layout(self) -> dict[str, dict[str, Files]]:
         images, labels = self._root / "701_StillsRaw_full", self._root / "LabeledApproved_full"
         files = paired(
             _by_stem(images),

@@ -48,22 +48,22 @@ class CheckedDataset:
         """
         found = self._dataset.read(sample)
         if not isinstance(found, LabelledSample):
-            raise self._wrong(
+            raise self._error(
                 f"read({sample!r}) returned {type(found).__name__}: it must return an "
                 "adapters.datasets.base.LabelledSample"
             )
         image = self._image("read", sample, found.image)
         labels = found.train_ids
-        described = _described(labels)
+        described = _shape_and_type(labels)
         if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8:
-            raise self._wrong(f"the labels of {sample!r} are {described} and not uint8")
+            raise self._error(f"the labels of {sample!r} are {described} and not uint8")
         if labels.shape != image.shape[:2]:
-            raise self._wrong(
-                f"the labels of {sample!r} are {described}, its image is {_described(image)}"
+            raise self._error(
+                f"the labels of {sample!r} are {described}, its image is {_shape_and_type(image)}"
             )
         unknown = np.setdiff1d(labels, [*range(len(CLASSES)), VOID])
         if unknown.size:
-            raise self._wrong(
+            raise self._error(
                 f"the labels of {sample!r} hold the value {unknown[0]}: they must be Cityscapes "
                 f"trainIds (0 to {len(CLASSES) - 1}), or {VOID} where a pixel has no class"
             )
@@ -77,37 +77,37 @@ class CheckedDataset:
         """The data set's revision."""
         revision = self._dataset.revision(samples)
         if not isinstance(revision, str):
-            raise self._wrong(f"revision returned {type(revision).__name__}: it must be a string")
+            raise self._error(f"revision returned {type(revision).__name__}: it must be a string")
         return revision
 
     def _ids(self, method: str, split: str, ids: object) -> Sequence[str]:
         if not isinstance(ids, Sequence) or isinstance(ids, str):
-            raise self._wrong(f"{method}({split!r}) returned {type(ids).__name__} and not a list")
+            raise self._error(f"{method}({split!r}) returned {type(ids).__name__} and not a list")
         for sample in ids:
             if not isinstance(sample, str) or not 0 < len(sample) <= _LONGEST_ID:
-                raise self._wrong(
+                raise self._error(
                     f"{method}({split!r}) lists {sample!r}, which is not a string of 1 to "
                     f"{_LONGEST_ID} characters"
                 )
         if len(set(ids)) < len(ids):
-            raise self._wrong(f"{method}({split!r}) lists a sample twice")
+            raise self._error(f"{method}({split!r}) lists a sample twice")
         return ids
 
     def _image(self, method: str, sample: str, image: object) -> npt.NDArray[np.uint8]:
         right = isinstance(image, np.ndarray) and image.dtype == np.uint8
         if not right or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:  # type: ignore[attr-defined]
-            raise self._wrong(
-                f"the image that {method}({sample!r}) gives is {_described(image)} and not "
+            raise self._error(
+                f"the image that {method}({sample!r}) gives is {_shape_and_type(image)} and not "
                 "height × width × 3 of uint8"
             )
         checked: npt.NDArray[np.uint8] = image  # type: ignore[assignment]
         return checked
 
-    def _wrong(self, fault: str) -> DatasetError:
+    def _error(self, fault: str) -> DatasetError:
         return DatasetError(f"The data set of {self._python} is wrong: {fault}.")
 
 
-def _described(value: object) -> str:
+def _shape_and_type(value: object) -> str:
     if not isinstance(value, np.ndarray):
         return type(value).__name__
     return f"{' × '.join(map(str, value.shape))} of {value.dtype}"

@@ -59,7 +59,7 @@ class CityscapesDataset(FileDataset):
             if images or found:
                 label_of = f"{{sample}}{ending} below {self._root / 'gtFine' / split}"
                 image_of = f"{{sample}}{_IMAGE_ENDING} below {self._root / 'leftImg8bit' / split}"
-                self._add(split, paired(images, found, label_of, image_of))
+                self._add_split(split, paired(images, found, label_of, image_of))
         if not self._samples:
             raise DatasetError(
                 f"{self._root} has no images in leftImg8bit/<split>/<city>: give the folder that "

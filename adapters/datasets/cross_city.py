@@ -70,7 +70,7 @@ class CrossCityDataset(FileDataset):
                 "pano_<place>_<time>_<heading>_eval.png."
             )
         label_of = f"Labels/Test/{{sample}}{_LABEL_ENDING}"
-        self._add("test", paired(images, labels, label_of, "Images/Test/{sample}.jpg"))
+        self._add_split("test", paired(images, labels, label_of, "Images/Test/{sample}.jpg"))
         self._training, self._training_place = _images(self._root / "Images" / "Train")
 
     def unlabelled(self, split: str) -> Sequence[str]:
@@ -91,10 +91,10 @@ class CrossCityDataset(FileDataset):
             raise DatasetError(f"The cross-city set has no split {split!r}; splits: {known}.")
         return super().unlabelled(split)
 
-    def _known(self, sample: str) -> Files:
+    def _files_of(self, sample: str) -> Files:
         if sample not in self._files and sample in self._training:
             return Files(self._training[sample], None, f"Labels/Test/{sample}{_LABEL_ENDING}")
-        return super()._known(sample)
+        return super()._files_of(sample)
 
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
         return LABEL_IDS.apply(self._values(data, path), str(path))

@@ -58,9 +58,9 @@ class Matching:
         """What has no partner, with up to three names on either side; empty: all have one."""
         parts = []
         if self.images:
-            parts.append(f"{len(self.images)} images without label ({_three(self.images)})")
+            parts.append(f"{len(self.images)} images without label ({_first_names(self.images)})")
         if self.labels:
-            parts.append(f"{len(self.labels)} labels without image ({_three(self.labels)})")
+            parts.append(f"{len(self.labels)} labels without image ({_first_names(self.labels)})")
         return ", ".join(parts)
 
 
@@ -83,7 +83,7 @@ def _check_turn(data: bytes, size: tuple[int, ...], image: Path) -> None:
 class FileDataset(ABC):
     """A labelled set in files.
 
-    A subclass lists the files of each split in its constructor (`_add`) and reads a label. A
+    A subclass lists the files of each split in its constructor (`_add_split`) and reads a label. A
     sample is listed if its image or its label is there; reading it says which is missing. So a
     lost label is never a silently smaller set.
     """
@@ -105,7 +105,7 @@ class FileDataset(ABC):
         Raises:
             DatasetError: There is no such split.
         """
-        return self._of(self._samples, split)
+        return self._samples_of_split(self._samples, split)
 
     def unlabelled(self, split: str) -> Sequence[str]:
         """The images of a split, whether they have a label or not.
@@ -113,7 +113,11 @@ class FileDataset(ABC):
         Raises:
             DatasetError: There is no such split.
         """
-        return tuple(s for s in self._of(self._samples, split) if self._files[s].image is not None)
+        return tuple(
+            s
+            for s in self._samples_of_split(self._samples, split)
+            if self._files[s].image is not None
+        )
 
     def read(self, sample: str) -> LabelledSample:
         """Reads an image and its label at their own size.
@@ -123,15 +127,15 @@ class FileDataset(ABC):
                 the label holds a value that is not declared.
             ImageError: A file cannot be decoded, or the label has another size than the image.
         """
-        files = self._known(sample)
+        files = self._files_of(sample)
         if files.label is None:
             raise DatasetError(f"The image {files.image} has no label {files.expected}.")
         if files.image is None:
             raise DatasetError(f"The label {files.label} has no image {files.expected}.")
-        data = self._bytes(files.image)
+        data = self._read_bytes(files.image)
         image = decode_image(data, str(files.image))
         _check_turn(data, image.shape[:2], files.image)
-        train_ids = self._train_ids(self._bytes(files.label), files.label)
+        train_ids = self._train_ids(self._read_bytes(files.label), files.label)
         if train_ids.shape != image.shape[:2]:
             raise ImageError(
                 f"{files.label} is {train_ids.shape[0]}×{train_ids.shape[1]} pixels high and wide "
@@ -146,14 +150,14 @@ class FileDataset(ABC):
             DatasetError: There is no such image.
             ImageError: It cannot be decoded.
         """
-        path = self._known(sample).image
+        path = self._files_of(sample).image
         if path is None:
             raise DatasetError(f"The sample {sample!r} of the {self.name} set has no image.")
-        return decode_image(self._bytes(path), str(path))
+        return decode_image(self._read_bytes(path), str(path))
 
     def revision(self, samples: Sequence[str] | None = None) -> str:
         """A digest of the samples' files, by default of all labelled ones; each is read once."""
-        wanted = {name: self._known(name) for name in samples or self._files}
+        wanted = {name: self._files_of(name) for name in samples or self._files}
         images = {name: files.image for name, files in wanted.items() if files.image}
         labels = {name: files.label for name, files in wanted.items() if files.label}
         return files_digest(images) + files_digest(labels)
@@ -182,7 +186,7 @@ class FileDataset(ABC):
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
         """The trainIds of a label file: (H, W) uint8."""
 
-    def _add(self, split: str, files: dict[str, Files]) -> None:
+    def _add_split(self, split: str, files: dict[str, Files]) -> None:
         twice = sorted(files.keys() & self._files.keys())
         if twice:
             raise DatasetError(
@@ -203,7 +207,8 @@ class FileDataset(ABC):
         if not matching.pairs and matching.images:
             raise DatasetError(
                 f"none of the {len(matching.images)} images of {self._root} has a label: there are "
-                f"images as {_three(matching.images)} and labels as {_three(matching.labels)}; "
+                f"images as {_first_names(matching.images)} and labels as "
+                f"{_first_names(matching.labels)}; "
                 "their names must be the same up to what they end in."
             )
 
@@ -222,18 +227,18 @@ class FileDataset(ABC):
             tuple(one.label for one in files if one.label is not None and one.image is None),
         )
 
-    def _known(self, sample: str) -> Files:
+    def _files_of(self, sample: str) -> Files:
         if sample not in self._files:
             raise DatasetError(f"The {self.name} set has no sample {sample!r}.")
         return self._files[sample]
 
-    def _of(self, splits: dict[str, tuple[str, ...]], split: str) -> tuple[str, ...]:
+    def _samples_of_split(self, splits: dict[str, tuple[str, ...]], split: str) -> tuple[str, ...]:
         if split not in splits:
             known = ", ".join(splits) or "none"
             raise DatasetError(f"The {self.name} set has no split {split!r}; splits: {known}.")
         return splits[split]
 
-    def _bytes(self, path: Path) -> bytes:
+    def _read_bytes(self, path: Path) -> bytes:
         try:
             with path.open("rb") as file:
                 data = file.read(self._max_bytes + 1)
@@ -299,7 +304,7 @@ def by_name(paths: Iterable[Path], folder: Path, ending: str | None = None) -> d
     for path in only_images(paths):
         # Two ways to write the same letters are one name: file systems differ in which they keep.
         relative = unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
-        name = _before(relative, path.suffix, ending)
+        name = _before_ending(relative, path.suffix, ending)
         if name is None:
             continue
         if name in found:
@@ -308,7 +313,7 @@ def by_name(paths: Iterable[Path], folder: Path, ending: str | None = None) -> d
     return found
 
 
-def _before(relative: str, suffix: str, ending: str | None) -> str | None:
+def _before_ending(relative: str, suffix: str, ending: str | None) -> str | None:
     """What stands before the ending; ``None``: it has another one."""
     ending = (ending or "").lower()
     whole = ending if Path(f"x{ending}").suffix in IMAGE_ENDINGS else ending + suffix.lower()
@@ -324,7 +329,7 @@ def only_images(paths: Iterable[Path]) -> list[Path]:
     )
 
 
-def _three(paths: Sequence[Path]) -> str:
+def _first_names(paths: Sequence[Path]) -> str:
     """The names of up to three files."""
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return ", ".join(str(path) for path in paths[:_NAMED]) + more

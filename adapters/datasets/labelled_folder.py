@@ -86,7 +86,7 @@ class LabelledFolder(FileDataset):
                 label_ending,
             )
             if files:
-                self._add(split, {f"{split}_{name}": found for name, found in files.items()})
+                self._add_split(split, {f"{split}_{name}": found for name, found in files.items()})
         if not self._samples:
             raise DatasetError(f"{self._root} has no images in {images}.")
         self._require_labels(f"in {labels} that ends in {label_ending}")
@@ -94,7 +94,7 @@ class LabelledFolder(FileDataset):
     def _listed(
         self, images: str, labels: str, image_ending: str | None, label_ending: str
     ) -> dict[str, Files]:
-        found = [_below(self._root, folder) for folder in (images, labels)]
+        found = [_matching_folders(self._root, folder) for folder in (images, labels)]
         ours: list[dict[str, Path]] = [{}, {}]
         endings = (image_ending, label_ending)
         for which, (ending, other) in enumerate((endings, endings[::-1])):
@@ -125,7 +125,7 @@ class LabelledFolder(FileDataset):
         return self._map.apply(self._values(data, path), str(path))
 
 
-def _below(root: Path, pattern: str) -> list[tuple[str, Path, list[Path]]]:
+def _matching_folders(root: Path, pattern: str) -> list[tuple[str, Path, list[Path]]]:
     """The folders that a pattern names, each with what its `*` stand for, and their files."""
     parts = Path(pattern).parts
     stars = [index for index, part in enumerate(parts) if _ANY in part]

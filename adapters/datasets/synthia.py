@@ -63,9 +63,9 @@ class SynthiaDataset(FileDataset):
             raise DatasetError(f"{self._root} has {len(files)} images; val cannot be {val}.")
         names = list(files)
         held_out = {names[place * len(names) // val] for place in range(val)} if val else set()
-        self._add("train", {name: files[name] for name in names if name not in held_out})
+        self._add_split("train", {name: files[name] for name in names if name not in held_out})
         if val:
-            self._add("val", {name: files[name] for name in names if name in held_out})
+            self._add_split("val", {name: files[name] for name in names if name in held_out})
         self._require_labels("GT/LABELS/*.png")
 
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:

@@ -40,8 +40,8 @@ class HuggingFaceExporter:
         rows.append(
             {
                 "image": {"bytes": item.jpeg, "path": f"{item.image_id}.jpg"},
-                "labels": _held(labels, item.image_id),
-                "static_prior": _held(static, item.image_id),
+                "labels": _png_value(labels, item.image_id),
+                "static_prior": _png_value(static, item.image_id),
                 "city": self._city,
                 **item.facts(),
             }
@@ -65,7 +65,7 @@ class HuggingFaceExporter:
         self._written[split], self._waiting[split] = number + 1, []
 
 
-def _held(data: bytes | None, name: str) -> dict[str, Any] | None:
+def _png_value(data: bytes | None, name: str) -> dict[str, Any] | None:
     return None if data is None else {"bytes": data, "path": f"{name}.png"}
 
 

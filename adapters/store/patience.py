@@ -115,7 +115,7 @@ class PatientPlace:
             retry=retry_if_exception_type(StoreAwayError),
             stop=stop_after_delay(seconds),
             wait=wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
-            before_sleep=lambda state: self._tell(state.attempt_number, state.outcome),
+            before_sleep=lambda state: self._warn_of_waiting(state.attempt_number, state.outcome),
             sleep=sleep,
             reraise=True,
         )
@@ -130,11 +130,11 @@ class PatientPlace:
 
     def read(self, path: str) -> bytes | None:
         """See `Place`."""
-        return self._patiently(lambda: self._place.read(path))
+        return self._with_retries(lambda: self._place.read(path))
 
     def read_lasting(self, path: str) -> bytes | None:
         """See `Place`."""
-        return self._patiently(lambda: self._place.read_lasting(path))
+        return self._with_retries(lambda: self._place.read_lasting(path))
 
     def recall(self, path: str) -> bytes | None:
         """See `Place`."""
@@ -146,31 +146,31 @@ class PatientPlace:
 
     def files(self, path: str) -> Iterator[StoredFile]:
         """See `Place`."""
-        return iter(self._patiently(lambda: list(self._place.files(path))))
+        return iter(self._with_retries(lambda: list(self._place.files(path))))
 
     def replace(self, path: str, data: bytes) -> None:
         """See `Place`."""
-        self._patiently(lambda: self._place.replace(path, data))
+        self._with_retries(lambda: self._place.replace(path, data))
 
     def swap(self, path: str, before: bytes | None, after: bytes | None) -> bool:
         """See `Place`."""
-        return self._patiently(lambda: self._place.swap(path, before, after))
+        return self._with_retries(lambda: self._place.swap(path, before, after))
 
     def replace_from(self, path: str, source: Path) -> None:
         """See `Place`."""
-        self._patiently(lambda: self._place.replace_from(path, source))
+        self._with_retries(lambda: self._place.replace_from(path, source))
 
     def remove(self, path: str) -> None:
         """See `Place`."""
-        self._patiently(lambda: self._place.remove(path))
+        self._with_retries(lambda: self._place.remove(path))
 
     def move(self, path: str, target: str) -> bool:
         """See `Place`."""
-        return self._patiently(lambda: self._place.move(path, target))
+        return self._with_retries(lambda: self._place.move(path, target))
 
     def children(self, path: str) -> list[str]:
         """See `Place`."""
-        return self._patiently(lambda: self._place.children(path))
+        return self._with_retries(lambda: self._place.children(path))
 
     def scratch(self) -> AbstractContextManager[Path]:
         """See `Place`."""
@@ -178,13 +178,13 @@ class PatientPlace:
 
     def check_writable(self) -> None:
         """See `Place`."""
-        self._patiently(self._place.check_writable)
+        self._with_retries(self._place.check_writable)
 
     def publish(
         self, source: Path, manifest: Manifest, linked: Mapping[str, str] | None = None
     ) -> bool:
         """See `Place`."""
-        return self._patiently(lambda: self._place.publish(source, manifest, linked))
+        return self._with_retries(lambda: self._place.publish(source, manifest, linked))
 
     def file_folders(self, manifest: Manifest) -> Sequence[str]:
         """See `Place`."""
@@ -192,12 +192,12 @@ class PatientPlace:
 
     def local_path(self, path: str, entry: FileEntry, *, afresh: bool = False) -> Path:
         """See `Place`."""
-        return self._patiently(lambda: self._place.local_path(path, entry, afresh=afresh))
+        return self._with_retries(lambda: self._place.local_path(path, entry, afresh=afresh))
 
-    def _patiently(self, work: Callable[[], Result]) -> Result:
+    def _with_retries(self, work: Callable[[], Result]) -> Result:
         return self._retrying.copy()(work)
 
-    def _tell(self, attempt: int, outcome: object) -> None:
+    def _warn_of_waiting(self, attempt: int, outcome: object) -> None:
         if attempt == 1:
             exception = getattr(outcome, "exception", lambda: None)()
             _log.warning(

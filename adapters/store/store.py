@@ -96,7 +96,7 @@ class Store:
         return f"Store({self._place.label!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, self._arguments
+        return _restore_store, self._arguments
 
     @property
     def is_far(self) -> bool:
@@ -161,7 +161,7 @@ class Store:
         except DamagedArtifactError as error:
             raise self._quarantined_error(error) from None
         if manifest is None:
-            raise self._gone(ref.kind, ref.city, folder)
+            raise self._gone_error(ref.kind, ref.city, folder)
         if manifest.digest != ref.digest:
             raise StoreError(
                 f"{self._place.describe(folder)} has other content than when it was referred to "
@@ -245,7 +245,7 @@ class Store:
                 published = self._place.publish(scratch, manifest, draft.linked)
         ref = manifest.ref if published else self.find(kind, city, key)
         if ref is None:
-            raise self._gone(kind, city, folder)
+            raise self._gone_error(kind, city, folder)
         # Measured files of one digest may differ.
         self._manifests.forget(ref)
         self._place.forget(f"{folder}/{MANIFEST_NAME}")
@@ -510,7 +510,7 @@ class Store:
             for name in sorted(manifest.files) if manifest is not None else ():
                 fault = self._fault(manifest, name, afresh=True) if manifest is not None else ""
                 if not isinstance(fault, Path):
-                    return self._damaged(place, f"{name} {fault}")
+                    return self._damaged_error(place, f"{name} {fault}")
         except (DamagedArtifactError, NewerReleaseError) as error:
             return error
         return None
@@ -606,7 +606,7 @@ class Store:
                 return None
             data = self._place.read_lasting(f"{folder}/{MANIFEST_NAME}")  # published since then
             if data is None:
-                raise self._damaged(folder, f"{MANIFEST_NAME} is missing")
+                raise self._damaged_error(folder, f"{MANIFEST_NAME} is missing")
         try:
             manifest = Manifest.from_json(data)
         except NewerReleaseError as error:
@@ -615,9 +615,9 @@ class Store:
                 "another store"
             ) from None
         except ValueError as error:
-            raise self._damaged(folder, f"{MANIFEST_NAME} is damaged: {error}") from None
+            raise self._damaged_error(folder, f"{MANIFEST_NAME} is damaged: {error}") from None
         if manifest.folder != folder:
-            raise self._damaged(folder, f"{MANIFEST_NAME} belongs to {manifest.folder}")
+            raise self._damaged_error(folder, f"{MANIFEST_NAME} belongs to {manifest.folder}")
         self._manifests.keep(manifest)
         return manifest
 
@@ -658,12 +658,12 @@ class Store:
         except DamagedArtifactError as error:
             raise self._quarantined_error(error) from None
         if now is None:
-            raise self._gone(manifest.kind, manifest.city, manifest.folder)
+            raise self._gone_error(manifest.kind, manifest.city, manifest.folder)
         if now.files.get(name) != manifest.files[name] and now.digest == manifest.digest:
             fault = self._fault(now, name, afresh=afresh)
             if isinstance(fault, Path):
                 return fault
-        raise self._quarantined_error(self._damaged(manifest.folder, f"{name} {fault}"))
+        raise self._quarantined_error(self._damaged_error(manifest.folder, f"{name} {fault}"))
 
     def _fault(self, manifest: Manifest, name: str, *, afresh: bool) -> Path | str:
         """The checked file, or what is wrong with it."""
@@ -680,11 +680,11 @@ class Store:
     def _damaged_pointer(self, path: str) -> StoreError:
         return StoreError(f"{self._place.describe(path)} is damaged: delete it and run again")
 
-    def _damaged(self, folder: str, what: str) -> DamagedArtifactError:
+    def _damaged_error(self, folder: str, what: str) -> DamagedArtifactError:
         place = self._place.describe(folder)
         return DamagedArtifactError(f"{place} is damaged ({what})", folder, what)
 
-    def _gone(self, kind: str, city: str, folder: str) -> StoreError:
+    def _gone_error(self, kind: str, city: str, folder: str) -> StoreError:
         return StoreError(
             f"{self._place.describe(folder)} is not there any more: "
             f"run the step that makes the {kind} of {city} again"
@@ -764,7 +764,7 @@ def _pointer(name: str, city: str) -> str:
     return f"{CURRENT_FOLDER}/{check_city(city)}/{check_name(name)}.json"
 
 
-def _restored(
+def _restore_store(
     url: str | Path,
     options: dict[str, Any],
     cache_dir: Path | None,

@@ -119,7 +119,7 @@ class Turns:
             if there is not None:
                 return there
             state = self._record.read()
-            dead = _dead(state, census)
+            dead = _marks_of_the_dead(state, census)
             is_due = time.monotonic() - joined >= self._timing.beat
             if is_due or dead or self._is_mine(state, me):
                 state = self._join(me, dead)
@@ -210,7 +210,7 @@ def _members(state: State) -> dict[str, dict[str, Any]]:
     return {name: dict(one) for name, one in found.items() if isinstance(one, dict)}
 
 
-def _dead(state: State, census: Census) -> dict[str, Any]:
+def _marks_of_the_dead(state: State, census: Census) -> dict[str, Any]:
     """The last marks of the dead, by their names."""
     members = _members(state)
     shown = {n: (one.get("beat"), str(one.get("sign", ""))) for n, one in members.items()}

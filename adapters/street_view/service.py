@@ -421,10 +421,10 @@ class ServiceStreetView(ABC):
         # A place at the edge has pictures beyond it, and those have partners farther on.
         around = grown(tile, self.plan.place_metres + self.plan.max_metres_apart)
         if newer_than is not None:
-            news = self._usable(around, (max(start, newer_than), end), None)
+            news = self._usable_shots(around, (max(start, newer_than), end), None)
             if all(digest_of(shot.source_id) in known for shot in news):
                 return
-        shots = self._usable(around, (start, end), state)
+        shots = self._usable_shots(around, (start, end), state)
         if not shots:
             return
         shots.sort(key=lambda shot: shot.source_id)
@@ -435,7 +435,7 @@ class ServiceStreetView(ABC):
                 [s.captured_at >= newer_than and digest_of(s.source_id) not in known for s in shots]
             )
         for pair in place_pairs(
-            columns, self.plan.rules, fresh=fresh, own=self._own(columns, tile)
+            columns, self.plan.rules, fresh=fresh, own=self._is_of_tile(columns, tile)
         ):
             state.sample.offer(
                 pair.cell,
@@ -448,7 +448,7 @@ class ServiceStreetView(ABC):
                 ),
             )
 
-    def _own(self, shots: Shots, tile: Bounds) -> npt.NDArray[np.bool_]:
+    def _is_of_tile(self, shots: Shots, tile: Bounds) -> npt.NDArray[np.bool_]:
         """Which pictures are this tile's: those of the cells whose middle lies in it."""
         rows, columns = cells_of(shots.lat, shots.lon, self.plan.place_metres)
         lat, lon = cell_middles(rows, columns, self.plan.place_metres)
@@ -461,7 +461,7 @@ class ServiceStreetView(ABC):
             own &= near_points(lat, lon, self.plan.points, self.plan.point_metres)
         return own
 
-    def _usable(
+    def _usable_shots(
         self, bounds: Bounds, interval: Interval, state: _ListingState | None
     ) -> list[Shot]:
         def ignore(_: Rejected) -> None:
@@ -475,7 +475,7 @@ class ServiceStreetView(ABC):
         return [s for s in shots if s.panorama or not self.plan.panoramas_only]
 
     def _raw(self, bounds: Bounds) -> list[Capture]:
-        shots = self._usable(bounds, self.plan.interval, None)
+        shots = self._usable_shots(bounds, self.plan.interval, None)
         for shot in shots:
             self._cache.note(shot)
         return [shot.capture(self.name, self._place_of(shot)) for shot in shots]
@@ -553,7 +553,7 @@ class ServiceStreetView(ABC):
             raise StreetViewError(f"Picture {shot.source_id} has no size that can be read.")
         # What the harvest will want of it as well: no picture is downloaded in two sizes.
         usual = View(0.0, 0.0, self.plan.fov, *self.plan.image_size)
-        needed = FINE_ENOUGH * max(self._needed(shot, view), self._needed(shot, usual))
+        needed = FINE_ENOUGH * max(self._needed_width(shot, view), self._needed_width(shot, usual))
         chosen = next((s for s in fitting if s[1] >= needed), fitting[-1])
         data = self._download(shot.source_id, chosen[0], addresses[chosen[0]])
         image = self._decoded(data, shot.source_id)
@@ -568,7 +568,7 @@ class ServiceStreetView(ABC):
         return image, source_of(shot, (image.shape[0], image.shape[1]))
 
     @staticmethod
-    def _needed(shot: Shot, view: View) -> float:
+    def _needed_width(shot: Shot, view: View) -> float:
         if shot.panorama:
             return needed_width(view)
         return 2 * view.focal * math.tan(math.radians(shot.fov) / 2)

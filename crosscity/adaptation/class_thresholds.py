@@ -53,7 +53,7 @@ class ClassThresholds:
             return kept
         for class_index in torch.unique(labels).tolist():
             found = torch.quantile(
-                _some(probabilities[labels == class_index]).float(), 1 - self._kept
+                _sample_of(probabilities[labels == class_index]).float(), 1 - self._kept
             )
             before = self.values[class_index]
             moved = self._momentum * before + (1 - self._momentum) * found
@@ -61,6 +61,6 @@ class ClassThresholds:
         return probabilities >= self.values[labels].clamp(max=self._surest)
 
 
-def _some(values: Tensor) -> Tensor:
+def _sample_of(values: Tensor) -> Tensor:
     """At most 10 000 values, evenly spread: `torch.quantile` sorts, and refuses 16 million."""
     return values[:: max(1, len(values) // 10_000)]

@@ -102,7 +102,9 @@ def on_all_devices(
     fabric = _fabric(torch.device(device).type, devices, "ddp_spawn", precision)
     started: Callable[..., Any] = _in_a_process  # Fabric's annotation forgets the arguments
     # Packed, as Fabric looks into the arguments for modules and refuses frozen dataclasses.
-    result: Result = fabric.launch(started, precision, partial(_called, function, arguments))
+    result: Result = fabric.launch(
+        started, precision, partial(_call_with_engine, function, arguments)
+    )
     return result
 
 
@@ -171,7 +173,7 @@ def _end_exchange() -> None:
         torch.distributed.destroy_process_group()
 
 
-def _called(
+def _call_with_engine(
     function: Callable[..., Result],
     arguments: tuple[Any, ...],
     engine: Engine,

@@ -48,21 +48,21 @@ class FrozenFeatures:
             B×D×h×w, without gradient.
         """
         found = [
-            self._one(f"{domain}-{key}", images[place : place + 1])
+            self._features_of(f"{domain}-{key}", images[place : place + 1])
             for place, key in enumerate(keys)
         ]
         return torch.from_numpy(np.stack(found)).to(images.device)
 
-    def _one(self, name: str, image: Tensor) -> npt.NDArray[np.float32]:
+    def _features_of(self, name: str, image: Tensor) -> npt.NDArray[np.float32]:
         if name not in self._known:
             path = self._folder / f"{name}.npy"
-            np.save(path, self._computed(image))
+            np.save(path, self._compute_features(image))
             # Mapped, so that the system keeps in memory what fits.
             self._known[name] = np.load(path, mmap_mode="r", allow_pickle=False)
         return self._known[name]
 
     @torch.no_grad()
-    def _computed(self, image: Tensor) -> npt.NDArray[np.float32]:
+    def _compute_features(self, image: Tensor) -> npt.NDArray[np.float32]:
         with evaluating(self._segmenter):
             features = self._segmenter.features(image)[0]
         computed: npt.NDArray[np.float32] = features.float().cpu().contiguous().numpy()

@@ -63,14 +63,14 @@ class HomeValidation:
 
     def look(self, segmenter: Segmenter) -> HomeScore:
         """The scores of a segmenter, by every rule from one prediction of each image."""
-        return self._look(segmenter, RULES)
+        return self._score_rules(segmenter, RULES)
 
     def miou(self, segmenter: Segmenter, rule: Rule) -> float:
         """The mIoU by one rule, in [0, 1]."""
-        return self._look(segmenter, (rule,)).miou[rule]
+        return self._score_rules(segmenter, (rule,)).miou[rule]
 
     @torch.no_grad()
-    def _look(self, segmenter: Segmenter, rules: Sequence[Rule]) -> HomeScore:
+    def _score_rules(self, segmenter: Segmenter, rules: Sequence[Rule]) -> HomeScore:
         device = segmenter.input_mean.device
         matrices = {rule: ConfusionMatrix(segmenter.n_classes, device) for rule in rules}
         offsets = {

@@ -138,20 +138,20 @@ class Pretraining(SupervisedTraining):
             images = sensor_noise(photometric_jitter(images, random, strength), random, strength)
         return images, labels
 
-    def _stepped(self, row: Row) -> None:
+    def _after_step(self, row: Row) -> None:
         if self._average is not None:
             _update_average(self._average, self.segmenter, self.settings.average, self.step)
         if self._best is None:
             return
         row["home_miou"] = None
         if self.step % self.settings.validate_every == 0 or self.finished:
-            row["home_miou"] = self._look()
+            row["home_miou"] = self._score_at_home()
         if self._plateau is None:
             plateaued = self._has_plateaued()
             if plateaued or self._must_end():
                 self._begin_last_stretch(self.step, at_limit=not plateaued)
 
-    def _look(self) -> float:
+    def _score_at_home(self) -> float:
         """Scores what would be delivered now, and keeps it where it is the best so far."""
         assert self._home is not None  # noqa: S101 - refused without
         assert self._best is not None  # noqa: S101 - read only where it is kept
@@ -173,15 +173,15 @@ class Pretraining(SupervisedTraining):
 
     def _must_end(self) -> bool:
         """Whether the last stretch begins now, so that it ends at the limit."""
-        return self.step + self._stretch(self.step + 1) > self.settings.steps - 1
+        return self.step + self._stretch_of(self.step + 1) > self.settings.steps - 1
 
-    def _stretch(self, steps: int) -> int:
+    def _stretch_of(self, steps: int) -> int:
         return math.ceil(self.settings.cooldown * steps)
 
     def _begin_last_stretch(self, step: int, *, at_limit: bool) -> None:
         self._plateau, self._at_limit = step, at_limit
         limit = self.settings.steps
-        self.total_steps = limit if at_limit else min(limit, step + self._stretch(step))
+        self.total_steps = limit if at_limit else min(limit, step + self._stretch_of(step))
 
     @property
     def _delivered(self) -> Segmenter:

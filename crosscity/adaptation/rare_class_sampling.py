@@ -55,9 +55,9 @@ class RareClassSampler:
 
     def batch(self, number: int, size: int) -> list[int]:
         """The indices of the batch of that number."""
-        return [self._at(number * size + offset) for offset in range(size)]
+        return [self._image_at(number * size + offset) for offset in range(size)]
 
-    def _at(self, position: int) -> int:
+    def _image_at(self, position: int) -> int:
         random = np.random.default_rng([self._seed, RARE_CLASS_STREAM, position])
         images = self._images[int(random.choice(len(self.chances), p=self.chances))]
         return int(images[random.integers(len(images))])

@@ -77,7 +77,7 @@ _CAMVID: Final = {
 }
 
 
-def _without(name: ProtocolName, others: tuple[str, ...]) -> ScoringProtocol:
+def _all_classes_but(name: ProtocolName, others: tuple[str, ...]) -> ScoringProtocol:
     """Scores the 19 classes but a few, which are void as truth and a miss as prediction."""
     kept = {scored: scored for scored in _ALL if scored not in others}
     return ScoringProtocol(
@@ -143,9 +143,9 @@ PROTOCOLS: Final[dict[ProtocolName, ScoringProtocol]] = {
         truth={**_KEPT, **dict.fromkeys(_OTHERS, IGNORED)},
         prediction={**_KEPT, **dict.fromkeys(_OTHERS, MISSED)},
     ),
-    "score19": _without("score19", ()),
-    "synthia16": _without("synthia16", _NOT_IN_SYNTHIA),
-    "synthia13": _without("synthia13", _NOT_IN_SYNTHIA + _RARE_IN_SYNTHIA),
+    "score19": _all_classes_but("score19", ()),
+    "synthia16": _all_classes_but("synthia16", _NOT_IN_SYNTHIA),
+    "synthia13": _all_classes_but("synthia13", _NOT_IN_SYNTHIA + _RARE_IN_SYNTHIA),
     "camvid11": ScoringProtocol(
         name="camvid11",
         classes=tuple(dict.fromkeys(_CAMVID.values())),

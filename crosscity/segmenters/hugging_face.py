@@ -78,7 +78,7 @@ class HuggingFaceSegmenter(Segmenter):
         place, layer = _classifier(model, n_rows)
         parent = model.get_submodule(place.rpartition(".")[0])
         tap = _Tap(channels_last=isinstance(layer, nn.Linear))
-        behind = _behind(parent, layer)
+        behind = _after_logits(parent, layer)
         setattr(parent, place.rpartition(".")[2], tap)
         classifier = layer if isinstance(layer, nn.Conv2d) else _as_convolution(layer)
         stride, fixed_size = _stride(model, tap, classifier.in_channels)
@@ -120,12 +120,12 @@ class HuggingFaceSegmenter(Segmenter):
         if self._multiple == 1:
             return self._tap[0].of(self.model, pixels)
         # Without divisions of negative numbers and without branches: ONNX has neither.
-        below, right = (self._missing(side) for side in (height, width))
+        below, right = (self._padding(side) for side in (height, width))
         pixels = functional.pad(pixels, (0, right, 0, below), mode="replicate")
         rows, columns = ((side + self.stride - 1) // self.stride for side in (height, width))
         return self._tap[0].of(self.model, pixels)[..., :rows, :columns]
 
-    def _missing(self, side: int) -> int:
+    def _padding(self, side: int) -> int:
         """Pixels that a side lacks to a multiple of the patches."""
         whole: int = (side + self._multiple - 1) // self._multiple * self._multiple
         return whole - side
@@ -241,27 +241,29 @@ def matched_labels(
         WeightsError: Some of ours are not among theirs, or are there more than once without being
             told to merge, or a renamed one is not there. All names are listed.
     """
-    ours_by_theirs = {_plain(str(theirs)): str(ours) for theirs, ours in (renamed or {}).items()}
-    theirs = [_plain(label) for label in labels]
+    ours_by_theirs = {
+        _plain_name(str(theirs)): str(ours) for theirs, ours in (renamed or {}).items()
+    }
+    theirs = [_plain_name(label) for label in labels]
     listed = ", ".join(label for label in labels if label)
-    lost = [name for name in renamed or {} if _plain(str(name)) not in theirs]
+    lost = [name for name in renamed or {} if _plain_name(str(name)) not in theirs]
     if lost:
         raise WeightsError(
             f"`labels` renames {_quoted(map(str, lost))}, which the checkpoint does not have; its "
             f"labels are {listed}"
         )
-    names = [_plain(ours_by_theirs.get(label, label)) for label in theirs]
+    names = [_plain_name(ours_by_theirs.get(label, label)) for label in theirs]
     rows, missing, twice = [], [], []
     for name in class_names:
-        found = [index for index, label in enumerate(names) if label and label == _plain(name)]
+        found = [index for index, label in enumerate(names) if label and label == _plain_name(name)]
         unasked = [index for index in found if theirs[index] not in ours_by_theirs]
         if not found:
             missing.append(name)
         if len(unasked) > 1:
             twice.append(name)
         rows.append(found)
-    faults = [f"{_said(missing)} not among"] if missing else []
-    faults += [f"{_said(twice)} more than once among"] if twice else []
+    faults = [f"{_classes_in_words(missing)} not among"] if missing else []
+    faults += [f"{_classes_in_words(twice)} more than once among"] if twice else []
     if faults:
         raise WeightsError(
             f"{' and '.join(faults)} the checkpoint's labels ({listed}): map its labels with "
@@ -270,7 +272,7 @@ def matched_labels(
     return rows
 
 
-def _said(names: Sequence[str]) -> str:
+def _classes_in_words(names: Sequence[str]) -> str:
     one = len(names) == 1
     return f"the class{'' if one else 'es'} {_quoted(names)} {'is' if one else 'are'}"
 
@@ -358,7 +360,7 @@ def _as_convolution(layer: nn.Linear) -> nn.Conv2d:
     return made
 
 
-def _behind(parent: nn.Module, layer: nn.Module) -> nn.Module:
+def _after_logits(parent: nn.Module, layer: nn.Module) -> nn.Module:
     """What a network does to its logits, where that is a part of it: DPT enlarges them."""
     if not isinstance(parent, nn.Sequential):
         return nn.Identity()
@@ -370,7 +372,7 @@ def _stride(model: nn.Module, tap: _Tap, n_features: int) -> tuple[int, tuple[in
     """The stride, and the only size that the network takes, if there is one."""
     fixed_size = None
     try:
-        size, features = _TRIED_SIZE, _tried(model, tap, _TRIED_SIZE)
+        size, features = _TRIED_SIZE, _try_size(model, tap, _TRIED_SIZE)
     except (ValueError, RuntimeError, TypeError) as error:
         fixed_size = _stated_size(model)
         if fixed_size is None:
@@ -379,7 +381,7 @@ def _stride(model: nn.Module, tap: _Tap, n_features: int) -> tuple[int, tuple[in
                 f"{_TRIED_SIZE[0]}×{_TRIED_SIZE[1]} pixels ({first_line(error)}), and its "
                 "configuration has no image_size"
             ) from None
-        size, features = fixed_size, _tried(model, tap, fixed_size)
+        size, features = fixed_size, _try_size(model, tap, fixed_size)
     strides = {size[0] / features.shape[-2], size[1] / features.shape[-1]}
     stride = int(min(strides))
     if features.shape[1] != n_features or strides != {float(stride)}:
@@ -421,16 +423,16 @@ def _multiple(model: nn.Module, tap: _Tap, stride: int) -> int:
 
 def _is_regular(model: nn.Module, tap: _Tap, stride: int, size: tuple[int, int]) -> bool:
     try:
-        found = tuple(_tried(model, tap, size).shape[-2:])
+        found = tuple(_try_size(model, tap, size).shape[-2:])
     except (ValueError, RuntimeError, TypeError):
         return False
     return found == (-(-size[0] // stride), -(-size[1] // stride))
 
 
-def _tried(model: nn.Module, tap: _Tap, size: tuple[int, int]) -> Tensor:
+def _try_size(model: nn.Module, tap: _Tap, size: tuple[int, int]) -> Tensor:
     with evaluating(model), torch.no_grad():
         return tap.of(model, torch.zeros((1, 3, *size)))
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())

@@ -45,7 +45,7 @@ def check(
     }
     for name, keys in missing.items():
         typer.echo(f"note: {', '.join(keys)} will need the environment variable {name}", err=True)
-    _tell_of_home(catalog)
+    _warn_of_unlearned(catalog)
     typer.echo(
         f"{catalog}: good; {len(loaded.cities)} cities, {len(loaded.datasets)} data sets, "
         f"{len(loaded.segmenters)} segmenters"
@@ -54,7 +54,7 @@ def check(
         _check_deeply(catalog)
 
 
-def _tell_of_home(catalog: Path) -> None:
+def _warn_of_unlearned(catalog: Path) -> None:
     """Warns where segmenters that are trained already have not learned what cities are scored on.
 
     Looked up in stores that are folders of this machine: a check waits for no network.

@@ -42,7 +42,7 @@ def promote(
     from tasks.judging.chosen_segmenter import segmenter_to_promote  # noqa: PLC0415
     from tasks.steps.errors import InputError  # noqa: PLC0415
 
-    plan, store = _opened(city, catalog)
+    plan, store = _open_store(city, catalog)
     ref = segmenter_to_promote(plan, city, key)
     known = promotion.evidence_of(store, city, ref)
     if known.get("keep") == "before" and not despite_verdict:
@@ -53,7 +53,7 @@ def promote(
     promotion.put_in_use(store, city, ref, reason=reason)
     if keep:
         promotion.pin(store, city, reason)
-    _say(store, city, ref)
+    _show_in_use(store, city, ref)
 
 
 def rollback(
@@ -62,24 +62,24 @@ def rollback(
     """Put the segmenter before into use again, and pin it; again goes further back."""
     from tasks.judging import promotion  # noqa: PLC0415
 
-    _, store = _opened(city, catalog)
-    _say(store, city, promotion.roll_back(store, city, reason))
+    _, store = _open_store(city, catalog)
+    _show_in_use(store, city, promotion.roll_back(store, city, reason))
 
 
 def pin(city: CityArgument, reason: ReasonOption = "", catalog: CatalogOption = CATALOG) -> None:
     """Keep the segmenter in use, whatever runs make."""
     from tasks.judging import promotion  # noqa: PLC0415
 
-    _, store = _opened(city, catalog)
-    _say(store, city, promotion.pin(store, city, reason))
+    _, store = _open_store(city, catalog)
+    _show_in_use(store, city, promotion.pin(store, city, reason))
 
 
 def unpin(city: CityArgument, reason: ReasonOption = "", catalog: CatalogOption = CATALOG) -> None:
     """Let runs promote again."""
     from tasks.judging import promotion  # noqa: PLC0415
 
-    _, store = _opened(city, catalog)
-    _say(store, city, promotion.unpin(store, city, reason))
+    _, store = _open_store(city, catalog)
+    _show_in_use(store, city, promotion.unpin(store, city, reason))
 
 
 def promotions(
@@ -90,7 +90,7 @@ def promotions(
     """Show when and why the segmenter in use was changed."""
     from tasks.judging.promotion import promotion_log  # noqa: PLC0415
 
-    _, store = _opened(city, catalog)
+    _, store = _open_store(city, catalog)
     entries = promotion_log(store, city)
     if as_json:
         typer.echo(json.dumps(entries, indent=1))
@@ -109,14 +109,14 @@ def promotions(
                 typer.echo(f"    {more}")
 
 
-def _opened(city: str, catalog: CatalogOption) -> tuple[Plan, Store]:
+def _open_store(city: str, catalog: CatalogOption) -> tuple[Plan, Store]:
     from tasks.steps.plan import open_plan  # noqa: PLC0415
 
     plan = open_plan(catalog, city=city)
     return plan, plan.open_store()
 
 
-def _say(store: Store, city: str, ref: ArtifactRef) -> None:
+def _show_in_use(store: Store, city: str, ref: ArtifactRef) -> None:
     from tasks.judging.promotion import pinned  # noqa: PLC0415
 
     held = pinned(store, city)

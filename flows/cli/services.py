@@ -86,7 +86,7 @@ def up(
     _worker_up(root, catalog, address)
     activate = _write_activation(root, address)
     typer.echo(f"dashboard: {address}")
-    typer.echo(f"for this shell: . {_shown(activate)}")
+    typer.echo(f"for this shell: . {_shortest_path(activate)}")
 
 
 def down(catalog: CatalogOption = CATALOG) -> None:
@@ -151,7 +151,7 @@ def _server_up(root: Path, port: int, database: str) -> str:
     except ServerError:
         service.stop(patience=STOP_SECONDS)
         raise
-    typer.echo(f"server: started at {address}, log {_shown(service.log)}")
+    typer.echo(f"server: started at {address}, log {_shortest_path(service.log)}")
     return address
 
 
@@ -163,7 +163,7 @@ def _database_up(root: Path, wanted: str) -> dict[str, str]:
     database = PostgreSQL(home, services_folder(root))
     try:
         if database.start():
-            typer.echo(f"database: PostgreSQL, in {_shown(home)}")
+            typer.echo(f"database: PostgreSQL, in {_shortest_path(home)}")
     except DatabaseError as error:
         raise ServerError(str(error)) from None
     return {_DATABASE_URL: database.url}
@@ -186,7 +186,7 @@ def _worker_up(root: Path, catalog: Path, address: str) -> None:
             service.stop(patience=STOP_SECONDS)
             raise ServerError(f"the worker did not start; its log is {service.log}")
         time.sleep(0.5)
-    typer.echo(f"worker: started, log {_shown(service.log)}")
+    typer.echo(f"worker: started, log {_shortest_path(service.log)}")
 
 
 def _worker_command(name: str) -> list[str]:
@@ -248,7 +248,7 @@ def _write_activation(root: Path, address: str) -> Path:
     return path
 
 
-def _shown(path: Path) -> str:
+def _shortest_path(path: Path) -> str:
     """A path as it is shortest to type from here."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -90,7 +90,7 @@ def current_harvest(city: str, plan: Plan) -> Harvest:
         raise InputError(
             f"{city} has no harvested pairs in this store: run `crosscity harvest {city}` first"
         )
-    stale = _stale(store, state, entry, found)
+    stale = _why_stale(store, state, entry, found)
     if stale is not None:
         raise StaleError(f"the harvest of {city} was {stale}: run `crosscity harvest {city}`")
     return found
@@ -115,13 +115,15 @@ def notes_its_settings(state: Selection) -> bool:
     return isinstance(state.notes.get(_MADE_WITH), dict)
 
 
-def _stale(store: Store, state: Selection | None, entry: City, harvest: Harvest) -> str | None:
+def _why_stale(store: Store, state: Selection | None, entry: City, harvest: Harvest) -> str | None:
     """In what way a harvest is not of what the catalog says now; ``None`` if it is."""
     noted: Any = None if state is None else state.notes.get(_MADE_WITH)
     if isinstance(noted, dict):
         now = harvested_with(entry)
-        then = _known(noted, now, entry)
-        then["provider"] = _known(noted.get("provider", {}), now["provider"], entry.provider)
+        then = _known_settings(noted, now, entry)
+        then["provider"] = _known_settings(
+            noted.get("provider", {}), now["provider"], entry.provider
+        )
     else:  # of a release that did not note it: what the pairs themselves say
         then = dict(store.manifest(harvest.pairs).parameters)
         now = {name: value for name, value in pair_parameters(entry).items() if name in then}
@@ -130,7 +132,9 @@ def _stale(store: Store, state: Selection | None, entry: City, harvest: Harvest)
     return as_words(found) if found else None
 
 
-def _known(noted: Mapping[str, Any], now: Mapping[str, Any], entry: BaseModel) -> dict[str, Any]:
+def _known_settings(
+    noted: Mapping[str, Any], now: Mapping[str, Any], entry: BaseModel
+) -> dict[str, Any]:
     """What was noted of the settings that there are now.
 
     One that a later release brought had its default then, whatever that release calls it.
@@ -216,7 +220,7 @@ def _switch(
 ) -> bool:
     """Makes a harvest the city's if it still stands on what was seen."""
     store, entry = plan.open_store(), plan.city(city)
-    history = _grown(store, seen, harvest.imagery)
+    history = _grown_history(store, seen, harvest.imagery)
     made_with = harvested_with(entry)
     switched: list[bool] = []
 
@@ -302,23 +306,23 @@ def _history(store: Store, state: Selection | None, known: Harvest | None) -> _H
     if state is not None and _BASE in state.notes:
         noted: Any = state.notes
         return _History(list(noted[_BASE]), [list(parts) for parts in noted[_ADDED]])
-    return None if known is None else _walked(store, known.imagery)
+    return None if known is None else _walked_history(store, known.imagery)
 
 
-def _grown(store: Store, state: Selection | None, imagery: ArtifactRef) -> _History:
+def _grown_history(store: Store, state: Selection | None, imagery: ArtifactRef) -> _History:
     """The history of an imagery, out of the notes where it is one addition more than these."""
     parts, before = _made_of(store, imagery)
     noted = _history(store, state, None)
     if state is None or noted is None:
-        return _walked(store, imagery)
+        return _walked_history(store, imagery)
     if state.refs.get("imagery") == imagery:
         return noted
     if before is not None and state.refs.get("imagery") == before:
         return _History(noted.base, [*noted.added, parts])
-    return _walked(store, imagery)
+    return _walked_history(store, imagery)
 
 
-def _walked(store: Store, imagery: ArtifactRef) -> _History:
+def _walked_history(store: Store, imagery: ArtifactRef) -> _History:
     """The history of an imagery, out of the manifests of those that it was made of."""
     added: list[list[str]] = []
     parts, before = _made_of(store, imagery)

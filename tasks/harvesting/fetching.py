@@ -149,7 +149,7 @@ def _fetch_one(
     try:
         found = kept.load(image_id)
         if found is None:
-            facts, stored, image = _fetched(provider, capture_of(row), alignment, references)
+            facts, stored, image = _fetch_aligned(provider, capture_of(row), alignment, references)
             kept.save(image_id, facts, stored)
         else:
             facts, stored = found
@@ -157,7 +157,7 @@ def _fetch_one(
     except HarvestStopped:
         raise
     except (ImageError, StreetViewError) as error:
-        return {**row, **nothing, "status": FAILED, "reason": _without(image_id, error)}
+        return {**row, **nothing, "status": FAILED, "reason": _without_name(image_id, error)}
     references[image_id] = image
     (folder / name).write_bytes(stored)
     return {
@@ -174,7 +174,7 @@ def _fetch_one(
     }
 
 
-def _fetched(
+def _fetch_aligned(
     provider: StreetView,
     capture: Capture,
     alignment: Alignment | None,
@@ -184,7 +184,7 @@ def _fetched(
     turn: Turn | None = None
     offset: float | None = None
     if alignment is not None and reference is not None:
-        turn, searched = _turn(provider, capture, reference, alignment)
+        turn, searched = _measured_turn(provider, capture, reference, alignment)
         if searched and turn.overlap >= alignment.min_overlap:
             offset = turn.degrees
             capture = replace(capture, heading=(capture.heading + offset) % 360.0)
@@ -194,7 +194,7 @@ def _fetched(
     return facts, sanitised_image(data, image), image
 
 
-def _turn(
+def _measured_turn(
     provider: StreetView, capture: Capture, reference: Image, alignment: Alignment
 ) -> tuple[Turn, bool]:
     """The turn of a capture against the reference, and whether it may be turned at all."""
@@ -242,7 +242,7 @@ def capture_of(row: Row) -> Capture:
     return Capture(**values)
 
 
-def _without(name: str, error: Exception) -> str:
+def _without_name(name: str, error: Exception) -> str:
     """The reason without the image's own name, so that equal faults count as one."""
     text = " ".join(str(error).split())
     return text.replace(f"{name}: ", "").replace(f"{name} ", "")

@@ -72,8 +72,8 @@ def pair_row(captures: Sequence[Capture], pairs: Pairs, index: int) -> Row:
         "image_a": first.image_id,
         "image_b": second.image_id,
         "place_id": first.place_id,
-        "metres_apart": _known(pairs.metres_apart[index]),
-        "days_apart": _known(pairs.days_apart[index]),
+        "metres_apart": _none_for_nan(pairs.metres_apart[index]),
+        "days_apart": _none_for_nan(pairs.days_apart[index]),
         "split": "test" if pairs.test[index] else "train",
         "others": [captures[row].image_id for row in pairs.others[index]] or None,
     }
@@ -89,5 +89,5 @@ def pair_summary(rows: Sequence[Row], dropped: Counter[str]) -> dict[str, Any]:
     }
 
 
-def _known(value: float) -> float | None:
+def _none_for_nan(value: float) -> float | None:
     return None if value != value else float(value)  # noqa: PLR0124 - NaN is unequal to itself

@@ -185,10 +185,10 @@ def _new_at_service(
     if found is not None:  # a run that found news was stopped before it had fetched them
         return found
     with store.lease("captures", city, key) as there:
-        return there or _asked(plan, city, provider, before, parameters, key)
+        return there or _ask_provider(plan, city, provider, before, parameters, key)
 
 
-def _asked(
+def _ask_provider(
     plan: Plan,
     city: str,
     provider: ServiceStreetView,

@@ -133,7 +133,7 @@ def judge_adaptation(
         def look(pair: Row) -> PairSeen:
             device = plan.compute.device
             both = (networks[0], networks[1])
-            seen = _look(images, pair, both, entry.prior, size, device, mask)
+            seen = _signals_of_pair(images, pair, both, entry.prior, size, device, mask)
             progress.advance(f"judge {city}", 1, len(chosen))
             return seen
 
@@ -256,7 +256,7 @@ def sampled_pairs(rows: Sequence[Row]) -> list[Row]:
     return [training[index] for index in sorted(order[:MOST_PAIRS].tolist())]
 
 
-def _look(
+def _signals_of_pair(
     images: Imagery,
     pair: Row,
     networks: tuple[Segmenter, Segmenter],

@@ -114,7 +114,7 @@ def segmenter_facts(plan: Plan, ref: ArtifactRef) -> SegmenterFacts:
     """
     store = plan.open_store()
     manifest = store.manifest(ref)
-    behind = dict(_behind(store, ref))
+    behind = dict(_artifacts_behind(store, ref))
     start = store.inputs_of(ref).get("segmenter")
     scores = list(_scores(store, ref, "this segmenter"))
     if start is not None:
@@ -144,7 +144,7 @@ def segmenter_facts(plan: Plan, ref: ArtifactRef) -> SegmenterFacts:
     )
 
 
-def _behind(store: Store, ref: ArtifactRef) -> Iterator[tuple[str, ArtifactRef | None]]:
+def _artifacts_behind(store: Store, ref: ArtifactRef) -> Iterator[tuple[str, ArtifactRef | None]]:
     """Every artifact that one was made of, once, by its place; lost ones by role and digest."""
     waiting, seen = [ref], {ref.uri}
     while waiting:

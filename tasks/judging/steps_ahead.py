@@ -57,7 +57,7 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
     if harvest is not None:
         pairs = count_to_train_on(plan.open_store(), harvest.pairs)
         priors = f"{pairs} pairs to match"
-    steps.append(_after(steps, "static priors", lambda: trained.static_prior, priors))
+    steps.append(_step_after(steps, "static priors", lambda: trained.static_prior, priors))
     name = segmenter_of(city, plan)
     taken = pretraining_steps(name, plan)
     cost = f"{taken} training steps" if taken else "the weights that the catalog names"
@@ -67,7 +67,7 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
         taken = adaptation_parameters(city, arm, seed, plan)["steps"]
         needed = [start] if not needs_of_arm(arm, plan).source else steps
         steps.append(
-            _after(
+            _step_after(
                 needed,
                 f"adaptation {arm}",
                 lambda: trained.of_arm(arm),
@@ -76,7 +76,7 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
         )
     if entry.labels is not None:
         steps.append(
-            _after(
+            _step_after(
                 steps,
                 "evaluation",
                 lambda: evaluation_of(trained, arm),
@@ -96,7 +96,9 @@ def _step(name: str, look: Callable[[], object], cost: str) -> StepAhead:
     return StepAhead(name, "found", "", "")
 
 
-def _after(before: list[StepAhead], name: str, look: Callable[[], object], cost: str) -> StepAhead:
+def _step_after(
+    before: list[StepAhead], name: str, look: Callable[[], object], cost: str
+) -> StepAhead:
     """A step that is made anew where one before it is, whatever is there of it."""
     missing = [step.name for step in before if step.state != "found"]
     own = _step(name, look, cost)

@@ -198,14 +198,16 @@ class _Look:
             row["times_differ"] = float((at[0] != at[1]).mean())
         if len(seen) > 1:
             for end, first, second in zip("ab", seen[0], seen[1], strict=True):
-                row[f"segmenters_differ_{end}"] = self._differ(first, second)
+                row[f"segmenters_differ_{end}"] = self._share_that_differs(first, second)
         return row
 
     def _labels(self, network: Segmenter, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         shape, size = (image.shape[0], image.shape[1]), self.size or network.trained_size
         return predict(network, resized_image(image, size), size=shape)
 
-    def _differ(self, first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> float:
+    def _share_that_differs(
+        self, first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]
+    ) -> float:
         differ = first != second
         if self.mask is not None:
             shown = ~self.mask.pixels((first.shape[0], first.shape[1]))

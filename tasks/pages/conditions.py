@@ -44,17 +44,17 @@ def holds(condition: str, figures: Mapping[str, float | None]) -> bool:
             not be measured; every name in it is checked, whatever the others decide.
     """
     if len(condition) > MOST_CHARACTERS:
-        raise _bad(condition, f"it has more than {MOST_CHARACTERS} characters")
+        raise _condition_error(condition, f"it has more than {MOST_CHARACTERS} characters")
     try:
         parsed = ast.parse(condition.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise _bad(condition, "it cannot be read") from None
+        raise _condition_error(condition, "it cannot be read") from None
     try:
         return bool(_value(parsed, condition, figures))
     except ZeroDivisionError:
-        raise _bad(condition, "it divides by 0") from None
+        raise _condition_error(condition, "it divides by 0") from None
     except (RecursionError, OverflowError):
-        raise _bad(condition, "it cannot be computed") from None
+        raise _condition_error(condition, "it cannot be computed") from None
 
 
 def _value(node: ast.expr, condition: str, figures: Mapping[str, float | None]) -> float:
@@ -78,7 +78,9 @@ def _value(node: ast.expr, condition: str, figures: Mapping[str, float | None]) 
             pairs = zip(ops, found, found[1:], strict=False)
             if all(type(op) in _COMPARED for op in ops):
                 return float(all(_COMPARED[type(op)](a, b) for op, a, b in pairs))
-    raise _bad(condition, "it has more than names, numbers, + - * /, < <= > >= == !=, and, or, not")
+    raise _condition_error(
+        condition, "it has more than names, numbers, + - * /, < <= > >= == !=, and, or, not"
+    )
 
 
 def _is_number(value: float) -> bool:
@@ -90,19 +92,19 @@ def _dotted(node: ast.expr, condition: str) -> str:
         return node.id
     if isinstance(node, ast.Attribute):
         return f"{_dotted(node.value, condition)}.{node.attr}"
-    raise _bad(condition, "a dot stands after something that is not a name")
+    raise _condition_error(condition, "a dot stands after something that is not a name")
 
 
 def _figure(name: str, condition: str, figures: Mapping[str, float | None]) -> float:
     if name not in figures:
         known = ", ".join(sorted(figures))
-        raise _bad(condition, f"the report has no figure {name!r}; it has {known}")
+        raise _condition_error(condition, f"the report has no figure {name!r}; it has {known}")
     value = figures[name]
     if value is None:
-        raise _bad(condition, f"the report has no value of {name!r}")
+        raise _condition_error(condition, f"the report has no value of {name!r}")
     return value
 
 
-def _bad(condition: str, why: str) -> InputError:
+def _condition_error(condition: str, why: str) -> InputError:
     shown = condition if len(condition) <= 80 else f"{condition[:79]}…"
     return InputError(f"the condition {shown!r} cannot be checked: {why}")

@@ -177,7 +177,7 @@ def _items(
             labels=None if labels is None else labels.of(image_id, size),
             static=None if mask is None else decode_mask_png(mask, image_id, size=size),
             split=splits.get(image_id, str(row["split"] or "train")),
-            **_known(row),
+            **_known_facts(row),
         )
 
     waiting = iter(ids)
@@ -186,7 +186,7 @@ def _items(
             yield from pool.map(item, some)
 
 
-def _known(row: Row) -> dict[str, Any]:
+def _known_facts(row: Row) -> dict[str, Any]:
     names = ("lat", "lon", "heading", "captured_at", "place_id", "page_url")
     terms = {name: str(row[name]) for name in ("licence", "attribution")}
     return {**{name: row[name] for name in names}, **terms}

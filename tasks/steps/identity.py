@@ -121,7 +121,7 @@ def missing(store: Store, identity: Identity, last: Manifest | None = None) -> I
     last = newest(store, identity) if last is None else last
     if last is None:
         return InputError(f"{words.absent}: run `{words.verb}` first")
-    return StaleError(f"{words.what} {_otherwise(store, last, identity)}: run `{words.verb}`")
+    return StaleError(f"{words.what} {_how_it_differs(store, last, identity)}: run `{words.verb}`")
 
 
 def newest(store: Store, identity: Identity) -> Manifest | None:
@@ -148,7 +148,7 @@ def _all_of(made: Manifest) -> dict[str, Any]:
     return {**(made.inputs if isinstance(made.inputs, dict) else {}), **made.parameters}
 
 
-def _otherwise(store: Store, last: Manifest, identity: Identity) -> str:
+def _how_it_differs(store: Store, last: Manifest, identity: Identity) -> str:
     """In what an artifact differs from the one that is wanted: settings, version, or inputs."""
     words = identity.words
     changed = differences(last.parameters, identity.parameters, leave_out=words.ignored)
@@ -163,14 +163,14 @@ def _otherwise(store: Store, last: Manifest, identity: Identity) -> str:
     now = {role: ref.digest for role, ref in identity.inputs.items()}
     roles = [role for role in {**now, **before} if before.get(role) != now.get(role)]
     named = dict.fromkeys(
-        words.inputs.get(role, f"another {role}") + _counted(store, last, identity, role)
+        words.inputs.get(role, f"another {role}") + _other_row_counts(store, last, identity, role)
         for role in map(_group, roles)
     )
     named |= dict.fromkeys(words.inputs[_first_part(one.key)] for one in changed)
     return f"made of {' and '.join(named)}" if named else "made of the same and cannot be found"
 
 
-def _counted(store: Store, last: Manifest, identity: Identity, group: str) -> str:
+def _other_row_counts(store: Store, last: Manifest, identity: Identity, group: str) -> str:
     """How many rows the shards of a role had then and have now, where that differs."""
     before = {role: ref for role, ref in store.inputs_of(last.ref).items() if _group(role) == group}
     now = [ref for role, ref in identity.inputs.items() if _group(role) == group]

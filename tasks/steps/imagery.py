@@ -93,14 +93,14 @@ class Imagery:
                 licence=str(row["licence"]),
                 attribution=str(row["attribution"]),
                 page_url=row["page_url"],
-                taken=_taken(row),
+                taken=_capture_time(row),
             )
             for image_id, row in self._rows.items()
         ]
         return sorted(found, key=lambda source: (source.attribution, source.image_id))
 
 
-def _taken(row: Row) -> str | None:
+def _capture_time(row: Row) -> str | None:
     moment = row["captured_at"]
     if moment is None:
         return None

@@ -83,26 +83,28 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
 
     for name, segmenter in segmenters.items():
         here: Key = ("segmenters", name, "pretraining")
-        yield from _below(here, _checked(PretrainingSettings(), segmenter.pretraining))
+        yield from _with_key_before(here, _checked(PretrainingSettings(), segmenter.pretraining))
     for name, training in trainings.items():
         here = ("trainings", name, "adaptation")
         adaptation = dict(training.adaptation)
         if "arm" in adaptation:
             del adaptation["arm"]
             yield (*here, "arm"), _ARM
-        yield from _below(here, _checked(PRESETS[training.preset], adaptation, hidden="arm"))
+        yield from _with_key_before(
+            here, _checked(PRESETS[training.preset], adaptation, hidden="arm")
+        )
         here = ("trainings", name, "fine_tuning")
         defaults = FINE_TUNING_PRESETS[training.preset]
-        yield from _below(here, _checked(defaults, training.fine_tuning))
+        yield from _with_key_before(here, _checked(defaults, training.fine_tuning))
         here = ("trainings", name, "source_free")
-        yield from _below(here, _checked(SourceFreeSettings(), training.source_free))
+        yield from _with_key_before(here, _checked(SourceFreeSettings(), training.source_free))
     for name, recipe in catalog.recipes.items():
         here = ("recipes", name, "settings")
         own = dict(recipe.settings)
         if "arm" in own:
             del own["arm"]
             yield (*here, "arm"), "a recipe is not an arm: remove arm"
-        yield from _below(here, _checked(AdaptationSettings(), own, hidden="arm"))
+        yield from _with_key_before(here, _checked(AdaptationSettings(), own, hidden="arm"))
     yield from _objective_faults(catalog)
 
 
@@ -143,8 +145,8 @@ def _unlike_predictions(catalog: Catalog) -> Iterator[Fault]:
             # Nothing is known about the loss that weights from elsewhere were trained with.
             if segmenter is None or training is None or segmenter.weights is not None:
                 continue
-            before = _kept_weights(_changed(PretrainingSettings(), segmenter.pretraining))
-            after = _kept_weights(_changed(PRESETS[training.preset], training.adaptation))
+            before = _kept_weights(_settings_with(PretrainingSettings(), segmenter.pretraining))
+            after = _kept_weights(_settings_with(PRESETS[training.preset], training.adaptation))
             if before != after:
                 yield (
                     (section, name, "training"),
@@ -168,10 +170,10 @@ def checked_settings(defaults: Settings, changes: Mapping[str, Any]) -> Settings
     for key, sentence in _faults(defaults, changes):
         where = ".".join(map(str, (type(defaults).__name__, *key)))
         raise InputError(f"the catalog's settings are wrong: {where}: {sentence}")
-    return _changed(defaults, changes)
+    return _settings_with(defaults, changes)
 
 
-def _below(here: Key, faults: Iterable[Fault]) -> Iterator[Fault]:
+def _with_key_before(here: Key, faults: Iterable[Fault]) -> Iterator[Fault]:
     return (((*here, *key), sentence) for key, sentence in faults)
 
 
@@ -183,7 +185,7 @@ def _checked(
     yield from faults
     if faults:
         return
-    made = _changed(defaults, changes)
+    made = _settings_with(defaults, changes)
     for name, other, value, why in _UNREAD:
         if changes.get(name) and getattr(made, other, None) == value:
             yield (name,), f"{why}: remove {name}, or change {other}"
@@ -200,7 +202,7 @@ def _faults(
             yield (name,), f"no such setting; there are {shown}"
     changes = {name: value for name, value in changes.items() if name in known}
     try:
-        _changed(defaults, changes)
+        _settings_with(defaults, changes)
     except ValidationError as error:
         for one in error.errors():
             sentence = _sentence(one)
@@ -214,13 +216,13 @@ def _to_blame(defaults: Settings, changes: Mapping[str, Any]) -> Key:
     """The field that is out of range; the empty key where only several together are wrong."""
     for name, value in changes.items():
         try:
-            _changed(defaults, {name: value})
+            _settings_with(defaults, {name: value})
         except ValidationError:
             return (name,)
     return ()
 
 
-def _changed(defaults: Settings, changes: Mapping[str, Any]) -> Settings:
+def _settings_with(defaults: Settings, changes: Mapping[str, Any]) -> Settings:
     values = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
     made: Settings = TypeAdapter(type(defaults)).validate_python({**values, **changes})
     return made

@@ -35,7 +35,7 @@ def measure_rates(
     """P(flagged | class) of a city's static priors, by labels of its training places."""
 
     def write(draft: Draft, _key: str) -> None:
-        looks = list(_looks(masks, labels, plan))
+        looks = list(_labels_with_priors(masks, labels, plan))
         if not looks:
             raise InputError(
                 f"no labelled image of {city} has a static prior, so nothing tells how often it "
@@ -77,7 +77,7 @@ def rates_identity(masks: ArtifactRef, labels: Sequence[ArtifactRef], city: str)
     )
 
 
-def _looks(
+def _labels_with_priors(
     masks: ArtifactRef, labels: Sequence[ArtifactRef], plan: Plan
 ) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]]:
     """Prior and labels of each labelled image that has a prior; both go by the image's id."""

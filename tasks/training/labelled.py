@@ -99,7 +99,7 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
             "labels": encode_label_png(labels),
         }
 
-    return _part("labelled", plan, owner, split, source, source.samples(split), part, read)
+    return _make_part("labelled", plan, owner, split, source, source.samples(split), part, read)
 
 
 def unlabelled_parts(owner: str, split: str, plan: Plan) -> list[int]:
@@ -121,7 +121,7 @@ def unlabelled_part(owner: str, split: str, part: int, plan: Plan) -> Made:
         return {"image": image, "labels": None}
 
     samples = source.unlabelled(split)
-    return _part("unlabelled", plan, owner, split, source, samples, part, read)
+    return _make_part("unlabelled", plan, owner, split, source, samples, part, read)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def find_labelled(
     """
     try:
         source = labelled_set(plan, owner, pairs)
-        return _found("labelled", plan, owner, split, source, source.samples(split), said)
+        return _find_shards("labelled", plan, owner, split, source, source.samples(split), said)
     except DatasetError as error:
         raise InputError(str(error)) from error
 
@@ -164,12 +164,14 @@ def find_unlabelled(owner: str, split: str, plan: Plan, said: Missing) -> list[A
     """The shards that `unlabelled_part` made of a split as it is now; see `find_labelled`."""
     try:
         source = labelled_set(plan, owner, None)
-        return _found("unlabelled", plan, owner, split, source, source.unlabelled(split), said)
+        return _find_shards(
+            "unlabelled", plan, owner, split, source, source.unlabelled(split), said
+        )
     except DatasetError as error:
         raise InputError(str(error)) from error
 
 
-def _found(
+def _find_shards(
     kind: Kind,
     plan: Plan,
     owner: str,
@@ -246,7 +248,7 @@ def _samples_of(part: int, samples: Sequence[str]) -> Sequence[str]:
     return samples[part * PART_SIZE : (part + 1) * PART_SIZE]
 
 
-def _part(
+def _make_part(
     kind: Kind,
     plan: Plan,
     owner: str,

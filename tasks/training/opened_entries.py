@@ -62,7 +62,7 @@ def _finding(key: str, look: Callable[[], str]) -> Finding:
 
 def _data_set(plan: Plan, name: str) -> str:
     source = labelled_set(plan, name, None)
-    return _counted(source, [split for split in _SPLITS if _has(source, split)])
+    return _describe_splits(source, [split for split in _SPLITS if _has_split(source, split)])
 
 
 def _city(plan: Plan, name: str) -> str:
@@ -82,18 +82,18 @@ def _city(plan: Plan, name: str) -> str:
     elif isinstance(city.labels, SimulatedLabels):
         parts.append("exact labels")
     else:
-        parts.append(_counted(labelled_set(plan, name, None), ["test"]))
+        parts.append(_describe_splits(labelled_set(plan, name, None), ["test"]))
     return "; ".join(parts)
 
 
-def _has(source: LabelledDataset, split: str) -> bool:
+def _has_split(source: LabelledDataset, split: str) -> bool:
     try:
         return bool(source.samples(split))
     except DatasetError:
         return False
 
 
-def _counted(source: LabelledDataset, splits: list[str]) -> str:
+def _describe_splits(source: LabelledDataset, splits: list[str]) -> str:
     """Pairs of each split, what has no partner, and whether some samples can be read."""
     said = []
     for split in splits:

@@ -70,19 +70,19 @@ class _Tracker:
         self._watcher: Watcher | None = None
 
     def open(self, opened: Callable[[], Watcher]) -> None:
-        self._watcher = self._tried(opened)
+        self._watcher = self._try(opened)
 
     def write(self, rows: Rows) -> None:
         watcher = self._watcher
         if watcher is not None and rows:
-            self._tried(lambda: watcher.write(rows))
+            self._try(lambda: watcher.write(rows))
 
     def close(self, *, finished: bool) -> None:
         watcher = self._watcher
         if watcher is not None:
-            self._tried(lambda: watcher.close(finished=finished))
+            self._try(lambda: watcher.close(finished=finished))
 
-    def _tried(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the work gives
+    def _try(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the work gives
         """Does it; what fails is said once, and ends the tracking alone."""
         try:
             return work()

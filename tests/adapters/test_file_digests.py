@@ -101,7 +101,7 @@ def test_without_a_cache_folder_files_are_read_each_time(read, files, tmp_path) 
     assert len(read) == 6
 
 
-def test_names_that_are_no_text_are_names(read, tmp_path) -> None:
+def test_names_that_are_not_text_are_names(read, tmp_path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.png"))
     path.write_bytes(DATA)
     assert file_digests({"odd": path}) == file_digests({"odd": path}) == {"odd": sha256(DATA)}

@@ -116,7 +116,7 @@ def test_nothing_is_looked_for_without_a_limit() -> None:
     "picture",
     [np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)],
 )
-def test_what_is_no_picture_is_refused(picture: np.ndarray) -> None:
+def test_what_is_not_a_picture_is_refused(picture: np.ndarray) -> None:
     with pytest.raises(ValueError, match="uint8 array"):
         image_quality(picture)
 

@@ -135,7 +135,7 @@ def test_unknown_names_are_refused_with_the_list(name: str) -> None:
         build_matcher(name, MatcherSettings())
 
 
-def test_a_function_that_is_not_there_is_told() -> None:
+def test_a_function_that_is_not_there_is_reported() -> None:
     with pytest.raises(ValueError, match="cannot be imported"):
         build_matcher("python:no_such_package:match", MatcherSettings())
 

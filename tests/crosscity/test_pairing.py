@@ -168,7 +168,7 @@ def test_limits_are_inclusive() -> None:
     assert len(paired(captures)) == 1
 
 
-def test_one_heading_pairs_and_the_lone_one_is_told() -> None:
+def test_one_heading_pairs_and_the_lone_one_is_reported() -> None:
     captures = table({"days": 0}, {"days": 50}, {"days": 0, "heading": 180})
     pairs = paired(captures)
     assert rows(pairs) == [(0, 1)]
@@ -458,6 +458,6 @@ def test_a_pair_that_is_dropped_takes_its_others_along() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 0, -3])
-def test_one_time_is_no_pair(times: int) -> None:
+def test_one_time_is_not_a_pair(times: int) -> None:
     with pytest.raises(ValueError, match="two times at least"):
         paired(table({}, {}), times=times)

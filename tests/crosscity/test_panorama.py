@@ -117,7 +117,7 @@ def test_the_full_size_view_lies_within_a_tenth_of_a_pixel():
 
 
 @pytest.mark.parametrize("pitch", [90.0, -90.0, 70.0])
-def test_poles_are_no_exception(pitch):
+def test_poles_are_not_exceptional(pitch):
     view = View(10.0, pitch, 80.0, 120, 160)
     found, reached = render_view(sphere(512, 1024, POSES[0]), Equirectangular(512, 1024), view)
     assert reached == 1.0

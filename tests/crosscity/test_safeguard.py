@@ -285,14 +285,14 @@ def test_without_points_the_other_signs_decide():
     assert found.reasons[0].startswith("The predicted classes drifted")
 
 
-def test_predictions_that_are_no_numbers_are_rejected():
+def test_predictions_that_are_not_numbers_are_rejected():
     before = signs(street(9, 0.1))
     after = [replace(each, entropy=math.nan) for each in before]
     found = verdict(compare(before, after, NAMES))
     assert found.reasons == ("The adapted segmenter predicts values that are not finite.",)
 
 
-def test_what_cannot_be_compared_is_told():
+def test_what_cannot_be_compared_is_reported():
     some = signs(street(2, 0.1))
     with pytest.raises(ValueError, match="at least one; it got 0 and 0"):
         compare([], [], NAMES)

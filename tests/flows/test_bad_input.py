@@ -297,7 +297,7 @@ def test_priors_of_an_earlier_harvest_are_not_adapted_on(
     assert "pretrain-compact" not in names  # told before the long work, not after
 
 
-def test_an_unknown_arm_is_told_before_any_work(harvested, many_flows):
+def test_an_unknown_arm_is_reported_before_any_work(harvested, many_flows):
     done = many_flows("adapt", "tokyo", "--arm", "magic", "--catalog", harvested)
     assert done["code"] == 2
     assert "there is no arm 'magic'" in told(done)

@@ -211,7 +211,7 @@ def outcomes(
         *((f"superpixels {name}", told) for name, told in BAD.items()),
     ],
 )
-def test_bad_input_is_told_in_one_sentence_with_exit_code_2(outcomes, case, told):
+def test_bad_input_is_reported_in_one_sentence_with_exit_code_2(outcomes, case, told):
     outcome = outcomes[case]
     assert outcome["code"] == 2, outcome
     (line,) = outcome["err"].splitlines()

@@ -148,7 +148,7 @@ class _Hook(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def test_a_web_hook_is_told_of_crashes_and_of_rejections(own_server, deploy, waiting):
+def test_crashes_and_rejections_are_reported_to_a_web_hook(own_server, deploy, waiting):
     hook = ThreadingHTTPServer(("127.0.0.1", 0), _Hook)
     hook.heard = []  # type: ignore[attr-defined]
     Thread(target=hook.serve_forever, daemon=True).start()

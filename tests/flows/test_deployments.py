@@ -52,7 +52,7 @@ def test_every_city_has_every_flow():
             assert (flow, city) in found
 
 
-def test_entrypoints_are_flows_of_the_names_that_are_told():
+def test_entrypoints_are_flows_of_the_names_that_are_reported():
     from importlib import import_module
 
     for name, entrypoint in CITY_FLOWS.items():

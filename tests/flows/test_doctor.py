@@ -26,7 +26,7 @@ def test_a_machine_on_which_all_is_well(many_commands, write_catalog, tmp_path):
         assert found[subject][0] == "ok", found[subject]
 
 
-def test_what_is_wrong_is_told_with_its_remedy(many_commands, write_catalog, tmp_path):
+def test_what_is_wrong_is_reported_with_its_remedy(many_commands, write_catalog, tmp_path):
     provider = {"kind": "mapillary", "token": "${CROSSCITY_TEST_TOKEN_4711}"}
     catalog = write_catalog(
         tmp_path,
@@ -43,7 +43,7 @@ def test_what_is_wrong_is_told_with_its_remedy(many_commands, write_catalog, tmp
     assert "choose another profile" in found["device"][1]
 
 
-def test_a_wrong_catalog_is_told_and_the_rest_is_looked_at(many_commands, tmp_path):
+def test_a_wrong_catalog_is_reported_and_the_rest_is_looked_at(many_commands, tmp_path):
     (tmp_path / "data_catalog.yaml").write_text("version: 1\nstore: nowhere\nstores: {}\n")
     code, found = lines(many_commands, tmp_path / "data_catalog.yaml")
     assert code == 1
@@ -74,14 +74,14 @@ def test_a_taken_port_and_a_server_that_is_away(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("no_server")
-def test_the_server_that_runs_is_told_with_its_version(monkeypatch, prefect_server):
+def test_the_server_that_runs_is_reported_with_its_version(monkeypatch, prefect_server):
     monkeypatch.setenv("PREFECT_API_URL", f"{prefect_server.address}/api")
     found = doctor._server(prefect_server.home)
     assert found.remedy == ""
     assert found.found.startswith(prefect_server.address)
 
 
-def test_a_missing_package_is_told(monkeypatch):
+def test_a_missing_package_is_reported(monkeypatch):
     monkeypatch.setattr(
         doctor.metadata, "requires", lambda _: ["no-such-package-4711>=2", "numpy>=999"]
     )

@@ -133,7 +133,7 @@ def test_a_killed_server_is_started_again_on_what_it_knew(clone):
     assert "created 0, changed 0, removed 0" in again
 
 
-def test_a_port_that_is_taken_is_told(clone):
+def test_a_port_that_is_taken_is_reported(clone):
     import socket
 
     with socket.socket() as taken:

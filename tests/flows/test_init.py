@@ -67,7 +67,7 @@ def test_wrong_answers_write_nothing(crosscity, tmp_path, words, sentence) -> No
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_of_another_layout_is_told_which_one_it_is(crosscity, tmp_path) -> None:
+def test_a_folder_of_another_layout_is_named(crosscity, tmp_path) -> None:
     (tmp_path / "flat").mkdir()
     Image.new("RGB", (64, 48)).save(tmp_path / "flat" / "a.jpg")
     done = crosscity("init", "--city", "lisbon", "--folder", tmp_path / "flat", "-o", "x.yaml")

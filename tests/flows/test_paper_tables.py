@@ -161,7 +161,7 @@ def test_folds_test_every_image_once(tables):
         pytest.param(("transfer", "moon"), "no transfer 'moon'", marks=pytest.mark.slow),
     ],
 )
-def test_what_cannot_be_reported_is_told_before_any_work(
+def test_what_cannot_be_reported_is_refused_before_any_work(
     write_catalog, many_commands, tmp_path, words, said
 ):
     catalog = write_catalog(tmp_path, city={"labels": None})

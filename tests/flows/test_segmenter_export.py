@@ -219,7 +219,7 @@ def test_images_that_must_not_be_passed_on_keep_their_segmenter_here(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_runtime_that_disagrees_is_told_with_its_numbers() -> None:
+def test_a_runtime_that_disagrees_is_reported_with_its_numbers() -> None:
     segmenter = build_segmenter("compact", {"width": 8, "dilations": [1]}, seed=1)
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
 

@@ -64,7 +64,7 @@ def test_weights_alone_are_scored_and_adapted_to_a_set(
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-def test_an_arm_that_needs_the_source_is_told_before_any_work(
+def test_an_arm_that_needs_the_source_is_reported_before_any_work(
     many_flows: Callable[..., dict[str, Any]], catalog: Path, tmp_path: Path
 ) -> None:
     done = many_flows("transfer", "home", "--arm", "ga_ca", "--catalog", catalog)
@@ -112,7 +112,7 @@ def test_a_segmenter_that_can_have_learned_nothing_is_refused(
         open_plan(write_catalog(tmp_path, segmenters={"bare": entry}))
 
 
-def test_a_setting_that_there_is_not_is_told_with_its_key(
+def test_a_setting_that_there_is_not_is_reported_with_its_key(
     write_catalog: Callable[..., Path], tmp_path: Path
 ) -> None:
     wrong = {"demo": {"source_free": {"momentum": 0.9}}}

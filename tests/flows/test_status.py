@@ -55,7 +55,9 @@ def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
     assert unknown["code"] == 2
 
 
-def test_the_next_run_is_told(own_server, own_server_commands, write_catalog, waiting, tmp_path):
+def test_the_next_run_is_reported(
+    own_server, own_server_commands, write_catalog, waiting, tmp_path
+):
     catalog = write_catalog(tmp_path, city={"schedule": "0 3 * * 1"})
     deployed = own_server_commands("deploy", "--catalog", catalog)
     assert deployed["code"] == 0, deployed["err"]

@@ -57,7 +57,7 @@ def test_stages_do_not_mix(shown):
     assert shown.lines == ["a: 1/10, 0 s", "b: 1/4, 0 s", "a: 10/10, 2 s", "b: 4/4, 4 s"]
 
 
-def test_names_are_no_markup_and_long_ones_stay_on_their_line(shown):
+def test_names_are_not_markup_and_long_ones_stay_on_their_line(shown):
     name = "[bold]adapt[/bold] " + "x" * 60
     shown.step(name, 1, 2)
     assert len(shown.lines) == 1

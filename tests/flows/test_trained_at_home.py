@@ -117,7 +117,7 @@ def confusion(store: Store, adapted: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def test_scored_classes_that_are_unlearned_at_home_are_told_on_the_terminal(
+def test_scored_classes_that_are_unlearned_at_home_are_reported_on_the_terminal(
     many_flows: Callable[..., dict[str, Any]], catalog: Path, adapted: dict[str, Any]
 ) -> None:
     """Five steps teach none of the small classes."""

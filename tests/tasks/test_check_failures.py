@@ -27,13 +27,13 @@ def test_exactly_more_than_the_limit_or_nothing_left_ends_the_flow(failed, good,
 
 def test_the_sentence_counts_and_names_the_three_commonest_reasons():
     failed = {"rare": 1, "cut short": 7, "not an image": 3, "too large": 2}
-    with pytest.raises(TooManyFailures) as told:
+    with pytest.raises(TooManyFailures) as caught:
         check_failures("images", failed, 100, 0.1)
-    text = str(told.value)
+    text = str(caught.value)
     assert "13 of 100 images failed, more than the limit of 10%" in text
     assert text.endswith("7 × cut short; 3 × not an image; 2 × too large")
     assert "\n" not in text
 
 
-def test_nothing_to_do_is_no_failure():
+def test_nothing_to_do_is_not_a_failure():
     check_failures("pairs", {}, 0, 0.0)

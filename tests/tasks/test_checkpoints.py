@@ -258,7 +258,7 @@ def test_too_little_memory_is_the_inputs_fault(plan, monkeypatch):
         carry_out(job(plan))
 
 
-def test_a_source_without_pixels_of_a_class_is_told(plan, monkeypatch):
+def test_a_source_without_pixels_of_a_class_is_reported(plan, monkeypatch):
     without = np.where(LABELS == 15, 255, LABELS).astype(np.uint8)
     monkeypatch.setattr(sys.modules[__name__], "LABELS", without)
     trained = carry_out(job(plan))
@@ -267,7 +267,7 @@ def test_a_source_without_pixels_of_a_class_is_told(plan, monkeypatch):
 
 
 @pytest.mark.parametrize("knows", [False, True])
-def test_classes_that_the_trained_segmenter_does_not_know_at_home_are_told(
+def test_classes_that_the_trained_segmenter_does_not_know_at_home_are_reported(
     plan, monkeypatch, knows
 ):
     def counted(_segmenter, images, _batch_size):
@@ -289,7 +289,7 @@ def test_classes_that_the_trained_segmenter_does_not_know_at_home_are_told(
         assert said[0].startswith("hardly a pixel is recognised of pole (10.0% of the pixels) on")
 
 
-def test_a_segmenter_that_learned_nothing_is_told_of(plan):
+def test_a_segmenter_that_learned_nothing_is_reported(plan):
     slow = replace(SETTINGS, steps=1, learning_rate=1e-9)
     with plan.open_store().draft(
         "segmenter", "frankfurt", "anotherkey", inputs={}, parameters={}, version="1"
@@ -299,20 +299,20 @@ def test_a_segmenter_that_learned_nothing_is_told_of(plan):
     assert "another prediction_rule (docs/segmenters.md, Rare classes)" in said
 
 
-def test_an_empty_source_set_is_told(plan):
+def test_an_empty_source_set_is_reported(plan):
     empty = (labelled(plan.open_store(), number=0),)
     with pytest.raises(InputError, match="there is no labelled image"):
         carry_out(job(plan, source=empty))
 
 
-def test_an_empty_target_set_is_told(plan):
+def test_an_empty_target_set_is_reported(plan):
     settings = AdaptationSettings(arm="ga", steps=1, batch_size=2)
     target = SetTargets((labelled(plan.open_store(), "unlabelled", 0),))
     with pytest.raises(InputError, match="the target set is empty"):
         carry_out(job(plan, settings=settings, target=target))
 
 
-def test_a_device_that_is_not_there_is_told(plan):
+def test_a_device_that_is_not_there_is_reported(plan):
     compute = plan.compute.model_copy(update={"device": "cuda:7"})
     with pytest.raises(InputError, match=r"device 'cuda:7' .* cannot be used"):
         carry_out(job(plan.model_copy(update={"compute": compute})))

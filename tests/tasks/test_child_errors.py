@@ -45,7 +45,7 @@ def test_other_errors_stay_the_traceback(tmp_path: Path, error: Exception) -> No
     assert kept_error(tmp_path) is None
 
 
-def test_a_file_cut_short_is_no_error(tmp_path: Path) -> None:
+def test_a_file_cut_short_is_not_an_error(tmp_path: Path) -> None:
     (tmp_path / "1.error").write_bytes(pickle.dumps(InputError("x"))[:-3])
     assert kept_error(tmp_path) is None
 

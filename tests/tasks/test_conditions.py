@@ -54,7 +54,7 @@ def test_conditions_mean_what_they_say(condition, expected) -> None:
         ("-" * 499 + "1", "cannot be (read|computed)"),
     ],
 )
-def test_what_is_no_condition_is_one_sentence(condition, why) -> None:
+def test_what_is_not_a_condition_is_one_sentence(condition, why) -> None:
     with pytest.raises(InputError, match=why):
         holds(condition, FIGURES)
 

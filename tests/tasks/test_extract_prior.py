@@ -123,7 +123,7 @@ def test_the_name_drawn_into_pairs_is_masked(time_pairs: Path, own_data: Path) -
     assert max(before) > 0.4  # so that masking it means something
 
 
-def test_a_mask_of_other_proportions_is_told() -> None:
+def test_a_mask_of_other_proportions_is_reported() -> None:
     drawn = np.zeros((50, 50), dtype=np.bool_)
     drawn[0] = True
     a = scene(2, 160, 256)

@@ -355,10 +355,10 @@ def test_a_missing_token_is_named_and_a_refused_one_stops_at_once(make_city, mon
     with pytest.raises(CatalogError, match=r"cities.tokyo.provider.token .* NO_SUCH_TOKEN"):
         harvest(city.catalog({"token": "${NO_SUCH_TOKEN}"}))
     monkeypatch.setenv("NO_SUCH_TOKEN", "MLY|wrong")
-    with pytest.raises(AccessRefused, match="Mapillary refused access") as told:
+    with pytest.raises(AccessRefused, match="Mapillary refused access") as caught:
         harvest(city.catalog({"token": "${NO_SUCH_TOKEN}"}))
-    assert "MLY|wrong" not in str(told.value)
-    assert isinstance(told.value, HarvestStopped)
+    assert "MLY|wrong" not in str(caught.value)
+    assert isinstance(caught.value, HarvestStopped)
     assert len(city.server.asked) == 1
 
 
@@ -392,7 +392,7 @@ def test_licences_that_are_not_accepted_are_left_out_and_told(make_city, service
 # Pairs
 
 
-def test_views_that_show_something_else_are_no_pair(make_city, services, street_world):
+def test_views_that_show_something_else_are_not_a_pair(make_city, services, street_world):
     # The second drive's picture at the first place is of another street.
     wrong = street_world.pictures[7].jpeg
     pictures = [

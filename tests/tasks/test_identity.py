@@ -98,7 +98,7 @@ def test_inputs_and_what_no_catalog_holds_are_named_in_words(tmp_path: Path) -> 
     assert "was made of the same and cannot be found" in said(store, same)
 
 
-def test_what_was_made_last_is_told_also_where_an_older_release_noted_nothing(
+def test_what_was_made_last_is_reported_also_where_an_older_release_noted_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path)
@@ -224,7 +224,7 @@ def test_files_and_settings_of_a_set_on_disk_are_part_of_its_segmenter(
         start(plan())
 
 
-def test_a_set_of_several_shards_that_grew_or_shrank_is_told_with_both_numbers(
+def test_a_set_of_several_shards_that_grew_or_shrank_is_reported_with_both_numbers(
     write_catalog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(labelled, "PART_SIZE", 2)

@@ -75,7 +75,7 @@ def test_empty_priors_need_no_pixel(parts, monkeypatch):
     assert small.priors([1]).shape == (1, 10, 20)
 
 
-def test_images_of_two_sizes_are_no_batch_with_or_without_their_pixels(tmp_path):
+def test_images_of_two_sizes_are_not_a_batch_with_or_without_their_pixels(tmp_path):
     store = Store(tmp_path / "store")
     rows = [
         {"sample": str(n), "image": encode_png(image), "labels": None, "status": "ok"}

@@ -276,10 +276,10 @@ def test_a_whole_processor_configuration_is_followed(write_catalog, tmp_path, pr
 )
 def test_what_cannot_be_represented_is_refused_by_name(write_catalog, tmp_path, processor, said):
     checkpoint(tmp_path / "net", processor=processor)
-    with pytest.raises(InputError, match=said) as told:
+    with pytest.raises(InputError, match=said) as caught:
         opened(write_catalog, tmp_path)
-    assert "segmenters.their: hf:net" in str(told.value)
-    assert "\n" not in str(told.value)
+    assert "segmenters.their: hf:net" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
@@ -308,7 +308,7 @@ def test_ids_that_start_at_one_or_have_a_gap_keep_their_rows(write_catalog, tmp_
     assert any("logits 0, 6 have no name" in remark for remark in starting.remarks)
 
 
-def test_ids_that_are_no_rows_are_told(write_catalog, tmp_path):
+def test_ids_that_are_not_rows_are_reported(write_catalog, tmp_path):
     checkpoint(tmp_path / "net", processor={})
     config = tmp_path / "net" / "config.json"
     edit(config, id2label={str(i + 1): name for i, name in enumerate(NAMES)}, label2id={})
@@ -326,9 +326,9 @@ def test_names_that_are_numbers_are_mapped_like_others(write_catalog, tmp_path):
         id2label={str(i): i for i in range(19)},
         label2id={},
     )
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         opened(write_catalog, tmp_path)
-    assert all(repr(name) in str(told.value) for name in NAMES)  # all that is missing, at once
+    assert all(repr(name) in str(caught.value) for name in NAMES)  # all that is missing, at once
     starting = opened(write_catalog, tmp_path, labels=dict(enumerate(NAMES)))
     assert starting.segmenter.class_names == tuple(NAMES)
 
@@ -362,13 +362,13 @@ def test_two_of_their_classes_become_one_of_ours(write_catalog, tmp_path):
         assert torch.equal(rebuilt.eval()(image), segmenter(image))
 
 
-def test_a_name_that_it_does_not_have_is_told_in_the_map(write_catalog, tmp_path):
+def test_a_name_that_it_does_not_have_is_reported_in_the_map(write_catalog, tmp_path):
     checkpoint(tmp_path / "net", processor={})
     with pytest.raises(InputError, match="renames 'hut', which the checkpoint does not have"):
         opened(write_catalog, tmp_path, labels={"hut": "building"})
 
 
-def test_a_backbone_without_a_trained_head_is_no_segmenter(write_catalog, tmp_path):
+def test_a_backbone_without_a_trained_head_is_not_a_segmenter(write_catalog, tmp_path):
     checkpoint(tmp_path / "net", processor={})
     path = tmp_path / "net" / "model.safetensors"
     kept = {n: t for n, t in load_file(path).items() if not n.startswith("decode_head")}
@@ -378,7 +378,7 @@ def test_a_backbone_without_a_trained_head_is_no_segmenter(write_catalog, tmp_pa
     assert not opened(write_catalog, tmp_path, new_classifier=True).is_trained
 
 
-def test_weights_that_are_no_numbers_are_refused(write_catalog, tmp_path):
+def test_weights_that_are_not_numbers_are_refused(write_catalog, tmp_path):
     checkpoint(tmp_path / "net", processor={})
     path = tmp_path / "net" / "model.safetensors"
     tensors = load_file(path)
@@ -389,7 +389,7 @@ def test_weights_that_are_no_numbers_are_refused(write_catalog, tmp_path):
         opened(write_catalog, tmp_path)
 
 
-def test_a_network_of_another_task_is_told(write_catalog, tmp_path):
+def test_a_network_of_another_task_is_reported(write_catalog, tmp_path):
     config = transformers.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
     transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "net")
     with pytest.raises(InputError, match=r"hf:net: its type 'vit' is none .* segformer"):
@@ -405,9 +405,9 @@ def test_defaults_that_torchvision_alone_knows_are_asked_for(
         pytest.skip("torchvision is installed, so nothing is unknown")
     given = dict.fromkeys(keys, True) | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     checkpoint(tmp_path / "net", model_type, processor=given)
-    with pytest.raises(InputError, match=r"hf:net: .*need torchvision: add the keys") as told:
+    with pytest.raises(InputError, match=r"hf:net: .*need torchvision: add the keys") as caught:
         opened(write_catalog, tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_has_no_revisions(write_catalog, tmp_path):
@@ -436,19 +436,19 @@ def test_a_folder_has_no_revisions(write_catalog, tmp_path):
 def test_odd_configurations_are_one_sentence(write_catalog, tmp_path, changes, said):
     checkpoint(tmp_path / "net", processor={})
     edit(tmp_path / "net" / "config.json", **changes)
-    with pytest.raises(InputError, match=said) as told:
+    with pytest.raises(InputError, match=said) as caught:
         opened(write_catalog, tmp_path)
-    assert "segmenters.their: hf:net: " in str(told.value)
-    assert "\n" not in str(told.value)
+    assert "segmenters.their: hf:net: " in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", '"x"', "<html>", "{"])
 def test_a_configuration_that_is_none_is_one_sentence(write_catalog, tmp_path, text):
     checkpoint(tmp_path / "net", processor={})
     (tmp_path / "net" / "config.json").write_text(text)
-    with pytest.raises(InputError, match=r"hf:net: .*config") as told:
+    with pytest.raises(InputError, match=r"hf:net: .*config") as caught:
         opened(write_catalog, tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -402,7 +402,7 @@ def test_what_would_be_ignored_is_refused_with_its_line(entries, tmp_path, key, 
     assert said in refused(tmp_path / "data_catalog.yaml", document)
 
 
-def test_what_is_written_as_nothing_is_no_setting(entries, tmp_path):
+def test_what_is_written_as_nothing_is_not_a_setting(entries, tmp_path):
     document = entries("folder")
     document["cities"]["tokyo"] |= {"area": None, "labels": None}
     document["segmenters"]["other"] |= {"pretraining": {}, "rename": {}, "weights": "w.pth"}

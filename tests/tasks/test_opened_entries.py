@@ -60,7 +60,7 @@ def test_images_and_labels_without_partner_are_counted_and_three_named(write_cat
     assert "1 labels without image (" in found.said
 
 
-def test_faults_of_every_kind_are_told_and_the_rest_is_opened(
+def test_faults_of_every_kind_are_reported_and_the_rest_is_opened(
     write_catalog, many_commands, tmp_path
 ):
     made(tmp_path / "ours", 3, 3, ending="_mask.png")

@@ -190,7 +190,7 @@ def test_the_split_that_is_scored_on_is_kept(write_catalog, tmp_path):
         ({}, "score19", "there is no protocol 'score19' here"),
     ],
 )
-def test_protocols_that_cannot_be_are_told(write_catalog, tmp_path, protocols, protocol, said):
+def test_protocols_that_cannot_be_are_reported(write_catalog, tmp_path, protocols, protocol, said):
     city = {"labels": {"protocol": protocol}}
     with pytest.raises(CatalogError, match=said):
         load_catalog(write_catalog(tmp_path, city=city, protocols=protocols))

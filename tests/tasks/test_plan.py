@@ -45,9 +45,9 @@ def test_infinite_settings_survive_json(write_catalog, tmp_path):
 def test_a_plan_of_another_version_is_refused_in_one_sentence():
     plan = open_plan(SHIPPED)
     newer = {**json.loads(plan.to_json()), "version": PLAN_VERSION + 1, "rockets": 3}
-    with pytest.raises(InputError, match=f"plan is of version {PLAN_VERSION + 1}") as told:
+    with pytest.raises(InputError, match=f"plan is of version {PLAN_VERSION + 1}") as caught:
         Plan.from_json(json.dumps(newer))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     pickled = pickle.dumps(plan.model_copy(update={"version": PLAN_VERSION + 1}))
     with pytest.raises(InputError, match="run both ends of the work with one release"):
         pickle.loads(pickled)  # noqa: S301 - our own
@@ -56,10 +56,10 @@ def test_a_plan_of_another_version_is_refused_in_one_sentence():
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"version": "one"}', f'{{"version": {PLAN_VERSION}}}']
 )
-def test_what_is_no_plan_is_refused_in_one_sentence(text):
-    with pytest.raises(InputError, match="this is not a plan of a run") as told:
+def test_what_is_not_a_plan_is_refused_in_one_sentence(text):
+    with pytest.raises(InputError, match="this is not a plan of a run") as caught:
         Plan.from_json(text)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_plan_cannot_be_changed():
@@ -124,7 +124,7 @@ def test_only_what_a_run_needs_is_in_its_plan(write_catalog, tmp_path):
         ({"compute": "mainframe"}, "no compute profile 'mainframe'; it has .*laptop"),
     ],
 )
-def test_what_the_catalog_has_not_is_told_at_the_door(wanted, said):
+def test_what_the_catalog_has_not_is_reported_at_the_door(wanted, said):
     with pytest.raises(InputError, match=said):
         open_plan(SHIPPED, **wanted)
 

@@ -70,7 +70,7 @@ def test_names_that_differ_by_ending_alone_keep_it(tmp_path) -> None:
     assert names == ["000.jpg.png", "000.png.png"]
 
 
-def test_what_is_no_image_is_said_before_any_work(tmp_path) -> None:
+def test_what_is_not_an_image_is_said_before_any_work(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty has no image: looked for \.jpeg, \.jpg"):
         pictures_of_paths([tmp_path / "empty"])

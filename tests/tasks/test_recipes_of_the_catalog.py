@@ -143,7 +143,7 @@ def test_another_recipe_of_the_same_name_is_stale(
         TrainedSegmenters("tokyo", 0, open_plan(other)).of_arm("alone")
 
 
-def test_labels_of_fewer_places_than_asked_are_told(
+def test_labels_of_fewer_places_than_asked_are_reported(
     many_flows: Callable[..., dict[str, Any]], catalog: Path
 ) -> None:
     done = many_flows("adapt", "tokyo", "--arm", "few_labels", "--catalog", catalog)
@@ -151,7 +151,7 @@ def test_labels_of_fewer_places_than_asked_are_told(
     assert "'few_labels' asks for labels of 16 places, and there are 3: label more" in done["err"]
 
 
-def test_what_a_set_lacks_is_told_before_any_work(
+def test_what_a_set_lacks_is_reported_before_any_work(
     write_catalog: Callable[..., Path], tmp_path: Path
 ) -> None:
     pairs = {"objectives": [{"objective": "two_looks", "weight": 1.0}]}
@@ -210,7 +210,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("recipe", "key", "said"), WRONG)
-def test_what_is_wrong_in_a_recipe_is_told_with_its_line(
+def test_what_is_wrong_in_a_recipe_is_reported_with_its_line(
     write_catalog: Callable[..., Path], tmp_path: Path, recipe: dict[str, Any], key: str, said: str
 ) -> None:
     path = write_catalog(tmp_path, **in_catalog(recipe))

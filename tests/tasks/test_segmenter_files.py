@@ -51,9 +51,9 @@ def test_a_pth_that_needs_unpickling_is_refused_and_runs_nothing(tmp_path):
     path, trace = tmp_path / "weights.pth", tmp_path / "trace"
     for content in ({"state_dict": {"a": torch.zeros(2)}, "e": RunsCode(trace)}, RunsCode(trace)):
         torch.save(content, path)
-        with pytest.raises(InputError) as told:
+        with pytest.raises(InputError) as caught:
             read_tensors(path)
-        text = str(told.value)
+        text = str(caught.value)
         assert str(path) in text
         assert "run code from the file, which is refused" in text
         assert "\n" not in text
@@ -90,9 +90,9 @@ def test_files_that_hold_no_weights_are_named(tmp_path, name, content, said):
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    with pytest.raises(InputError, match=said) as told:
+    with pytest.raises(InputError, match=said) as caught:
         read_tensors(path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 def imagenet(width: int, fc_width: int) -> dict[str, torch.Tensor]:
@@ -184,23 +184,23 @@ def test_weights_of_our_own_are_taken_as_a_whole(write_catalog, tmp_path):
         ([NAMES[1], NAMES[0], *NAMES[2:]], "its class 0 is 'sidewalk', the segmenter's 'road'"),
     ],
 )
-def test_class_lists_that_do_not_match_the_checkpoint_are_told(tmp_path, names, said):
+def test_class_lists_that_do_not_match_the_checkpoint_are_reported(tmp_path, names, said):
     """Also where the tensors would fit: 19 classes in another order."""
     store = Store(tmp_path / "store")
     model = {"architecture": "compact", "options": {"width": 8, "class_names": names}}
     with store.draft("segmenter", "x", "akey", inputs={}, parameters={}, version="1") as draft:
         write_segmenter(draft, fresh_segmenter(model, 0), model)
     path = store.path(draft.ref, "weights.safetensors")
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         load_checked(fresh_segmenter(SMALL, 0), path)
-    assert said in str(told.value)
-    assert str(path) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
     _, network = read_segmenter(store, draft.ref, CatalogNetworks.of([], tmp_path))
     assert network.class_names == tuple(names)
 
 
-def test_a_checkpoint_of_another_size_is_told_where_it_names_no_classes(tmp_path):
+def test_a_checkpoint_of_another_size_is_reported_where_it_names_no_classes(tmp_path):
     path = tmp_path / "thirteen.safetensors"
     other = fresh_segmenter(
         {"architecture": "compact", "options": {"width": 8, "class_names": NAMES[:13]}}, 0
@@ -283,12 +283,12 @@ def test_its_artifact_needs_neither_hub_nor_folder(write_catalog, tmp_path, segf
     ],
 )
 @pytest.mark.usefixtures("segformer")
-def test_labels_that_do_not_match_are_told(write_catalog, tmp_path, options, said):
+def test_labels_that_do_not_match_are_reported(write_catalog, tmp_path, options, said):
     plan = open_with(write_catalog, tmp_path, their=hub_entry(**options))
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         starting_segmenter(plan, "their", seed=0)
-    assert said in str(told.value)
-    assert "\n" not in str(told.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_labels_are_mapped_by_the_catalog(write_catalog, tmp_path, segformer):
@@ -354,7 +354,7 @@ def test_a_network_that_enlarges_its_logits_keeps_its_coarse_features(write_cata
         torch.testing.assert_close(ours(image), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_what_is_no_network_of_transformers_is_told(write_catalog, tmp_path):
+def test_what_is_not_a_network_of_transformers_is_reported(write_catalog, tmp_path):
     pytest.importorskip("transformers", reason="the extra [hf] is not installed")
     (tmp_path / "segformer").mkdir()
     plan = open_with(write_catalog, tmp_path, their=hub_entry())
@@ -422,11 +422,11 @@ def test_a_users_network_is_built_stored_and_read(write_catalog, tmp_path):
     ],
 )
 @pytest.mark.usefixtures("users_package")
-def test_faults_of_a_users_network_are_told(write_catalog, tmp_path, entry, said):
+def test_faults_of_a_users_network_are_reported(write_catalog, tmp_path, entry, said):
     plan = open_with(write_catalog, tmp_path, mine=entry)
-    with pytest.raises(InputError, match=said) as told:
+    with pytest.raises(InputError, match=said) as caught:
         starting_segmenter(plan, "mine", seed=1)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_statistics_of_random_images_differ_by_seed(write_catalog, tmp_path):

@@ -70,7 +70,7 @@ def test_good_settings_are_taken(tmp_path):
 
 
 @pytest.mark.parametrize(("old", "new", "line", "key", "words"), WRONG)
-def test_a_wrong_setting_is_told_when_a_catalog_is_opened_for_work(
+def test_a_wrong_setting_is_reported_when_a_catalog_is_opened_for_work(
     tmp_path, old, new, line, key, words
 ):
     assert old in SMALL
@@ -93,7 +93,7 @@ transfers:
 """
 
 
-def test_predictions_that_keep_other_class_weights_than_the_segmenter_are_told(tmp_path):
+def test_predictions_that_keep_other_class_weights_than_the_segmenter_are_reported(tmp_path):
     with pytest.raises(CatalogError) as caught:
         open_catalog(write(tmp_path, BALANCED + TRANSFER))
     city, transfer = str(caught.value).splitlines()
@@ -119,7 +119,7 @@ def test_predictions_that_agree_with_the_segmenter_are_taken(tmp_path, old, new)
     open_catalog(write(tmp_path, BALANCED.replace(old, new)))
 
 
-def test_all_wrong_settings_are_told_at_once(tmp_path):
+def test_all_wrong_settings_are_reported_at_once(tmp_path):
     text = SMALL
     for old, new, *_ in (WRONG[0], WRONG[5], WRONG[7]):
         text = text.replace(old, new)

@@ -196,7 +196,7 @@ def plan_of_processes(write_catalog: Callable[..., Path], tmp_path: Path) -> Pla
         (end_the_process, PartKillsWorkersError, "ended 4 workers.*pairs_per_part"),
     ],
 )
-def test_what_fails_on_a_worker_is_told(plan_of_processes, step, error, said, monkeypatch):
+def test_what_fails_on_a_worker_is_reported(plan_of_processes, step, error, said, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find the step
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     import test_spread as importable
@@ -214,7 +214,7 @@ def test_another_release_on_a_worker_is_refused():
         spread_module._check_releases(Workers())
 
 
-def test_a_scheduler_that_is_away_is_told(write_catalog, tmp_path, monkeypatch):
+def test_a_scheduler_that_is_away_is_reported(write_catalog, tmp_path, monkeypatch):
     monkeypatch.setattr(spread_module, "CONNECT_SECONDS", 1.0)
     computes = {"laptop": {"runner": "dask", "address": "tcp://127.0.0.1:1"}}
     plan = open_plan(write_catalog(tmp_path, computes=computes), city="tokyo")

@@ -93,9 +93,9 @@ def test_a_planted_description_imports_and_runs_nothing(opened, tmp_path, archit
     plan = opened()
     ref = planted(plan, architecture, json.loads(text))
     before = set(sys.modules)
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         stored_segmenter(plan, ref)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert not trace.exists()
     assert not (tmp_path / "imported").exists()
     assert set(sys.modules) - before <= {"huggingface_hub"}

@@ -77,9 +77,9 @@ def test_images_and_priors_come_at_the_size_asked_for(targets):
 @pytest.mark.parametrize("size", [None, (10, 15)])
 def test_a_prior_of_another_size_is_named(targets, size):
     found = targets({"a": np.ones((10, 15), dtype=np.bool_)}, size=size)
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         found.priors([0])
-    text = str(told.value)
+    text = str(caught.value)
     assert "the static prior of a is 10×15 pixels" in text
     assert "its image 20×30: run `crosscity priors` again" in text
 

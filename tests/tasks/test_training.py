@@ -113,18 +113,18 @@ def test_a_training_resumed_anywhere_ends_with_the_same_weights(plan, monkeypatc
         ),
     ],
 )
-def test_a_checkpoint_of_another_training_is_told_in_one_sentence(plan, monkeypatch, other):
+def test_a_checkpoint_of_another_training_is_reported_in_one_sentence(plan, monkeypatch, other):
     interrupt(plan, pretraining(), after=2, monkeypatch=monkeypatch)
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         run_resumably(other(), plan, PLACE, every=1)
-    text = str(told.value)
+    text = str(caught.value)
     assert "does not fit this training" in text
     assert f"{plan.root}/store/.progress" in text
     assert text.endswith("delete it and run again")
     assert "\n" not in text
 
 
-def test_a_checkpoint_that_is_none_is_told_in_one_sentence(plan):
+def test_a_checkpoint_that_is_none_is_reported_in_one_sentence(plan):
     plan.open_store().save_progress(
         "segmenter", "frankfurt", "akey", CHECKPOINT, b"not safetensors"
     )
@@ -148,23 +148,23 @@ def test_a_segmenter_comes_back_as_it_was_written(plan):
         assert torch.equal(tensor, network.state_dict()[name])
 
 
-def test_weights_of_another_architecture_are_told_in_one_sentence(plan):
+def test_weights_of_another_architecture_are_reported_in_one_sentence(plan):
     ref = segmenter_artifact(plan.open_store(), LARGE, SMALL)
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         stored_segmenter(plan, ref)
-    assert "weights.safetensors" in str(told.value)
-    assert "\n" not in str(told.value)
+    assert "weights.safetensors" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_weights_of_no_segmenter_at_all_are_told_in_one_sentence(plan):
+def test_weights_of_no_segmenter_at_all_are_reported_in_one_sentence(plan):
     with plan.open_store().draft(
         "segmenter", "frankfurt", "akey", inputs={}, parameters={}, version="1"
     ) as draft:
         (draft.path / "model.json").write_text(json.dumps({**SMALL, "config": {}}))
         save_file({"weight": torch.zeros(3)}, draft.path / "weights.safetensors")
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         stored_segmenter(plan, draft.ref)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_weights_of_no_segmenter_at_all_are_told_in_one_sentence(plan):
         ({"architecture": "compact", "options": {"depth": 3}}, "depth"),
     ],
 )
-def test_an_architecture_that_is_not_there_is_told(model, said):
+def test_an_architecture_that_is_not_there_is_reported(model, said):
     with pytest.raises(InputError, match=said):
         fresh_segmenter(model, 0)
 
@@ -189,11 +189,11 @@ def test_an_architecture_that_is_not_there_is_told(model, said):
         ({"optimiser": "magic"}, "optimiser"),
     ],
 )
-def test_wrong_settings_in_the_catalog_are_told_by_field(changes, said):
-    with pytest.raises(InputError) as told:
+def test_wrong_settings_in_the_catalog_are_reported_by_field(changes, said):
+    with pytest.raises(InputError) as caught:
         checked_settings(PretrainingSettings(), changes)
-    assert said in str(told.value)
-    assert "\n" not in str(told.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_shipped_trainings_fine_tune_as_their_presets_do():
@@ -223,6 +223,6 @@ def test_fine_tuning_without_labels_of_training_places_is_refused(
     good = open_plan(write_catalog(tmp_path / "good"))
     check_fine_tuning("tokyo", good)
     wrong = open_plan(write_catalog(tmp_path / "wrong", city={"labels": labels}))
-    with pytest.raises(InputError, match=said) as told:
+    with pytest.raises(InputError, match=said) as caught:
         check_fine_tuning("tokyo", wrong)
-    assert "fine_tuned" in str(told.value)
+    assert "fine_tuned" in str(caught.value)

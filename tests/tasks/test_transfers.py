@@ -26,7 +26,7 @@ def test_arms_that_need_no_pairs_are_taken(plan: Plan, arm: str) -> None:
     check_transfer_arm(arm, "home", plan)
 
 
-def test_what_a_transfer_has_not_is_told_before_any_work(plan: Plan) -> None:
+def test_what_a_transfer_has_not_is_reported_before_any_work(plan: Plan) -> None:
     with pytest.raises(InputError, match=r"no pairs of images and so no static prior: .* 'full'"):
         check_transfer_arm("full", "home", plan)
     with pytest.raises(InputError, match="no arm 'magic'; arms are pretrained, "):

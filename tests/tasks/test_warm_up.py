@@ -18,7 +18,7 @@ from tasks.priors.pair_prior import extract_prior
 from tasks.priors.warm_up import warm_up
 
 
-def test_it_is_told_once_and_only_where_something_is_compiled() -> None:
+def test_it_is_reported_once_and_only_where_something_is_compiled() -> None:
     @numba.njit
     def one(x: float) -> float:
         return x + 1

@@ -341,7 +341,7 @@ def test_damaged_pairs_are_made_again_with_what_was_added(grown):
     assert table(catalog, "pairs") == pairs
 
 
-def test_what_was_there_at_the_last_listing_is_no_news_but_late_uploads_are(city, services):
+def test_what_was_there_at_the_last_listing_is_not_news_but_late_uploads_are(city, services):
     server, make = city
     yesterday = NOW - timedelta(days=1)
     new_drive(services, server.world, (0,), yesterday)

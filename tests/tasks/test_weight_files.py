@@ -78,24 +78,24 @@ def test_a_file_is_known_by_its_content(tmp_path, ending, form):
         (bytes(100), "not a weight file: it begins with"),
     ],
 )
-def test_what_is_no_weight_file_is_told(tmp_path, ending, content, said):
+def test_what_is_not_a_weight_file_is_reported(tmp_path, ending, content, said):
     path = tmp_path / f"weights.{ending}"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=said) as told:
+    with pytest.raises(InputError, match=said) as caught:
         read_tensors(path)
-    assert str(path) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("form", ["safetensors", "zip", "legacy"])
-def test_a_file_that_is_cut_anywhere_is_told(tmp_path, form):
+def test_a_file_that_is_cut_anywhere_is_reported(tmp_path, form):
     whole = saved(tmp_path / "whole", form).read_bytes()
     path = tmp_path / "cut.safetensors"
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
-        with pytest.raises(InputError, match=r"cut\.safetensors") as told:
+        with pytest.raises(InputError, match=r"cut\.safetensors") as caught:
             read_tensors(path)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_folder_and_a_missing_file_are_told_apart(tmp_path):
@@ -143,7 +143,7 @@ def test_what_is_chosen_among_several_is_said(tmp_path):
         ("zip", torch.ones([1] * 40), "has 40 dimensions"),
     ],
 )
-def test_tensors_that_are_no_plain_numbers_are_named(tmp_path, form, tensor, said):
+def test_tensors_that_are_not_plain_numbers_are_named(tmp_path, form, tensor, said):
     path = saved(tmp_path / "w.bin", form, {"layer.weight": tensor})
     with pytest.raises(InputError, match=rf"w\.bin: layer\.weight {said}: save it as plain"):
         read_weight_file(path)
@@ -165,7 +165,7 @@ def of_zip(path: Path, files: dict[str, bytes], how: int = zipfile.ZIP_STORED) -
     return path
 
 
-def test_other_archives_and_those_that_grow_are_told_before_they_are_read(tmp_path):
+def test_other_archives_and_those_that_grow_are_reported_before_they_are_read(tmp_path):
     inside = saved(tmp_path / "whole.pth", "zip", {"a": torch.zeros(1_000_000)})
     with zipfile.ZipFile(inside) as archive:
         files = {file.filename: archive.read(file) for file in archive.infolist()}
@@ -203,13 +203,13 @@ def header(content: bytes, body: bytes = b"") -> bytes:
                 bytes(4)), "damaged|dimensions"),
     ],
 )  # fmt: skip
-def test_headers_of_safetensors_that_lie_are_told(tmp_path, content, said):
+def test_headers_of_safetensors_that_lie_are_reported(tmp_path, content, said):
     path = tmp_path / "w.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=said) as told:
+    with pytest.raises(InputError, match=said) as caught:
         read_weight_file(path)
-    assert str(path) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_wrapped_networks_lose_the_names_of_their_wrappers(tmp_path):

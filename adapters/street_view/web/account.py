@@ -109,14 +109,14 @@ class SharedLedger:
             missing = _missing(more, self._left)
             if missing != Spent():
                 self._left += self._reserve(missing)
-            self._left = _less(self._left, more)
+            self._left = _difference(self._left, more)
 
     def close(self) -> None:
         """Gives back what was reserved and not used."""
         with self._lock:
             left, self._left = self._left, Spent()
             if left != Spent():
-                self._record.change(lambda state: self._with(state, Spent(), left))
+                self._record.change(lambda state: self._state_with(state, Spent(), left))
 
     def _reserve(self, missing: Spent) -> Spent:
         given = Spent()
@@ -124,7 +124,7 @@ class SharedLedger:
         def reserved(state: State) -> State:
             nonlocal given
             given = self._block_of(state, missing)
-            return self._with(state, given, Spent())
+            return self._state_with(state, given, Spent())
 
         self._record.change(reserved)
         return given
@@ -146,7 +146,7 @@ class SharedLedger:
         return Spent(missing.requests * times, max(missing.bytes, size), missing.usd * times)
 
     def _room(self, state: State, limit: Limit, missing: Spent) -> _Room:
-        used = self._used(state, limit.period())
+        used = self._spent_in(state, limit.period())
         total, budget = used + missing, limit.budget
         for what, wanted, most, shown in (
             ("requests", total.requests, budget.requests, "{:.0f}"),
@@ -166,15 +166,15 @@ class SharedLedger:
             math.inf if budget.usd is None else budget.usd - used.usd,
         )
 
-    def _used(self, state: State, period: str) -> Spent:
+    def _spent_in(self, state: State, period: str) -> Spent:
         found = state.get("spent", {}).get(period)
         return Spent.from_dict(found) if found is not None else self._before
 
-    def _with(self, state: State, more: Spent, less: Spent) -> State:
+    def _state_with(self, state: State, more: Spent, less: Spent) -> State:
         periods = {limit.period() for limit in self._limits}
         spent = dict(state.get("spent", {}))
         for period in periods:
-            spent[period] = _less(self._used(state, period) + more, less).to_dict()
+            spent[period] = _difference(self._spent_in(state, period) + more, less).to_dict()
         kept = sorted(spent)[-_PERIODS_KEPT:]
         return {**state, "spent": {name: spent[name] for name in kept}}
 
@@ -290,7 +290,7 @@ def _missing(more: Spent, left: Spent) -> Spent:
     )
 
 
-def _less(one: Spent, other: Spent) -> Spent:
+def _difference(one: Spent, other: Spent) -> Spent:
     return Spent(
         max(0, one.requests - other.requests),
         max(0, one.bytes - other.bytes),

@@ -133,7 +133,7 @@ class WebClient:
         self._advice = advice
         self._clock = clock
         self.pace = Pace(self.manners.per_second, clock=clock, sleep=sleep)
-        self._start()
+        self._open_connections()
 
     def get_json(self, path: str, query: Parameters | None = None, *, usd: float = 0.0) -> Any:  # noqa: ANN401
         """The JSON at a path below the base address.
@@ -179,9 +179,9 @@ class WebClient:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._start()
+        self._open_connections()
 
-    def _start(self) -> None:
+    def _open_connections(self) -> None:
         self._slots = threading.BoundedSemaphore(self.manners.concurrency)
         self._local = threading.local()
         self._given_up = 0
@@ -345,7 +345,7 @@ class WebClient:
         self, answer: requests.Response, shown: str, deadline: float, *, trusted: bool
     ) -> Exception:
         status = answer.status_code
-        said = self._said(answer, deadline)
+        said = self._error_text(answer, deadline)
         if status in _RETRIED:
             return _PassingError(f"status {status}{said}", status, _retry_after(answer))
         if status in _REFUSED and trusted and (self._secret.headers or self._secret.query):
@@ -356,7 +356,7 @@ class WebClient:
             )
         return ServiceError(f"{self.service} answered status {status}{said} to {shown}.", status)
 
-    def _said(self, answer: requests.Response, deadline: float) -> str:
+    def _error_text(self, answer: requests.Response, deadline: float) -> str:
         """What the body says went wrong, one short printable line."""
         try:
             data = self._read(answer, _ERROR_BYTES, deadline)

@@ -140,10 +140,10 @@ def test_every_form_of_polygons_is_read_from_a_file_and_inline(load, content, po
         (b"\xff\xfe\x00", "not text in UTF-8"),
     ],
 )  # fmt: skip
-def test_what_is_no_area_is_one_line_with_the_file_the_key_and_the_remedy(load, content, words):
-    with pytest.raises(CatalogError) as told:
+def test_what_is_not_an_area_is_one_line_with_the_file_the_key_and_the_remedy(load, content, words):
+    with pytest.raises(CatalogError) as caught:
         load({"geojson": "a.geojson"}, {"a.geojson": content})
-    (line,) = str(told.value).splitlines()
+    (line,) = str(caught.value).splitlines()
     assert words in line
     assert "a.geojson" in line
     assert "cities.paris.area.geojson" in line
@@ -195,10 +195,10 @@ def test_points_are_read_from_tables(load, table):
         ('lat,lon\n"48,85",2.3\n', "line 2: lat is '48,85'"),
     ],
 )
-def test_a_table_that_holds_something_else_is_told_with_its_line(load, table, words):
-    with pytest.raises(CatalogError) as told:
+def test_a_table_that_holds_something_else_is_reported_with_its_line(load, table, words):
+    with pytest.raises(CatalogError) as caught:
         load({"points": "p.csv"}, {"p.csv": table})
-    (line,) = str(told.value).splitlines()
+    (line,) = str(caught.value).splitlines()
     assert words in line
     assert "cities.paris.area" in line
 
@@ -264,11 +264,11 @@ def test_tables_as_programs_write_them(load, table):
         (b"lat,lon,x\n1,2," + b"a" * 200_000, "line 2: field larger than"),
     ],
 )
-def test_tables_that_mean_two_things_are_told_by_their_row(load, table, said):
-    with pytest.raises(CatalogError, match=said) as told:
+def test_tables_that_mean_two_things_are_reported_by_their_row(load, table, said):
+    with pytest.raises(CatalogError, match=said) as caught:
         load({"points": "p.csv"}, {"p.csv": table})
-    assert "cities.paris.area.points: " in str(told.value)
-    assert len(str(told.value).splitlines()) == 1
+    assert "cities.paris.area.points: " in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -293,10 +293,10 @@ def nested(levels: int) -> dict[str, Any]:
          "is not a position"),
     ],
 )  # fmt: skip
-def test_geojson_that_holds_no_area_is_told(load, content, said):
-    with pytest.raises(CatalogError, match=said) as told:
+def test_geojson_that_holds_no_area_is_reported(load, content, said):
+    with pytest.raises(CatalogError, match=said) as caught:
         load({"geojson": "a.json"}, {"a.json": content})
-    assert "a.json" in str(told.value)
+    assert "a.json" in str(caught.value)
 
 
 def test_geojson_of_other_programs_is_read(load):
@@ -314,7 +314,7 @@ def test_geojson_of_other_programs_is_read(load):
         assert load({"geojson": marked}).polygons == wanted
 
 
-def test_collections_without_end_are_told():
+def test_collections_without_end_are_reported():
     from adapters.catalog.areas import polygons_of
 
     for value in (nested(5000), {"type": "GeometryCollection", "geometries": []}):
@@ -324,7 +324,7 @@ def test_collections_without_end_are_told():
             polygons_of(value)
 
 
-def test_what_is_no_file_is_not_read_without_end(load, tmp_path):
+def test_what_is_not_a_file_is_not_read_without_end(load, tmp_path):
     """A device or a pipe has no end, and its size is 0."""
     import os
 

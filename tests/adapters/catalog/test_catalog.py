@@ -197,7 +197,7 @@ def test_the_protocols_of_the_catalog_are_those_of_the_science() -> None:
     assert set(get_args(Protocol)) == set(PROTOCOLS)
 
 
-def test_all_faults_are_told_at_once(write) -> None:
+def test_all_faults_are_reported_at_once(write) -> None:
     path = write(SMALL.replace("places: 4", "places: 0").replace("train: 4", "train: 0"))
     with pytest.raises(CatalogError) as caught:
         load_catalog(path)
@@ -205,7 +205,7 @@ def test_all_faults_are_told_at_once(write) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "store: [", "\tversion: 1"])
-def test_what_is_no_catalog_is_said_in_one_line(write, text) -> None:
+def test_what_is_not_a_catalog_is_said_in_one_line(write, text) -> None:
     with pytest.raises(CatalogError) as caught:
         load_catalog(write(text))
     assert "catalog.yaml" in str(caught.value)

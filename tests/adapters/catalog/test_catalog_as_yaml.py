@@ -51,7 +51,7 @@ def told(path: Path) -> str:
         "[{{ STORE }}]",
     ],
 )
-def test_templates_are_told_with_their_line_and_the_remedy(write_catalog, tmp_path, written):
+def test_templates_are_reported_with_their_line_and_the_remedy(write_catalog, tmp_path, written):
     path = changed(write_catalog, tmp_path, "url: store", f"url: {written}")
     text = told(path)
     assert f"{path}:{line_of(path, 'url: ')}" in text
@@ -66,7 +66,7 @@ def test_templates_are_told_with_their_line_and_the_remedy(write_catalog, tmp_pa
         ("    - 64\n", "    - &s [*s]\n"),
     ],
 )
-def test_anchors_that_hold_themselves_are_told(write_catalog, tmp_path, before, after):
+def test_anchors_that_hold_themselves_are_reported(write_catalog, tmp_path, before, after):
     path = changed(write_catalog, tmp_path, before, after)
     assert "the anchor holds itself" in told(path)
     assert f"{path}:" in told(path)
@@ -245,7 +245,7 @@ def test_a_file_is_written_and_not_a_folder(write_catalog, tmp_path, many_comman
         assert "is a folder: name the file to write" in done["err"]
 
 
-def test_where_nothing_can_be_written_is_told_before_the_work(tmp_path, many_commands):
+def test_where_nothing_can_be_written_is_reported_before_the_work(tmp_path, many_commands):
     """Matching takes minutes on large images; images are not written over either."""
     images = [tmp_path / name for name in ("a.png", "b.png")]
     for seed, image in enumerate(images):
@@ -340,7 +340,7 @@ FOLDER = "  ours: {kind: folder, root: x, label_map: MAP}\n"
         ),
     ],
 )
-def test_habits_of_other_programs_are_told_with_their_line(
+def test_habits_of_other_programs_are_reported_with_their_line(
     write_catalog, tmp_path, before, after, said
 ):
     path = changed(write_catalog, tmp_path, before, after)

@@ -57,19 +57,19 @@ def test_the_documented_cities_are_valid(catalog_text: str, tmp_path: Path) -> N
         ),
     ],
 )
-def test_wrong_settings_of_services_are_told_with_their_key(
+def test_wrong_settings_of_services_are_reported_with_their_key(
     catalog_text: str, tmp_path: Path, old: str, new: str, key: str, words: str
 ) -> None:
     assert old in catalog_text
     path = tmp_path / "data_catalog.yaml"
     path.write_text(catalog_text.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(CatalogError) as told:
+    with pytest.raises(CatalogError) as caught:
         load_catalog(path)
-    assert f"cities.{key}" in str(told.value)
-    assert words in str(told.value)
+    assert f"cities.{key}" in str(caught.value)
+    assert words in str(caught.value)
 
 
-def test_a_service_without_an_area_is_told(catalog_text: str, tmp_path: Path) -> None:
+def test_a_service_without_an_area_is_reported(catalog_text: str, tmp_path: Path) -> None:
     content = yaml.safe_load(catalog_text)
     del content["cities"]["paris"]["area"]
     path = tmp_path / "data_catalog.yaml"

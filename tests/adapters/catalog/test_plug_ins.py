@@ -113,7 +113,7 @@ def data_set(function: str = "my_things:build") -> Any:
 
 
 @pytest.mark.usefixtures("answers")
-def test_a_provider_is_told_its_city_and_survives_pickling(tmp_path: Path) -> None:
+def test_a_provider_is_given_its_city_and_survives_pickling(tmp_path: Path) -> None:
     provider = opened(tmp_path)
     again = pickle.loads(pickle.dumps(provider))  # noqa: S301 - our own bytes
     assert list(again.captures()) == [CAPTURE]

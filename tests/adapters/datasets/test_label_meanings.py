@@ -217,7 +217,7 @@ def test_the_clean_split_has_no_test_place(tmp_path: Path) -> None:
         ({"#80408g": "road"}, "write '#rrggbb'"),
     ],
 )
-def test_wrong_label_maps_are_told(tmp_path: Path, label_map: dict, said: str) -> None:
+def test_wrong_label_maps_are_reported(tmp_path: Path, label_map: dict, said: str) -> None:
     with pytest.raises(DatasetError, match=said):
         LabelledFolder(tmp_path, label_map=label_map)
 

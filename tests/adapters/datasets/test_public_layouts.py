@@ -328,20 +328,20 @@ def test_letters_with_accents_are_one_name_however_they_are_stored(tmp_path):
     assert dataset.matching().pairs == 1
 
 
-def test_a_wrong_ending_is_told_when_the_set_is_opened(tmp_path):
+def test_a_wrong_ending_is_reported_when_the_set_is_opened(tmp_path):
     for number in range(5):
         image(tmp_path / f"images/{number}.jpg")
         label(tmp_path / f"labels/{number}_mask.png", [0, 1])
-    with pytest.raises(DatasetError) as told:
+    with pytest.raises(DatasetError) as caught:
         LabelledFolder(tmp_path, label_map=MAP, images="images", labels="labels")
-    text = str(told.value)
+    text = str(caught.value)
     assert "none of the 5 images" in text
     assert "0.jpg" in text
     assert "2_mask.png and 2 more" in text
     assert "\n" not in text
 
 
-def test_palettes_that_disagree_in_a_set_are_told(tmp_path):
+def test_palettes_that_disagree_in_a_set_are_reported(tmp_path):
     for number in range(2):
         image(tmp_path / f"images/{number}.jpg")
         path = tmp_path / f"labels/{number}.png"
@@ -364,7 +364,7 @@ def test_palettes_that_disagree_in_a_set_are_told(tmp_path):
         ({"label_map": "trainIds"}, "no label map 'trainIds'"),
     ],
 )
-def test_what_a_folder_cannot_be_is_told(tmp_path, changes, said):
+def test_what_a_folder_cannot_be_is_reported(tmp_path, changes, said):
     with pytest.raises(DatasetError, match=said):
         LabelledFolder(tmp_path, **{"label_map": MAP, **changes})
 

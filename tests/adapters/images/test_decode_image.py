@@ -139,7 +139,7 @@ def test_exif_rotation_is_applied_as_pillow_would(kind: str, orientation: int) -
         image_size(data, "a", max_pixels=24 * 40 - 1)
 
 
-def test_the_size_of_what_is_no_image_is_refused() -> None:
+def test_the_size_of_what_is_not_an_image_is_refused() -> None:
     for data in (b"", b"no image", b"\x89PNG\r\n\x1a\n"):
         with pytest.raises(ImageError, match="a "):
             image_size(data, "a")
@@ -180,7 +180,7 @@ def test_first_picture_of_a_stereo_jpeg() -> None:
         b"GIF89a",
     ],
 )
-def test_what_is_no_image(data: bytes) -> None:
+def test_what_is_not_an_image(data: bytes) -> None:
     check_error(data)
 
 
@@ -276,7 +276,7 @@ def test_mutated_bytes_give_an_image_or_an_image_error(
 
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"]))
-def test_arbitrary_bytes_are_no_image(tail: bytes, head: bytes) -> None:
+def test_arbitrary_bytes_are_not_an_image(tail: bytes, head: bytes) -> None:
     check_error(head + tail)
 
 
@@ -320,6 +320,6 @@ def test_jpeg_at_high_quality_is_close() -> None:
         (np.zeros((4, 4, 3), dtype=np.uint8), 101),
     ],
 )
-def test_what_is_no_jpeg(image: npt.NDArray[np.uint8], quality: int) -> None:
+def test_what_is_not_a_jpeg(image: npt.NDArray[np.uint8], quality: int) -> None:
     with pytest.raises(ImageError):
         encode_jpeg(image, quality)

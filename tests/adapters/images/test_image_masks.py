@@ -93,7 +93,7 @@ def test_other_masks_have_other_digests(tmp_path: Path) -> None:
         (png(np.full((5, 5), 255, np.uint8)), "of one colour"),
     ],
 )
-def test_a_drawing_that_is_none_is_told_with_its_key(
+def test_a_drawing_that_is_none_is_reported_with_its_key(
     content: bytes | None, words: str, tmp_path: Path
 ) -> None:
     if content is not None:
@@ -103,6 +103,6 @@ def test_a_drawing_that_is_none_is_told_with_its_key(
 
 
 @pytest.mark.parametrize("value", [{}, [], [[0, 0], [1, 1]], {"polygons": [[[0, 0]]]}, 7, [["a"]]])
-def test_what_is_no_mask_is_refused(value: Any) -> None:
+def test_what_is_not_a_mask_is_refused(value: Any) -> None:
     with pytest.raises(ValidationError):
         entry(value)

@@ -136,7 +136,7 @@ def test_mutated_bytes_raise_nothing_but_image_errors(at: int, value: int, mask:
         np.zeros((0, 4), dtype=np.uint8),
     ],
 )
-def test_what_is_no_label_map(labels: npt.NDArray[np.uint8]) -> None:
+def test_what_is_not_a_label_map(labels: npt.NDArray[np.uint8]) -> None:
     with pytest.raises(ImageError):
         encode_label_png(labels)
     with pytest.raises(ImageError):

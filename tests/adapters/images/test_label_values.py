@@ -93,17 +93,17 @@ def test_an_opaque_grey_is_its_values_and_colours_are_none(depth):
             decode_label_values(png(wrong, depth, colour), "x")
 
 
-def test_numbers_of_instances_are_no_labels():
+def test_numbers_of_instances_are_not_labels():
     with pytest.raises(ImageError, match=r"16-bit value 26001.*instances"):
         decode_label_values(png(np.full((3, 4), 26001), 16, 0), "x")
 
 
-def test_an_index_behind_the_palette_is_told():
+def test_an_index_behind_the_palette_is_reported():
     with pytest.raises(ImageError, match=r"uses entry 11 of a palette of 2|corrupt"):
         decode_label_values(png(VALUES, 8, 3, np.array([[1, 2, 3], [4, 5, 6]])), "x")
 
 
-def test_every_flipped_byte_and_every_cut_is_told_or_changes_nothing():
+def test_every_flipped_byte_and_every_cut_is_reported_or_changes_nothing():
     data, told = as_grey_palette(VALUES, 5), set()
     for place in range(len(data)):
         for wrong in (data[:place] + bytes([data[place] ^ 0x21]) + data[place + 1 :], data[:place]):
@@ -117,7 +117,7 @@ def test_every_flipped_byte_and_every_cut_is_told_or_changes_nothing():
     assert all(text.startswith("x ") and "\n" not in text for text in told)
 
 
-def test_what_is_no_png_of_labels_is_told():
+def test_what_is_not_a_png_of_labels_is_reported():
     jpeg = io.BytesIO()
     Image.fromarray(VALUES).save(jpeg, "JPEG")
     for data, said in (
@@ -189,7 +189,7 @@ def test_a_turned_map_is_refused(orientation):
         decode_label_values(with_chunk(exif(orientation)), "x")
 
 
-def test_an_animation_is_no_map():
+def test_an_animation_is_not_a_map():
     buffer = io.BytesIO()
     first, second = Image.fromarray(VALUES), Image.fromarray(VALUES[::-1].copy())
     first.save(buffer, "PNG", save_all=True, append_images=[second])

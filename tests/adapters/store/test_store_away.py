@@ -172,14 +172,14 @@ def test_an_artifact_is_published_once_the_store_is_back(object_store, tmp_path)
     afresh.verify(made[0])
 
 
-def test_a_store_that_stays_away_is_told_in_a_sentence(object_store, tmp_path):
+def test_a_store_that_stays_away_is_reported_in_a_sentence(object_store, tmp_path):
     store = opened(object_store, tmp_path, patience=1)
     object_store.shut()
     try:
-        with pytest.raises(StoreAwayError, match="does not answer") as told:
+        with pytest.raises(StoreAwayError, match="does not answer") as caught:
             publish(store, 3)
     finally:
         object_store.open()
-    assert "\n" not in str(told.value)
-    assert CREDENTIALS["secret"] not in str(told.value)
+    assert "\n" not in str(caught.value)
+    assert CREDENTIALS["secret"] not in str(caught.value)
     assert not [ref for ref in store.artifacts() if ref.key.startswith("nothing")]

@@ -235,7 +235,7 @@ def test_a_damaged_cache_heals_itself(tmp_path, publish) -> None:
     assert store.path(ref, "t").read_bytes() == b"rows"
 
 
-def test_an_unfinished_upload_is_no_artifact(tmp_path, publish) -> None:
+def test_an_unfinished_upload_is_not_an_artifact(tmp_path, publish) -> None:
     bucket = uuid.uuid4().hex
     files = fsspec.filesystem("memory")
     store = Store(f"memory://{bucket}", cache_dir=tmp_path / "cache")

@@ -46,7 +46,7 @@ def test_hostile_names_are_refused(check, name) -> None:
 
 @pytest.mark.parametrize("check", [*SINGLE, check_file_name])
 @pytest.mark.parametrize("name", [None, 3, b"x", Path("x"), ["x"]])
-def test_what_is_no_text_is_refused(check, name) -> None:
+def test_what_is_not_text_is_refused(check, name) -> None:
     with pytest.raises(StoreError):
         check(name)
 
@@ -114,6 +114,6 @@ def test_every_entrance_of_the_store_is_guarded(where, name, tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_folder_of_pointers_is_no_kind() -> None:
+def test_the_folder_of_pointers_is_not_a_kind() -> None:
     with pytest.raises(StoreError, match="pointers"):
         check_kind("current")

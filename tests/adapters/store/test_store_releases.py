@@ -64,7 +64,7 @@ def test_fields_of_the_release_after_are_kept_and_the_digest_still_checked(publi
         Manifest.from_json((folder / "artifact.json").read_bytes())
 
 
-def test_a_newer_format_is_no_damage(published, caplog) -> None:
+def test_a_newer_format_is_not_damage(published, caplog) -> None:
     ref, folder, store = published
     store.switch("x", "rome", Selection({SINGLE: ref}))
     rewritten(folder, lambda values: values.update(format=FORMAT + 1, files="moved"))

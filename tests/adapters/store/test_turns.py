@@ -196,7 +196,7 @@ def test_a_failure_gives_the_lease_back(tmp_path):
     assert not [path for path in (tmp_path / ".leases").rglob("*") if path.is_file()]
 
 
-def test_a_damaged_shared_file_is_told_with_its_place(tmp_path):
+def test_a_damaged_shared_file_is_reported_with_its_place(tmp_path):
     store = Store(tmp_path)
     path = tmp_path / ".shared" / "tests" / "counter.json"
     path.parent.mkdir(parents=True)

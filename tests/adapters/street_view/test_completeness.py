@@ -82,7 +82,7 @@ def test_a_service_that_caps_below_what_it_promises_is_listed_again(services, to
     assert listing.captures == whole.captures
 
 
-def test_what_cannot_be_made_whole_is_told(services, town, monkeypatch):
+def test_what_cannot_be_made_whole_is_reported(services, town, monkeypatch):
     with services.SERVERS["panoramax"](town) as server:
         found = server.found
         # Of every answer, all but a tenth are dropped: no box of any size is ever whole.

@@ -43,7 +43,7 @@ def test_names_become_captures(tmp_path: Path) -> None:
     assert (second.licence, second.attribution) == ("L", "A")
 
 
-def test_unreadable_names_are_told_and_hidden_files_are_not(tmp_path: Path) -> None:
+def test_unreadable_names_are_reported_and_hidden_files_are_not(tmp_path: Path) -> None:
     place_images(
         tmp_path,
         "Train/pano_00001_0_0.jpg",
@@ -130,7 +130,7 @@ def test_the_closest_spelling_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("asked", ["..", "../Rome", "/", ".", "", "Rome/Images", "Ro\0me"])
-def test_a_city_name_is_no_path(tmp_path: Path, asked: str) -> None:
+def test_a_city_name_is_not_a_path(tmp_path: Path, asked: str) -> None:
     place_images(tmp_path / "below", "Train/pano_00001_0_0.jpg")
     place_images(tmp_path, "Train/pano_00001_0_0.jpg")
     with pytest.raises(StreetViewError, match="no folder for the city"):

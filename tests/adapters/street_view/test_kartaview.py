@@ -80,12 +80,12 @@ def test_the_stored_sample(shared_data: Path) -> None:
         ),
     ],
 )
-def test_what_is_told_wrongly_is_rejected(change: dict[str, Any], reason: str) -> None:
+def test_what_is_reported_wrongly_is_rejected(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(UnusableError, match=reason):
         provider(assumed_fov=60.0)._read({**MADE, **change})
 
 
-def test_the_lens_of_the_drive_is_taken_where_it_is_told() -> None:
+def test_the_lens_of_the_drive_is_taken_where_it_is_reported() -> None:
     camera = {"sequence": {"cameraParameters": {"hFoV": "65.0", "vFoV": 39.4, "fLen": 4.1}}}
     assert provider()._read({**MADE, **camera}).fov == 65.0
 

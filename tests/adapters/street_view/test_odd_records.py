@@ -277,7 +277,7 @@ def test_one_odd_time_costs_one_picture(services, street_world, kind, value):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", [-1, None, "x", math.nan, 10**400])
-def test_an_unknown_compass_is_no_heading(services, street_world, kind, value):
+def test_an_unknown_compass_is_not_a_heading(services, street_world, kind, value):
     with services.SERVERS[kind](street_world) as server:
         server.odd = {2: lambda record: with_values(record, dict.fromkeys(HEADINGS[kind], value))}
         shots, reasons = listed(provider_of(kind, server))
@@ -373,7 +373,7 @@ def test_a_position_far_from_where_it_was_asked_for_is_counted(services, street_
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("record", [None, [], "x", 7, {}, {"id": "x"}, [[]]])
-def test_what_is_no_record_at_all_is_counted(services, street_world, kind, record):
+def test_what_is_not_a_record_at_all_is_counted(services, street_world, kind, record):
     if kind == "google" and not isinstance(record, dict):
         pytest.skip("its records come one by one, and an odd one is a picture that is gone")
     with services.SERVERS[kind](street_world) as server:

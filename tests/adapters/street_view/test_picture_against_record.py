@@ -187,7 +187,7 @@ def test_pixels_of_another_shape_than_the_record_are_refused(served, services, k
 
 
 @pytest.mark.parametrize("kind", ["panoramax", "mapillary", "kartaview"])
-def test_a_part_of_the_circle_that_is_told_as_a_sphere_is_refused(served, kind):
+def test_a_part_of_the_circle_that_is_reported_as_a_sphere_is_refused(served, kind):
     server = served(kind, margins=(0, 0, 128, 0))  # 270 degrees
 
     def as_a_whole(record: dict[str, Any]) -> dict[str, Any]:
@@ -264,7 +264,7 @@ def test_statements_that_contradict_each_other_are_rejected(served, interior, re
     assert len(rejected) == 8
 
 
-def test_a_mapillary_panorama_that_is_told_to_be_turned_is_rejected(served):
+def test_a_mapillary_panorama_that_is_reported_to_be_turned_is_rejected(served):
     server = served("mapillary")
     server.odd = {0: lambda record: {**record, "exif_orientation": 6}}
     rejected: list[Rejected] = []

@@ -266,7 +266,7 @@ def _shot(**changes: Any) -> Shot:
     return Shot(**{**values, **changes})
 
 
-def test_names_that_are_no_names_are_refused():
+def test_names_that_are_not_names_are_refused():
     for value in ("", "../../etc/passwd", "a b", "a\n", "ä", "x" * 200, None, True, 1.5, ["a"]):
         with pytest.raises(UnusableError):
             identifier({"id": value}, "id")

@@ -271,7 +271,7 @@ def test_positions_and_angles_are_in_range(captures: list[Capture]) -> None:
         assert 0 < capture.fov <= 360
 
 
-def test_terms_and_origin_are_told(provider: StreetView, captures: list[Capture]) -> None:
+def test_terms_and_origin_are_reported(provider: StreetView, captures: list[Capture]) -> None:
     assert re.fullmatch(r"[a-z_]+", provider.name)
     for capture in captures:
         assert capture.provider == provider.name
@@ -280,7 +280,7 @@ def test_terms_and_origin_are_told(provider: StreetView, captures: list[Capture]
         assert capture.page_url is None or capture.page_url.startswith("https://")
 
 
-def test_the_precision_of_every_time_is_told(captures: list[Capture]) -> None:
+def test_the_precision_of_every_time_is_reported(captures: list[Capture]) -> None:
     for capture in captures:
         assert (capture.captured_at is None) == (capture.time_precision is None)
         if capture.time_precision == "month":

@@ -66,7 +66,7 @@ def test_moments_with_their_precision(written, moment, precision) -> None:
         *("2101-01-01T00:00:00Z", 1714557600, None, True, ["2024-05-01"], {"$date": 0}),
     ],
 )
-def test_what_is_no_time_of_capture_has_a_reason(written) -> None:
+def test_what_is_not_a_time_of_capture_has_a_reason(written) -> None:
     with pytest.raises(UnusableError, match="time of capture"):
         iso_moment({"at": written}, "at")
 
@@ -92,7 +92,7 @@ def test_headings_lie_in_the_circle(told, heading) -> None:
 
 
 @pytest.mark.parametrize("told", [None, -1, -1.0, 721, -721, 1e308])
-def test_what_is_no_heading_has_a_reason(told) -> None:
+def test_what_is_not_a_heading_has_a_reason(told) -> None:
     with pytest.raises(UnusableError, match="no heading"):
         heading_of(told)
 

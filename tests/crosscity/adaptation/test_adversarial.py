@@ -403,7 +403,7 @@ def test_bn_needs_batch_norm() -> None:
         Adaptation(segmenter, SOURCE, TARGET, replace(SETTINGS, arm="bn"), seed=0)
 
 
-def test_losses_that_are_no_numbers_stop_the_training_and_spare_the_weights() -> None:
+def test_losses_that_are_not_numbers_stop_the_training_and_spare_the_weights() -> None:
     training = adapt(arm="full")
     training.advance(2)
     with torch.no_grad():
@@ -428,7 +428,7 @@ def test_presets_run(preset: str) -> None:
     assert all(np.isfinite(row["total_loss"]) for row in rows)
 
 
-def test_a_class_that_the_source_never_shows_is_told_and_not_aligned() -> None:
+def test_a_class_that_the_source_never_shows_is_reported_and_not_aligned() -> None:
     assert ABSENT
     training = adapt(arm="ga_ca")
     name = training.segmenter.class_names[ABSENT[0]]

@@ -115,7 +115,7 @@ def test_reading_ahead_changes_nothing(readers: int, accumulation: int) -> None:
     assert ahead.seconds_waited > 0
 
 
-def test_a_fault_of_a_reader_is_told_where_it_is_needed() -> None:
+def test_a_fault_of_a_reader_is_reported_where_it_is_needed() -> None:
     labels = SOURCE.all_labels.copy()
     labels[:, 0, 0] = 40
     broken = LabelledArrays(SOURCE.all_images, labels)
@@ -221,9 +221,9 @@ def test_too_little_memory_is_one_sentence_with_the_batch_that_fits(
     needed = 1000 + 300 * images + moments_of(training)
     training.probe = SmallDevice(int((needed + 10) / 0.95) + 1)  # type: ignore[assignment]
     before = training.state()
-    with pytest.raises(OutOfMemoryError) as told:
+    with pytest.raises(OutOfMemoryError) as caught:
         training.advance(1)
-    text = str(told.value)
+    text = str(caught.value)
     assert "ran out of memory in step 0 with batch_size 8: " in text
     assert f"batch_size {images} would fit; with accumulation {accumulation} " in text
     assert "\n" not in text

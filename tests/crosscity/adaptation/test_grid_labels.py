@@ -40,7 +40,7 @@ def test_equation_6_against_loops() -> None:
     np.testing.assert_allclose(found.numpy(), pool_by_loops(one_hot, 4), atol=1e-6)
 
 
-def test_void_is_no_class() -> None:
+def test_void_is_not_a_class() -> None:
     labels = torch.full((1, 4, 4), 255)
     assert not source_grid_labels(labels, 3, (2, 2)).any()
     labels[0, :2, :1] = 1

@@ -23,7 +23,7 @@ def test_shares_count_the_most_probable_class_of_every_pixel() -> None:
     np.testing.assert_allclose(shares.numpy(), counted / counted.sum(), rtol=1e-6)
 
 
-def test_nothing_to_count_is_told() -> None:
+def test_nothing_to_count_is_reported() -> None:
     with pytest.raises(ValueError, match="no prediction"):
         class_shares([], 3)
 

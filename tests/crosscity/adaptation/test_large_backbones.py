@@ -122,7 +122,7 @@ def test_low_rank_changes_begin_at_nothing_and_resume_with_the_same_bytes(kind: 
     assert finished.finished
 
 
-def test_a_network_without_linear_layers_is_told() -> None:
+def test_a_network_without_linear_layers_is_reported() -> None:
     pytest.importorskip("peft", reason="the extra [lora] is not installed")
     compact = build_segmenter("compact", {"width": 8, "class_names": NAMES})
     recipe = Recipe((Term("source_task"),), trainable="lora")

@@ -287,7 +287,7 @@ def test_masked_consistency_is_the_seeds() -> None:
     assert one.advance(3) == again.advance(3)
 
 
-def test_options_that_an_objective_has_not_are_told() -> None:
+def test_options_that_an_objective_has_not_are_reported() -> None:
     with pytest.raises(ValueError, match="'masked_consistency' has no option 'size'; its options"):
         adaptation(alone("masked_consistency", size=4))
     with pytest.raises(ValueError, match="'masked_consistency': hidden must be in"):
@@ -433,7 +433,7 @@ def test_a_head_resumes_with_the_same_bytes_without_what_was_kept() -> None:
     assert before + second.advance(1) == rows
 
 
-def test_more_layers_than_there_are_is_told() -> None:
+def test_more_layers_than_there_are_is_reported() -> None:
     with pytest.raises(ValueError, match=r"have [0-9]+ layers: write a smaller number"):
         trainable_parameters(segmenter(), "last: 999")
     with pytest.raises(ValueError, match=r"trainable must be one of"):

@@ -134,7 +134,7 @@ def test_an_objective_rests_until_its_start_with_its_adversary() -> None:
     assert list(first[0]) == list(last[0])
 
 
-def test_a_loss_that_is_no_number_is_told_with_the_objectives_name() -> None:
+def test_a_loss_that_is_not_a_number_is_reported_with_the_objectives_name() -> None:
     recipe = Recipe((Term("source_task"), Term(f"python:{__name__}:Broken", weight=1.0)))
     with pytest.raises(ValueError, match=r"objective 'broken' gave a tensor \(2, 19, 2, 3\)"):
         adaptation(recipe).advance(1)

@@ -54,7 +54,7 @@ def test_adds_up_over_images_on_the_device() -> None:
 
 
 @pytest.mark.parametrize(("truth", "predicted", "name"), [(9, 0, "label"), (0, 9, "prediction")])
-def test_what_is_no_class_is_told_at_the_end(truth: int, predicted: int, name: str) -> None:
+def test_what_is_not_a_class_is_reported_at_the_end(truth: int, predicted: int, name: str) -> None:
     matrix = ConfusionMatrix(4)
     matrix.add(torch.tensor([truth, 1, 255]), torch.tensor([predicted, 1, 9]))
     with pytest.raises(ValueError, match=rf"1 {name}s are neither void .* classes 0 to 3"):

@@ -33,7 +33,7 @@ def test_a_seed_takes_the_same_cells_of_two_segmenters() -> None:
     assert sampled_features(SEGMENTER, IMAGES, 12, seed=4, image_size=(32, 32)).shape == (12, 16)
 
 
-def test_an_empty_set_is_told() -> None:
+def test_an_empty_set_is_reported() -> None:
     empty = LabelledArrays(IMAGES.all_images[:0], IMAGES.all_labels[:0])
     with pytest.raises(ValueError, match="no image to take features of"):
         sampled_features(SEGMENTER, empty, 5, seed=0)

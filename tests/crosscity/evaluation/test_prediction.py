@@ -147,9 +147,9 @@ def test_what_does_not_fit_is_predicted_in_smaller_batches(
 
 def test_a_device_too_small_for_an_image_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     SmallDevice(monkeypatch, 0)
-    with pytest.raises(OutOfMemoryError) as told:
+    with pytest.raises(OutOfMemoryError) as caught:
         evaluate(SEGMENTER, IMAGES, 5)
-    text = str(told.value)
+    text = str(caught.value)
     assert text.startswith("cpu ran out of memory with one image of 18×30 pixels, scored at 18×30")
     assert "\n" not in text
 

@@ -14,7 +14,7 @@ def confusion(*rows: list[int]) -> np.ndarray:
     return np.array(rows, dtype=np.int64)
 
 
-def test_frequent_classes_that_are_never_predicted_are_told_most_frequent_first() -> None:
+def test_frequent_classes_that_are_never_predicted_are_reported_most_frequent_first() -> None:
     counts = confusion([9000, 0, 0, 0], [300, 2, 0, 0], [598, 0, 0, 0], [100, 0, 0, 0])
     found = unlearned_classes(counts, NAMES)
     assert [name for name, _ in found] == ["sign", "pole", "train"]

@@ -150,7 +150,7 @@ def test_a_blank_image_matches_nothing() -> None:
         ({"device": "abacus"}, "abacus"),
     ],
 )
-def test_bad_input_is_told_in_a_sentence(change: dict, words: str) -> None:
+def test_bad_input_is_reported_in_a_sentence(change: dict, words: str) -> None:
     given = {"a": textured(9, 64, 64), "b": textured(9, 64, 64), **change}
     a, b = given.pop("a"), given.pop("b")
     with pytest.raises(ValueError, match=words) as caught:

@@ -83,7 +83,7 @@ def test_no_matches_stay_none() -> None:
         ({"spacing": 0}, "spacing"),
     ],
 )
-def test_bad_settings_are_told_in_a_sentence(change: dict, words: str) -> None:
+def test_bad_settings_are_reported_in_a_sentence(change: dict, words: str) -> None:
     given_ = {"spacing": 8, **change}
     with pytest.raises(ValueError, match=words):
         reliable_matches(grid_matches(2, 3, 3, 1, 0.0), **given_)

@@ -147,12 +147,12 @@ def package() -> Iterator[Any]:
         (Standardises, "2 images of 64×96 pixels are not finite"),
     ],
 )
-def test_what_does_not_hold_for_every_image_is_told_when_it_is_built(
+def test_what_does_not_hold_for_every_image_is_reported_when_it_is_built(
     package: Any, network: type[nn.Module], said: str
 ) -> None:
-    with pytest.raises(ValueError, match=said) as told:
+    with pytest.raises(ValueError, match=said) as caught:
         package(network())
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_head_is_tried_too(package: Any) -> None:

@@ -91,10 +91,10 @@ def test_what_the_library_refuses_is_refused_in_a_sentence(name: str, tmp_path: 
     path.write_bytes(DAMAGED[name])
     with pytest.raises((SafetensorError, KeyError)):
         load(path.read_bytes())
-    with pytest.raises(WeightsError) as told:
+    with pytest.raises(WeightsError) as caught:
         read_tensor_file(path)
-    assert str(path) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -88,9 +88,9 @@ def test_silence_is_not_waited_out(server, services):
 def test_what_never_passes_is_given_up_and_said(server, services):
     server.faults.append(services.Fault("/api/search", times=-1, status=503))
     made = client(server, patience=2)
-    with pytest.raises(ServiceError, match=r"/api/search in 3 attempts \(status 503") as told:
+    with pytest.raises(ServiceError, match=r"/api/search in 3 attempts \(status 503") as caught:
         ask(made)
-    assert not isinstance(told.value, HarvestStopped)  # it may be one bad picture
+    assert not isinstance(caught.value, HarvestStopped)  # it may be one bad picture
     assert len(server.asked) == 3
     with pytest.raises(ServiceUnavailable, match="failed 2 times in a row") as stopped:
         ask(made)
@@ -105,9 +105,9 @@ def test_a_service_that_is_not_there_is_said_without_the_query():
         class Nobody:
             url = address
 
-        with pytest.raises(ServiceError, match="no connection") as told:
+        with pytest.raises(ServiceError, match="no connection") as caught:
             client(Nobody(), attempts=2).get_json("api/search", {"key": "secret"})
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_waits_grow_and_differ(server, services):
@@ -166,27 +166,27 @@ def test_refused_access_is_not_tried_again_and_tells_no_secret(server, services,
     body = f'{{"error": {{"message": "Invalid token {token}"}}}}'.encode()
     server.faults.append(services.Fault("/api/search", status=status, times=-1, body=body))
     made = client(server, secret=Secret({"Authorization": f"OAuth {token}"}, {"key": token}))
-    with pytest.raises(AccessRefused, match=f"status {status}: Invalid token …") as told:
+    with pytest.raises(AccessRefused, match=f"status {status}: Invalid token …") as caught:
         ask(made)
-    assert token not in str(told.value)
+    assert token not in str(caught.value)
     assert token not in repr(made._secret)
     with pytest.raises(AccessRefused):  # nor by the next thread that wants something
         ask(made)
     assert len(server.asked) == 1
 
 
-def test_another_fault_is_told_with_the_services_words(server):
-    with pytest.raises(ServiceError, match="status 400: Parameters are wrong") as told:
+def test_another_fault_is_reported_with_the_services_words(server):
+    with pytest.raises(ServiceError, match="status 400: Parameters are wrong") as caught:
         client(server).get_json("api/search", {"limit": 0})
-    assert not isinstance(told.value, HarvestStopped)
-    assert told.value.status == 400
-    assert "\n" not in str(told.value)
+    assert not isinstance(caught.value, HarvestStopped)
+    assert caught.value.status == 400
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "body", [b"<html>maintenance</html>", b"", b"{", b"[" * 100_000, b"\xff\xfe"]
 )
-def test_what_is_no_json_is_told(server, services, body):
+def test_what_is_not_json_is_reported(server, services, body):
     server.faults.append(services.Fault("/api/search", "body", body=body))
     with pytest.raises(ServiceError, match="something that is not JSON"):
         ask(client(server))
@@ -285,9 +285,9 @@ def test_a_redirect_within_the_service_is_followed(server, services):
 def test_redirects_to_anywhere_else_are_refused(server, services, to):
     server.faults.append(redirect(services, to))
     made = client(server, hosts=("panoramax.ign.fr", ".sub.ign.fr"))
-    with pytest.raises(ServiceError, match="add it to `hosts`") as told:
+    with pytest.raises(ServiceError, match="add it to `hosts`") as caught:
         made.get_bytes(picture_of(server))
-    assert "pass@" not in str(told.value)
+    assert "pass@" not in str(caught.value)
     assert len(server.asked) == 1
 
 
