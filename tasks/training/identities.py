@@ -164,7 +164,7 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
         settings |= {"arm": arm, "recipe": described(recipe)}
     size = size_parameters(plan, owner)
     wanted = wanted_size(plan, owner)
-    if wanted == "auto" or (wanted is None and arm == "source_free"):
+    if wanted == "auto" or (wanted is None and way_of(arm) == "source_free"):
         size = {"image_size": wanted, "size_choice": SIZE_CHOICE_VERSION}
     # A transfer has no provider, and labels say themselves where there is nothing to learn.
     unmasked = fine_tuned or owner in plan.transfers
