@@ -16,7 +16,7 @@ from tasks.judging.promotion import has_labels
 from tasks.judging.safeguard import judge_adaptation
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
-from tasks.training.arms import is_trained
+from tasks.training.arms import is_trained, needs_of_arm
 from tasks.training.trained import TrainedSegmenters
 
 
@@ -62,6 +62,7 @@ def evaluate_city(
         The `evaluation` artifact; of a city without labels the `safeguard`.
     """
     plan = open_plan(catalog, compute, city=city)
+    needs_of_arm(arm, plan)
     trained = TrainedSegmenters(city, seed, plan)
     pairs, adapted = trained.harvest.pairs, Adapted(trained.start, trained.of_arm(arm))
     if not has_labels(city, plan):

@@ -383,6 +383,13 @@ class PanoramaxServer(ImageryServer):
     """
 
     related = False
+    page: int | None = None
+    """Items on a page at most, whatever is asked for, with a link to the next (STAC API,
+    item-search/README.md, "Paging"); GeoVisio itself links none."""
+    next_page = "{page}"
+    """What becomes of the address of the next page."""
+    counts = False
+    """Whether `numberMatched` and `numberReturned` are told (OGC API Features, 7.15.4)."""
 
     def answer(self, asked: Asked) -> Answer:
         picture = re.fullmatch(r"/api/pictures/([0-9a-f-]{36})/(hd|sd|thumb)\.jpg", asked.path)
@@ -393,7 +400,7 @@ class PanoramaxServer(ImageryServer):
         return as_json({"message": "Not found", "status_code": 404}, 404)
 
     def _search(self, query: dict[str, str]) -> Answer:
-        unknown = set(query) - {"bbox", "datetime", "limit", "ids"}
+        unknown = set(query) - {"bbox", "datetime", "limit", "ids", "token"}
         limit = int(query.get("limit", 10))
         if unknown or not 1 <= limit <= 10_000:
             return as_json({"message": "Parameters are wrong", "status_code": 400}, 400)
@@ -401,13 +408,24 @@ class PanoramaxServer(ImageryServer):
             names = query["ids"].split(",")
             found = [self.world.by_uuid[n] for n in names if n in self.world.by_uuid]
         else:
-            start, end = (
+            start_at, end_at = (
                 datetime.fromisoformat(t).timestamp() for t in query["datetime"].split("/")
             )
             box = [float(v) for v in query["bbox"].split(",")]
-            found = self.found(box, (start, end), limit)
-        features = [self.written(p, self.item(p)) for p in found[:limit]]
-        return as_json({"type": "FeatureCollection", "features": features, "links": []})
+            found = self.found(box, (start_at, end_at), 1 << 30 if self.page else limit)
+        start = int(query.get("token", 0))
+        size = min(limit, self.page or limit)
+        features = [self.written(p, self.item(p)) for p in found[start : start + size]]
+        answer = {"type": "FeatureCollection", "features": features, "links": []}
+        if self.page is not None and start + size < len(found):
+            text = urllib.parse.urlencode({**query, "token": start + size})
+            href = self.next_page.format(page=f"{self.url}/api/search?{text}")
+            answer["links"] = [{"rel": "root", "href": self.url}, {"rel": "next", "href": href}]
+        if self.counts and "ids" not in query:
+            every = (-math.inf, math.inf) if self.ignores_times else (start_at, end_at)
+            answer["numberMatched"] = sum(1 for _ in self.world.within(box, *every))
+            answer["numberReturned"] = len(features)
+        return as_json(answer)
 
     def item(self, p: Picture) -> dict[str, Any]:
         root = f"{self.url}/api/pictures/{p.uuid}"

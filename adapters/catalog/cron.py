@@ -2,8 +2,9 @@
 
 Five fields: minute, hour, day of the month, month, weekday. What programs read in different ways is
 refused: a sixth field (croniter, which Prefect uses, takes the last for seconds, others the first),
-shorthands as `@daily`, and a day of the month and a weekday together of which one is a step over
-all (`*/2`): Debian's cron wants both then, croniter either.
+shorthands as `@daily`, a day of the month and a weekday together of which one is a step over all
+(`*/2`: Debian's cron wants both then, croniter either), a step from one number on (`5/15`), and
+the last or the nearest day (`5L`, `LW`), or a day of a week (`1#2`) beside a day of the month.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from pydantic import AfterValidator
 
 _FIELDS: Final = ("minute", "hour", "day of the month", "month", "weekday")
 _PART: Final = re.compile(r"[0-9A-Za-z*,/#-]+")
+_STEP_FROM: Final = re.compile(r"(?:^|,)[0-9A-Za-z]+/")
+_LAST: Final = re.compile(r"[0-9]L", re.I)
+_NEAREST: Final = re.compile(r"[0-9L]W", re.I)
 _RANGE: Final = re.compile(r"(?P<low>[0-9A-Za-z]+)-(?P<high>[0-9A-Za-z]+)")
 _EXAMPLE: Final = "'0 3 * * 1' is Mondays at 03:00 UTC"
 
@@ -46,7 +50,17 @@ def checked_cron(line: str) -> str:
                 f"the {name} {field!r} has a range from a number to itself, which is read in two "
                 "ways: write the number alone"
             )
+        if _STEP_FROM.search(field):
+            raise ValueError(
+                f"the {name} {field!r} has steps from one number on, which are read in two ways: "
+                "write the range, as 5-59/15"
+            )
     day, weekday = fields[2], fields[4]
+    if _LAST.search(weekday) or _NEAREST.search(day) or ("#" in weekday and day != "*"):
+        raise ValueError(
+            f"the days {day!r} and {weekday!r} of the cron line are not read alike by all "
+            f"programs: write numbers, ranges and steps; {_EXAMPLE}"
+        )
     if day != "*" and weekday != "*" and (day.startswith("*") or weekday.startswith("*")):
         raise ValueError(
             f"the day of the month {day!r} and the weekday {weekday!r} together are read in two "

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+MOST_SEED: Final = 2**63 - 1
+_Side = Annotated[int, Field(ge=32, le=16_384)]
+Size = tuple[_Side, _Side]
 """(height, width) in pixels."""
 Auto = Literal["auto"]
 """The program chooses, and says what."""
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+"""What fixes a choice or a training, as every generator of random numbers takes it."""
 
 
 class Entry(BaseModel):
     """Base of all entries: unknown keys are errors, so a misspelt setting is never ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
@@ -18,7 +18,7 @@ from adapters.catalog.model import Catalog
 from adapters.catalog.plug_in import kind_of
 from adapters.catalog.protocols import BUILT_IN, OF_CITIES
 from adapters.catalog.providers import ServiceProvider
-from adapters.catalog.recipes import ARMS, BUILT_IN_RECIPES
+from adapters.catalog.recipes import ARMS, BUILT_IN_RECIPES, SOURCELESS, Arm
 from adapters.catalog.tree import (
     Fault,
     Key,
@@ -203,8 +203,6 @@ def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
             unknown((*here, "segmenter"), city.segmenter, "segmenters", catalog.segmenters),
             unknown((*here, "training"), city.training, "trainings", catalog.trainings),
         ]
-        if city.arm not in (*ARMS, *BUILT_IN_RECIPES):
-            checks.append(unknown((*here, "arm"), city.arm, "recipes", catalog.recipes))
         if isinstance(city.provider, ServiceProvider) and city.provider.account is not None:
             account = (*here, "provider", "account")
             checks.append(unknown(account, city.provider.account, "accounts", catalog.accounts))
@@ -227,6 +225,36 @@ def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
     yield from (check for check in checks if check is not None)
     yield from _shared_names(catalog)
     yield from _protocols(catalog)
+    yield from _arms(catalog)
+
+
+def _arms(catalog: Catalog) -> Iterable[Fault]:
+    """Arms of cities that there are not, or that the city cannot be adapted by."""
+    for name, city in catalog.cities.items():
+        here = ("cities", name, "arm")
+        known = dict.fromkeys([*get_args(Arm), *BUILT_IN_RECIPES, *catalog.recipes])
+        if city.arm not in known:
+            yield (
+                here,
+                f"there is no arm {city.arm[:80]!r} to adapt by; arms are {', '.join(known)}",
+            )
+            continue
+        asked_for = "arm" in city.model_fields_set or city.schedule or city.watch_schedule
+        segmenter = catalog.segmenters.get(city.segmenter)
+        trains_on_source = city.arm in get_args(Arm) and city.arm not in SOURCELESS
+        if asked_for and trains_on_source and segmenter is not None and segmenter.source is None:
+            yield (
+                here,
+                f"the arm {city.arm!r} trains on images of the source set, and "
+                f"segmenters.{city.segmenter} has no source: name it there, or write arm: "
+                "source_free",
+            )
+        if city.arm == "fine_tuned" and not getattr(city.labels, "fine_tune_places", 0):
+            yield (
+                here,
+                "no training place of the city has a label, so the arm 'fine_tuned' has nothing to "
+                "train on: name another arm",
+            )
 
 
 def _protocols(catalog: Catalog) -> Iterable[Fault]:
@@ -251,6 +279,13 @@ def _protocols(catalog: Catalog) -> Iterable[Fault]:
     for name, entry in catalog.protocols.items():
         if name in BUILT_IN:
             yield ("protocols", name), "there is a protocol of this name already: rename it"
+        reached = {entry.counted(theirs) for theirs in predicted}
+        for lost in (one for one in entry.scored if one not in reached):
+            yield (
+                ("protocols", name, "prediction"),
+                f"no class of a segmenter of the catalog counts as {lost!r}, so its IoU would "
+                "always be 0: say in prediction which does, or count its truth as another class",
+            )
         for theirs in entry.prediction:
             if theirs not in predicted | set(entry.scored):
                 yield (

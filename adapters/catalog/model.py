@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
@@ -11,10 +11,10 @@ from adapters.catalog.areas import Area
 from adapters.catalog.cron import CronLine
 from adapters.catalog.datasets import DataSet
 from adapters.catalog.datasets.label_map import checked_label_map
-from adapters.catalog.entry import Auto, Entry, Size
+from adapters.catalog.entry import Auto, Entry, Seed, Size
 from adapters.catalog.protocols import Protocol, ProtocolEntry
 from adapters.catalog.providers import Account, CitySite, Provider
-from adapters.catalog.recipes import Arm, RecipeEntry, RecipeName
+from adapters.catalog.recipes import Arm, RecipeEntry
 from crosscity.labels import CLASSES
 from crosscity.prior_parts import check_matcher, check_superpixel_method
 
@@ -176,7 +176,7 @@ class City(Entry):
     area: Area | None = Field(default=None, description="where; providers of folders need none")
     places: int = Field(default=1600, ge=1, le=1_000_000, description="places to harvest")
     test_places: int = Field(default=100, ge=0, description="of these, held out for the test")
-    seed: int = Field(default=0, ge=0, description="fixes which places are sampled")
+    seed: Seed = Field(default=0, description="fixes which places are sampled")
     min_days_apart: float = Field(default=30, ge=0, description="between the two times of a pair")
     max_metres_apart: float = Field(default=10, gt=0, description="between the two captures")
     times: int = Field(
@@ -199,10 +199,12 @@ class City(Entry):
     quality: QualitySettings = QualitySettings()
     segmenter: Name = Field(default="compact", description="the pre-trained segmenter to adapt")
     training: Name = Field(default="demo", description="an entry of `trainings`")
-    arm: Arm | RecipeName = Field(
-        default="full", description="how readapt-city adapts: an arm (docs/method.md) or a recipe"
+    arm: str = Field(
+        default="full",
+        description="how readapt-city adapts: an arm (docs/method.md) or a recipe",
+        examples=list(get_args(Arm)),
     )
-    training_seed: int = Field(default=0, ge=0, description="fixes the trainings of readapt-city")
+    training_seed: Seed = Field(default=0, description="fixes the trainings of readapt-city")
     priority: int = Field(
         default=0, ge=-1000, le=1000, description="whose turn on a GPU is next: the highest's"
     )

@@ -14,7 +14,10 @@ Protocol = Literal["score13", "merge", "drop", "score19", "synthia16", "synthia1
 BUILT_IN: Final[tuple[str, ...]] = get_args(Protocol)
 OF_CITIES: Final = ("score13", "merge", "drop")
 """Those of the thirteen classes that cities are scored on."""
-_NO_CLASS: Final = ("ignored", "missed")
+IGNORED: Final = "ignored"
+MISSED: Final = "missed"
+_NO_CLASS: Final = (IGNORED, MISSED)
+"""As of crosscity.evaluation.protocols, which loads PyTorch."""
 
 
 class ProtocolEntry(Entry):
@@ -39,6 +42,32 @@ class ProtocolEntry(Entry):
         """The scored classes, in the order of the table."""
         found = tuple(dict.fromkeys(one for one in self.truth.values() if one not in _NO_CLASS))
         return found if self.classes is None else tuple(self.classes)
+
+    def counted(self, predicted: str) -> str:
+        """What a class counts as where it is predicted: a scored class, ignored or missed."""
+        if predicted in self.prediction:
+            return self.prediction[predicted]
+        of_truth = self.truth.get(predicted, IGNORED)
+        if of_truth != IGNORED:
+            return of_truth
+        return predicted if predicted in self.scored else MISSED
+
+    @model_validator(mode="after")
+    def _names_are_told_apart(self) -> Self:
+        scored = tuple(dict.fromkeys(self.scored))
+        for one in scored:
+            if not one.strip() or one != one.strip():
+                raise ValueError(f"a class is called {one!r}: names begin and end with a letter")
+            if one.casefold() in (*_NO_CLASS, "void"):
+                raise ValueError(
+                    f"a class cannot be called {one!r}: write ignored for what does not count, "
+                    "and missed, in prediction, for what only the true class loses"
+                )
+        alike = {one.casefold(): one for one in scored}
+        if len(alike) < len(scored):
+            other = next(one for one in scored if alike[one.casefold()] != one)
+            raise ValueError(f"the classes {other!r} and {alike[other.casefold()]!r} are too alike")
+        return self
 
     @model_validator(mode="after")
     def _maps_meet(self) -> Self:

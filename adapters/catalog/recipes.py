@@ -6,12 +6,14 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
-from adapters.catalog.entry import Entry
+from adapters.catalog.entry import Entry, Seed
 
 Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training", "source_free", "fine_tuned"]
 """What adapt-city can run beside recipes (tasks.training.arms)."""
 ARMS: Final[tuple[str, ...]] = (*get_args(Arm), "pretrained")
 """Names that no recipe may have."""
+SOURCELESS: Final = ("pretrained", "source_free", "fine_tuned")
+"""Arms that read no image of the source set."""
 RecipeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 SettingOrNumber = Annotated[float, Field(ge=0)] | str
 
@@ -69,7 +71,7 @@ class FewLabelsEntry(Entry):
         description="suggested: where the two times and two segmenters disagree, spread over the "
         "area (as `crosscity suggest` ranks them); random: by the seed",
     )
-    seed: int = Field(default=0, ge=0, description="of a random choice")
+    seed: Seed = Field(default=0, description="of a random choice")
     dataset: RecipeName | None = Field(
         default=None,
         description="the data set that has the labels (its split train), as they come back from "

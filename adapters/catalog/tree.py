@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +96,9 @@ class Source:
         try:
             return self.content.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise CatalogError(f"the catalog {self.path} cannot be read: {error}") from None
+            raise CatalogError(
+                f"the catalog {self.path} cannot be read: {error}; save it as UTF-8"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -245,6 +248,8 @@ def _unreadable(path: Path, error: yaml.YAMLError, source: Source | None = None)
     problem = getattr(error, "problem", None) or "not valid YAML"
     if "could not determine a constructor for the tag" in str(problem):
         problem = f"{problem}; {_TAG}"
+    if "found another document" in str(problem):
+        problem = "--- begins a second catalog here: keep one of them, or name the other in include"
     lines = source.text().splitlines() if source is not None else []
     near = "".join(lines[max(0, mark.line - 1) : mark.line + 1]) if mark is not None else ""
     if mark is not None and any(_COLOUR.search(one) for one in lines[: mark.line + 1]):
@@ -314,6 +319,14 @@ def _check_key(key: yaml.Node, depth: int) -> None:
 def _check_value(node: yaml.ScalarNode) -> None:
     """Refuses words that are read here in another way than whoever wrote them meant."""
     kind, text = str(node.tag).removeprefix(_YAML_TAG), str(node.value)
+    if kind == "float" and not math.isfinite(_LOADER("").construct_object(node)):
+        raise _fault(
+            node,
+            f"YAML reads {text} as no finite number, and no setting is one: write a number, or "
+            "leave the setting out",
+        )
+    if kind == "binary":
+        raise _fault(node, "it is written as bytes in base 64: write the text itself")
     if kind in ("int", "float") and _OTHER_BASE.fullmatch(text):
         read = _LOADER("").construct_object(node)
         raise _fault(

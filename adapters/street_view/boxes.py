@@ -1,9 +1,11 @@
 """Services that are searched by boxes of longitude and latitude, and cut long answers.
 
-No answer says whether it is whole. Some services cut first and then drop what was deleted or is
+Few answers say whether they are whole. Some services cut first and then drop what was deleted or is
 private, so an answer that is a little shorter than the limit may be a cut one: a box is divided
-from three quarters of the limit on. Whether that suffices is tried once a harvest, on the densest
-box that was taken to be whole: its four quarters must not hold more than it.
+from three quarters of the limit on. Where a service counts more pictures than it gives, a box is
+divided as long as its quarters hold more than it. Whether all that suffices is tried once a
+harvest, on the densest box that was taken to be whole: its four quarters must not hold more than
+it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, Final
@@ -34,10 +37,36 @@ _METRES_A_DEGREE: Final = 111_195.0
 _SMALLEST_BOX: Final = 2.0
 _LEAST_LIMIT: Final = 4
 _DAY: Final = timedelta(days=1)
+_VAIN: Final = 3
+"""Boxes that were quartered for nothing, after which a service is known to count what it hides."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one search gave.
+
+    Attributes:
+        records: The records, of all pages that were had.
+        matched: How many pictures match as the service counts them; 0 where it does not say.
+        more: Whether it says that there are more pages, and they could not be had.
+    """
+
+    records: list[Any]
+    matched: int = 0
+    more: bool = False
+
+    @property
+    def not_given(self) -> int:
+        """How many pictures it speaks of and does not give, at least."""
+        return max(self.matched - len(self.records), int(self.more), 0)
+
+
+Part = tuple[Bounds, Interval, Found | None]
+"""A box, a span of time, and what was found there, if that was asked for already."""
 
 
 class SearchedByBox(ServiceStreetView):
-    """A service that gives at most so many pictures of a box, and no further page."""
+    """A service that gives at most so many pictures of a box."""
 
     max_square_degrees: float = math.inf
     """A box must be smaller."""
@@ -55,10 +84,11 @@ class SearchedByBox(ServiceStreetView):
         super().__init__(plan, client)
         self._limit = limit
         self._whole_below = limit
+        self._quartered_in_vain = 0
 
     @abstractmethod
-    def _ask(self, box: Bounds, span: Interval) -> list[Any]:
-        """The records that one search gives."""
+    def _ask(self, box: Bounds, span: Interval) -> Found:
+        """What a search gives."""
 
     @abstractmethod
     def _read(self, record: object) -> Shot:
@@ -91,9 +121,9 @@ class SearchedByBox(ServiceStreetView):
         interval: Interval,
         answered: Callable[[Answered], None] | None = None,
     ) -> Iterator[Any]:
-        def whole(box: Bounds, span: Interval, records: list[Any]) -> None:
-            if answered is not None and records:
-                answered(Answered(box, span, frozenset(map(self._record_name, records))))
+        def whole(box: Bounds, span: Interval, found: Found) -> None:
+            if answered is not None and (found.records or found.not_given):
+                answered(Answered(box, span, self._names(found.records), found.not_given))
 
         return subdivided(
             self._ask,
@@ -102,7 +132,28 @@ class SearchedByBox(ServiceStreetView):
             limit=self._whole_below,
             max_square_degrees=self.max_square_degrees,
             whole=whole,
+            fuller=self._fuller_parts,
         )
+
+    def _fuller_parts(self, box: Bounds, span: Interval, found: Found) -> list[Part]:
+        """The quarters of a box whose answer lacks something, where they hold more than it.
+
+        They meet amid what came: of a quarter that held all of it, the answer could be the same.
+        """
+        if self._quartered_in_vain >= _VAIN or not _can_be_quartered(box):
+            return []
+        parts: list[Part] = []
+        names = self._names(found.records)
+        gained = False
+        for quarter in quarters(box, self._middle(found.records)):
+            answer = self._ask(quarter, span)
+            parts.append((quarter, span, answer))
+            gained |= not self._names(answer.records) <= names
+        self._quartered_in_vain = 0 if gained else self._quartered_in_vain + 1
+        return parts if gained else []
+
+    def _names(self, records: list[Any]) -> frozenset[str]:
+        return frozenset(map(self._record_name, records))
 
     def ask_for_less(self, densest: Answered) -> None:
         """Takes an answer as large as this one for a cut one from now on."""
@@ -119,7 +170,7 @@ class SearchedByBox(ServiceStreetView):
             whether the service regards the times it is asked for (None where that is not
             known, as all are of one day).
         """
-        middle = self._middle(self._ask(densest.box, densest.span))
+        middle = self._middle(self._ask(densest.box, densest.span).records)
         parts = quarters(densest.box, middle)
         records = [r for box in parts for r in self._searched(box, densest.span)]
         names = {self._record_name(record) for record in records}
@@ -139,9 +190,8 @@ class SearchedByBox(ServiceStreetView):
         late = middle + _DAY
         if moments[-1] < late or middle <= densest.span[0]:
             return None
-        return all(
-            t < late for t in self._moments(self._ask(densest.box, (densest.span[0], middle)))
-        )
+        earlier = self._ask(densest.box, (densest.span[0], middle)).records
+        return all(t < late for t in self._moments(earlier))
 
     def _middle(self, records: list[Any]) -> tuple[float, float] | None:
         shots = self._shots(records)
@@ -171,16 +221,22 @@ def quarters(box: Bounds, middle: tuple[float, float] | None = None) -> list[Bou
     return [part for part in parts if part[0] < part[2] and part[1] < part[3]]
 
 
+def _can_be_quartered(box: Bounds) -> bool:
+    west, south, east, north = box
+    return max(north - south, east - west) * _METRES_A_DEGREE > _SMALLEST_BOX
+
+
 def subdivided(
-    ask: Callable[[Bounds, Interval], list[Any]],
+    ask: Callable[[Bounds, Interval], Found],
     bounds: Bounds,
     interval: Interval,
     *,
     limit: int,
     max_square_degrees: float = math.inf,
-    whole: Callable[[Bounds, Interval, list[Any]], None] | None = None,
+    whole: Callable[[Bounds, Interval, Found], None] | None = None,
+    fuller: Callable[[Bounds, Interval, Found], list[Part]] | None = None,
 ) -> Iterator[Any]:
-    """Everything that a search finds which gives at most `limit` items and no further page.
+    """Everything that a search finds which gives at most `limit` items.
 
     A box whose answer may be cut (`WHOLE`) is divided into four, a box of a few metres into two
     spans of time.
@@ -192,23 +248,28 @@ def subdivided(
         limit: Most items of an answer.
         max_square_degrees: A box must be smaller to be asked for.
         whole: Is called with every answer that is taken.
+        fuller: Is called with an answer that says that it lacks something; gives the parts to
+            take instead, or none.
 
     Raises:
         ServiceError: There is more than that at one spot in one hour.
     """
-    pending = [(bounds, interval)]
+    pending: list[Part] = [(bounds, interval, None)]
     while pending:
-        box, span = pending.pop()
+        box, span, known = pending.pop()
         west, south, east, north = box
         if (east - west) * (north - south) < max_square_degrees:
-            items = ask(box, span)
-            if len(items) < WHOLE * limit:
-                if whole is not None:
-                    whole(box, span, items)
-                yield from items
+            found = ask(box, span) if known is None else known
+            if len(found.records) < WHOLE * limit:
+                parts = fuller(box, span, found) if fuller and found.not_given else []
+                if not parts:
+                    if whole is not None:
+                        whole(box, span, found)
+                    yield from found.records
+                pending += parts
                 continue
-        if max(north - south, east - west) * _METRES_A_DEGREE > _SMALLEST_BOX:
-            pending += [(part, span) for part in quarters(box)]
+        if _can_be_quartered(box):
+            pending += [(part, span, None) for part in quarters(box)]
             continue
         if span[1] - span[0] < timedelta(hours=1):
             raise ServiceError(
@@ -217,4 +278,4 @@ def subdivided(
                 "the times that it is asked for: choose another area."
             )
         middle = span[0] + (span[1] - span[0]) / 2
-        pending += [(box, (span[0], middle)), (box, (middle, span[1]))]
+        pending += [(box, (span[0], middle), None), (box, (middle, span[1]), None)]

@@ -11,12 +11,13 @@ import math
 from typing import Any, Final
 
 from adapters.street_view.base import StreetViewError
-from adapters.street_view.boxes import SearchedByBox
+from adapters.street_view.boxes import Found, SearchedByBox
 from adapters.street_view.records import (
     SAME_SHAPE,
     WHOLE_CIRCLE,
     Shot,
     UnusableError,
+    check_photograph,
     check_sphere,
     field,
     heading_of,
@@ -77,7 +78,7 @@ class KartaViewStreetView(SearchedByBox):
         super().__init__(plan, client, limit=limit)
         self._assumed_fov, self._page = assumed_fov, page
 
-    def _ask(self, box: Bounds, span: Interval) -> list[object]:  # noqa: ARG002 - not searched for
+    def _ask(self, box: Bounds, span: Interval) -> Found:  # noqa: ARG002 - not searched for
         west, south, east, north = box
         query: dict[str, str | int | float] = {
             "nwLat": f"{north:.9f}",
@@ -103,7 +104,7 @@ class KartaViewStreetView(SearchedByBox):
             # A full page is asked on after whatever it says of more: one of both may be wrong.
             if not found or (len(found) < self._page and field(answer, "hasMoreData") is not True):
                 break
-        return records
+        return Found(records)
 
     def _answer(self, path: str, query: dict[str, str | int | float] | None = None) -> object:
         answer = self.client.get_json(path, query)
@@ -192,6 +193,8 @@ class KartaViewStreetView(SearchedByBox):
             return WHOLE_CIRCLE
         if projection != _PLANE:
             raise UnusableError(f"its projection is {projection}")
+        if height and width:
+            check_photograph(height, width)
         fov = _drive_fov(record, height, width) or stated or self._assumed_fov
         if fov is None or not 10 <= fov <= 170:
             raise UnusableError("its field of view is not reported")

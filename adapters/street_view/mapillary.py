@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from adapters.street_view.base import StreetViewError
-from adapters.street_view.boxes import SearchedByBox
+from adapters.street_view.boxes import Found, SearchedByBox
 from adapters.street_view.records import (
     NO_COMPASS,
     WHOLE_CIRCLE,
@@ -36,6 +36,7 @@ from adapters.street_view.records import (
 from adapters.street_view.service import HarvestPlan, Image, Interval
 from adapters.street_view.web.client import Secret, WebClient
 from adapters.street_view.web.errors import ServiceError
+from crosscity.pairing import haversine_metres
 from crosscity.panorama import Source, View
 from crosscity.places import Bounds
 
@@ -57,6 +58,8 @@ _METADATA: Final = (
 _SIZES: Final = ("thumb_1024_url", "thumb_2048_url", "thumb_original_url")
 _ALL_ROUND: Final = frozenset({"spherical", "equirectangular"})
 _MOST_TURNS: Final = 20.0
+_MOST_METRES_ASIDE: Final = 200.0
+"""Between where the receiver was and where the reconstruction puts the camera; streets err less."""
 _PINHOLE: Final = frozenset({"perspective", "brown"})
 
 
@@ -82,7 +85,7 @@ class MapillaryStreetView(SearchedByBox):
         """
         super().__init__(plan, client, limit=limit)
 
-    def _ask(self, box: Bounds, span: Interval) -> list[object]:
+    def _ask(self, box: Bounds, span: Interval) -> Found:
         query: dict[str, str | int | float] = {
             "bbox": ",".join(f"{value:.9f}" for value in box),
             "start_captured_at": _stamp(span[0]),
@@ -97,7 +100,7 @@ class MapillaryStreetView(SearchedByBox):
             raise StreetViewError(
                 "Mapillary answered a search without a list of data: check `base_url`."
             )
-        return records
+        return Found(records)
 
     def _read(self, record: object) -> Shot:
         return _read(record)
@@ -149,17 +152,17 @@ class MapillaryStreetView(SearchedByBox):
 
 def _read(record: object) -> Shot:
     camera = text(record, "camera_type", most=40)
-    panorama = field(record, "is_pano") is True or camera in _ALL_ROUND
+    told = field(record, "is_pano")
+    panorama = told is True or camera in _ALL_ROUND
     if panorama and camera not in (None, *_ALL_ROUND):
         raise UnusableError(f"its camera is {camera}")
+    if panorama and told is False:
+        raise UnusableError(f"its camera is {camera}, and it is reported as no panorama")
     width, height = whole(record, "width"), whole(record, "height")
     if panorama:
         _check_panorama(record, height, width)
     fov, k1, k2 = (WHOLE_CIRCLE, 0.0, 0.0) if panorama else _lens(record, width, height)
-    try:
-        lat, lon = position(record, "computed_geometry")
-    except UnusableError:
-        lat, lon = position(record, "geometry")
+    lat, lon = _position(record)
     compass = number(record, "computed_compass_angle")
     if compass is None or compass == NO_COMPASS:
         compass = number(record, "compass_angle")
@@ -189,6 +192,28 @@ def _read(record: object) -> Shot:
             (size, address) for size in _SIZES if isinstance(address := field(record, size), str)
         ),
     )
+
+
+def _position(record: object) -> tuple[float, float]:
+    """The computed position, or the measured one where there is no other.
+
+    Raises:
+        UnusableError: There is none, or both are farther apart than receivers err.
+    """
+    found = []
+    for name in ("computed_geometry", "geometry"):
+        try:
+            found.append(position(record, name))
+        except UnusableError:
+            continue
+    if not found:
+        return position(record, "geometry")  # raises what is wrong with it
+    if len(found) > 1 and haversine_metres(*found[0], *found[1]) > _MOST_METRES_ASIDE:
+        raise UnusableError(
+            f"its measured and its computed position are more than {_MOST_METRES_ASIDE:g} metres "
+            "apart"
+        )
+    return found[0]
 
 
 def _check_panorama(record: object, height: int, width: int) -> None:

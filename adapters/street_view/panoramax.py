@@ -1,14 +1,17 @@
 """Panoramax: open street-level pictures behind a STAC interface, without a key.
 
 Wire format: the GeoVisio server's interface (STAC API 1.0 with the perspective-imagery and view
-extensions), as its own code writes it (`dbPictureToStacItem`, `createThumbPicture`). A search gives
-at most `limit` items and no link to a next page, so a long answer is taken for a cut one and the
-area is divided.
+extensions), as its own code writes it (`dbPictureToStacItem`, `createThumbPicture`). Its search
+gives at most `limit` items and no link to a next page, so a long answer is taken for a cut one and
+the area is divided. Other servers of STAC, or later ones, link their next page and count what
+matches (STAC API, Item Search): links on the same server are followed, no others, and counts are
+compared with what came.
 
 The thumb of a panorama is a crop of its middle, no small panorama, so it is never taken. Of a crop
 (`Xmp.GPano.*`), `sensor_array_dimensions` are the width and height of the whole sphere and
 `visible_area` the margins left, top, right and bottom of the picture in it; of all others, the
-former are the picture's own.
+former are the picture's own. Of photographs, `field_of_view` comes from the width of a sensor
+(geopic_tag_reader), so it is that along the longer side.
 """
 
 from __future__ import annotations
@@ -20,12 +23,14 @@ from typing import Final
 from urllib.parse import quote, urljoin
 
 from adapters.street_view.base import Capture, StreetViewError
-from adapters.street_view.boxes import SearchedByBox
+from adapters.street_view.boxes import WHOLE, Found, SearchedByBox
 from adapters.street_view.records import (
     SAME_SHAPE,
     WHOLE_CIRCLE,
     Shot,
     UnusableError,
+    across,
+    check_photograph,
     check_sphere,
     field,
     heading_of,
@@ -50,6 +55,9 @@ LICENCES: Final = ("etalab-2.0", "CC-BY-SA-4.0", "CC-BY-4.0", "CC0-1.0", "ODbL-1
 LIMIT: Final = 1000
 """Items in one answer; the interface allows 10 000, which are tens of megabytes."""
 
+_SEARCH: Final = "api/search"
+_SPHERES: Final = ("equirectangular",)
+_PLANES: Final = ("perspective", "rectilinear", "flat")
 _SD_WIDTH: Final = 2048
 _THUMB_WIDTH: Final = 500
 
@@ -58,7 +66,7 @@ class PanoramaxStreetView(SearchedByBox):
     """Pictures of a Panoramax instance or of the federated catalogue."""
 
     name = "panoramax"
-    record_version = "2"
+    record_version = "3"
 
     def __init__(
         self,
@@ -95,9 +103,7 @@ class PanoramaxStreetView(SearchedByBox):
         ]
         if not related:
             return super().other_times(capture)
-        answer = self.client.get_json(
-            "api/search", {"ids": ",".join(related), "limit": len(related)}
-        )
+        answer = self.client.get_json(_SEARCH, {"ids": ",".join(related), "limit": len(related)})
         found = []
         for record in _features(answer):
             try:
@@ -108,13 +114,30 @@ class PanoramaxStreetView(SearchedByBox):
             found.append(shot.capture(self.name, self._place_of(shot)))
         return sorted(found, key=lambda c: c.image_id)
 
-    def _ask(self, box: Bounds, span: Interval) -> list[object]:
+    def _ask(self, box: Bounds, span: Interval) -> Found:
         query: dict[str, str | int | float] = {
             "bbox": ",".join(f"{value:.9f}" for value in box),
             "datetime": f"{_stamp(span[0])}/{_stamp(span[1])}",
             "limit": self._limit,
         }
-        return _features(self.client.get_json("api/search", query))
+        answer = self.client.get_json(_SEARCH, query)
+        records = _features(answer)
+        matched, returned = _matched(answer), _returned(answer)
+        more = False
+        seen = self._names(records)
+        while (link := _next_page(answer)) is not None:
+            if len(records) >= WHOLE * self._whole_below:  # it is divided anyway
+                break
+            answer = self.client.follow(_SEARCH, link)
+            page = [] if answer is None else _features(answer)
+            fresh = self._names(page) - seen
+            if not fresh:  # another server's link, or the same page again, and no empty last one
+                more = answer is None or bool(page)
+                break
+            records += [record for record in page if self._record_name(record) in fresh]
+            returned += _returned(answer)
+            seen |= fresh
+        return Found(records, max(matched, returned), more)
 
     def _record_name(self, record: object) -> str:
         return text(record, "id", most=80) or "a picture without a name"
@@ -126,7 +149,7 @@ class PanoramaxStreetView(SearchedByBox):
             raise StreetViewError(f"Picture {source_id} cannot be used: {error}.") from None
 
     def _item(self, source_id: str) -> object:
-        features = _features(self.client.get_json("api/search", {"ids": source_id, "limit": 1}))
+        features = _features(self.client.get_json(_SEARCH, {"ids": source_id, "limit": 1}))
         if not features or field(features, 0, "id") != source_id:
             raise StreetViewError(f"Panoramax has no picture {source_id} any more.")
         return features[0]
@@ -152,7 +175,12 @@ class PanoramaxStreetView(SearchedByBox):
         if fov is None or not 10 <= fov <= WHOLE_CIRCLE or 170 < fov < WHOLE_CIRCLE:
             raise UnusableError("its field of view is unknown or of a fisheye")
         lat, lon = position(record, "geometry")
+        _check_shown(properties)
+        _check_projection(properties, panorama=fov >= WHOLE_CIRCLE)
         size = _size(properties, panorama=fov >= WHOLE_CIRCLE)
+        if fov < WHOLE_CIRCLE and size.width:
+            check_photograph(size.height, size.width)
+            fov = across(fov, size.height, size.width)
         source_id = identifier(record, "id")
         captured_at, precision = iso_moment(properties, "datetime")
         return Shot(
@@ -204,6 +232,54 @@ def _features(answer: object) -> list[object]:
             "Panoramax answered a search without a list of features: check `base_url`."
         )
     return features
+
+
+def _next_page(answer: object) -> str | None:
+    """Where an answer says that it goes on; the `links` of the answer, not of its items."""
+    links = field(answer, "links")
+    for link in links if isinstance(links, list) else []:
+        if field(link, "rel") == "next":
+            address = field(link, "href")
+            plain = field(link, "method") in (None, "GET", "get")
+            # What cannot be asked for is a next page all the same.
+            return address if isinstance(address, str) and plain else ""
+    return None
+
+
+def _matched(answer: object) -> int:
+    """How many items an answer counts in all; 0 where it does not."""
+    counts = (number(answer, "numberMatched"), number(answer, "context", "matched"))
+    return max(int(count) for count in (0, *counts) if count is not None and count < 1 << 53)
+
+
+def _returned(answer: object) -> int:
+    """How many items a page says it holds, at least those that it does hold."""
+    told = number(answer, "numberReturned") or 0
+    return max(len(_features(answer)), int(told) if told < 1 << 53 else 0)
+
+
+def _check_shown(properties: object) -> None:
+    """Refuses what its owner does not show to everyone.
+
+    Raises:
+        UnusableError: A record of it is left over, or was shown by mistake.
+    """
+    visible, status = (text(properties, f"geovisio:{name}") for name in ("visibility", "status"))
+    if visible not in (None, "anyone") or status not in (None, "ready"):
+        raise UnusableError("its record says that it is not shown to everyone")
+
+
+def _check_projection(properties: object, *, panorama: bool) -> None:
+    """Holds the projection that the picture's own metadata tell against the field of view.
+
+    Raises:
+        UnusableError: They contradict each other, or the projection is none that is read here.
+    """
+    told = text(properties, "exif", "Xmp.GPano.ProjectionType")
+    known = _SPHERES if panorama else _PLANES
+    if told is not None and told.casefold() not in known:
+        what = "a sphere" if panorama else "a photograph"
+        raise UnusableError(f"it is reported as {what}, and its EXIF calls it {told[:40]}")
 
 
 def _stamp(moment: datetime) -> str:

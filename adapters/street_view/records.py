@@ -20,6 +20,8 @@ SAME_SHAPE: Final = 0.02
 """By how much the ratio of a picture's sides may differ from the reported one."""
 NO_COMPASS: Final = -1.0
 """What is reported instead of a heading where there was no compass (mapillary_issues#2466)."""
+LONGEST_PHOTOGRAPH: Final = 2.5
+"""Ratio of the sides from which on a photograph is stitched: no sensor is so long."""
 _MONTH: Final = re.compile(r"[0-9]{4}-[0-9]{2}")
 _TIME: Final = re.compile(r"[T ][0-9]{2}")
 _LEAP: Final = re.compile(r"(T[0-9]{2}:?[0-9]{2}:?)60")
@@ -305,13 +307,21 @@ def check_shape(shot: Shot, size: tuple[int, int]) -> None:
         size: (height, width) of the picture, which may be a reduced one.
 
     Raises:
-        UnusableError: The ratio of its sides is another: it is turned, cropped, or another one.
+        UnusableError: The ratio of its sides is another: it is turned, cropped, or another one. Or
+            it is none that a camera makes at once, or of which the field of view is told.
     """
     height, width = size
+    if not shot.panorama:
+        check_photograph(height, width)
     if shot.height and shot.width:
         sides = (shot.height, shot.width)
     elif shot.panorama:
         sides = (1, 2)
+    elif height > width * (1 + SAME_SHAPE):
+        raise UnusableError(
+            "it is higher than wide, and its record tells no size: nothing says of which side its "
+            "field of view is"
+        )
     else:
         return
     if abs(width * sides[0] - height * sides[1]) > SAME_SHAPE * height * sides[1]:
@@ -319,6 +329,26 @@ def check_shape(shot: Shot, size: tuple[int, int]) -> None:
             f"it is {height}×{width} pixels high and wide, where its record implies a ratio of "
             f"{sides[0]}:{sides[1]}"
         )
+
+
+def check_photograph(height: int, width: int) -> None:
+    """Refuses what is reported as a photograph and is too long for one.
+
+    Raises:
+        UnusableError: It is stitched of several, and its projection is not that of a camera.
+    """
+    if max(height, width) > LONGEST_PHOTOGRAPH * min(height, width):
+        raise UnusableError(
+            "it is reported as a photograph and is longer than any: a stitched picture, of which "
+            "nothing tells the projection"
+        )
+
+
+def across(fov: float, height: int, width: int) -> float:
+    """The field of view across a photograph, from that along its longer side; degrees."""
+    if height <= width:
+        return fov
+    return 2 * math.degrees(math.atan(math.tan(math.radians(fov) / 2) * width / height))
 
 
 def check_sphere(height: int, width: int) -> None:

@@ -78,6 +78,8 @@ FINE_ENOUGH: Final = 0.8
 OUT_OF_TIME: Final = "it was taken at another time than was asked for: the service ignores times"
 FAR_AWAY: Final = "its position is far from where it was asked for"
 NO_COMPASS: Final = "all pictures of its drive head 0 degrees: it has no heading"
+NOT_GIVEN: Final = "counted_and_not_given"
+"""Key of `Listing.completeness`: pictures that answers count and do not hold."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EXAMPLES: Final = 100
 _KEPT_SHOTS: Final = 10_000
@@ -175,7 +177,8 @@ class Listing:
         examples: Some of them.
         recent: Digests (`digest_of`) of the pictures of the last days that were listed,
             sorted: what a later look back must not take for new.
-        completeness: What the check of the densest answer found (`ServiceStreetView.check`).
+        completeness: What the check of the densest answer found (`ServiceStreetView.check`), and
+            how many pictures the service counts in its answers and does not give.
     """
 
     captures: tuple[Capture, ...]
@@ -195,14 +198,16 @@ class Answered:
         box: West, south, east, north that were asked for.
         span: Times that were asked for.
         names: Of the pictures, as the service calls them.
+        not_given: How many more the service counts than it gives.
     """
 
     box: Bounds
     span: Interval
     names: frozenset[str]
+    not_given: int = 0
 
     def to_json(self) -> list[Any]:
-        """As JSON values."""
+        """As JSON values, without what is not given, which is summed up elsewhere."""
         return [list(self.box), [t.isoformat() for t in self.span], sorted(self.names)]
 
     @classmethod
@@ -378,6 +383,8 @@ class ServiceStreetView(ABC):
                 break
             self.ask_for_less(state.densest)
             note = None
+        if state.not_given:
+            completeness = {**completeness, NOT_GIVEN: state.not_given}
         views = [view for cell, pair in state.sample.kept() for view in self._views(cell, pair)]
         return Listing(
             captures=tuple(views),
@@ -717,8 +724,12 @@ class _ListingState:
         self.rejected: Counter[str] = Counter()
         self.examples: list[Rejected] = []
         self.densest: Answered | None = None
+        self.not_given = 0
 
     def answered(self, answer: Answered) -> None:
+        self.not_given += answer.not_given
+        if not answer.names:
+            return
         if self.densest is None or len(answer.names) > len(self.densest.names):
             self.densest = answer
 
@@ -756,6 +767,7 @@ class _ListingState:
             "recent": sorted(self.recent),
             "kept": kept,
             "densest": None if self.densest is None else self.densest.to_json(),
+            "not_given": self.not_given,
         }
         return json.dumps(content).encode()
 
@@ -780,6 +792,7 @@ class _ListingState:
         self.recent = set(content["recent"])
         densest = content["densest"]
         self.densest = None if densest is None else Answered.from_json(densest)
+        self.not_given = int(content.get("not_given", 0))
 
 
 class _Cache:

@@ -197,6 +197,9 @@ def evaluate(
     plan = _check(catalog, compute, city, writes=False)
     from tasks.judging.evaluation import read_evaluation, score_table  # noqa: PLC0415
     from tasks.pages.finished import finished_evaluation  # noqa: PLC0415
+    from tasks.training.arms import needs_of_arm  # noqa: PLC0415
+
+    needs_of_arm(arm, plan)
 
     def run() -> ArtifactRef:
         from flows.evaluate_city import evaluate_city  # noqa: PLC0415
@@ -266,8 +269,10 @@ def readapt(
 ) -> None:
     """Harvest, extract priors, adapt, evaluate; promote the segmenter if it shows no harm."""
     from flows.cli.ahead import plan_lines  # noqa: PLC0415
+    from tasks.training.arms import check_arm  # noqa: PLC0415
 
     plan = _check(catalog, compute, city, harvests=True)
+    check_arm(plan.city(city).arm if arm is None else arm, plan)
     for line in plan_lines(plan, city, arm, seed):
         note(line)
     with running(catalog):

@@ -67,8 +67,10 @@ def transfer(
 ) -> None:
     """Adapt a segmenter from its source set to another labelled set, and score it there."""
     from tasks.steps.plan import open_plan  # noqa: PLC0415
+    from tasks.training.transfers import check_transfer_arm  # noqa: PLC0415
 
     plan = open_plan(catalog, compute, transfer=name)
+    check_transfer_arm(arm, name, plan)
     check_store(plan)
     with running(catalog):
         from flows.adapt_transfer import adapt_transfer  # noqa: PLC0415

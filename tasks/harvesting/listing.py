@@ -9,7 +9,7 @@ from typing import Any
 
 from adapters.catalog import City
 from adapters.store import Store, artifact_key
-from adapters.street_view.service import Listing, ServiceStreetView
+from adapters.street_view.service import NOT_GIVEN, Listing, ServiceStreetView
 from adapters.street_view.web.budget import Spent
 from adapters.street_view.web.errors import HarvestStopped
 from tasks.harvesting.spending import StepSpending
@@ -152,6 +152,12 @@ def completeness_warnings(service: str, completeness: Mapping[str, Any]) -> list
             f"{service} gives {completeness['pictures_in_the_box']} pictures in the box "
             f"{completeness['box']} and {completeness['pictures_in_its_quarters']} in its four "
             "quarters: it cuts its answers, and the list is not complete."
+        )
+    if completeness.get(NOT_GIVEN):
+        said.append(
+            f"{service} counts {completeness[NOT_GIVEN]} pictures in its answers that it gives "
+            "neither there nor in answers to smaller boxes: they are private, or the list is not "
+            "complete."
         )
     if completeness.get("times_are_honoured") is False:
         said.append(

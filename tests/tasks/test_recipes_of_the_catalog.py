@@ -247,3 +247,12 @@ def test_rates_are_in_the_order_of_the_classes_and_the_mean_for_others() -> None
     entry = RecipeEntry.model_validate(ALONE)
     assert rates_of(entry, ["car", "sky", "road"]) == [0.15, pytest.approx(0.325), 0.5]
     assert "settings" not in described(entry)
+
+
+def test_the_catalog_knows_which_arms_read_no_source():
+    from adapters.catalog.recipes import ARMS, SOURCELESS
+    from tasks.training.arms import way_of
+
+    assert [arm for arm in ARMS if way_of(arm) != "adaptation"] == sorted(
+        SOURCELESS, key=list(ARMS).index
+    )

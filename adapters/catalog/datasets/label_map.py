@@ -37,6 +37,8 @@ def checked_label_map(given: object) -> object:
             "a value stands in the label map twice, as a number and as a text or in letters of "
             "either case"
         )
+    if set(made.values()) == {VOID}:
+        raise ValueError("a label map that makes all void leaves nothing to learn from or to score")
     if len({type(key) for key in made}) > 1:
         raise ValueError("a label map has either values (0 to 255) or colours ('#rrggbb')")
     return made

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from adapters.catalog.datasets.base import DatasetEntry, DatasetSite
-from adapters.catalog.entry import Size
+from adapters.catalog.entry import Seed, Size
 from adapters.catalog.styles import STYLE, is_file, style_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class SimulatedSet(DatasetEntry):
     train: int = Field(ge=1, description="training images")
     val: int = Field(ge=0, description="validation images: what settings are chosen on")
     test: int = Field(ge=0, description="test images: reported, never chosen on")
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @property
     def scored_split(self) -> str | None:

@@ -149,6 +149,21 @@ class WebClient:
         data = self._ask("GET", self.addresses.below(path), query, None, self._json_limit, usd)
         return self._parsed(data, path)
 
+    def follow(self, path: str, link: str) -> Any:  # noqa: ANN401
+        """The JSON where an answer's link leads; ``None``, unasked, if not to the same server.
+
+        Args:
+            path: What answered, below the base address; a relative link starts there.
+            link: A link of that answer.
+        """
+        try:
+            address = urljoin(self.addresses.below(path), link)
+            if not link or not self.addresses.same_origin(address):
+                return None
+        except (AddressError, ValueError):
+            return None
+        return self._parsed(self._ask("GET", address, None, None, self._json_limit, 0.0), path)
+
     def post_json(
         self, path: str, body: Body, query: Parameters | None = None, *, usd: float = 0.0
     ) -> Any:  # noqa: ANN401

@@ -111,6 +111,9 @@ def test_words_that_yaml_takes_for_something_else(write_catalog, tmp_path, name,
     assert "no" in load_catalog(path).cities
 
 
+ALL_VOID = "  ours: {kind: folder, root: x, label_map: {0: void, 255: void}}\n"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
@@ -118,6 +121,18 @@ def test_words_that_yaml_takes_for_something_else(write_catalog, tmp_path, name,
         ("style: tokyo", "style: 2024", "provider.style: a text is needed: quote it"),
         ("style: tokyo", "style: 2024-05-01", "provider.style: a text is needed: quote it"),
         ("    seed: 3\n", "    seed: 3\n    schedule: 12:30\n", "reads 12:30 as the number 750"),
+        ("seed: 3", "min_days_apart: .inf", "YAML reads .inf as no finite number"),
+        ("seed: 3", "quality: {turned: -.INF}", "YAML reads -.INF as no finite number"),
+        ("seed: 3", "failure_limit: .NaN", "YAML reads .NaN as no finite number"),
+        ("checkpoint_every: 2", "source_free: {lr: .nan}", "YAML reads .nan as no finite number"),
+        ("seed: 3", "min_days_apart: 1e999", "min_days_apart: Input should be a finite number"),
+        ("seed: 3", "max_metres_apart: inf", "max_metres_apart: Input should be a finite number"),
+        ("seed: 3", "test_margin_metres: infinity", "Input should be a finite number"),
+        ("style: tokyo", "style: !!binary dG9reW8=", "bytes in base 64"),
+        ("seed: 3", "seed: 18446744073709551616", "cities.tokyo.seed: Input should be less than"),
+        ("seed: 3", "training_seed: 9223372036854775808", "training_seed: Input should be less"),
+        ("    seed: 3\n", "    seed: 3\n---\nversion: 1\n", "--- begins a second catalog here"),
+        ("datasets:\n", "datasets:\n" + ALL_VOID, "leaves nothing to learn from"),
     ],
 )
 def test_values_that_yaml_takes_for_something_else(write_catalog, tmp_path, before, after, said):
@@ -169,6 +184,16 @@ def test_the_catalogs_that_failed(shared_data, tmp_path, name, said):
         ("0 3 * * ?", "weekday '\\?'"),
         ("*/0 * * * *", "bad minute"),
         ("0 0 * * 0-0", "range from a number to itself"),
+        # cronsim reads these, croniter, which Prefect uses, otherwise or not at all.
+        ("0 3 1/10 * *", "day of the month '1/10' has steps from one number on"),
+        ("5/15 3 * * *", "write the range, as 5-59/15"),
+        ("0 3 * * 5L", "not read alike"),
+        ("0 3 * * 1,5l", "not read alike"),
+        ("0 3 LW * *", "not read alike"),
+        ("0 3 15W * *", "not read alike"),
+        ("0 3 1 * 1#1", "not read alike"),
+        ("CRON_TZ=UTC 0 3 * * 1", "has 6"),
+        ("0 22-2 * * *", "bad hour"),
     ],
 )
 def test_cron_lines_that_programs_read_in_different_ways(write_catalog, tmp_path, line, said):
@@ -197,6 +222,8 @@ def field(low: int, high: int) -> strategies.SearchStrategy[str]:
         step.map(lambda one: f"*/{one}"),
         strategies.tuples(span, step).map(lambda both: f"{both[0]}/{both[1]}"),
         strategies.lists(number, min_size=2, max_size=3).map(lambda many: ",".join(map(str, many))),
+        strategies.tuples(number, step).map(lambda both: f"{both[0]}/{both[1]}"),
+        strategies.sampled_from(["L", "LW", "15W", "1#2", "mon#1", "5L", "sun", "fri", "jan", "?"]),
     )
 
 

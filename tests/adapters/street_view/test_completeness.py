@@ -14,10 +14,16 @@ import pytest
 
 from adapters.street_view import mapillary
 from adapters.street_view.base import Rejected
-from adapters.street_view.boxes import WHOLE, SearchedByBox, subdivided
+from adapters.street_view.boxes import WHOLE, Found, SearchedByBox, subdivided
 from adapters.street_view.mapillary import MapillaryStreetView
 from adapters.street_view.panoramax import PanoramaxStreetView
-from adapters.street_view.service import EVERY_TIME, OUT_OF_TIME, Answered, HarvestPlan
+from adapters.street_view.service import (
+    EVERY_TIME,
+    NOT_GIVEN,
+    OUT_OF_TIME,
+    Answered,
+    HarvestPlan,
+)
 from adapters.street_view.web.addresses import Addresses
 from adapters.street_view.web.budget import Budget, Ledger
 from adapters.street_view.web.client import Manners, WebClient
@@ -42,6 +48,11 @@ def provider_of(kind: str, server: Any, limit: int, tile_metres: float = 5000.0)
 def town(services: Any) -> Any:
     """A thousand pictures, of 2014 to 2020."""
     return services.made_up_world(COUNT)
+
+
+@pytest.fixture(scope="module")
+def village(services: Any) -> Any:
+    return services.made_up_world(240)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,12 +134,118 @@ def test_an_answer_is_whole_below_three_quarters_of_the_limit():
     for count in (74, 75, 100):
         asked = []
 
-        def ask(box: Any, span: Any, count: int = count, asked: list[Any] = asked) -> list[int]:
+        def ask(box: Any, span: Any, count: int = count, asked: list[Any] = asked) -> Found:
             asked.append((box, span))
-            return list(range(count if len(asked) == 1 else 1))
+            return Found(list(range(count if len(asked) == 1 else 1)))
 
         list(subdivided(ask, (0.0, 0.0, 1.0, 1.0), EVERY_TIME, limit=100))
         assert len(asked) == (1 if count == 74 else 5)
+
+
+def listed(server: Any, limit: int = 200) -> set[str]:
+    found = provider_of("panoramax", server, limit)._list(AREA, EVERY_TIME, lambda _: None)
+    return {shot.source_id for shot in found}
+
+
+@pytest.mark.parametrize("next_page", ["{page}", "search?{page}"])
+def test_next_pages_are_followed_on_the_same_server(services, village, next_page):
+    # STAC API, item-search/README.md: `links` with `rel: next`; a relative one is resolved.
+    with services.SERVERS["panoramax"](village) as server:
+        whole = listed(server)
+        server.page = 30
+        if next_page != "{page}":
+            server.next_page = RelativePage()
+        asked = len(server.asked)
+        assert listed(server) == whole
+        assert any("token" in one.query for one in server.asked[asked:])
+        listing = provider_of("panoramax", server, 200).list_views()
+    assert listing.completeness["complete"]
+    assert listing.completeness["listed_again"] == 0
+
+
+class RelativePage(str):
+    """Keeps of an address what follows its last slash."""
+
+    __slots__ = ()
+
+    def format(self, *_: Any, **fields: Any) -> str:
+        return str(fields["page"]).rpartition("/")[2]
+
+
+@pytest.mark.parametrize(
+    "next_page",
+    [
+        "https://elsewhere.example/api/search?token=5",
+        "//elsewhere.example/api/search?token=5",
+        "http://127.0.0.1:9/api/search?token=5",
+        "http://user@127.0.0.1/api/search",
+        "http://[",
+        "file:///etc/passwd",
+        "",
+    ],
+)
+def test_a_next_page_elsewhere_is_not_asked_for_and_the_box_is_divided(
+    services, village, next_page
+):
+    with services.SERVERS["panoramax"](village) as server:
+        whole = listed(server)
+        server.page, server.next_page = 40, next_page
+        assert listed(server) == whole
+        assert not any("token" in one.query for one in server.asked)
+
+
+def test_a_service_whose_pages_go_round_in_circles_is_divided(services, village):
+    with services.SERVERS["panoramax"](village) as server:
+        whole = listed(server)
+        server.page = 40
+        first = server._search
+        server._search = lambda query: first({k: v for k, v in query.items() if k != "token"})
+        asked = len(server.asked)
+        assert listed(server) == whole
+        assert len(server.asked) - asked < 1000
+
+
+def test_an_answer_that_counts_more_than_it_gives_is_divided(services, village):
+    """A server that caps at 40 without a link, far below the limit that it is asked for."""
+    with services.SERVERS["panoramax"](village) as server:
+        whole = listed(server)
+        server.cap = 40
+        assert len(listed(server)) < len(whole)  # nothing in one answer tells
+        server.counts = True
+        assert listed(server) == whole
+        listing = provider_of("panoramax", server, 200).list_views()
+    assert listing.completeness["listed_again"] == 0
+    assert NOT_GIVEN not in listing.completeness
+
+
+def test_what_is_counted_and_private_is_told_and_not_looked_for_without_end(services, village):
+    private = frozenset(p.number for p in village.pictures if p.number % 10 == 0)
+    with services.SERVERS["panoramax"](village) as server:
+        server.private = private
+        before = len(server.asked)
+        plain = listed(server)
+        plainly = len(server.asked) - before
+        server.counts = True
+        before = len(server.asked)
+        assert listed(server) == plain
+        assert len(server.asked) - before <= plainly + 4 * 3
+        listing = provider_of("panoramax", server, 200).list_views()
+    assert listing.completeness["complete"]
+    assert listing.completeness[NOT_GIVEN] >= len(private)
+    json.dumps(listing.completeness)
+
+
+@pytest.mark.parametrize("told", ["12", -5, 1e300, float("nan"), True, None, [], 10**400])
+def test_an_odd_count_is_none(services, village, told):
+    with services.SERVERS["panoramax"](village) as server:
+        provider = provider_of("panoramax", server, limit=2000)
+        asked = provider.client.get_json
+
+        def odd(path: str, query: Any = None, **more: Any) -> Any:
+            return {**asked(path, query, **more), "numberMatched": told, "context": told}
+
+        provider.client.get_json = odd  # type: ignore[method-assign]
+        assert provider._ask(AREA, EVERY_TIME).not_given == 0
 
 
 def test_a_spot_that_is_never_divided_enough_ends_in_a_sentence(services, town):

@@ -23,7 +23,7 @@ from adapters.street_view.google import GoogleStreetView
 from adapters.street_view.kartaview import KartaViewStreetView
 from adapters.street_view.mapillary import MapillaryStreetView
 from adapters.street_view.panoramax import PanoramaxStreetView
-from adapters.street_view.records import UnusableError, check_sphere
+from adapters.street_view.records import UnusableError, check_shape, check_sphere
 from adapters.street_view.service import EVERY_TIME, HarvestPlan
 from adapters.street_view.web.addresses import Addresses
 from adapters.street_view.web.budget import Budget, Ledger
@@ -279,3 +279,122 @@ def test_two_percent_are_rounding_and_more_are_not():
     for height, width in ((1000, 2050), (1000, 1950), (1000, 1000), (500, 6000)):
         with pytest.raises(UnusableError):
             check_sphere(height, width)
+
+
+# Photographs, and what GeoVisio's reader of metadata makes of a picture (geopic_tag_reader 1.9,
+# reader.py: `fieldOfView` is 2 atan(sensor width / 2 f), of whatever way the camera was held;
+# `cylindrical` panoramas of telephones are no `equirectangular`, so they keep the lens's field).
+
+TELEPHONE: dict[str, Any] = {
+    "id": "2ad2b303-59f5-4f8b-a7c1-ccfaef465fbe",
+    "geometry": {"type": "Point", "coordinates": [2.3, 48.8]},
+    "properties": {
+        "datetime": "2024-10-05T14:24:57+00:00",
+        "view:azimuth": 280,
+        "license": "etalab-2.0",
+        "pers:interior_orientation": {
+            "field_of_view": 69,
+            "focal_length": 4.2,
+            "sensor_array_dimensions": [4032, 3024],
+        },
+    },
+    "assets": {"hd": {"href": "https://example.com/hd.jpg"}},
+}
+
+
+def read_of(properties: dict[str, Any], **interior: Any) -> Any:
+    record = {**TELEPHONE, "properties": {**TELEPHONE["properties"], **properties}}
+    told = {**TELEPHONE["properties"]["pers:interior_orientation"], **interior}
+    record["properties"]["pers:interior_orientation"] = {
+        name: value for name, value in told.items() if value is not None
+    }
+    client = WebClient("It", Addresses("https://api.example"), Ledger("it", Budget()))
+    return PanoramaxStreetView(plan(), client)._read(record)
+
+
+def test_a_field_of_view_is_that_of_the_longer_side():
+    assert read_of({}).fov == 69
+    upright = read_of({}, sensor_array_dimensions=[3024, 4032]).fov
+    assert np.tan(np.radians(upright / 2)) == pytest.approx(np.tan(np.radians(34.5)) * 0.75)
+
+
+@pytest.mark.parametrize(
+    ("properties", "interior", "said"),
+    [
+        ({}, {"sensor_array_dimensions": [16000, 3800]}, "longer than any: a stitched picture"),
+        ({}, {"sensor_array_dimensions": [1500, 6000]}, "longer than any: a stitched picture"),
+        ({"exif": {"Xmp.GPano.ProjectionType": "cylindrical"}}, {}, "EXIF calls it cylindrical"),
+        ({"exif": {"Xmp.GPano.ProjectionType": "equirectangular"}}, {}, "calls it equirectangular"),
+        (
+            {"exif": {"Xmp.GPano.ProjectionType": "cylindrical"}},
+            {"field_of_view": 360, "sensor_array_dimensions": [4000, 2000]},
+            "reported as a sphere, and its EXIF calls it cylindrical",
+        ),
+        ({"geovisio:visibility": "owner-only"}, {}, "not shown to everyone"),
+        ({"geovisio:visibility": "logged-only"}, {}, "not shown to everyone"),
+        ({"geovisio:status": "hidden"}, {}, "not shown to everyone"),
+        ({}, {"field_of_view": 0}, "unknown or of a fisheye"),
+        ({}, {"field_of_view": "69"}, "unknown or of a fisheye"),
+        ({}, {"field_of_view": None}, "unknown or of a fisheye"),
+        ({}, {"visible_area": [0, 0, 100, 0]}, "a crop of a photograph"),
+    ],
+)
+def test_statements_of_one_record_that_contradict_each_other(properties, interior, said):
+    with pytest.raises(UnusableError, match=said):
+        read_of(properties, **interior)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"exif": {"Xmp.GPano.ProjectionType": "perspective"}},
+        {"exif": {}},
+        {"exif": None},
+        {"geovisio:visibility": "anyone", "geovisio:status": "ready"},
+    ],
+)
+def test_statements_that_agree_are_taken(properties):
+    assert read_of(properties).fov == 69
+
+
+def test_a_photograph_without_a_size_must_not_turn_out_upright():
+    shot = read_of({}, sensor_array_dimensions=None)
+    check_shape(shot, (3024, 4032))
+    with pytest.raises(UnusableError, match="of which side its field of view is"):
+        check_shape(shot, (4032, 3024))
+    with pytest.raises(UnusableError, match="a stitched picture"):
+        check_shape(shot, (1000, 4000))
+
+
+MAPILLARY: dict[str, Any] = {
+    "id": "4",
+    "captured_at": 1465800000000,
+    "is_pano": True,
+    "camera_type": "spherical",
+    "geometry": {"type": "Point", "coordinates": [139.7, 35.6]},
+    "computed_geometry": {"type": "Point", "coordinates": [139.7001, 35.6]},
+    "computed_compass_angle": 1.0,
+    "width": 4000,
+    "height": 2000,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"is_pano": False}, "camera is spherical, and it is reported as no panorama"),
+        ({"camera_type": "perspective"}, "its camera is perspective"),
+        ({"camera_type": "fisheye", "is_pano": False}, r"its camera \(fisheye\) is not calibrated"),
+        ({"height": 1500}, "a strip of a sphere"),
+        ({"width": 2000, "height": 4000}, "higher than half its width"),
+        ({"exif_orientation": 6}, "as turned"),
+        (
+            {"computed_geometry": {"type": "Point", "coordinates": [139.71, 35.6]}},
+            "measured and its computed position are more than 200 metres apart",
+        ),
+    ],
+)
+def test_statements_of_mapillary_that_contradict_each_other(changes, said):
+    assert mapillary._read(MAPILLARY).panorama
+    with pytest.raises(UnusableError, match=said):
+        mapillary._read({**MAPILLARY, **changes})

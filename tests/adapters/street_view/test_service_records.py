@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from adapters.street_view import google, mapillary
 from adapters.street_view.base import Rejected, StreetViewError
-from adapters.street_view.boxes import subdivided
+from adapters.street_view.boxes import Found, subdivided
 from adapters.street_view.google import GoogleStreetView
 from adapters.street_view.google_history import dated_panoramas
 from adapters.street_view.mapillary import MapillaryStreetView
@@ -278,9 +278,9 @@ def test_names_that_are_not_names_are_refused():
 def test_a_spot_with_more_than_one_answer_holds_is_said():
     calls = []
 
-    def full(box: Any, span: Any) -> list[int]:
+    def full(box: Any, span: Any) -> Found:
         calls.append((box, span))
-        return [0] * 10
+        return Found([0] * 10)
 
     with pytest.raises(ServiceError, match="choose another area"):
         list(subdivided(full, (0.0, 0.0, 1e-6, 1e-6), EVERY_TIME, limit=10))
