@@ -226,7 +226,7 @@ def test_a_recipe_with_the_name_of_an_arm_is_refused(
 ) -> None:
     with pytest.raises(CatalogError, match=r"recipes\.ga: there is an arm of this name already"):
         open_plan(write_catalog(tmp_path, recipes={"ga": {"objectives": [TASK]}}))
-    with pytest.raises(CatalogError, match="`recipes` has no entry 'mine'"):
+    with pytest.raises(CatalogError, match="there is no arm 'mine' to adapt by"):
         open_plan(write_catalog(tmp_path, city={"arm": "mine"}))
 
 
