@@ -151,14 +151,14 @@ class Training(ABC):
                 break
             row = {"step": self._step, **self._one_step()}
             self._step += 1
-            self._stepped(row)
+            self._after_step(row)
             rows.append(row)
             if self.finished:
                 self._deliver()
                 self._check_outcome()
         return rows
 
-    def _stepped(self, row: Row) -> None:  # noqa: B027 - most do nothing
+    def _after_step(self, row: Row) -> None:  # noqa: B027 - most do nothing
         """What is done after a step, which may add to its row and move the end of the training."""
 
     def _deliver(self) -> None:  # noqa: B027 - most deliver what the last step left
