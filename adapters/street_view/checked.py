@@ -48,7 +48,7 @@ class CheckedStreetView:
         seen: set[str] = set()
         for capture in captures:
             if capture.image_id in seen:
-                raise self._wrong(f"captures lists the image {capture.image_id!r} twice")
+                raise self._error(f"captures lists the image {capture.image_id!r} twice")
             seen.add(capture.image_id)
         return captures
 
@@ -64,7 +64,7 @@ class CheckedStreetView:
         """The provider's encoded image."""
         data = self._provider.fetch(capture, view)
         if not isinstance(data, bytes):
-            raise self._wrong(
+            raise self._error(
                 f"fetch returned {type(data).__name__} for {capture.image_id}: it must return the "
                 "bytes of a JPEG or PNG file"
             )
@@ -74,7 +74,7 @@ class CheckedStreetView:
         """The provider's revision."""
         revision = self._provider.revision()
         if not isinstance(revision, str):
-            raise self._wrong(f"revision returned {type(revision).__name__}: it must be a string")
+            raise self._error(f"revision returned {type(revision).__name__}: it must be a string")
         return revision
 
     def rejected(self) -> Sequence[Rejected]:
@@ -84,17 +84,17 @@ class CheckedStreetView:
 
     def _listed(self, method: str, listed: object) -> Sequence[Capture]:
         if not isinstance(listed, Sequence):
-            raise self._wrong(
+            raise self._error(
                 f"{method} returned {type(listed).__name__}: it must return a list of "
                 "adapters.street_view.base.Capture"
             )
         for number, capture in enumerate(listed):
             fault = _fault(capture)
             if fault is not None:
-                raise self._wrong(f"item {number} of {method} {fault}")
+                raise self._error(f"item {number} of {method} {fault}")
         return listed
 
-    def _wrong(self, fault: str) -> StreetViewError:
+    def _error(self, fault: str) -> StreetViewError:
         return StreetViewError(f"The provider of {self._python} is wrong: {fault}.")
 
 

@@ -34,9 +34,9 @@ class PermutationSampler:
 
     def batch(self, number: int, size: int) -> list[int]:
         """The indices of the batch of that number; every epoch has each index exactly once."""
-        return [self._at(number * size + offset) for offset in range(size)]
+        return [self._image_at(number * size + offset) for offset in range(size)]
 
-    def _at(self, position: int) -> int:
+    def _image_at(self, position: int) -> int:
         epoch, place = divmod(position, self._n_items)
         if epoch != self._epoch:
             order = np.random.default_rng([*self._key, epoch]).permutation(self._n_items)
