@@ -99,30 +99,57 @@ def static_prior_of_times(
     Raises:
         ValueError: There is no other time, there is another number of sides, or as `static_prior`.
     """
+    _check_rule(k, coverage, spacing)
+    counts = counts_by_time(matches, superpixels, sides)
+    if len(matches) == 1:
+        return _static_where(counts[0], superpixels, k, coverage, spacing)
+    enough = np.prod(counts + 1.0, axis=0) > float(k + 1) ** len(matches)
+    if coverage > 0:
+        covered = _shares(counts, superpixels, spacing)
+        least = (coverage + DOUBT) ** len(matches)
+        # A mean that is the least to the last digit is enough.
+        enough &= np.prod(covered + DOUBT, axis=0) >= least * (1 - 1e-9)
+    static: npt.NDArray[np.bool_] = enough[superpixels]
+    return static
+
+
+def covered_shares(
+    matches: Sequence[Matches],
+    superpixels: npt.NDArray[np.int32],
+    *,
+    sides: Sequence[Literal["a", "b"]] | None = None,
+    spacing: int = 1,
+) -> npt.NDArray[np.float64]:
+    """Which share of each superpixel is matched at each other time: (times, labels) in [0, 1].
+
+    Arguments and errors are those of `static_prior_of_times`.
+    """
+    whole_number(spacing, "spacing", 1, MAX_SIDE)
+    return _shares(counts_by_time(matches, superpixels, sides), superpixels, spacing)
+
+
+def counts_by_time(
+    matches: Sequence[Matches],
+    superpixels: npt.NDArray[np.int32],
+    sides: Sequence[Literal["a", "b"]] | None = None,
+) -> npt.NDArray[np.int64]:
+    """`matched_counts` of each other time: (times, labels) int64."""
     sides = ["a"] * len(matches) if sides is None else sides
     if not matches:
         raise ValueError("a picture without another time has no static prior; give its matches")
     if len(sides) != len(matches):
         raise ValueError(f"there are {len(sides)} sides for the matches with {len(matches)} times")
     _check_superpixels(superpixels)
-    _check_rule(k, coverage, spacing)
-    counts = np.stack(
-        [
-            matched_counts(of_pair, superpixels, side)
-            for of_pair, side in zip(matches, sides, strict=True)
-        ]
-    )
-    if len(matches) == 1:
-        return _static_where(counts[0], superpixels, k, coverage, spacing)
-    enough = np.prod(counts + 1.0, axis=0) > float(k + 1) ** len(matches)
-    if coverage > 0:
-        area = np.bincount(superpixels.ravel(), minlength=counts.shape[1])
-        covered = np.minimum(counts * spacing**2 / np.maximum(area, 1), 1.0)
-        least = (coverage + DOUBT) ** len(matches)
-        # A mean that is the least to the last digit is enough.
-        enough &= np.prod(covered + DOUBT, axis=0) >= least * (1 - 1e-9)
-    static: npt.NDArray[np.bool_] = enough[superpixels]
-    return static
+    pairs = zip(matches, sides, strict=True)
+    return np.stack([matched_counts(of_pair, superpixels, side) for of_pair, side in pairs])
+
+
+def _shares(
+    counts: npt.NDArray[np.int64], superpixels: npt.NDArray[np.int32], spacing: int
+) -> npt.NDArray[np.float64]:
+    area = np.bincount(superpixels.ravel(), minlength=counts.shape[1])
+    shares: npt.NDArray[np.float64] = np.minimum(counts * spacing**2 / np.maximum(area, 1), 1.0)
+    return shares
 
 
 def matched_counts(
