@@ -17,22 +17,37 @@ import resource
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from adapters.catalog import PriorSettings
-from adapters.images import decode_image, encode_jpeg, encode_mask_png
+from adapters.images import decode_image, encode_jpeg, encode_label_png, encode_mask_png
 from crosscity.labels import CLASSES
+from crosscity.matching import PATCH
+from crosscity.static_regions import static_prior
 from simcity import STYLES, Rendering, capture_pose, render, render_from
-from tasks.priors.pair_prior import extract_prior
+from tasks.priors.pair_prior import (
+    extract_prior,
+    probability_of,
+    superpixels_of,
+    trusted_matches,
+)
 
 CITIES = ("rome", "rio", "tokyo", "taipei")
 FORMER = PriorSettings(superpixel_downscale=2, coverage=0.25)
 """The catalog's default before superpixels were made at a quarter."""
+ON_A_DEVICE = {
+    "default": PriorSettings(),
+    "halved, radius 128": PriorSettings(downscale=2),
+    "halved, full": PriorSettings(downscale=2, search_radius=None),
+}
+SIDES: tuple[Literal["a"], Literal["b"]] = ("a", "b")
 PAPER = {"coverage": 0.0, "weakest": 0.0, "neighbours": 0}
 
 
@@ -219,7 +234,10 @@ def change(options: argparse.Namespace) -> dict[str, object]:
 
 
 def speed(options: argparse.Namespace) -> dict[str, object]:
-    """The whole step: decode two JPEGs, match, two segmentations, prior, encode the masks."""
+    """The whole step: decode two JPEGs, match, two segmentations, prior, encode the masks.
+
+    On the processor, and on a device where one is given, in the same run.
+    """
     size = (options.height, options.width)
     encoded = [
         [encode_jpeg(one.image, 95) for one in two]
@@ -231,17 +249,80 @@ def speed(options: argparse.Namespace) -> dict[str, object]:
         for name, settings in (("default before", FORMER), ("default", PriorSettings()))
     }
     before, now = (measured[name]["processor_seconds_per_pair"] for name in measured)
-    return {"size": size, "pairs": len(encoded), "ratio": round(now / before, 2), **measured}
+    parts = _parts(encoded, PriorSettings())
+    if options.device:
+        for name, settings in ON_A_DEVICE.items():
+            measured[f"{name}, {options.device}"] = _timed(
+                encoded * options.repeats, settings, options.device, options.in_flight
+            )
+    return {
+        "size": size,
+        "pairs": len(encoded),
+        "ratio": round(now / before, 2),
+        "parts_of_the_default": parts,
+        **measured,
+    }
 
 
-def _timed(encoded: list[list[bytes]], settings: PriorSettings) -> dict[str, Any]:
+def _parts(encoded: list[list[bytes]], settings: PriorSettings) -> dict[str, float]:
+    """Processor seconds a pair of each part of the step, one pair after the other."""
+    clock = {"decode": 0.0, "match": 0.0, "superpixels": 0.0, "rule": 0.0, "encode": 0.0}
+    spacing = PATCH * settings.downscale
+    for two in encoded:
+        started = time.thread_time()
+
+        def lap(part: str) -> None:
+            nonlocal started
+            now = time.thread_time()
+            clock[part] += now - started
+            started = now
+
+        first, second = (decode_image(data, "a picture of the benchmark") for data in two)
+        lap("decode")
+        matches = [trusted_matches(first, second, settings)]
+        lap("match")
+        labels = [superpixels_of(image, settings) for image in (first, second)]
+        lap("superpixels")
+        masks, probabilities = [], []
+        for side, regions in zip(SIDES, labels, strict=True):
+            masks.append(
+                static_prior(
+                    matches[0], regions, k=settings.k, coverage=settings.coverage,
+                    spacing=spacing, side=side,
+                )
+            )  # fmt: skip
+            probabilities.append(probability_of(matches, regions, [side], settings, None))
+        lap("rule")
+        for mask, probability in zip(masks, probabilities, strict=True):
+            encode_mask_png(mask)
+            if probability is not None:
+                encode_label_png(np.rint(255 * probability).astype(np.uint8))
+        lap("encode")
+    return {part: round(seconds / len(encoded), 4) for part, seconds in clock.items()}
+
+
+def _timed(
+    encoded: list[list[bytes]],
+    settings: PriorSettings,
+    device: str = "cpu",
+    workers: int | None = None,
+) -> dict[str, Any]:
     def step(two: Iterable[bytes]) -> int:
         images = [decode_image(data, "a picture of the benchmark") for data in two]
-        made = extract_prior(images[0], images[1], settings)
-        return sum(len(encode_mask_png(mask)) for mask in made.masks)
+        with stream_of(device):
+            made = extract_prior(images[0], images[1], settings, device)
+        encoded_masks = sum(len(encode_mask_png(mask)) for mask in made.masks)
+        for probability in made.probabilities:
+            if probability is not None:
+                shades = np.rint(255 * probability).astype(np.uint8)
+                encoded_masks += len(encode_label_png(shades))
+        return encoded_masks
 
     step(encoded[0])
-    workers = len(os.sched_getaffinity(0))
+    workers = workers or len(os.sched_getaffinity(0))
+    on_device = device.startswith("cuda")
+    if on_device:
+        torch.cuda.reset_peak_memory_stats(device)
     wall, processor = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(step, encoded))
@@ -254,8 +335,20 @@ def _timed(encoded: list[list[bytes]], settings: PriorSettings) -> dict[str, Any
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "settings": settings.model_dump(),
     }
+    if on_device:
+        made["device"] = torch.cuda.get_device_name(device)
+        made["pairs_per_second"] = round(len(encoded) / wall, 2)
+        made["peak_device_mib"] = torch.cuda.max_memory_allocated(device) // 2**20
     print(made)
     return made
+
+
+def stream_of(device: str) -> AbstractContextManager[Any]:
+    """A stream of its own for the work of one thread on a CUDA device."""
+    if not device.startswith("cuda"):
+        return nullcontext()
+    stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return torch.cuda.stream(stream)
 
 
 def main() -> None:
@@ -269,6 +362,9 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=647)
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--only", help="measure settings whose name has this in it")
+    parser.add_argument("--device", help="of speed: time the step there too, e.g. cuda")
+    parser.add_argument("--in-flight", type=int, default=16, help="pairs at once on the device")
+    parser.add_argument("--repeats", type=int, default=8, help="of the pairs on the device")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     measured = {"quality": quality, "change": change, "speed": speed}[options.what](options)

@@ -3,12 +3,13 @@
     python benchmarks/static_probability.py collect --work FOLDER
     python benchmarks/static_probability.py fit --work FOLDER
 
-`collect` renders places of simulated cities (from 30 000 on, which nothing else has seen), matches the
-first capture with four other times, and pairs whose second capture stands elsewhere, as in
+`collect` renders places of simulated cities (from 30 000 on, which nothing else has seen), matches
+the first capture with four other times, and pairs whose second capture stands elsewhere, as in
 `prior_parts.py`; a line a picture is appended to FOLDER/superpixels.jsonl, and what is there is not
 made again. `fit` leaves out one city after the other, fits on the rest and measures on it: expected
 calibration error (15 bins) and area under the curve, pixels weighing alike. It writes
-`crosscity/static_probability.json` (fitted on all) and `benchmarks/results/static_probability.json`.
+`crosscity/weights/static_probability.json`, fitted on all, and
+`benchmarks/results/static_probability.json`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,7 +53,7 @@ def collect(work: Path, places: int, moved: int) -> None:
     done = {(row["kind"], row["city"], row["place"]) for row in read_rows(path)}
     work.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        for row in (*_of_places(places, done), *_of_moved(moved, done)):
+        for row in chain(_of_places(places, done), _of_moved(moved, done)):
             file.write(json.dumps(row) + "\n")
             file.flush()
 
@@ -173,9 +174,11 @@ def fit(work: Path) -> None:
             held[group, others].append(measured(model, of_group, others))
     table = []
     for (group, others), parts in held.items():
+        if not sum(len(part[0]) for part in parts):
+            continue
         p, static, area = (np.concatenate(column) for column in zip(*parts, strict=True))
         error, auc = calibration(p, static, area)
-        by_city = [calibration(*part) for part in parts]
+        by_city = [calibration(*part) for part in parts if len(part[0])]
         table.append(
             {
                 "pairs": group,
@@ -190,7 +193,11 @@ def fit(work: Path) -> None:
                 ),
                 "by_city": {
                     city: {"calibration_error": round(e, 4), "auc": round(a, 4)}
-                    for city, (e, a) in zip(CITIES, by_city, strict=True)
+                    for city, (e, a) in zip(
+                        [c for c, part in zip(CITIES, parts, strict=True) if len(part[0])],
+                        by_city,
+                        strict=True,
+                    )
                 },
                 "reliability": _reliability(p, static, area),
             }

@@ -3,13 +3,15 @@
     log p / (1 - p) = b + b' u + (a + a' u) ē,
     ē = mean over the n other times of log((c_j + ε) / ε),   u = 1 - 1 / n
 
-c_j is the share of the superpixel that trusted matches cover in the pair with time j, ε the `DOUBT` of
-`static_prior_of_times`. The rule of that function is a threshold of ē, and so of p. The more times agree,
-the steeper the curve. a and a' are not negative: more matches never make a superpixel less static.
+c_j is the share of the superpixel that trusted matches cover in the pair with time j, ε the `DOUBT`
+of `static_prior_of_times`. That function's rule is a threshold of ē, and so of p. The more times
+agree, the steeper the curve. a and a + a' are not negative: more matches never make a superpixel
+less static.
 
-The four numbers are fitted on simulated cities (`static_probability.json`, whose `about` names the
-script). What is not matched at all has the probability of what is not matched there: most of a street
-is static, matched or not.
+The four numbers are fitted on simulated cities with the catalog's default settings
+(`weights/static_probability.json`, whose `about` names the script); with others p still orders, and
+is not calibrated. What nothing matches has the probability of what nothing matches there: most of
+a street is static, matched or not.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from crosscity.static_regions import DOUBT, covered_shares
 if TYPE_CHECKING:
     from crosscity.matching import Matches
 
-COEFFICIENTS: Final = Path(__file__).with_suffix(".json")
+COEFFICIENTS: Final = Path(__file__).parent / "weights" / "static_probability.json"
 """What was fitted, and on what."""
 
 Float = npt.NDArray[np.float64]
@@ -44,10 +46,10 @@ class StaticProbability:
         base: b.
         base_of_times: b'.
         slope: a, not negative.
-        slope_of_times: a', not negative.
+        slope_of_times: a'.
 
     Raises:
-        ValueError: A number is not finite, or a slope negative.
+        ValueError: A number is not finite, or the slope is negative for some number of times.
     """
 
     base: float
@@ -59,7 +61,7 @@ class StaticProbability:
         """Refuses curves that fall with evidence."""
         if not all(math.isfinite(value) for value in asdict(self).values()):
             raise ValueError(f"the coefficients of a static probability are finite, not {self}")
-        if self.slope < 0 or self.slope_of_times < 0:
+        if self.slope < 0 or self.slope + self.slope_of_times < 0:
             raise ValueError(f"a static probability does not fall with matches, as {self} does")
 
     def to_dict(self) -> dict[str, float]:

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
-from adapters.images import ImageError, encode_mask_png
+from adapters.images import ImageError, encode_label_png, encode_mask_png
 from adapters.store import ArtifactRef, Draft
 from crosscity.compiling import notice_of_compiling
 from crosscity.illustrations import prior_figure
@@ -27,7 +27,7 @@ from tasks.priors.identities import (
     shard_size,
 )
 from tasks.priors.pair_prior import extract_prior
-from tasks.priors.several_times import priors_of_times
+from tasks.priors.several_times import ImagePrior, priors_of_times
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
@@ -238,8 +238,10 @@ def _rows_of_pair(
         reason = " ".join(str(error).split())
         return [_failed_row(image_id, pair["pair_id"], reason) for image_id in ids]
     return [
-        _row(image_id, pair["pair_id"], static, len(prior.matches), labels)
-        for image_id, static, labels in zip(ids, prior.masks, prior.superpixels, strict=True)
+        _row(image_id, pair["pair_id"], ImagePrior(static, labels, len(prior.matches), probability))
+        for image_id, static, labels, probability in zip(
+            ids, prior.masks, prior.superpixels, prior.probabilities, strict=True
+        )
     ]
 
 
@@ -265,25 +267,23 @@ def _rows_of_times(
             rows[image_id] = (
                 _failed_row(image_id, pair["pair_id"], prior, LEFT_OUT)
                 if isinstance(prior, str)
-                else _row(image_id, pair["pair_id"], prior.mask, prior.matches, prior.superpixels)
+                else _row(image_id, pair["pair_id"], prior)
             )
     return [rows[image_id] for image_id in images_of(pair)]
 
 
-def _row(
-    image_id: str,
-    pair_id: str,
-    static: npt.NDArray[np.bool_],
-    matches: int,
-    labels: npt.NDArray[np.int32],
-) -> Row:
+def _row(image_id: str, pair_id: str, prior: ImagePrior) -> Row:
+    probability = prior.probability
     return {
         "image_id": image_id,
         "pair_id": pair_id,
-        "mask": encode_mask_png(static),
-        "static_fraction": float(static.mean()),
-        "matches": matches,
-        "superpixels": int(labels.max()) + 1,
+        "mask": encode_mask_png(prior.mask),
+        "probability": None
+        if probability is None
+        else encode_label_png(np.rint(255 * probability).astype(np.uint8)),
+        "static_fraction": float(prior.mask.mean()),
+        "matches": prior.matches,
+        "superpixels": int(prior.superpixels.max()) + 1,
         "status": OK,
         "reason": None,
     }

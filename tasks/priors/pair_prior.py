@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,10 @@ from adapters.image_masks import ImageMask
 from crosscity.matching import PATCH, Matches, reliable_matches
 from crosscity.matching.masking import matches_outside, without_pixels
 from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_method
+from crosscity.static_probability import static_probability
 from crosscity.static_regions import static_prior
+
+Probability = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,14 @@ class PairPrior:
         matches: The dense matches between the two images that were counted.
         superpixels: (H, W) int32 labels of the first and the second image.
         masks: (H, W) bool static prior of the first and the second image.
+        probabilities: (H, W) float32, how probable it is that pixels of them are static; ``None``
+            where the matcher is another than the one that this was fitted to.
     """
 
     matches: Matches
     superpixels: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
     masks: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+    probabilities: tuple[Probability | None, Probability | None]
 
 
 def extract_prior(
@@ -67,7 +74,38 @@ def extract_prior(
         return static if ignored is None else static & ~ignored
 
     masks = (static_of(labels_a, "a"), static_of(labels_b, "b"))
-    return PairPrior(trusted, (labels_a, labels_b), masks)
+    probabilities = (
+        probability_of([trusted], labels_a, ["a"], settings, ignored),
+        probability_of([trusted], labels_b, ["b"], settings, ignored),
+    )
+    return PairPrior(trusted, (labels_a, labels_b), masks, probabilities)
+
+
+def probability_of(
+    matches: Sequence[Matches],
+    labels: npt.NDArray[np.int32],
+    sides: Sequence[Literal["a", "b"]],
+    settings: PriorSettings,
+    ignored: npt.NDArray[np.bool_] | None,
+) -> Probability | None:
+    """How probable it is that pixels of an image are static, 0 where they are ignored.
+
+    Args:
+        matches: Trusted ones with each other time.
+        labels: (H, W) int32 superpixels.
+        sides: Whether the image is a or b of each pair.
+        settings: The catalog's `prior` settings.
+        ignored: (H, W) bool.
+
+    Returns:
+        ``None`` for matchers whose matches the probability was not fitted to.
+    """
+    if settings.matcher != "deep_matching":
+        return None
+    found = static_probability(matches, labels, sides=sides, spacing=PATCH * settings.downscale)
+    if ignored is not None:
+        found[ignored] = 0
+    return found
 
 
 def trusted_matches(

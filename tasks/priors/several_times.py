@@ -16,7 +16,7 @@ from adapters.image_masks import ImageMask
 from crosscity.matching import PATCH, Matches
 from crosscity.matching.same_place import same_place
 from crosscity.static_regions import static_prior_of_times
-from tasks.priors.pair_prior import superpixels_of, trusted_matches
+from tasks.priors.pair_prior import Probability, probability_of, superpixels_of, trusted_matches
 
 ANOTHER_PLACE = "it shows another place than the other times, or from too far away: few matches"
 ALONE = "no other time of its place can be used"
@@ -32,11 +32,13 @@ class ImagePrior:
         mask: (H, W) bool.
         superpixels: (H, W) int32 labels.
         matches: How many of its matches counted, over all pairs.
+        probability: As of `PairPrior`.
     """
 
     mask: npt.NDArray[np.bool_]
     superpixels: npt.NDArray[np.int32]
     matches: int
+    probability: Probability | None
 
 
 def priors_of_times(
@@ -118,4 +120,5 @@ def _prior(
     )
     if ignored is not None:
         static = static & ~ignored
-    return ImagePrior(static, labels, sum(map(len, own)))
+    probability = probability_of(own, labels, sides, settings, ignored)
+    return ImagePrior(static, labels, sum(map(len, own)), probability)

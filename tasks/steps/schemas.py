@@ -81,6 +81,9 @@ STATIC_PRIOR: Final = pa.schema(
         pa.field("superpixels", pa.int32()),
         pa.field("status", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
+        # 8-bit PNG, 255 times the probability that a pixel is static, 0 where the provider's mask
+        # covers it; null of other matchers than the one whose matches the curve was fitted to.
+        added_field("probability", pa.binary()),
     ]
 )
 """One row an image of a pair. Times are in the manifest: rows must not differ between runs."""

@@ -12,7 +12,7 @@ import pytest
 
 from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
-from adapters.images import decode_mask_png
+from adapters.images import decode_label_png, decode_mask_png
 from crosscity.matching import Matches
 from crosscity.static_regions import static_prior_of_times
 from tasks.harvesting import pair_table
@@ -79,6 +79,12 @@ def test_of_two_times_the_prior_is_that_of_the_pair() -> None:
     for of_times, mask in zip(priors_of_times(images, SETTINGS), pair.masks, strict=True):
         assert np.array_equal(prior(of_times).mask, mask)
         assert prior(of_times).matches == len(pair.matches)
+    for of_times, probability in zip(
+        priors_of_times(images, SETTINGS), pair.probabilities, strict=True
+    ):
+        assert np.array_equal(prior(of_times).probability, probability)  # type: ignore[arg-type]
+    other = SETTINGS.model_copy(update={"matcher": "dis"})
+    assert extract_prior(images[0], images[1], other).probabilities == (None, None)
 
 
 def test_an_image_of_another_place_is_left_out_and_changes_nothing() -> None:
@@ -120,6 +126,7 @@ def test_masked_pixels_are_never_static() -> None:
     mask = ImageMask(polygons=(((0, 0), (60, 0), (60, 40), (0, 40)),))
     for one in priors_of_times(place(True, True, False), SETTINGS, mask=mask):
         assert not prior(one).mask[:40, :60].any()
+        assert not prior(one).probability[:40, :60].any()  # type: ignore[index]
         assert prior(one).mask[60:].any()
 
 
@@ -168,7 +175,11 @@ def test_a_city_of_three_times_has_a_prior_of_every_image(
     assert sum(row["status"] == OK for row in made) >= 2 * len(training)
     for row in made:
         if row["status"] == OK:
-            assert decode_mask_png(row["mask"], row["image_id"]).shape == (64, 128)
+            mask = decode_mask_png(row["mask"], row["image_id"])
+            probability = decode_label_png(row["probability"], row["image_id"], size=(64, 128))
+            assert mask.shape == (64, 128)
+            assert mask.any()
+            assert probability[mask].min() > probability[~mask].min()
         else:
             assert row["reason"] == ANOTHER_PLACE
     # The measure of a simulated city takes the further times' images as well.
