@@ -15,7 +15,7 @@ import json
 import os
 import resource
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -47,7 +47,7 @@ ON_A_DEVICE = {
     "halved, radius 128": PriorSettings(downscale=2),
     "halved, full": PriorSettings(downscale=2, search_radius=None),
 }
-SIDES: tuple[Literal["a"], Literal["b"]] = ("a", "b")
+SIDES: Sequence[Literal["a", "b"]] = ("a", "b")
 PAPER = {"coverage": 0.0, "weakest": 0.0, "neighbours": 0}
 
 
