@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from adapters.jpeg_metadata import without_metadata
+from adapters.png_chunks import missing_data
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 """The formats that are tried; Pillow's many others are attack surface without use here."""
@@ -77,6 +78,9 @@ def decode_image(
             raise ImageError(
                 f"{name} is cut short or corrupt and cannot be decoded ({_reason(error)})."
             ) from error
+    fault = missing_data(data) if picture.format == "PNG" else None
+    if fault is not None:
+        raise ImageError(f"{name} is cut short or corrupt and cannot be decoded ({fault}).")
     return np.array(upright, order="C")  # a copy: Pillow's own buffer is read-only
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from adapters.images import MAX_BYTES, MAX_PIXELS, ImageError, exif_orientation
+from adapters.png_chunks import png_fault
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
@@ -52,7 +53,8 @@ def decode_label_values(
     """Decodes label values from a PNG.
 
     Greys of 1, 2, 4 and 8 bits are their samples, unscaled; of 16 bits, where all are below 256. A
-    palette that has colours gives its indices, a palette of greys alone its greys. Pictures of
+    palette that has colours gives its indices, a palette of greys alone its greys, where they
+    tell all indices that occur apart. Pictures of
     colours are refused even where all are greys: black may be a value or the colour of void.
 
     Args:
@@ -120,6 +122,9 @@ def _checked(data: bytes, name: str, max_pixels: int, max_bytes: int) -> tuple[i
             whole.verify()  # every checksum, up to the last chunk
     except Exception as error:  # Pillow's parsers raise a dozen types on hostile bytes
         raise _corrupt(name) from error
+    fault = png_fault(data)
+    if fault is not None:
+        raise ImageError(f"{name} is a corrupt PNG: {fault}.")
     if pictures > 1:
         raise ImageError(
             f"{name} is an animation of {pictures} pictures: a label is one, take its file."
@@ -149,6 +154,11 @@ def _of_palette(data: bytes, name: str) -> LabelValues:
             f"{name} is corrupt: it uses entry {used[-1]} of a palette of {len(palette)}."
         )
     if (palette == palette[:, :1]).all():
+        if len(np.unique(palette[used])) < used.size:
+            raise ImageError(
+                f"{name} gives several of its values the same grey in its palette, so nothing "
+                "tells which counts: store it as an 8-bit grey PNG of its values."
+            )
         return LabelValues(palette[:, 0][indices])
     triples = palette[used].tolist()
     colours = {int(i): (r, g, b) for i, (r, g, b) in zip(used, triples, strict=True)}

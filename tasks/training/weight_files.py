@@ -33,6 +33,7 @@ _HOLDERS: Final = (
     "model",
     "network",
     "net",
+    "module",
     "weights",
     "params",
     "ema_state_dict",
@@ -52,8 +53,14 @@ _PLAIN: Final = frozenset(
 """Types of numbers that a network's weights and counters may have."""
 _DEEPEST: Final = 3
 _MOST_DIMENSIONS: Final = 16
-_WRAPPED: Final = re.compile(r"(?:^(?:module\.)+)|(?:(?<![^.])_orig_mod\.)")
-"""What DistributedDataParallel and torch.compile put before the names of what they wrap."""
+_WRAPPED: Final = re.compile(
+    r"(?:^(?:module\.)+)"
+    r"|(?:(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)"
+)
+"""What PyTorch's wrappers put before the names of what they wrap: DistributedDataParallel and
+AveragedModel, torch.compile, FullyShardedDataParallel, checkpoint_wrapper."""
+_AVERAGED: Final = "n_averaged"
+"""The counter of torch.optim.swa_utils.AveragedModel, beside the weights."""
 _LARGEST_HEADER: Final = 100_000_000
 """Of a safetensors file, as the format's own library limits it."""
 
@@ -88,10 +95,13 @@ def read_weight_file(path: Path, rename: Mapping[str, str | None] | None = None)
     if plain.keys() != tensors.keys() and len(plain) == len(tensors):
         first = next(name for name in tensors if name not in plain)
         remarks.append(
-            f"{path.name}: `module.` and `_orig_mod.` are taken off its names ({first!r} becomes "
+            f"{path.name}: what wrappers put before its names is taken off ({first!r} becomes "
             f"{_unwrapped(first)!r})"
         )
         tensors = plain
+    if _AVERAGED in tensors and len(tensors) > 1:
+        tensors = {name: one for name, one in tensors.items() if name != _AVERAGED}
+        remarks.append(f"{path.name}: the counter {_AVERAGED} of averaged weights is left out")
     if rename:
         tensors = _renamed(tensors, rename, path)
     for name, tensor in tensors.items():
@@ -138,9 +148,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         size = path.stat().st_size
     except OSError as error:
         raise InputError(f"the weight file {path} cannot be read: {error.strerror}") from None
-    _check_head(path, head, size)
-    if _is_safetensors(head, size):
+    if _is_safetensors(head, size):  # its first bytes are a number, which may look like text
         return _of_safetensors(path), []
+    _check_head(path, head, size)
     if head.startswith((b"PK", b"\x80")):
         if head.startswith(b"PK"):
             _check_zip(path, size)
@@ -329,6 +339,8 @@ def _renamed(
             raise InputError(f"{path}: `rename` gives two tensors the name {ours!r}")
         if ours is not None:
             made[ours] = tensor
+    if not made:
+        raise InputError(f"{path}: `rename` leaves out all that it holds: name what is kept")
     idle = [begin for begin in rename if begin not in used]
     if idle:
         raise InputError(

@@ -222,6 +222,13 @@ def test_wrapped_networks_lose_the_names_of_their_wrappers(tmp_path):
         inner.state_dict(),
         {f"module._orig_mod.{name}": tensor for name, tensor in expected.items()},
         {f"_orig_mod.module.{name}": tensor for name, tensor in expected.items()},
+        # torch/distributed/fsdp/_common_utils.py, FSDP_PREFIX; its checkpoint_wrapper
+        {f"_fsdp_wrapped_module.{name}": tensor for name, tensor in expected.items()},
+        {
+            f"{name[0]}._checkpoint_wrapped_module{name[1:]}": tensor
+            for name, tensor in expected.items()
+        },
+        torch.optim.swa_utils.AveragedModel(network).state_dict(),
     ):
         assert wrapped.keys() != expected.keys()
         found = read_weight_file(saved(tmp_path / "w.pth", "zip", dict(wrapped)))
@@ -275,3 +282,23 @@ def test_foreign_names_are_explained_and_renamed(write_catalog, tmp_path):
     tensors = {f"their_{ours[0]}.weight": torch.zeros(1), f"their_{ours[1]}.weight": torch.ones(1)}
     with pytest.raises(InputError, match="gives two tensors the name"):
         read_weight_file(saved(tmp_path / "two.pth", "zip", tensors), entry["rename"])
+
+
+@pytest.mark.parametrize("length", [0x3C20, 0x7B20, 0x5B20, 0x3C08])
+def test_a_length_that_looks_like_a_web_page_or_json_is_a_length(tmp_path, length):
+    # A header of 15 392 bytes begins with a blank and "<"; the library pads it with blanks.
+    told = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(header(told.ljust(length), bytes(4)))
+    assert list(read_weight_file(path).tensors) == ["a"]
+
+
+def test_a_map_of_names_that_leaves_nothing_is_told(tmp_path):
+    with pytest.raises(InputError, match="`rename` leaves out all that it holds"):
+        read_weight_file(saved(tmp_path / "w.pth", "zip"), {"layer.": None})
+
+
+def test_weights_below_the_key_of_deepspeed_are_found(tmp_path):
+    # deepspeed/runtime/engine.py, `_save_checkpoint`: the weights are under `module`
+    path = saved(tmp_path / "w.pt", "zip", {"module": TENSORS, "dp_world_size": 2})
+    assert read_weight_file(path).tensors.keys() == TENSORS.keys()

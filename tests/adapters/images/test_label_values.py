@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adapters.images import ImageError
+from adapters.images import ImageError, decode_image
 from adapters.label_png import decode_first_channel, decode_label_values
 
 VALUES = np.random.default_rng(3).integers(0, 12, (24, 33)).astype(np.uint8)
@@ -195,3 +195,61 @@ def test_an_animation_is_not_a_map():
     first.save(buffer, "PNG", save_all=True, append_images=[second])
     with pytest.raises(ImageError, match="x is an animation of 2 pictures"):
         decode_label_values(buffer.getvalue(), "x")
+
+
+def rebuilt(rows: int, *, interlaced: bool = False) -> bytes:
+    """The map with the compressed data of so many rows of it, each chunk with a right checksum."""
+    body = zlib.compress(b"".join(b"\0" + line.tobytes() for line in VALUES[:rows]))
+    height, width = VALUES.shape
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, int(interlaced))
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", body), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("decode", [decode_label_values, decode_image])
+def test_rows_that_are_not_there_are_not_class_0(decode):
+    # Decoders fill them with 0: half a map of roads.
+    assert decode(rebuilt(24), "x") is not None
+    for rows in (0, 1, 12, 23):
+        with pytest.raises(ImageError, match=r"x is .*(announces 816|cut short)"):
+            decode(rebuilt(rows), "x")
+    with pytest.raises(ImageError, match="x is"):  # seven passes need more than the plain rows
+        decode(rebuilt(24, interlaced=True), "x")
+
+
+def passes(values: np.ndarray) -> bytes:
+    """An interlaced PNG (specification, 8.1: Adam7), which neither Pillow nor OpenCV writes."""
+    starts = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
+    parts = [values[y::down, x::across] for x, y, across, down in (*starts, (0, 1, 1, 2))]
+    lines = [b"\0" + line.tobytes() for part in parts if part.size for line in part]
+    height, width = values.shape
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1)
+    body = chunk(b"IDAT", zlib.compress(b"".join(lines)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + body + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4), (9, 17), (24, 33)])
+def test_an_interlaced_map_is_its_values(size):
+    values = np.ascontiguousarray(VALUES[: size[0], : size[1]])
+    np.testing.assert_array_equal(decode_label_values(passes(values), "x").values, values)
+
+
+def test_greys_that_do_not_tell_indices_apart_are_refused():
+    black = np.zeros((12, 3))
+    with pytest.raises(ImageError, match="several of its values the same grey"):
+        decode_label_values(png(VALUES, 8, 3, black), "x")
+    plain = np.full_like(VALUES, 3)  # one value alone is told
+    assert (decode_label_values(png(plain, 8, 3, black), "x").values == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (png(VALUES, 8, 0, np.zeros((2, 3))), "one beside greys"),
+        (with_chunk(chunk(b"ABCD", b"x")), "critical chunk b'ABCD'"),
+        (png(VALUES, 8, 3), "indices of a palette, and none before them"),
+    ],
+)
+def test_chunks_that_contradict_the_header_are_told(data, said):
+    with pytest.raises(ImageError, match=said):
+        decode_label_values(data, "x")
