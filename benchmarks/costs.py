@@ -19,6 +19,7 @@ PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 BEGIN: Final = "<!-- begin of what benchmarks/costs.py writes -->\n"
 END: Final = "<!-- end of what benchmarks/costs.py writes -->\n"
 
+STAGES: Final = ("harvest", "priors")
 PAIRS: Final = (1_600, 100_000, 10_000_000)
 PAIRS_A_PART: Final = 50
 STORED_BYTES: Final = 560_000
@@ -87,13 +88,14 @@ def costs(pairs: int) -> Costs:
     """What so many pairs cost, by what was measured."""
     rows: list[dict[str, Any]] = json.loads((RESULTS / "orchestration.json").read_text())
     speed: dict[str, Any] = json.loads((RESULTS / "prior_speed.json").read_text())
-    largest = max(row["pairs"] for row in rows)
-    stages = [row for row in rows if row["pairs"] == largest and row["stage"] != "again"]
+    sizes = [{row["pairs"] for row in rows if row["stage"] == stage} for stage in STAGES]
+    largest: int = max(set.intersection(*sizes))
+    stages = [row for row in rows if row["pairs"] == largest and row["stage"] in STAGES]
 
     def of_all(name: str) -> float:
         return pairs * sum(float(row[name]) for row in stages) / largest
 
-    written = sum(row["task_runs"] * row["database_bytes_a_task_run"] for row in stages)
+    written = sum(float(row["task_runs"] * row["database_bytes_a_task_run"]) for row in stages)
     shards = pairs / PAIRS_A_PART
     return Costs(
         pairs=pairs,

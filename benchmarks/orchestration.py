@@ -42,8 +42,6 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from costs import write_page
-
 from adapters.store import FileEntry
 from adapters.store.local import LocalPlace
 from adapters.street_view.base import Capture
@@ -392,7 +390,8 @@ def main() -> None:
                 noted.write_text(json.dumps(rows))
                 (RESULTS / "orchestration.json").write_text(json.dumps(rows, indent=1) + "\n")
                 (RESULTS / "orchestration.md").write_text(table(rows))
-    write_page()  # what follows from it in docs/scale.md
+    costs = Path(__file__).with_name("costs.py")  # what follows from it in docs/scale.md
+    subprocess.run([sys.executable, str(costs)], check=True)
 
 
 if __name__ == "__main__":
