@@ -13,7 +13,7 @@ WORKERS ?= 2
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test test-slow test-newest bandit sbom test-browser lint format types imports check lock dashboard up down server worker deploy clean
+.PHONY: help demo test test-slow test-newest bandit sbom test-browser lint format types imports check lock docs gallery dashboard up down server worker deploy clean
 
 help:  ## What can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -70,6 +70,14 @@ bandit: $(READY)  ## Known kinds of insecure code.
 sbom: $(READY)  ## What is installed, as a CycloneDX document: build/sbom.json.
 	mkdir -p build
 	$(BIN)/cyclonedx-py environment --output-format JSON --output-file build/sbom.json $(VENV)
+
+docs: $(READY)  ## The documents as a site, links and anchors checked: build/docs/index.html.
+	@$(BIN)/python -c 'import mkdocs_jupyter, mkdocstrings, material' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+gallery: $(READY)  ## Reports of three simulated cities, and an index: build/gallery/index.html.
+	$(BIN)/python benchmarks/gallery.py --output build/gallery
 
 dashboard: $(READY)  ## The dashboard of the runs so far, on http://127.0.0.1:4200.
 	@$(BIN)/crosscity dashboard --catalog $(CATALOG)

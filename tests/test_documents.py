@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
+import typer
 import yaml
 
 from adapters.catalog import load_catalog
+from flows.cli.main import app
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -58,3 +61,57 @@ def test_the_index_of_results_names_every_table() -> None:
     index = (folder / "README.md").read_text(encoding="utf-8")
     for table in folder.glob("*.md"):
         assert table.name == "README.md" or f"]({table.name})" in index
+
+
+def test_the_readme_is_short_and_begins_with_pictures() -> None:
+    lines = (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 150
+    pictures = [number for number, line in enumerate(lines) if line.startswith("![")]
+    assert pictures
+    assert max(pictures) < next(n for n, line in enumerate(lines) if line.startswith("## "))
+
+
+def test_pictures_of_the_documents_are_small() -> None:
+    images = (REPOSITORY / "docs" / "images").iterdir()
+    assert sum(path.stat().st_size for path in images) < 500_000
+
+
+def shown_commands() -> list[tuple[str, list[str]]]:
+    """Every `crosscity …` of the documents, in a line of its own or between backticks."""
+    found = []
+    for document in DOCUMENTS:
+        if document.name == "CHANGELOG.md":
+            continue
+        text = document.read_text(encoding="utf-8")
+        blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        lines = [line.split("#")[0] for block in blocks for line in block.splitlines()]
+        lines += [each.replace("\n", " ") for each in re.findall(r"`(crosscity [^`]+)`", text)]
+        for line in lines:
+            for part in re.split(r"&&|;|\|", line):
+                words = part.split()
+                if words[:1] == ["crosscity"]:
+                    found.append((document.name, words[1:]))
+    return found
+
+
+def options_of(command: click.Command) -> set[str]:
+    """Every way to write one of its options."""
+    return {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+
+
+def test_every_command_of_the_documents_exists_with_its_options() -> None:
+    shown = shown_commands()
+    assert len(shown) > 40
+    everywhere = {"--help", "--version", "--install-completion"}
+    for document, words in shown:
+        said = f"{document}: crosscity {' '.join(words)}"
+        command = typer.main.get_command(app)
+        known = options_of(command) | everywhere
+        for word in words:
+            verbs = getattr(command, "commands", {})
+            if word.startswith("-"):
+                assert word.split("=")[0].rstrip(",.") in known, said
+            elif verbs and re.fullmatch(r"[a-z][a-z-]+", word):
+                assert word in verbs, said
+                command = verbs[word]
+                known |= options_of(command)
