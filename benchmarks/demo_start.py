@@ -46,7 +46,7 @@ from crosscity.adaptation import (
 from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
 from crosscity.evaluation import evaluate, score
 from crosscity.segmenters import Segmenter, build_segmenter
-from tasks.priors.extraction import extract_prior
+from tasks.priors.pair_prior import extract_prior
 
 RESULTS: Final = Path(__file__).parent / "results" / "demo_start.json"
 WEIGHTS: Final = Path(__file__).parents[1] / "crosscity" / "weights" / "street.safetensors"

@@ -36,7 +36,7 @@ from crosscity.evaluation import predict
 from crosscity.illustrations import before_after_panel, draw_prior, prior_figure
 from crosscity.resizing import resized_image
 from crosscity.segmenters import Segmenter
-from tasks.priors.extraction import extract_prior
+from tasks.priors.pair_prior import extract_prior
 
 IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
 FULL: Final = (640, 1280)
