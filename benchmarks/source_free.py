@@ -293,6 +293,11 @@ class Bench:
         with np.load(path) as content:
             return np.asarray(content["counts"], dtype=np.int64)
 
+    def small(self) -> Bench:
+        """The same with images that are not enlarged."""
+        work = self._work if self.factor == 1 else self._work.parent
+        return Bench(self._dataset, self.segmenter, work)
+
     def miou(self, split: str, arm: str, seed: int) -> float:
         """Mean IoU over CamVid's 11 classes; -1 where the arm has not run."""
         counts = self.counts(split, arm, seed)
@@ -377,6 +382,8 @@ def report(bench: Bench, seeds: list[int], output: Path) -> None:
             better = bench.counts("test", "bn_best", 0)
             if arm == "source_free" and better is not None:
                 row["over_bn_best"] = _difference(runs, [better])
+            if arm in ("bn_best", "source_free"):
+                row["closed"] = _closed(bench, seeds, runs, zero)
             rows.append(row)
     validation = {
         arm: 100 * bench.miou("val", arm, 0)
@@ -476,12 +483,50 @@ def _difference(runs: list[Counts], others: list[Counts]) -> list[float]:
     return [mean, low, high]
 
 
+def _closed(
+    bench: Bench, seeds: list[int], runs: list[Counts], zero: Counts
+) -> dict[str, list[float]]:
+    """Share of the gap to all labels that is closed, in percent, by where the gap begins."""
+    found = [bench.counts("test", "fine_tuned", seed) for seed in seeds]
+    bounds = [counts for counts in found if counts is not None]
+    small = bench.small().counts("test", "zero_shot", 0)
+    if not bounds:
+        return {}
+    starts = {"the start": zero}
+    if bench.factor != 1 and small is not None:
+        starts = {"the start, images not enlarged": small, "the start, enlarged": zero}
+    return {name: _share(runs, start, bounds) for name, start in starts.items()}
+
+
+def _share(runs: list[Counts], start: Counts, bounds: list[Counts]) -> list[float]:
+    """Percent of the way from a start to bounds, and its 95 % interval over seeds and images."""
+    random = np.random.default_rng(0)
+    images = len(start)
+
+    def of(weights: npt.NDArray[np.int64], mine: list[int], theirs: list[int]) -> float:
+        first = miou_of(np.tensordot(weights, start, 1))
+        done = np.mean([miou_of(np.tensordot(weights, runs[one], 1)) for one in mine])
+        most = np.mean([miou_of(np.tensordot(weights, bounds[one], 1)) for one in theirs])
+        return float(100 * (done - first) / (most - first))
+
+    whole = of(np.ones(images, dtype=np.int64), [*range(len(runs))], [*range(len(bounds))])
+    drawn = []
+    for _ in range(RESAMPLES // 2):
+        weights = np.bincount(random.integers(0, images, images), minlength=images)
+        mine = random.integers(0, len(runs), len(runs)).tolist()
+        theirs = random.integers(0, len(bounds), len(bounds)).tolist()
+        drawn.append(of(weights, mine, theirs))
+    low, high = np.percentile(drawn, [2.5, 97.5]).tolist()
+    return [whole, low, high]
+
+
 def _markdown(content: dict[str, Any]) -> str:
     lines = [
         f"Source-free, {content['segmenter']} → CamVid, {content['classes']} classes, "
         f"{content['test_images']} test images, images at "
         f"{content['size'][0]}×{content['size'][1]}; {content['steps']} steps of 4 images without "
-        f"a label, {content['bound_steps']} with all labels. Chosen on validation: "
+        f"a label, {content['bound_steps']} with all labels, both from windows of "
+        f"{content['window'][0]}×{content['window'][1]}. Chosen on validation: "
         f"{content['chosen']}.",
         "",
         "| arm | seeds | mIoU | over zero-shot (95 % over seeds and images) |",
@@ -494,6 +539,16 @@ def _markdown(content: dict[str, Any]) -> str:
         if "over_bn_best" in row:
             mean, low, high = row["over_bn_best"]
             lines.append(f"| – over bn_best | | | {mean:+.1f} ({low:+.1f} … {high:+.1f}) |")
+    closed = [
+        f"| {row['arm']} | {start} | {share:.0f} % ({low:.0f} … {high:.0f}) |"
+        for row in content["test"]
+        for start, (share, low, high) in row.get("closed", {}).items()
+    ]
+    if closed:
+        head = (
+            "| arm | share of the gap closed to fine_tuned, from | (95 % over seeds and images) |"
+        )
+        lines += ["", head, "|---|---|---|", *closed]
     lines += ["", "| validation (chosen on) | mIoU |", "|---|---|"]
     lines += [f"| {arm} | {value:.1f} |" for arm, value in content["validation"].items()]
     return "\n".join(lines) + "\n"
