@@ -9,7 +9,8 @@ memory are of that process, the server's time and the growth of its database are
 finds everything done. Results go to `benchmarks/results/orchestration.json` and `.md`.
 
 A run that was stopped goes on in the same FOLDER: stages that it had measured are kept, and the one
-that it was in begins anew.
+that it was in begins anew. `--plain` leaves the server out: steps are plain calls, so what is
+measured is this program's own part, which is what could grow with the square of the pairs.
 """
 
 from __future__ import annotations
@@ -46,11 +47,13 @@ from adapters.store import FileEntry
 from adapters.store.local import LocalPlace
 from adapters.street_view.base import Capture
 from crosscity.image_quality import image_quality
+from flows import runner
 from flows.cli.server import prefect_home, running_server
 from flows.extract_priors import extract_priors
 from flows.harvest_city import harvest_city
 from tasks.harvesting import fetching
 from tasks.priors import extraction
+from tasks.steps import artifact_task
 
 RESULTS: Final = Path(__file__).parent / "results"
 STAGES: Final = ("harvest", "priors", "again")
@@ -162,7 +165,7 @@ def write_catalog(folder: Path, pairs: int) -> Path:
     return path
 
 
-def run_stage(stage: str, catalog: str) -> None:
+def run_stage(stage: str, catalog: str, *, plain: bool = False) -> None:
     """Runs a stage in this process and prints what it took."""
     reads: Counter[str] = Counter()
 
@@ -188,11 +191,16 @@ def run_stage(stage: str, catalog: str) -> None:
     )
     setattr(extraction, "extract_prior", lambda *_, **__: prior)  # noqa: B010
     setattr(extraction, "prior_figure", lambda *_, **__: np.zeros((*SIZE, 3), np.uint8))  # noqa: B010
+    flows: list[Any] = []
+    flows += [harvest_city] if stage in ("harvest", "again") else []
+    flows += [extract_priors] if stage in ("priors", "again") else []
+    if plain:
+        for module in (artifact_task, runner):
+            setattr(module, "is_looking", lambda: True)  # noqa: B010 - steps are called, not run
+        flows = [flow.fn for flow in flows]
     began, clock = time.process_time(), time.monotonic()
-    if stage in ("harvest", "again"):
-        harvest_city(city="constant", catalog=catalog)
-    if stage in ("priors", "again"):
-        extract_priors(city="constant", catalog=catalog)
+    for flow in flows:
+        flow(city="constant", catalog=catalog)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     taken = {
         "processor_seconds": round(time.process_time() - began, 2),
@@ -250,7 +258,9 @@ class WithoutPandas:
             raise ImportError(name)
 
 
-def measure(pairs: int, folder: Path, measured: set[str]) -> Iterator[dict[str, Any]]:
+def measure(
+    pairs: int, folder: Path, measured: set[str], *, plain: bool
+) -> Iterator[dict[str, Any]]:
     """The stages of a city of so many pairs that were not measured in this folder yet."""
     missing = [stage for stage in STAGES if stage not in measured]
     if not missing:
@@ -258,23 +268,26 @@ def measure(pairs: int, folder: Path, measured: set[str]) -> Iterator[dict[str, 
     catalog = write_catalog(folder, pairs)
     for kind in [kind for stage in missing for kind in MADE[stage]]:
         shutil.rmtree(folder / "store" / kind, ignore_errors=True)
+    if plain:
+        for stage in missing:
+            taken = run_apart("plain", stage, catalog, {})
+            yield {"pairs": pairs, "stage": stage, "plain": True, **taken}
+        return
     with running_server(folder) as address:
         for stage in missing:
             yield {"pairs": pairs, "stage": stage, **measured_stage(stage, catalog, address)}
 
 
-def measured_stage(stage: str, catalog: Path, address: str) -> dict[str, Any]:
-    """What a stage takes, in a process of its own."""
-    home = prefect_home(catalog.parent)
-    before = (server_seconds(), database_bytes(home), task_runs(address))
+def run_apart(how: str, stage: str, catalog: Path, more: dict[str, str]) -> dict[str, Any]:
+    """What a stage takes in a process of its own, without what it takes of a server."""
     done = subprocess.run(
-        [sys.executable, __file__, "stage", stage, str(catalog)],
+        [sys.executable, __file__, how, stage, str(catalog)],
         capture_output=True,
         text=True,
         check=False,
         env={
             **os.environ,
-            "PREFECT_API_URL": f"{address}/api",
+            **more,
             "PYTHONPATH": str(Path(__file__).parent),
             "OMP_NUM_THREADS": "1",
         },
@@ -282,20 +295,30 @@ def measured_stage(stage: str, catalog: Path, address: str) -> dict[str, Any]:
     found = [line for line in done.stdout.splitlines() if line.startswith("TAKEN ")]
     if done.returncode or not found:
         raise RuntimeError(f"{stage} of {catalog.parent} failed: {done.stderr[-2000:]}")
+    taken: dict[str, Any] = json.loads(found[0].removeprefix("TAKEN "))
+    return {**taken, "load": round(os.getloadavg()[0], 1)}
+
+
+def measured_stage(stage: str, catalog: Path, address: str) -> dict[str, Any]:
+    """What a stage takes, the server's part included."""
+    home = prefect_home(catalog.parent)
+    before = (server_seconds(), database_bytes(home), task_runs(address))
+    taken = run_apart("stage", stage, catalog, {"PREFECT_API_URL": f"{address}/api"})
     runs = settled_task_runs(address) - before[2]
     grown = database_bytes(home) - before[1]
     return {
-        **json.loads(found[0].removeprefix("TAKEN ")),
+        **taken,
         "server_seconds": round(server_seconds() - before[0], 2),
         "task_runs": runs,
         "database_bytes_a_task_run": round(grown / max(1, runs)),
-        "load": round(os.getloadavg()[0], 1),
     }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The results as a page."""
     loads = [row["load"] for row in rows]
+    served = [row for row in rows if not row.get("plain")]
+    plain = [row for row in rows if row.get("plain")]
     lines = [
         "# What orchestration costs",
         "",
@@ -306,19 +329,35 @@ def table(rows: list[dict[str, Any]]) -> str:
         "times, not the wall times. Starting Python and importing is not counted in the time, and",
         "is in the memory. `again` finds everything done, as a flow.",
         "",
-        "| pairs | stage | processor time | a pair | server's | memory at most | store reads "
-        "| MB read | task runs | database a task run |",
+        "| pairs | stage | processor time | a pair | memory at most | store reads | MB read "
+        "| server's | task runs | database a task run |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['pairs']:,} | {row['stage']} | {row['processor_seconds']:.1f} s "
-        f"| {1000 * row['processor_seconds'] / row['pairs']:.1f} ms "
-        f"| {row['server_seconds']:.1f} s | {row['memory_mib']} MiB | {row['reads']:,} "
-        f"| {row['bytes'] / 1e6:.1f} | {row['task_runs']} "
+        f"{_own_part(row)} | {row['server_seconds']:.1f} s | {row['task_runs']} "
         f"| {row['database_bytes_a_task_run'] / 1000:.0f} kB |"
-        for row in rows
+        for row in served
     ]
-    return "\n".join([*lines, *_shares(rows), *_growth(rows)]) + "\n"
+    lines += [*_shares(served), *_growth(served)]
+    if plain:
+        lines += [
+            "",
+            "Without a server (`--plain`), this program's own part alone:",
+            "",
+            "| pairs | stage | processor time | a pair | memory at most | store reads | MB read |",
+            "|---|---|---|---|---|---|---|",
+            *(f"{_own_part(row)} |" for row in plain),
+            *_growth(plain),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _own_part(row: dict[str, Any]) -> str:
+    return (
+        f"| {row['pairs']:,} | {row['stage']} | {row['processor_seconds']:.1f} s "
+        f"| {1000 * row['processor_seconds'] / row['pairs']:.1f} ms | {row['memory_mib']} MiB "
+        f"| {row['reads']:,} | {row['bytes'] / 1e6:.1f}"
+    )
 
 
 def _shares(rows: list[dict[str, Any]]) -> list[str]:
@@ -344,9 +383,9 @@ def _growth(rows: list[dict[str, Any]]) -> list[str]:
     by_size = {(row["pairs"], row["stage"]): row for row in rows}
     sizes = sorted({row["pairs"] for row in rows})
     lines = ["", "How often as much from one size to the next:", ""]
-    lines += ["| pairs | stage | processor time | server's | store reads | memory |"]
-    lines += ["|---|---|---|---|---|---|"]
-    names = ("processor_seconds", "server_seconds", "reads", "memory_mib")
+    lines += ["| pairs | stage | processor time | store reads | memory |"]
+    lines += ["|---|---|---|---|---|"]
+    names = ("processor_seconds", "reads", "memory_mib")
     for few, many in pairwise(sizes):
         for stage in STAGES:
             before, after = by_size.get((few, stage)), by_size.get((many, stage))
@@ -369,22 +408,27 @@ def working_folder(given: Path | None) -> Iterator[Path]:
 
 def main() -> None:
     """Measures and writes the results."""
-    if sys.argv[1:2] == ["stage"]:
+    if sys.argv[1:2] in (["stage"], ["plain"]):
         sys.meta_path.insert(0, WithoutPandas())
-        run_stage(sys.argv[2], sys.argv[3])
+        run_stage(sys.argv[2], sys.argv[3], plain=sys.argv[1] == "plain")
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pairs", nargs="*", type=int, default=[1000, 1600, 10_000])
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--plain", action="store_true", help="without a server")
     given = parser.parse_args()
     with working_folder(given.folder) as folder:
         noted = folder / "measured.json"
         rows = json.loads(noted.read_text()) if noted.exists() else []
         for pairs in given.pairs:
-            there = {row["stage"] for row in rows if row["pairs"] == pairs}
-            home = folder / str(pairs)
+            there = {
+                row["stage"]
+                for row in rows
+                if row["pairs"] == pairs and row.get("plain", False) == given.plain
+            }
+            home = folder / f"{'plain-' if given.plain else ''}{pairs}"
             home.mkdir(exist_ok=True)
-            for row in measure(pairs, home, there):
+            for row in measure(pairs, home, there, plain=given.plain):
                 rows.append(row)
                 print(json.dumps(row), flush=True)
                 noted.write_text(json.dumps(rows))

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from logging.handlers import MemoryHandler
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from adapters.store.errors import DamagedArtifactError
 from flows.cli.outcome import note
 from flows.cli.output import handled
 from tasks.steps.errors import InputError
+from tasks.steps.looking import NotDoneError, only_looking
 
 if TYPE_CHECKING:
-    from adapters.store import ArtifactRef
+    from adapters.store import ArtifactRef, Store
     from tasks.steps.plan import Plan
 
 _MOST_WARNINGS: Final = 10_000
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Done(Generic[Result]):
+    """What a run that has nothing left to do gives back."""
+
+    result: Result
 
 
 def find_finished(find: Callable[[], ArtifactRef | None], plan: Plan) -> ArtifactRef | None:
@@ -37,20 +49,64 @@ def find_finished(find: Callable[[], ArtifactRef | None], plan: Plan) -> Artifac
         StoreError: The store does not answer, was written by a newer release, or a selection in it
             is damaged; a run could do nothing about it either.
     """
+    with _warnings_held() as held:
+        try:
+            found = find()
+            if found is None:
+                return None
+            _verify(plan.open_store(), [found])
+        except (InputError, DamagedArtifactError):
+            return None
+    _say_so(held)
+    return found
+
+
+def find_done(
+    run: Callable[[], Result], plan: Plan, refs: Callable[[Result], Iterable[ArtifactRef]]
+) -> Done[Result] | None:
+    """What a flow would give back, if all that it makes, commits and announces is done.
+
+    The flow's function goes through its own steps without doing anything (`tasks.steps.looking`).
+    Warnings as of `find_finished`.
+
+    Args:
+        run: Calls the flow's function (`fn`), not the flow.
+        plan: Of the catalog.
+        refs: What of the result is verified.
+
+    Returns:
+        What the function gave; ``None`` where the flow has to run.
+
+    Raises:
+        StoreError: As of `find_finished`.
+    """
+    with _warnings_held() as held:
+        try:
+            with only_looking():
+                found = Done(run())
+            _verify(plan.open_store(), refs(found.result))
+        except (NotDoneError, InputError, DamagedArtifactError):
+            return None
+    _say_so(held)
+    return found
+
+
+def _verify(store: Store, refs: Iterable[ArtifactRef]) -> None:
+    for ref in refs:
+        for name in store.manifest(ref).files:
+            store.path(ref, name)
+
+
+@contextmanager
+def _warnings_held() -> Iterator[MemoryHandler]:
     shown = logging.StreamHandler(sys.stderr)
     shown.setFormatter(logging.Formatter("crosscity: %(message)s"))
     held = MemoryHandler(_MOST_WARNINGS, logging.CRITICAL + 1, shown, flushOnClose=False)
     held.setLevel(logging.WARNING)
     with handled(held):
-        try:
-            found = find()
-            if found is None:
-                return None
-            store = plan.open_store()
-            for name in store.manifest(found).files:
-                store.path(found, name)
-        except (InputError, DamagedArtifactError):
-            return None
+        yield held
+
+
+def _say_so(held: MemoryHandler) -> None:
     held.flush()
     note("everything is in the store already")
-    return found

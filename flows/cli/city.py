@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -17,8 +17,12 @@ from flows.cli.server import run_dashboard, running_server
 from flows.ending import interrupted_by_signals
 
 if TYPE_CHECKING:
+    from prefect import Flow
+
     from adapters.store import ArtifactRef
     from tasks.steps.plan import Plan
+
+Result = TypeVar("Result")
 
 SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
 _ARMS = "control, bn, ga, ga_ca, full, self_training, source_free or fine_tuned"
@@ -76,16 +80,20 @@ def harvest(
     _as_json: JsonOption = False,
 ) -> None:
     """Fetch a city's images and choose its pairs."""
-    from tasks.pages.finished import finished_harvest  # noqa: PLC0415 - PyTorch loads late
+    from flows.harvest_city import harvest_city  # noqa: PLC0415 - PyTorch loads late
+    from tasks.pages.finished import finished_harvest, is_listed_anew  # noqa: PLC0415
 
     plan = _check(catalog, compute, city, harvests=True, writes=False)
-
-    def run() -> ArtifactRef:
-        from flows.harvest_city import harvest_city  # noqa: PLC0415
-
-        return harvest_city(city=city, catalog=str(catalog), compute=compute)
-
-    made = _found_or_made(lambda: finished_harvest(city, plan), run, plan, catalog)
+    given = {"city": city, "catalog": str(catalog), "compute": compute}
+    if is_listed_anew(city, plan):
+        made = done_or_run(harvest_city, given, plan, lambda ref: [ref], city=city)
+    else:
+        made = _found_or_made(
+            lambda: finished_harvest(city, plan),
+            lambda: harvest_city(city=city, catalog=str(catalog), compute=compute),
+            plan,
+            catalog,
+        )
     ended("pairs", made.uri, next_step=f"`crosscity priors {city}`", city=city, key=made.key)
 
 
@@ -96,16 +104,16 @@ def watch(
     _as_json: JsonOption = False,
 ) -> None:
     """Add imagery that is newer than a city's last harvest."""
-    _check(catalog, compute, city, harvests=True)
-    with running(catalog):
-        from flows.watch_city import watch_city  # noqa: PLC0415
+    from flows.watch_city import watch_city  # noqa: PLC0415 - PyTorch loads late
 
-        made = watch_city(city=city, catalog=str(catalog), compute=compute)
-        if made is None:
-            ended("pairs", "", said=f"nothing new in {city}", city=city, key=None)
-        else:
-            step = f"`crosscity readapt {city}`"
-            ended("pairs", made.uri, next_step=step, city=city, key=made.key)
+    plan = _check(catalog, compute, city, harvests=True, writes=False)
+    given = {"city": city, "catalog": str(catalog), "compute": compute}
+    made = done_or_run(watch_city, given, plan, lambda ref: [ref] if ref else [], city=city)
+    if made is None:
+        ended("pairs", "", said=f"nothing new in {city}", city=city, key=None)
+    else:
+        step = f"`crosscity readapt {city}`"
+        ended("pairs", made.uri, next_step=step, city=city, key=made.key)
 
 
 def priors(
@@ -136,17 +144,14 @@ def pretrain(
     _as_json: JsonOption = False,
 ) -> None:
     """Pre-train a segmenter on its source set."""
+    from flows.pretrain_segmenter import pretrain_segmenter  # noqa: PLC0415 - PyTorch loads late
     from tasks.steps.plan import open_plan  # noqa: PLC0415
 
-    check_store(open_plan(catalog, compute, segmenter=segmenter))
-    with running(catalog):
-        from flows.pretrain_segmenter import pretrain_segmenter  # noqa: PLC0415
-
-        made = pretrain_segmenter(
-            segmenter=segmenter, seed=seed, catalog=str(catalog), compute=compute
-        )
-        step = "`crosscity adapt CITY`, with a city that names this segmenter"
-        ended("segmenter", made.uri, next_step=step, segmenter=segmenter, seed=seed, key=made.key)
+    plan = open_plan(catalog, compute, segmenter=segmenter)
+    given = {"segmenter": segmenter, "seed": seed, "catalog": str(catalog), "compute": compute}
+    made = done_or_run(pretrain_segmenter, given, plan, lambda ref: [ref], segmenter=segmenter)
+    step = "`crosscity adapt CITY`, with a city that names this segmenter"
+    ended("segmenter", made.uri, next_step=step, segmenter=segmenter, seed=seed, key=made.key)
 
 
 def adapt(
@@ -269,30 +274,29 @@ def readapt(
 ) -> None:
     """Harvest, extract priors, adapt, evaluate; promote the segmenter if it shows no harm."""
     from flows.cli.ahead import plan_lines  # noqa: PLC0415
+    from flows.readapt_city import readapt_city  # noqa: PLC0415 - PyTorch loads late
     from tasks.training.arms import check_arm  # noqa: PLC0415
 
-    plan = _check(catalog, compute, city, harvests=True)
+    plan = _check(catalog, compute, city, harvests=True, writes=False)
     check_arm(plan.city(city).arm if arm is None else arm, plan)
     for line in plan_lines(plan, city, arm, seed):
         note(line)
-    with running(catalog):
-        from flows.readapt_city import readapt_city  # noqa: PLC0415
+    given = {"city": city, "arm": arm, "seed": seed, "catalog": str(catalog), "compute": compute}
+    made = done_or_run(readapt_city, given, plan, lambda done: [done.promoted], city=city)
+    verdict = None
+    if made.judged is not None:
+        from tasks.judging.safeguard import verdict_of  # noqa: PLC0415
 
-        made = readapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
-        verdict = None
-        if made.judged is not None:
-            from tasks.judging.safeguard import verdict_of  # noqa: PLC0415
-
-            verdict = verdict_of(made.judged, plan)
-            add(verdict)
-        ended(
-            "promoted segmenter",
-            made.promoted.uri,
-            next_step=f"`crosscity predict {city}`, `crosscity segmenter export {city} -o DIR`",
-            city=city,
-            key=made.promoted.key,
-            verdict=verdict,
-        )
+        verdict = verdict_of(made.judged, plan)
+        add(verdict)
+    ended(
+        "promoted segmenter",
+        made.promoted.uri,
+        next_step=f"`crosscity predict {city}`, `crosscity segmenter export {city} -o DIR`",
+        city=city,
+        key=made.promoted.key,
+        verdict=verdict,
+    )
 
 
 def report(
@@ -369,6 +373,43 @@ def _found_or_made(
         check_store(plan)
     with running(catalog):
         return run()
+
+
+def done_or_run(
+    flow: Flow[..., Result],
+    given: Mapping[str, Any],
+    plan: Plan,
+    refs: Callable[[Result], Iterable[ArtifactRef]],
+    *,
+    city: str | None = None,
+    transfer: str | None = None,
+    segmenter: str | None = None,
+) -> Result:
+    """What a flow gives back: without a server where it has nothing to do, else by its run.
+
+    The flow works by the plan that the verb has read.
+
+    Args:
+        flow: The flow.
+        given: Its arguments, the catalog and the compute profile among them.
+        plan: Of the catalog.
+        refs: What of the result is verified where nothing has to be done.
+        city: What the plan is about, as `open_plan` was told.
+        transfer: So too.
+        segmenter: So too.
+    """
+    from flows.cli.already import find_done  # noqa: PLC0415 - reads the store's code late
+    from tasks.steps.plan import handed_on  # noqa: PLC0415
+
+    about = {"city": city, "transfer": transfer, "segmenter": segmenter}
+    with handed_on(plan, given["compute"], **about):
+        done = find_done(lambda: flow.fn(**given), plan, refs)
+        if done is not None:
+            return done.result
+        check_store(plan)
+        with running(Path(given["catalog"])):
+            made: Result = flow(**given)
+            return made
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.city import SeedOption, check_store, running
+from flows.cli.city import SeedOption, done_or_run
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.outcome import JsonOption, add, ended
 
@@ -32,24 +32,22 @@ def paper_tables(
     compute: ComputeOption = None,
 ) -> None:
     """The paper's tables and figures, beside the paper's own numbers."""
+    from flows.paper_tables import paper_tables as run  # noqa: PLC0415 - PyTorch loads late
     from tasks.steps.plan import open_plan  # noqa: PLC0415
 
     plan = open_plan(catalog, compute)
-    check_store(plan)
-    with running(catalog):
-        from flows.paper_tables import paper_tables as run  # noqa: PLC0415
-
-        made = run(
-            cities=city or None,
-            transfers=transfer or None,
-            seeds=seed or [0, 1, 2],
-            folds=folds,
-            catalog=str(catalog),
-            compute=compute,
-        )
-        page = plan.open_store().path(made, "tables.html")
-        typer.echo(page.with_name("tables.md").read_text(encoding="utf-8"))
-        typer.echo(f"page: {page}")
+    given = {
+        "cities": city or None,
+        "transfers": transfer or None,
+        "seeds": seed or [0, 1, 2],
+        "folds": folds,
+        "catalog": str(catalog),
+        "compute": compute,
+    }
+    made = done_or_run(run, given, plan, lambda ref: [ref])
+    page = plan.open_store().path(made, "tables.html")
+    typer.echo(page.with_name("tables.md").read_text(encoding="utf-8"))
+    typer.echo(f"page: {page}")
 
 
 def transfer(
@@ -66,28 +64,30 @@ def transfer(
     _as_json: JsonOption = False,
 ) -> None:
     """Adapt a segmenter from its source set to another labelled set, and score it there."""
+    from flows.adapt_transfer import adapt_transfer  # noqa: PLC0415 - PyTorch loads late
+    from tasks.judging.evaluation import read_evaluation  # noqa: PLC0415
     from tasks.steps.plan import open_plan  # noqa: PLC0415
     from tasks.training.transfers import check_transfer_arm  # noqa: PLC0415
 
     plan = open_plan(catalog, compute, transfer=name)
     check_transfer_arm(arm, name, plan)
-    check_store(plan)
-    with running(catalog):
-        from flows.adapt_transfer import adapt_transfer  # noqa: PLC0415
-        from tasks.judging.evaluation import read_evaluation  # noqa: PLC0415
-
-        made = adapt_transfer(
-            transfer=name, arm=arm, seed=seed, catalog=str(catalog), compute=compute
-        )
-        scored = read_evaluation(plan.open_store(), made)
-        add(f"mIoU {100 * scored.miou:.1f} % ({scored.protocol}, {scored.images} images)")
-        add(scored.class_note())
-        ended(
-            "evaluation",
-            made.uri,
-            transfer=name,
-            arm=arm,
-            seed=seed,
-            key=made.key,
-            miou=scored.miou,
-        )
+    given = {
+        "transfer": name,
+        "arm": arm,
+        "seed": seed,
+        "catalog": str(catalog),
+        "compute": compute,
+    }
+    made = done_or_run(adapt_transfer, given, plan, lambda ref: [ref], transfer=name)
+    scored = read_evaluation(plan.open_store(), made)
+    add(f"mIoU {100 * scored.miou:.1f} % ({scored.protocol}, {scored.images} images)")
+    add(scored.class_note())
+    ended(
+        "evaluation",
+        made.uri,
+        transfer=name,
+        arm=arm,
+        seed=seed,
+        key=made.key,
+        miou=scored.miou,
+    )

@@ -127,7 +127,8 @@ def predict(
 
 def _into_the_store(what: Sequence[str], catalog: Path, compute: str | None) -> None:
     """Runs the flow predict-city."""
-    from flows.cli.city import running  # noqa: PLC0415
+    from flows.cli.city import done_or_run  # noqa: PLC0415
+    from flows.predict_city import predict_city  # noqa: PLC0415
     from tasks.steps.plan import open_plan  # noqa: PLC0415
 
     plan = open_plan(catalog, compute)
@@ -137,10 +138,8 @@ def _into_the_store(what: Sequence[str], catalog: Path, compute: str | None) -> 
             "folder for the predictions with -o"
         )
     (city,) = what
-    with running(catalog):
-        from flows.predict_city import predict_city  # noqa: PLC0415
-
-        made = predict_city(city=city, catalog=str(catalog), compute=compute)
+    given = {"city": city, "catalog": str(catalog), "compute": compute}
+    made = done_or_run(predict_city, given, plan, lambda ref: [ref])
     summary = plan.open_store().manifest(made).summary
     ended(
         "predictions",

@@ -26,7 +26,9 @@ def promote(
     city: CityArgument,
     key: Annotated[
         str | None,
-        typer.Argument(help="Key of a segmenter (six digits or more); default: the newest."),
+        typer.Argument(
+            help="Key of a segmenter (six digits or more); default: what the catalog describes."
+        ),
     ] = None,
     reason: ReasonOption = "",
     keep: Annotated[

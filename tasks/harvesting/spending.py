@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from adapters.store import ArtifactRef, Store
 from adapters.street_view.web.budget import Ledger, Spent
+from tasks.steps.looking import about_to_work
 
 _NAME = "spent"
 _IMAGES_NAME = "spent-on-images"
@@ -150,6 +151,7 @@ def begin_spending(
     """
     step = ("captures", city, captures.key)
     if _read_note(store, step) is None:
+        about_to_work()
         note = _Note(finished=spent_on(store, finished()))
         store.save_progress(*step, _IMAGES_NAME, note.to_json())
 

@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.street_view.base import capture_table
@@ -42,8 +40,9 @@ from tasks.harvesting.providers import street_view
 from tasks.harvesting.quality import quality_limits, quality_parameters, without_unfit
 from tasks.harvesting.spending import spent_on
 from tasks.steps.announcing import event_of
-from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
+from tasks.steps.artifact_task import Made, artifact_task, digests, make_once, step
 from tasks.steps.errors import InputError
+from tasks.steps.looking import about_to_work, is_looking
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import CAPTURES, IMAGERY, OK, PAIRS, images_of
 from tasks.steps.tables import Row, failures, left_out, read_rows, write_rows
@@ -53,19 +52,15 @@ IMAGERY_LANDED: Final = "imagery.landed"
 FIXED_TEST: Final = "at a test place, or too near to one: the test stays what it was"
 
 
-@task(
-    name="look for new imagery",
-    task_run_name="look for new imagery of {city}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@step("look for new imagery", run_name="look for new imagery of {city}")
 def find_new_captures(before: Harvest, city: str, plan: Plan) -> ArtifactRef | None:
     """Asks the provider for what is newer than the city's harvest.
 
     Returns:
         A `captures` artifact with the new views alone, ``None`` if there are none.
     """
-    plan.open_store().check_writable()
+    if not is_looking():
+        plan.open_store().check_writable()
     provider = street_view(plan, city)
     if isinstance(provider, ServiceStreetView):
         return _new_at_service(plan, city, provider, before.imagery)
@@ -184,6 +179,7 @@ def _new_at_service(
     found = store.find("captures", city, key)
     if found is not None:  # a run that found news was stopped before it had fetched them
         return found
+    about_to_work()
     with store.lease("captures", city, key) as there:
         return there or _ask_provider(plan, city, provider, before, parameters, key)
 

@@ -20,6 +20,7 @@ from tasks.training.segmenters import (
     starting_segmenter,
     stored_segmenter,
 )
+from tasks.training.trained import TrainedSegmenters
 
 PROMOTED: Final = "promoted"
 _KEY: Final = re.compile(r"[0-9a-f]{6,24}")
@@ -109,24 +110,34 @@ def segmenter_to_promote(plan: Plan, city: str, key: str | None) -> ArtifactRef:
     Args:
         plan: Of the catalog.
         city: The city.
-        key: Of a `segmenter`, or an `adaptation` to this city; default: its newest adaptation.
+        key: Of a `segmenter`, or an `adaptation` to this city; default: the adaptation that the
+            catalog describes, with the city's `arm` and `training_seed`.
 
     Raises:
-        InputError: There is none of this key, or it is of another city.
+        InputError: There is none of this key, it is of another city, or what the catalog describes
+            is not there; the sentence says why.
         StoreError: It is damaged.
     """
-    store = plan.open_store()
     if key is None:
-        made = {ref: store.manifest(ref).made_at for ref in store.artifacts("adaptation", city)}
-        if not made:
-            raise InputError(f"nothing was adapted to {city} yet: run `crosscity readapt {city}`")
-        found = max(made, key=lambda ref: made[ref])
+        found = _described(plan, city)
     else:
-        found = _by_key(store, key)
+        found = _by_key(plan.open_store(), key)
         if found.kind == "adaptation" and found.city != city:
             raise InputError(f"{found.uri} is an adaptation to {found.city}, not to {city}")
     _stored(plan, found, found.key)
     return found
+
+
+def _described(plan: Plan, city: str) -> ArtifactRef:
+    """The adaptation that the catalog describes for a city."""
+    entry = plan.city(city)
+    try:
+        return TrainedSegmenters(city, entry.training_seed, plan).of_arm(entry.arm)
+    except InputError as error:
+        raise InputError(
+            f"{error}; `crosscity readapt {city}` makes all that the catalog describes, "
+            f"`crosscity promote {city} KEY` takes what was made otherwise"
+        ) from None
 
 
 def _stored(plan: Plan, ref: ArtifactRef, words: str) -> Chosen:

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
 
 from adapters.store import SINGLE, ArtifactRef, Selection, Store
 from tasks.steps.announcing import alter, announce
+from tasks.steps.artifact_task import step
 from tasks.steps.dashboard import publish_lineage
 from tasks.steps.errors import InputError
 from tasks.steps.logs import log
@@ -241,12 +240,7 @@ def _flow_run() -> str:
     return str(flow_run.flow_run.id) if flow_run is not None and flow_run.flow_run else ""
 
 
-@task(
-    name="promote",
-    task_run_name="promote {city}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@step("promote", run_name="promote {city}")
 def promote(adapted: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
     """Points `current/<city>/promoted.json` at an adaptation; the one before stays in the store.
 

@@ -11,8 +11,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
@@ -38,7 +36,7 @@ from tasks.priors.identities import PRIOR_VERSION, city_mask
 from tasks.priors.pair_prior import extract_prior
 from tasks.steps import progress
 from tasks.steps.announcing import announce, event_of
-from tasks.steps.artifact_task import Made, artifact_task
+from tasks.steps.artifact_task import Made, artifact_task, step
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown
 from tasks.steps.device import device_turn
 from tasks.steps.errors import InputError
@@ -195,12 +193,7 @@ def is_heeded(city: str, plan: Plan) -> bool:
     return training_of(plan, city).safeguard.mode == "keep"
 
 
-@task(
-    name="keep the earlier segmenter",
-    task_run_name="keep the earlier segmenter of {city}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@step("keep the earlier segmenter", run_name="keep the earlier segmenter of {city}")
 def keep_earlier(
     earlier: ArtifactRef, adapted: ArtifactRef, judged: ArtifactRef, city: str, plan: Plan
 ) -> ArtifactRef:

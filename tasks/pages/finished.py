@@ -19,16 +19,23 @@ from tasks.training.arms import is_trained
 from tasks.training.trained import TrainedSegmenters
 
 
+def is_listed_anew(city: str, plan: Plan) -> bool:
+    """Whether each harvest of a city lists what there is: of a folder, or of a user's own provider.
+
+    A service is listed once, and what is simulated is what its settings say.
+    """
+    provider = plan.city(city).provider
+    return provider.kind != "simulated" and not isinstance(provider, ServiceProvider)
+
+
 def finished_harvest(city: str, plan: Plan) -> ArtifactRef | None:
     """The pairs of a city; ``None`` where a harvest may find something else, or has more to do.
-
-    A folder, or a provider of the user's own, is listed to see whether it changed.
 
     Raises:
         InputError: There is no harvest, or it is stale.
     """
-    store, provider = plan.open_store(), plan.city(city).provider
-    if provider.kind != "simulated" and not isinstance(provider, ServiceProvider):
+    store = plan.open_store()
+    if is_listed_anew(city, plan):
         return None
     harvest, state = current_harvest(city, plan), store.selected(HARVEST, city)
     if state is None or not is_announced(state) or not notes_its_settings(state):

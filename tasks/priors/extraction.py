@@ -9,8 +9,6 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
@@ -29,13 +27,14 @@ from tasks.priors.identities import (
 from tasks.priors.pair_prior import extract_prior
 from tasks.priors.several_times import ImagePrior, priors_of_times
 from tasks.steps import progress
-from tasks.steps.artifact_task import Made, artifact_task
+from tasks.steps.artifact_task import Made, artifact_task, step
 from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
 from tasks.steps.device import device_turn
 from tasks.steps.errors import InputError, check_failures
 from tasks.steps.identity import make
 from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
+from tasks.steps.looking import is_looking
 from tasks.steps.parallel import in_parallel
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
@@ -125,12 +124,7 @@ prior_part = artifact_task("extract priors", run_name="extract priors of {city},
 )
 
 
-@task(
-    name="extract priors on workers",
-    task_run_name="extract priors of {city} on workers",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@step("extract priors on workers", run_name="extract priors of {city} on workers")
 def prior_parts_on_workers(
     imagery: ArtifactRef, pairs: ArtifactRef, parts: Sequence[Slice], city: str, plan: Plan
 ) -> list[ArtifactRef]:
@@ -138,6 +132,8 @@ def prior_parts_on_workers(
 
     Progress counts the pairs of the shards that are in the store.
     """
+    if is_looking():
+        return [make_prior_part(imagery, pairs, part, city, plan).ref for part in parts]
     store = plan.open_store()
     total = count_to_train_on(store, pairs)
 

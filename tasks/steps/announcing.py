@@ -16,6 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.events import Event, Resource
 
 from adapters.store import ArtifactRef, Selection, Store
+from tasks.steps.looking import about_to_work
 
 UNANNOUNCED: Final = "unannounced"
 """Key of a selection's notes: events that were not announced yet."""
@@ -81,7 +82,10 @@ def alter(
             return None
         waiting = _unannounced(state)
         waiting += [dict(event) for event in events if event not in waiting]
-        return Selection(dict(made[0]), _noted(made[1], waiting))
+        after = Selection(dict(made[0]), _noted(made[1], waiting))
+        if after != state:
+            about_to_work()
+        return after
 
     return store.alter(name, city, changed)
 
@@ -101,6 +105,7 @@ def announce(store: Store, name: str, city: str) -> list[dict[str, Any]]:
         waiting = _unannounced(state)
         if state is None or not waiting:
             return sent
+        about_to_work()
         send(waiting[0])
         sent.append(waiting[0])
         store.alter(name, city, partial(_without_event, event=waiting[0]))

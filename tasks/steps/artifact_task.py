@@ -14,17 +14,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, ParamSpec, cast
+from inspect import signature
+from typing import Any, ParamSpec, TypeVar, cast
 
-from prefect import Task
+from prefect import Task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from adapters.store import ArtifactRef, Draft, Store, artifact_key
 from tasks.steps.logs import hand_to_runs
+from tasks.steps.looking import about_to_work, is_looking
 
 P = ParamSpec("P")
+R = TypeVar("R")
 hand_to_runs()
 
 
@@ -73,6 +76,7 @@ def make_once(
     found = store.find(kind, city, key)
     if found is not None:
         return Made(found, cached=True)
+    about_to_work()
     store.check_writable()  # before any work, which could not be kept
     with store.lease(kind, city, key) if alone else nullcontext() as there:
         if there is not None:
@@ -93,7 +97,42 @@ def make_once(
     return Made(draft.ref, cached=False)
 
 
-class ArtifactTask(Task[P, ArtifactRef]):
+class Step(Task[P, R]):
+    """A Prefect task that is a plain call where a run is only gone through (`looking`)."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
+        """Runs the step in the current flow run."""
+        given: object = (
+            self.fn(*args, **kwargs) if is_looking() else super().__call__(*args, **kwargs)
+        )
+        return cast("R", given)
+
+
+def step(name: str, *, run_name: str) -> Callable[[Callable[P, R]], Step[P, R]]:
+    """Decorates a step that makes no artifact of its own, such as a commit, as a Prefect task.
+
+    Args:
+        name: Name of the task in the dashboard.
+        run_name: Template of its runs' names, over the step's parameters.
+    """
+
+    def decorate(run: Callable[P, R]) -> Step[P, R]:
+        return Step(
+            run, name=name, task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False
+        )
+
+    return decorate
+
+
+class _Looked(list[ArtifactRef]):
+    """What a mapped step found, in the place of Prefect's futures."""
+
+    def result(self) -> list[ArtifactRef]:
+        """The references."""
+        return list(self)
+
+
+class ArtifactTask(Step[P, ArtifactRef]):
     """A Prefect task whose direct call gives the reference also when it was found.
 
     Prefect unwraps a state that a task returns when it is mapped or submitted, and hands out the
@@ -102,8 +141,25 @@ class ArtifactTask(Task[P, ArtifactRef]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ArtifactRef:  # type: ignore[override]
         """Runs the step in the current flow run."""
-        given: object = super().__call__(*args, **kwargs)
-        return cast("ArtifactRef", given.result() if isinstance(given, State) else given)
+        return _reference(super().__call__(*args, **kwargs))
+
+    def map(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as Prefect's own
+        """One run for each item of the arguments that are not `unmapped`."""
+        if not is_looking():
+            prefects_own: Any = super().map
+            return prefects_own(*args, **kwargs)
+        given = signature(self.fn).bind(*args, **kwargs).arguments
+        same = {name: one.value for name, one in given.items() if isinstance(one, unmapped)}
+        mapped = {name: list(one) for name, one in given.items() if name not in same}
+        each = [
+            dict(zip(mapped, items, strict=True)) for items in zip(*mapped.values(), strict=True)
+        ]
+        step: Callable[..., object] = self.fn
+        return _Looked(_reference(step(**same, **one)) for one in each)
+
+
+def _reference(given: object) -> ArtifactRef:
+    return cast("ArtifactRef", given.result() if isinstance(given, State) else given)
 
 
 def artifact_task(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -36,6 +38,8 @@ PLAN_VERSION: Final = 2
 """Raised when a plan of this program could be misread by another release."""
 
 Entry = TypeVar("Entry")
+_Asked = tuple[Path, str | None, str | None, str | None, str | None]
+_HANDED_ON: ContextVar[tuple[_Asked, Plan] | None] = ContextVar("handed_on", default=None)
 
 
 class Plan(BaseModel):
@@ -181,6 +185,9 @@ def open_plan(
         InputError: There is no such compute profile, city, transfer or segmenter.
     """
     path = Path(catalog).absolute()
+    given = _HANDED_ON.get()
+    if given is not None and given[0] == (path, compute, city, transfer, segmenter):
+        return given[1]
     loaded = open_catalog(path)
     profile = compute or os.environ.get(COMPUTE_VARIABLE) or loaded.compute
     store = loaded.stores[loaded.store]
@@ -198,6 +205,28 @@ def open_plan(
         tracking=loaded.tracking,
         accounts=loaded.accounts,
     )
+
+
+@contextmanager
+def handed_on(
+    plan: Plan,
+    compute: str | None = None,
+    *,
+    city: str | None = None,
+    transfer: str | None = None,
+    segmenter: str | None = None,
+) -> Iterator[None]:
+    """Inside, `open_plan` of the same catalog with the same arguments gives this plan.
+
+    A verb of the command line reads the catalog at its door, and hands its plan on to the flow
+    that it runs: what is saved in between changes nothing.
+    """
+    key = (Path(plan.catalog), compute, city, transfer, segmenter)
+    token = _HANDED_ON.set((key, plan))
+    try:
+        yield
+    finally:
+        _HANDED_ON.reset(token)
 
 
 class _Versioned(BaseModel):

@@ -135,7 +135,7 @@ DIFFERENCES: Final = pa.schema(
 LABELLED: Final = pa.schema(
     [
         pa.field("sample", pa.string(), nullable=False),
-        pa.field("image", pa.binary()),  # JPEG
+        pa.field("image", pa.binary()),  # PNG: no second loss, whatever the set has
         pa.field("labels", pa.binary()),  # 8-bit PNG of trainIds
         pa.field("status", pa.string(), nullable=False),
         pa.field("reason", pa.string()),

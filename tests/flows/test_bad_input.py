@@ -207,7 +207,6 @@ def test_more_bad_pairs_than_the_limit_fail_the_flow_with_one_sentence(
     [
         ("pairs/tokyo/*/pairs.parquet", "priors"),
         ("imagery/tokyo/*/imagery.parquet", "priors"),
-        ("imagery_part/tokyo/*/part-00001.parquet", "harvest"),
         ("static_prior_part/tokyo/*/part-00000.parquet", "priors"),
     ],
 )
@@ -225,6 +224,18 @@ def test_a_table_cut_short_in_the_store_is_named(harvested, many_flows, tmp_path
     assert done["code"] == 2
     assert str(path.parent) in told(done)
     assert path.name in told(done)
+
+
+def test_a_harvest_makes_a_shard_anew_whose_table_was_cut_short(harvested, many_flows, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(harvested.parent, copy)
+    (path,) = copy.glob("store/imagery_part/tokyo/*/part-00001.parquet")
+    whole = path.read_bytes()
+    os.truncate(path, len(whole) * 2 // 3)
+    done = many_flows("harvest", "tokyo", "--catalog", copy / "data_catalog.yaml")
+    assert done["code"] == 0, done["err"]
+    assert path.read_bytes() == whole
+    assert list(copy.glob("store/quarantine/imagery_part/tokyo/*"))
 
 
 def test_a_store_that_cannot_be_written_fails_before_any_work(

@@ -19,6 +19,7 @@ from tasks.harvesting.current import (
     current_harvest,
     harvested_with,
 )
+from tasks.judging.chosen_segmenter import segmenter_to_promote
 from tasks.judging.evaluated import segmenter_of_arm
 from tasks.judging.steps_ahead import steps_ahead
 from tasks.pages.report import report_parts
@@ -228,6 +229,21 @@ def test_the_plan_of_an_empty_store_is_everything_and_makes_nothing(
     assert "to be made (14 images)" in done.stdout
     assert "to be made (6 training steps)" in done.stdout
     assert not any((tmp_path / "new" / "store").rglob("*.json"))
+
+
+def test_what_is_promoted_without_a_key_is_what_the_catalog_describes(changed) -> None:
+    plan = changed("cities", "tokyo", "arm", to="ga")
+    found = segmenter_to_promote(plan, "tokyo", None)
+    assert found == segmenter_of_arm("tokyo", "ga", 0, plan)
+    store = plan.open_store()
+    newest = max(
+        store.artifacts("adaptation", "tokyo"), key=lambda ref: store.manifest(ref).made_at
+    )
+    assert newest != found, "the test would not tell them apart"
+    plan = changed("trainings", "demo", "adaptation", "steps", to=7)
+    with pytest.raises(InputError, match=r"steps 6, the catalog says 7.* promote tokyo KEY"):
+        segmenter_to_promote(plan, "tokyo", None)
+    assert segmenter_to_promote(plan, "tokyo", newest.key) == newest
 
 
 def test_arms_of_other_settings_are_left_out_of_the_report(changed) -> None:
