@@ -7,6 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 
+def own_failure(name: str, error: Exception) -> str:
+    """How a failure of somebody else's code is said: whose, in what, and the error itself."""
+    text = " ".join(str(error).split())
+    return f"{name} raised {type(error).__name__}: {text or 'no message'}"
+
+
 def named_function(name: str) -> Callable[..., Any]:
     """Imports a function.
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crosscity.checks import check_image, check_map, same_size, whole_number
-from crosscity.named_function import named_function
+from crosscity.named_function import named_function, own_failure
 
 if TYPE_CHECKING:
     from crosscity.matching import Matches
@@ -140,11 +140,16 @@ class _Checked:
         self._match = match
 
     def __call__(self, image_a: Image, image_b: Image) -> Matches:
-        """As `Matcher`; raises ValueError if the function's result is not."""
+        """As `Matcher`; raises ValueError if the function fails, or gives something else."""
         from crosscity.matching import Matches  # noqa: PLC0415 - loads the compiler
 
         check_pair(image_a, image_b)
-        found = self._match(image_a, image_b)
+        try:
+            found = self._match(image_a, image_b)
+        except MemoryError:
+            raise
+        except Exception as error:  # code of somebody else's
+            raise ValueError(own_failure(f"the matcher {self._name!r}", error)) from error
         if not isinstance(found, Matches):
             raise ValueError(  # noqa: TRY004 - one kind of error for whatever is wrong
                 f"the matcher {self._name!r} returned {type(found).__name__}: it must return "

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from adapters.catalog.environment import resolve_options
 from adapters.catalog.errors import CatalogError
-from crosscity.named_function import named_function
+from crosscity.named_function import named_function, own_failure
 
 FunctionName = Annotated[
     str,
@@ -47,8 +47,8 @@ def call_plug_in(python: str, options: Mapping[str, Any], *arguments: object, ke
         key: The dotted key of the entry, for errors.
 
     Raises:
-        CatalogError: There is no such function, it does not take the options, or it refuses them
-            with a `ValueError`.
+        CatalogError: There is no such function, it does not take the options, it refuses them with
+            a `ValueError`, or it fails.
     """
     try:
         function = named_function(python)
@@ -65,6 +65,10 @@ def call_plug_in(python: str, options: Mapping[str, Any], *arguments: object, ke
         raise
     except ValueError as error:
         raise CatalogError(f"{key}: {python} refuses its options: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # code of somebody else's
+        raise CatalogError(f"{key}: {own_failure(python, error)}") from error
 
 
 def build_plug_in(

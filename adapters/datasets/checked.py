@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError, LabelledDataset, LabelledSample
+from adapters.images import ImageError
 from crosscity.labels import CLASSES, VOID
+from crosscity.named_function import own_failure
 
 _LONGEST_ID: Final = 500
 
@@ -33,11 +35,11 @@ class CheckedDataset:
 
     def samples(self, split: str) -> Sequence[str]:
         """The ids of a split."""
-        return self._ids("samples", split, self._dataset.samples(split))
+        return self._ids("samples", split, self._asked(self._dataset.samples, split))
 
     def unlabelled(self, split: str) -> Sequence[str]:
         """The ids of a split's images that may be adapted to."""
-        return self._ids("unlabelled", split, self._dataset.unlabelled(split))
+        return self._ids("unlabelled", split, self._asked(self._dataset.unlabelled, split))
 
     def read(self, sample: str) -> LabelledSample:
         """An image and its label.
@@ -46,7 +48,7 @@ class CheckedDataset:
             DatasetError: They are of another shape or type than they must be, or hold a value that
                 is not a class.
         """
-        found = self._dataset.read(sample)
+        found = self._asked(self._dataset.read, sample)
         if not isinstance(found, LabelledSample):
             raise self._error(
                 f"read({sample!r}) returned {type(found).__name__}: it must return an "
@@ -71,14 +73,23 @@ class CheckedDataset:
 
     def read_image(self, sample: str) -> npt.NDArray[np.uint8]:
         """An image."""
-        return self._image("read_image", sample, self._dataset.read_image(sample))
+        return self._image("read_image", sample, self._asked(self._dataset.read_image, sample))
 
     def revision(self, samples: Sequence[str] | None = None) -> str:
         """The data set's revision."""
-        revision = self._dataset.revision(samples)
+        revision = self._asked(self._dataset.revision, samples)
         if not isinstance(revision, str):
             raise self._error(f"revision returned {type(revision).__name__}: it must be a string")
         return revision
+
+    def _asked(self, method: Callable[..., object], *arguments: object) -> object:
+        """What a method of the data set gives; its failures as one sentence, of whatever type."""
+        try:
+            return method(*arguments)
+        except (DatasetError, ImageError, MemoryError):
+            raise
+        except Exception as error:  # code of somebody else's
+            raise self._wrong(own_failure(method.__name__, error)) from error
 
     def _ids(self, method: str, split: str, ids: object) -> Sequence[str]:
         if not isinstance(ids, Sequence) or isinstance(ids, str):

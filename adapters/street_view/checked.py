@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,6 +15,7 @@ from adapters.street_view.base import (
     StreetView,
     StreetViewError,
 )
+from crosscity.named_function import own_failure
 from crosscity.panorama import View
 from crosscity.places import Bounds
 
@@ -44,7 +45,7 @@ class CheckedStreetView:
         Raises:
             StreetViewError: It gives something else, two of one id, or times out of their order.
         """
-        captures = self._listed("captures", self._provider.captures())
+        captures = self._listed("captures", self._asked(self._provider.captures))
         seen: set[str] = set()
         for capture in captures:
             if capture.image_id in seen:
@@ -54,15 +55,15 @@ class CheckedStreetView:
 
     def near(self, lat: float, lon: float, metres: float) -> Sequence[Capture]:
         """The provider's captures around a point."""
-        return self._listed("near", self._provider.near(lat, lon, metres))
+        return self._listed("near", self._asked(self._provider.near, lat, lon, metres))
 
     def within(self, bounds: Bounds) -> Sequence[Capture]:
         """The provider's captures in bounds."""
-        return self._listed("within", self._provider.within(bounds))
+        return self._listed("within", self._asked(self._provider.within, bounds))
 
     def fetch(self, capture: Capture, view: View | None = None) -> bytes:
         """The provider's encoded image."""
-        data = self._provider.fetch(capture, view)
+        data = self._asked(self._provider.fetch, capture, view)
         if not isinstance(data, bytes):
             raise self._error(
                 f"fetch returned {type(data).__name__} for {capture.image_id}: it must return the "
@@ -72,7 +73,7 @@ class CheckedStreetView:
 
     def revision(self) -> str:
         """The provider's revision."""
-        revision = self._provider.revision()
+        revision = self._asked(self._provider.revision)
         if not isinstance(revision, str):
             raise self._error(f"revision returned {type(revision).__name__}: it must be a string")
         return revision
@@ -81,6 +82,18 @@ class CheckedStreetView:
         """What the provider left out, where it tells."""
         provider = self._provider
         return provider.rejected() if isinstance(provider, ReportsRejected) else ()
+
+    def _asked(self, method: Callable[..., object], *arguments: object) -> object:
+        """What a method of the provider gives; its failures as one sentence, whatever their type.
+
+        Of one image it is a reason why that image failed, as other failures are.
+        """
+        try:
+            return method(*arguments)
+        except (StreetViewError, MemoryError):
+            raise
+        except Exception as error:  # code of somebody else's
+            raise self._wrong(own_failure(method.__name__, error)) from error
 
     def _listed(self, method: str, listed: object) -> Sequence[Capture]:
         if not isinstance(listed, Sequence):

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, nn
 
-from crosscity.named_function import named_function
+from crosscity.named_function import named_function, own_failure
 from crosscity.segmenters.base import ROAD_CLASS_NAMES, Segmenter, evaluating
 
 PREFIX: Final = "python:"
@@ -87,7 +87,13 @@ def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
             returns is not a segmenter.
     """
     name = architecture.removeprefix(PREFIX).strip()
-    segmenter = named_function(name)(**dict(options))
+    build = named_function(name)
+    try:
+        segmenter = build(**dict(options))
+    except MemoryError:
+        raise
+    except Exception as error:  # code of somebody else's
+        raise ValueError(own_failure(repr(architecture), error)) from error
     if not isinstance(segmenter, Segmenter):
         raise ValueError(  # noqa: TRY004 - a wrong catalog entry, like the others
             f"{architecture!r} returned {type(segmenter).__name__}: it must return a Segmenter "

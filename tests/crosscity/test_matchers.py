@@ -140,6 +140,15 @@ def test_a_function_that_is_not_there_is_reported() -> None:
         build_matcher("python:no_such_package:match", MatcherSettings())
 
 
+def test_what_one_s_own_matcher_raises_is_a_reason_why_a_pair_failed(own: ModuleType) -> None:
+    def match(*_: object) -> None:
+        raise RuntimeError("no model")
+
+    own.match = match  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=f"the matcher '{OWN}' raised RuntimeError: no model"):
+        build_matcher(OWN, MatcherSettings())(scene(8), scene(8))
+
+
 @pytest.mark.parametrize(
     ("returned", "words"), [(None, "returned NoneType"), ([1, 2], "returned list")]
 )

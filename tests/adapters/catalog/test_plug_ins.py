@@ -45,6 +45,7 @@ class Thing:
 def build(site, token=None): return Thing(site)
 def nothing(site): return None
 def refuses(site): raise ValueError("the table is empty")
+def fails(site): raise KeyError("a table")
 def half(site): return type("Half", (), {"name": "half", "captures": lambda self: []})()
 three = 3
 '''
@@ -144,6 +145,7 @@ def test_secrets_of_options_stay_references_in_the_identity(
         ("my_things:half", {}, "returned Half, which has no near, within, fetch, revision: it"),
         ("my_things:build", {"colour": 1}, "does not take these options: .*colour"),
         ("my_things:refuses", {}, "refuses its options: the table is empty"),
+        ("my_things:fails", {}, "my_things:fails raised KeyError: 'a table'"),
     ],
 )
 @pytest.mark.usefixtures("answers")
@@ -177,6 +179,48 @@ def test_captures_that_are_wrong_end_in_a_sentence(
     answers["captures"] = listed
     with pytest.raises(StreetViewError, match=f"my_things:build is wrong: .*{said}"):
         opened(tmp_path).captures()
+
+
+@pytest.mark.usefixtures("answers")
+def test_failures_of_a_provider_and_a_data_set_name_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the disk\nhas gone")
+
+    provider, ours = opened(tmp_path), data_set()
+    wrong = "of my_things:build is wrong: {} raised RuntimeError: the disk has gone"
+    for error, checked, inner, calls in (
+        (
+            StreetViewError,
+            provider,
+            provider._provider,
+            {
+                "captures": (),
+                "near": (0.0, 0.0, 1.0),
+                "within": ((0.0, 0.0, 1.0, 1.0),),
+                "fetch": (CAPTURE,),
+                "revision": (),
+            },
+        ),
+        (
+            DatasetError,
+            ours,
+            ours._dataset,
+            {
+                "samples": ("train",),
+                "unlabelled": ("train",),
+                "read": ("a",),
+                "read_image": ("a",),
+                "revision": (),
+            },
+        ),
+    ):
+        for method, arguments in calls.items():
+            fail.__name__ = method
+            monkeypatch.setattr(inner, method, fail)
+            with pytest.raises(error, match=wrong.format(method)):
+                getattr(checked, method)(*arguments)
 
 
 def test_other_answers_of_a_provider_are_checked_too(
