@@ -219,6 +219,30 @@ def test_polygons_with_holes():
     assert inside_polygon(lat, lon, [outer, hole]).tolist() == [True, False, True, False]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_polygons_with_holes_against_shapely(seed):
+    """Rings of any shape, also not convex, with a hole; shapely comes with geopandas."""
+    shapely = pytest.importorskip("shapely")
+    random = np.random.default_rng(seed)
+
+    def ring(count, least, most):
+        angles = np.sort(random.uniform(0, 2 * np.pi, count))
+        reach = random.uniform(least, most, count)
+        points = [
+            (139 + r * np.cos(a), 35 + r * np.sin(a)) for a, r in zip(angles, reach, strict=True)
+        ]
+        return [*points, points[0]]
+
+    rings = [ring(12, 0.5, 1.0), ring(7, 0.05, 0.2)]
+    lon, lat = random.uniform(138, 140, 5000), random.uniform(34, 36, 5000)
+    polygon = shapely.Polygon(rings[0], rings[1:])
+    if not polygon.is_valid:  # where no point is all round, the ring does not enclose its middle
+        polygon = shapely.Polygon(rings[0]) ^ shapely.Polygon(rings[1])
+    wanted = shapely.contains_xy(polygon, lon, lat)
+    assert 100 < wanted.sum() < 4900
+    assert np.array_equal(inside_polygon(lat, lon, rings), wanted)
+
+
 def test_a_sample_is_even_seeded_and_independent_of_the_order():
     cells = [(row, column) for row in range(50) for column in range(60)]
 
