@@ -89,7 +89,7 @@ class CheckedDataset:
         except (DatasetError, ImageError, MemoryError):
             raise
         except Exception as error:  # code of somebody else's
-            raise self._wrong(own_failure(method.__name__, error)) from error
+            raise self._error(own_failure(method.__name__, error)) from error
 
     def _ids(self, method: str, split: str, ids: object) -> Sequence[str]:
         if not isinstance(ids, Sequence) or isinstance(ids, str):
