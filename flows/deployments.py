@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
-from adapters.catalog import Catalog
+from adapters.catalog import Catalog, Deployed, FlowName
 
 WORK_POOL = "crosscity"
-CITY_FLOWS = {
+"""Where flows run for which the catalog's `deployments` names no other pool."""
+CITY_FLOWS: Final[dict[FlowName, str]] = {
     "harvest-city": "flows.harvest_city.harvest_city",
     "watch-city": "flows.watch_city.watch_city",
     "extract-priors": "flows.extract_priors.extract_priors",
@@ -38,11 +39,11 @@ def deployment_entries(catalog: Catalog, catalog_name: str) -> list[dict[str, An
         catalog_name: Its file name, relative to where the deployments run.
     """
     entries = [
-        *(_pretraining(name, catalog_name) for name in catalog.segmenters),
-        *(_transfer(name, catalog_name) for name in catalog.transfers),
-        _paper_tables(catalog_name),
+        *(_pretraining(name, catalog, catalog_name) for name in catalog.segmenters),
+        *(_transfer(name, catalog, catalog_name) for name in catalog.transfers),
+        _paper_tables(catalog, catalog_name),
         *(
-            _deployment(flow, entrypoint, city, catalog_name, _schedule(catalog, city, flow))
+            _deployment(flow, entrypoint, city, catalog, catalog_name)
             for flow, entrypoint in CITY_FLOWS.items()
             for city in catalog.cities
         ),
@@ -72,42 +73,56 @@ def _schedule(catalog: Catalog, city: str, flow: str) -> str | None:
     return catalog.cities[city].schedule if flow == "readapt-city" else None
 
 
-def _pretraining(segmenter: str, catalog_name: str) -> dict[str, Any]:
+def work_pools(catalog: Catalog) -> list[str]:
+    """The work pools that the deployments of a catalog run in, sorted; the usual one first."""
+    others = {one.pool for one in catalog.deployments.values()} - {WORK_POOL}
+    return [WORK_POOL, *sorted(others)]
+
+
+def _where(flow: FlowName, catalog: Catalog, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters and work pool of a deployment of a flow."""
+    place = catalog.deployments.get(flow, Deployed())
+    compute = {} if place.compute is None else {"compute": place.compute}
+    return {"parameters": {**parameters, **compute}, "work_pool": {"name": place.pool}}
+
+
+def _pretraining(segmenter: str, catalog: Catalog, catalog_name: str) -> dict[str, Any]:
+    parameters = {"segmenter": segmenter, "catalog": catalog_name}
     return {
         "name": segmenter,
         "entrypoint": "flows.pretrain_segmenter.pretrain_segmenter",
-        "parameters": {"segmenter": segmenter, "catalog": catalog_name},
-        "work_pool": {"name": WORK_POOL},
+        **_where("pretrain-segmenter", catalog, parameters),
     }
 
 
-def _transfer(transfer: str, catalog_name: str) -> dict[str, Any]:
+def _transfer(transfer: str, catalog: Catalog, catalog_name: str) -> dict[str, Any]:
+    parameters = {"transfer": transfer, "catalog": catalog_name}
     return {
         "name": transfer,
         "entrypoint": "flows.adapt_transfer.adapt_transfer",
-        "parameters": {"transfer": transfer, "catalog": catalog_name},
-        "work_pool": {"name": WORK_POOL},
+        **_where("adapt-transfer", catalog, parameters),
     }
 
 
-def _paper_tables(catalog_name: str) -> dict[str, Any]:
+def _paper_tables(catalog: Catalog, catalog_name: str) -> dict[str, Any]:
     return {
         "name": "all",
         "entrypoint": "flows.paper_tables.paper_tables",
-        "parameters": {"catalog": catalog_name},
-        "work_pool": {"name": WORK_POOL},
+        **_where("paper-tables", catalog, {"catalog": catalog_name}),
     }
 
 
 def _deployment(
-    flow: str, entrypoint: str, city: str, catalog_name: str, schedule: str | None
+    flow: FlowName, entrypoint: str, city: str, catalog: Catalog, catalog_name: str
 ) -> dict[str, Any]:
+    schedule = _schedule(catalog, city, flow)
+    where = _where(flow, catalog, {"city": city, "catalog": catalog_name})
     made: dict[str, Any] = {
         "name": city,
         "entrypoint": entrypoint,
-        "parameters": {"city": city, "catalog": catalog_name},
+        "parameters": where["parameters"],
         "tags": [city],
-        "work_pool": {"name": WORK_POOL},
+        "work_pool": where["work_pool"],
         # Two runs that make the same artifacts would do the same work twice.
         "concurrency_limit": {"limit": 1, "collision_strategy": "ENQUEUE"},
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -158,7 +159,7 @@ class Reconciler:
         present = self._present()
         self._check_owners(wanted, present)
         automations = self._owned_automations()
-        self._have_pool()
+        self._have_pools({str(entry["work_pool"]["name"]) for entry in entries} | {WORK_POOL})
         self._have_server_automations()
         for name, item in wanted.items():
             if name in present:
@@ -240,20 +241,17 @@ class Reconciler:
                     "different names"
                 )
 
-    def _have_pool(self) -> None:
-        """Makes the work pool where there is none; one that is there stays as it is."""
-        pools = {pool["name"] for pool in self._pages("/work_pools/filter")}
-        if WORK_POOL in pools:
-            return
-        self._note("create", f"work pool {WORK_POOL}")
-        if self._dry_run:
-            return
-        template = ProcessWorker.get_default_base_job_template()
-        made = WorkPoolCreate(name=WORK_POOL, type="process", base_job_template=template)
-        try:
-            self._client.create_work_pool(made)
-        except ObjectAlreadyExists:  # a worker came first
-            return
+    def _have_pools(self, wanted: set[str]) -> None:
+        """Makes the work pools that are not there; one that is there stays as it is."""
+        present = {pool["name"] for pool in self._pages("/work_pools/filter")}
+        for name in sorted(wanted - present):
+            self._note("create", f"work pool {name}")
+            if self._dry_run:
+                continue
+            template = ProcessWorker.get_default_base_job_template()
+            made = WorkPoolCreate(name=name, type="process", base_job_template=template)
+            with suppress(ObjectAlreadyExists):  # a worker came first
+                self._client.create_work_pool(made)
 
     def _have_server_automations(self) -> None:
         """One of each for all catalogs of the server; what an operator disabled stays disabled."""

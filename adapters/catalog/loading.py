@@ -185,6 +185,11 @@ def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
     checks = [
         unknown(("store",), catalog.store, "stores", catalog.stores),
         unknown(("compute",), catalog.compute, "computes", catalog.computes),
+        *(
+            unknown(("deployments", flow, "compute"), one.compute, "computes", catalog.computes)
+            for flow, one in catalog.deployments.items()
+            if one.compute is not None
+        ),
     ]
     for name, entry in catalog.segmenters.items():
         key = ("segmenters", name, "source")

@@ -524,6 +524,31 @@ class Tracking(Entry):
         return self.folder or f".crosscity/{self.kind}"
 
 
+FlowName = Literal[
+    "pretrain-segmenter",
+    "adapt-transfer",
+    "paper-tables",
+    "harvest-city",
+    "watch-city",
+    "extract-priors",
+    "adapt-city",
+    "evaluate-city",
+    "readapt-city",
+    "predict-city",
+]
+"""Flows that have deployments."""
+
+
+class Deployed(Entry):
+    """On which machines the deployments of a flow run."""
+
+    pool: Name = Field(default="crosscity", description="the work pool, which workers serve")
+    compute: Name | None = Field(
+        default=None,
+        description="the compute profile that its runs get; null: the one of the worker's machine",
+    )
+
+
 class Catalog(Entry):
     """Everything that exists: the whole of `data_catalog.yaml`."""
 
@@ -548,6 +573,10 @@ class Catalog(Entry):
     protocols: dict[Name, ProtocolEntry] = Field(default_factory=dict)
     tracking: Tracking | None = Field(
         default=None, description="watch trainings live; null: history.parquet alone"
+    )
+    deployments: dict[FlowName, Deployed] = Field(
+        default_factory=dict,
+        description="where flows run that are not to run in the work pool crosscity",
     )
     accounts: dict[Name, Account] = Field(
         default_factory=dict,

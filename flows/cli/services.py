@@ -71,11 +71,12 @@ def up(
 
     What runs already is left running, so it may be called at any time.
     """
-    from tasks.steps.settings import open_catalog  # noqa: PLC0415 - see `flows.cli.main`
+    from flows.deployments import work_pools  # noqa: PLC0415 - see `flows.cli.main`
+    from tasks.steps.settings import open_catalog  # noqa: PLC0415
 
     if database not in ("auto", "sqlite", "postgresql"):
         raise typer.BadParameter(f"{database!r} is none of auto, sqlite, postgresql")
-    open_catalog(catalog)
+    loaded = open_catalog(catalog)
     root = catalog.absolute().parent
     if os.environ.get("PREFECT_API_URL"):
         note("note: PREFECT_API_URL is set: its server is used, none is started")
@@ -83,7 +84,8 @@ def up(
     else:
         address = _server_up(root, port, database)
     deploy_catalog(catalog, f"{address}/api")
-    _worker_up(root, catalog, address)
+    for pool in work_pools(loaded):
+        _worker_up(root, catalog, address, pool)
     activate = _write_activation(root, address)
     typer.echo(f"dashboard: {address}")
     typer.echo(f"for this shell: . {_shortest_path(activate)}")
@@ -92,7 +94,8 @@ def up(
 def down(catalog: CatalogOption = CATALOG) -> None:
     """Stop what `crosscity up` started; runs under way save a checkpoint and end."""
     root = catalog.absolute().parent
-    for name in ("worker", "server"):
+    others = sorted(path.stem for path in services_folder(root).glob("worker-*.lock"))
+    for name in ("worker", *others, "server"):
         stopped = Background(services_folder(root), name).stop(patience=STOP_SECONDS)
         typer.echo(f"{name} stopped" if stopped else f"no {name} was running")
     if PostgreSQL(prefect_home(root), services_folder(root)).stop():
@@ -112,10 +115,18 @@ def server(catalog: CatalogOption = CATALOG, port: PortOption = DASHBOARD_PORT) 
     os.execve(command[0], command, {**QUIET, **server_environment(home, port)})  # noqa: S606
 
 
-def worker(catalog: CatalogOption = CATALOG) -> None:
+def worker(
+    catalog: CatalogOption = CATALOG,
+    pool: Annotated[
+        str | None,
+        typer.Option("--pool", help="The work pool to serve; default: the one named crosscity."),
+    ] = None,
+) -> None:
     """Run a worker in the foreground, until Ctrl-C; the work pool stays as it is."""
+    from flows.deployments import WORK_POOL  # noqa: PLC0415 - see `flows.cli.main`
+
     root = catalog.absolute().parent
-    command = _worker_command(f"foreground-{os.getpid()}")
+    command = _worker_command(f"foreground-{os.getpid()}", pool or WORK_POOL)
     environment = _worker_environment(root, catalog, server_address(root))
     os.execve(command[0], command, environment)  # noqa: S606
 
@@ -169,32 +180,33 @@ def _database_up(root: Path, wanted: str) -> dict[str, str]:
     return {_DATABASE_URL: database.url}
 
 
-def _worker_up(root: Path, catalog: Path, address: str) -> None:
-    service = Background(services_folder(root), "worker")
+def _worker_up(root: Path, catalog: Path, address: str, pool: str) -> None:
+    from flows.deployments import WORK_POOL  # noqa: PLC0415 - see `flows.cli.main`
+
+    called = "worker" if pool == WORK_POOL else f"worker-{pool}"
+    service = Background(services_folder(root), called)
     if service.running() is not None:
-        typer.echo("worker: runs")
+        typer.echo(f"{called}: runs")
         return
     name = f"{socket.gethostname()}-{root.name}"
     environment = _worker_environment(root, catalog, address)
     try:
-        process = service.start(_worker_command(name), environment)
+        process = service.start(_worker_command(name, pool), environment)
     except AlreadyRunningError:
         return
     deadline = time.monotonic() + WORKER_SECONDS
-    while not _is_online(f"{address}/api", name):
+    while not _is_online(f"{address}/api", name, pool):
         if process.poll() is not None or time.monotonic() > deadline:
             service.stop(patience=STOP_SECONDS)
             raise ServerError(f"the worker did not start; its log is {service.log}")
         time.sleep(0.5)
-    typer.echo(f"worker: started, log {_shortest_path(service.log)}")
+    typer.echo(f"{called}: started, log {_shortest_path(service.log)}")
 
 
-def _worker_command(name: str) -> list[str]:
-    from flows.deployments import WORK_POOL  # noqa: PLC0415
-
+def _worker_command(name: str, pool: str) -> list[str]:
     return [
         *(sys.executable, "-m", "prefect", "worker", "start"),
-        *("--pool", WORK_POOL, "--type", "process", "--name", name),
+        *("--pool", pool, "--type", "process", "--name", name),
     ]
 
 
@@ -208,14 +220,12 @@ def _worker_environment(root: Path, catalog: Path, address: str) -> dict[str, st
     }
 
 
-def _is_online(api: str, name: str) -> bool:
-    from flows.deployments import WORK_POOL  # noqa: PLC0415
-
+def _is_online(api: str, name: str, pool: str) -> bool:
     with client_of(api) as client:
         answer = client.request(
             "POST",
             "/work_pools/{work_pool_name}/workers/filter",
-            path_params={"work_pool_name": WORK_POOL},
+            path_params={"work_pool_name": pool},
             json={"limit": 200},
         )
     return any(one["name"] == name and one["status"] == "ONLINE" for one in answer.json())

@@ -13,13 +13,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
-from adapters.catalog import load_catalog
-from flows.deployments import CITY_FLOWS, deployments_yaml
+from adapters.catalog import FlowName, load_catalog
+from adapters.catalog.errors import CatalogError
+from flows.deployments import CITY_FLOWS, deployment_entries, deployments_yaml, work_pools
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(900)
@@ -31,6 +32,41 @@ def test_the_committed_prefect_yaml_follows_from_the_catalog(crosscity):
     assert text == deployments_yaml(catalog, "data_catalog.yaml")
     checked = crosscity("catalog", "deployments", "--check", cwd=ROOT)
     assert checked.returncode == 0, checked.stderr
+
+
+def test_flows_run_in_the_pools_that_the_catalog_names(write_catalog, tmp_path):
+    plain = load_catalog(write_catalog(tmp_path / "plain"))
+    assert work_pools(plain) == ["crosscity"]
+    where = {
+        "harvest-city": {"pool": "io"},
+        "extract-priors": {"pool": "cpu"},
+        "adapt-city": {"pool": "gpu", "compute": "cluster"},
+    }
+    computes = {"laptop": {}, "cluster": {"device": "cpu", "workers": 4}}
+    catalog = load_catalog(write_catalog(tmp_path / "pools", deployments=where, computes=computes))
+    assert work_pools(catalog) == ["crosscity", "cpu", "gpu", "io"]
+    found = {}
+    for entry in deployment_entries(catalog, "c.yaml"):
+        flow = entry["entrypoint"].split(".")[1].replace("_", "-")
+        found[flow] = (entry["work_pool"]["name"], entry["parameters"].get("compute"))
+    wanted = {flow: (one["pool"], one.get("compute")) for flow, one in where.items()}
+    assert {flow: place for flow, place in found.items() if flow in wanted} == wanted
+    assert {place for flow, place in found.items() if flow not in wanted} == {("crosscity", None)}
+    # What can be named is what has deployments, no more and no less.
+    assert set(found) | {"adapt-transfer"} == set(get_args(FlowName))
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"adapt-city": {"compute": "cluster"}}, "has no entry 'cluster'"),
+        ({"adapt": {"pool": "gpu"}}, "adapt"),
+        ({"adapt-city": {"pool": "not a name"}}, "pool"),
+    ],
+)
+def test_a_place_that_cannot_be_meant_is_refused(write_catalog, tmp_path, entry, said):
+    with pytest.raises(CatalogError, match=said):
+        load_catalog(write_catalog(tmp_path, deployments=entry))
 
 
 def test_every_city_has_every_flow():
