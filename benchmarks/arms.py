@@ -39,6 +39,7 @@ from adapters.catalog.model import PriorSettings
 from adapters.images import decode_image
 from adapters.street_view.simulated import SimulatedCity, find_style
 from benchmarks.paired import interval
+from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation import (
     PRESETS,
     Adaptation,
@@ -186,9 +187,7 @@ def _adapt(work: Path, city: str, seed: int, arm: str) -> None:
         "per_class": scores.per_class,
         "images": len(tested),
     }
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(row), encoding="utf-8")
-    unfinished.replace(path)
+    write_json(path, row)
 
 
 def _train(work: Path, city: str, seed: int, arm: str, segmenter: Segmenter) -> None:
@@ -238,11 +237,10 @@ def _truth(phi: Tensor, labels: Tensor, _static: Sequence[int]) -> Tensor:
 
 def save(segmenter: Segmenter, path: Path) -> None:
     """Writes the weights, whole or not at all."""
-    unfinished = path.with_suffix(".unfinished")
     # Trained on a processor they lie channels last, which a file of tensors does not know.
     state = {name: value.contiguous() for name, value in segmenter.state_dict().items()}
-    save_file(state, unfinished)
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        save_file(state, unfinished)
 
 
 def labelled(path: Path) -> LabelledArrays:
@@ -261,10 +259,9 @@ def once(path: Path, make: Callable[[], Arrays]) -> None:
     """Writes what is not there yet, whole or not at all."""
     if path.exists():
         return
-    unfinished = path.with_suffix(".unfinished.npz")
     arrays: Any = make()  # the stubs take a keyword for the option of the same function
-    np.savez(unfinished, **arrays)
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        np.savez(unfinished, **arrays)
 
 
 def row_path(work: Path, city: str, seed: int, arm: str) -> Path:

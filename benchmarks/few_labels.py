@@ -43,6 +43,7 @@ from adapters.catalog.recipes import BUILT_IN_RECIPES, ObjectiveEntry, RecipeEnt
 from adapters.images import decode_image
 from adapters.street_view.simulated import SimulatedCity, find_style
 from benchmarks.paired import interval
+from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation import (
     FINE_TUNING_PRESETS,
     PRESETS,
@@ -205,9 +206,8 @@ class Bench:
         if not path.exists():
             network = self._adapt(UNLABELLED, seed, None)
             state = {name: value.contiguous() for name, value in network.state_dict().items()}
-            unfinished = path.with_suffix(".unfinished")
-            save_file(state, unfinished)
-            unfinished.replace(path)
+            with written_whole(path) as unfinished:
+                save_file(state, unfinished)
         network = self.start()
         network.load_state_dict(load_file(path))
         return network
@@ -247,9 +247,7 @@ class Bench:
             evaluate(make(), LabelledArrays(tested["images"], tested["labels"])), "score13"
         )
         row = {"arm": arm, "labels": count, "seed": seed, "miou": scores.miou}
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps({**row, "per_class": scores.per_class}), encoding="utf-8")
-        unfinished.replace(path)
+        write_json(path, {**row, "per_class": scores.per_class})
         print(json.dumps(row), flush=True)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -335,10 +333,9 @@ class Bench:
 
 def _save_arrays(path: Path, arrays: Arrays) -> None:
     """Writes arrays, whole or not at all."""
-    unfinished = path.with_suffix(".unfinished.npz")
     content: Any = arrays  # the stubs take a keyword for the option of the same function
-    np.savez(unfinished, **content)
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        np.savez(unfinished, **content)
 
 
 def _write(bench: Bench, output: Path) -> None:

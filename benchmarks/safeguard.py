@@ -33,6 +33,7 @@ from safetensors.torch import load_file
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import arms
+from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation import PRESETS, Adaptation, TargetArrays
 from crosscity.evaluation import evaluate, score
 from crosscity.labels import CROSS_CITY_CLASSES
@@ -103,9 +104,8 @@ def _points(work: Path, city: str) -> None:
         found["first"].append(first)
         found["second"].append(second)
     joined: Any = {name: np.concatenate(parts) for name, parts in found.items()}
-    unfinished = path.with_suffix(".unfinished.npz")
-    np.savez(unfinished, chosen=chosen, **joined)
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        np.savez(unfinished, chosen=chosen, **joined)
 
 
 def _validation(work: Path) -> None:
@@ -134,9 +134,7 @@ def _judge_arms(work: Path, city: str, seed: int, ruined: bool) -> list[Row]:
             after = _ruined(work, city, seed, name, changes)
             rows.append(_row(work, city, seed, name, signs, after, scored))
         rows.append(_row(work, city, seed, SCRAMBLED, signs, _scrambled(before, seed), scored))
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(rows), encoding="utf-8")
-    unfinished.replace(path)
+    write_json(path, rows)
     return rows
 
 

@@ -37,6 +37,7 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.datasets.camvid import CamVidDataset
+from benchmarks.whole_files import written_whole
 from crosscity.adaptation import FineTuning, FineTuningSettings, TargetArrays
 from crosscity.adaptation.batch_norm_mixture import (
     measure_statistics,
@@ -280,9 +281,8 @@ class Bench:
             )
             for picture, truth in zip(pictures, labels, strict=True)
         ]
-        unfinished = path.with_suffix(".unfinished.npz")
-        np.savez_compressed(unfinished, counts=np.stack(counts).astype(np.int32))
-        unfinished.replace(path)
+        with written_whole(path) as unfinished:
+            np.savez_compressed(unfinished, counts=np.stack(counts).astype(np.int32))
         print(split, arm, seed, f"{100 * self.miou(split, arm, seed):.1f}", flush=True)
 
     def counts(self, split: str, arm: str, seed: int) -> Counts | None:

@@ -32,6 +32,7 @@ from safetensors.torch import load_file, save_file
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.datasets.simulated import SimulatedDataset
+from benchmarks.whole_files import written_whole
 from crosscity.adaptation import LabelledArrays, Pretraining, PretrainingSettings
 from crosscity.adaptation.training import TrainingState
 from crosscity.evaluation import evaluate, score
@@ -128,13 +129,12 @@ def rendered(city: SimulatedDataset, split: str, work: Path) -> LabelledArrays:
     path = work / f"{split}.npz"
     if not path.exists():
         samples = [city.read(name) for name in city.samples(split)]
-        unfinished = path.with_suffix(".unfinished.npz")
-        np.savez(
-            unfinished,
-            images=np.stack([each.image for each in samples]),
-            labels=np.stack([each.train_ids for each in samples]),
-        )
-        unfinished.replace(path)
+        with written_whole(path) as unfinished:
+            np.savez(
+                unfinished,
+                images=np.stack([each.image for each in samples]),
+                labels=np.stack([each.train_ids for each in samples]),
+            )
     with np.load(path) as content:
         return LabelledArrays(content["images"], content["labels"])
 
@@ -172,9 +172,8 @@ def _save(
     tensors |= {f"average.{name}": value.contiguous() for name, value in average.items()}
     # One file, so that weights and notes are of one step whenever the machine dies.
     meta = json.dumps({"state": state.meta, "history": history})
-    unfinished = work / "checkpoint.unfinished"
-    save_file(tensors, unfinished, metadata={"meta": meta})
-    unfinished.replace(work / "checkpoint.safetensors")
+    with written_whole(work / "checkpoint.safetensors") as unfinished:
+        save_file(tensors, unfinished, metadata={"meta": meta})
 
 
 def _update_average(average: dict[str, Any], network: Segmenter, steps: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 from crosscity.labels import TRAIN_ID
 from simcity.buildings import Plot, build_block, build_house
@@ -18,6 +18,22 @@ WALL: Final = TRAIN_ID["wall"]
 
 _WORLD_KEY: Final = 0xC17
 _LOTS, _TREES, _SKYLINE, _FURNITURE, _GROUND, _HILLS, _SIDE_ROWS = range(7)
+
+
+class Lot(NamedTuple):
+    """A stretch along one side of the street.
+
+    Attributes:
+        side: `LEFT` or `RIGHT`.
+        sign: -1 on the left, 1 on the right.
+        low: Where it begins along the street, metres.
+        high: Where it ends.
+    """
+
+    side: int
+    sign: float
+    low: float
+    high: float
 
 
 def build_static(
@@ -54,9 +70,9 @@ def _line_with_lots(
         at = 0.0 if direction > 0 else -draws.between((0.5, 4.0))
         index = 0
         while abs(at) < END - 4.0:
-            lot = draws.child(int(direction > 0), index)
+            own = draws.child(int(direction > 0), index)
             index += 1
-            width = lot.between(style.lot_width)
+            width = own.between(style.lot_width)
             room = _room(street, at, direction)
             if room < 4.0:
                 at += direction * (room + _crossing_width(street, at, direction, room) + 0.01)
@@ -66,16 +82,17 @@ def _line_with_lots(
             low, high = sorted((at, at + direction * width))
             at += direction * width
             # Draws come before the test of sight: a lot is the same from wherever it is seen.
-            use = lot.unit()
+            use = own.unit()
             middle = street.point(sign * (street.front(side) + 6.0), (low + high) / 2)
             if not sight.sees(middle, 14.0 + width):
                 continue
+            lot = Lot(side, sign, low, high)
             if use < style.gap_chance:
-                _yard(mesh, style, street, sight, lot, side, sign, low, high)
+                _yard(mesh, style, street, sight, own, lot)
             elif use < style.gap_chance + style.park_chance:
-                _park(mesh, style, street, sight, lot, side, sign, low, high)
+                _park(mesh, style, street, sight, own, lot)
             else:
-                _house(mesh, style, street, sight, lot, side, sign, low, high)
+                _house(mesh, style, street, sight, own, lot)
 
 
 def _room(street: Street, at: float, direction: float) -> float:
@@ -104,11 +121,9 @@ def _house(
     street: Street,
     sight: Sight,
     draws: Draws,
-    side: int,
-    sign: float,
-    low: float,
-    high: float,
+    lot: Lot,
 ) -> None:
+    side, sign, low, high = lot
     setback = draws.between(style.setback)
     depth = draws.between((10.0, 16.0))
     tower = draws.chance(style.tower_chance)
@@ -125,7 +140,7 @@ def _house(
     distance = math.hypot(a[0] - sight.x, (a[2] + b[2]) / 2 - sight.z)
     build_house(mesh, style, plot, draws.child(1), distance=distance, tower=tower)
     if setback > 1.5:
-        _border(mesh, style, street, sight, draws.child(2), side, sign, low, high, setback)
+        _border(mesh, style, street, sight, draws.child(2), lot, setback)
 
 
 def _border(
@@ -134,13 +149,11 @@ def _border(
     street: Street,
     sight: Sight,
     draws: Draws,
-    side: int,
-    sign: float,
-    low: float,
-    high: float,
+    lot: Lot,
     deep: float,
 ) -> None:
     """Wall, fence or nothing between a lot and the sidewalk, and plants behind it."""
+    side, sign, low, high = lot
     lateral = sign * (street.front(side) + 0.1)
     walled = draws.chance(style.wall_chance)
     height = draws.between((0.9, 2.4))
@@ -191,12 +204,10 @@ def _yard(
     street: Street,
     sight: Sight,
     draws: Draws,
-    side: int,
-    sign: float,
-    low: float,
-    high: float,
+    lot: Lot,
 ) -> None:
-    _border(mesh, style, street, sight, draws.child(2), side, sign, low, high, 8.0)
+    side, sign, low, high = lot
+    _border(mesh, style, street, sight, draws.child(2), lot, 8.0)
     for index in range(draws.around(1.6)):
         tree = draws.child(3, index)
         lateral = sign * (street.front(side) + tree.between((3.0, 14.0)))
@@ -213,12 +224,10 @@ def _park(
     street: Street,
     sight: Sight,
     draws: Draws,
-    side: int,
-    sign: float,
-    low: float,
-    high: float,
+    lot: Lot,
 ) -> None:
-    _border(mesh, style, street, sight, draws.child(2), side, sign, low, high, 14.0)
+    side, sign, low, high = lot
+    _border(mesh, style, street, sight, draws.child(2), lot, 14.0)
     grass = look(
         Material.GROUND,
         TRAIN_ID["terrain"],

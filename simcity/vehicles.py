@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from crosscity.labels import TRAIN_ID
 from simcity.mesh import Look, Material, Mesh, Point, Rows, Shape, look
@@ -85,69 +85,123 @@ def tyre_side(label: int) -> Look:
     return _part(label, _RUBBER)
 
 
+class _Lines(NamedTuple):
+    """Where the edges of a car lie, metres: across (w, roof), up and along."""
+
+    w: float
+    roof: float
+    sill: float
+    belt: float
+    nose: float
+    top: float
+    front: float
+    back: float
+    z_hood: float
+    z_roof: float
+    z_boot: float
+    z_rear: float
+
+
+def _lines_of(body: CarBody) -> _Lines:
+    front, back = body.length / 2, -body.length / 2
+    return _Lines(
+        w=body.width / 2,
+        roof=body.width / 2 - 0.16,
+        sill=0.24,
+        belt=body.belt,
+        nose=body.belt - 0.2,
+        top=body.height,
+        front=front,
+        back=back,
+        z_hood=front - body.hood,
+        z_roof=front - body.hood - body.screen,
+        z_boot=back + body.boot,
+        z_rear=back + body.boot + body.rear,
+    )
+
+
 @functools.cache
 def car(name: str, taxi: bool = False) -> Rows:
     """A car by the name of its body; slot 0 is its paint."""
     body = BODIES[name]
-    mesh = Mesh()
-    w, front, back = body.width / 2, body.length / 2, -body.length / 2
-    sill, belt, top = 0.24, body.belt, body.height
-    nose = belt - 0.2
-    z_hood, z_roof = front - body.hood, front - body.hood - body.screen
-    z_boot, z_rear = back + body.boot, back + body.boot + body.rear
-    roof = w - 0.16
-    panel = look(
-        Material.PAINT, CAR, (0, 0, 0), parameters=(belt - sill, 0.9), moving=True, slots=(0.0, 0.0)
-    )
-    lid = look(Material.PAINT, CAR, (0, 0, 0), parameters=(1.0, 0.0), moving=True, slots=(0.0, 0.0))
+    mesh, lines = Mesh(), _lines_of(body)
+    lid = _paint(1.0, 0.0)
     glass = _part(CAR, _GLASS, Material.GLASS, bias=0.001)
-    dark = _part(CAR, _BLACK)
+    tail_top = body.belt - 0.02 if body.boot > 0.3 else body.belt + 0.12
     for side in (-1.0, 1.0):
-        x = side * w
-        mesh.quad((x, sill, back), (x, sill, z_hood), (x, belt, z_hood), (x, belt, back), panel)
-        mesh.quad((x, sill, z_hood), (x, sill, front), (x, nose, front), (x, belt, z_hood), panel)
-        xr = side * roof
-        mesh.quad((x, belt, z_boot), (x, belt, z_hood), (xr, top, z_roof), (xr, top, z_rear), lid)
-        mesh.quad(
-            _towards((x, belt, z_boot), (xr, top, z_rear), 0.06, 0.12),
-            _towards((x, belt, z_hood), (xr, top, z_roof), 0.06, -0.18),
-            _towards((x, belt, z_hood), (xr, top, z_roof), 0.86, -0.12),
-            _towards((x, belt, z_boot), (xr, top, z_rear), 0.86, 0.10),
-            glass,
-        )
-        pillar = (z_roof + z_rear) / 2
-        mesh.quad(
-            (x, belt + 0.03, pillar - 0.05),
-            (x, belt + 0.03, pillar + 0.05),
-            (xr, top - 0.05, pillar + 0.05),
-            (xr, top - 0.05, pillar - 0.05),
-            _part(CAR, _BLACK, bias=0.002),
-        )
+        _flank(mesh, lines, side, lid, glass)
+        _lamps(mesh, lines, side, tail_top)
+    _shell(mesh, lines, lid, glass)
+    _bumpers(mesh, lines)
+    w = lines.w
+    mesh.box(
+        (-w + 0.05, 0.12, lines.back + 0.1),
+        (w - 0.05, lines.sill, lines.front - 0.1),
+        _part(CAR, _BLACK),
+        faces="lrfb",
+    )
+    if taxi:
         mesh.box(
-            (min(x, x + side * 0.16), belt, z_hood - 0.35),
-            (max(x, x + side * 0.16), belt + 0.13, z_hood - 0.2),
-            lid,
+            (-0.3, lines.top, -0.35),
+            (0.3, lines.top + 0.2, -0.15),
+            _part(CAR, (240, 226, 150), Material.LAMP, parameters=(0.3,)),
         )
-        for z in (front - 0.8, back + 0.75):
-            _wheel(mesh, CAR, x, z, 0.31)
-        lamp = _part(CAR, (225, 228, 230), Material.GLASS, parameters=(0.3,), bias=0.002)
-        tail = _part(CAR, (150, 14, 14), Material.LAMP, parameters=(0.35,), bias=0.002)
-        a, b = sorted((side * (w - 0.42), side * (w - 0.03)))
-        mesh.quad(
-            (a, nose - 0.2, front),
-            (b, nose - 0.2, front),
-            (b, nose - 0.05, front),
-            (a, nose - 0.05, front),
-            lamp,
-        )
-        tail_top = belt - 0.02 if body.boot > 0.3 else belt + 0.12
-        mesh.quad(
-            (a, tail_top - 0.2, back),
-            (b, tail_top - 0.2, back),
-            (b, tail_top, back),
-            (a, tail_top, back),
-            tail,
-        )
+    return _frozen(mesh)
+
+
+def _paint(*parameters: float) -> Look:
+    return look(
+        Material.PAINT, CAR, (0, 0, 0), parameters=parameters, moving=True, slots=(0.0, 0.0)
+    )
+
+
+def _flank(mesh: Mesh, lines: _Lines, side: float, lid: Look, glass: Look) -> None:
+    """One side: doors, windows, pillar, mirror and wheels."""
+    w, roof, sill, belt, nose, top, front, back, z_hood, z_roof, z_boot, z_rear = lines
+    panel = _paint(belt - sill, 0.9)
+    x, xr = side * w, side * roof
+    mesh.quad((x, sill, back), (x, sill, z_hood), (x, belt, z_hood), (x, belt, back), panel)
+    mesh.quad((x, sill, z_hood), (x, sill, front), (x, nose, front), (x, belt, z_hood), panel)
+    mesh.quad((x, belt, z_boot), (x, belt, z_hood), (xr, top, z_roof), (xr, top, z_rear), lid)
+    mesh.quad(
+        _towards((x, belt, z_boot), (xr, top, z_rear), 0.06, 0.12),
+        _towards((x, belt, z_hood), (xr, top, z_roof), 0.06, -0.18),
+        _towards((x, belt, z_hood), (xr, top, z_roof), 0.86, -0.12),
+        _towards((x, belt, z_boot), (xr, top, z_rear), 0.86, 0.10),
+        glass,
+    )
+    pillar = (z_roof + z_rear) / 2
+    mesh.quad(
+        (x, belt + 0.03, pillar - 0.05),
+        (x, belt + 0.03, pillar + 0.05),
+        (xr, top - 0.05, pillar + 0.05),
+        (xr, top - 0.05, pillar - 0.05),
+        _part(CAR, _BLACK, bias=0.002),
+    )
+    mesh.box(
+        (min(x, x + side * 0.16), belt, z_hood - 0.35),
+        (max(x, x + side * 0.16), belt + 0.13, z_hood - 0.2),
+        lid,
+    )
+    for z in (front - 0.8, back + 0.75):
+        _wheel(mesh, CAR, x, z, 0.31)
+
+
+def _lamps(mesh: Mesh, lines: _Lines, side: float, tail_top: float) -> None:
+    """Head and tail lamp of one side."""
+    lamp = _part(CAR, (225, 228, 230), Material.GLASS, parameters=(0.3,), bias=0.002)
+    tail = _part(CAR, (150, 14, 14), Material.LAMP, parameters=(0.35,), bias=0.002)
+    a, b = sorted((side * (lines.w - 0.42), side * (lines.w - 0.03)))
+    for low, high, z, how in (
+        (lines.nose - 0.2, lines.nose - 0.05, lines.front, lamp),
+        (tail_top - 0.2, tail_top, lines.back, tail),
+    ):
+        mesh.quad((a, low, z), (b, low, z), (b, high, z), (a, high, z), how)
+
+
+def _shell(mesh: Mesh, lines: _Lines, lid: Look, glass: Look) -> None:
+    """Front, back, hood, boot, screens and roof."""
+    w, roof, sill, belt, nose, top, front, back, z_hood, z_roof, z_boot, z_rear = lines
     mesh.quad((-w, sill, front), (w, sill, front), (w, nose, front), (-w, nose, front), lid)
     mesh.quad((-w, sill, back), (w, sill, back), (w, belt, back), (-w, belt, back), lid)
     mesh.quad((-w, nose, front), (w, nose, front), (w, belt, z_hood), (-w, belt, z_hood), lid)
@@ -166,6 +220,11 @@ def car(name: str, taxi: bool = False) -> Rows:
     mesh.quad(
         (-roof, top, z_rear), (roof, top, z_rear), (roof, top, z_roof), (-roof, top, z_roof), lid
     )
+
+
+def _bumpers(mesh: Mesh, lines: _Lines) -> None:
+    """Grille, bumpers and plates."""
+    w, nose, sill, front = lines.w, lines.nose, lines.sill, lines.front
     mesh.quad(
         (-w * 0.6, nose - 0.24, front),
         (w * 0.6, nose - 0.24, front),
@@ -173,7 +232,7 @@ def car(name: str, taxi: bool = False) -> Rows:
         (-w * 0.6, nose - 0.1, front),
         _part(CAR, _BLACK, bias=0.0015),
     )
-    for z in (front, back):
+    for z in (front, lines.back):
         mesh.quad(
             (-w, sill - 0.06, z),
             (w, sill - 0.06, z),
@@ -188,14 +247,6 @@ def car(name: str, taxi: bool = False) -> Rows:
             (-0.26, 0.54, z),
             _part(CAR, (215, 214, 208), bias=0.003),
         )
-    mesh.box((-w + 0.05, 0.12, back + 0.1), (w - 0.05, sill, front - 0.1), dark, faces="lrfb")
-    if taxi:
-        mesh.box(
-            (-0.3, top, -0.35),
-            (0.3, top + 0.2, -0.15),
-            _part(CAR, (240, 226, 150), Material.LAMP, parameters=(0.3,)),
-        )
-    return _frozen(mesh)
 
 
 def _frozen(mesh: Mesh) -> Rows:

@@ -44,7 +44,7 @@ from crosscity.adaptation.trainable import adam_of, trainable_parameters
 from crosscity.adaptation.training import (
     CollapsedError,
     DivergedError,
-    Row,
+    HistoryRow,
     Training,
     TrainingState,
     freeze_batch_norm,
@@ -256,7 +256,7 @@ class Adaptation(Training):
     def _restore_notes(self, notes: Mapping[str, Any]) -> None:
         self._watch.restore(notes)
 
-    def _update(self) -> Row:
+    def _update(self) -> HistoryRow:
         if self.recipe.estimates_statistics:
             estimate_statistics(self.segmenter, self.engine, self._batches())
             return {"learning_rate": 0.0, "warning": ""}
@@ -340,7 +340,7 @@ class Adaptation(Training):
         for adversary in moved:
             self._move(adversary.optimiser, adversary.network)
 
-    def _feature_step(self, views: Iterable[View], row: Row) -> None:
+    def _feature_step(self, views: Iterable[View], row: HistoryRow) -> None:
         """Moves the segmenter by the one summed loss of eq. 1; the adversaries stay."""
         self._zero(self._optimiser)
         for view in views:
@@ -369,9 +369,11 @@ class Adaptation(Training):
         wrong = [name for name, loss in self._losses.items() if not bool(loss.isfinite())]
         return f" (the objective {', '.join(wrong)} gave it)" if wrong else ""
 
-    def _empty_row(self) -> Row:
+    def _empty_row(self) -> HistoryRow:
         terms = list(zip(self.recipe.terms, self._objectives.values(), strict=True))
-        row: Row = {name: None for term, o in terms if term.weight is None for name in o.rows}
+        row: HistoryRow = {
+            name: None for term, o in terms if term.weight is None for name in o.rows
+        }
         row["total_loss"] = None
         for term, objective in terms:
             if term.weight is not None:

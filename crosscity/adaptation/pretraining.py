@@ -19,7 +19,7 @@ from crosscity.adaptation.schedule import learning_rate_factor
 from crosscity.adaptation.settings import PretrainingSettings
 from crosscity.adaptation.supervised import SupervisedTraining
 from crosscity.adaptation.teachers import fixed_copy
-from crosscity.adaptation.training import Row
+from crosscity.adaptation.training import HistoryRow
 from crosscity.segmenters import Rule, Segmenter, rule_offsets
 
 
@@ -138,7 +138,7 @@ class Pretraining(SupervisedTraining):
             images = sensor_noise(photometric_jitter(images, random, strength), random, strength)
         return images, labels
 
-    def _after_step(self, row: Row) -> None:
+    def _after_step(self, row: HistoryRow) -> None:
         if self._average is not None:
             _update_average(self._average, self.segmenter, self.settings.average, self.step)
         if self._best is None:

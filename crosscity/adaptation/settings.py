@@ -89,10 +89,8 @@ class SupervisedSettings:
 class PretrainingSettings(SupervisedSettings):
     """How the source segmenter is trained; the defaults suit `compact` on two cores.
 
-    They were chosen by the mIoU on validation places of the simulated source city alone. Of 300
-    steps with one seed: balance 0 gave 37.8 and 38.1 (learning rates 0.003 and 0.006), balance 0.3
-    41.7, crops down to 0.6 without balance 36.8; all with `balanced_predictions`. With balance 0.5
-    and 800 steps a network gave 53.6 with balanced predictions, 53.8 with the weights taken back.
+    They were chosen by the mIoU on validation places of the simulated source city alone
+    (`benchmarks/results/pretraining_defaults.md`).
 
     Attributes:
         until: "steps": so many as are set. "plateau": until the mIoU on the source's validation

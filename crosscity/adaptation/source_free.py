@@ -44,7 +44,7 @@ from crosscity.adaptation.schedule import learning_rate_factor
 from crosscity.adaptation.settings import Schedule
 from crosscity.adaptation.teachers import fixed_copy, follow
 from crosscity.adaptation.training import (
-    Row,
+    HistoryRow,
     Training,
     batch_norms,
     freeze_batch_norm,
@@ -231,14 +231,14 @@ class SourceFree(Training):
         values = [float("nan") if each is None else each for each in notes["thresholds"]]
         self._thresholds.values = torch.tensor(values, device=self.device)
 
-    def _update(self) -> Row:
+    def _update(self) -> HistoryRow:
         rate = self.settings.learning_rate * learning_rate_factor(
             self.step, self.total_steps, schedule=self.settings.schedule, warm_up=0.0
         )
         set_learning_rate(self._optimiser, rate)
         self.segmenter.train()
         freeze_batch_norm(self.segmenter)
-        row: Row = {"self_training_loss": None, "kept_share": None, "learning_rate": rate}
+        row: HistoryRow = {"self_training_loss": None, "kept_share": None, "learning_rate": rate}
         self._zero(self._optimiser)
         for number in self._numbers():
             lesson = self._lesson(number)

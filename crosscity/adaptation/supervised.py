@@ -24,7 +24,7 @@ from crosscity.adaptation.task_loss import (
     task_loss,
 )
 from crosscity.adaptation.training import (
-    Row,
+    HistoryRow,
     Training,
     check_source,
     freeze_batch_norm,
@@ -102,13 +102,13 @@ class SupervisedTraining(Training):
         """Images and labels of a batch, augmented."""
         return self._source.batch(number, self.settings.batch_size)
 
-    def _update(self) -> Row:
+    def _update(self) -> HistoryRow:
         learning_rate = self.settings.learning_rate * self._rate_factor()
         set_learning_rate(self._optimiser, learning_rate)
         self.segmenter.train()
         if self.settings.freeze_batch_norm:
             freeze_batch_norm(self.segmenter)
-        row: Row = {
+        row: HistoryRow = {
             "task_loss": None,
             "task_accuracy": None,
             "learning_rate": learning_rate,

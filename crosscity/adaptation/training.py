@@ -31,7 +31,7 @@ from crosscity.segmenters import Segmenter, evaluating, seeded_randomness
 ALGORITHM_VERSION: Final = "5"
 """Raised by hand whenever the same settings and seed would give other weights."""
 
-Row = dict[str, Any]
+HistoryRow = dict[str, Any]
 """A row of the history: the same keys in every row of a training, values JSON-able."""
 
 
@@ -131,7 +131,7 @@ class Training(ABC):
         """How long the steps so far have waited for images to be read."""
         return math.fsum(reading.waiting.seconds for reading in self._readings())
 
-    def advance(self, n_steps: int) -> list[Row]:
+    def advance(self, n_steps: int) -> list[HistoryRow]:
         """Does up to so many steps, fewer if the training ends.
 
         Returns:
@@ -158,7 +158,7 @@ class Training(ABC):
                 self._check_outcome()
         return rows
 
-    def _after_step(self, row: Row) -> None:  # noqa: B027 - most do nothing
+    def _after_step(self, row: HistoryRow) -> None:  # noqa: B027 - most do nothing
         """What is done after a step, which may add to its row and move the end of the training."""
 
     def _deliver(self) -> None:  # noqa: B027 - most deliver what the last step left
@@ -176,7 +176,7 @@ class Training(ABC):
                 "not finite: lower the learning rate"
             )
 
-    def _one_step(self) -> Row:
+    def _one_step(self) -> HistoryRow:
         key: tuple[int, ...] = (self.seed, STEP_STREAM, self._step)
         if self.engine.ranks > 1:
             key = (*key, self.engine.rank)
@@ -234,7 +234,7 @@ class Training(ABC):
         self._restore_notes(state.meta["notes"])
 
     @abstractmethod
-    def _update(self) -> Row:
+    def _update(self) -> HistoryRow:
         """Does the step `self.step` and returns its history row, without the step."""
 
     def _modules(self) -> dict[str, nn.Module]:
@@ -258,7 +258,7 @@ class Training(ABC):
         """Notes a loss or accuracy of one batch; nothing waits for the device to compute it."""
         self._measured.setdefault(name, []).append(value.detach().float())
 
-    def _fill_row(self, row: Row) -> None:
+    def _fill_row(self, row: HistoryRow) -> None:
         """Fills the row with the means over the batches of a step, and checks the losses.
 
         The device is waited for once a step, here, before the segmenter moves.
@@ -323,8 +323,8 @@ __all__ = [
     "ALGORITHM_VERSION",
     "CollapsedError",
     "DivergedError",
+    "HistoryRow",
     "OutOfMemoryError",
-    "Row",
     "StateError",
     "Training",
     "TrainingState",

@@ -15,7 +15,7 @@ from numba import njit
 from crosscity.partitioning.scores import Floats, Ints, sift_down
 
 
-class Row(NamedTuple):
+class BucketRow(NamedTuple):
     """The scores that a row of buckets stands for.
 
     Attributes:
@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def bucket_of(row: Row, score: float, n_buckets: int) -> int:
+def bucket_of(row: BucketRow, score: float, n_buckets: int) -> int:
     """The bucket of a score, 0 to `n_buckets`; the last is for all that is below the row."""
     return int(min(max((row.top - score) * row.per_score, 0.0), float(n_buckets)))
 

@@ -17,7 +17,33 @@ _IMAGES_NAME = "spent-on-images"
 _NOTE_EVERY_SECONDS = 2.0
 
 
-class StepSpending:
+class _Spending:
+    """Counts what is used on top of what was, and notes it every other second."""
+
+    def __init__(self, before: Spent) -> None:
+        self._before = before
+        self._ledger: Ledger | None = None
+        self._lock = threading.Lock()
+        self._noted_at = float("-inf")
+
+    @property
+    def total(self) -> Spent:
+        """What this step or shard has used, in all its runs."""
+        return self._before + (self._ledger.spent if self._ledger else Spent())
+
+    def note(self, *, at_once: bool = False) -> None:
+        """Saves the total, every other second at most."""
+        with self._lock:
+            now = time.monotonic()
+            if at_once or now - self._noted_at > _NOTE_EVERY_SECONDS:
+                self._noted_at = now
+                self._save_total()
+
+    def _save_total(self) -> None:
+        raise NotImplementedError
+
+
+class StepSpending(_Spending):
     """Notes what one step uses while it runs, so that a killed run's use still counts."""
 
     def __init__(self, store: Store, kind: str, city: str, key: str) -> None:
@@ -30,30 +56,17 @@ class StepSpending:
             key: Key of the artifact.
         """
         self._store, self._step = store, (kind, city, key)
-        self._lock = threading.Lock()
-        self._noted_at = float("-inf")
         note = store.load_progress(*self._step, _NAME)
-        self._before = Spent.from_dict(json.loads(note.read_bytes())) if note else Spent()
-        self._ledger: Ledger | None = None
+        super().__init__(Spent.from_dict(json.loads(note.read_bytes())) if note else Spent())
 
     def open(self, ledger: Ledger, elsewhere: Spent) -> None:
         """Lets a ledger count on top of what was used here and in other steps."""
         self._ledger = ledger
         ledger.before(elsewhere + self._before)
 
-    @property
-    def total(self) -> Spent:
-        """What this step has used, in all its runs."""
-        return self._before + (self._ledger.spent if self._ledger else Spent())
-
-    def note(self, *, at_once: bool = False) -> None:
-        """Saves the total, every other second at most."""
-        with self._lock:
-            now = time.monotonic()
-            if at_once or now - self._noted_at > _NOTE_EVERY_SECONDS:
-                self._noted_at = now
-                data = json.dumps(self.total.to_dict()).encode()
-                self._store.save_progress(*self._step, _NAME, data)
+    def _save_total(self) -> None:
+        data = json.dumps(self.total.to_dict()).encode()
+        self._store.save_progress(*self._step, _NAME, data)
 
 
 def spent_on(store: Store, refs: Iterable[ArtifactRef]) -> Spent:
@@ -66,7 +79,7 @@ def spent_on(store: Store, refs: Iterable[ArtifactRef]) -> Spent:
     return total
 
 
-class ShardSpending:
+class ShardSpending(_Spending):
     """Notes what one shard of a harvest uses, beside what the listing and the other shards used.
 
     One note a harvest has it all, so a shard reads one file however many shards there are. A killed
@@ -84,12 +97,9 @@ class ShardSpending:
         """
         self._store, self._part = store, str(part)
         self._step = ("captures", city, captures.key)
-        self._lock = threading.Lock()
-        self._noted_at = float("-inf")
         self._listing = spent_on(store, [captures])
         self._note = _read_note(store, self._step) or _Note()
-        self._before = self._note.unfinished.get(self._part, Spent())
-        self._ledger: Ledger | None = None
+        super().__init__(self._note.unfinished.get(self._part, Spent()))
 
     def open(self, ledger: Ledger) -> Spent:
         """Lets a ledger count on top of what was used in all the harvest; gives that."""
@@ -99,19 +109,9 @@ class ShardSpending:
         ledger.before(before)
         return before
 
-    @property
-    def total(self) -> Spent:
-        """What this shard has used, in all its runs."""
-        return self._before + (self._ledger.spent if self._ledger else Spent())
-
-    def note(self, *, at_once: bool = False) -> None:
-        """Saves the total, every other second at most."""
-        with self._lock:
-            now = time.monotonic()
-            if at_once or now - self._noted_at > _NOTE_EVERY_SECONDS:
-                self._noted_at = now
-                self._note.unfinished[self._part] = self.total
-                self._save()
+    def _save_total(self) -> None:
+        self._note.unfinished[self._part] = self.total
+        self._save()
 
     def finish(self) -> None:
         """Counts the shard as finished: its artifact is there."""

@@ -318,7 +318,29 @@ def labelled_set(plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledD
     )
 
 
-class StoredLabelled:
+class _StoredImages:
+    """Images of shards at one size, decoded when asked for."""
+
+    def __init__(self, rows: GoodRows, size: tuple[int, int] | None, absent: str) -> None:
+        if not len(rows):
+            raise InputError(absent)
+        self._rows, self._size = rows, size
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        read = (decode_image(self._rows.data(i, "image"), self.name(i)) for i in indices)
+        shown = [resized_image(image, self._size) for image in read]
+        return stacked(shown, [self.name(i) for i in indices])
+
+    def name(self, index: int) -> str:
+        """The sample's id."""
+        return self._rows.name(index)
+
+
+class StoredLabelled(_StoredImages):
     """The images of labelled shards, decoded when asked for; bad rows are left out.
 
     Args:
@@ -338,20 +360,9 @@ class StoredLabelled:
         chosen: Sequence[int] | None = None,
         class_names: Sequence[str] = ROAD_CLASS_NAMES,
     ) -> None:
-        self._rows = GoodRows(store, parts, chosen)
-        if not len(self._rows):
-            raise InputError("there is no labelled image to work on")
-        self._size = size
+        rows = GoodRows(store, parts, chosen)
+        super().__init__(rows, size, "there is no labelled image to work on")
         self._table = class_table(class_names)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """(N, H, W, 3) uint8 RGB."""
-        read = (decode_image(self._rows.data(i, "image"), self.name(i)) for i in indices)
-        shown = [resized_image(image, self._size) for image in read]
-        return stacked(shown, [self.name(i) for i in indices])
 
     def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W) uint8 indices of `class_names`, 255 where void or of none of these."""
@@ -359,10 +370,6 @@ class StoredLabelled:
         read = (self._table[train_ids] for train_ids in stored)
         shown = [resized_map(labels, self._size) for labels in read]
         return stacked(shown, [self.name(i) for i in indices])
-
-    def name(self, index: int) -> str:
-        """The sample's id."""
-        return self._rows.name(index)
 
 
 def check_some_label(images: StoredLabelled, what: str) -> None:
@@ -380,7 +387,7 @@ def check_some_label(images: StoredLabelled, what: str) -> None:
         )
 
 
-class StoredUnlabelled:
+class StoredUnlabelled(_StoredImages):
     """The images of `unlabelled` shards as adaptation reads them: without any prior.
 
     Args:
@@ -396,19 +403,8 @@ class StoredUnlabelled:
         *,
         size: tuple[int, int] | None = None,
     ) -> None:
-        self._rows = GoodRows(store, parts)
-        if not len(self._rows):
-            raise InputError("the target set is empty: there is no image to adapt to")
-        self._size = size
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """(N, H, W, 3) uint8 RGB."""
-        read = (decode_image(self._rows.data(i, "image"), self.name(i)) for i in indices)
-        shown = [resized_image(image, self._size) for image in read]
-        return stacked(shown, [self.name(i) for i in indices])
+        absent = "the target set is empty: there is no image to adapt to"
+        super().__init__(GoodRows(store, parts), size, absent)
 
     def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
         """(N, H, W) bool, all False."""

@@ -1,0 +1,27 @@
+"""Files that are there whole or not at all: a measurement that is killed goes on where it ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives the file to write to, which gets its own name once it is written.
+
+    Args:
+        path: Its name; `.npz` stays its ending meanwhile, as NumPy would append it.
+    """
+    unfinished = path.with_suffix(".unfinished.npz" if path.suffix == ".npz" else ".unfinished")
+    yield unfinished
+    unfinished.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can say
+    """Writes JSON, whole or not at all."""
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(content), encoding="utf-8")
