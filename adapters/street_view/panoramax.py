@@ -254,8 +254,8 @@ def _matched(answer: object) -> int:
 
 def _returned(answer: object) -> int:
     """How many items a page says it holds, at least those that it does hold."""
-    told = number(answer, "numberReturned") or 0
-    return max(len(_features(answer)), int(told) if told < 1 << 53 else 0)
+    counted = number(answer, "numberReturned") or 0
+    return max(len(_features(answer)), int(counted) if counted < 1 << 53 else 0)
 
 
 def _check_shown(properties: object) -> None:
@@ -275,11 +275,11 @@ def _check_projection(properties: object, *, panorama: bool) -> None:
     Raises:
         UnusableError: They contradict each other, or the projection is none that is read here.
     """
-    told = text(properties, "exif", "Xmp.GPano.ProjectionType")
+    stated = text(properties, "exif", "Xmp.GPano.ProjectionType")
     known = _SPHERES if panorama else _PLANES
-    if told is not None and told.casefold() not in known:
+    if stated is not None and stated.casefold() not in known:
         what = "a sphere" if panorama else "a photograph"
-        raise UnusableError(f"it is reported as {what}, and its EXIF calls it {told[:40]}")
+        raise UnusableError(f"it is reported as {what}, and its EXIF calls it {stated[:40]}")
 
 
 def _stamp(moment: datetime) -> str:

@@ -112,13 +112,7 @@ def init(
         raise InputError(
             f"{city!r} is not a name for a city here: lower-case letters, digits, - and _ alone"
         )
-    if folder is None and bbox is None:
-        said = _ask(
-            "A folder of your images, or an area as west,south,east,north?", "--folder or --bbox"
-        )
-        folder, bbox = (None, said) if said.count(",") == 3 else (Path(said), None)
-    if folder is not None and bbox is not None:
-        raise InputError("give either --folder or --bbox: images are taken from one of the two")
+    folder, bbox = _one_source(folder, bbox)
     _refuse_beside(
         ("--places", places, folder, "--folder, all of whose images are taken"),
         ("--licence", licence, bbox, "--bbox, whose pictures bring theirs"),
@@ -156,6 +150,20 @@ def _refuse_beside(*rules: tuple[str, object, object, str]) -> None:
     for option, given, beside, what in rules:
         if given is not None and beside is not None:
             raise InputError(f"{option} says nothing beside {what}: leave it out")
+
+
+def _one_source(folder: Path | None, bbox: str | None) -> tuple[Path | None, str | None]:
+    """Where images are taken from: what was given, or what the user answers."""
+    from tasks.steps.errors import InputError  # noqa: PLC0415
+
+    if folder is not None and bbox is not None:
+        raise InputError("give either --folder or --bbox: images are taken from one of the two")
+    if folder is not None or bbox is not None:
+        return folder, bbox
+    said = _ask(
+        "A folder of your images, or an area as west,south,east,north?", "--folder or --bbox"
+    )
+    return (None, said) if said.count(",") == 3 else (Path(said), None)
 
 
 def _ask(question: str, flags: str) -> str:

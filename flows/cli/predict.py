@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from crosscity.segmenters import Segmenter
     from tasks.judging.chosen_segmenter import Chosen
-    from tasks.judging.predictions import Picture
+    from tasks.judging.predictions import Picture, Predicted
     from tasks.steps.plan import Plan
 
 
@@ -108,14 +108,18 @@ def predict(
             image_size=image_size,
             workers=plan.compute.workers if plan is not None else 2,
         )
+    export = f"`crosscity export {city} --as cityscapes -o … --predictions {output}`"
+    _show_outcome(done, next_step=export if city is not None else "")
+
+
+def _show_outcome(done: Predicted, next_step: str) -> None:
+    """How many images were predicted, and why others were not."""
     good = done.images - len(done.failed)
     ended(
         "predictions",
         done.table,
         said=f"{good} images predicted; table: {done.table}",
-        next_step=f"`crosscity export {city} --as cityscapes -o … --predictions {output}`"
-        if city is not None
-        else "",
+        next_step=next_step,
         images=good,
         failed=done.failed,
     )

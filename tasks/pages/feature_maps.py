@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -79,12 +79,7 @@ def draw_features(
             parted[arm] = told_apart(reduced, is_source, seed)
             points = embedded(reduced, seed)
             panels[arm_name(arm)] = (points, is_source)
-            rows += [
-                {"arm": arm, "domain": domain, "x": float(x), "y": float(y)}
-                for (x, y), domain in zip(
-                    points, np.where(is_source, "source", "target").tolist(), strict=True
-                )
-            ]
+            rows += _point_rows(arm, points, is_source)
         write_png(draft, "features.png", scatter_panels(panels))
         table = pa.Table.from_pylist(rows, schema=POINTS)
         write_table(draft.path / "features.parquet", table, POINTS)
@@ -111,6 +106,16 @@ def draw_features(
         f"t-SNE of features of {owner} (orange) and its source (blue)",
     )
     return made
+
+
+def _point_rows(
+    arm: str, points: npt.NDArray[np.float32], is_source: npt.NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    domains = np.where(is_source, "source", "target").tolist()
+    return [
+        {"arm": arm, "domain": domain, "x": float(x), "y": float(y)}
+        for (x, y), domain in zip(points, domains, strict=True)
+    ]
 
 
 def embedded(features: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:

@@ -53,10 +53,10 @@ def answers(work: Callable[[], Any]) -> bool:
     try:
         work()
     except ValueError as error:
-        told = str(error)
-        assert told
-        assert "\n" not in told
-        assert len(told) < 400
+        reported = str(error)
+        assert reported
+        assert "\n" not in reported
+        assert len(reported) < 400
         return False
     return True
 

@@ -112,7 +112,7 @@ def rows(catalog: Path, pattern: str) -> list[dict[str, Any]]:
     return [row for path in found for row in pq.read_table(path).to_pylist()]
 
 
-def told(outcome: dict[str, Any]) -> str:
+def reported(outcome: dict[str, Any]) -> str:
     """The one sentence that a command ended with."""
     assert "Traceback" not in outcome["err"]
     sentences = [line for line in outcome["err"].splitlines() if line.startswith("crosscity: ")]
@@ -180,7 +180,7 @@ def test_more_bad_images_than_the_limit_fail_the_flow_with_one_sentence(
     catalog = write_catalog(tmp_path, city=folder_city(streets, failure_limit=0.05))
     done = many_flows("harvest", "tokyo", "--catalog", catalog)
     assert done["code"] == 1
-    assert "3 of 34 images failed, more than the limit of 5%" in told(done)
+    assert "3 of 34 images failed, more than the limit of 5%" in reported(done)
     store = tmp_path / "store"
     assert (store / "imagery_part").is_dir()
     assert not (store / "imagery").exists()
@@ -198,7 +198,7 @@ def test_more_bad_pairs_than_the_limit_fail_the_flow_with_one_sentence(
     assert many_flows("harvest", "tokyo", "--catalog", catalog)["code"] == 0
     done = many_flows("priors", "tokyo", "--catalog", catalog)
     assert done["code"] == 1
-    assert "2 of 4 priors failed, more than the limit of 15%" in told(done)
+    assert "2 of 4 priors failed, more than the limit of 15%" in reported(done)
     assert not (tmp_path / "store" / "static_prior").exists()
 
 
@@ -222,8 +222,8 @@ def test_a_table_cut_short_in_the_store_is_named(harvested, many_flows, tmp_path
     os.truncate(path, path.stat().st_size * 2 // 3)
     done = many_flows(verb, "tokyo", "--catalog", copy / "data_catalog.yaml")
     assert done["code"] == 2
-    assert str(path.parent) in told(done)
-    assert path.name in told(done)
+    assert str(path.parent) in reported(done)
+    assert path.name in reported(done)
 
 
 def test_a_harvest_makes_a_shard_anew_whose_table_was_cut_short(harvested, many_flows, tmp_path):
@@ -250,7 +250,7 @@ def test_a_store_that_cannot_be_written_fails_before_any_work(
         catalog = write_catalog(tmp_path / str(number), stores={"local": {"url": url}})
         done = many_flows("harvest", "tokyo", "--catalog", catalog)
         assert done["code"] == 2
-        assert any(part in told(done) for part in said.split("|"))
+        assert any(part in reported(done) for part in said.split("|"))
         assert prefect_server.flow_runs(catalog) == []
 
 
@@ -280,7 +280,7 @@ def test_a_full_store_is_one_sentence(write_catalog, prefect_server, tmp_path, l
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert done.returncode == 2, done.stderr
-    assert f"the store at {tmp_path / 'store'} is full" in told(
+    assert f"the store at {tmp_path / 'store'} is full" in reported(
         {"err": done.stderr, "code": done.returncode}
     )
     assert bool(prefect_server.flow_runs(catalog)) == work_began
@@ -297,13 +297,13 @@ def test_priors_of_an_earlier_harvest_are_not_adapted_on(
     assert many_flows("harvest", "tokyo", *at)["code"] == 0
     without = many_flows("adapt", "tokyo", *at)
     assert without["code"] == 2
-    assert "run `crosscity priors tokyo` first" in told(without)
+    assert "run `crosscity priors tokyo` first" in reported(without)
     assert many_flows("priors", "tokyo", *at)["code"] == 0
     add_place(train, 2)
     assert many_flows("harvest", "tokyo", *at)["code"] == 0
     stale = many_flows("adapt", "tokyo", *at)
     assert stale["code"] == 2
-    assert "of an earlier harvest: run `crosscity priors tokyo`" in told(stale)
+    assert "of an earlier harvest: run `crosscity priors tokyo`" in reported(stale)
     names = {run["name"] for run in prefect_server.flow_runs(catalog)}
     assert "pretrain-compact" not in names  # told before the long work, not after
 
@@ -311,13 +311,13 @@ def test_priors_of_an_earlier_harvest_are_not_adapted_on(
 def test_an_unknown_arm_is_reported_before_any_work(harvested, many_flows):
     done = many_flows("adapt", "tokyo", "--arm", "magic", "--catalog", harvested)
     assert done["code"] == 2
-    assert "there is no arm 'magic'" in told(done)
+    assert "there is no arm 'magic'" in reported(done)
 
 
 def test_a_city_without_labels_cannot_be_scored(harvested, many_flows):
     done = many_flows("adapt", "tokyo", "--arm", "fine_tuned", "--catalog", harvested)
     assert done["code"] == 2
-    assert "no labels" in told(done)
+    assert "no labels" in reported(done)
 
 
 def real_pairs(city: str, root: Path, **prior: Any) -> dict[str, Any]:

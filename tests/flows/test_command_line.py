@@ -183,7 +183,7 @@ def outcomes(
 
 
 @pytest.mark.parametrize(
-    ("case", "told"),
+    ("case", "reported"),
     [
         ("unknown city", r"no city 'atlantis'; it has tokyo"),
         ("unknown provider", r"data_catalog\.yaml:\d+: cities\.tokyo\.provider.*webcam"),
@@ -207,16 +207,20 @@ def outcomes(
         ("no superpixels", r"n_superpixels must be a whole number from 1 to"),
         ("odd downscale", r"downscale must be 1, 2 or 4, not 3"),
         ("deployments missing", r"prefect\.yaml does not follow from .*crosscity catalog"),
-        *((f"{verb} {name}", told) for name, told in BAD.items() for verb in ("match", "prior")),
-        *((f"superpixels {name}", told) for name, told in BAD.items()),
+        *(
+            (f"{verb} {name}", reported)
+            for name, reported in BAD.items()
+            for verb in ("match", "prior")
+        ),
+        *((f"superpixels {name}", reported) for name, reported in BAD.items()),
     ],
 )
-def test_bad_input_is_reported_in_one_sentence_with_exit_code_2(outcomes, case, told):
+def test_bad_input_is_reported_in_one_sentence_with_exit_code_2(outcomes, case, reported):
     outcome = outcomes[case]
     assert outcome["code"] == 2, outcome
     (line,) = outcome["err"].splitlines()
     assert line.startswith("crosscity: ")
-    assert re.search(told, line), line
+    assert re.search(reported, line), line
     assert "Traceback" not in outcome["err"]
     assert outcome["out"] == ""
 

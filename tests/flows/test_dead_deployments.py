@@ -179,7 +179,7 @@ def test_crashes_and_rejections_are_reported_to_a_web_hook(own_server, deploy, w
     urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
     heard = hook.heard  # type: ignore[attr-defined]
     waiting(lambda: len(heard) >= 2, "the hook has heard of both")
-    told = sorted(json.loads(body)["text"] for body in heard)
-    assert any('Crashed, the "worker" is gone' in text for text in told)
-    assert "tokyo: the adaptation was not promoted: kappa fell; drift" in told
+    reported = sorted(json.loads(body)["text"] for body in heard)
+    assert any('Crashed, the "worker" is gone' in text for text in reported)
+    assert "tokyo: the adaptation was not promoted: kappa fell; drift" in reported
     hook.shutdown()

@@ -118,9 +118,9 @@ def test_the_terminal_tells_progress_report_and_dashboard(finished_run):
     assert re.search(r"^priors tokyo: 5/5", finished_run.stderr, re.MULTILINE)
     for arm in ("full", "self_training"):
         assert re.search(rf"^adapt tokyo {arm}: 6/6", finished_run.stderr, re.MULTILINE)
-    told = re.search(r"^report: (.*report\.html)$", finished_run.stdout, re.MULTILINE)
-    assert told
-    assert Path(told[1]).is_file()
+    reported = re.search(r"^report: (.*report\.html)$", finished_run.stdout, re.MULTILINE)
+    assert reported
+    assert Path(reported[1]).is_file()
     assert "make dashboard" in finished_run.stdout.splitlines()[-1]
 
 

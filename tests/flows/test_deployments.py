@@ -155,8 +155,8 @@ def deployed(
 
 
 def test_prefect_deployment_run_harvests_a_city(deployed, prefect_server, waiting):
-    told = deployed.prefect("deployment", "run", "harvest-city/tokyo")
-    assert "harvest-city" in told
+    reported = deployed.prefect("deployment", "run", "harvest-city/tokyo")
+    assert "harvest-city" in reported
     deployment = prefect_server.get("/deployments/name/harvest-city/tokyo")
     run = _finished(prefect_server, deployment, waiting)[0]
     assert run["state_type"] == "COMPLETED", (deployed.folder / "worker.log").read_text()

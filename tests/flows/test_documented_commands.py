@@ -95,11 +95,11 @@ def processes_of(folder: Path) -> list[int]:
     ],
 )
 def test_the_commands_for_deployments_work_as_they_stand(clone, document, heading):
-    told = run_block(clone, shown(document, heading))
-    assert "+ harvest-city/tokyo" in told
-    assert re.search(r"Created flow run", told), told
-    assert "worker stopped" in told
-    assert "server stopped" in told
+    reported = run_block(clone, shown(document, heading))
+    assert "+ harvest-city/tokyo" in reported
+    assert re.search(r"Created flow run", reported), reported
+    assert "worker stopped" in reported
+    assert "server stopped" in reported
     assert not processes_of(clone)
 
 

@@ -22,10 +22,10 @@ def test_log_lines_are_json_objects_where_asked(crosscity, prefect_server, write
     )
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("{")]
-    told = [json.loads(line) for line in lines]
-    assert any("Beginning flow run" in one["message"] for one in told)
-    assert all({"at", "level", "logger", "message"} <= set(one) for one in told)
-    assert any("flow_run_id" in one for one in told)
+    reported = [json.loads(line) for line in lines]
+    assert any("Beginning flow run" in one["message"] for one in reported)
+    assert all({"at", "level", "logger", "message"} <= set(one) for one in reported)
+    assert any("flow_run_id" in one for one in reported)
     assert os.environ.get("PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER") is None
 
     quiet = crosscity(*words, server=prefect_server, environment=environment)

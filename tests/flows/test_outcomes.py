@@ -36,10 +36,10 @@ def test_a_verb_ends_in_one_json_object_where_it_is_asked_for(
     out = tmp_path / "labels.png"
     done = many_commands("superpixels", picture, "-n", 7, "-o", out, "--json")
     assert done["code"] == 0, done
-    told = json.loads(done["out"])
-    assert told["what"] == "superpixels"
-    assert told["where"] == str(out)
-    assert told["superpixels"] == 7
+    reported = json.loads(done["out"])
+    assert reported["what"] == "superpixels"
+    assert reported["where"] == str(out)
+    assert reported["superpixels"] == 7
     # The next command of the process does not remember it.
     done = many_commands("superpixels", picture, "-n", 7, "-o", out)
     assert done["out"].strip() == f"7 superpixels in {out}"
@@ -58,10 +58,10 @@ def test_a_flow_says_what_is_there_where_and_what_comes_next(
     assert quiet["out"] == done["out"]
     assert quiet["err"] == ""
     as_json = many_flows("harvest", "tokyo", "--catalog", catalog, "--json", "--quiet")
-    told = json.loads(as_json["out"])
-    assert f"pairs: {told['where']}\n" == done["out"]
-    assert told["next"] == "`crosscity priors tokyo`"
-    assert told["city"] == "tokyo"
+    reported = json.loads(as_json["out"])
+    assert f"pairs: {reported['where']}\n" == done["out"]
+    assert reported["next"] == "`crosscity priors tokyo`"
+    assert reported["city"] == "tokyo"
 
 
 def test_an_error_is_said_quietly_too(many_commands: Any, tmp_path: Path) -> None:

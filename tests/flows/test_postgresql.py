@@ -44,7 +44,7 @@ def test_a_flow_on_postgresql(folder, write_catalog, crosscity):
     def ended_runs() -> int:
         programs = database._programs()
         assert programs is not None
-        told = subprocess.run(
+        reported = subprocess.run(
             [
                 *(programs / "psql", "-h", database._socket_folder(home / "postgresql")),
                 *("-U", "postgres", "-At", "-c"),
@@ -55,7 +55,7 @@ def test_a_flow_on_postgresql(folder, write_catalog, crosscity):
             text=True,
             check=True,
         )
-        return int(told.stdout)
+        return int(reported.stdout)
 
     try:
         assert "database: PostgreSQL" in run("up", "--port", "0")

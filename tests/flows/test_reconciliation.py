@@ -133,9 +133,9 @@ def test_what_the_catalog_no_longer_has_goes(site):
     site.catalog(lima={"schedule": MONDAY}, oslo={})
     site.deployed()
     site.catalog(oslo={"schedule": TUESDAY})
-    told = site.deployed()
-    assert sum(line.startswith("- ") for line in told) == CITY_DEPLOYMENTS
-    assert f"~ readapt-city/oslo: schedule {TUESDAY!r} added" in told
+    reported = site.deployed()
+    assert sum(line.startswith("- ") for line in reported) == CITY_DEPLOYMENTS
+    assert f"~ readapt-city/oslo: schedule {TUESDAY!r} added" in reported
     assert not site.is_there("harvest-city/lima")
     assert not site.automations("lima")
     assert len(site.automations("oslo")) == 1
@@ -161,8 +161,8 @@ def test_what_an_operator_set_stays(site):
 
     assert site.deployed()[0].startswith("created 0, changed 0, removed 0")
     site.catalog(lima={"schedule": TUESDAY})
-    (told, _) = site.deployed()
-    assert told == f"~ readapt-city/lima: schedule {MONDAY!r} → {TUESDAY!r} (stays paused)"
+    (reported, _) = site.deployed()
+    assert reported == f"~ readapt-city/lima: schedule {MONDAY!r} → {TUESDAY!r} (stays paused)"
     kept = site.find("readapt-city/lima")
     crons = {one["schedule"].get("cron"): one["active"] for one in kept["schedules"]}
     assert crons == {TUESDAY: False, None: True}
@@ -187,8 +187,8 @@ def test_what_was_changed_on_the_server_is_changed_back(site):
     trigger = {**automation["trigger"], "match": {"prefect.resource.id": "crosscity.city.oslo"}}
     core = {name: automation[name] for name in ("name", "actions")}
     site.request("PUT", f"/automations/{automation['id']}", {**core, "trigger": trigger})
-    told = site.deployed()
-    assert [line.split(":")[0] for line in told[:-1]] == [
+    reported = site.deployed()
+    assert [line.split(":")[0] for line in reported[:-1]] == [
         "~ adapt-city/lima",
         "~ readapt-city/lima",
     ]
@@ -223,8 +223,8 @@ def test_prefect_deploy_and_crosscity_deploy_agree(site):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     site.catalog(lima={"schedule": MONDAY})
-    (told,) = site.deployed()
-    assert told.startswith("created 0, changed 0, removed 0; unchanged 9")
+    (reported,) = site.deployed()
+    assert reported.startswith("created 0, changed 0, removed 0; unchanged 9")
 
     found = site.find("readapt-city/lima")
     path = f"/deployments/{found['id']}"
@@ -249,8 +249,8 @@ def test_two_catalogs_on_one_server_do_not_touch_each_other(
     assert refused["code"] == 2
     assert str(site.folder) in refused["err"]
     assert "--moved-from" in refused["err"]
-    told = other.deployed("--moved-from", site.folder)
-    assert any(f"folder {site.folder} → {other.folder}" in line for line in told)
+    reported = other.deployed("--moved-from", site.folder)
+    assert any(f"folder {site.folder} → {other.folder}" in line for line in reported)
     assert other.deployed()[0].startswith("created 0, changed 0, removed 0")
     site.catalog(oslo={})
     refused = site.deploy()

@@ -22,13 +22,13 @@ def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
 ):
     catalog = write_catalog(tmp_path)
 
-    def told(*words):
+    def reported(*words):
         done = many_commands("status", *words, "--catalog", catalog)
         assert done["code"] == 0, done["err"]
         return done["out"]
 
-    assert "not harvested yet" in told()
-    assert json.loads(told("--json"))["cities"]["tokyo"]["in_use"] is None
+    assert "not harvested yet" in reported()
+    assert json.loads(reported("--json"))["cities"]["tokyo"]["in_use"] is None
 
     store = Store(tmp_path / "store")
     segmenter = made(store, "adaptation")
@@ -36,12 +36,12 @@ def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
     store.switch(HARVEST, "tokyo", Selection({SINGLE: pairs}))
     promotion.put_in_use(store, "tokyo", segmenter)
     promotion.pin(store, "tokyo", "an exhibition")
-    found = json.loads(told("tokyo", "--json"))["cities"]["tokyo"]
+    found = json.loads(reported("tokyo", "--json"))["cities"]["tokyo"]
     assert found["in_use"]["uri"] == segmenter.uri
     assert found["harvest"][SINGLE]["uri"] == pairs.uri
     assert found["pinned"]["reason"] == "an exhibition"
     assert found["bytes"] == {"adaptation": 7, "pairs": 7}
-    words = told("tokyo")
+    words = reported("tokyo")
     assert "disk: 0.0 MB (" in words
     assert f"in use: {segmenter.uri} (0 hours old)" in words
     assert "pinned since" in words
@@ -49,7 +49,7 @@ def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
     manifest = tmp_path / "store" / segmenter.kind / "tokyo" / segmenter.key / "artifact.json"
     manifest.chmod(0o600)
     manifest.write_text("{")
-    assert "DAMAGED" in told()
+    assert "DAMAGED" in reported()
 
     unknown = many_commands("status", "atlantis", "--catalog", catalog)
     assert unknown["code"] == 2

@@ -207,9 +207,9 @@ def test_pruning_removes_what_died_uploads_and_trainings_left(
 
     monkeypatch.setattr(upkeep, "datetime", Later)
     run = [*["prune", "--days", "1", "--catalog"], str(catalog)]
-    told = CliRunner().invoke(app, run).output
-    assert all(place in told for place in expected)
-    assert "would remove what" in told
+    reported = CliRunner().invoke(app, run).output
+    assert all(place in reported for place in expected)
+    assert "would remove what" in reported
     done = CliRunner().invoke(app, [*run, "--yes"])
     assert done.exit_code == 0, done.output
     assert orphans(store, day, datetime.now(UTC) + 2 * day) == []

@@ -54,9 +54,9 @@ def checked(run: Any, condition: str, code: int = 0) -> str:
 
 
 def _page(done: dict[str, Any]) -> Path:
-    told = re.search(r"^report: (.*report\.html)$", done["out"], re.MULTILINE)
-    assert told, done["out"]
-    return Path(told[1])
+    reported = re.search(r"^report: (.*report\.html)$", done["out"], re.MULTILINE)
+    assert reported, done["out"]
+    return Path(reported[1])
 
 
 def _content(page: Path) -> dict[str, Any]:

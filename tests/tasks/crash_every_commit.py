@@ -269,8 +269,8 @@ def main() -> None:
     assert in_a_child(lambda: OPERATIONS[name]().before(plan, start)) is False
     shutil.copytree(start, whole)
     assert attempt(whole, None) is False
-    wanted, told = state(whole), events(whole)
-    assert len(told) == EVENTS[name], told
+    wanted, reported = state(whole), events(whole)
+    assert len(reported) == EVENTS[name], reported
     assert wanted["leftovers"] == []
     assert any(wanted["pointers"].values())
     step, dead = 0, True
@@ -282,8 +282,8 @@ def main() -> None:
         assert attempt(folder, None) is False
         assert state(folder) == wanted, f"after a death at {step}: {state(folder)} != {wanted}"
         heard = events(folder)
-        assert set(heard) == set(told), f"after a death at {step}: {heard}"
-        assert len(heard) <= len(told) + 1
+        assert set(heard) == set(reported), f"after a death at {step}: {heard}"
+        assert len(heard) <= len(reported) + 1
         shutil.rmtree(folder)
     print(step - 1)
 

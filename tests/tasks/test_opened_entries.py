@@ -86,7 +86,7 @@ def test_faults_of_every_kind_are_reported_and_the_rest_is_opened(
     )
     done = many_commands("catalog", "check", "--deep", "--catalog", catalog)
     assert done["code"] == 2
-    told = done["err"]
+    reported = done["err"]
     for said in (
         "datasets.ours: none of the 3 images",
         "datasets.void: the labels of train that were examined are all void",
@@ -100,7 +100,7 @@ def test_faults_of_every_kind_are_reported_and_the_rest_is_opened(
         "segmenters.mine: ",
         "8 entries of",
     ):
-        assert said in told, "\n".join((said, told))
+        assert said in reported, "\n".join((said, reported))
     assert "segmenters.compact: 19 classes" in done["out"]
     assert not (tmp_path / "store").exists()
 

@@ -101,9 +101,9 @@ def test_predictions_that_keep_other_class_weights_than_the_segmenter_are_report
         f":{len(SMALL[: SMALL.index('  tokyo')].splitlines()) + 1}: cities.tokyo.training: " in city
     )
     assert "transfers.back.training: " in transfer
-    for told in (city, transfer):
-        assert "segmenters.compact.pretraining keeps class weights of exponent 0.5" in told
-        assert "trainings.demo.adaptation of 0: " in told
+    for reported in (city, transfer):
+        assert "segmenters.compact.pretraining keeps class weights of exponent 0.5" in reported
+        assert "trainings.demo.adaptation of 0: " in reported
 
 
 @pytest.mark.parametrize(

@@ -115,17 +115,17 @@ def test_two_processes_make_the_bytes_of_one(write_catalog, tmp_path, alone):
     catalog = write_catalog(tmp_path / "spread", city=CITY, computes=computes)
     plan = open_plan(catalog, city="tokyo")
     shards = shards_of(plan)
-    told: list[int] = []
+    reported: list[int] = []
 
     def finished(number: int, made: Made) -> None:
         assert plan.open_store().find_ref(made.ref)  # counted once it is there
         assert not made.cached
-        told.append(number)
+        reported.append(number)
 
     made = spread(make_prior_part, shards, plan, finished)
     assert made == alone
     assert len(alone) == 5
-    assert sorted(told) == list(range(len(shards)))
+    assert sorted(reported) == list(range(len(shards)))
     again: list[bool] = []
     assert spread(make_prior_part, shards, plan, lambda _, one: again.append(one.cached)) == alone
     assert again == [True] * len(shards)

@@ -381,10 +381,10 @@ def test_the_event_names_city_count_and_artifacts(city, services, monkeypatch):
     new_drive(services, server.world, (0, 1, 2, 3), NOW + timedelta(hours=1))
     pairs = look(catalog)
     imagery = current_harvest("tokyo", open_plan(catalog)).imagery
-    told: list[dict[str, Any]] = []
-    monkeypatch.setattr("tasks.steps.announcing.send", told.append)
+    reported: list[dict[str, Any]] = []
+    monkeypatch.setattr("tasks.steps.announcing.send", reported.append)
     announce_landed("tokyo", open_plan(catalog))
-    assert told == [
+    assert reported == [
         {
             "event": "imagery.landed",
             "city": "tokyo",

@@ -226,8 +226,8 @@ def test_a_file_that_was_edited_is_read_again_and_one_that_was_not_is_not(load):
 def test_boxes_and_single_polygons_keep_the_keys_that_they_had(load):
     box = load({"bbox": [2.3, 48.8, 2.4, 48.9]})
     assert box.identity() == {"bbox": [2.3, 48.8, 2.4, 48.9], "geojson": None}
-    told = load({"geojson": POLYGON}).identity()
-    assert told == {"bbox": None, "geojson": POLYGON}
+    reported = load({"geojson": POLYGON}).identity()
+    assert reported == {"bbox": None, "geojson": POLYGON}
 
 
 @pytest.mark.parametrize(

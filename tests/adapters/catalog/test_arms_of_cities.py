@@ -13,12 +13,14 @@ THEIRS = {"theirs": {"architecture": "hf:somebody/something"}}
 @pytest.mark.parametrize("arm", ["fulll", "FULL", "pretrained", "", "ga-ca", "ga+ca", "none"])
 def test_an_arm_that_there_is_not_is_told_with_those_that_there_are(write_catalog, tmp_path, arm):
     path = write_catalog(tmp_path, city={"arm": arm}, recipes={"mine": RECIPE})
-    with pytest.raises(CatalogError) as told:
+    with pytest.raises(CatalogError) as reported:
         load_catalog(path)
     line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if "arm:" in text)
-    assert str(told.value).startswith(f"{path}:{line}: cities.tokyo.arm: there is no arm {arm!r}")
-    assert "ga_ca" in str(told.value)
-    assert "mine" in str(told.value)
+    assert str(reported.value).startswith(
+        f"{path}:{line}: cities.tokyo.arm: there is no arm {arm!r}"
+    )
+    assert "ga_ca" in str(reported.value)
+    assert "mine" in str(reported.value)
 
 
 @pytest.mark.parametrize("arm", ["ga", "source_free", "fine_tuned", "few_labels", "mine"])

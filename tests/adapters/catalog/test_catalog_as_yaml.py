@@ -32,7 +32,7 @@ def line_of(path: Path, part: str) -> int:
     return next(i for i, line in enumerate(path.read_text().splitlines(), 1) if part in line)
 
 
-def told(path: Path) -> str:
+def reported(path: Path) -> str:
     with pytest.raises(CatalogError) as error:
         load_catalog(path)
     text = str(error.value)
@@ -53,7 +53,7 @@ def told(path: Path) -> str:
 )
 def test_templates_are_reported_with_their_line_and_the_remedy(write_catalog, tmp_path, written):
     path = changed(write_catalog, tmp_path, "url: store", f"url: {written}")
-    text = told(path)
+    text = reported(path)
     assert f"{path}:{line_of(path, 'url: ')}" in text
     assert "${NAME}" in text
 
@@ -68,8 +68,8 @@ def test_templates_are_reported_with_their_line_and_the_remedy(write_catalog, tm
 )
 def test_anchors_that_hold_themselves_are_reported(write_catalog, tmp_path, before, after):
     path = changed(write_catalog, tmp_path, before, after)
-    assert "the anchor holds itself" in told(path)
-    assert f"{path}:" in told(path)
+    assert "the anchor holds itself" in reported(path)
+    assert f"{path}:" in reported(path)
 
 
 def test_anchors_that_grow_are_refused(write_catalog, tmp_path):
@@ -77,9 +77,9 @@ def test_anchors_that_grow_are_refused(write_catalog, tmp_path):
         f"  b{i}: &b{i} [{', '.join([f'*b{i - 1}'] * 10) if i else '1'}]" for i in range(9)
     )
     path = changed(write_catalog, tmp_path, "version: 1\n", f"version: 1\nbomb:\n{bombs}\n")
-    assert "anchors make it larger" in told(path)
+    assert "anchors make it larger" in reported(path)
     path.write_text("a: " + "[" * 5000 + "]" * 5000)
-    assert "nested too deeply" in told(path)
+    assert "nested too deeply" in reported(path)
 
 
 def test_anchors_that_are_only_repeated_stay(write_catalog, tmp_path):
@@ -104,7 +104,7 @@ def test_anchors_that_are_only_repeated_stay(write_catalog, tmp_path):
 )
 def test_words_that_yaml_takes_for_something_else(write_catalog, tmp_path, name, said):
     path = changed(write_catalog, tmp_path, "  tokyo:\n", f"  {name}:\n")
-    text = told(path)
+    text = reported(path)
     assert said in text
     assert f"{path}:{line_of(path, f'  {name}:')}: {name}: " in text or name == "~"
     path.write_text(path.read_text().replace(f"  {name}:\n", '  "no":\n'))
@@ -137,7 +137,7 @@ ALL_VOID = "  ours: {kind: folder, root: x, label_map: {0: void, 255: void}}\n"
 )
 def test_values_that_yaml_takes_for_something_else(write_catalog, tmp_path, before, after, said):
     path = changed(write_catalog, tmp_path, before, after)
-    assert said in told(path)
+    assert said in reported(path)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_habits_of_other_programs_are_reported_with_their_line(
 ):
     path = changed(write_catalog, tmp_path, before, after)
     was = write_catalog(tmp_path / "was").read_text().splitlines()
-    text = told(path)
+    text = reported(path)
     assert said in text
     line = int(text.removeprefix(f"{path}:").partition(":")[0])
     lines = path.read_text().splitlines()

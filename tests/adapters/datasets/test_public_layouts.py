@@ -383,8 +383,8 @@ def test_a_turned_image_has_a_label_of_which_the_size_tells_the_turn(tmp_path, o
         (tmp_path / "labels").mkdir(exist_ok=True)
         Image.fromarray(np.zeros(size, dtype=np.uint8)).save(tmp_path / f"labels/{name}.png")
     dataset = LabelledFolder(tmp_path, label_map=MAP, images="images", labels="labels")
-    for name, told in (("like", orientation in (2, 3, 4)), ("square", orientation > 1)):
-        if told:
+    for name, reported in (("like", orientation in (2, 3, 4)), ("square", orientation > 1)):
+        if reported:
             with pytest.raises(ImageError, match="nothing tells whether its label is turned too"):
                 dataset.read(f"train_{name}")
         else:

@@ -104,17 +104,17 @@ def test_an_index_behind_the_palette_is_reported():
 
 
 def test_every_flipped_byte_and_every_cut_is_reported_or_changes_nothing():
-    data, told = as_grey_palette(VALUES, 5), set()
+    data, reported = as_grey_palette(VALUES, 5), set()
     for place in range(len(data)):
         for wrong in (data[:place] + bytes([data[place] ^ 0x21]) + data[place + 1 :], data[:place]):
             try:
                 values = decode_label_values(wrong, "x").values
             except ImageError as error:
-                told.add(str(error))
+                reported.add(str(error))
             else:
                 assert np.array_equal(values, VALUES), place
-    assert told
-    assert all(text.startswith("x ") and "\n" not in text for text in told)
+    assert reported
+    assert all(text.startswith("x ") and "\n" not in text for text in reported)
 
 
 def test_what_is_not_a_png_of_labels_is_reported():

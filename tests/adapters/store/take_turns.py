@@ -19,36 +19,36 @@ def say(**facts: object) -> None:
 
 
 def main() -> None:
-    told = json.loads(sys.argv[1])
-    if told.get("host"):  # what a process on another machine would find here
+    reported = json.loads(sys.argv[1])
+    if reported.get("host"):  # what a process on another machine would find here
         import adapters.store.living as module
 
-        module.host_token = lambda: told["host"]
+        module.host_token = lambda: reported["host"]
     store = Store(
-        told["url"],
-        options=told.get("options"),
-        cache_dir=Path(told["cache"]) if "cache" in told else None,
+        reported["url"],
+        options=reported.get("options"),
+        cache_dir=Path(reported["cache"]) if "cache" in reported else None,
     )
-    timing = Timing(**told["timing"]) if "timing" in told else None
+    timing = Timing(**reported["timing"]) if "timing" in reported else None
     say(ready=True)
-    if told["do"] == "count":
+    if reported["do"] == "count":
         record = store.shared("tests", "counter")
-        for _ in range(told["times"]):
+        for _ in range(reported["times"]):
             record.change(lambda state: {"count": state.get("count", 0) + 1})
-    elif told["do"] == "make":
-        with store.lease("numbers", "rome", told["key"], timing) as there:
+    elif reported["do"] == "make":
+        with store.lease("numbers", "rome", reported["key"], timing) as there:
             if there is None:
                 say(makes=True)
                 with store.draft(
-                    "numbers", "rome", told["key"], inputs=[], parameters={}, version="1"
+                    "numbers", "rome", reported["key"], inputs=[], parameters={}, version="1"
                 ) as draft:
-                    time.sleep(told["seconds"])
-                    (draft.path / "x").write_text(told.get("content", "x"))
+                    time.sleep(reported["seconds"])
+                    (draft.path / "x").write_text(reported.get("content", "x"))
             made = there or draft.ref
             say(digest=made.digest)
-    elif told["do"] == "turn":
-        turns = store.turns("gpu", "the GPU", told["limit"], timing)
-        with turns.turn(priority=told.get("priority", 0)):
+    elif reported["do"] == "turn":
+        turns = store.turns("gpu", "the GPU", reported["limit"], timing)
+        with turns.turn(priority=reported.get("priority", 0)):
             say(has=True)
             sys.stdin.readline()
         say(gave_back=True)

@@ -178,12 +178,12 @@ def test_a_file_system_that_is_really_full_then_really_read_only(tmp_path) -> No
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = done.stdout.splitlines()
-    assert len(told) == 9
-    assert "cannot be moved away" in told[3]
-    assert all("is full" in line for line in told[:3])
-    assert all("read-only file system" in line for line in told[3:])
-    assert all(f"the store at {tmp_path}/store" in line for line in told)
+    reported = done.stdout.splitlines()
+    assert len(reported) == 9
+    assert "cannot be moved away" in reported[3]
+    assert all("is full" in line for line in reported[:3])
+    assert all("read-only file system" in line for line in reported[3:])
+    assert all(f"the store at {tmp_path}/store" in line for line in reported)
 
 
 def test_a_file_size_limit_is_explained(tmp_path) -> None:

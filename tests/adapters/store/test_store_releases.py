@@ -105,7 +105,7 @@ def test_inputs_are_found_where_the_manifest_says(tmp_path, publish, monkeypatch
         return draft.ref
 
     both = {"imagery": images, "pairs": pairs}
-    told, untold = made("told", inputs_at=both), made("untold")
+    reported, untold = made("told", inputs_at=both), made("untold")
     searched = []
     scan = Store.artifacts
 
@@ -114,12 +114,12 @@ def test_inputs_are_found_where_the_manifest_says(tmp_path, publish, monkeypatch
         return scan(self, *arguments)
 
     monkeypatch.setattr(Store, "artifacts", watched)
-    assert store.inputs_of(told) == both
+    assert store.inputs_of(reported) == both
     assert searched == [], "a look-up reads what it looks for and nothing else"
     assert store.inputs_of(untold) == both
     assert searched == [()], "an older manifest does not say where its inputs lie"
     shutil.rmtree(tmp_path / "store" / pairs.uri)
-    assert Store(tmp_path / "store").inputs_of(told) == {"imagery": images, "pairs": None}
+    assert Store(tmp_path / "store").inputs_of(reported) == {"imagery": images, "pairs": None}
 
 
 def test_an_input_cannot_lead_out_of_the_store(tmp_path, publish) -> None:

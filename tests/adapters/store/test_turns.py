@@ -91,8 +91,8 @@ def opened(place: dict[str, Any]) -> Store:
 
 @pytest.fixture
 def start(launcher: Any) -> Start:
-    def started(place: dict[str, Any], **told: Any) -> Member:
-        words = [sys.executable, HERE / "take_turns.py", json.dumps({**place, **told})]
+    def started(place: dict[str, Any], **reported: Any) -> Member:
+        words = [sys.executable, HERE / "take_turns.py", json.dumps({**place, **reported})]
         return Member(launcher.start(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
 
     return started

@@ -235,14 +235,14 @@ def test_what_is_counted_and_private_is_told_and_not_looked_for_without_end(serv
     json.dumps(listing.completeness)
 
 
-@pytest.mark.parametrize("told", ["12", -5, 1e300, float("nan"), True, None, [], 10**400])
-def test_an_odd_count_is_none(services, village, told):
+@pytest.mark.parametrize("reported", ["12", -5, 1e300, float("nan"), True, None, [], 10**400])
+def test_an_odd_count_is_none(services, village, reported):
     with services.SERVERS["panoramax"](village) as server:
         provider = provider_of("panoramax", server, limit=2000)
         asked = provider.client.get_json
 
         def odd(path: str, query: Any = None, **more: Any) -> Any:
-            return {**asked(path, query, **more), "numberMatched": told, "context": told}
+            return {**asked(path, query, **more), "numberMatched": reported, "context": reported}
 
         provider.client.get_json = odd  # type: ignore[method-assign]
         assert provider._ask(AREA, EVERY_TIME).not_given == 0

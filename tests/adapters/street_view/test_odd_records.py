@@ -160,8 +160,8 @@ def check_sound(shot: Shot) -> None:
     assert shot.captured_at.tzinfo is UTC
     assert shot.attribution
     assert "\n" not in shot.attribution
-    told = json.loads(json.dumps(shot.to_dict()))
-    assert Shot.from_dict(told) == Shot.from_dict(shot.to_dict())
+    reported = json.loads(json.dumps(shot.to_dict()))
+    assert Shot.from_dict(reported) == Shot.from_dict(shot.to_dict())
     assert shot.capture("x", "p1-1").image_id == f"x_{digest_of(shot.source_id)}"
     json.dumps([shot.sequence, shot.page_url, shot.attribution], ensure_ascii=False).encode()
 

@@ -253,8 +253,8 @@ def test_statements_that_contradict_each_other_are_rejected(served, interior, re
     server = served("panoramax")
 
     def change(record: dict[str, Any]) -> dict[str, Any]:
-        told = {"field_of_view": 360, **interior}
-        record["properties"]["pers:interior_orientation"] = told
+        reported = {"field_of_view": 360, **interior}
+        record["properties"]["pers:interior_orientation"] = reported
         return record
 
     server.odd = {p.number: change for p in server.world.pictures}
@@ -304,9 +304,9 @@ TELEPHONE: dict[str, Any] = {
 
 def read_of(properties: dict[str, Any], **interior: Any) -> Any:
     record = {**TELEPHONE, "properties": {**TELEPHONE["properties"], **properties}}
-    told = {**TELEPHONE["properties"]["pers:interior_orientation"], **interior}
+    reported = {**TELEPHONE["properties"]["pers:interior_orientation"], **interior}
     record["properties"]["pers:interior_orientation"] = {
-        name: value for name, value in told.items() if value is not None
+        name: value for name, value in reported.items() if value is not None
     }
     client = WebClient("It", Addresses("https://api.example"), Ledger("it", Budget()))
     return PanoramaxStreetView(plan(), client)._read(record)

@@ -293,7 +293,12 @@ def test_sources_of_whole_cropped_and_flat_pictures():
     )
     cut = source_of(_shot(height=80), (40, 100))
     assert (cut.full_height, cut.full_width, cut.top) == (50, 100, 5)
-    told = source_of(_shot(height=60, width=200, hidden=(0, 30)), (30, 100))
-    assert (told.full_height, told.full_width, told.left, told.top) == (50, 100, 0, 15)
+    reported = source_of(_shot(height=60, width=200, hidden=(0, 30)), (30, 100))
+    assert (reported.full_height, reported.full_width, reported.left, reported.top) == (
+        50,
+        100,
+        0,
+        15,
+    )
     flat = source_of(_shot(fov=70.0, k1=0.1), (40, 100))
     assert flat == Perspective(70.0, 10.0, 1.0, 2.0, 0.1, 0.0)

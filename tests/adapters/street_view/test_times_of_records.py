@@ -72,7 +72,7 @@ def test_what_is_not_a_time_of_capture_has_a_reason(written) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "heading"),
+    ("reported", "heading"),
     [
         (0, 0),
         (-0.0, 0),
@@ -84,17 +84,17 @@ def test_what_is_not_a_time_of_capture_has_a_reason(written) -> None:
         (359.99, 359.99),
     ],
 )
-def test_headings_lie_in_the_circle(told, heading) -> None:
-    found = heading_of(told)
+def test_headings_lie_in_the_circle(reported, heading) -> None:
+    found = heading_of(reported)
     assert found == pytest.approx(heading)
     assert 0 <= found < 360
     assert str(found) != "-0.0"
 
 
-@pytest.mark.parametrize("told", [None, -1, -1.0, 721, -721, 1e308])
-def test_what_is_not_a_heading_has_a_reason(told) -> None:
+@pytest.mark.parametrize("reported", [None, -1, -1.0, 721, -721, 1e308])
+def test_what_is_not_a_heading_has_a_reason(reported) -> None:
     with pytest.raises(UnusableError, match="no heading"):
-        heading_of(told)
+        heading_of(reported)
 
 
 @pytest.mark.parametrize(

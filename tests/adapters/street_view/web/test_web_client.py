@@ -217,8 +217,8 @@ def test_packed_bombs_have_the_same_limit(server, services):
 def test_the_budget_of_requests_is_never_exceeded(server):
     made = client(server, budget=Budget(requests=4))
     with ThreadPoolExecutor(4) as pool:
-        told = [pool.submit(ask, made) for _ in range(9)]
-    faults = [t.exception() for t in told if t.exception()]
+        reported = [pool.submit(ask, made) for _ in range(9)]
+    faults = [t.exception() for t in reported if t.exception()]
     assert len(server.asked) == 4
     assert len(faults) == 5
     assert all(isinstance(fault, BudgetSpent) for fault in faults)
