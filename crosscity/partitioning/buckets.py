@@ -15,8 +15,10 @@ from numba import njit
 from crosscity.partitioning.scores import Floats, Ints, sift_down
 
 
-class BucketRow(NamedTuple):
+class Row(NamedTuple):
     """The scores that a row of buckets stands for.
+
+    Its name is written into the compiler's caches on disk, which another name would make unreadable.
 
     Attributes:
         top: The best one.
@@ -28,7 +30,7 @@ class BucketRow(NamedTuple):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def bucket_of(row: BucketRow, score: float, n_buckets: int) -> int:
+def bucket_of(row: Row, score: float, n_buckets: int) -> int:
     """The bucket of a score, 0 to `n_buckets`; the last is for all that is below the row."""
     return int(min(max((row.top - score) * row.per_score, 0.0), float(n_buckets)))
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.partitioning.buckets import BucketRow, bucket_of, replace_best
+from crosscity.partitioning.buckets import Row, bucket_of, replace_best
 from crosscity.partitioning.scores import (
     Distances,
     Floats,
@@ -268,7 +268,7 @@ def _collect(picture: Picture, clusters: Clusters, ids: Ints) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _fill_buckets(picture: Picture, clusters: Clusters, count: int, row: BucketRow) -> None:
+def _fill_buckets(picture: Picture, clusters: Clusters, count: int, row: Row) -> None:
     """Puts pairs into their buckets."""
     heads, pairs = clusters.heads, clusters.pairs
     for at in range(count):
@@ -278,7 +278,7 @@ def _fill_buckets(picture: Picture, clusters: Clusters, count: int, row: BucketR
 
 
 @njit(cache=True, nogil=True)
-def _next_row(picture: Picture, clusters: Clusters, row: BucketRow) -> BucketRow:
+def _next_row(picture: Picture, clusters: Clusters, row: Row) -> Row:
     """Deals the pairs below the row into a new one, which starts at the best score of theirs."""
     # Every row spans twice the last one's, so there are few of them.
     heads, pairs, parents = clusters.heads, clusters.pairs, clusters.parents
@@ -290,7 +290,7 @@ def _next_row(picture: Picture, clusters: Clusters, row: BucketRow) -> BucketRow
         if _is_open(parents, pairs, at):
             top = max(top, _score(picture, clusters, at))
         at = int(pairs[at].next)
-    row = BucketRow(top, 0.5 * row.per_score)
+    row = Row(top, 0.5 * row.per_score)
     at = first
     while at >= 0:
         following = int(pairs[at].next)
@@ -303,9 +303,7 @@ def _next_row(picture: Picture, clusters: Clusters, row: BucketRow) -> BucketRow
 
 
 @njit(cache=True, nogil=True)
-def _open_bucket(
-    picture: Picture, clusters: Clusters, heap: Heap, row: BucketRow, bucket: int
-) -> int:
+def _open_bucket(picture: Picture, clusters: Clusters, heap: Heap, row: Row, bucket: int) -> int:
     """Scores a bucket's pairs anew: those that still belong to it become the heap."""
     parents, pairs, heads = clusters.parents, clusters.pairs, clusters.heads
     keys, ties, members = heap
@@ -357,7 +355,7 @@ def _empty_heap(
     picture: Picture,
     clusters: Clusters,
     heap: Heap,
-    row: BucketRow,
+    row: Row,
     bucket: int,
     count: int,
     n_joins: int,
@@ -408,7 +406,7 @@ def join_clusters(
         n_joins: How many joins to make, with those that `steps` holds already.
         steps: Where joins are noted.
     """
-    row = BucketRow(best, BUCKETS / span)
+    row = Row(best, BUCKETS / span)
     _fill_buckets(picture, clusters, _collect(picture, clusters, ids), row)
     heap = empty_heap(clusters.pairs.size)
     heads = clusters.heads

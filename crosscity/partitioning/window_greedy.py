@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.partitioning.buckets import BucketRow, bucket_of, replace_best
+from crosscity.partitioning.buckets import Row, bucket_of, replace_best
 from crosscity.partitioning.scores import (
     Distances,
     Floats,
@@ -244,7 +244,7 @@ def _score_bound(
 
 
 @njit(cache=True, nogil=True)
-def _fill_buckets(picture: Picture, window: Window, row: BucketRow) -> None:
+def _fill_buckets(picture: Picture, window: Window, row: Row) -> None:
     """Puts the open edges into their first buckets."""
     _, _, absent, _, _, tables, rate = picture
     weights, weight_logs, size_logs, chords = tables
@@ -276,7 +276,7 @@ def _fill_buckets(picture: Picture, window: Window, row: BucketRow) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _open_bucket(picture: Picture, window: Window, row: BucketRow, bucket: int) -> int:
+def _open_bucket(picture: Picture, window: Window, row: Row, bucket: int) -> int:
     """Scores a bucket's edges anew; those that still belong to it become the heap."""
     weights, weight_logs, size_logs, _ = picture.tables
     rate, width, directions = picture.rate, picture.shape[1], picture.distances.shape[1]
@@ -336,7 +336,7 @@ def _record_join(chosen: Ints, scores: Floats, state: Floats, edge: int, score: 
 
 @njit(cache=True, nogil=True)
 def _empty_heap(
-    picture: Picture, window: Window, row: BucketRow, bucket: int, count: int, steps: Steps
+    picture: Picture, window: Window, row: Row, bucket: int, count: int, steps: Steps
 ) -> None:
     """Goes through the heap's edges in order: joins, freezes, or moves what has fallen."""
     weights, weight_logs, size_logs, _ = picture.tables
@@ -378,7 +378,7 @@ def _empty_heap(
 
 
 @njit(cache=True, nogil=True)
-def _empty_buckets(picture: Picture, window: Window, row: BucketRow, steps: Steps) -> None:
+def _empty_buckets(picture: Picture, window: Window, row: Row, steps: Steps) -> None:
     """Opens one bucket after the other."""
     heads = window.heads
     for bucket in range(BUCKETS):
@@ -419,7 +419,7 @@ def join_in_windows(picture: Picture, side: int, floor: float, best: float, step
     """
     height, width = picture.shape
     window = _empty_window(picture.distances)
-    row = BucketRow(best, BUCKETS / (best - floor))
+    row = Row(best, BUCKETS / (best - floor))
     for start in (0, side // 2 - side):
         for y in range(start, height, side):
             for x in range(start, width, side):
