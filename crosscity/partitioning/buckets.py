@@ -18,7 +18,7 @@ from crosscity.partitioning.scores import Floats, Ints, sift_down
 class Row(NamedTuple):
     """The scores that a row of buckets stands for.
 
-    Its name is written into the compiler's caches on disk, which another name would make unreadable.
+    The compiler's caches on disk hold its name: another one would make them unreadable.
 
     Attributes:
         top: The best one.
