@@ -36,6 +36,9 @@ _WGS84: Final = re.compile(
     r"(?:.*[:/])?(?:CRS84H?|EPSG[:/](?:[0-9.]*[:/])?(?:4326|4979)|WGS ?84)", re.I
 )
 """Names of WGS84: plain, as URN and as address, with or without a version of the registry."""
+_SYSTEMS: Final = ("crs", "coordRefSys", "spatialReference")
+_LARGEST_AREA: Final = 25.0
+"""Square degrees of one box or polygon's bounds; a city has less than one."""
 _SMALLEST_AREA: Final = 1e-12
 """Square degrees, a hundredth of a square metre: a ring of less holds no street."""
 _NO_FILE: Final = "a file is named relative to the catalog, and this area was not read with one"
@@ -122,6 +125,13 @@ class Area(Entry):
                     f"bbox has south {south} not below north {north}; "
                     "the order is [west, south, east, north]"
                 )
+        boxes = [self.bbox] if self.bbox is not None else [_bounds(p[0]) for p in self.polygons]
+        largest = max(((e - w) * (n - s) for w, s, e, n in boxes), default=0.0)
+        if largest > _LARGEST_AREA:
+            raise ValueError(
+                f"it spans {largest:.0f} square degrees, more than {_LARGEST_AREA:g}, which no "
+                "city does: check the order of the numbers, or give it in parts"
+            )
         return self
 
     @property
@@ -152,6 +162,11 @@ class Area(Entry):
         return {"digest": digest}
 
 
+def _bounds(ring: Ring) -> tuple[float, float, float, float]:
+    longitudes, latitudes = zip(*ring, strict=True)
+    return min(longitudes), min(latitudes), max(longitudes), max(latitudes)
+
+
 def polygons_of(value: object) -> dict[str, Any]:
     """A GeoJSON object as one Polygon or MultiPolygon, without heights.
 
@@ -159,7 +174,6 @@ def polygons_of(value: object) -> dict[str, Any]:
         ValueError: It is not one, holds something else than polygons, is in another coordinate
             reference system than WGS84, or a ring is not closed.
     """
-    _check_reference_system(value)
     try:
         polygons = [_polygon(part) for part in _parts(value)]
     except RecursionError:
@@ -278,12 +292,12 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _parts(value: object) -> Iterator[object]:
     """The coordinates of all polygons of a GeoJSON object."""
+    _check_reference_system(value)
     kind = value.get("type") if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or not isinstance(kind, str):
         raise ValueError("it is not a GeoJSON object, which has a `type`")  # noqa: TRY004 - bad input
     if kind == "FeatureCollection":
         for feature in _list(value.get("features"), "`features` of a FeatureCollection"):
-            _check_reference_system(feature)
             yield from _parts(feature)
     elif kind == "Feature":
         if value.get("geometry") is not None:  # a feature without a place (RFC 7946, 3.2)
@@ -321,6 +335,12 @@ def _ring(value: object) -> list[tuple[float, float]]:
     ring = [_position(position) for position in _list(value, "a ring")]
     if len(ring) < 4 or ring[0] != ring[-1]:
         raise ValueError("every ring needs at least four positions and must end where it starts")
+    if any(abs(one[0] - other[0]) > 180 for one, other in pairwise(ring)):
+        raise ValueError(
+            f"a ring at {list(ring[0])} crosses the antimeridian, and would be read the other way "
+            "round the earth: cut it there into a MultiPolygon (RFC 7946, 3.1.9; ogr2ogr "
+            "-wrapdateline ...)"
+        )
     return ring
 
 
@@ -348,10 +368,21 @@ def _list(value: object, what: str) -> list[Any]:
 
 
 def _check_reference_system(value: object) -> None:
-    """Refuses a `crs` (of GeoJSON before RFC 7946) that is another than WGS84."""
-    if not isinstance(value, Mapping) or value.get("crs") is None:
+    """Refuses a reference system that is another than WGS84, however it is told.
+
+    `crs` is of GeoJSON before RFC 7946, `coordRefSys` of OGC Features and Geometries JSON, and
+    `spatialReference` of Esri.
+    """
+    if not isinstance(value, Mapping):
         return
-    crs = value["crs"]
+    for key in _SYSTEMS:
+        if value.get(key) is not None:
+            _check_is_wgs84(value[key])
+
+
+def _check_is_wgs84(crs: object) -> None:
+    if isinstance(crs, Mapping) and "wkid" in crs:
+        crs = f"EPSG:{crs['wkid']}"
     properties = crs.get("properties") if isinstance(crs, Mapping) else crs
     stated = properties.get("name") if isinstance(properties, Mapping) else properties
     name = stated if isinstance(stated, str) else json.dumps(crs, default=str)

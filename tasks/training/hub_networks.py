@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from crosscity.segmenters.hugging_face import first_line, transformers_library
+from tasks.steps.errors import InputError
 from tasks.training.image_processors import InputStatistics, input_statistics
+from tasks.training.weight_files import read_tensors
 
 _NOT_OF_THE_NETWORK: Final = (
     "id2label",
@@ -105,6 +109,7 @@ def open_checkpoint(place: str, revision: str | None, *, needs_classifier: bool)
     except OSError:
         raise
     except Exception as error:  # what is in its files is not ours
+        _check_files(place)
         raise ValueError(f"its weights cannot be read: {first_line(error)}") from None
     _check_loaded(info, needs_classifier=needs_classifier, n_labels=len(labels))
     _check_nothing_left(info.get("unexpected_keys") or [], network.state_dict())
@@ -123,6 +128,28 @@ def open_checkpoint(place: str, revision: str | None, *, needs_classifier: bool)
     )
 
 
+def _check_files(place: str) -> None:
+    """Says which of a folder's weight files is none, and what it is.
+
+    Raises:
+        ValueError: One is empty, a pointer of Git LFS, a web page or such, or a part is not there.
+    """
+    folder = Path(place)
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            read_tensors(path)
+        except InputError as error:
+            raise ValueError(f"its weights cannot be read: {error}") from None
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            lost = sorted({str(part) for part in parts if not (folder / str(part)).is_file()})
+        except (ValueError, LookupError, AttributeError, TypeError):
+            raise ValueError(f"its {index.name} does not say where its weights are") from None
+        if lost:
+            raise ValueError(f"its weights lack {', '.join(lost[:_LISTED])}: fetch it again")
+
+
 def _labels(stated: Mapping[str, Any]) -> tuple[str, ...]:
     """The names in the order of the logits, "" where an id is left out; none where none is said."""
     given = stated.get("id2label")
@@ -139,7 +166,24 @@ def _labels(stated: Mapping[str, Any]) -> tuple[str, ...]:
                 f"its id2label has the id {key!r}: ids are the numbers of the logits, from 0"
             )
         names[index] = str(name)
+    _check_inverse(names, stated.get("label2id"))
     return tuple(names.get(index, "") for index in range(max(names) + 1))
+
+
+def _check_inverse(names: Mapping[int, str], told: object) -> None:
+    """Holds `label2id` against `id2label`, where both know a name that stands there once.
+
+    Raises:
+        ValueError: They give it two numbers.
+    """
+    counts = Counter(names.values())
+    for index, name in names.items():
+        other = told.get(name) if isinstance(told, Mapping) and counts[name] == 1 else None
+        if isinstance(other, int | str) and str(other) != str(index):
+            raise ValueError(
+                f"its id2label gives {name!r} the number {index}, and its label2id {other}: "
+                "correct the one that is wrong in its config.json"
+            )
 
 
 def _check_nothing_left(left: Iterable[str], taken: Mapping[str, Tensor]) -> None:

@@ -87,6 +87,9 @@ def input_statistics(place: str, revision: str | None, model_type: str) -> Input
             "its image processor is code of its own (auto_map), which is not run: remove the key "
             "and say mean and deviation in preprocessor_config.json"
         )
+    for key, on in given.items():
+        if key.startswith("do_") and on not in (None, True, False):
+            raise ValueError(f"{key} is {on!r}: true or false is needed, without quotes")
     unknown = [
         key for key, on in given.items() if key.startswith("do_") and on and key not in _steps()
     ]

@@ -431,6 +431,10 @@ def test_a_folder_has_no_revisions(write_catalog, tmp_path):
         ({"id2label": {"0.0": "road"}}, "ids are the numbers"),
         ({"id2label": {"999999999999": "road"}}, "ids are the numbers"),
         ({"id2label": {str(i): "road" for i in range(19)}}, "'road' is more than once"),
+        (
+            {"label2id": {name: 18 - index for index, name in enumerate(NAMES)}},
+            "its id2label gives 'road' the number 0, and its label2id 18",
+        ),
     ],
 )
 def test_odd_configurations_are_one_sentence(write_catalog, tmp_path, changes, said):
@@ -476,3 +480,41 @@ def test_odd_processors_do_what_transformers_does(write_catalog, tmp_path, proce
             image_tensor(picture(64, 96)[None])
         )
     torch.testing.assert_close(found, expected, rtol=2e-3, atol=float(1e-3 * expected.std()))
+
+
+@pytest.mark.parametrize("value", ["false", "no", "", [], 2])
+def test_a_step_is_on_or_off(write_catalog, tmp_path, value):
+    # Python takes any text for true, so transformers would normalise here.
+    checkpoint(tmp_path / "net", processor={"do_normalize": value})
+    with pytest.raises(InputError, match=r"do_normalize is .*true or false is needed"):
+        opened(write_catalog, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 3\n", "Git LFS"),
+        (b"", "is empty: download it again"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"\x10\0\0\0\0\0\0\0{" + bytes(40), "cut short or damaged"),
+    ],
+)
+def test_weights_of_a_folder_that_are_none_are_told_by_what_they_are(
+    write_catalog, tmp_path, content, said
+):
+    checkpoint(tmp_path / "net", processor={})
+    (tmp_path / "net" / "model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=rf"hf:net: its weights cannot be read: .*{said}") as told:
+        opened(write_catalog, tmp_path)
+    assert "model.safetensors" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_part_of_weights_that_is_not_there_is_named(write_catalog, tmp_path):
+    checkpoint(tmp_path / "net", processor={})
+    whole = tmp_path / "net" / "model.safetensors"
+    whole.rename(whole.with_name("model-00001-of-00002.safetensors"))
+    index = {"metadata": {}, "weight_map": {"x": "model-00002-of-00002.safetensors"}}
+    whole.with_name("model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"hf:net: .*model-00002-of-00002\.safetensors"):
+        opened(write_catalog, tmp_path)

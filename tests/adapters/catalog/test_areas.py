@@ -334,3 +334,55 @@ def test_what_is_not_a_file_is_not_read_without_end(load, tmp_path):
             load(area)
     with pytest.raises(CatalogError, match="it is not a file"):
         load_catalog(tmp_path / "pipe")
+
+
+def named(name: str) -> dict[str, Any]:
+    return {"crs": {"type": "name", "properties": {"name": name}}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        feature({**POLYGON, **named("EPSG:3857")}),
+        {"type": "GeometryCollection", "geometries": [{**POLYGON, **named("EPSG:25832")}]},
+        {"type": "FeatureCollection", "features": [feature({**SEVERAL, **named("EPSG:2154")})]},
+        {**POLYGON, "coordRefSys": "http://www.opengis.net/def/crs/EPSG/0/3857"},
+        {**POLYGON, "spatialReference": {"wkid": 102100, "latestWkid": 3857}},
+    ],
+)
+def test_a_foreign_reference_system_is_refused_wherever_it_stands(load, content):
+    with pytest.raises(CatalogError, match="its coordinate reference system is"):
+        load({"geojson": content})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"coordRefSys": "http://www.opengis.net/def/crs/OGC/1.3/CRS84"},
+        {"spatialReference": {"wkid": 4326}},
+        {"spatialReference": None},
+    ],
+)
+def test_wgs84_is_known_by_its_names(load, more):
+    assert load({"geojson": {**POLYGON, **more}})
+
+
+def test_a_ring_across_the_antimeridian_is_told_to_be_cut(load):
+    # RFC 7946, 3.1.9; read as it stands, it would go round the rest of the earth.
+    ring = [[179.9, -17], [-179.9, -17], [-179.9, -16.9], [179.9, -16.9], [179.9, -17]]
+    with pytest.raises(CatalogError, match=r"crosses the antimeridian.*MultiPolygon"):
+        load({"geojson": {"type": "Polygon", "coordinates": [ring]}})
+    east = [[179.9, -17], [180, -17], [180, -16.9], [179.9, -16.9], [179.9, -17]]
+    west = [[-180, -17], [-179.9, -17], [-179.9, -16.9], [-180, -16.9], [-180, -17]]
+    assert load({"geojson": {"type": "MultiPolygon", "coordinates": [[east], [west]]}})
+
+
+def test_what_is_larger_than_any_city_is_refused(load):
+    world = [[-180, -90], [0, -90], [180, -90], [180, 90], [0, 90], [-180, 90], [-180, -90]]
+    for area in (
+        {"bbox": [-180, -90, 180, 90]},
+        {"bbox": [2.3, 40.0, 12.3, 48.9]},
+        {"geojson": {"type": "Polygon", "coordinates": [world]}},
+    ):
+        with pytest.raises(CatalogError, match="square degrees, more than 25"):
+            load(area)
