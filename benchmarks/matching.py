@@ -28,6 +28,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.conditions import conditions
+
 Image = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
 
@@ -447,6 +451,7 @@ def main() -> None:
                     print(throughput[-1], flush=True)
     if options.out:
         made = {
+            "conditions": conditions(),
             "threads": options.threads,
             "pairs": options.pairs,
             "rows": rows,

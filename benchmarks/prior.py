@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import resource
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +27,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from adapters.catalog import PriorSettings
 from adapters.images import decode_image, encode_jpeg, encode_label_png, encode_mask_png
+from benchmarks.conditions import conditions
 from crosscity.labels import CLASSES
 from crosscity.matching import PATCH
 from crosscity.static_regions import static_prior
@@ -257,6 +261,7 @@ def speed(options: argparse.Namespace) -> dict[str, object]:
             )
     return {
         "size": size,
+        "conditions": conditions(),
         "pairs": len(encoded),
         "ratio": round(now / before, 2),
         "parts_of_the_default": parts,

@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.catalog import PriorSettings
 from benchmarks import xfeat
+from benchmarks.conditions import conditions
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
 from crosscity.illustrations import TINT
 from crosscity.matching import PATCH, Matches, reliable_matches
@@ -510,7 +511,7 @@ def main() -> None:
         of_times(options.places, size, options.out.with_name(f"{options.out.name}_times.jsonl"))
     )
     kept = {
-        "size": size, "about": __doc__.split("\n")[0], **found, "times": times, "rows": rows,
+        "size": size, "conditions": conditions(), "about": __doc__.split("\n")[0], **found, "times": times, "rows": rows,
         "real": real,
     }  # fmt: skip
     options.out.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
