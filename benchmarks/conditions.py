@@ -1,7 +1,7 @@
 """Under what a figure was measured: processor, load, and the kernel of the matrix products.
 
-The same code takes several times as long with another BLAS kernel (AVX-512, AVX2), so a time without
-it compares with nothing.
+The same code takes several times as long with another BLAS kernel (AVX-512, AVX2), so a time
+without it compares with nothing.
 """
 
 from __future__ import annotations

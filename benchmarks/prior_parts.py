@@ -18,6 +18,7 @@ import math
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -307,8 +308,8 @@ OF_TIMES: Final = {
     name: PriorSettings.model_validate(settings)
     for name, settings in {
         "the default": {},
-        "300 superpixels": {"superpixels": 300},
-        "600 superpixels, coverage 0.18": {"superpixels": 600, "coverage": 0.18},
+        "300 superpixels, k 0": {"superpixels": 300, "k": 0},
+        "600 superpixels, coverage 0.18, k 0": {"superpixels": 600, "coverage": 0.18, "k": 0},
     }.items()
 }
 
@@ -316,7 +317,10 @@ OF_TIMES: Final = {
 def of_times(count: int, size: tuple[int, int], path: Path) -> list[dict[str, Any]]:
     """The first image's prior from 1, 2 and 4 other times: pixels counted, a row a place."""
     rows = read_rows(path)
-    done = {str(row["place"]) for row in rows}
+    rows = [row for row in rows if row["variant"] in OF_TIMES]
+    made_of = Counter(str(row["place"]) for row in rows)
+    done = {place for place, count in made_of.items() if count == len(OF_TIMES) * len(TIMES)}
+    rows = [row for row in rows if row["place"] in done]
     height, width = size
     with path.open("a", encoding="utf-8") as file:
         for number in range(count):
@@ -511,8 +515,8 @@ def main() -> None:
         of_times(options.places, size, options.out.with_name(f"{options.out.name}_times.jsonl"))
     )
     kept = {
-        "size": size, "conditions": conditions(), "about": __doc__.split("\n")[0], **found, "times": times, "rows": rows,
-        "real": real,
+        "size": size, "conditions": conditions(), "about": __doc__.split("\n")[0], **found,
+        "times": times, "rows": rows, "real": real,
     }  # fmt: skip
     options.out.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     options.out.with_suffix(".md").write_text(table(found, times), encoding="utf-8")
