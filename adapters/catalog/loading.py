@@ -92,7 +92,11 @@ def _load_sources(
         try:
             catalog = Catalog.model_validate(data, context={"folder": folder, "files": files})
         except ValidationError as error:
-            faults = [(_location(data, e["loc"]), _sentence(e)) for e in error.errors()]
+            of_keys, of_values = [], []
+            for one in error.errors():
+                found = of_keys if "[key]" in one["loc"] else of_values
+                found.append((_location(data, one["loc"]), _sentence(one)))
+            faults = [*of_keys, *_one_each(of_values)]
         else:
             faults = [
                 *_truths_as_numbers(data, catalog, ()),
@@ -117,14 +121,15 @@ def catalog_json_schema() -> str:
 def _location(root: object, loc: Iterable[str | int]) -> Key:
     """Where an error stands in the file.
 
-    Pydantic puts the `kind` of an entry right behind the key of the entry, and `[key]` behind a
-    key that is wrong itself. Neither is in the file.
+    Pydantic puts the `kind` of an entry right behind the key of the entry, `[key]` behind a key
+    that is wrong itself, and what it tried behind a value that may be one of several things
+    (`literal['auto']`). None of them is in the file.
     """
     data: Any = root
     key: list[str | int] = []
     inside_kind = False
     for part in loc:
-        if part == "[key]":
+        if part == "[key]" or (isinstance(part, str) and not isinstance(data, dict)):
             continue
         kind = kind_of(data)
         if kind is not None and part == kind and not inside_kind:
@@ -138,6 +143,19 @@ def _location(root: object, loc: Iterable[str | int]) -> Key:
             inside = isinstance(data, list) and isinstance(part, int) and part < len(data)
             data = data[part] if inside else None
     return tuple(key)
+
+
+def _one_each(faults: Iterable[Fault]) -> list[Fault]:
+    """One fault a key, where a value is none of several things; the deepest tells most."""
+    sentences: dict[Key, list[str]] = {}
+    for key, sentence in faults:
+        sentences.setdefault(key, []).append(sentence)
+    inner = {key[:depth] for key in sentences for depth in range(len(key))}
+    return [
+        (key, " or: ".join(dict.fromkeys(said)))
+        for key, said in sentences.items()
+        if key not in inner or not key
+    ]
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

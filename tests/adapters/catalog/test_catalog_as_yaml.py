@@ -121,6 +121,10 @@ ALL_VOID = "  ours: {kind: folder, root: x, label_map: {0: void, 255: void}}\n"
         ("style: tokyo", "style: 2024", "provider.style: a text is needed: quote it"),
         ("style: tokyo", "style: 2024-05-01", "provider.style: a text is needed: quote it"),
         ("    seed: 3\n", "    seed: 3\n    schedule: 12:30\n", "reads 12:30 as the number 750"),
+        # A value that may be one of several things is told once, by its own key.
+        ("checkpoint_every: 2", "image_size: [8, 64]", "trainings.demo.image_size.0: Input should"),
+        ("checkpoint_every: 2", "image_size: big", "trainings.demo.image_size: a list in brackets"),
+        ("checkpoint_every: 2", "image_size: [64]", "trainings.demo.image_size.1: is missing"),
         ("seed: 3", "min_days_apart: .inf", "YAML reads .inf as no finite number"),
         ("seed: 3", "quality: {turned: -.INF}", "YAML reads -.INF as no finite number"),
         ("seed: 3", "failure_limit: .NaN", "YAML reads .NaN as no finite number"),
