@@ -92,7 +92,8 @@ def _load_sources(
         try:
             catalog = Catalog.model_validate(data, context={"folder": folder, "files": files})
         except ValidationError as error:
-            of_keys, of_values = [], []
+            of_keys: list[Fault] = []
+            of_values: list[Fault] = []
             for one in error.errors():
                 found = of_keys if "[key]" in one["loc"] else of_values
                 found.append((_location(data, one["loc"]), _sentence(one)))
