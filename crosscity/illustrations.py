@@ -200,6 +200,7 @@ def before_after_panel(
     after: npt.NDArray[np.uint8],
     *,
     width: int = FIGURE_WIDTH,
+    captions: tuple[str, str] = ("Before adaptation", "After adaptation"),
 ) -> Picture:
     """Shows a picture with its labels and its segmentation before and after adaptation.
 
@@ -211,6 +212,7 @@ def before_after_panel(
         before: (H, W) uint8 trainIds.
         after: Likewise.
         width: Width of the figure in pixels.
+        captions: What the two segmentations are called.
 
     Returns:
         (h, width, 3) uint8 RGB; void is black.
@@ -219,24 +221,24 @@ def before_after_panel(
         ValueError: If the picture is not of these shapes and type, a map of trainIds is not uint8
             of the picture's size, or the width is below 64.
     """
-    maps = {"Labels": labels, "Before adaptation": before, "After adaptation": after}
-    given = {caption: ids for caption, ids in maps.items() if ids is not None}
-    for caption, train_ids in given.items():
+    maps = [("Labels", labels), (captions[0], before), (captions[1], after)]
+    given = [(caption, ids) for caption, ids in maps if ids is not None]
+    for caption, train_ids in given:
         _check_map(image, train_ids, caption.lower(), "uint8")
     columns = 2 if labels is not None else 3
     widths = _column_widths(width, columns)
-    captions = ["Picture", *given]
-    pictures = [_rgb(image), *(colourise(train_ids) for train_ids in given.values())]
+    shown = ["Picture", *(caption for caption, _ in given)]
+    pictures = [_rgb(image), *(colourise(train_ids) for _, train_ids in given)]
     rows = []
     for first in range(0, len(pictures), columns):
         chosen = slice(first, first + columns)
-        rows.append(_caption_row(captions[chosen], widths))
+        rows.append(_caption_row(shown[chosen], widths))
         panels = [
             _scaled(picture, panel_width, blend=first + at == 0)
             for at, (picture, panel_width) in enumerate(zip(pictures[chosen], widths, strict=True))
         ]
         rows.append(_side_by_side(panels))
-    present = np.unique(np.concatenate([np.unique(train_ids) for train_ids in given.values()]))
+    present = np.unique(np.concatenate([np.unique(train_ids) for _, train_ids in given]))
     rows.append(class_legend([int(train_id) for train_id in present], width=width))
     return np.concatenate(rows)
 

@@ -11,6 +11,7 @@ from flows.ending import end_promptly
 from flows.extras import extras_by
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
+from flows.report_transfer import report_transfer_by
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.judging.evaluation import draw_panels, evaluate
 from tasks.steps.defaults import DEFAULT_CATALOG
@@ -51,7 +52,7 @@ def adapt_transfer(
     catalog: str = DEFAULT_CATALOG,
     compute: str | None = None,
 ) -> ArtifactRef:
-    """Adapts a segmenter to another set's images and scores it there.
+    """Adapts a segmenter to another set's images, scores it there, and writes a report of it.
 
     Args:
         transfer: A transfer of the catalog.
@@ -67,7 +68,9 @@ def adapt_transfer(
         The `evaluation` artifact.
     """
     plan = open_plan(catalog, compute, transfer=transfer)
-    return transfer_by.fn(plan, transfer, arm, seed).evaluation
+    scored = transfer_by.fn(plan, transfer, arm, seed).evaluation
+    report_transfer_by.fn(plan, transfer, arm, seed)
+    return scored
 
 
 @planned_flow("adapt-transfer", "adapt-{transfer}-{arm}")

@@ -7,10 +7,13 @@ from prefect import flow
 from adapters.store import ArtifactRef
 from flows.ending import end_promptly
 from tasks.judging.differences import compare_on_images
+from tasks.judging.evaluated import tested_on
 from tasks.judging.safeguard import judge_adaptation
-from tasks.pages.report import compared_segmenters, report_parts, write_report
+from tasks.judging.worst_images import find_worst_images
+from tasks.pages.report import compared_segmenters, report_parts, shown_arm, write_report
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import open_plan
+from tasks.training.trained import TrainedSegmenters
 
 
 @flow(name="report-city", flow_run_name="report-{city}", on_running=[end_promptly])
@@ -36,6 +39,10 @@ def report_city(
     compared = compared_segmenters(parts, city, seed, plan)
     if compared is not None:
         start, adapted = compared
+        arm = shown_arm(parts, city, plan)
+        if arm is not None and f"evaluation-{arm}" in parts:
+            tested = tested_on(TrainedSegmenters(city, seed, plan), arm)
+            parts["worst_images"] = find_worst_images(start, adapted, tested, arm, seed, city, plan)
         imagery, pairs = parts["imagery"], parts["pairs"]
         parts["safeguard"] = judge_adaptation(adapted, start, imagery, pairs, city, plan)
         parts["differences"] = compare_on_images(start, adapted, imagery, city, plan)

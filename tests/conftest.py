@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ import yaml
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 FINISHED_RUN = (
+    "flows/test_compare.py",
     "flows/test_dashboard.py",
     "flows/test_demo.py",
     "flows/test_kills.py",
@@ -35,6 +38,7 @@ FINISHED_RUN = (
     "flows/test_what_names_what.py",
     "tasks/test_report.py",
     "tasks/test_stale_settings.py",
+    "tasks/test_worst_images.py",
 )
 """What looks at `finished_run`, below this folder: one worker makes it once for all of these."""
 PATIENCE = 300.0
@@ -480,3 +484,68 @@ def finished_run(
     return FinishedRun(
         catalog, catalog.parent / "store", done.stdout, done.stderr, prefect_server, run
     )
+
+
+class _Loaded(HTMLParser):
+    """Every address that a browser would load by itself, and every id."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in {"src", "srcset", "data", "poster"} or (name == "href" and tag != "a"):
+                self.addresses.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+
+@pytest.fixture(scope="session")
+def check_page() -> Callable[[Path], str]:
+    """Checks that a page is one file that loads nothing; gives its text."""
+
+    def check(path: Path) -> str:
+        text = path.read_text(encoding="utf-8")
+        page = _Loaded(text)
+        assert all(each.startswith(("data:image/", "#")) for each in page.addresses)
+        assert len(page.ids) == len(set(page.ids)), "an id stands twice on the page"
+        assert not re.search(r"<script|@import|url\(|https?://", text)
+        assert path.stat().st_size < 5_000_000
+        return text
+
+    return check
+
+
+@pytest.fixture
+def shown_in_a_browser(tmp_path: Path) -> Callable[[Path], None]:
+    """Opens a page in Chromium as a phone has it; an error in the console fails the test."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+
+    def show(page: Path) -> None:
+        words = "--headless --no-sandbox --disable-gpu --disable-background-networking"
+        picture = tmp_path / "page.png"
+        done = subprocess.run(
+            [
+                str(chromium),
+                *words.split(),
+                *("--disable-sync", "--disable-component-update", "--enable-logging=stderr"),
+                f"--user-data-dir={tmp_path / 'profile'}",
+                f"--screenshot={picture}",
+                "--window-size=390,1200",
+                page.as_uri(),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, done.stderr
+        assert picture.stat().st_size > 5_000
+        assert "CONSOLE" not in done.stderr
+
+    return show

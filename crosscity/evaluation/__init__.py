@@ -5,7 +5,7 @@ from typing import Final
 from crosscity.evaluation.confusion import ConfusionMatrix, confusion_matrix
 from crosscity.evaluation.prediction import Prediction, evaluate, predict, predict_each
 from crosscity.evaluation.protocols import PROTOCOLS, ProtocolName, ScoringProtocol, own_protocol
-from crosscity.evaluation.scores import Scores, score
+from crosscity.evaluation.scores import Scores, score, scored_counts
 from crosscity.evaluation.unlearned import unlearned_classes
 
 ALGORITHM_VERSION: Final = "2"
@@ -25,5 +25,6 @@ __all__ = [
     "predict",
     "predict_each",
     "score",
+    "scored_counts",
     "unlearned_classes",
 ]

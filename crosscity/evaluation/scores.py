@@ -67,7 +67,7 @@ def score(
         raise ValueError(
             f"the confusion matrix has shape {confusion.shape}, its label space asks for {expected}"
         )
-    counts, missed = _reduce(confusion, rules, class_names)
+    counts, missed = scored_counts(confusion, rules, class_names)
     hits = np.diag(counts).astype(np.float64)
     union = counts.sum(0) + counts.sum(1) + missed - np.diag(counts)
     with np.errstate(invalid="ignore"):
@@ -81,10 +81,22 @@ def score(
     return Scores(rules.name, per_class, miou, absent, of_truth)
 
 
-def _reduce(
-    confusion: npt.NDArray[np.int64], rules: ScoringProtocol, class_names: Sequence[str]
+def scored_counts(
+    confusion: npt.NDArray[np.int64],
+    rules: ScoringProtocol,
+    class_names: Sequence[str] = ROAD_CLASS_NAMES,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Counts among the scored classes, and for each the pixels lost to predictions of no class."""
+    """What of a confusion matrix a protocol scores.
+
+    Args:
+        confusion: (C, C) pixel counts, rows truth, columns predictions.
+        rules: The protocol, with S scored classes.
+        class_names: The label space of the matrix, C names.
+
+    Returns:
+        (S, S) counts among the scored classes, and (S,) for each the pixels that are lost to
+        predictions of no scored class.
+    """
     place = {name: index for index, name in enumerate(rules.classes)}
     counts = np.zeros((len(place), len(place)), dtype=np.int64)
     missed = np.zeros(len(place), dtype=np.int64)

@@ -32,7 +32,9 @@ class Done(Generic[Result]):
     result: Result
 
 
-def find_finished(find: Callable[[], ArtifactRef | None], plan: Plan) -> ArtifactRef | None:
+def find_finished(
+    find: Callable[[], ArtifactRef | None], plan: Plan, *, tell: bool = True
+) -> ArtifactRef | None:
     """What a verb would give back, if all that it makes is in the store.
 
     Warnings of the search are shown where something is found; else the run that follows gives them.
@@ -40,6 +42,7 @@ def find_finished(find: Callable[[], ArtifactRef | None], plan: Plan) -> Artifac
     Args:
         find: Looks for it; an `InputError` says that something is missing or stale.
         plan: Of the catalog.
+        tell: Whether it is said that nothing has to be made.
 
     Returns:
         The artifact, its files verified; ``None`` where the flow has to run, which makes what is
@@ -57,7 +60,7 @@ def find_finished(find: Callable[[], ArtifactRef | None], plan: Plan) -> Artifac
             _verify(plan.open_store(), [found])
         except (InputError, DamagedArtifactError):
             return None
-    _say_so(held)
+    _say_so(held, tell=tell)
     return found
 
 
@@ -107,6 +110,7 @@ def _warnings_held() -> Iterator[MemoryHandler]:
         yield held
 
 
-def _say_so(held: MemoryHandler) -> None:
+def _say_so(held: MemoryHandler, *, tell: bool = True) -> None:
     held.flush()
-    note("everything is in the store already")
+    if tell:
+        note("everything is in the store already")

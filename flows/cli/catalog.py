@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.output import publish
 from tasks.steps.errors import InputError
 
@@ -30,28 +31,43 @@ def check(
             help="Also build each segmenter and open each data set and city; nothing is trained.",
         ),
     ] = False,
+    _as_json: JsonOption = False,
 ) -> None:
     """Validate the catalog; reports every fault with file, line and key."""
     from adapters.catalog.environment import environment_references  # noqa: PLC0415
     from tasks.steps.settings import open_catalog  # noqa: PLC0415
 
     loaded = open_catalog(catalog)
-    for line in _schedules(loaded):
-        typer.echo(line)
+    scheduled = _schedules(loaded)
+    for line in scheduled:
+        add(line)
     missing = {
         name: keys
         for name, keys in environment_references(loaded).items()
         if not os.environ.get(name)
     }
     for name, keys in missing.items():
-        typer.echo(f"note: {', '.join(keys)} will need the environment variable {name}", err=True)
+        note(f"note: {', '.join(keys)} will need the environment variable {name}")
     _warn_of_unlearned(catalog)
-    typer.echo(
+    add(
         f"{catalog}: good; {len(loaded.cities)} cities, {len(loaded.datasets)} data sets, "
         f"{len(loaded.segmenters)} segmenters"
     )
     if deep:
         _check_deeply(catalog)
+    ended(
+        "catalog",
+        catalog,
+        said="",
+        next_step=f"`crosscity plan {next(iter(loaded.cities))}` says what would be made"
+        if loaded.cities
+        else "add a city, or `crosscity init` writes a catalog with one",
+        cities=sorted(loaded.cities),
+        datasets=sorted(loaded.datasets),
+        segmenters=sorted(loaded.segmenters),
+        scheduled=scheduled,
+        needs_environment=sorted(missing),
+    )
 
 
 def _warn_of_unlearned(catalog: Path) -> None:
@@ -94,7 +110,11 @@ def _check_deeply(catalog: Path) -> None:
     faults = 0
     for finding in opened_entries(open_plan(catalog)):
         faults += finding.is_fault
-        typer.echo(f"{finding.key}: {finding.said}", err=finding.is_fault)
+        line = f"{finding.key}: {finding.said}"
+        if finding.is_fault:
+            typer.echo(line, err=True)
+        else:
+            add(line)
     if faults:
         raise InputError(f"{faults} entries of {catalog} cannot be worked with (above)")
 
@@ -142,6 +162,7 @@ def deployments(
     only_check: Annotated[
         bool, typer.Option("--check", help="Only tell whether the file is up to date.")
     ] = False,
+    _as_json: JsonOption = False,
 ) -> None:
     """Write `prefect.yaml` from the catalog: one entry per city and flow."""
     from adapters.catalog import load_catalog  # noqa: PLC0415
@@ -153,7 +174,12 @@ def deployments(
             raise InputError(
                 f"{output} does not follow from {catalog}: run `crosscity catalog deployments`"
             )
-        typer.echo(f"{output} follows from {catalog}")
+        ended("deployments", output, said=f"{output} follows from {catalog}")
         return
     publish(output, lambda path: path.write_text(text, encoding="utf-8"))
-    typer.echo(f"wrote {output}")
+    ended(
+        "deployments",
+        output,
+        said=f"wrote {output}",
+        next_step="`crosscity deploy` brings a server to what it says",
+    )

@@ -40,7 +40,6 @@ def register(app: typer.Typer) -> None:
         adapt,
         evaluate,
         readapt,
-        report,
         dashboard,
     ]
     for verb in verbs:
@@ -52,11 +51,12 @@ def demo(
     seed: SeedOption = 0,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Harvest, match, adapt and evaluate an embedded city, and write a report."""
     from tasks.pages.demo import finished_demo  # noqa: PLC0415 - Prefect and PyTorch load late
 
-    plan = _check(catalog, compute, city, harvests=True)
+    plan = opened_plan(catalog, compute, city, harvests=True)
     result = finished_demo(city, seed, plan)
     if result is None:
         with running(catalog):
@@ -68,9 +68,17 @@ def demo(
             raise RuntimeError("the demo ended without its report")
     else:
         note("everything is in the store already")
-    typer.echo(result.table)
-    typer.echo(f"report: {result.report}")
-    typer.echo("dashboard: `crosscity dashboard` (or `make dashboard`), then http://127.0.0.1:4200")
+    add(result.table)
+    add(f"report: {result.report}")
+    add("dashboard: `crosscity dashboard` (or `make dashboard`), then http://127.0.0.1:4200")
+    ended(
+        "report",
+        result.report,
+        said="",
+        next_step="open it in a browser; `crosscity init` writes a catalog for a city of your own",
+        city=city,
+        seed=seed,
+    )
 
 
 def harvest(
@@ -83,12 +91,12 @@ def harvest(
     from flows.harvest_city import harvest_city  # noqa: PLC0415 - PyTorch loads late
     from tasks.pages.finished import finished_harvest, is_listed_anew  # noqa: PLC0415
 
-    plan = _check(catalog, compute, city, harvests=True, writes=False)
+    plan = opened_plan(catalog, compute, city, harvests=True, writes=False)
     given = {"city": city, "catalog": str(catalog), "compute": compute}
     if is_listed_anew(city, plan):
         made = done_or_run(harvest_city, given, plan, lambda ref: [ref], city=city)
     else:
-        made = _found_or_made(
+        made = found_or_made(
             lambda: finished_harvest(city, plan),
             lambda: harvest_city(city=city, catalog=str(catalog), compute=compute),
             plan,
@@ -106,11 +114,13 @@ def watch(
     """Add imagery that is newer than a city's last harvest."""
     from flows.watch_city import watch_city  # noqa: PLC0415 - PyTorch loads late
 
-    plan = _check(catalog, compute, city, harvests=True, writes=False)
+    plan = opened_plan(catalog, compute, city, harvests=True, writes=False)
     given = {"city": city, "catalog": str(catalog), "compute": compute}
     made = done_or_run(watch_city, given, plan, lambda ref: [ref] if ref else [], city=city)
     if made is None:
-        ended("pairs", "", said=f"nothing new in {city}", city=city, key=None)
+        said = f"nothing new in {city}: what was harvested before is there"
+        step = f"`crosscity status {city}` says what there is"
+        ended("pairs", "", said=said, next_step=step, city=city, key=None)
     else:
         step = f"`crosscity readapt {city}`"
         ended("pairs", made.uri, next_step=step, city=city, key=made.key)
@@ -125,14 +135,14 @@ def priors(
     """Extract the static priors of a harvested city."""
     from tasks.pages.finished import finished_priors  # noqa: PLC0415 - PyTorch loads late
 
-    plan = _check(catalog, compute, city, writes=False)
+    plan = opened_plan(catalog, compute, city, writes=False)
 
     def run() -> ArtifactRef:
         from flows.extract_priors import extract_priors  # noqa: PLC0415
 
         return extract_priors(city=city, catalog=str(catalog), compute=compute)
 
-    made = _found_or_made(lambda: finished_priors(city, plan), run, plan, catalog)
+    made = found_or_made(lambda: finished_priors(city, plan), run, plan, catalog)
     ended("priors", made.uri, next_step=f"`crosscity adapt {city}`", city=city, key=made.key)
 
 
@@ -166,7 +176,7 @@ def adapt(
     from tasks.training.arms import check_arm  # noqa: PLC0415 - PyTorch loads late
     from tasks.training.trained import TrainedSegmenters  # noqa: PLC0415
 
-    plan = _check(catalog, compute, city, writes=False)
+    plan = opened_plan(catalog, compute, city, writes=False)
     check_arm(arm, plan)
 
     def run() -> ArtifactRef:
@@ -175,7 +185,7 @@ def adapt(
         return adapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
 
     trained = TrainedSegmenters(city, seed, plan)
-    made = _found_or_made(lambda: trained.of_arm(arm), run, plan, catalog)
+    made = found_or_made(lambda: trained.of_arm(arm), run, plan, catalog)
     step = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
     if plan.city(city).labels is None:
         step = f"crosscity promote {city} {made.key[:12]}"
@@ -199,7 +209,7 @@ def evaluate(
     _as_json: JsonOption = False,
 ) -> None:
     """Evaluate a segmenter on the test places of a city, or without labels on its pairs."""
-    plan = _check(catalog, compute, city, writes=False)
+    plan = opened_plan(catalog, compute, city, writes=False)
     from tasks.judging.evaluation import read_evaluation, score_table  # noqa: PLC0415
     from tasks.pages.finished import finished_evaluation  # noqa: PLC0415
     from tasks.training.arms import needs_of_arm  # noqa: PLC0415
@@ -211,7 +221,7 @@ def evaluate(
 
         return evaluate_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
 
-    made = _found_or_made(
+    made = found_or_made(
         lambda: finished_evaluation(city, arm, seed, plan), run, plan, catalog, writes=False
     )
     if made.kind == "safeguard":
@@ -277,7 +287,7 @@ def readapt(
     from flows.readapt_city import readapt_city  # noqa: PLC0415 - PyTorch loads late
     from tasks.training.arms import check_arm  # noqa: PLC0415
 
-    plan = _check(catalog, compute, city, harvests=True, writes=False)
+    plan = opened_plan(catalog, compute, city, harvests=True, writes=False)
     check_arm(plan.city(city).arm if arm is None else arm, plan)
     for line in plan_lines(plan, city, arm, seed):
         note(line)
@@ -299,36 +309,12 @@ def readapt(
     )
 
 
-def report(
-    city: CityArgument,
-    seed: SeedOption = 0,
-    catalog: CatalogOption = CATALOG,
-    compute: ComputeOption = None,
-    _as_json: JsonOption = False,
-) -> None:
-    """Write a report of what the store has for a city, labelled or not."""
-    plan = _check(catalog, compute, city, writes=False)
-    from tasks.pages.finished import finished_report  # noqa: PLC0415 - PyTorch loads late
-    from tasks.pages.report import report_path  # noqa: PLC0415
-
-    def run() -> ArtifactRef:
-        from flows.report_city import report_city  # noqa: PLC0415
-
-        return report_city(city=city, seed=seed, catalog=str(catalog), compute=compute)
-
-    made = _found_or_made(
-        lambda: finished_report(city, seed, plan), run, plan, catalog, writes=False
-    )
-    page = report_path(plan.open_store(), made)
-    ended("report", page, next_step=f"`crosscity predict {city}`", city=city, key=made.key)
-
-
 def dashboard(catalog: CatalogOption = CATALOG) -> None:
     """Open the dashboard of the runs so far: http://127.0.0.1:4200, until Ctrl-C."""
     raise typer.Exit(run_dashboard(catalog.absolute().parent))
 
 
-def _check(
+def opened_plan(
     catalog: Path, compute: str | None, city: str, *, harvests: bool = False, writes: bool = True
 ) -> Plan:
     """Fails on a wrong catalog, city, store or provider at once, not after a server has started.
@@ -347,7 +333,7 @@ def _check(
     return plan
 
 
-def _found_or_made(
+def found_or_made(
     find: Callable[[], ArtifactRef | None],
     run: Callable[[], ArtifactRef],
     plan: Plan,

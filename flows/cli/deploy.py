@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.outcome import JsonOption, add, ended
 from flows.cli.server import ServerAwayError, ServerError, standing_server
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def deploy(
         Path | None,
         typer.Option("--moved-from", help="The folder that the catalog stood in before."),
     ] = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Create, change and remove deployments until the server has what the catalog has."""
     address = standing_server(catalog.absolute().parent)
@@ -46,12 +48,16 @@ def deploy(
             "there is no server: start one with `make up` (crosscity up), or name one in "
             "PREFECT_API_URL"
         )
-    deploy_catalog(catalog, f"{address}/api", dry_run=dry_run, moved_from=moved_from)
+    facts = deploy_catalog(catalog, f"{address}/api", dry_run=dry_run, moved_from=moved_from)
+    step = "the same without --dry-run makes these changes"
+    if not dry_run:
+        step = "`prefect deployment run harvest-city/CITY`, or look at them on the dashboard"
+    ended("deployments", address, said="", next_step=step, **facts)
 
 
 def deploy_catalog(
     catalog: Path, api: str, *, dry_run: bool = False, moved_from: Path | None = None
-) -> None:
+) -> dict[str, Any]:
     """Reconciles a server with a catalog and prints the difference.
 
     Args:
@@ -59,6 +65,9 @@ def deploy_catalog(
         api: The address of the server's API.
         dry_run: Whether nothing is changed.
         moved_from: The folder that the catalog stood in before.
+
+    Returns:
+        What was done, or would be, for a program.
 
     Raises:
         ServerError: The server does not answer.
@@ -82,16 +91,23 @@ def deploy_catalog(
             webhook=os.environ.get(WEBHOOK_VARIABLE) or None,
         ).run(entries)
     for change in done.changes:
-        typer.echo(str(change))
+        add(str(change))
     counts = dict.fromkeys(("create", "change", "remove"), 0)
     for change in done.changes:
         counts[change.kind] += 1
     would = "would be " if dry_run else ""
-    typer.echo(
+    add(
         f"{would}created {counts['create']}, changed {counts['change']}, removed "
         f"{counts['remove']}; unchanged {done.unchanged}"
         + (f"; {done.others} of others are left alone" if done.others else "")
     )
+    return {
+        "dry_run": dry_run,
+        "changes": [str(change) for change in done.changes],
+        **counts,
+        "unchanged": done.unchanged,
+        "others": done.others,
+    }
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.outcome import JsonOption, add, ended
 from flows.cli.server import DASHBOARD_PORT, standing_server
 from tasks.steps.defaults import COMPUTE_VARIABLE
 
@@ -57,15 +58,18 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(catalog: CatalogOption = CATALOG) -> None:
+def doctor(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -> None:
     """Look at Python, packages, catalog, store, disk, keys, GPU, port and server.
 
     Each line that is not ok says what to do. Exit code 1 where one says FAIL.
     """
-    fatal = 0
+    findings = []
     for finding in diagnosis(catalog):
-        typer.echo(str(finding))
-        fatal += finding.is_fatal
+        add(str(finding))
+        findings.append(finding)
+    fatal = any(finding.is_fatal for finding in findings)
+    step = "mend what says FAIL, and run it again" if fatal else "`crosscity status`"
+    ended("diagnosis", catalog, said="", next_step=step, findings=[asdict(f) for f in findings])
     if fatal:
         raise typer.Exit(1)
 

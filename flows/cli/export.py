@@ -60,6 +60,7 @@ def export(
         "export",
         output,
         said=f"{count} images of {city} as {as_format}: {output}",
+        next_step="read it with the program that it is for; each image keeps its licence in it",
         city=city,
         format=as_format,
         images=count,

@@ -17,7 +17,9 @@ import typer
 from flows.cli import (
     ahead,
     catalog,
+    check,
     city,
+    compare,
     deploy,
     doctor,
     export,
@@ -27,7 +29,7 @@ from flows.cli import (
     pictures,
     predict,
     promotion,
-    reports,
+    report,
     segmenter,
     services,
     status,
@@ -50,6 +52,7 @@ app.add_typer(catalog.app, name="catalog")
 app.add_typer(store.app, name="store")
 app.add_typer(segmenter.app, name="segmenter")
 city.register(app)
+report.register(app)
 ahead.register(app)
 paper.register(app)
 pictures.register(app)
@@ -58,7 +61,8 @@ init.register(app)
 deploy.register(app)
 services.register(app)
 promotion.register(app)
-reports.register(app)
+check.register(app)
+compare.register(app)
 status.register(app)
 doctor.register(app)
 predict.register(app)

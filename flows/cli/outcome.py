@@ -37,7 +37,7 @@ def ended(
     Args:
         what: What is there now: "pairs", "segmenter".
         where: A path, or a place in the store.
-        said: The line that a person reads; default: both.
+        said: The line that a person reads; default: both. Empty where `add` has said it.
         next_step: The command that usually comes next; it goes to the standard error, so that the
             standard output holds results alone.
         facts: What a program may want to know beside; JSON-able.
@@ -46,7 +46,8 @@ def ended(
         content = {"what": what, "where": str(where), "next": next_step or None, **facts}
         typer.echo(json.dumps(content, ensure_ascii=False, default=str))
         return
-    typer.echo(f"{what}: {where}" if said is None else said)
+    if said != "":
+        typer.echo(f"{what}: {where}" if said is None else said)
     if next_step:
         note(f"next: {next_step}")
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.city import SeedOption, done_or_run
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
-from flows.cli.outcome import JsonOption, add, ended
+from flows.cli.outcome import JsonOption, add, ended, note
+
+if TYPE_CHECKING:
+    from tasks.steps.plan import Plan
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +35,7 @@ def paper_tables(
     folds: Annotated[int, typer.Option(help="Folds of the fine-tuned arm.", min=2)] = 10,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """The paper's tables and figures, beside the paper's own numbers."""
     from flows.paper_tables import paper_tables as run  # noqa: PLC0415 - PyTorch loads late
@@ -46,8 +52,14 @@ def paper_tables(
     }
     made = done_or_run(run, given, plan, lambda ref: [ref])
     page = plan.open_store().path(made, "tables.html")
-    typer.echo(page.with_name("tables.md").read_text(encoding="utf-8"))
-    typer.echo(f"page: {page}")
+    add(page.with_name("tables.md").read_text(encoding="utf-8"))
+    ended(
+        "page",
+        page,
+        next_step="open it in a browser; numbers.parquet beside it has every number",
+        key=made.key,
+        numbers=str(page.with_name("numbers.parquet")),
+    )
 
 
 def transfer(
@@ -81,13 +93,36 @@ def transfer(
     made = done_or_run(adapt_transfer, given, plan, lambda ref: [ref], transfer=name)
     scored = read_evaluation(plan.open_store(), made)
     add(f"mIoU {100 * scored.miou:.1f} % ({scored.protocol}, {scored.images} images)")
-    add(scored.class_note())
+    page = _page(name, arm, seed, plan)
+    content = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
+    table = page.with_name("table.txt").read_text(encoding="utf-8").rstrip()
+    add(table)
+    for remark in [*content["remarks"], *content["missing"]]:
+        if remark not in table:
+            note(f"remark: {remark}")
+    add(f"evaluation: {made.uri}")
     ended(
-        "evaluation",
-        made.uri,
+        "report",
+        page,
+        next_step="open it in a browser; `crosscity report --all` has all of them",
         transfer=name,
         arm=arm,
         seed=seed,
         key=made.key,
+        evaluation=made.uri,
         miou=scored.miou,
+        figures=content["figures"],
+        remarks=content["remarks"],
+        missing=content["missing"],
     )
+
+
+def _page(name: str, arm: str, seed: int, plan: Plan) -> Path:
+    """The report that a transfer has left."""
+    from tasks.pages.report import report_path  # noqa: PLC0415
+    from tasks.pages.transfer_report import finished_transfer_report  # noqa: PLC0415
+
+    report = finished_transfer_report(name, seed, plan, arm)
+    if report is None:
+        raise RuntimeError("the transfer ended without its report")
+    return report_path(plan.open_store(), report)

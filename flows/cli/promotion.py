@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption, CityArgument
+from flows.cli.outcome import JsonOption, add, ended
 
 if TYPE_CHECKING:
     from adapters.store import ArtifactRef, Store
@@ -38,6 +39,7 @@ def promote(
         bool, typer.Option("--despite-verdict", help="Also where the safeguard saw harm.")
     ] = False,
     catalog: CatalogOption = CATALOG,
+    _as_json: JsonOption = False,
 ) -> None:
     """Put a segmenter into use in a city, once every byte of it is verified and it loads."""
     from tasks.judging import promotion  # noqa: PLC0415 - Prefect and PyTorch load late
@@ -59,7 +61,10 @@ def promote(
 
 
 def rollback(
-    city: CityArgument, reason: ReasonOption = "", catalog: CatalogOption = CATALOG
+    city: CityArgument,
+    reason: ReasonOption = "",
+    catalog: CatalogOption = CATALOG,
+    _as_json: JsonOption = False,
 ) -> None:
     """Put the segmenter before into use again, and pin it; again goes further back."""
     from tasks.judging import promotion  # noqa: PLC0415
@@ -68,7 +73,12 @@ def rollback(
     _show_in_use(store, city, promotion.roll_back(store, city, reason))
 
 
-def pin(city: CityArgument, reason: ReasonOption = "", catalog: CatalogOption = CATALOG) -> None:
+def pin(
+    city: CityArgument,
+    reason: ReasonOption = "",
+    catalog: CatalogOption = CATALOG,
+    _as_json: JsonOption = False,
+) -> None:
     """Keep the segmenter in use, whatever runs make."""
     from tasks.judging import promotion  # noqa: PLC0415
 
@@ -76,7 +86,12 @@ def pin(city: CityArgument, reason: ReasonOption = "", catalog: CatalogOption = 
     _show_in_use(store, city, promotion.pin(store, city, reason))
 
 
-def unpin(city: CityArgument, reason: ReasonOption = "", catalog: CatalogOption = CATALOG) -> None:
+def unpin(
+    city: CityArgument,
+    reason: ReasonOption = "",
+    catalog: CatalogOption = CATALOG,
+    _as_json: JsonOption = False,
+) -> None:
     """Let runs promote again."""
     from tasks.judging import promotion  # noqa: PLC0415
 
@@ -122,7 +137,16 @@ def _show_in_use(store: Store, city: str, ref: ArtifactRef) -> None:
     from tasks.judging.promotion import pinned  # noqa: PLC0415
 
     held = pinned(store, city)
-    typer.echo(f"in use in {city}: {ref.uri}")
+    add(f"in use in {city}: {ref.uri}")
     if held is not None:
         reason = f" ({held['reason']})" if held.get("reason") else ""
-        typer.echo(f"pinned since {held['at']}{reason}; `crosscity unpin {city}` ends it")
+        add(f"pinned since {held['at']}{reason}; `crosscity unpin {city}` ends it")
+    ended(
+        "segmenter in use",
+        ref.uri,
+        said="",
+        next_step=f"`crosscity predict {city}`; `crosscity promotions {city}` has its history",
+        city=city,
+        key=ref.key,
+        pinned=held,
+    )

@@ -15,7 +15,7 @@ import typer
 from flows.background import AlreadyRunningError, Background
 from flows.cli.deploy import client_of, deploy_catalog
 from flows.cli.options import CATALOG, CatalogOption
-from flows.cli.outcome import note
+from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.server import (
     DASHBOARD_PORT,
     QUIET,
@@ -66,6 +66,7 @@ def up(
     catalog: CatalogOption = CATALOG,
     port: PortOption = DASHBOARD_PORT,
     database: DatabaseOption = "auto",
+    _as_json: JsonOption = False,
 ) -> None:
     """Start server, database and worker in the background, and register the catalog's cities.
 
@@ -83,24 +84,42 @@ def up(
         address = standing_server(root) or ""
     else:
         address = _server_up(root, port, database)
-    deploy_catalog(catalog, f"{address}/api")
+    facts = deploy_catalog(catalog, f"{address}/api")
     for pool in work_pools(loaded):
         _worker_up(root, catalog, address, pool)
     activate = _write_activation(root, address)
-    typer.echo(f"dashboard: {address}")
-    typer.echo(f"for this shell: . {_shortest_path(activate)}")
+    add(f"dashboard: {address}")
+    add(f"for this shell: . {_shortest_path(activate)}")
+    ended(
+        "server, worker and deployments",
+        address,
+        said="",
+        next_step="`prefect deployment run harvest-city/CITY` in this shell; `crosscity down` "
+        "stops them",
+        activate=str(activate),
+        deployments=facts,
+    )
 
 
-def down(catalog: CatalogOption = CATALOG) -> None:
+def down(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -> None:
     """Stop what `crosscity up` started; runs under way save a checkpoint and end."""
     root = catalog.absolute().parent
     others = sorted(path.stem for path in services_folder(root).glob("worker-*.lock"))
+    stopped = {}
     for name in ("worker", *others, "server"):
-        stopped = Background(services_folder(root), name).stop(patience=STOP_SECONDS)
-        typer.echo(f"{name} stopped" if stopped else f"no {name} was running")
-    if PostgreSQL(prefect_home(root), services_folder(root)).stop():
-        typer.echo("database stopped")
+        stopped[name] = Background(services_folder(root), name).stop(patience=STOP_SECONDS)
+        add(f"{name} stopped" if stopped[name] else f"no {name} was running")
+    stopped["database"] = PostgreSQL(prefect_home(root), services_folder(root)).stop()
+    if stopped["database"]:
+        add("database stopped")
     (root / ".crosscity" / "activate").unlink(missing_ok=True)
+    ended(
+        "runs and their history",
+        prefect_home(root),
+        said="",
+        next_step="`crosscity up` starts them again; what was begun goes on then",
+        stopped=stopped,
+    )
 
 
 def server(catalog: CatalogOption = CATALOG, port: PortOption = DASHBOARD_PORT) -> None:
@@ -146,7 +165,7 @@ def _server_up(root: Path, port: int, database: str) -> str:
     service = Background(services_folder(root), "server")
     running = service.running()
     if running is not None:
-        typer.echo(f"server: runs at {running.address}")
+        add(f"server: runs at {running.address}")
         return running.address
     home = prefect_home(root)
     home.mkdir(parents=True, exist_ok=True)
@@ -162,7 +181,7 @@ def _server_up(root: Path, port: int, database: str) -> str:
     except ServerError:
         service.stop(patience=STOP_SECONDS)
         raise
-    typer.echo(f"server: started at {address}, log {_shortest_path(service.log)}")
+    add(f"server: started at {address}, log {_shortest_path(service.log)}")
     return address
 
 
@@ -174,7 +193,7 @@ def _database_up(root: Path, wanted: str) -> dict[str, str]:
     database = PostgreSQL(home, services_folder(root))
     try:
         if database.start():
-            typer.echo(f"database: PostgreSQL, in {_shortest_path(home)}")
+            add(f"database: PostgreSQL, in {_shortest_path(home)}")
     except DatabaseError as error:
         raise ServerError(str(error)) from None
     return {_DATABASE_URL: database.url}
@@ -186,7 +205,7 @@ def _worker_up(root: Path, catalog: Path, address: str, pool: str) -> None:
     called = "worker" if pool == WORK_POOL else f"worker-{pool}"
     service = Background(services_folder(root), called)
     if service.running() is not None:
-        typer.echo(f"{called}: runs")
+        add(f"{called}: runs")
         return
     name = f"{socket.gethostname()}-{root.name}"
     environment = _worker_environment(root, catalog, address)
@@ -200,7 +219,7 @@ def _worker_up(root: Path, catalog: Path, address: str, pool: str) -> None:
             service.stop(patience=STOP_SECONDS)
             raise ServerError(f"the worker did not start; its log is {service.log}")
         time.sleep(0.5)
-    typer.echo(f"{called}: started, log {_shortest_path(service.log)}")
+    add(f"{called}: started, log {_shortest_path(service.log)}")
 
 
 def _worker_command(name: str, pool: str) -> list[str]:

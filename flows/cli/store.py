@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.outcome import JsonOption, add, ended
 
 app = typer.Typer(help="Look after the store.", no_args_is_help=True)
 
@@ -35,6 +36,7 @@ def verify(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Which ones; default: others each day.")
     ] = None,
+    _as_json: JsonOption = False,
 ) -> None:
     """Hash every file, or those of a sample, and say what is damaged; nothing is changed.
 
@@ -43,21 +45,29 @@ def verify(
     from adapters.store.upkeep import sampled  # noqa: PLC0415 - compiled code loads late
     from tasks.steps.plan import open_plan  # noqa: PLC0415
 
-    store = open_plan(str(catalog)).open_store()
+    plan = open_plan(str(catalog))
+    store = plan.open_store()
     chosen = date.today().toordinal() if seed is None else seed
     everything = store.places()
-    whole, damaged = 0, 0
+    whole, damaged = 0, []
     for place in sampled(everything, sample, chosen):
         fault = store.fault_at(place)
         whole += fault is None
-        damaged += fault is not None
         if fault is not None:
+            damaged.append(place)
             typer.echo(f"{fault}: {_remedy(place)}", err=True)
-    typer.echo(f"of {len(everything)} artifacts, {whole} are whole and {damaged} are not")
+    ended(
+        "artifacts",
+        plan.store.url,
+        said=f"of {len(everything)} artifacts, {whole} are whole and {len(damaged)} are not",
+        next_step="`crosscity store repair` moves them away, so that they are made again"
+        if damaged
+        else "",
+        artifacts=len(everything),
+        whole=whole,
+        damaged=damaged,
+    )
     if damaged:
-        typer.echo(
-            "`crosscity store repair` moves them away, so that they are made again", err=True
-        )
         raise typer.Exit(1)
 
 
@@ -67,21 +77,31 @@ def _remedy(place: str) -> str:
 
 
 @app.command()
-def repair(catalog: CatalogOption = CATALOG) -> None:
+def repair(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -> None:
     """Check every file of every artifact against its SHA-256; move what is damaged to quarantine.
 
     Exit code 1 where something was damaged: the next run of its step makes it again.
     """
     from tasks.steps.plan import open_plan  # noqa: PLC0415 - compiled code loads late
 
-    whole, damaged = 0, 0
-    for place, error in open_plan(str(catalog)).open_store().check_all():
+    plan = open_plan(str(catalog))
+    whole, damaged = 0, []
+    for place, error in plan.open_store().check_all():
         if error is None:
             whole += 1
         else:
-            damaged += 1
+            damaged.append(place)
             typer.echo(f"{place}: {error}", err=True)
-    typer.echo(f"{whole} artifacts are whole, {damaged} are not")
+    ended(
+        "artifacts",
+        plan.store.url,
+        said=f"{whole} artifacts are whole, {len(damaged)} are not",
+        next_step="run the verb that made them again; `crosscity store quarantine` lists them"
+        if damaged
+        else "",
+        whole=whole,
+        damaged=damaged,
+    )
     if damaged:
         raise typer.Exit(1)
 
@@ -102,6 +122,7 @@ def prune(
         int, typer.Option("--earlier", min=0, help="So many segmenters before the one in use stay.")
     ] = 3,
     days: Annotated[float, typer.Option("--days", min=0.0, help="What is younger stays.")] = 30.0,
+    _as_json: JsonOption = False,
 ) -> None:
     """Remove artifacts that neither a segmenter in use nor the last harvests are made of.
 
@@ -116,38 +137,53 @@ def prune(
     )
     from tasks.steps.plan import open_plan  # noqa: PLC0415
 
-    store = open_plan(str(catalog)).open_store()
+    plan = open_plan(str(catalog))
+    store = plan.open_store()
     found = removable(store, Kept(harvests, earlier, days))
     for manifest in found:
-        typer.echo(
-            f"{manifest.made_at:%Y-%m-%d}  {size_of(manifest) / 1e6:9.1f} MB  {manifest.folder}"
-        )
+        add(f"{manifest.made_at:%Y-%m-%d}  {size_of(manifest) / 1e6:9.1f} MB  {manifest.folder}")
         if yes:
             store.remove(manifest.ref)
     total = sum(size_of(manifest) for manifest in found) / 1e6
     left = orphans(store, timedelta(days=max(1.0, days)))
     for one in left:
-        typer.echo(f"{'':10}  {one.bytes / 1e6:9.1f} MB  {one.place}  {one.what}")
+        add(f"{'':10}  {one.bytes / 1e6:9.1f} MB  {one.place}  {one.what}")
         if yes:
             store.remove_orphans(one.place)
     if left:
         spare = sum(one.bytes for one in left) / 1e6
         done = "removed" if yes else "would remove"
-        typer.echo(f"{done} what {len(left)} uploads and trainings left, {spare:.1f} MB")
+        add(f"{done} what {len(left)} uploads and trainings left, {spare:.1f} MB")
+    said = f"would remove {len(found)} artifacts of {total:.1f} MB: --yes does it"
     if not found:
-        typer.echo("there is nothing to remove")
+        said = "there is nothing to remove"
     elif yes:
-        typer.echo(f"removed {len(found)} artifacts of {total:.1f} MB")
-    else:
-        typer.echo(f"would remove {len(found)} artifacts of {total:.1f} MB: --yes does it")
+        said = f"removed {len(found)} artifacts of {total:.1f} MB"
+    ended(
+        "artifacts that nobody needs",
+        plan.store.url,
+        said=said,
+        removed=yes,
+        artifacts=[manifest.folder for manifest in found],
+        megabytes=round(total, 1),
+        left_behind=[{"place": one.place, "what": one.what, "bytes": one.bytes} for one in left],
+    )
 
 
 @app.command()
-def quarantine(catalog: CatalogOption = CATALOG) -> None:
+def quarantine(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -> None:
     """List what was found damaged and moved away; it may be deleted."""
     from tasks.steps.plan import open_plan  # noqa: PLC0415 - compiled code loads late
 
-    found = open_plan(str(catalog)).open_store().quarantined()
+    plan = open_plan(str(catalog))
+    found = plan.open_store().quarantined()
     for one in found:
-        typer.echo(f"{one.found_at[:19]}  {one.place}  {one.what}")
-    typer.echo(f"{len(found)} artifacts are in quarantine")
+        add(f"{one.found_at[:19]}  {one.place}  {one.what}")
+    ended(
+        "artifacts in quarantine",
+        plan.store.url,
+        said=f"{len(found)} artifacts are in quarantine",
+        artifacts=[
+            {"place": one.place, "what": one.what, "found_at": one.found_at} for one in found
+        ],
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -37,13 +36,15 @@ from tasks.harvesting.listing import (
     listing_parameters,
 )
 from tasks.harvesting.pair_table import (
-    NO_OVERLAP,
+    count_dropped,
+    dropped_rows,
     min_overlap,
     pair_parameters,
     pair_row,
     pair_settings,
     pair_summary,
     split_by_overlap,
+    write_dropped,
 )
 from tasks.harvesting.providers import shared_street_view, street_view
 from tasks.harvesting.quality import quality_limits, quality_parameters, without_unfit
@@ -244,16 +245,16 @@ def choose_pairs(imagery: ArtifactRef, city: str, plan: Plan) -> Made:
         except ValueError as error:
             raise InputError(f"cities.{city}: {error}") from None
         rows = [pair_row(captures, pairs, index) for index in range(len(pairs))]
-        dropped = Counter(item.reason for item in pairs.dropped)
-        if apart:
-            dropped[NO_OVERLAP] += len(apart)
+        dropped = dropped_rows(captures, pairs, apart)
         if not rows:
+            reasons = {row["reason"] for row in dropped}
             raise InputError(
                 f"no place of {city} gave a pair: "
-                f"{'; '.join(sorted([*dropped, *left_out(images)])) or 'no images'}"
+                f"{'; '.join(sorted([*reasons, *left_out(images)])) or 'no images'}"
             )
         write_rows(draft, "pairs.parquet", rows, PAIRS)
-        draft.summary = pair_summary(rows, dropped)
+        write_dropped(draft, dropped)
+        draft.summary = pair_summary(rows, count_dropped(dropped))
 
     made = make_once(
         plan.open_store(),

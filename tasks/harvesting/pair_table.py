@@ -6,15 +6,21 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
+import pyarrow as pa
+
 from adapters.catalog import City
+from adapters.store import ArtifactRef, Draft, Store
 from adapters.street_view.base import Capture
+from adapters.tables import write_table
 from crosscity.alignment import ALGORITHM_VERSION as ALIGNMENT_VERSION
 from crosscity.pairing import Pairs
 from tasks.harvesting.fetching import alignment_of
 from tasks.harvesting.listing import times_parameters
-from tasks.steps.tables import Row
+from tasks.steps.schemas import DROPPED
+from tasks.steps.tables import Row, read_rows
 
 NO_OVERLAP: Final = "the two views do not show the same"
+DROPPED_TABLE: Final = "dropped.parquet"
 
 
 def pair_settings(entry: City) -> dict[str, Any]:
@@ -77,6 +83,60 @@ def pair_row(captures: Sequence[Capture], pairs: Pairs, index: int) -> Row:
         "split": "test" if pairs.test[index] else "train",
         "others": [captures[row].image_id for row in pairs.others[index]] or None,
     }
+
+
+def dropped_rows(captures: Sequence[Capture], pairs: Pairs, apart: Sequence[Row] = ()) -> list[Row]:
+    """What became no pair, and why, as rows of the table `DROPPED`.
+
+    Args:
+        captures: What the pairs were made of.
+        pairs: The pairs.
+        apart: Images that show something else than what they are aligned to.
+    """
+    groups = [
+        ([(captures[row].image_id, one.place_id) for row in one.captures], one.reason)
+        for one in pairs.dropped
+    ]
+    groups += [([(row["image_id"], row["place_id"])], NO_OVERLAP) for row in apart]
+    return numbered_groups(groups)
+
+
+def numbered_groups(groups: Sequence[tuple[Sequence[tuple[str, str]], str]]) -> list[Row]:
+    """Rows of `DROPPED`, of (image, place)s that were dropped together and the reason."""
+    return [
+        {"image_id": image, "place_id": place, "group": number, "reason": reason}
+        for number, (members, reason) in enumerate(groups)
+        for image, place in members
+    ]
+
+
+def joined_groups(first: Sequence[Row], second: Sequence[Row]) -> list[Row]:
+    """Rows of `DROPPED` of two tables as one: groups of the second get numbers of their own."""
+    shift = 1 + max((row["group"] for row in first), default=-1)
+    return [*first, *({**row, "group": row["group"] + shift} for row in second)]
+
+
+def count_dropped(rows: Sequence[Row]) -> Counter[str]:
+    """How often each reason dropped something, of rows of `DROPPED`."""
+    return Counter(reason for _, reason in {(row["group"], row["reason"]) for row in rows})
+
+
+def write_dropped(draft: Draft, rows: Sequence[Row]) -> None:
+    """Writes what became no pair beside the pairs.
+
+    Nothing is made of it but pictures for people, so it does not count in the pairs' digest: those
+    of an earlier release, which have no such table, are the same artifact.
+    """
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=DROPPED)
+    write_table(draft.path / DROPPED_TABLE, table, DROPPED)
+    draft.measured.add(DROPPED_TABLE)
+
+
+def read_dropped(store: Store, pairs: ArtifactRef) -> list[Row] | None:
+    """What became no pair; ``None`` of pairs of an earlier release, which did not note it."""
+    if DROPPED_TABLE not in store.manifest(pairs).files:
+        return None
+    return read_rows(store, pairs, DROPPED_TABLE, DROPPED)
 
 
 def pair_summary(rows: Sequence[Row], dropped: Counter[str]) -> dict[str, Any]:

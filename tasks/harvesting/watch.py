@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -28,13 +27,18 @@ from tasks.harvesting.harvest import (
 )
 from tasks.harvesting.listing import captures_key, list_service, listing_parameters
 from tasks.harvesting.pair_table import (
-    NO_OVERLAP,
+    count_dropped,
+    dropped_rows,
+    joined_groups,
     min_overlap,
+    numbered_groups,
     pair_parameters,
     pair_row,
     pair_settings,
     pair_summary,
+    read_dropped,
     split_by_overlap,
+    write_dropped,
 )
 from tasks.harvesting.providers import street_view
 from tasks.harvesting.quality import quality_limits, quality_parameters, without_unfit
@@ -136,8 +140,13 @@ def add_pairs(before: Harvest, imagery: ArtifactRef, city: str, plan: Plan) -> M
         known = _column(store, before.imagery, "image_id")
         images = read_rows(store, imagery, "imagery.parquet", IMAGERY)
         rows, dropped = _new_pairs(images, known, old_pairs, settings, least)
-        write_rows(draft, "pairs.parquet", [*old_pairs, *rows], PAIRS)
-        draft.summary = {**pair_summary([*old_pairs, *rows], dropped), "added": len(rows)}
+        every = [*old_pairs, *rows]
+        write_rows(draft, "pairs.parquet", every, PAIRS)
+        write_dropped(
+            draft, _still_dropped(read_dropped(store, before.pairs) or (), dropped, every)
+        )
+        counts = count_dropped(dropped)
+        draft.summary = {**pair_summary(every, counts), "added": len(rows)}
 
     made = make_once(
         store,
@@ -238,8 +247,8 @@ def _new_pairs(
     old_pairs: Sequence[Row],
     settings: dict[str, Any],
     least: float | None,
-) -> tuple[list[Row], Counter[str]]:
-    """Pairs of which at least one image is new, and why others are not pairs."""
+) -> tuple[list[Row], list[Row]]:
+    """Pairs of which at least one image is new, and as rows of `DROPPED`, why others are not."""
     paired = {image_id for pair in old_pairs for image_id in images_of(pair)}
     usable = [row for row in images if row["status"] == OK]
     touched = {row["place_id"] for row in usable if row["image_id"] not in known}
@@ -258,9 +267,6 @@ def _new_pairs(
     held = [capture_of(row) for row in usable if row["image_id"] in test_images]
     table = capture_table([*captures, *held])
     chosen = make_pairs(capture_table(captures), **{**settings, "test_places": 0})
-    dropped = Counter(item.reason for item in chosen.dropped)
-    if apart:
-        dropped[NO_OVERLAP] += len(apart)
     ends = np.stack([chosen.a, chosen.b])
     fixed = len(captures) + np.arange(len(held))
     near = within_margin(
@@ -270,16 +276,25 @@ def _new_pairs(
         settings["test_margin_metres"],
     )
     test_places = {pair["place_id"] for pair in old_pairs if pair["split"] == "test"}
-    rows = []
+    rows, fixed_test = [], []
     for row, (a, b) in enumerate(zip(chosen.a.tolist(), chosen.b.tolist(), strict=True)):
         if {captures[a].image_id, captures[b].image_id} <= known:
             continue
         given = captures[a].split is not None
         if not given and (near[row] or captures[a].place_id in test_places):
-            dropped[FIXED_TEST] += 1
+            ends_of = [(captures[end].image_id, captures[end].place_id) for end in (a, b)]
+            fixed_test.append((ends_of, FIXED_TEST))
             continue
         rows.append(pair_row(captures, chosen, row))
-    return rows, dropped
+    return rows, joined_groups(dropped_rows(captures, chosen, apart), numbered_groups(fixed_test))
+
+
+def _still_dropped(before: Sequence[Row], now: Sequence[Row], pairs: Sequence[Row]) -> list[Row]:
+    """What was dropped before or now and is in no pair; of what was looked at again, the latter."""
+    paired = {image_id for pair in pairs for image_id in images_of(pair)}
+    again = {row["image_id"] for row in now}
+    kept = [row for row in before if row["image_id"] not in paired | again]
+    return joined_groups(kept, [row for row in now if row["image_id"] not in paired])
 
 
 def _column(store: Store, imagery: ArtifactRef, name: str) -> set[str]:

@@ -23,7 +23,7 @@ from tasks.training.segmenters import (
 from tasks.training.trained import TrainedSegmenters
 
 PROMOTED: Final = "promoted"
-_KEY: Final = re.compile(r"[0-9a-f]{6,24}")
+KEY: Final = re.compile(r"[0-9a-f]{6,24}")
 _KINDS: Final = ("adaptation", "segmenter")
 
 
@@ -65,7 +65,7 @@ def chosen_segmenter(plan: Plan, which: str, city: str | None = None) -> Chosen:
                 f"`crosscity pretrain {which}` and give the key that it prints"
             )
         return Chosen(starting.segmenter, which, {"segmenter": which, **starting.made_of})
-    if _KEY.fullmatch(which):
+    if KEY.fullmatch(which):
         return _stored(plan, _by_key(plan.open_store(), which), which)
     names = ", ".join(sorted(plan.segmenters)) or "none"
     raise InputError(
@@ -88,7 +88,7 @@ def chosen_artifact(plan: Plan, which: str, city: str | None = None) -> Artifact
     word, _, other = which.partition(":")
     if word == PROMOTED:
         return _promoted(plan, other or city)
-    if _KEY.fullmatch(which):
+    if KEY.fullmatch(which):
         return _by_key(plan.open_store(), which)
     raise InputError(
         f"--segmenter {which!r} is neither 'promoted' nor a key in the store: a segmenter of the "

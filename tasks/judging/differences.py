@@ -37,6 +37,7 @@ MOST_IMAGES: Final = 200
 """Images that are compared, evenly spread: enough for shares of classes, minutes on two cores."""
 PICTURES: Final = 12
 """Before/after pictures; half of them are found, half evenly spread."""
+BEFORE_AFTER: Final = ("Before adaptation", "After adaptation")
 MOST_DIFFERENT: Final = "most different"
 EVENLY_SPREAD: Final = "evenly spread"
 PICTURE_BYTES: Final = 150_000
@@ -89,9 +90,23 @@ class Differences:
 
 @artifact_task("compare on images", run_name="compare two segmenters on images of {city}")
 def compare_on_images(
-    before: ArtifactRef, after: ArtifactRef, imagery: ArtifactRef, city: str, plan: Plan
+    before: ArtifactRef,
+    after: ArtifactRef,
+    imagery: ArtifactRef,
+    city: str,
+    plan: Plan,
+    captions: tuple[str, str] = BEFORE_AFTER,
 ) -> Made:
-    """Predicts images of a city with two segmenters; draws those where they differ most."""
+    """Predicts images of a city with two segmenters; draws those where they differ most.
+
+    Args:
+        before: The first segmenter.
+        after: The second.
+        imagery: Of the city.
+        city: The city.
+        plan: The run's plan.
+        captions: What the two are called in the pictures.
+    """
     torch.set_num_threads(plan.compute.threads)
     size, mask = network_size(plan, city), city_mask(plan, city)
 
@@ -102,7 +117,7 @@ def compare_on_images(
     def look_on_device(draft: Draft) -> None:
         networks = (_network(before, plan), _network(after, plan))
         images = Imagery(plan.open_store(), imagery)
-        look = _Look(networks, images, size, mask, city)
+        look = _Look(networks, images, size, mask, city, captions)
         chosen = evenly(look.images.ids(), MOST_IMAGES)
         rows = list(look.rows(chosen))
         if not any(row["status"] == OK for row in rows):
@@ -116,11 +131,17 @@ def compare_on_images(
             pictures.append({**facts, "changed": row["changed"]})
         draft.summary = {"pictures": pictures}
 
-    return make(plan.open_store(), differences_identity(before, after, imagery, city, plan), write)
+    identity = differences_identity(before, after, imagery, city, plan, captions)
+    return make(plan.open_store(), identity, write)
 
 
 def differences_identity(
-    before: ArtifactRef, after: ArtifactRef, imagery: ArtifactRef, city: str, plan: Plan
+    before: ArtifactRef,
+    after: ArtifactRef,
+    imagery: ArtifactRef,
+    city: str,
+    plan: Plan,
+    captions: tuple[str, str] = BEFORE_AFTER,
 ) -> Identity:
     """What decides a comparison on images; arguments as of `compare_on_images`."""
     return Identity(
@@ -131,6 +152,7 @@ def differences_identity(
             "most_images": MOST_IMAGES,
             "pictures": PICTURES,
             **view_parameters(plan, city),
+            **({} if captions == BEFORE_AFTER else {"captions": list(captions)}),
         },
         version=DIFFERENCES_VERSION,
         words=Words(
@@ -210,6 +232,7 @@ class _Look:
     size: tuple[int, int] | None
     mask: ImageMask | None
     city: str
+    captions: tuple[str, str]
 
     def rows(self, chosen: Sequence[str]) -> Iterator[Row]:
         """A row for each image, a batch at a time, so that memory does not grow with the city."""
@@ -227,7 +250,8 @@ class _Look:
             labels[labels >= len(CLASSES)] = VOID
             if ignored is not None:
                 labels[ignored] = VOID
-        return small_jpeg(before_after_panel(image, None, before, after), PICTURE_BYTES)
+        panel = before_after_panel(image, None, before, after, captions=self.captions)
+        return small_jpeg(panel, PICTURE_BYTES)
 
     def _batch(self, batch: Sequence[str]) -> Iterator[Row]:
         read: dict[str, npt.NDArray[np.uint8]] = {}

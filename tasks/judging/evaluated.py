@@ -41,7 +41,7 @@ def evaluation_of_arm(city: str, arm: str, seed: int, plan: Plan) -> ArtifactRef
 def evaluation_of(trained: TrainedSegmenters, arm: str) -> ArtifactRef:
     """`evaluation_of_arm`, of segmenters that are looked for once for several arms."""
     segmenter, owner, plan = trained.of_arm(arm), trained.owner, trained.plan
-    parts = _tested_on(trained, arm)
+    parts = tested_on(trained, arm)
     identity = evaluation_identity(segmenter, parts, arm, trained.seed, owner, plan)
     return required(plan.open_store(), identity)
 
@@ -52,12 +52,17 @@ def panels_of(trained: TrainedSegmenters, arm: str) -> ArtifactRef | None:
     Raises:
         InputError: There is no such segmenter.
     """
-    before, after, parts = trained.start, trained.of_arm(arm), _tested_on(trained, arm)
+    before, after, parts = trained.start, trained.of_arm(arm), tested_on(trained, arm)
     identity = panels_identity(before, after, parts, arm, trained.seed, trained.owner)
     return find(trained.plan.open_store(), identity)
 
 
-def _tested_on(trained: TrainedSegmenters, arm: str) -> list[ArtifactRef]:
+def tested_on(trained: TrainedSegmenters, arm: str) -> list[ArtifactRef]:
+    """The labelled shards that an arm of a city or transfer is scored on.
+
+    Raises:
+        InputError: They are not there.
+    """
     owner, split, plan = trained.owner, "test", trained.plan
     if owner in plan.transfers:
         sets = plan.transfer(owner)

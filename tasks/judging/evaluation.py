@@ -123,7 +123,7 @@ def evaluate(
     stage = f"evaluate {city} {arm}"
 
     def write(draft: Draft, _key: str) -> None:
-        network = _scored(segmenter, plan)
+        network = scored_network(segmenter, plan)
         images = StoredLabelled(plan.open_store(), parts)
         check_some_label(images, stage)
         confusion = _counted(network, images, rules, stage)
@@ -153,7 +153,7 @@ def evaluate_folds(
         count = images_in(plan.open_store(), parts)
         check_some_label(StoredLabelled(plan.open_store(), parts), f"evaluate {city} {arm}")
         for which, ref in enumerate(segmenters):
-            network = _scored(ref, plan)
+            network = scored_network(ref, plan)
             images = StoredLabelled(plan.open_store(), parts, chosen=inside((which, folds), count))
             confusion = _counted(network, images, rules, f"evaluate {city} {arm}, fold {which}")
             total = confusion if which == 0 else total + confusion
@@ -176,7 +176,7 @@ def evaluate_folds(
     return made
 
 
-def _scored(segmenter: ArtifactRef, plan: Plan) -> Segmenter:
+def scored_network(segmenter: ArtifactRef, plan: Plan) -> Segmenter:
     """A segmenter that predicts trainIds, whatever its own classes are."""
     return on_device(
         in_train_ids(stored_segmenter(plan, segmenter)[1]),
@@ -269,7 +269,7 @@ def draw_panels(
 
     def write(draft: Draft, _key: str) -> None:
         images = StoredLabelled(plan.open_store(), parts)
-        networks = [_scored(ref, plan) for ref in (before, after)]
+        networks = [scored_network(ref, plan) for ref in (before, after)]
         # Evenly spread over the set, so that nobody chose the pictures.
         chosen = np.linspace(0, len(images) - 1, min(PANELS, len(images))).round().astype(int)
         for number, index in enumerate(chosen.tolist()):

@@ -165,26 +165,27 @@ def promotion_log(store: Store, city: str) -> list[dict[str, Any]]:
 
 def evidence_of(store: Store, city: str, segmenter: ArtifactRef) -> dict[str, Any]:
     """What the store knows of a segmenter: `verdict`, `keep` and `miou`, as far as it does."""
-    known: dict[str, Any] = {}
-    for kind in ("safeguard", "evaluation"):
-        for ref in store.artifacts(kind, city):
-            manifest = store.manifest(ref)
-            inputs = manifest.inputs
-            digests = inputs.values() if isinstance(inputs, Mapping) else inputs
-            if segmenter.digest not in digests:
-                continue
+    return evidence_by_digest(store, city).get(segmenter.digest, {})
+
+
+def evidence_by_digest(store: Store, city: str) -> dict[str, dict[str, Any]]:
+    """`evidence_of` of every segmenter that was judged or scored in a city, by its digest."""
+    known: dict[str, dict[str, Any]] = {}
+    for ref in store.artifacts("safeguard", city):
+        manifest = store.manifest(ref)
+        # Only of the segmenter that was judged, and not of the one that it was compared with.
+        judged = manifest.inputs.get("adaptation") if isinstance(manifest.inputs, dict) else None
+        if judged is not None and known.get(judged, {}).get("keep") != "before":
+            # One judgement against it outweighs those for it.
             summary = manifest.summary
-            if kind == "evaluation":
-                known["miou"] = summary.get("miou")
-            elif _judges(inputs, segmenter) and known.get("keep") != "before":
-                # One judgement against it outweighs those for it.
-                known |= {"verdict": summary.get("sentence"), "keep": summary.get("keep")}
+            told = {"verdict": summary.get("sentence"), "keep": summary.get("keep")}
+            known[judged] = told
+    for ref in store.artifacts("evaluation", city):
+        manifest = store.manifest(ref)
+        inputs = manifest.inputs
+        for digest in inputs.values() if isinstance(inputs, dict) else inputs:
+            known.setdefault(digest, {})["miou"] = manifest.summary.get("miou")
     return known
-
-
-def _judges(inputs: object, segmenter: ArtifactRef) -> bool:
-    """Whether a judgement is of this segmenter, and not of one that it was compared with."""
-    return isinstance(inputs, Mapping) and inputs.get("adaptation") == segmenter.digest
 
 
 def _note(

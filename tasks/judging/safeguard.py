@@ -112,40 +112,61 @@ def judge_adaptation(
     plan: Plan,
 ) -> Made:
     """Compares two segmenters on training pairs of the city, without a label of it."""
-    torch.set_num_threads(plan.compute.threads)
-    entry, limits = plan.city(city), _limits(city, plan)
-    size = network_size(plan, city)
-    mask = city_mask(plan, city)
+    limits = _limits(city, plan)
 
     def write(draft: Draft, _key: str) -> None:
-        with device_turn(plan, city):
-            judge_on_device(draft)
-
-    def judge_on_device(draft: Draft) -> None:
-        networks = tuple(
-            on_device(stored_segmenter(plan, ref)[1], plan) for ref in (earlier, adapted)
-        )
-        chosen = sampled_pairs(read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS))
-        images = Imagery(plan.open_store(), imagery)
-
-        def look(pair: Row) -> PairSeen:
-            device = plan.compute.device
-            both = (networks[0], networks[1])
-            seen = _signals_of_pair(images, pair, both, entry.prior, size, device, mask)
-            progress.advance(f"judge {city}", 1, len(chosen))
-            return seen
-
-        # One at a time: what predicts uses all threads already.
-        seen = in_parallel(look, chosen, workers=1)
-        write_rows(draft, "pairs.parquet", [_row(each) for each in seen], SAFEGUARD)
-        failed = sum(each.reason is not None for each in seen)
-        signals = _compared(seen, networks[0].class_names, city)
+        signals, failed = look_at_pairs(draft, (earlier, adapted), imagery, pairs, city, plan)
         draft.summary = _summary(signals, limits, failed, earlier)
 
     judgement = judgement_identity(adapted, earlier, imagery, pairs, city, plan)
     made = make(plan.open_store(), judgement, write)
     _publish(plan.open_store(), made.ref, city)
     return made
+
+
+def look_at_pairs(
+    draft: Draft,
+    segmenters: tuple[ArtifactRef, ArtifactRef],
+    imagery: ArtifactRef,
+    pairs: ArtifactRef,
+    city: str,
+    plan: Plan,
+) -> tuple[Signals, int]:
+    """What two segmenters of one label space show on pairs; writes a row a pair.
+
+    Args:
+        draft: Gets `pairs.parquet`.
+        segmenters: The earlier and the later.
+        imagery: Of the city.
+        pairs: Of the city; `MOST_PAIRS` of the training pairs are looked at.
+        city: The city.
+        plan: The run's plan.
+
+    Returns:
+        The signals, and how many pairs could not be examined.
+
+    Raises:
+        InputError: There is no training pair, or none can be examined.
+    """
+    torch.set_num_threads(plan.compute.threads)
+    entry, mask = plan.city(city), city_mask(plan, city)
+    chosen = sampled_pairs(read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS))
+    images = Imagery(plan.open_store(), imagery)
+    with device_turn(plan, city):
+        first, second = (on_device(stored_segmenter(plan, ref)[1], plan) for ref in segmenters)
+        size = network_size(plan, city)
+
+        def look(pair: Row) -> PairSeen:
+            device = plan.compute.device
+            seen = _signals_of_pair(images, pair, (first, second), entry.prior, size, device, mask)
+            progress.advance(f"judge {city}", 1, len(chosen))
+            return seen
+
+        # One at a time: what predicts uses all threads already.
+        seen = in_parallel(look, chosen, workers=1)
+    write_rows(draft, "pairs.parquet", [_row(each) for each in seen], SAFEGUARD)
+    failed = sum(each.reason is not None for each in seen)
+    return _compared(seen, first.class_names, city), failed
 
 
 def judgement_identity(
@@ -330,7 +351,7 @@ def _summary(
         "reasons": list(found.reasons),
         "sentence": _sentence(found, signals, earlier) + unseen,
         "failed": failed,
-        "signals": _jsonable(asdict(signals)),
+        "signals": signals_as_json(signals),
         "vanished": vanished_classes(signals, limits),
     }
 
@@ -350,6 +371,12 @@ def _sentence(found: Verdict, signals: Signals, earlier: ArtifactRef) -> str:
         f"{other}: {agreed}, "
         f"the predicted classes drifted by {signals.drift:.3f} bit."
     )
+
+
+def signals_as_json(signals: Signals) -> dict[str, Any]:
+    """Signals as JSON has them; ``None`` where there is no value."""
+    found: dict[str, Any] = _jsonable(asdict(signals))
+    return found
 
 
 def _jsonable(value: object) -> Any:  # noqa: ANN401 - whatever JSON may hold

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from adapters.catalog.areas import Area
 from tasks.judging.differences import CLASS_NAMES
@@ -21,12 +21,20 @@ MOST_PLACES: Final = 1500
 """Of one kind on a map; more would lie on one another, and weigh more than the pictures."""
 MOST_REASONS: Final = 4
 CLASSES_SHOWN: Final = 6
-_OF_GROUPS: Final = (COLOURS[4], COLOURS[0], COLOURS[1], *COLOURS[2:6])
+NO_PAIR, REFUSED = "no pair", "refused"
+_MARKERS: Final = {NO_PAIR: "+", REFUSED: "x"}
+_OF_PLACES: Final = {
+    "in no pair": COLOURS[4],
+    "pairs": COLOURS[0],
+    "held out for the test": COLOURS[1],
+}
+_OF_REASONS: Final = COLOURS[2:6]
 _SMALL: Final = 2.3
 """Inches of a map of one class."""
 
 Position = tuple[float, float]
 """Longitude and latitude in WGS84 degrees."""
+Groups = list[tuple[str, list[Position]]]
 
 
 @dataclass(frozen=True)
@@ -38,28 +46,47 @@ class Places:
         held_out: Of those that are held out for the test.
         unpaired: Of images that are in no pair.
         refused: By reason, positions of images that failed or were left out.
+        dropped: By reason, positions of images that are good and became no pair; one position of
+            what was dropped together.
     """
 
     pairs: list[Position]
     held_out: list[Position]
     unpaired: list[Position]
     refused: Mapping[str, list[Position]]
+    dropped: Mapping[str, list[Position]] = field(default_factory=dict)
 
-    def groups(self) -> list[tuple[str, list[Position]]]:
+    def groups(self) -> Groups:
         """What is drawn, in the order of the legend: (words, positions)."""
-        ordered = sorted(self.refused, key=lambda why: (-len(self.refused[why]), why))
-        rest = [at for why in ordered[MOST_REASONS:] for at in self.refused[why]]
         return [
             ("in no pair", self.unpaired),
             ("pairs", self.pairs),
             ("held out for the test", self.held_out),
-            *((f"refused: {why}", self.refused[why]) for why in ordered[:MOST_REASONS]),
-            ("refused: other reasons", rest),
+            *_most_frequent(NO_PAIR, self.dropped),
+            *_most_frequent(REFUSED, self.refused),
         ]
 
 
-def places_of(imagery: Sequence[Row], pairs: Sequence[Row]) -> Places:
-    """Where the images and pairs of a city are; what has no position is left out."""
+def _most_frequent(kind: str, by_reason: Mapping[str, list[Position]]) -> Groups:
+    """The most frequent reasons, and all others as one."""
+    ordered = sorted(by_reason, key=lambda why: (-len(by_reason[why]), why))
+    rest = [at for why in ordered[MOST_REASONS:] for at in by_reason[why]]
+    return [
+        *((f"{kind}: {why}", by_reason[why]) for why in ordered[:MOST_REASONS]),
+        (f"{kind}: other reasons", rest),
+    ]
+
+
+def places_of(
+    imagery: Sequence[Row], pairs: Sequence[Row], dropped: Sequence[Row] | None = None
+) -> Places:
+    """Where the images and pairs of a city are; what has no position is left out.
+
+    Args:
+        imagery: Rows of `imagery.parquet`.
+        pairs: Rows of `pairs.parquet`.
+        dropped: Rows of `dropped.parquet`; ``None`` where an earlier release did not note them.
+    """
     by_id = {row["image_id"]: at for row, at in _located(imagery)}
     ends = {image_id for pair in pairs for image_id in images_of(pair)}
     at_pairs: dict[str, list[Position]] = {"train": [], "test": []}
@@ -70,16 +97,32 @@ def places_of(imagery: Sequence[Row], pairs: Sequence[Row]) -> Places:
     for row, at in _located(imagery):
         if row["status"] != OK:
             refused.setdefault(short_reason(row["reason"]), []).append(at)
+    explained = ends | {row["image_id"] for row in dropped or ()}
     return Places(
         pairs=at_pairs["train"],
         held_out=at_pairs["test"],
         unpaired=[
             at
             for row, at in _located(imagery)
-            if row["status"] == OK and row["image_id"] not in ends
+            if row["status"] == OK and row["image_id"] not in explained
         ],
         refused=refused,
+        dropped=_by_reason(dropped or (), by_id),
     )
+
+
+def _by_reason(
+    dropped: Sequence[Row], positions: Mapping[str, Position]
+) -> dict[str, list[Position]]:
+    """A position of each group that was dropped, by reason."""
+    first: dict[tuple[str, int], Position] = {}
+    for row in dropped:
+        if row["image_id"] in positions:
+            first.setdefault((row["reason"], row["group"]), positions[row["image_id"]])
+    found: dict[str, list[Position]] = {}
+    for (reason, _), at in first.items():
+        found.setdefault(short_reason(reason), []).append(at)
+    return found
 
 
 def map_of_places(places: Places, area: Area | None, name: str) -> str | None:
@@ -94,28 +137,35 @@ def map_of_places(places: Places, area: Area | None, name: str) -> str | None:
     everything = [at for _, found in groups for at in found]
     if not everything:
         return None
-    colours = dict(zip((words for words, _ in places.groups()[:-1]), _OF_GROUPS, strict=False))
     figure = blank_figure(WIDTH, WIDTH + 0.22 * len(groups))
     axes = figure.add_subplot()
     _outline(axes, area, everything)
+    numbers: Counter[str] = Counter()
     for words, found in groups:
         longitudes, latitudes = zip(*_thinned(found), strict=True)
         label = f"{words} ({len(found)})"
-        is_refused = words.startswith("refused")
+        kind = words.partition(":")[0]
         axes.scatter(
             longitudes,
             latitudes,
-            s=20 if is_refused else 16,
-            marker="x" if is_refused else "o",
-            linewidths=0.9 if is_refused else 0,
-            color=colours.get(words, INK),
+            **_look_of(words, kind, numbers[kind]),
             label=label if len(label) < 60 else f"{label[:50]}… ({len(found)})",
         )
+        numbers[kind] += 1
     figure.legend(
         loc="outside lower left", frameon=False, fontsize=9, labelcolor=INK, markerscale=1.6
     )
     counts = ", ".join(f"{len(found)} {words}" for words, found in groups)
     return svg_of(figure, f"Map of the city: {counts}", name)
+
+
+def _look_of(words: str, kind: str, number: int) -> dict[str, Any]:
+    """Marker, size and colour of a group; `number` of its kind were drawn before."""
+    if kind in _MARKERS:
+        colours = (*_OF_REASONS, INK)
+        colour = INK if words.endswith("other reasons") else colours[number % len(colours)]
+        return {"s": 20, "marker": _MARKERS[kind], "linewidths": 0.9, "color": colour}
+    return {"s": 16, "marker": "o", "linewidths": 0, "color": _OF_PLACES[words]}
 
 
 def maps_of_classes(
@@ -137,9 +187,36 @@ def maps_of_classes(
     for index in _most_varied(there):
         shares = [100 * row["classes_after"][index] / sum(row["classes_after"]) for row in there]
         positions = [at[row["image_id"]] for row in there]
-        svg = _map_of_class(positions, shares, area, CLASS_NAMES[index], f"{name}-{index}")
+        description = f"Map of the share of {CLASS_NAMES[index]} in each picture, in percent"
+        svg = _coloured_map(positions, shares, area, description, f"{name}-{index}", side=_SMALL)
         maps.append((CLASS_NAMES[index], svg))
     return maps
+
+
+def map_of_shares(
+    imagery: Sequence[Row],
+    shares: Mapping[str, float],
+    area: Area | None,
+    words: str,
+    name: str,
+) -> str | None:
+    """A map of one number an image; ``None`` where no such image has a position.
+
+    Args:
+        imagery: Rows of `imagery.parquet`.
+        shares: By image, in percent.
+        area: Its outline is drawn, where the city has one.
+        words: What the number is.
+        name: Begins the ids in the SVG: unique on the page.
+    """
+    there = [
+        (at, shares[row["image_id"]]) for row, at in _located(imagery) if row["image_id"] in shares
+    ]
+    if not there:
+        return None
+    positions, values = zip(*there, strict=True)
+    description = f"Map. {words}, in percent"
+    return _coloured_map(positions, values, area, description, name, side=WIDTH)
 
 
 def refusals(imagery: Sequence[Row]) -> dict[str, int]:
@@ -165,10 +242,16 @@ def _most_varied(rows: Sequence[Row]) -> list[int]:
     return ordered[:CLASSES_SHOWN]
 
 
-def _map_of_class(
-    positions: Sequence[Position], shares: Sequence[float], area: Area | None, of: str, name: str
+def _coloured_map(
+    positions: Sequence[Position],
+    shares: Sequence[float],
+    area: Area | None,
+    description: str,
+    name: str,
+    *,
+    side: float,
 ) -> str:
-    figure = blank_figure(_SMALL, _SMALL)
+    figure = blank_figure(side, side)
     axes = figure.add_subplot()
     _outline(axes, area, positions)
     axes.set_xticks([])
@@ -178,7 +261,7 @@ def _map_of_class(
     bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.9, format="%g %%")
     bar.ax.tick_params(colors=INK, labelsize=8, width=0.5)
     bar.outline.set_visible(False)
-    return svg_of(figure, f"Map of the share of {of} in each picture, in percent", name)
+    return svg_of(figure, description, name)
 
 
 def _outline(axes: Axes, area: Area | None, positions: Sequence[Position]) -> None:

@@ -38,10 +38,16 @@ def report_figures(
         for name, (before, after) in found.shares.items():
             figures[f"share_before.{figure_name(name)}"] = before
             figures[f"share.{figure_name(name)}"] = after
-    if START in scored:
-        figures["miou_before"] = _known(scored[START].miou)
-    if BOUND in scored:
-        figures["miou_bound"] = _known(scored[BOUND].miou)
+    return {**figures, **score_figures(scored, arm)}
+
+
+def score_figures(scored: Mapping[str, Evaluated], arm: str | None) -> dict[str, float | None]:
+    """What was measured on labels, of the shown arm and of the lines beside it."""
+    figures: dict[str, float | None] = {}
+    beside = {START: "miou_before", "bn": "miou_batch_norm", BOUND: "miou_bound"}
+    for other, name in beside.items():
+        if other in scored:
+            figures[name] = _known(scored[other].miou)
     if arm is not None and arm in scored:
         figures["miou"] = _known(scored[arm].miou)
         figures["gap_closed"] = gap_closed(scored, arm)

@@ -7,9 +7,15 @@ from adapters.store import ArtifactRef, Store
 from tasks.harvesting.current import HARVEST, current_harvest, notes_its_settings
 from tasks.harvesting.harvest import HARVEST_VERSION
 from tasks.judging.differences import differences_identity
-from tasks.judging.evaluated import evaluation_of, panels_of
+from tasks.judging.evaluated import evaluation_of, panels_of, tested_on
 from tasks.judging.safeguard import judgement_identity
-from tasks.pages.report import compared_segmenters, report_identity, report_parts
+from tasks.judging.worst_images import worst_identity
+from tasks.pages.report import (
+    compared_segmenters,
+    report_identity,
+    report_parts,
+    shown_arm,
+)
 from tasks.priors.identities import extracted, required_figure
 from tasks.priors.quality import exact_masks_known, quality_identity
 from tasks.steps.announcing import is_announced
@@ -80,6 +86,13 @@ def finished_report(city: str, seed: int, plan: Plan) -> ArtifactRef | None:
     compared = compared_segmenters(parts, city, seed, plan)
     if compared is not None:
         start, adapted = compared
+        arm = shown_arm(parts, city, plan)
+        if arm is not None and f"evaluation-{arm}" in parts:
+            tested = tested_on(TrainedSegmenters(city, seed, plan), arm)
+            worst = find(store, worst_identity(start, adapted, tested, arm, seed, city, plan))
+            if worst is None:
+                return None
+            parts["worst_images"] = worst
         imagery, pairs = parts["imagery"], parts["pairs"]
         judged = find(store, judgement_identity(adapted, start, imagery, pairs, city, plan))
         differences = find(store, differences_identity(start, adapted, imagery, city, plan))

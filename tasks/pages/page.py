@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any, Final
 
 import jinja2
+from markupsafe import Markup, escape
 
 from adapters.store import ArtifactRef, Store
 from tasks.steps.dashboard import small_jpeg
@@ -24,7 +26,13 @@ def render_page(template: str, **shown: Any) -> str:  # noqa: ANN401 - whatever 
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["told"] = told
     return environment.get_template(template).render(shown)
+
+
+def told(sentence: str) -> Markup:
+    """A sentence as a page shows it: text, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704
 
 
 def inline_picture(store: Store, ref: ArtifactRef, name: str) -> str:

@@ -27,13 +27,14 @@ class ReadReport:
 
 
 def newest_report(city: str, plan: Plan) -> ReadReport:
-    """The report of a city that was written last.
+    """The report of a city or transfer that was written last.
 
     Raises:
         InputError: There is none.
         StoreError: It is damaged.
     """
-    plan.city(city)
+    if city not in plan.transfers:
+        plan.city(city)
     store = plan.open_store()
     with_figures = [
         ref for ref in store.artifacts("report", city) if FIGURES_FILE in store.manifest(ref).files

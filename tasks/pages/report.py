@@ -13,22 +13,34 @@ from typing import Any, Final
 from adapters.catalog import PriorSettings, SimulatedLabels
 from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.store import ArtifactRef, Draft, Store
+from tasks.harvesting.pair_table import count_dropped, read_dropped
 from tasks.judging.differences import read_difference_rows, read_differences
 from tasks.judging.evaluated import evaluation_of, panels_of
 from tasks.judging.evaluation import (
-    Evaluated,
-    class_notes,
     read_evaluation,
     score_table,
     short_names,
 )
 from tasks.judging.promotion import has_labels
-from tasks.pages.charts import class_shares, training_curves
+from tasks.pages.charts import class_shares
 from tasks.pages.city_map import map_of_places, maps_of_classes, places_of, refusals
 from tasks.pages.figures import REPORT_FORMAT, report_figures
 from tasks.pages.lineage import behind, lineage, stages
 from tasks.pages.page import inline_jpeg, inline_picture, render_page
-from tasks.pages.scores import confusion_rows, missing_lines, read_confusion, score_rows
+from tasks.pages.pieces import (
+    arms_of,
+    curves_of,
+    evaluations_of,
+    labelled_panels,
+    last_blind,
+    percent,
+    remarks_of,
+    score_tables,
+    scores_as_json,
+    worst_as_json,
+    worst_pictures,
+)
+from tasks.pages.scores import missing_lines
 from tasks.priors.identities import required_figure
 from tasks.priors.quality import quality_identity, read_quality
 from tasks.steps.artifact_task import Made, artifact_task
@@ -45,12 +57,12 @@ from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
 from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import HISTORY, IMAGERY, PAIRS
+from tasks.steps.schemas import IMAGERY, PAIRS
 from tasks.steps.tables import read_rows
-from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS, arm_name, is_fine_tuned, is_trained
+from tasks.training.arms import ARM_NAMES, arm_name, is_trained
 from tasks.training.trained import TrainedSegmenters
 
-REPORT_VERSION = "4"
+REPORT_VERSION = "5"
 FIGURES_FILE: Final = "report.json"
 
 
@@ -61,8 +73,8 @@ def write_report(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: P
     Args:
         parts: `imagery` and `pairs`; as far as they are there `static_prior`, `prior_figure`,
             `prior_quality` (of simulated cities), `safeguard` and `differences` (of the shown arm
-            and the pre-trained segmenter), and of each arm `evaluation-ARM`, `segmenter-ARM` and
-            `panels-ARM`.
+            and the pre-trained segmenter), `worst_images` (of the shown arm, with labels), and of
+            each arm `evaluation-ARM`, `segmenter-ARM` and `panels-ARM`.
         city: The city.
         seed: Of the trainings.
         plan: The run's plan.
@@ -78,7 +90,7 @@ def write_report(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: P
         (draft.path / "credits.html").write_text(page, encoding="utf-8")
         lineage = {role: ref.to_dict() for role, ref in parts.items()}
         (draft.path / "parts.json").write_text(json.dumps(lineage, indent=2), encoding="utf-8")
-        evaluations = _evaluations(parts)
+        evaluations = evaluations_of(parts)
         table = score_table(evaluations, plan) if evaluations else _table_of_figures(content)
         (draft.path / "table.txt").write_text(table + "\n", encoding="utf-8")
 
@@ -97,7 +109,7 @@ def _publish(store: Store, ref: ArtifactRef, parts: Mapping[str, ArtifactRef], c
         f"Report of {city}",
     )
     rows = []
-    for arm, scored in _evaluations(parts).items():
+    for arm, scored in evaluations_of(parts).items():
         evaluated = read_evaluation(store, scored)
         by_class = {
             short_names().get(name, name): _rounded(iou)
@@ -214,25 +226,11 @@ def _parts_of_arm(trained: TrainedSegmenters, arm: str) -> dict[str, ArtifactRef
     return parts
 
 
-def _evaluations(parts: Mapping[str, ArtifactRef]) -> dict[str, ArtifactRef]:
-    """By arm, in the order of a table; recipes of the catalog come last."""
-    begin = "evaluation-"
-    made = [role.removeprefix(begin) for role in parts if role.startswith(begin)]
-    arms = dict.fromkeys([*(arm for arm in ARM_NAMES if arm in made), *made])
-    return {arm: parts[f"{begin}{arm}"] for arm in arms}
-
-
 def shown_arm(parts: Mapping[str, ArtifactRef], city: str, plan: Plan) -> str | None:
     """The arm that the page is about: the city's own, else the last that saw no label of it."""
-    begin = "segmenter-"
-    there = [role.removeprefix(begin) for role in parts if role.startswith(begin)]
+    there = arms_of(parts)
     own = plan.city(city).arm
-    if own in there:
-        return own
-    blind = [arm for arm in there if not is_fine_tuned(arm)]
-    known = [arm for arm in UNLABELLED_ARMS if arm in blind]
-    found = known or blind or there
-    return found[-1] if found else None
+    return own if own in there else last_blind(there)
 
 
 def compared_segmenters(
@@ -250,9 +248,8 @@ def report_content(
 ) -> dict[str, Any]:
     """What `report.json` holds."""
     store, arm = plan.open_store(), shown_arm(parts, city, plan)
-    scored = {name: read_evaluation(store, ref) for name, ref in _evaluations(parts).items()}
+    scored = {name: read_evaluation(store, ref) for name, ref in evaluations_of(parts).items()}
     imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY)
-    summary: dict[str, Any] = dict(store.manifest(parts["pairs"]).summary)
     known = behind(store, parts)
     verdict = None
     if "safeguard" in parts:
@@ -265,12 +262,11 @@ def report_content(
         "arm": arm,
         "figures": report_figures(store, parts, scored, arm),
         "verdict": verdict,
-        "scores": {
-            name: {"miou": _json(one.miou), "iou": {c: _json(v) for c, v in one.per_class.items()}}
-            for name, one in scored.items()
-        },
+        "scores": scores_as_json(scored),
         "refused_images": refusals(imagery),
-        "dropped_from_pairs": summary.get("dropped", {}),
+        "dropped_from_pairs": _dropped_from_pairs(store, parts["pairs"]),
+        "worst_images": worst_as_json(store, parts),
+        "remarks": remarks_of(store, parts),
         "stages": stages(known),
         "made_of": {role: ref.uri for role, ref in parts.items()},
         "credits": [
@@ -278,6 +274,14 @@ def report_content(
             for licence, whom, count in Imagery(store, parts["imagery"]).credits()
         ],
     }
+
+
+def _dropped_from_pairs(store: Store, pairs: ArtifactRef) -> dict[str, int]:
+    """How often what became no pair, by reason, the most frequent first."""
+    rows = read_dropped(store, pairs)
+    noted: Any = store.manifest(pairs).summary.get("dropped", {})
+    counted = noted if rows is None else count_dropped(rows)
+    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _table_of_figures(content: Mapping[str, Any]) -> str:
@@ -303,7 +307,7 @@ def _render(
 ) -> str:
     store, entry = plan.open_store(), plan.city(city)
     content = report_content(plan, city, seed, parts) if content is None else content
-    scored = {arm: read_evaluation(store, ref) for arm, ref in _evaluations(parts).items()}
+    scored = {arm: read_evaluation(store, ref) for arm, ref in evaluations_of(parts).items()}
     arm = content["arm"]
     imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY)
     pairs = read_rows(store, parts["pairs"], "pairs.parquet", PAIRS)
@@ -316,12 +320,18 @@ def _render(
         arm=None if arm is None else arm_name(arm),
         figures=content["figures"],
         verdict=content["verdict"],
-        scores=_scores(store, scored, parts, arm, city, seed) if scored else None,
+        scores=score_tables(store, scored, parts, arm, missing_lines(scored, city, seed, shown=arm))
+        if scored
+        else None,
+        worst=worst_pictures(store, parts),
+        remarks=content["remarks"],
         fine_tune_images=(
             entry.labels.fine_tune_places if isinstance(entry.labels, SimulatedLabels) else 0
         ),
         differences=_differences(store, parts),
-        map=map_of_places(places_of(imagery, pairs), entry.area, "map"),
+        map=map_of_places(
+            places_of(imagery, pairs, read_dropped(store, parts["pairs"])), entry.area, "map"
+        ),
         class_maps=(
             maps_of_classes(
                 imagery, read_difference_rows(store, parts["differences"]), entry.area, "classes"
@@ -329,41 +339,22 @@ def _render(
             if "differences" in parts
             else []
         ),
-        refused={**content["refused_images"], **content["dropped_from_pairs"]},
+        refused=[
+            {"what": what, "reason": reason, "number": number}
+            for what, counts in (
+                ("image", content["refused_images"]),
+                ("pair", content["dropped_from_pairs"]),
+            )
+            for reason, number in counts.items()
+        ],
         prior=_prior(store, parts, entry.prior),
-        panels=list(_panels(store, parts[f"panels-{arm}"], city))
-        if f"panels-{arm}" in parts
-        else [],
-        curves=_curves(store, parts, arm),
+        panels=labelled_panels(store, parts.get(f"panels-{arm}"), city),
+        curves=curves_of(store, parts, arm),
         stages=content["stages"],
         lineage=lineage(known),
         code_version=store.manifest(parts["pairs"]).code_version,
         credits=content["credits"],
     )
-
-
-def _scores(
-    store: Store,
-    scored: Mapping[str, Evaluated],
-    parts: Mapping[str, ArtifactRef],
-    arm: str | None,
-    city: str,
-    seed: int,
-) -> dict[str, Any]:
-    first = next(iter(scored.values()))
-    matrix = None
-    if arm in scored:
-        confusion = read_confusion(store, parts[f"evaluation-{arm}"])
-        matrix = {"names": confusion.names, "rows": confusion_rows(confusion)}
-    return {
-        "images": first.images,
-        "protocol": first.protocol,
-        "headings": [short_names().get(name, name) for name in first.per_class],
-        "notes": class_notes(scored),
-        "rows": score_rows(scored),
-        "missing": missing_lines(scored, city, seed),
-        "confusion": matrix,
-    }
 
 
 def _differences(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Any] | None:
@@ -380,7 +371,7 @@ def _differences(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, An
                 "source": inline_jpeg(store.path(ref, one.file).read_bytes()),
                 "image": one.image_id,
                 "why": one.why,
-                "changed": _percent(one.changed),
+                "changed": percent(one.changed),
             }
             for one in found.pictures
         ],
@@ -399,52 +390,24 @@ def _prior(
         "coverage": _whole_percent(settings.coverage),
         "weakest": _whole_percent(settings.weakest),
         "images": summary["images"],
-        "static_fraction": _percent(float(str(summary["mean_static_fraction"]))),
+        "static_fraction": percent(float(str(summary["mean_static_fraction"]))),
         "figure": None if figure is None else inline_picture(store, figure, "prior.png"),
         "quality": None if quality is None else _quality(store, quality),
     }
-
-
-def _curves(
-    store: Store, parts: Mapping[str, ArtifactRef], arm: str | None
-) -> list[tuple[str, str]]:
-    ref = parts.get(f"segmenter-{arm}")
-    if ref is None or "history.parquet" not in store.manifest(ref).files:
-        return []
-    return training_curves(read_rows(store, ref, "history.parquet", HISTORY), "training")
 
 
 def _quality(store: Store, ref: ArtifactRef) -> dict[str, Any]:
     quality = read_quality(store, ref)
     return {
         "images": quality.images,
-        "precision": _percent(quality.precision),
-        "recall": _percent(quality.recall),
-        "moving_flagged": _percent(quality.moving_flagged),
+        "precision": percent(quality.precision),
+        "recall": percent(quality.recall),
+        "moving_flagged": percent(quality.moving_flagged),
     }
-
-
-def _panels(store: Store, ref: ArtifactRef | None, city: str) -> Iterator[dict[str, str]]:
-    if ref is None:
-        return
-    names = sorted(name for name in store.manifest(ref).files if name.startswith("panel-"))
-    for number, name in enumerate(names):
-        yield {
-            "source": inline_picture(store, ref, name),
-            "text": f"Test image {number} of {city}: image, labels, before and after adaptation",
-        }
 
 
 def _rounded(iou: float) -> float | None:
     return None if math.isnan(iou) else round(100 * iou, 1)
-
-
-def _json(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _whole_percent(share: float) -> str | None:

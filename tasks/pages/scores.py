@@ -74,16 +74,39 @@ def gap_closed(scored: Mapping[str, Evaluated], arm: str) -> float | None:
     return (scored[arm].miou - start) / (bound - start)
 
 
-def missing_lines(scored: Mapping[str, Evaluated], owner: str, seed: int) -> list[str]:
-    """Sentences about the lines that a table should have beside an adaptation and has not."""
+def missing_lines(
+    scored: Mapping[str, Evaluated],
+    owner: str,
+    seed: int,
+    verb: str = "evaluate",
+    shown: str | None = None,
+) -> list[str]:
+    """Sentences about the lines that a table should have beside an adaptation and has not.
+
+    Args:
+        scored: The evaluations by arm.
+        owner: City or transfer.
+        seed: Of the trainings.
+        verb: Scores an arm: "evaluate", after `adapt`, or "transfer", which does both.
+        shown: The arm that the page is about, whose segmenter is there.
+    """
     lines = {START: "where it began", "bn": "the cheapest adaptation", BOUND: "bound"}
     sentences = []
+    if shown is not None and shown not in scored:
+        words = f"{owner} --arm {shown} --seed {seed}"
+        sentences.append(
+            f"{arm_name(shown)}, which this page is about, was not scored: `crosscity {verb} "
+            f"{words}`, then the report again"
+        )
     for arm, why in lines.items():
+        if arm == shown:
+            continue
         if arm not in scored:
             words = f"{owner} --arm {arm} --seed {seed}`"
-            adapt = f"`crosscity adapt {words}, then " if is_trained(arm) else ""
+            trains = verb == "evaluate" and is_trained(arm)
+            adapt = f"`crosscity adapt {words}, then " if trains else ""
             sentences.append(
-                f"{ARM_NAMES[arm]} ({why}) was not scored: {adapt}`crosscity evaluate {words}"
+                f"{ARM_NAMES[arm]} ({why}) was not scored: {adapt}`crosscity {verb} {words}"
             )
     return sentences
 

@@ -71,6 +71,16 @@ PAIRS: Final = pa.schema(
 )
 """One row a pair of images of one place and heading at two times."""
 
+DROPPED: Final = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("place_id", pa.string(), nullable=False),
+        pa.field("group", pa.int32(), nullable=False),  # images that were dropped together
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+"""One row an image that became no pair, with the reason."""
+
 STATIC_PRIOR: Final = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
@@ -131,6 +141,18 @@ DIFFERENCES: Final = pa.schema(
     ]
 )
 """One row an image that two segmenters were compared on, also where it could not be read."""
+
+WORST: Final = pa.schema(
+    [
+        pa.field("sample", pa.string(), nullable=False),
+        pa.field("pixels", pa.int64(), nullable=False),  # whose label is scored
+        pa.field("right", pa.int64(), nullable=False),  # of them predicted right
+        pa.field("truth", pa.string()),  # the largest mistake: what it is, ...
+        pa.field("taken_for", pa.string()),  # ... what it was taken for, ...
+        pa.field("mistaken", pa.int64(), nullable=False),  # ... and its pixels
+    ]
+)
+"""One row a labelled image, by how much a segmenter gets right of it."""
 
 LABELLED: Final = pa.schema(
     [

@@ -93,16 +93,37 @@ def test_options_mean_the_same_in_every_verb() -> None:
     assert {*spelled["as_json"], *spelled["_as_json"]} == {("--json",)}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("harvest", "watch", "priors", "pretrain", "adapt", "evaluate", "readapt", "report"),
-        *("init", "predict", "export", "suggest", "segmenter export", "transfer", "try"),
-        *("match", "superpixels", "prior", "plan", "status", "promotions"),
-    ],
-)
-def test_verbs_that_report_take_json(name: str) -> None:
-    assert any("--json" in one.opts for one in verbs()[name].params)
+FOREGROUND = {"server", "worker", "dashboard"}
+"""What runs until Ctrl-C ends with nothing to tell."""
+
+
+def test_every_verb_that_ends_takes_json() -> None:
+    without = {
+        name
+        for name, verb in verbs().items()
+        if not any("--json" in one.opts for one in verb.params)
+    }
+    assert without == {*FOREGROUND, "catalog schema"}  # a schema is JSON
+
+
+def test_verbs_without_a_server_end_in_one_json_object(
+    many_commands: Any, write_catalog: Any, tmp_path: Path
+) -> None:
+    catalog = write_catalog(tmp_path)
+    for words in (
+        ("catalog", "check"),
+        ("catalog", "deployments", "-o", tmp_path / "prefect.yaml"),
+        ("store", "verify"),
+        ("store", "repair"),
+        ("store", "prune"),
+        ("store", "quarantine"),
+        ("doctor",),
+        ("down",),
+    ):
+        done = many_commands(*words, "--json", "--catalog", catalog)
+        assert done["code"] == 0, done
+        told = json.loads(done["out"])
+        assert {"what", "where", "next"} <= told.keys(), words
 
 
 def completed(words: str, catalog: Path | None = None) -> list[str]:

@@ -46,8 +46,10 @@ def test_a_city_is_promoted_rolled_back_pinned_and_readapted(write_catalog, many
     run("unpin")
     run("readapt")
     assert in_use() == first
-    run("rollback", "--reason", "worse at night")
-    assert in_use() == newest.key
+    told = json.loads(run("rollback", "--reason", "worse at night", "--json"))
+    assert in_use() == told["key"] == newest.key
+    assert told["where"] == newest.uri
+    assert told["pinned"]["reason"] == "worse at night"
     run("readapt")
     assert in_use() == newest.key, "a rollback sticks"
 

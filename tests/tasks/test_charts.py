@@ -73,6 +73,30 @@ def test_the_map_says_what_is_on_it() -> None:
     assert refusals(IMAGERY) == {"too dark": 2, '<script>alert("1")</script>': 1}
 
 
+DROPPED = [
+    {"image_id": "c", "place_id": "3", "group": 0, "reason": "no two captures 60 days apart"},
+    {"image_id": "a", "place_id": "1", "group": 1, "reason": "no two captures within 5 metres"},
+    {"image_id": "b", "place_id": "1", "group": 1, "reason": "no two captures within 5 metres"},
+    {"image_id": "f", "place_id": "9", "group": 2, "reason": "no two captures within 5 metres"},
+]
+
+
+def test_the_map_says_why_good_images_are_in_no_pair() -> None:
+    places = places_of(IMAGERY, PAIRS, DROPPED)
+    assert places.unpaired == []
+    assert places.dropped == {
+        "no two captures 60 days apart": [(0.2, 50.2)],
+        "no two captures within 5 metres": [(0.5, 50.5)],  # together; "f" has no position
+    }
+    svg = str(map_of_places(places, AREA, "m"))
+    assert "no pair: no two captures 60 days apart (1)" in svg
+    assert "in no pair (" not in svg
+    many = [{**DROPPED[0], "group": n, "reason": f"reason {n}"} for n in range(7)]
+    assert "no pair: other reasons (3)" in str(
+        map_of_places(places_of(IMAGERY, [], many), AREA, "m")
+    )
+
+
 def test_without_positions_there_is_no_map() -> None:
     nowhere = [_image("a", at=(None, None))]
     assert map_of_places(places_of(nowhere, []), AREA, "m") is None

@@ -4,6 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from adapters.images import encode_jpeg, encode_png
 from adapters.predictions import PredictionFolder, Wanted
 from crosscity.evaluation import predict
 from crosscity.segmenters import build_segmenter
+from tasks.judging import predictions
 from tasks.judging.predictions import SHARD, pictures_of_paths, predict_pictures
 from tasks.steps.errors import InputError
 
@@ -122,3 +126,47 @@ def test_a_killed_run_goes_on_with_the_next_shard(tmp_path, monkeypatch) -> None
     for each in sorted((tmp_path / "fresh/labels").iterdir()):
         assert each.read_bytes() == (tmp_path / "out/labels" / each.name).read_bytes()
     assert not list((tmp_path / "out").rglob("*.part"))
+
+
+@pytest.mark.parametrize("count", [24, 60])
+def test_so_many_pictures_are_held_and_no_more(tmp_path, monkeypatch, count: int) -> None:
+    """Decoded pictures that are alive at one moment, with a disk that is slower than everything."""
+    alive: set[int] = set()
+    most, lock = [0], threading.Lock()
+
+    def gone(number: int) -> None:
+        with lock:
+            alive.discard(number)
+
+    def decode(data: bytes, name: str):
+        image = predictions_decode(data, name)
+        with lock:
+            number = int(name)
+            alive.add(number)
+            most[0] = max(most[0], len(alive))
+        weakref.finalize(image, gone, number)
+        return image
+
+    class SlowDisk(PredictionFolder):
+        def write(self, *arguments):
+            time.sleep(0.01)
+            return super().write(*arguments)
+
+    predictions_decode = predictions.decode_image
+    monkeypatch.setattr(predictions, "decode_image", decode)
+    folder, batch, workers = _images(tmp_path / "in", count), 2, 2
+    segmenter = _segmenter()
+    out = SlowDisk(tmp_path / "out", segmenter.class_names, Wanted("trainIds"), {"segmenter": "a"})
+    done = predict_pictures(
+        segmenter,
+        pictures_of_paths([folder]),
+        out,
+        batch_size=batch,
+        image_size=None,
+        workers=workers,
+    )
+    assert done.images == count
+    # Two batches are read ahead, one is in the network and one came out of it, two wait for the
+    # disk; each worker has one in its hands, and so has each of the three ends.
+    assert most[0] <= 6 * batch + workers + 3
+    assert most[0] > batch

@@ -27,7 +27,7 @@ def test_names_and_credits_are_text_and_never_html(finished_run, monkeypatch):
     page = report._render(plan, "tokyo", 0, parts)
     assert "<script" not in page
     assert "<img src=x" not in page
-    assert page.count("&lt;script&gt;") == 3
+    assert page.count("&lt;script&gt;") == page.count("&lt;img src=x") >= 3
 
 
 def test_a_report_of_a_city_without_evaluation_says_what_to_run(write_catalog, tmp_path):
@@ -41,7 +41,7 @@ def test_the_best_of_the_unlabelled_arms_is_marked_and_the_bound_is_not(finished
     parts = report.report_parts("tokyo", 0, plan)
     scored = {
         arm: report.read_evaluation(plan.open_store(), ref)
-        for arm, ref in report._evaluations(parts).items()
+        for arm, ref in report.evaluations_of(parts).items()
     }
     rows = score_rows(scored)
     for column, cell in enumerate(rows[-1]["cells"]):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,6 +17,7 @@ from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import TRANSFER_ARMS
 from tasks.training.transfers import check_transfer_arm
 
+pytestmark = pytest.mark.timeout(900)
 TRANSFER = {"segmenter": "compact", "target": "frankfurt", "test_split": "test"}
 
 
@@ -35,11 +40,68 @@ def test_what_a_transfer_has_not_is_reported_before_any_work(plan: Plan) -> None
         check_transfer_arm("ga", "moon", plan)
 
 
-def test_self_training_needs_no_pairs(many_flows, write_catalog, tmp_path: Path) -> None:
-    catalog = write_catalog(tmp_path, transfers={"home": TRANSFER})
-    done = many_flows("transfer", "home", "--arm", "self_training", "--catalog", catalog)
-    assert done["code"] == 0, done["err"]
-    assert "mIoU " in done["out"]
-    store = Store(tmp_path / "store")
-    adapted = segmenter_of_arm("home", "self_training", 0, open_plan(catalog))
+@pytest.fixture(scope="module")
+def transferred(many_flows, write_catalog, tmp_path_factory) -> Any:
+    """What `crosscity transfer home` said of self-training, and then of the pre-trained one."""
+    folder = tmp_path_factory.mktemp("transferred")
+    catalog = write_catalog(folder, transfers={"home": TRANSFER})
+
+    def run(*words: object) -> dict[str, Any]:
+        done: dict[str, Any] = many_flows(*words, "--catalog", catalog)
+        assert done["code"] == 0, done["err"]
+        return done
+
+    first = run("transfer", "home", "--arm", "self_training")
+    second = run("transfer", "home", "--arm", "pretrained", "--json")
+    return SimpleNamespace(folder=folder, catalog=catalog, run=run, first=first, second=second)
+
+
+def test_self_training_needs_no_pairs(transferred) -> None:
+    assert "mIoU " in transferred.first["out"]
+    store = Store(transferred.folder / "store")
+    adapted = segmenter_of_arm("home", "self_training", 0, open_plan(transferred.catalog))
     assert store.manifest(adapted).parameters["arm"] == "self_training"
+
+
+def test_a_transfer_says_its_remarks_and_leaves_a_page(
+    transferred, check_page, shown_in_a_browser
+) -> None:
+    err, out = transferred.first["err"], transferred.first["out"]
+    assert "mIoU over " in out
+    assert (
+        "remark: Pre-trained (where it began) was not scored: `crosscity transfer home --arm pre"
+        in err
+    )
+    first = re.search(r"^report: (.*report\.html)$", out, re.MULTILINE)
+    assert first is not None
+    assert "Self-training" in out or "self-training" in out
+
+    told = json.loads(transferred.second["out"])
+    page = Path(told["where"])
+    content = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
+    assert content["city"] == "home"
+    assert set(content["scores"]) == {"pretrained", "self_training"}
+    assert content["arm"] == "self_training"
+    assert content["figures"]["miou"] == content["scores"]["self_training"]["miou"]
+    assert content["figures"]["miou_before"] == told["miou"]
+    assert told["figures"] == content["figures"]
+    assert any("fine_tuned" in line for line in content["missing"])
+    assert content["worst_images"]
+    text = check_page(page)
+    assert "taken for" in text
+    assert "<code>crosscity transfer home --arm fine_tuned --seed 0</code>" in text
+    shown_in_a_browser(page)
+
+
+def test_the_report_of_a_transfer_is_found_checked_and_indexed(transferred) -> None:
+    told = json.loads(transferred.second["out"])
+    again = transferred.run("report", "home", "--json")
+    assert json.loads(again["out"])["where"] == told["where"]
+    quiet = transferred.run("transfer", "home", "--arm", "pretrained", "--quiet")
+    assert "remark" not in quiet["err"]
+    assert "does not hold" in transferred.run("check", "home", "--fail-if", "miou>1")["out"]
+    folder = transferred.folder / "all"
+    words = ("report", "--all", "--as-they-are", "-o", folder, "--json")
+    index = json.loads(transferred.run(*words)["out"])
+    assert index["transfers"] == {"home": "reported"}
+    assert index["cities"] == {"tokyo": "nothing yet"}

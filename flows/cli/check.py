@@ -1,0 +1,48 @@
+"""`crosscity check`: a condition on the figures of a report, for other people's CI."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.errors import FAILED
+from flows.cli.options import CATALOG, CatalogOption, complete_city
+from flows.cli.outcome import JsonOption, add, ended
+from flows.cli.report import plan_of
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the command line."""
+    app.command("check")(check)
+
+
+def check(
+    city: Annotated[
+        str,
+        typer.Argument(help="A city or transfer of the catalog.", autocompletion=complete_city),
+    ],
+    fail_if: Annotated[
+        list[str], typer.Option("--fail-if", help="Such as 'agreement<0.6'; may be repeated.")
+    ],
+    catalog: CatalogOption = CATALOG,
+    _as_json: JsonOption = False,
+) -> None:
+    """Exit with 1 where a condition on the figures of a city's newest report holds."""
+    from tasks.pages.conditions import holds  # noqa: PLC0415 - `--help` needs none of it
+    from tasks.pages.read_report import newest_report  # noqa: PLC0415
+
+    found = newest_report(city, plan_of(city, catalog))
+    held = [condition for condition in fail_if if holds(condition, found.figures)]
+    for condition in fail_if:
+        add(f"{city}: {condition}: {'HOLDS' if condition in held else 'does not hold'}")
+    ended(
+        "report",
+        found.name,
+        said="",
+        next_step=f"look at {found.name}/report.html" if held else "",
+        city=city,
+        holds={condition: condition in held for condition in fail_if},
+    )
+    if held:
+        raise typer.Exit(FAILED)

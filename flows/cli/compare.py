@@ -1,0 +1,143 @@
+"""`crosscity compare`: two segmenters on the same images, or the figures of two reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.city import SeedOption, check_store, running
+from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+from flows.cli.outcome import JsonOption, add, ended, note
+from flows.cli.report import plan_of
+
+if TYPE_CHECKING:
+    from tasks.pages.read_report import ReadReport
+    from tasks.steps.plan import Plan
+
+_WHICH = (
+    "A key, a segmenter of the catalog, a city (its segmenter in use), CITY@DATE (the one in use "
+    "then), or a report.json."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the command line."""
+    app.command("compare")(compare)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help=_WHICH)],
+    second: Annotated[str, typer.Argument(help=_WHICH)],
+    on: Annotated[
+        str | None,
+        typer.Option("--on", help="City whose images are looked at; default: the one named."),
+    ] = None,
+    seed: SeedOption = 0,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+    _as_json: JsonOption = False,
+) -> None:
+    """Compare two segmenters on the same images and write a page; or the figures of two reports.
+
+    Two cities without --on, or a report.json, are compared by the figures of their newest reports.
+    """
+    from tasks.steps.plan import open_plan  # noqa: PLC0415 - PyTorch loads late
+
+    if any(_is_file(word) for word in (first, second)):
+        _compare_reports(first, second, catalog)
+        return
+    plan = open_plan(catalog, compute)
+    if on is None and first != second and {first, second} <= plan.cities.keys():
+        note("two cities are compared by their reports; --on CITY has both segmenters look there")
+        _compare_reports(first, second, catalog)
+        return
+    _compare_segmenters(first, second, on, seed, plan, catalog, compute)
+
+
+def _compare_segmenters(
+    first: str,
+    second: str,
+    on: str | None,
+    seed: int,
+    plan: Plan,
+    catalog: Path,
+    compute: str | None,
+) -> None:
+    from tasks.harvesting.current import current_harvest  # noqa: PLC0415 - PyTorch loads late
+    from tasks.judging.compared_segmenters import (  # noqa: PLC0415
+        city_to_look_at,
+        compared_segmenter,
+    )
+    from tasks.judging.pair_comparison import check_same_classes  # noqa: PLC0415
+    from tasks.pages.comparison import FIGURES, comparison_path  # noqa: PLC0415
+
+    # All of it is asked before a server starts.
+    compared = [compared_segmenter(plan, word) for word in (first, second)]
+    city = city_to_look_at(plan, compared, on)
+    current_harvest(city, plan)
+    store = plan.open_store()
+    if compared[0].ref is not None and compared[1].ref is not None:
+        check_same_classes(store, compared[0].ref, compared[1].ref)
+    check_store(plan)
+    with running(catalog):
+        from flows.compare_segmenters import compare_segmenters  # noqa: PLC0415
+
+        made = compare_segmenters(
+            first=first, second=second, on=city, seed=seed, catalog=str(catalog), compute=compute
+        )
+    page = comparison_path(store, made)
+    content = json.loads(store.path(made, FIGURES).read_text(encoding="utf-8"))
+    add(store.path(made, "table.txt").read_text(encoding="utf-8").rstrip())
+    for remark in content["remarks"]:
+        note(f"remark: {remark}")
+    ended(
+        "comparison",
+        page,
+        next_step=f"open it in a browser; `crosscity promote {city} KEY` puts one into use",
+        city=city,
+        key=made.key,
+        segmenters=content["segmenters"],
+        figures=content["figures"],
+        changed=content["changed"],
+    )
+
+
+def _compare_reports(first: str, second: str, catalog: Path) -> None:
+    reports = [_report(each, catalog) for each in (first, second)]
+    add(f"A: {reports[0].name}\nB: {reports[1].name}")
+    names = list(dict.fromkeys([*reports[0].figures, *reports[1].figures]))
+    width = max(len(name) for name in names) if names else 0
+    add(f"{'':<{width}}{'A':>12}{'B':>12}{'B - A':>12}")
+    for name in names:
+        a, b = (each.figures.get(name) for each in reports)
+        change = "" if a is None or b is None else f"{b - a:+.4g}"
+        add(f"{name:<{width}}{_shown(a):>12}{_shown(b):>12}{change:>12}")
+    ended(
+        "figures of two reports",
+        " and ".join(each.name for each in reports),
+        said="",
+        next_step="`crosscity compare KEY KEY` has two segmenters look at the same images",
+        reports=[each.name for each in reports],
+        figures={name: [each.figures.get(name) for each in reports] for name in names},
+    )
+
+
+def _is_file(which: str) -> bool:
+    path = Path(which)
+    return path.suffix == ".json" or path.is_file() or (path / "report.json").is_file()
+
+
+def _report(which: str, catalog: Path) -> ReadReport:
+    from tasks.pages.read_report import newest_report, read_report  # noqa: PLC0415 - as above
+
+    path = Path(which)
+    if _is_file(which):
+        return read_report(path / "report.json" if path.is_dir() else path)
+    return newest_report(which, plan_of(which, catalog))
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

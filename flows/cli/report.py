@@ -1,0 +1,247 @@
+"""`crosscity report`: what there is of a city or transfer on one page, or of all with an index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from flows.cli.city import SeedOption, found_or_made, running
+from flows.cli.errors import FAILED, exit_code, is_passing_fault, one_sentence
+from flows.cli.options import CATALOG, CatalogOption, ComputeOption, complete_city
+from flows.cli.outcome import JsonOption, add, ended, note
+from tasks.steps.errors import InputError
+
+if TYPE_CHECKING:
+    from adapters.store import ArtifactRef
+    from tasks.steps.plan import Plan
+
+FOLDER: Final = Path("crosscity-reports")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb to the command line."""
+    app.command("report")(report)
+
+
+def report(
+    city: Annotated[
+        str | None,
+        typer.Argument(help="A city or transfer of the catalog.", autocompletion=complete_city),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Report all of them, with an index over them.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help=f"Folder of --all's index and pages; default: {FOLDER}."
+        ),
+    ] = None,
+    as_they_are: Annotated[
+        bool, typer.Option("--as-they-are", help="With --all: write no report that is not there.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder that holds something else.")
+    ] = False,
+    seed: SeedOption = 0,
+    catalog: CatalogOption = CATALOG,
+    compute: ComputeOption = None,
+    _as_json: JsonOption = False,
+) -> None:
+    """Write a report of what the store has for a city or transfer, labelled or not.
+
+    With --all, of every one of the catalog, and an index over cities and dates: adaptations, which
+    were promoted and which rejected, scores, verdicts. What is damaged in one of them is told in
+    the index, and stops no other.
+    """
+    if every == (city is not None):
+        raise InputError("name a city or transfer to report, or give --all for every one")
+    if every:
+        _report_all(output or FOLDER, seed, catalog, compute, force=force, as_they_are=as_they_are)
+        return
+    if output is not None or as_they_are or force:
+        raise InputError(
+            "-o, --as-they-are and --force are for --all: the report of one city stays in the "
+            "store, and its page is told"
+        )
+    _report_one(str(city), seed, catalog, compute)
+
+
+def _report_one(owner: str, seed: int, catalog: Path, compute: str | None) -> None:
+    from tasks.pages.report import report_path  # noqa: PLC0415 - PyTorch loads late
+
+    plan = plan_of(owner, catalog, compute)
+    made = found_or_made(
+        lambda: _finished(owner, seed, plan),
+        lambda: _run(owner, seed, catalog, compute, plan),
+        plan,
+        catalog,
+        writes=False,
+    )
+    page = report_path(plan.open_store(), made)
+    if owner in plan.transfers:
+        add(page.with_name("table.txt").read_text(encoding="utf-8").rstrip())
+        step = "open it in a browser"
+        ended("report", page, next_step=step, transfer=owner, key=made.key)
+        return
+    step = f"open it in a browser; `crosscity predict {owner}`"
+    ended("report", page, next_step=step, city=owner, key=made.key)
+
+
+@dataclass
+class _Told:
+    """What a report of everything could not show: what is missing, and what is damaged."""
+
+    missing: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+
+
+def _report_all(
+    folder: Path,
+    seed: int,
+    catalog: Path,
+    compute: str | None,
+    *,
+    force: bool,
+    as_they_are: bool,
+) -> None:
+    from tasks.pages.overview import (  # noqa: PLC0415 - PyTorch loads late
+        PAGE,
+        check_folder,
+        problems_of,
+        write_overview,
+    )
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
+    plan = open_plan(catalog, compute)
+    check_folder(folder, force=force)
+    owners = [*sorted(plan.cities), *sorted(plan.transfers)]
+    told = _Told()
+    with ExitStack() as server:
+        run = _starting_server(server, catalog)
+        for owner in owners:
+            _guarded(
+                owner,
+                told,
+                lambda owner=owner: _brought_up(  # type: ignore[misc]
+                    owner, seed, catalog, compute, plan, None if as_they_are else run
+                ),
+            )
+    content = write_overview(folder, plan, told.missing, told.damaged)
+    problems = problems_of(content)
+    for entry in [*content["cities"], *content["transfers"]]:
+        pages = len(entry["reports"])
+        said = f": {entry['said']}" if entry["said"] else ""
+        add(f"{entry['name']}: {entry['state']}, {pages} report{'' if pages == 1 else 's'}{said}")
+    for owner, sentence in problems:
+        typer.echo(f"crosscity: {owner}: {sentence}", err=True)
+    ended(
+        "index",
+        folder / PAGE,
+        next_step="open it in a browser, or put the folder where others can",
+        cities={entry["name"]: entry["state"] for entry in content["cities"]},
+        transfers={entry["name"]: entry["state"] for entry in content["transfers"]},
+        problems=[{"of": owner, "problem": sentence} for owner, sentence in problems],
+    )
+    if problems:
+        raise typer.Exit(FAILED)
+
+
+def _starting_server(stack: ExitStack, catalog: Path) -> Callable[[], None]:
+    """Starts a server at the first call, and none where everything is found."""
+    started: list[bool] = []
+
+    def start() -> None:
+        if not started:
+            stack.enter_context(running(catalog))
+            started.append(True)
+
+    return start
+
+
+def _guarded(owner: str, told: _Told, work: Callable[[], None]) -> None:
+    """Does something for one city; what goes wrong is noted, and the next one comes.
+
+    Raises:
+        Exception: A store, service or server is away: it would be for all others too.
+    """
+    from adapters.store import StoreError  # noqa: PLC0415 - `--help` needs none of it
+
+    try:
+        work()
+    except Exception as error:
+        if is_passing_fault(error):
+            raise
+        says_what_to_do = exit_code(error) != FAILED and not isinstance(error, StoreError)
+        (told.missing if says_what_to_do else told.damaged)[owner] = _sentence(error)
+
+
+def _sentence(error: Exception) -> str:
+    sentence = " ".join(one_sentence(error).split()).removesuffix(".")
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _brought_up(
+    owner: str,
+    seed: int,
+    catalog: Path,
+    compute: str | None,
+    plan: Plan,
+    start: Callable[[], None] | None,
+) -> None:
+    """Writes the report of one city where it is not there; `start` gives a server for it."""
+    from flows.cli.already import find_finished  # noqa: PLC0415
+
+    _something_there(owner, seed, plan)
+    if start is None or find_finished(lambda: _finished(owner, seed, plan), plan, tell=False):
+        return
+    note(f"report of {owner}")
+    start()
+    _run(owner, seed, catalog, compute, plan)
+
+
+def _something_there(owner: str, seed: int, plan: Plan) -> None:
+    """`InputError` where there is nothing to report, so that no server starts to say it."""
+    if owner in plan.transfers:
+        from tasks.pages.transfer_report import transfer_parts  # noqa: PLC0415
+
+        transfer_parts(owner, seed, plan)
+        return
+    from tasks.harvesting.current import current_harvest  # noqa: PLC0415
+
+    current_harvest(owner, plan)
+
+
+def plan_of(owner: str, catalog: Path, compute: str | None = None) -> Plan:
+    """The plan of a city or transfer; one that the catalog has not is told as a city."""
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+    from tasks.steps.settings import open_catalog  # noqa: PLC0415
+
+    if owner in open_catalog(catalog).transfers:
+        return open_plan(catalog, compute, transfer=owner)
+    return open_plan(catalog, compute, city=owner)
+
+
+def _finished(owner: str, seed: int, plan: Plan) -> ArtifactRef | None:
+    if owner in plan.transfers:
+        from tasks.pages.transfer_report import finished_transfer_report  # noqa: PLC0415
+
+        return finished_transfer_report(owner, seed, plan)
+    from tasks.pages.finished import finished_report  # noqa: PLC0415
+
+    return finished_report(owner, seed, plan)
+
+
+def _run(owner: str, seed: int, catalog: Path, compute: str | None, plan: Plan) -> ArtifactRef:
+    if owner in plan.transfers:
+        from flows.report_transfer import report_transfer  # noqa: PLC0415
+
+        return report_transfer(transfer=owner, seed=seed, catalog=str(catalog), compute=compute)
+    from flows.report_city import report_city  # noqa: PLC0415
+
+    return report_city(city=owner, seed=seed, catalog=str(catalog), compute=compute)

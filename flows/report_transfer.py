@@ -1,0 +1,61 @@
+"""Write the report of a transfer from what the store has."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from adapters.store import ArtifactRef
+from flows.ending import end_promptly
+from flows.runner import planned_flow
+from tasks.judging.evaluated import tested_on
+from tasks.judging.worst_images import find_worst_images
+from tasks.pages.transfer_report import (
+    shown_arm_of_transfer,
+    transfer_parts,
+    write_transfer_report,
+)
+from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.plan import Plan, open_plan
+from tasks.training.trained import TrainedSegmenters
+
+
+@flow(
+    name="report-transfer",
+    flow_run_name="report-{transfer}",
+    on_running=[end_promptly],
+)
+def report_transfer(
+    transfer: str,
+    arm: str | None = None,
+    seed: int = 0,
+    catalog: str = DEFAULT_CATALOG,
+    compute: str | None = None,
+) -> ArtifactRef:
+    """Writes the scores, mistakes and remarks of a transfer onto one page.
+
+    Args:
+        transfer: A transfer of the catalog of which an arm was scored.
+        arm: The arm that the page is about; default: the last that saw no label of the target.
+        seed: The seed whose trainings are shown.
+        catalog: Path of the catalog.
+        compute: A compute profile of the catalog; default: the machine's.
+
+    Returns:
+        The `report` artifact.
+    """
+    plan = open_plan(catalog, compute, transfer=transfer)
+    return report_transfer_by.fn(plan, transfer, arm, seed)
+
+
+@planned_flow("report-transfer", "report-{transfer}")
+def report_transfer_by(plan: Plan, transfer: str, arm: str | None, seed: int) -> ArtifactRef:
+    """`report_transfer` by a plan."""
+    parts = transfer_parts(transfer, seed, plan)
+    shown = shown_arm_of_transfer(parts, arm)
+    if shown is not None:
+        trained = TrainedSegmenters(transfer, seed, plan)
+        tested = tested_on(trained, shown)
+        parts["worst_images"] = find_worst_images(
+            trained.start, parts[f"segmenter-{shown}"], tested, shown, seed, transfer, plan
+        )
+    return write_transfer_report(parts, transfer, shown, seed, plan)

@@ -1,0 +1,153 @@
+"""Pieces that pages on a city and on a transfer share, of the artifacts that they show by role."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from adapters.store import ArtifactRef, Store
+from tasks.judging.evaluation import Evaluated, class_notes, short_names
+from tasks.judging.worst_images import WorstImage, read_worst
+from tasks.pages.charts import training_curves
+from tasks.pages.lineage import behind
+from tasks.pages.page import inline_jpeg, inline_picture
+from tasks.pages.scores import confusion_rows, read_confusion, score_rows
+from tasks.steps.schemas import HISTORY
+from tasks.steps.tables import read_rows
+from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS, arm_name, is_fine_tuned
+
+
+def evaluations_of(parts: Mapping[str, ArtifactRef]) -> dict[str, ArtifactRef]:
+    """By arm, in the order of a table; recipes of the catalog come last."""
+    begin = "evaluation-"
+    made = [role.removeprefix(begin) for role in parts if role.startswith(begin)]
+    arms = dict.fromkeys([*(arm for arm in ARM_NAMES if arm in made), *made])
+    return {arm: parts[f"{begin}{arm}"] for arm in arms}
+
+
+def arms_of(parts: Mapping[str, ArtifactRef]) -> list[str]:
+    """The arms whose segmenters are among the parts of a report."""
+    begin = "segmenter-"
+    return [role.removeprefix(begin) for role in parts if role.startswith(begin)]
+
+
+def last_blind(arms: Sequence[str]) -> str | None:
+    """The last arm that saw no label of the target; ``None`` of none."""
+    blind = [arm for arm in arms if not is_fine_tuned(arm)]
+    known = [arm for arm in UNLABELLED_ARMS if arm in blind]
+    found = known or blind or arms
+    return found[-1] if found else None
+
+
+def scores_as_json(scored: Mapping[str, Evaluated]) -> dict[str, Any]:
+    """IoU by class and their mean of each arm, for `report.json`; ``None`` where there is none."""
+    return {
+        name: {"miou": known(one.miou), "iou": {c: known(v) for c, v in one.per_class.items()}}
+        for name, one in scored.items()
+    }
+
+
+def remarks_of(store: Store, parts: Mapping[str, ArtifactRef]) -> list[str]:
+    """What trainings remarked on their data, and what they warned of last, each once."""
+    remarks: dict[str, None] = {}
+    for each in behind(store, parts):
+        if each.ref.kind not in ("segmenter", "adaptation"):
+            continue
+        summary: dict[str, Any] = dict(each.manifest.summary)
+        name = arm_name(str(each.manifest.parameters.get("arm", "pretrained")))
+        warnings = summary.get("warnings") or {}
+        for remark in [*summary.get("remarks", []), *warnings.get("last", [])]:
+            remarks[f"{name}: {remark}"] = None
+    return list(remarks)
+
+
+def worst_as_json(store: Store, parts: Mapping[str, ArtifactRef]) -> list[dict[str, Any]]:
+    """The images of which least is right, for `report.json`."""
+    return [asdict(one) for one in _worst(store, parts)]
+
+
+def _worst(store: Store, parts: Mapping[str, ArtifactRef]) -> list[WorstImage]:
+    return read_worst(store, parts["worst_images"]) if "worst_images" in parts else []
+
+
+def score_tables(
+    store: Store,
+    scored: Mapping[str, Evaluated],
+    parts: Mapping[str, ArtifactRef],
+    arm: str | None,
+    missing: Sequence[str],
+) -> dict[str, Any]:
+    """The tables of the scores, as `parts.html.j2` shows them.
+
+    Args:
+        store: The store.
+        scored: The evaluations by arm.
+        parts: Of the report, by role.
+        arm: Whose confusion matrix is shown.
+        missing: Sentences about lines that the table should have.
+    """
+    first = next(iter(scored.values()))
+    matrix = None
+    if arm in scored:
+        confusion = read_confusion(store, parts[f"evaluation-{arm}"])
+        matrix = {"names": confusion.names, "rows": confusion_rows(confusion)}
+    return {
+        "images": first.images,
+        "protocol": first.protocol,
+        "headings": [short_names().get(name, name) for name in first.per_class],
+        "notes": class_notes(scored),
+        "rows": score_rows(scored),
+        "missing": missing,
+        "confusion": matrix,
+    }
+
+
+def worst_pictures(store: Store, parts: Mapping[str, ArtifactRef]) -> list[dict[str, Any]]:
+    """The images of which least is right, as `parts.html.j2` shows them."""
+    return [
+        {
+            "source": inline_jpeg(store.path(parts["worst_images"], one.file).read_bytes()),
+            "sample": one.sample,
+            "right": percent(one.right),
+            "truth": one.truth,
+            "taken_for": one.taken_for,
+            "mistaken": percent(one.mistaken),
+        }
+        for one in _worst(store, parts)
+    ]
+
+
+def curves_of(
+    store: Store, parts: Mapping[str, ArtifactRef], arm: str | None
+) -> list[tuple[str, str]]:
+    """Title and SVG of the quantities of an arm's training."""
+    ref = parts.get(f"segmenter-{arm}")
+    if ref is None or "history.parquet" not in store.manifest(ref).files:
+        return []
+    return training_curves(read_rows(store, ref, "history.parquet", HISTORY), "training")
+
+
+def labelled_panels(store: Store, ref: ArtifactRef | None, owner: str) -> list[dict[str, str]]:
+    """Evenly spaced test images with their labels, before and after."""
+    if ref is None:
+        return []
+    names = sorted(name for name in store.manifest(ref).files if name.startswith("panel-"))
+    return [
+        {
+            "source": inline_picture(store, ref, name),
+            "text": f"Test image {number} of {owner}: image, labels, before and after adaptation",
+        }
+        for number, name in enumerate(names)
+    ]
+
+
+def known(value: float) -> float | None:
+    """A value as JSON has it, which has no NaN."""
+    return None if math.isnan(value) else value
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as people read it."""
+    return f"{100 * share:.1f} %"

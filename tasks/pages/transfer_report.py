@@ -1,0 +1,206 @@
+"""The report of a transfer from one labelled set to another: scores, mistakes, remarks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from adapters.catalog.recipes import BUILT_IN_RECIPES
+from adapters.store import ArtifactRef, Draft, Store
+from tasks.judging.evaluated import evaluation_of, panels_of, tested_on
+from tasks.judging.evaluation import Evaluated, class_notes, read_evaluation, score_table
+from tasks.judging.worst_images import worst_identity
+from tasks.pages.figures import REPORT_FORMAT, score_figures
+from tasks.pages.lineage import behind, lineage, stages
+from tasks.pages.page import render_page
+from tasks.pages.pieces import (
+    arms_of,
+    curves_of,
+    evaluations_of,
+    labelled_panels,
+    last_blind,
+    remarks_of,
+    score_tables,
+    scores_as_json,
+    worst_as_json,
+    worst_pictures,
+)
+from tasks.pages.scores import missing_lines
+from tasks.steps.artifact_task import Made, artifact_task
+from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown
+from tasks.steps.errors import InputError
+from tasks.steps.identity import Identity, Words, find, make
+from tasks.steps.plan import Plan
+from tasks.training.arms import TRANSFER_ARMS, arm_name
+from tasks.training.trained import TrainedSegmenters
+
+TRANSFER_REPORT_VERSION: Final = "1"
+
+
+@artifact_task("write report of a transfer", run_name="report of {transfer}, {arm}")
+def write_transfer_report(
+    parts: Mapping[str, ArtifactRef], transfer: str, arm: str | None, seed: int, plan: Plan
+) -> Made:
+    """Writes `report.html` and `report.json` of a transfer.
+
+    Args:
+        parts: Of each arm that was scored `evaluation-ARM`, `segmenter-ARM` and `panels-ARM`, and
+            `worst_images` of the shown one.
+        transfer: Of the catalog.
+        arm: The arm that the page is about; ``None`` where only the pre-trained one was scored.
+        seed: Of the trainings.
+        plan: The run's plan.
+    """
+
+    def write(draft: Draft, _key: str) -> None:
+        content = transfer_content(plan, transfer, arm, seed, parts)
+        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        (draft.path / "report.json").write_text(text, encoding="utf-8")
+        html = _render(plan, transfer, parts, content)
+        (draft.path / "report.html").write_text(html, encoding="utf-8")
+        table = score_table(evaluations_of(parts), plan)
+        (draft.path / "table.txt").write_text(table + "\n", encoding="utf-8")
+
+    store = plan.open_store()
+    made = make(store, transfer_report_identity(parts, transfer, arm, seed), write)
+    _publish(store, made.ref, transfer)
+    return made
+
+
+@only_shown
+def _publish(store: Store, ref: ArtifactRef, transfer: str) -> None:
+    table = store.path(ref, "table.txt").read_text(encoding="utf-8")
+    publish_markdown(
+        f"report-{transfer}",
+        f"```\n{table}```\n\n`{ref.uri}/report.html` in the store\n",
+        f"Report of {transfer}",
+    )
+    publish_lineage(f"report-{transfer}-lineage", store, ref, f"Report of {transfer}")
+
+
+def transfer_report_identity(
+    parts: Mapping[str, ArtifactRef], transfer: str, arm: str | None, seed: int
+) -> Identity:
+    """What decides a report of a transfer; arguments as of `write_transfer_report`."""
+    return Identity(
+        "report",
+        transfer,
+        inputs=parts,
+        parameters={"seed": seed, "arm": arm},
+        version=TRANSFER_REPORT_VERSION,
+        words=Words(
+            what=f"the report of {transfer} was",
+            absent=f"there is no report of {transfer} yet",
+            verb=f"crosscity report {transfer} --seed {seed}",
+        ),
+    )
+
+
+def transfer_parts(transfer: str, seed: int, plan: Plan) -> dict[str, ArtifactRef]:
+    """What a report of a transfer shows, as far as it is there and of what the catalog says now.
+
+    Raises:
+        InputError: No arm was scored; says what to run.
+    """
+    trained = TrainedSegmenters(transfer, seed, plan)
+    parts: dict[str, ArtifactRef] = {}
+    for arm in dict.fromkeys((*TRANSFER_ARMS, *BUILT_IN_RECIPES, *plan.recipes)):
+        try:
+            found = {f"evaluation-{arm}": evaluation_of(trained, arm)}
+            if arm != "pretrained":
+                found[f"segmenter-{arm}"] = trained.of_arm(arm)
+                panels = panels_of(trained, arm)
+                if panels is not None:
+                    found[f"panels-{arm}"] = panels
+        except InputError:
+            continue  # it was not run, or otherwise
+        parts |= found
+    if not parts:
+        raise InputError(
+            f"no arm of {transfer} was scored with seed {seed} yet: run `crosscity transfer "
+            f"{transfer} --arm pretrained --seed {seed}`, and then other arms"
+        )
+    return parts
+
+
+def shown_arm_of_transfer(parts: Mapping[str, ArtifactRef], wanted: str | None) -> str | None:
+    """The arm that a page is about: the wanted one, else the last that saw no label."""
+    there = arms_of(parts)
+    return wanted if wanted in there else last_blind(there)
+
+
+def finished_transfer_report(
+    transfer: str, seed: int, plan: Plan, wanted: str | None = None
+) -> ArtifactRef | None:
+    """The report of all that was scored; ``None`` where it is still to be written.
+
+    Raises:
+        InputError: No arm was scored.
+    """
+    store, parts = plan.open_store(), transfer_parts(transfer, seed, plan)
+    arm = shown_arm_of_transfer(parts, wanted)
+    if arm is not None:
+        trained = TrainedSegmenters(transfer, seed, plan)
+        made_of = trained.start, parts[f"segmenter-{arm}"], tested_on(trained, arm)
+        worst = find(store, worst_identity(*made_of, arm, seed, transfer, plan))
+        if worst is None:
+            return None
+        parts["worst_images"] = worst
+    return find(store, transfer_report_identity(parts, transfer, arm, seed))
+
+
+def transfer_content(
+    plan: Plan, transfer: str, arm: str | None, seed: int, parts: Mapping[str, ArtifactRef]
+) -> dict[str, Any]:
+    """What `report.json` holds; `city` is the transfer, so that what reads reports reads it."""
+    store = plan.open_store()
+    scored = _scored(store, parts)
+    return {
+        "format": REPORT_FORMAT,
+        "city": transfer,
+        "transfer": plan.transfer(transfer).model_dump(mode="json"),
+        "seed": seed,
+        "arm": arm,
+        "figures": {
+            "images": next(iter(scored.values())).images,
+            **score_figures(scored, arm),
+        },
+        "scores": scores_as_json(scored),
+        "worst_images": worst_as_json(store, parts),
+        "remarks": [*class_notes(scored), *remarks_of(store, parts)],
+        "missing": missing_lines(scored, transfer, seed, verb="transfer"),
+        "stages": stages(behind(store, parts)),
+        "made_of": {role: ref.uri for role, ref in parts.items()},
+    }
+
+
+def _scored(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Evaluated]:
+    return {arm: read_evaluation(store, ref) for arm, ref in evaluations_of(parts).items()}
+
+
+def _render(
+    plan: Plan, transfer: str, parts: Mapping[str, ArtifactRef], content: Mapping[str, Any]
+) -> str:
+    store, sets, arm = plan.open_store(), plan.transfer(transfer), content["arm"]
+    known = behind(store, parts)
+    first = next(iter(parts.values()))
+    return render_page(
+        "transfer.html.j2",
+        transfer=transfer,
+        source=plan.segmenter(sets.segmenter).source or "other places",
+        segmenter=sets.segmenter,
+        target=sets.target,
+        split=sets.test_split,
+        seed=content["seed"],
+        arm=None if arm is None else arm_name(arm),
+        figures=content["figures"],
+        scores=score_tables(store, _scored(store, parts), parts, arm, content["missing"]),
+        worst=worst_pictures(store, parts),
+        panels=labelled_panels(store, parts.get(f"panels-{arm}"), sets.target),
+        curves=curves_of(store, parts, arm),
+        remarks=remarks_of(store, parts),
+        stages=content["stages"],
+        lineage=lineage(known),
+        code_version=store.manifest(first).code_version,
+    )

@@ -1,0 +1,190 @@
+"""`crosscity report --all`: every city with its history, whatever is damaged or missing in one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adapters.store import ArtifactRef, Selection, Store
+from flows.cli.main import main
+from tasks.harvesting.current import HARVEST
+from tasks.judging import promotion
+from tasks.judging.city_history import IN_USE, NOT_PROMOTED, REJECTED, WAS_IN_USE, city_history
+from tasks.pages.figures import REPORT_FORMAT
+
+
+def _made(
+    store: Store, kind: str, number: int, summary: dict[str, Any] | None = None, **given: Any
+) -> ArtifactRef:
+    """An artifact of tokyo with one file, `text` in `name`."""
+    key = f"{number:x}".rjust(24, "a")
+    files = given.pop("files", {"data.bin": key})
+    with store.draft(
+        kind,
+        "tokyo",
+        key,
+        inputs=given.pop("inputs", {}),
+        parameters=given,
+        version="1",
+    ) as draft:
+        for name, text in files.items():
+            (draft.path / name).write_text(text, encoding="utf-8")
+        draft.summary = summary or {}
+        draft.rows = 12
+    return draft.ref
+
+
+@pytest.fixture
+def site(write_catalog: Any, tmp_path: Path) -> Path:
+    """A catalog of which rome has nothing, and tokyo four adaptations, a verdict and a report."""
+    catalog: Path = write_catalog(tmp_path)
+    entries = yaml.safe_load(catalog.read_text(encoding="utf-8"))
+    entries["cities"]["rome"] = {**entries["cities"]["tokyo"], "seed": 9}
+    catalog.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
+
+    store = Store(tmp_path / "store")
+    imagery = _made(store, "imagery", 1)
+    pairs = _made(store, "pairs", 2, {"train": 5, "test": 2})
+    store.switch(HARVEST, "tokyo", Selection({"imagery": imagery, "pairs": pairs}))
+    by_arm = {
+        arm: _made(store, "adaptation", 10 + at, arm=arm, seed=0)
+        for at, arm in enumerate(("bn", "ga", "ga_ca", "full"))
+    }
+    _made(store, "evaluation", 3, {"miou": 0.5}, inputs={"segmenter": by_arm["full"].digest})
+    judged = {"keep": "before", "sentence": "It looks harmful <b>."}
+    _made(store, "safeguard", 4, judged, inputs={"adaptation": by_arm["ga_ca"].digest})
+    content = {
+        "format": REPORT_FORMAT,
+        "city": "tokyo",
+        "arm": "full",
+        "figures": {"miou_before": 0.4, "miou": 0.5, "agreement": 0.9},
+        "verdict": None,
+    }
+    files = {"report.html": "<!doctype html>the page", "report.json": json.dumps(content)}
+    _made(store, "report", 5, files=files, seed=0)
+    for arm in ("ga", "full"):
+        promotion.put_in_use(store, "tokyo", by_arm[arm], reason=f"try {arm}")
+    promotion.pin(store, "tokyo", "<i>for a demonstration</i>")
+    return catalog
+
+
+@pytest.fixture
+def run(site: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """`crosscity report` in this process: code, output, errors."""
+
+    def verb(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(["report", *map(str, words), "--catalog", str(site)])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return int(str(ended.value.code or 0)), out, err
+
+    return verb
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    content = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    return {entry["name"]: entry for entry in [*content["cities"], *content["transfers"]]}
+
+
+ALL = ("--all", "--as-they-are", "-o")
+
+
+def test_the_history_says_what_became_of_each_adaptation(site: Path) -> None:
+    history = city_history(Store(site.parent / "store"), "tokyo")
+    assert {one.arm: one.state for one in history.segmenters} == {
+        "bn": NOT_PROMOTED,
+        "ga": WAS_IN_USE,
+        "ga_ca": REJECTED,
+        "full": IN_USE,
+    }
+    used = history.used()
+    assert used is not None
+    assert (used.arm, used.miou, used.seed) == ("full", 0.5, 0)
+    assert [change["action"] for change in history.changes] == ["pin", "promote", "promote"]
+    assert history.pinned is not None
+
+
+def test_the_index_has_every_city(
+    run: Any, site: Path, check_page: Any, shown_in_a_browser: Any
+) -> None:
+    folder = site.parent / "out"
+    code, out, _ = run(*ALL, folder)
+    assert code == 0
+    assert "rome: nothing yet, 0 reports: " in out
+    found = _index(folder)
+    assert found["rome"]["state"] == "nothing yet"
+    assert "crosscity harvest rome" in found["rome"]["said"]
+    tokyo = found["tokyo"]
+    assert tokyo["in_use"]["arm"] == "full"
+    assert tokyo["harvest"]["pairs"] == 5
+    assert [one["action"] for one in tokyo["changes"]] == ["pin", "promote", "promote"]
+    (report,) = tokyo["reports"]
+    assert report["figures"] == {"miou_before": 0.4, "miou": 0.5, "agreement": 0.9}
+    assert (folder / report["page"]).read_text(encoding="utf-8").endswith("the page")
+    assert (folder / report["page"]).with_name("report.json").is_file()
+    text = check_page(folder / "index.html")
+    assert "It looks harmful &lt;b&gt;." in text
+    assert "&lt;i&gt;for a demonstration" in text
+    assert "<code>crosscity harvest rome</code>" in text
+    assert f'href="{report["page"]}"' in text
+    told = json.loads(run(*ALL, folder, "--json")[1])
+    assert told["cities"]["rome"] == "nothing yet"
+    assert told["where"] == str(folder / "index.html")
+    shown_in_a_browser(folder / "index.html")
+
+
+def test_damage_in_one_city_stops_no_other(run: Any, site: Path) -> None:
+    folder, store = site.parent / "out", site.parent / "store"
+    (page,) = store.glob("report/tokyo/*/report.html")
+    page.chmod(0o600)
+    page.write_bytes(page.read_bytes()[:-1] + b"!")
+    code, _, err = run(*ALL, folder)
+    assert code == 1
+    assert "crosscity: tokyo: " in err
+    found = _index(folder)
+    assert found["tokyo"]["state"] == "damaged"
+    assert "report.html" in found["tokyo"]["problems"][0]
+    assert found["tokyo"]["segmenters"], "what is whole is shown"
+    assert found["rome"]["state"] == "nothing yet"
+    pointer = store / "current" / "rome" / "promoted.json"
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    pointer.write_text("{", encoding="utf-8")
+    assert run(*ALL, folder)[0] == 1
+    found = _index(folder)
+    assert found["rome"]["state"] == "damaged"
+    assert "promoted.json" in found["rome"]["problems"][0]
+
+
+def test_a_folder_with_something_else_is_left_alone(run: Any, site: Path) -> None:
+    folder = site.parent / "out"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    code, _, err = run(*ALL, folder)
+    assert code == 2
+    assert "holds something else" in err
+    assert [each.name for each in folder.iterdir()] == ["thesis.txt"]
+    assert run(*ALL, folder, "--force")[0] == 0
+    assert (folder / "thesis.txt").read_text() == "years of work"
+    assert run(*ALL, folder)[0] == 0, "it is an index now"
+    assert "is a file" in run(*ALL, folder / "thesis.txt")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "name a city"),
+        (("tokyo", "--all"), "name a city"),
+        (("tokyo", "-o", "x"), "for --all"),
+        (("oslo",), "no city 'oslo'"),
+    ],
+)
+def test_words_that_do_not_fit_are_told(run: Any, words: tuple[str, ...], said: str) -> None:
+    code, _, err = run(*words)
+    assert code == 2
+    assert said in err
