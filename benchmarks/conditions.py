@@ -34,6 +34,7 @@ def conditions() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "load_average": [round(load, 1) for load in os.getloadavg()],
         "blas": libraries,
+        "blas_kernel_asked_for": os.environ.get("OPENBLAS_CORETYPE"),
         "versions": {
             name: importlib.metadata.version(name)
             for name in ("numpy", "numba", "torch", "opencv-contrib-python-headless")
