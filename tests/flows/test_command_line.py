@@ -346,3 +346,17 @@ def test_the_help_names_every_arm(many_commands):
         said = many_commands(verb, "--help")["out"]
         for arm in ADAPTED_ARMS:
             assert re.search(rf"\b{arm}\b", said), f"{verb}: {arm}"
+
+
+@pytest.mark.parametrize("verb", ["adapt", "evaluate", "readapt", "plan", "transfer"])
+def test_an_arm_that_there_is_not_ends_before_anything_starts(
+    write_catalog, tmp_path, many_commands, verb
+):
+    transfer = {"segmenter": "compact", "target": "frankfurt", "test_split": "val"}
+    catalog = write_catalog(tmp_path, transfers={"home": transfer})
+    owner = "home" if verb == "transfer" else "tokyo"
+    done = many_commands(verb, owner, "--arm", "fulll", "--catalog", str(catalog))
+    assert done["code"] == 2
+    assert "there is no arm 'fulll'" in done["err"]
+    assert "watch it at" not in done["err"] + done["out"]
+    assert not (tmp_path / "store").exists()

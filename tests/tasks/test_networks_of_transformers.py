@@ -4,7 +4,8 @@ The networks are tiny ones of random weights of every architecture that
 `AutoModelForSemanticSegmentation` maps (transformers, models/auto/modeling_auto.py); the reference
 is `AutoImageProcessor` and the model. Two processors exist for torchvision alone
 (models/sapiens2/image_processing_sapiens2.py, models/tipsv2_dpt/image_processing_tipsv2_dpt.py);
-where it is not installed, what their classes state is done by hand.
+where it is not installed, what their classes state is done by hand. With torchvision 0.29.1
+installed they were compared truly, and agree.
 """
 
 from __future__ import annotations
