@@ -11,6 +11,8 @@ finds everything done. Results go to `benchmarks/results/orchestration.json` and
 A run that was stopped goes on in the same FOLDER: stages that it had measured are kept, and the one
 that it was in begins anew. `--plain` leaves the server out: steps are plain calls, so what is
 measured is this program's own part, which is what could grow with the square of the pairs.
+`--whole-city` measures only what works on all pairs at once, and not shard by shard: seconds at
+100 000 pairs (`orchestration_whole_city`).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -38,6 +40,7 @@ from typing import Any, Final
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import yaml
 from PIL import Image
 
@@ -45,15 +48,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.store import FileEntry
 from adapters.store.local import LocalPlace
-from adapters.street_view.base import Capture
+from adapters.street_view.base import Capture, capture_table
 from crosscity.image_quality import image_quality
+from crosscity.pairing import make_pairs
 from flows import runner
 from flows.cli.server import prefect_home, running_server
 from flows.extract_priors import extract_priors
 from flows.harvest_city import harvest_city
 from tasks.harvesting import fetching
+from tasks.harvesting.fetching import capture_of, capture_row, listing_digest
+from tasks.harvesting.pair_table import pair_settings
 from tasks.priors import extraction
 from tasks.steps import artifact_task
+from tasks.steps.plan import open_plan
+from tasks.steps.schemas import CAPTURES
 
 RESULTS: Final = Path(__file__).parent / "results"
 STAGES: Final = ("harvest", "priors", "again")
@@ -395,6 +403,57 @@ def _growth(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def whole_city(pairs: int, folder: Path) -> dict[str, float]:
+    """Processor seconds of what a harvest does with all of a city's captures at once."""
+    plan = open_plan(write_catalog(folder, pairs), city="constant")
+    listed = ConstantCity(pairs).captures()
+    taken: dict[str, float] = {"pairs": pairs}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - what the work gives
+        began = time.process_time()
+        made = work()
+        taken[name] = round(time.process_time() - began, 2)
+        return made
+
+    rows = timed("rows", lambda: [capture_row(capture) for capture in listed])
+    timed("digest", lambda: listing_digest(rows))
+    made = timed("table", lambda: pa.Table.from_pylist(rows, schema=CAPTURES))
+    rows = timed("read", made.to_pylist)
+    table = timed("captures", lambda: capture_table([capture_of(row) for row in rows]))
+    settings = pair_settings(plan.city("constant"))
+    found = timed("pairs_chosen", lambda: make_pairs(table, **settings))
+    if len(found) != pairs:
+        raise RuntimeError(f"{len(found)} pairs were chosen of {pairs}")
+    return taken
+
+
+def report_whole_city(sizes: list[int]) -> None:
+    """Measures and writes `whole_city` at each size."""
+    rows = []
+    for pairs in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(whole_city(pairs, Path(folder)))
+        print(json.dumps(rows[-1]), flush=True)
+    names = [name for name in rows[0] if name != "pairs"]
+    lines = [
+        "# What a harvest does with all of a city at once",
+        "",
+        "`python benchmarks/orchestration.py --whole-city`: seconds of processor time, on cores",
+        f"that were shared with other work (a load of {os.getloadavg()[0]:.0f}). All else is done",
+        "shard by shard, and what a shard reads is the same at 10 and at 100 shards",
+        "(`tests/tasks/test_slices.py`).",
+        "",
+        f"| pairs | {' | '.join(name.replace('_', ' ') for name in names)} | together |",
+        f"|---|{'---|' * (len(names) + 1)}",
+    ]
+    for row in rows:
+        cells = " | ".join(f"{row[name]:.2f}" for name in names)
+        together = sum(row[name] for name in names)
+        lines.append(f"| {row['pairs']:,} | {cells} | {together:.1f} |")
+    (RESULTS / "orchestration_whole_city.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (RESULTS / "orchestration_whole_city.md").write_text("\n".join(lines) + "\n")
+
+
 @contextmanager
 def working_folder(given: Path | None) -> Iterator[Path]:
     """The folder to work in: one that stays, or one that goes."""
@@ -416,7 +475,12 @@ def main() -> None:
     parser.add_argument("pairs", nargs="*", type=int, default=[1000, 1600, 10_000])
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--plain", action="store_true", help="without a server")
+    parser.add_argument("--whole-city", action="store_true", help="all of a city at once, alone")
     given = parser.parse_args()
+    if given.whole_city:
+        sys.meta_path.insert(0, WithoutPandas())
+        report_whole_city(given.pairs)
+        return
     with working_folder(given.folder) as folder:
         noted = folder / "measured.json"
         rows = json.loads(noted.read_text()) if noted.exists() else []
