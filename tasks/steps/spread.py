@@ -8,6 +8,8 @@ That is what `prefect-dask` does otherwise (docs/scale.md).
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -51,7 +53,7 @@ def spread(
         ClusterAwayError: The scheduler does not answer, or no worker came.
         PartKillsWorkersError: Several workers died of the same part.
     """
-    with _cluster(plan) as client:
+    with _cluster(plan, step.__module__) as client:
         # Imported here and below: only who asks for this runner needs the package.
         from distributed import as_completed  # noqa: PLC0415
 
@@ -86,9 +88,9 @@ def plan_of_a_worker(plan: Plan) -> Plan:
 
 
 @contextmanager
-def _cluster(plan: Plan) -> Iterator[Client]:
+def _cluster(plan: Plan, needed: str) -> Iterator[Client]:
     try:
-        from distributed import Client, LocalCluster  # noqa: PLC0415
+        from distributed import Client  # noqa: PLC0415
     except ImportError:
         raise InputError(
             f"the compute profile's runner {plan.compute.runner} needs a package that is not "
@@ -96,18 +98,7 @@ def _cluster(plan: Plan) -> Iterator[Client]:
         ) from None
     with ExitStack() as stack:
         if plan.compute.runner == "processes":
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crosscity-workers-"))
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=plan.compute.workers,
-                    threads_per_worker=1,
-                    memory_limit=None,  # what a part takes is bounded by its pictures
-                    dashboard_address=None,
-                    local_directory=folder,
-                    silence_logs=logging.ERROR,
-                )
-            )
-            yield stack.enter_context(Client(cluster))
+            yield stack.enter_context(_processes(plan.compute.workers, needed))
             return
         address = resolve_environment(str(plan.compute.address), key="computes.address")
         try:
@@ -121,6 +112,54 @@ def _cluster(plan: Plan) -> Iterator[Client]:
         _check_releases(client)
         log(logging.INFO, f"{len(client.scheduler_info()['workers'])} workers at {address}")
         yield client
+
+
+@contextmanager
+def _processes(count: int, needed: str) -> Iterator[Client]:
+    """So many processes of this machine, with a core each and the module that they work with.
+
+    They are forked from one process that has imported it and done nothing else (`forkserver`), as
+    the imports take longer than a small city's priors. Each works with one thread: more than cores
+    would only wait for each other.
+    """
+    import dask  # noqa: PLC0415
+    from distributed import Client, LocalCluster  # noqa: PLC0415
+    from distributed.utils import get_mp_context  # noqa: PLC0415
+
+    settings = {
+        "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.nanny.pre-spawn-environ.OPENCV_FOR_THREADS_NUM": 1,
+    }
+    with ExitStack() as stack:
+        stack.enter_context(_environment_restored())
+        stack.enter_context(dask.config.set(settings))
+        get_mp_context()  # it names modules of its own, once
+        # Where such a process runs already, the workers import for themselves.
+        multiprocessing.set_forkserver_preload(["distributed", needed])
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crosscity-workers-"))
+        cluster = stack.enter_context(
+            LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                memory_limit=None,  # what a part takes is bounded by its pictures
+                dashboard_address=None,
+                local_directory=folder,
+                silence_logs=logging.ERROR,
+            )
+        )
+        yield stack.enter_context(Client(cluster))
+
+
+@contextmanager
+def _environment_restored() -> Iterator[None]:
+    """Dask sets the numbers of threads of its workers in the environment of this process."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update({n: v for n, v in before.items() if os.environ.get(n) != v})
 
 
 def _check_releases(client: Client) -> None:

@@ -169,6 +169,26 @@ def test_workers_elsewhere_make_the_same_bytes_though_one_is_killed_in_a_shard(
             assert theirs.manifest(ref).files[name].sha256 == entry.sha256
 
 
+def threads_here() -> tuple[int, str | None, bool]:
+    import cv2
+
+    preloaded = "tasks.priors.extraction" in sys.modules
+    return cv2.getNumThreads(), os.environ.get("OMP_NUM_THREADS"), preloaded
+
+
+def test_each_process_has_one_thread_and_has_imported_nothing_twice(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find the function
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    import test_spread as importable
+
+    with spread_module._processes(2, "tasks.priors.extraction") as client:
+        client.wait_for_workers(2, timeout=120)
+        found = client.run(importable.threads_here)
+    assert list(found.values()) == [(1, "1", True)] * 2
+    assert "OMP_NUM_THREADS" not in os.environ  # a training after it is not bound to one thread
+
+
 def end_the_process(*_: object) -> Made:
     os._exit(9)
 
