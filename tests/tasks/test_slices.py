@@ -151,7 +151,10 @@ def test_what_a_shard_reads_is_the_same_at_ten_and_at_a_hundred_shards(
 ):
     flat = np.zeros((32, 64), np.int32)
     prior = SimpleNamespace(
-        matches=[], superpixels=(flat, flat), masks=(flat.astype(bool), flat.astype(bool))
+        matches=[],
+        superpixels=(flat, flat),
+        masks=(flat.astype(bool), flat.astype(bool)),
+        probabilities=(None, None),
     )
     monkeypatch.setattr(extraction, "extract_prior", lambda *_: prior)
     found: dict[str, list[tuple[Counter[str], int]]] = {"harvest": [], "priors": []}
