@@ -67,7 +67,7 @@ def test_the_readme_is_short_and_begins_with_pictures() -> None:
     lines = (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) < 150
     pictures = [number for number, line in enumerate(lines) if line.startswith("![")]
-    assert pictures
+    assert len(pictures) == 2
     assert max(pictures) < next(n for n, line in enumerate(lines) if line.startswith("## "))
 
 
