@@ -32,7 +32,7 @@ from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown
 from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, Words, find, make
 from tasks.steps.plan import Plan
-from tasks.training.arms import TRANSFER_ARMS, arm_name
+from tasks.training.arms import TRANSFER_ARMS, arm_name, is_trained
 from tasks.training.trained import TrainedSegmenters
 
 TRANSFER_REPORT_VERSION: Final = "1"
@@ -108,7 +108,7 @@ def transfer_parts(transfer: str, seed: int, plan: Plan) -> dict[str, ArtifactRe
     for arm in dict.fromkeys((*TRANSFER_ARMS, *BUILT_IN_RECIPES, *plan.recipes)):
         try:
             found = {f"evaluation-{arm}": evaluation_of(trained, arm)}
-            if arm != "pretrained":
+            if is_trained(arm):
                 found[f"segmenter-{arm}"] = trained.of_arm(arm)
                 panels = panels_of(trained, arm)
                 if panels is not None:
