@@ -37,9 +37,12 @@ def test_colours_and_values_of_labels_survive_json(write_catalog, tmp_path, labe
     assert Plan.from_json(plan.to_json()) == plan
 
 
-def test_infinite_settings_survive_json(write_catalog, tmp_path):
-    plan = open_plan(write_catalog(tmp_path, city={"max_metres_apart": float("inf")}))
-    assert Plan.from_json(plan.to_json()) == plan
+def test_a_plan_with_an_infinite_setting_is_refused_like_such_a_catalog(write_catalog, tmp_path):
+    plan = open_plan(write_catalog(tmp_path))
+    city = plan.city("tokyo").model_copy(update={"max_metres_apart": float("inf")})
+    unbounded = plan.model_copy(update={"cities": {"tokyo": city}})
+    with pytest.raises(InputError, match="max_metres_apart"):
+        Plan.from_json(unbounded.to_json())
 
 
 def test_a_plan_of_another_version_is_refused_in_one_sentence():
