@@ -56,7 +56,7 @@ def score_rows(scored: Mapping[str, Evaluated]) -> list[dict[str, Any]]:
             for name in names
         ]
         shown = {"name": arm_name(arm), "miou": number(evaluated.miou), "cells": cells}
-        rows.append({**shown, "gap": "–" if gap is None else f"{100 * gap:.0f}"})
+        rows.append({**shown, "gap": "–" if gap is None else f"{round(100 * gap)}"})
     return rows
 
 
