@@ -285,7 +285,7 @@ class SourceFree(Training):
 
     @torch.no_grad()
     def weights_of(self, way: Deliver) -> dict[str, Tensor]:
-        """What would be delivered now; after the last step the segmenter is no student any more."""
+        """What would be delivered now; after the last step, the segmenter itself is that."""
         network = self.segmenter if way == "student" else self._teacher
         weights = {name: value.clone() for name, value in network.state_dict().items()}
         if way == "averaged":

@@ -29,7 +29,7 @@ def same_place(matched: npt.NDArray[np.int64], *, alike: float = ALIKE) -> npt.N
         picture among them.
 
     Raises:
-        ValueError: It is no square table.
+        ValueError: It is not a square table.
     """
     count = len(matched)
     if matched.shape != (count, count):

@@ -49,8 +49,8 @@ def compared_segmenter(plan: Plan, word: str) -> Compared:
         ref = chosen_artifact(plan, word)
         return Compared(word, ref, ref.city if ref.city in plan.cities else None)
     raise InputError(
-        f"{word!r} is no segmenter to compare: give a key in the store, a city (CITY, or CITY@DATE "
-        f"as 2026-11-28) of {_listed(sorted(plan.cities))}, or a segmenter of "
+        f"{word!r} does not name a segmenter to compare: give a key in the store, a city (CITY, or "
+        f"CITY@DATE as 2026-11-28) of {_listed(sorted(plan.cities))}, or a segmenter of "
         f"{_listed(sorted(plan.segmenters))}"
     )
 
@@ -64,7 +64,7 @@ def used_at(plan: Plan, city: str, moment: str) -> ArtifactRef:
         moment: A date, whose end (UTC) counts, or a moment as ISO 8601.
 
     Raises:
-        InputError: It is no moment, none was in use then, or that one is gone.
+        InputError: It is not a moment, none was in use then, or that one is gone.
     """
     store, when = plan.open_store(), _moment(city, moment)
     changes = [
@@ -124,7 +124,7 @@ def _moment(city: str, given: str) -> datetime:
         moment = datetime.fromisoformat(given)
     except ValueError:
         raise InputError(
-            f"{city}@{given}: {given!r} is no date: write it as 2026-11-28 or 2026-11-28T14:00Z"
+            f"{city}@{given}: {given!r} is not a date: write it as 2026-11-28 or 2026-11-28T14:00Z"
         ) from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 

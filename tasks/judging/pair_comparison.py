@@ -59,7 +59,7 @@ def compare_on_pairs(
 ) -> Made:
     """Agreement of the two times with each of two segmenters, on training pairs of the city.
 
-    It is no judgement: nothing that promotes looks at it.
+    It is not a judgement: nothing that promotes reads it.
     """
 
     def write(draft: Draft, _key: str) -> None:

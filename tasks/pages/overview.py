@@ -44,7 +44,7 @@ _NOTHING: Final[Mapping[str, Any]] = {
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
-    """Fails before any work where a folder holds something that is no such index.
+    """Fails before any work where a folder holds something that is not such an index.
 
     Raises:
         InputError: It is a file, or holds something else and `force` is not given.

@@ -72,7 +72,7 @@ def test_what_cannot_be_compared_is_told_before_any_work(many_commands: Any, sit
     for words, said in (
         (("tokyo", "tokyo"), "name two different segmenters"),
         (("tokyo@2001-01-01", "tokyo"), "no segmenter was in use in tokyo at 2001-01-01"),
-        (("oslo", "tokyo"), "'oslo' is no segmenter to compare"),
+        (("oslo", "tokyo"), "'oslo' does not name a segmenter to compare"),
     ):
         done = many_commands("compare", *words, "--catalog", site)
         assert done["code"] == 2, done

@@ -77,9 +77,11 @@ def test_what_means_nothing_is_told(plan, used) -> None:
     store = plan.open_store()
     with pytest.raises(InputError, match="no segmenter was in use in tokyo at 2026-10-31 yet"):
         used_at(plan, "tokyo", "2026-10-31")
-    with pytest.raises(InputError, match="'soon' is no date: write it as 2026-11-28"):
+    with pytest.raises(InputError, match="'soon' is not a date: write it as 2026-11-28"):
         compared_segmenter(plan, "tokyo@soon")
-    with pytest.raises(InputError, match="'paris' is no segmenter to compare: give a key"):
+    with pytest.raises(
+        InputError, match="'paris' does not name a segmenter to compare: give a key"
+    ):
         compared_segmenter(plan, "paris")
     with pytest.raises(InputError, match="has no segmenter or adaptation with the key 123456"):
         compared_segmenter(plan, "123456")

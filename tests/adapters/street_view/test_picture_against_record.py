@@ -283,7 +283,7 @@ def test_two_percent_are_rounding_and_more_are_not():
 
 # Photographs, and what GeoVisio's reader of metadata makes of a picture (geopic_tag_reader 1.9,
 # reader.py: `fieldOfView` is 2 atan(sensor width / 2 f), of whatever way the camera was held;
-# `cylindrical` panoramas of telephones are no `equirectangular`, so they keep the lens's field).
+# `cylindrical` panoramas of telephones are not `equirectangular`, so they keep the lens's field).
 
 TELEPHONE: dict[str, Any] = {
     "id": "2ad2b303-59f5-4f8b-a7c1-ccfaef465fbe",
