@@ -30,7 +30,7 @@ from crosscity.adaptation.objectives import (
     View,
     find_objective,
 )
-from crosscity.adaptation.objectives.base import checked_loss
+from crosscity.adaptation.objectives.base import loss_of
 from crosscity.adaptation.prior_evidence import checked_rates
 from crosscity.adaptation.recipes import RECIPES, Recipe, Term
 from crosscity.adaptation.sampling import INITIALISATION_STREAM
@@ -358,7 +358,7 @@ class Adaptation(Training):
 
     def _weighted(self, term: Term, objective: Objective, view: View) -> Tensor:
         """λ_k(t) L_k."""
-        loss = checked_loss(objective, objective.loss(view))
+        loss = loss_of(objective, view)
         self._losses[objective.name] = loss.detach()
         if term.weight is None:
             return loss

@@ -59,7 +59,9 @@ def demo(
     plan = opened_plan(catalog, compute, city, harvests=True)
     result = finished_demo(city, seed, plan)
     if result is None:
-        with running(catalog):
+        from tasks.steps.plan import handed_on  # noqa: PLC0415
+
+        with handed_on(plan, compute, city=city), running(catalog):
             from flows.demo import demo as run  # noqa: PLC0415
 
             run(city=city, seed=seed, catalog=str(catalog), compute=compute)
@@ -100,7 +102,8 @@ def harvest(
             lambda: finished_harvest(city, plan),
             lambda: harvest_city(city=city, catalog=str(catalog), compute=compute),
             plan,
-            catalog,
+            compute,
+            city=city,
         )
     ended("pairs", made.uri, next_step=f"`crosscity priors {city}`", city=city, key=made.key)
 
@@ -142,7 +145,7 @@ def priors(
 
         return extract_priors(city=city, catalog=str(catalog), compute=compute)
 
-    made = found_or_made(lambda: finished_priors(city, plan), run, plan, catalog)
+    made = found_or_made(lambda: finished_priors(city, plan), run, plan, compute, city=city)
     ended("priors", made.uri, next_step=f"`crosscity adapt {city}`", city=city, key=made.key)
 
 
@@ -185,7 +188,7 @@ def adapt(
         return adapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
 
     trained = TrainedSegmenters(city, seed, plan)
-    made = found_or_made(lambda: trained.of_arm(arm), run, plan, catalog)
+    made = found_or_made(lambda: trained.of_arm(arm), run, plan, compute, city=city)
     step = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
     if plan.city(city).labels is None:
         step = f"crosscity promote {city} {made.key[:12]}"
@@ -222,7 +225,12 @@ def evaluate(
         return evaluate_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
 
     made = found_or_made(
-        lambda: finished_evaluation(city, arm, seed, plan), run, plan, catalog, writes=False
+        lambda: finished_evaluation(city, arm, seed, plan),
+        run,
+        plan,
+        compute,
+        city=city,
+        writes=False,
     )
     if made.kind == "safeguard":
         _show_signals(city, arm, seed, made, plan)
@@ -337,27 +345,35 @@ def found_or_made(
     find: Callable[[], ArtifactRef | None],
     run: Callable[[], ArtifactRef],
     plan: Plan,
-    catalog: Path,
+    compute: str | None,
     *,
+    city: str | None = None,
+    transfer: str | None = None,
     writes: bool = True,
 ) -> ArtifactRef:
     """What a verb gives back: found without a server, or made by its flow.
+
+    The flow works by the plan that the verb has read.
 
     Args:
         find: Looks for it, as `find_finished` wants it.
         run: Runs the flow.
         plan: Of the catalog.
-        catalog: Path of the catalog.
+        compute: The compute profile that the verb was asked for.
+        city: What the plan is about, as `open_plan` was told.
+        transfer: So too.
         writes: Whether the flow needs a store that can be written to, whatever it finds.
     """
     from flows.cli.already import find_finished  # noqa: PLC0415 - reads the store's code late
+    from tasks.steps.plan import handed_on  # noqa: PLC0415
 
     found = find_finished(find, plan)
     if found is not None:
         return found
     if writes:
         check_store(plan)
-    with running(catalog):
+    about = {"city": city, "transfer": transfer}
+    with handed_on(plan, compute, **about), running(Path(plan.catalog)):
         return run()
 
 

@@ -80,7 +80,8 @@ def _report_one(owner: str, seed: int, catalog: Path, compute: str | None) -> No
         lambda: _finished(owner, seed, plan),
         lambda: _run(owner, seed, catalog, compute, plan),
         plan,
-        catalog,
+        compute,
+        **{"transfer" if owner in plan.transfers else "city": owner},
         writes=False,
     )
     page = report_path(plan.open_store(), made)

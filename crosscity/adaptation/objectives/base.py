@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
@@ -179,19 +180,29 @@ def upsampled_logits(segmenter: Segmenter, features: Tensor, like: Tensor) -> Te
     return segmenter.upsample(segmenter.classify(features), (height, width))
 
 
-def checked_loss(objective: Objective, loss: object) -> Tensor:
-    """A loss as an objective gave it.
+def loss_of(objective: Objective, view: View) -> Tensor:
+    """The loss that an objective gives of a view; a scalar.
 
     Raises:
-        ValueError: It is not a scalar tensor.
+        ValueError: It is not a scalar tensor, or an objective of the user's own raised something.
     """
-    if not isinstance(loss, Tensor) or loss.ndim != 0:
-        found = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+    try:
+        loss: object = objective.loss(view)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        if type(objective).__module__.partition(".")[0] == __name__.partition(".")[0]:
+            raise  # a fault of ours: its trace says where
         raise ValueError(
-            f"the objective {objective.name!r} gave {found} as its loss: it must give one number, "
-            "a tensor without dimensions"
-        )
-    return loss
+            f"the objective {objective.name!r} ended with {type(error).__name__}: {error}"
+        ) from error
+    if isinstance(loss, Tensor) and loss.ndim == 0:
+        return loss
+    found = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+    raise ValueError(
+        f"the objective {objective.name!r} gave {found} as its loss: it must give one number, "
+        "a tensor without dimensions"
+    )
 
 
 def checked_options(objective: type[Objective], given: Mapping[str, Any]) -> object:

@@ -75,6 +75,14 @@ class Broken(Entropy):
         return self.segmenter.classify(view.target_features)
 
 
+class Failing(Entropy):
+    name = "failing"
+    rows = ()
+
+    def loss(self, view: View) -> torch.Tensor:
+        return super().loss(view) * {}["weight"]
+
+
 class NotFinite(Entropy):
     name = "not_finite"
     rows = ()
@@ -137,6 +145,12 @@ def test_an_objective_rests_until_its_start_with_its_adversary() -> None:
 def test_a_loss_that_is_not_a_number_is_reported_with_the_objectives_name() -> None:
     recipe = Recipe((Term("source_task"), Term(f"python:{__name__}:Broken", weight=1.0)))
     with pytest.raises(ValueError, match=r"objective 'broken' gave a tensor \(2, 19, 2, 3\)"):
+        adaptation(recipe).advance(1)
+
+
+def test_an_objective_of_ones_own_that_raises_is_named() -> None:
+    recipe = Recipe((Term("source_task"), Term(f"python:{__name__}:Failing", weight=1.0)))
+    with pytest.raises(ValueError, match=r"the objective 'failing' ended with KeyError: 'weight'"):
         adaptation(recipe).advance(1)
 
 
