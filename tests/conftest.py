@@ -434,13 +434,27 @@ def _commands(environment: dict[str, str]) -> Iterator[Callable[..., dict[str, A
         stdout.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def many_commands() -> Iterator[Callable[..., dict[str, Any]]]:
-    """Runs command lines one after another in one process; gives code, output and errors."""
+    """Runs command lines one after another in one process; gives code, output and errors.
+
+    One for the session: importing takes longer than most of the commands.
+    """
     yield from _commands(dict(os.environ))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def crosscity_at_once(many_commands: Callable[..., dict[str, Any]]) -> CommandLine:
+    """`crosscity` for what needs no process of its own: in that of `many_commands`."""
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        done = many_commands(*words)
+        return subprocess.CompletedProcess(words, done["code"] or 0, done["out"], done["err"])
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def many_flows(prefect_server: PrefectServer) -> Iterator[Callable[..., dict[str, Any]]]:
     """`many_commands`, on the session's server."""
     yield from _commands(prefect_server.environment)

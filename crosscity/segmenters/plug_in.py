@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -83,11 +84,13 @@ def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
         options: Keyword arguments of the function; JSON-able.
 
     Raises:
-        ValueError: There is no such module or function, it does not take the options, or what it
-            returns is not a segmenter.
+        TypeError: The function does not take the options.
+        ValueError: There is no such module or function, it fails, or what it returns is not a
+            segmenter.
     """
     name = architecture.removeprefix(PREFIX).strip()
     build = named_function(name)
+    inspect.signature(build).bind(**options)
     try:
         segmenter = build(**dict(options))
     except MemoryError:

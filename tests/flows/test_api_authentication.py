@@ -64,6 +64,7 @@ def test_nobody_runs_a_flow_without_the_password(guarded, write_catalog, crossci
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_deploying_and_harvesting_work_with_the_password(
     guarded, write_catalog, crosscity, tmp_path
 ):

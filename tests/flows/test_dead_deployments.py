@@ -148,6 +148,7 @@ class _Hook(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+@pytest.mark.slow
 def test_crashes_and_rejections_are_reported_to_a_web_hook(own_server, deploy, waiting):
     hook = ThreadingHTTPServer(("127.0.0.1", 0), _Hook)
     hook.heard = []  # type: ignore[attr-defined]

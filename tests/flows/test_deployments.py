@@ -164,6 +164,7 @@ def test_prefect_deployment_run_harvests_a_city(deployed, prefect_server, waitin
     assert json.loads(manifest.read_bytes())["summary"]["pairs"] == 4
 
 
+@pytest.mark.slow
 def test_a_schedule_fires_by_itself(deployed, prefect_server, waiting):
     deployment = prefect_server.get("/deployments/name/harvest-city/tokyo")
     before = {run["id"] for run in _runs(prefect_server, deployment)}

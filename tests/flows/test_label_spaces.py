@@ -18,6 +18,7 @@ pytestmark = pytest.mark.timeout(900)
 NAMES = [road_class.name for road_class in CLASSES]
 
 
+@pytest.mark.slow
 def test_the_order_of_classes_does_not_change_what_is_learned_and_scored(
     write_catalog, many_flows, tmp_path
 ):

@@ -60,7 +60,9 @@ def copied(finished_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def _write_report(catalog: Path) -> None:
     """What the flow `report-city` makes, without a server."""
     from tasks.judging.differences import compare_on_images, differences_identity
+    from tasks.judging.evaluated import tested_on
     from tasks.judging.safeguard import judge_adaptation, judgement_identity
+    from tasks.judging.worst_images import find_worst_images, worst_identity
     from tasks.pages.report import report_parts, shown_arm, write_report
     from tasks.steps.identity import required
     from tasks.steps.plan import open_plan
@@ -75,6 +77,10 @@ def _write_report(catalog: Path) -> None:
     to_judge = (adapted, start, imagery, parts["pairs"], "tokyo", plan)
     judge_adaptation.fn(*to_judge)
     compare_on_images.fn(start, adapted, imagery, "tokyo", plan)
+    trained = TrainedSegmenters("tokyo", 0, plan)
+    worst = (start, adapted, tested_on(trained, arm), arm, 0, "tokyo", plan)
+    find_worst_images.fn(*worst)
+    parts["worst_images"] = required(store, worst_identity(*worst))
     parts["safeguard"] = required(store, judgement_identity(*to_judge))
     compared = differences_identity(start, adapted, imagery, "tokyo", plan)
     parts["differences"] = required(store, compared)
@@ -264,7 +270,7 @@ def test_what_is_missing_makes_the_flow_run(copied: Path, kind: str, words) -> N
 
 
 def test_a_damaged_file_makes_the_flow_run(copied: Path) -> None:
-    (path,) = (copied.parent / "store" / "pairs" / "tokyo").glob("*/*.parquet")
+    (path,) = (copied.parent / "store" / "pairs" / "tokyo").glob("*/pairs.parquet")
     path.write_bytes(path.read_bytes()[::-1])
     done = run("harvest", "tokyo", catalog=copied)
     assert isinstance(done.exception, ServerStartedError), (done.output, done.exception)

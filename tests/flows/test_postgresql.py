@@ -24,6 +24,7 @@ def folder():
     shutil.rmtree(made, ignore_errors=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     database._programs() is None, reason="PostgreSQL is not installed (Debian: postgresql)"
 )

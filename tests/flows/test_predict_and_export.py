@@ -87,9 +87,9 @@ def test_a_city_becomes_cityscapes_with_predictions_and_priors(
     ],
 )
 def test_what_cannot_be_predicted_is_one_sentence(
-    finished_run, crosscity, tmp_path, words, sentence
+    finished_run, crosscity_at_once, tmp_path, words, sentence
 ) -> None:
-    done = crosscity(
+    done = crosscity_at_once(
         "predict", "tokyo", "-o", tmp_path / "x", *words, "--catalog", finished_run.catalog
     )
     assert done.returncode == 2
@@ -98,10 +98,10 @@ def test_what_cannot_be_predicted_is_one_sentence(
     assert not (tmp_path / "x").exists()
 
 
-def test_a_folder_without_a_catalog_needs_weights(crosscity, tmp_path) -> None:
+def test_a_folder_without_a_catalog_needs_weights(crosscity_at_once, tmp_path) -> None:
     Image.new("RGB", (64, 48), "grey").save(tmp_path / "a.png")
     catalog = ("--catalog", tmp_path / "none.yaml")
-    done = crosscity("predict", tmp_path / "a.png", "-o", tmp_path / "x", *catalog)
+    done = crosscity_at_once("predict", tmp_path / "a.png", "-o", tmp_path / "x", *catalog)
     assert done.returncode == 2
     assert "there is no catalog at" in done.stderr
 

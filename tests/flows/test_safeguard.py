@@ -57,6 +57,7 @@ def rejected(prefect_server):
     return lambda: [event for event in events() if event["id"] not in before]
 
 
+@pytest.mark.slow
 def test_a_ruined_segmenter_is_not_promoted_and_a_sound_one_is(
     write_catalog, many_flows, rejected, waiting, tmp_path
 ):

@@ -102,9 +102,12 @@ def test_a_store_of_the_release_before_is_found_whole(copy, many_flows) -> None:
     done = many_flows("report", "tokyo", "--catalog", copy / "data_catalog.yaml")
     assert done["code"] == 0, done["err"]
     added = set(manifests(copy / "store")) - set(before)
-    assert {path.partition("/")[0] for path in added} == {"differences", "safeguard", "report"}, (
-        "a demo's report has nothing of what can be seen without labels"
-    )
+    assert {path.partition("/")[0] for path in added} == {
+        "differences",
+        "safeguard",
+        "worst_images",
+        "report",
+    }, "a demo's report has neither what can be seen without labels nor the worst images"
 
 
 def test_a_store_of_the_release_before_says_what_was_changed(copy) -> None:

@@ -1,10 +1,10 @@
 """Script: run a step of a city's way once for each of its commits, killed by SIGKILL after it.
 
-Usage: crash_every_commit.py OPERATION FOLDER. A death falls after every write that the
-store makes visible (an artifact, a pointer, a checkpoint, a removal) and every event that is sent.
-That such a write is itself one step is shown by tests/adapters/store/crash_every_step.py. After
-each death the operation is run again. It must end where an undisturbed one does, and every event
-must have been sent, rather twice than never.
+Usage: crash_every_commit.py OPERATION FOLDER CATALOG [EVERY]. A death falls after every write that
+the store makes visible (an artifact, a pointer, a checkpoint, a removal) and every event that is
+sent, or after each EVERY-th of these. That such a write is itself one step is shown by
+tests/adapters/store/crash_every_step.py. After each death the operation is run again. It must end
+where an undisturbed one does, and every event must have been sent, rather twice than never.
 """
 
 from __future__ import annotations
@@ -251,6 +251,7 @@ def timeless(notes):
 
 def main() -> None:
     name, parent, miniature = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    every = int(sys.argv[4]) if len(sys.argv) > 4 else 1
     os.fsync = lambda _descriptor: (
         None
     )  # a killed process loses no write; a loss of power is not tried
@@ -273,19 +274,20 @@ def main() -> None:
     assert len(reported) == EVENTS[name], reported
     assert wanted["leftovers"] == []
     assert any(wanted["pointers"].values())
-    step, dead = 0, True
+    step, deaths, dead = 1 - every, 0, True
     while dead:
-        step += 1
+        step += every
         folder = parent / str(step)
         shutil.copytree(start, folder)
         dead = attempt(folder, step)
+        deaths += dead
         assert attempt(folder, None) is False
         assert state(folder) == wanted, f"after a death at {step}: {state(folder)} != {wanted}"
         heard = events(folder)
         assert set(heard) == set(reported), f"after a death at {step}: {heard}"
         assert len(heard) <= len(reported) + 1
         shutil.rmtree(folder)
-    print(step - 1)
+    print(deaths)
 
 
 main()

@@ -12,15 +12,26 @@ SCRIPT = Path(__file__).with_name("crash_every_commit.py")
 
 
 @pytest.mark.parametrize(
-    ("operation", "least"),
-    [("harvest", 8), ("watch", 8), ("promote", 1), ("keep", 3), ("keep-first", 3)],
+    ("operation", "every", "least"),
+    [
+        ("harvest", 3, 6),
+        ("watch", 3, 6),
+        pytest.param("harvest", 1, 20, marks=pytest.mark.slow),
+        pytest.param("watch", 1, 20, marks=pytest.mark.slow),
+        ("promote", 1, 1),
+        ("keep", 1, 3),
+        ("keep-first", 1, 3),
+    ],
 )
 def test_the_run_after_any_death_ends_where_an_undisturbed_one_does(
-    operation, least, tmp_path, write_catalog
+    operation, every, least, tmp_path, write_catalog
 ) -> None:
-    """`least`: deaths there must be at the least, so that the test cannot pass by killing none."""
+    """`least`: deaths there must be at the least, so that the test cannot pass by killing none.
+
+    `every`: a death after each commit, or after every third.
+    """
     done = subprocess.run(
-        [sys.executable, SCRIPT, operation, tmp_path, write_catalog(tmp_path)],
+        [sys.executable, SCRIPT, operation, tmp_path, write_catalog(tmp_path), str(every)],
         capture_output=True,
         text=True,
         timeout=280,

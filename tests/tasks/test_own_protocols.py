@@ -221,7 +221,7 @@ def test_a_set_whose_labels_are_all_void_ends_before_training(write_catalog, man
         Image.fromarray(np.zeros(shape, dtype=np.uint8)).save(
             tmp_path / "ours" / kind / "train" / "a.png"
         )
-    ours = {"kind": "folder", "root": "ours", "label_map": {0: "void"}}
+    ours = {"kind": "folder", "root": "ours", "label_map": {0: "void", 1: "road"}}
     catalog = write_catalog(
         tmp_path, datasets={"ours": ours}, segmenters={"compact": {"source": "ours"}}
     )

@@ -87,6 +87,7 @@ def test_two_harvests_of_a_city_pay_once(folder_of, start, server, tmp_path):
     assert len(server.asked) - together == together == NEEDED
 
 
+@pytest.mark.slow
 def test_two_harvests_of_a_city_share_its_budget(folder_of, start, server):
     running = [start("harvest", folder_of(n, {"budget": {"requests": 14}})) for n in ("a", "b")]
     for process in running:
@@ -94,6 +95,7 @@ def test_two_harvests_of_a_city_share_its_budget(folder_of, start, server):
     assert len(server.asked) == 14
 
 
+@pytest.mark.slow
 def test_two_cities_share_the_budget_of_their_account(folder_of, start, server):
     accounts = {"ours": {"day": {"requests": 14}}}
     running = [
@@ -107,6 +109,7 @@ def test_two_cities_share_the_budget_of_their_account(folder_of, start, server):
     assert len(server.asked) == 14
 
 
+@pytest.mark.slow
 def test_what_a_killed_harvest_had_begun_is_finished_by_the_one_that_waits(
     folder_of, start, server, waiting
 ):
@@ -130,6 +133,7 @@ def test_three_equal_trainings_train_once(folder_of, start, tmp_path):
     assert len(list(Store(tmp_path / "store").artifacts("segmenter"))) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_taken_over(folder_of, start):
     first = start("pretrain", folder_of("a"), 0, "stop")
     until(first, "trains")
@@ -139,6 +143,7 @@ def test_a_killed_training_is_taken_over(folder_of, start):
     assert ended(second)["trains"]
 
 
+@pytest.mark.slow
 def test_trainings_take_turns_and_other_work_goes_on(folder_of, start, waiting, tmp_path):
     limited = {"computes": {"laptop": {"at_once": 1}}}
     first = start("pretrain", folder_of("a", **limited), 0, "stop")

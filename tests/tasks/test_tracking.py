@@ -158,6 +158,7 @@ def test_a_missing_library_is_said_once(
     assert "pip install 'crosscity[tensorboard]'" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_training_that_was_killed_is_tracked_as_its_history_says(
     write_catalog: Any,

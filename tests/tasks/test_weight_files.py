@@ -272,7 +272,7 @@ def test_foreign_names_are_explained_and_renamed(write_catalog, tmp_path):
     starting = starting_segmenter(plan, "mine", seed=0)
     for name, tensor in trained.items():
         assert torch.equal(tensor, starting.segmenter.state_dict()[name])
-    assert any("`module.`" in remark for remark in starting.remarks)
+    assert any("'module.their_" in remark for remark in starting.remarks)
     entry["rename"] = {**entry["rename"], "nothing.": "x."}
     plan = open_plan(write_catalog(tmp_path, segmenters={"mine": entry}))
     with pytest.raises(InputError, match=r"no name in it begins with 'nothing\.' of `rename`"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.store import ArtifactRef, Store, artifact_key, manifests
-from tasks.harvesting.current import current_harvest, settle_harvest
+from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
 from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
@@ -248,6 +248,10 @@ def plan_of(
     return opened
 
 
+def nothing_was_added(*_: object) -> Any:
+    raise AssertionError("nothing was added to an earlier harvest")
+
+
 def harvested(plan: Plan) -> int:
     """Harvests the city and extracts its priors; how many shards of priors there are."""
 
@@ -259,7 +263,7 @@ def harvested(plan: Plan) -> int:
     images = [ref(harvest_part.fn(captures, part, "tokyo", plan)) for part in parts]
     imagery = ref(join_imagery.fn(images, "tokyo", plan))
     pairs = ref(choose_pairs.fn(imagery, "tokyo", plan))
-    settle_harvest(imagery, pairs, "tokyo", plan)
+    settle_harvest(Harvest(imagery, pairs), "tokyo", plan, add=nothing_was_added)
     shards = prior_parts(imagery, pairs, "tokyo", plan)
     made = [make_prior_part(imagery, pairs, shard, "tokyo", plan).ref for shard in shards]
     ref(join_priors.fn(made, pairs, "tokyo", plan))
