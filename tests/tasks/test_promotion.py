@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -122,27 +124,38 @@ def test_what_is_known_of_a_segmenter_is_logged_with_it(store):
     assert entry["verdict"] == "keep adapted"
 
 
-def promote_many(folder, number, barrier):
-    store = Store(folder)
-    refs = sorted(store.artifacts("adaptation", "tokyo"), key=lambda ref: ref.key)
-    barrier.wait()
-    for turn in range(6):
-        promotion.put_in_use(store, "tokyo", refs[(number + turn) % 3], reason=f"{number}-{turn}")
-        promotion.pin(store, "tokyo", f"{number}-{turn}")
+PROMOTE_MANY = """
+import sys, time
+from pathlib import Path
+from adapters.store import Store
+from tasks.judging import promotion
+
+folder, number = Path(sys.argv[1]), int(sys.argv[2])
+store = Store(folder)
+refs = sorted(store.artifacts("adaptation", "tokyo"), key=lambda ref: ref.key)
+(folder.parent / f"ready-{number}").touch()
+while len(list(folder.parent.glob("ready-*"))) < 3:
+    time.sleep(0.01)
+for turn in range(6):
+    promotion.put_in_use(store, "tokyo", refs[(number + turn) % 3], reason=f"{number}-{turn}")
+    promotion.pin(store, "tokyo", f"{number}-{turn}")
+"""
 
 
 def test_of_promotions_at_one_moment_none_is_lost_from_the_log(store, three):
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(3)
-    folder = store._arguments[0]
+    folder = str(store._arguments[0])
     workers = [
-        context.Process(target=promote_many, args=(folder, number, barrier)) for number in range(3)
+        subprocess.Popen(
+            [sys.executable, "-c", PROMOTE_MANY, folder, str(number)],
+            cwd=Path(__file__).parents[2],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
     ]
     for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
+        _, errors = worker.communicate(timeout=200)
+        assert worker.returncode == 0, errors
     log = promotion.promotion_log(store, "tokyo")[3:]
     pins = [one["reason"] for one in log if one["action"] == "pin"]
     assert sorted(pins) == sorted(f"{number}-{turn}" for number in range(3) for turn in range(6))
