@@ -17,7 +17,7 @@ from adapters.tables import write_table
 from crosscity.evaluation import evaluate as evaluate_segmenter
 from crosscity.evaluation import predict, score
 from crosscity.illustrations import before_after_panel
-from crosscity.labels import CLASSES
+from crosscity.labels import CLASSES, VOID
 from crosscity.resizing import resized_image
 from crosscity.segmenters import Segmenter, in_train_ids
 from tasks.judging.evaluated import (
@@ -265,25 +265,15 @@ def draw_panels(
 ) -> Made:
     """Draws images, labels, and what two segmenters see, like the paper's Fig. 5."""
     torch.set_num_threads(plan.compute.threads)
-    size = rules_of(plan, city).image_size
+    rules = rules_of(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
         images = StoredLabelled(plan.open_store(), parts)
-        networks = [scored_network(ref, plan) for ref in (before, after)]
+        networks = scored_network(before, plan), scored_network(after, plan)
         # Evenly spread over the set, so that nobody chose the pictures.
         chosen = np.linspace(0, len(images) - 1, min(PANELS, len(images))).round().astype(int)
         for number, index in enumerate(chosen.tolist()):
-            picture, labels = images.images([index])[0], images.labels([index])[0]
-            shown = resized_image(picture, (labels.shape[0], labels.shape[1]))
-            seen = [
-                predict(
-                    network,
-                    resized_image(picture, size or network.trained_size)[None],
-                    size=labels.shape,
-                )[0]
-                for network in networks
-            ]
-            panel = before_after_panel(shown, labels, seen[0], seen[1])
+            panel = before_after(networks, images, index, rules)
             write_png(draft, f"panel-{number}.png", panel)
 
     identity = panels_identity(before, after, parts, arm, seed, city)
@@ -294,6 +284,29 @@ def draw_panels(
         f"{city}: image, labels, before and after ({arm})",
     )
     return made
+
+
+def before_after(
+    networks: tuple[Segmenter, Segmenter], images: StoredLabelled, index: int, rules: Rules
+) -> npt.NDArray[np.uint8]:
+    """An image, its labels, and what two segmenters see of it, as one picture.
+
+    What is none of the 19 classes is drawn as void.
+    """
+    image, labels = images.images([index])[0], images.labels([index])[0]
+    shown = resized_image(image, (labels.shape[0], labels.shape[1]))
+    seen = (seen_by(network, image, labels.shape, rules) for network in networks)
+    drawn = [np.where(each < len(CLASSES), each, VOID).astype(np.uint8) for each in (labels, *seen)]
+    return before_after_panel(shown, *drawn)
+
+
+def seen_by(
+    network: Segmenter, image: npt.NDArray[np.uint8], size: tuple[int, ...], rules: Rules
+) -> npt.NDArray[np.uint8]:
+    """What a segmenter sees of an image by the rules of a scoring; (height, width) of `size`."""
+    shown = resized_image(image, rules.image_size or network.trained_size)
+    seen: npt.NDArray[np.uint8] = predict(network, shown, size=(size[0], size[1]))
+    return seen
 
 
 def read_evaluation(store: Store, ref: ArtifactRef) -> Evaluated:

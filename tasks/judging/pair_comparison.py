@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from adapters.store import ArtifactRef, Draft, Store
 from tasks.judging.safeguard import (
-    MOST_PAIRS,
     SAFEGUARD_VERSION,
+    examined_parameters,
     look_at_pairs,
     signals_as_json,
 )
@@ -15,7 +15,6 @@ from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, Words, make
 from tasks.steps.plan import Plan
-from tasks.training.identities import view_parameters
 from tasks.training.stored_networks import read_class_names
 
 PAIR_COMPARISON_VERSION: Final = f"1-{SAFEGUARD_VERSION}"
@@ -83,11 +82,7 @@ def pair_comparison_identity(
         "pair_comparison",
         city,
         inputs={"first": first, "second": second, "imagery": imagery, "pairs": pairs},
-        parameters={
-            "prior": plan.city(city).prior.model_dump(),
-            "most_pairs": MOST_PAIRS,
-            **view_parameters(plan, city),
-        },
+        parameters=examined_parameters(plan, city),
         version=PAIR_COMPARISON_VERSION,
         words=Words(
             what=f"the comparison of two segmenters on pairs of {city} was",

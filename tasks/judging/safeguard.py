@@ -182,12 +182,7 @@ def judgement_identity(
         "safeguard",
         city,
         inputs={"adaptation": adapted, "before": earlier, "imagery": imagery, "pairs": pairs},
-        parameters={
-            "prior": plan.city(city).prior.model_dump(),
-            "limits": asdict(_limits(city, plan)),
-            "most_pairs": MOST_PAIRS,
-            **view_parameters(plan, city),
-        },
+        parameters={**examined_parameters(plan, city), "limits": asdict(_limits(city, plan))},
         version=SAFEGUARD_VERSION,
         words=Words(
             what=f"the judgement of an adaptation of {city} was",
@@ -195,6 +190,15 @@ def judgement_identity(
             verb=f"crosscity report {city}",
         ),
     )
+
+
+def examined_parameters(plan: Plan, city: str) -> dict[str, Any]:
+    """The settings that `look_at_pairs` depends on."""
+    return {
+        "prior": plan.city(city).prior.model_dump(),
+        "most_pairs": MOST_PAIRS,
+        **view_parameters(plan, city),
+    }
 
 
 def _limits(city: str, plan: Plan) -> SafeguardLimits:

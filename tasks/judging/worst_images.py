@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,14 +11,12 @@ import numpy.typing as npt
 import torch
 
 from adapters.store import ArtifactRef, Draft, Store
-from crosscity.evaluation import ScoringProtocol, confusion_matrix, predict, scored_counts
-from crosscity.illustrations import before_after_panel
-from crosscity.labels import CLASSES, VOID
-from crosscity.resizing import resized_image, resized_map
+from crosscity.evaluation import ScoringProtocol, confusion_matrix, scored_counts
+from crosscity.resizing import resized_map
 from crosscity.segmenters import Segmenter
 from tasks.judging.differences import PICTURE_BYTES
 from tasks.judging.evaluated import EVALUATION_VERSION
-from tasks.judging.evaluation import scored_network
+from tasks.judging.evaluation import before_after, scored_network, seen_by
 from tasks.judging.scoring_rules import Rules, rules_of
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests
@@ -97,7 +95,7 @@ def find_worst_images(
         pictures = []
         for number, index in enumerate(worst_first(rows)[:PICTURES]):
             name = f"worst-{number:02d}.jpg"
-            picture = _picture(networks, images, index, rules)
+            picture = before_after(networks, images, index, rules)
             (draft.path / name).write_bytes(small_jpeg(picture, PICTURE_BYTES))
             pictures.append({"file": name, "sample": rows[index]["sample"]})
         draft.summary = {"pictures": pictures}
@@ -158,7 +156,7 @@ def _worst(file: str, row: Row) -> WorstImage:
 def _row(network: Segmenter, images: StoredLabelled, index: int, rules: Rules) -> Row:
     """The image alone, as `evaluate` counts it among all."""
     labels = resized_map(images.labels([index])[0], rules.label_size)
-    predicted = _seen(network, images.images([index])[0], labels.shape, rules)
+    predicted = seen_by(network, images.images([index])[0], labels.shape, rules)
     confusion = confusion_matrix(labels, predicted, network.n_classes)
     found = mistakes(confusion, rules.protocol, network.class_names)
     return {"sample": images.name(index), **found}
@@ -182,30 +180,3 @@ def mistakes(
         "taken_for": names[taken_for] if largest else None,
         "mistaken": largest,
     }
-
-
-def _picture(
-    networks: tuple[Segmenter, Segmenter], images: StoredLabelled, index: int, rules: Rules
-) -> npt.NDArray[np.uint8]:
-    image, labels = images.images([index])[0], images.labels([index])[0]
-    shown = resized_image(image, (labels.shape[0], labels.shape[1]))
-    return before_after_panel(shown, *_of_road(labels, networks, image, rules))
-
-
-def _of_road(
-    labels: npt.NDArray[np.uint8],
-    networks: tuple[Segmenter, Segmenter],
-    image: npt.NDArray[np.uint8],
-    rules: Rules,
-) -> Iterator[npt.NDArray[np.uint8]]:
-    """Labels, and what both segmenters see; what is none of the 19 classes is void."""
-    for each in (labels, *(_seen(network, image, labels.shape, rules) for network in networks)):
-        yield np.where(each < len(CLASSES), each, VOID).astype(np.uint8)
-
-
-def _seen(
-    network: Segmenter, image: npt.NDArray[np.uint8], size: tuple[int, ...], rules: Rules
-) -> npt.NDArray[np.uint8]:
-    shown = resized_image(image, rules.image_size or network.trained_size)
-    seen: npt.NDArray[np.uint8] = predict(network, shown, size=(size[0], size[1]))
-    return seen
