@@ -82,7 +82,7 @@ def page(measured: dict[str, Any]) -> str:
     lines = [
         "# One worker process and two",
         "",
-        f"`python benchmarks/scale_out.py {pairs}`: priors of {pairs} pairs of 256 × 512,",
+        f"`python benchmarks/scale_out.py {pairs}`: priors of {pairs} pairs of 640 × 1280,",
         f"{PAIRS_A_PART} a shard, `runner: processes`, {measured['cores']} cores. The load of the",
         f"machine, of other work for the most part, was {first} before and {last} after: where it",
         "is more than the number of cores, read the processor time alone.",
@@ -166,7 +166,7 @@ def _plan(folder: Path, pairs: int, *, workers: int) -> Plan:
                 "area": {"bbox": [139.73, 35.65, 139.79, 35.70]},
                 "places": pairs + 1,
                 "test_places": 1,
-                "image_size": [256, 512],
+                "image_size": [640, 1280],
                 "pairs_per_part": PAIRS_A_PART,
             }
         },
