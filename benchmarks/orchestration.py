@@ -35,7 +35,6 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -50,6 +49,7 @@ from adapters.store import FileEntry
 from adapters.store.local import LocalPlace
 from adapters.street_view.base import Capture, capture_table
 from crosscity.image_quality import image_quality
+from crosscity.matching import Matches
 from crosscity.pairing import make_pairs
 from flows import runner
 from flows.cli.server import prefect_home, running_server
@@ -59,6 +59,7 @@ from tasks.harvesting import fetching
 from tasks.harvesting.fetching import capture_of, capture_row, listing_digest
 from tasks.harvesting.pair_table import pair_settings
 from tasks.priors import extraction
+from tasks.priors.pair_prior import PairPrior
 from tasks.steps import artifact_task
 from tasks.steps.plan import open_plan
 from tasks.steps.schemas import CAPTURES
@@ -194,8 +195,20 @@ def run_stage(stage: str, catalog: str, *, plain: bool = False) -> None:
     quality = image_quality(np.full((*SIZE, 3), 90, np.uint8))
     setattr(fetching, "image_quality", lambda _: quality)  # noqa: B010 - mypy minds the other way
     flat = np.zeros(SIZE, np.int32)
-    prior = SimpleNamespace(
-        matches=[], superpixels=(flat, flat), masks=(flat.astype(bool), flat.astype(bool))
+    nowhere, static = np.empty(0, np.float32), flat.astype(bool)
+    even = np.full(SIZE, 0.5, np.float32)
+    prior = PairPrior(
+        matches=Matches(
+            x_a=nowhere,
+            y_a=nowhere,
+            x_b=nowhere,
+            y_b=nowhere,
+            score=nowhere,
+            entry=np.empty(0, np.int32),
+        ),
+        superpixels=(flat, flat),
+        masks=(static, static),
+        probabilities=(even, even),
     )
     setattr(extraction, "extract_prior", lambda *_, **__: prior)  # noqa: B010
     setattr(extraction, "prior_figure", lambda *_, **__: np.zeros((*SIZE, 3), np.uint8))  # noqa: B010
@@ -474,6 +487,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pairs", nargs="*", type=int, default=[1000, 1600, 10_000])
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--plain", action="store_true", help="without a server")
     parser.add_argument("--whole-city", action="store_true", help="all of a city at once, alone")
     given = parser.parse_args()
@@ -481,6 +495,7 @@ def main() -> None:
         sys.meta_path.insert(0, WithoutPandas())
         report_whole_city(given.pairs)
         return
+    results = given.results
     with working_folder(given.folder) as folder:
         noted = folder / "measured.json"
         rows = json.loads(noted.read_text()) if noted.exists() else []
@@ -496,8 +511,10 @@ def main() -> None:
                 rows.append(row)
                 print(json.dumps(row), flush=True)
                 noted.write_text(json.dumps(rows))
-                (RESULTS / "orchestration.json").write_text(json.dumps(rows, indent=1) + "\n")
-                (RESULTS / "orchestration.md").write_text(table(rows))
+                (results / "orchestration.json").write_text(json.dumps(rows, indent=1) + "\n")
+                (results / "orchestration.md").write_text(table(rows))
+    if results != RESULTS:
+        return
     costs = Path(__file__).with_name("costs.py")  # what follows from it in docs/scale.md
     subprocess.run([sys.executable, str(costs)], check=True)
 
