@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import hypothesis
@@ -95,17 +96,34 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
+def _loaded(path: Path) -> ModuleType:
+    name = f"{path.parent.name}_{path.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # its data classes look for it
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
 @pytest.fixture(scope="session")
-def services() -> Any:
+def load_module() -> Callable[[str], ModuleType]:
+    """Loads a file of no package by its path below the root, once: a benchmark, a test's helper."""
+    return lambda path: _loaded(Path(__file__).parents[1] / path)
+
+
+@pytest.fixture(scope="session")
+def services(load_module: Callable[[str], ModuleType]) -> Any:
     """`imagery_services`: servers that speak the formats of the street-view services."""
-    name = "imagery_services"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_module("tests/imagery_services.py")
+
+
+@pytest.fixture(scope="session")
+def gates(load_module: Callable[[str], ModuleType]) -> Any:
+    """`tcp_gate`: a door in front of a server."""
+    return load_module("tests/tcp_gate.py")
 
 
 @pytest.fixture(scope="session")

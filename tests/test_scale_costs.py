@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -14,15 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def costs() -> ModuleType:
+def costs(load_module) -> ModuleType:
     """The script that writes the table."""
-    spec = importlib.util.spec_from_file_location("costs", ROOT / "benchmarks" / "costs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["costs"] = module  # its data class looks for it
-    spec.loader.exec_module(module)
-    return module
+    return load_module("benchmarks/costs.py")
 
 
 def numbers(text: str) -> list[float]:

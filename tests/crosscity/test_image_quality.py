@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,8 @@ LIMITS = {"night": 44.0, "blur": 0.32, "overexposed": 0.16, "obstructed": 0.18, 
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> Any:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "image_quality.py"
-    spec = importlib.util.spec_from_file_location("image_quality_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_module) -> Any:
+    return load_module("benchmarks/image_quality.py")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -20,18 +19,6 @@ from flows.ending import SECONDS
 
 pytestmark = pytest.mark.timeout(600)
 PASSING, INTERRUPTED = 75, 130
-
-
-@pytest.fixture(scope="module")
-def gates() -> Any:
-    name = "tcp_gate"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

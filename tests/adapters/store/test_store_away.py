@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
-import sys
 import threading
 import time
 from pathlib import Path
@@ -100,19 +98,10 @@ def test_faults_that_pass_are_told_from_those_that_stay():
 
 
 @pytest.fixture(scope="module")
-def object_store():
+def object_store(gates):
     """A real S3 server (moto), a bucket in it, and a door that can be shut."""
     import boto3
     from moto.server import ThreadedMotoServer
-
-    name = "tcp_gate"
-    path = Path(__file__).parents[2] / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    gates = importlib.util.module_from_spec(spec)
-    sys.modules[name] = gates
-    spec.loader.exec_module(gates)
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
