@@ -29,7 +29,7 @@ class ImageMask:
 
     Attributes:
         polygons: Corners (x, y) in pixels from the upper left corner of the picture; inside is
-            ignored.
+            ignored. They may reach beyond the picture, as a bonnet does.
         name: The file of the drawn mask, for errors.
         drawn: (H, W) bool of the drawn mask, True where ignored; ``None`` where there is none.
     """
@@ -48,7 +48,8 @@ class ImageMask:
         pictures of a city have few.
 
         Raises:
-            ImageError: The drawn mask has other proportions than the picture.
+            ImageError: The drawn mask has other proportions than the picture, a polygon lies beside
+                it, or all of it would be ignored.
         """
         known = self._made.get(shape)
         if known is None:
@@ -61,9 +62,16 @@ class ImageMask:
         height, width = shape
         ignored = np.zeros(shape, dtype=np.bool_)
         rows, columns = np.mgrid[:height, :width] + 0.5
-        for polygon in self.polygons:
+        for number, polygon in enumerate(self.polygons, 1):
             ring = [*polygon, polygon[0]]
-            ignored |= inside_polygon(rows.ravel(), columns.ravel(), [ring]).reshape(shape)
+            inside = inside_polygon(rows.ravel(), columns.ravel(), [ring])
+            if not inside.any():
+                raise ImageError(
+                    f"Polygon {number} of the mask covers no pixel of a picture that is "
+                    f"{height}×{width} pixels high and wide: its corners are [x, y] in pixels of "
+                    "the stored images, from the upper left corner."
+                )
+            ignored |= inside.reshape(shape)
         if self.drawn is not None:
             high, wide = self.drawn.shape
             if abs(wide * height - width * high) > _SAME_SHAPE * width * high:
@@ -75,6 +83,11 @@ class ImageMask:
                 self.drawn.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
             )
             ignored |= np.asarray(scaled, dtype=np.bool_)
+        if ignored.all():
+            raise ImageError(
+                f"The mask covers all of a picture that is {height}×{width} pixels high and wide, "
+                "so nothing would be left of it: give the parts that show the provider."
+            )
         return ignored
 
     def digest(self) -> str:

@@ -58,7 +58,7 @@ from crosscity.safeguard import static_points
 from crosscity.segmenters import Segmenter
 from crosscity.segmenters.delivered import load_segmenter
 from tasks.priors.pair_prior import extract_prior
-from tasks.training.recipes import science_of
+from tasks.steps.recipes import science_of
 
 RESULTS: Final = Path(__file__).parent / "results"
 CITY, CITY_SEED = "tokyo", 3

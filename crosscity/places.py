@@ -228,21 +228,25 @@ def inside(lat: Float, lon: Float, bounds: Bounds) -> npt.NDArray[np.bool_]:
 def inside_polygon(
     lat: Float, lon: Float, rings: Sequence[Sequence[tuple[float, float]]]
 ) -> npt.NDArray[np.bool_]:
-    """Which points lie in a GeoJSON polygon: inside an odd number of its rings.
+    """Which points lie in a GeoJSON polygon: inside its first ring and in none of its holes.
+
+    Holes may overlap, and may reach beyond the first ring.
 
     Args:
         lat: WGS84 degrees.
         lon: WGS84 degrees.
         rings: Closed rings of (longitude, latitude); rings after the first are holes.
     """
-    odd = np.zeros(lat.shape, dtype=np.bool_)
-    for ring in rings:
+    inside = np.zeros(lat.shape, dtype=np.bool_)
+    for number, ring in enumerate(rings):
+        odd = np.zeros(lat.shape, dtype=np.bool_)
         for (x0, y0), (x1, y1) in itertools.pairwise(ring):
             if y0 == y1:
                 continue
             between = (lat >= min(y0, y1)) & (lat < max(y0, y1))
             odd ^= between & (lon < x0 + (lat - y0) * (x1 - x0) / (y1 - y0))
-    return odd
+        inside = odd if number == 0 else inside & ~odd
+    return inside
 
 
 def cells_of(lat: Float, lon: Float, metres: float) -> tuple[Index, Index]:

@@ -41,6 +41,8 @@ _LARGEST_AREA: Final = 25.0
 """Square degrees of one box or polygon's bounds; a city has less than one."""
 _SMALLEST_AREA: Final = 1e-12
 """Square degrees, a hundredth of a square metre: a ring of less holds no street."""
+_NOTHING_LEFT: Final = 1e-6
+"""Share of a polygon that holes must leave."""
 _NO_FILE: Final = "a file is named relative to the catalog, and this area was not read with one"
 
 
@@ -322,7 +324,37 @@ def _polygon(coordinates: object) -> list[list[tuple[float, float]]]:
         raise ValueError("a Polygon has no ring")
     if _square_degrees(rings[0]) < _SMALLEST_AREA:
         raise ValueError(f"a Polygon at {list(rings[0][0])} has no area: its positions are in line")
+    if len(rings) > 1:
+        _check_holes(rings[0], rings[1:])
     return rings
+
+
+def _check_holes(outer: list[tuple[float, float]], holes: list[list[tuple[float, float]]]) -> None:
+    """Refuses holes that leave nothing, and rings that are no holes but areas of their own."""
+    # NumPy comes with it, which areas without holes need not wait for.
+    import numpy as np  # noqa: PLC0415
+
+    from crosscity.places import inside_polygon  # noqa: PLC0415
+
+    for hole in holes:
+        lon, lat = np.array(hole, dtype=np.float64).T
+        if not inside_polygon(lat, lon, [outer]).any() and not set(hole) & set(outer):
+            raise ValueError(
+                f"the hole at {list(hole[0])} lies outside the Polygon at {list(outer[0])}, so it "
+                "cuts nothing out: give areas of their own as a MultiPolygon"
+            )
+    if sum(map(_enclosed, holes)) > _enclosed(outer) * (1 - _NOTHING_LEFT):
+        raise ValueError(
+            f"the holes of the Polygon at {list(outer[0])} are as large as itself, so nothing is "
+            "left of it: remove the ring that is drawn twice"
+        )
+
+
+def _enclosed(ring: list[tuple[float, float]]) -> float:
+    """Square degrees inside a ring that does not cross itself."""
+    x, y = ring[0]
+    doubled = sum((a - x) * (d - y) - (c - x) * (b - y) for (a, b), (c, d) in pairwise(ring))
+    return abs(doubled) / 2
 
 
 def _square_degrees(ring: list[tuple[float, float]]) -> float:

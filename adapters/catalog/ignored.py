@@ -11,6 +11,7 @@ from typing import Final
 
 from adapters.catalog.datasets import FolderSet
 from adapters.catalog.entry import Entry
+from adapters.catalog.masks import MaskEntry
 from adapters.catalog.model import Catalog, City, SegmenterEntry, SimulatedLabels, StoreEntry
 from adapters.catalog.providers import (
     FolderProvider,
@@ -97,6 +98,8 @@ def _of_city(city: City) -> Iterator[Fault]:
         )
     if isinstance(provider, ServiceProvider):
         yield from _with_key_before(("provider",), _of_service(provider))
+    if provider.mask is not None and not provider.has_own_sizes:
+        yield from _with_key_before(("provider", "mask"), _of_mask(provider.mask, city.view_size))
     prior = _given_fields(city.prior)
     if city.prior.matcher.startswith(PREFIX) and "search_radius" in prior:
         yield (
@@ -109,6 +112,18 @@ def _of_city(city: City) -> Iterator[Fault]:
             "with neighbours 0 no displacements are compared: remove tolerance, or ask for "
             "neighbours",
         )
+
+
+def _of_mask(mask: MaskEntry, size: tuple[int, int]) -> Iterator[Fault]:
+    """Polygons that lie beside images of a (height, width)."""
+    for number, polygon in enumerate(mask.polygons, 1):
+        across, down = zip(*polygon, strict=True)
+        if max(across) <= 0 or max(down) <= 0 or min(across) >= size[1] or min(down) >= size[0]:
+            yield (
+                (),
+                f"polygon {number} lies beside the images, which are {size[0]}×{size[1]} pixels "
+                "high and wide: corners are [x, y] from the upper left corner",
+            )
 
 
 def _of_area(city: City) -> Iterator[Fault]:

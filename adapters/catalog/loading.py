@@ -18,7 +18,7 @@ from adapters.catalog.model import Catalog
 from adapters.catalog.plug_in import kind_of
 from adapters.catalog.protocols import BUILT_IN, OF_CITIES
 from adapters.catalog.providers import ServiceProvider
-from adapters.catalog.recipes import ARMS, BUILT_IN_RECIPES, SOURCELESS, Arm
+from adapters.catalog.recipes import BUILT_IN_RECIPES, WAYS, Arm
 from adapters.catalog.tree import (
     Fault,
     Key,
@@ -232,7 +232,7 @@ def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
             checks.append(unknown(account, city.provider.account, "accounts", catalog.accounts))
     for name, recipe in catalog.recipes.items():
         here = ("recipes", name)
-        if name in ARMS:
+        if name in WAYS:
             checks.append((here, "there is an arm of this name already: rename it"))
         if recipe.teacher is not None:
             checks.append(
@@ -265,19 +265,20 @@ def _arms(catalog: Catalog) -> Iterable[Fault]:
             continue
         asked_for = "arm" in city.model_fields_set or city.schedule or city.watch_schedule
         segmenter = catalog.segmenters.get(city.segmenter)
-        trains_on_source = city.arm in get_args(Arm) and city.arm not in SOURCELESS
-        if asked_for and trains_on_source and segmenter is not None and segmenter.source is None:
+        way = WAYS.get(city.arm)
+        lacks_source = segmenter is not None and segmenter.source is None
+        if asked_for and way == "adaptation" and lacks_source:
             yield (
                 here,
                 f"the arm {city.arm!r} trains on images of the source set, and "
                 f"segmenters.{city.segmenter} has no source: name it there, or write arm: "
                 "source_free",
             )
-        if city.arm == "fine_tuned" and not getattr(city.labels, "fine_tune_places", 0):
+        if way == "fine_tuning" and not city.labelled_training_places:
             yield (
                 here,
-                "no training place of the city has a label, so the arm 'fine_tuned' has nothing to "
-                "train on: name another arm",
+                f"no training place of the city has a label, so the arm {city.arm!r} has nothing "
+                "to train on: name another arm",
             )
 
 

@@ -250,6 +250,12 @@ class City(Entry):
             return self.test_margin_metres
         return self.provider.test_margin
 
+    @property
+    def labelled_training_places(self) -> int:
+        """How many of its training places have labels, at most; trainings may use them."""
+        labels = self.labels
+        return labels.fine_tune_places if isinstance(labels, SimulatedLabels) else 0
+
     def site(self, name: str, folder: Path) -> CitySite:
         """What the city's provider gets to know of it.
 

@@ -10,10 +10,16 @@ from adapters.catalog.entry import Entry, Seed
 
 Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training", "source_free", "fine_tuned"]
 """What adapt-city can run beside recipes (tasks.training.arms)."""
-ARMS: Final[tuple[str, ...]] = (*get_args(Arm), "pretrained")
-"""Names that no recipe may have."""
-SOURCELESS: Final = ("pretrained", "source_free", "fine_tuned")
-"""Arms that read no image of the source set."""
+Way = Literal["none", "adaptation", "source_free", "fine_tuning"]
+"""How an arm comes to its segmenter, which is also the section of its settings: by no training, by
+an adaptation with images of the source or without, or by training on all labels of the target."""
+WAYS: Final[dict[str, Way]] = {
+    **dict.fromkeys(get_args(Arm), "adaptation"),
+    "pretrained": "none",
+    "source_free": "source_free",
+    "fine_tuned": "fine_tuning",
+}
+"""Every arm, and so all names that no recipe may have."""
 RecipeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 SettingOrNumber = Annotated[float, Field(ge=0)] | str
 

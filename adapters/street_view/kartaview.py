@@ -3,6 +3,13 @@
 Numbers are written as texts. A search by box is answered in pages of at most 150; the answer of a
 refusal comes with HTTP status 200 and says so in `status.apiCode`. Times are not searched for.
 Most cameras are telephones, whose field of view is reported by their drive or not at all.
+
+`cameraParameters` are those of the sensor, whichever way the telephone was held: KartaView's
+Android client (Camera2InitManager.getFOV) takes the physical width and height of the sensor, and
+both of the whole sensor where the picture is longer than it. So they are of the picture's longer
+and shorter side. `fieldOfView` is written by KartaView's upload scripts (parsers/xmp.py) from the
+width of a panorama, and shown by its site for spheres; what it means for an upright photograph is
+nowhere said.
 """
 
 from __future__ import annotations
@@ -17,6 +24,7 @@ from adapters.street_view.records import (
     WHOLE_CIRCLE,
     Shot,
     UnusableError,
+    across,
     check_photograph,
     check_sphere,
     field,
@@ -46,6 +54,7 @@ _REFUSED: Final = (401.0, 403.0)
 _SPHERE: Final = "SPHERE"
 _PLANE: Final = "PLANE"
 _FIELDS_DIFFER: Final = 0.05
+_LEAST_FOV, _MOST_FOV = 10.0, 170.0
 _MOST_PIXELS: Final = 1 << 20
 _PICTURE: Final = "fileurlProc"
 
@@ -55,6 +64,7 @@ class KartaViewStreetView(SearchedByBox):
 
     name = "kartaview"
     by_time = False
+    record_version = "2"
 
     def __init__(
         self,
@@ -70,8 +80,8 @@ class KartaViewStreetView(SearchedByBox):
         Args:
             plan: What is wanted.
             client: How the service is asked.
-            assumed_fov: Horizontal field of view in degrees of photographs whose record reports
-                none; ``None`` leaves them out.
+            assumed_fov: Field of view in degrees along the longer side of photographs whose record
+                reports none; ``None`` leaves them out.
             page: Pictures in one page.
             limit: Pictures of a box from which on it is divided.
         """
@@ -195,27 +205,53 @@ class KartaViewStreetView(SearchedByBox):
             raise UnusableError(f"its projection is {projection}")
         if height and width:
             check_photograph(height, width)
-        fov = _drive_fov(record, height, width) or stated or self._assumed_fov
-        if fov is None or not 10 <= fov <= 170:
+        camera = _camera_fov(record, height, width)
+        if _angle(stated) is not None and stated is not None:
+            if camera is not None and abs(stated / camera - 1) > _FIELDS_DIFFER:
+                raise UnusableError("its field of view and that of its drive's camera differ")
+            if camera is None and height > width:
+                raise UnusableError(
+                    "it is higher than wide, and nothing says of which side its field of view is"
+                )
+            return stated if camera is None else camera
+        if camera is not None:
+            return camera
+        if self._assumed_fov is None:
             raise UnusableError("its field of view is not reported")
+        fov = across(self._assumed_fov, height, width)
+        if fov < _LEAST_FOV:
+            raise UnusableError("its field of view would be less than any camera's")
         return fov
 
 
-def _drive_fov(record: object, height: int, width: int) -> float | None:
-    """The horizontal field of view that the camera of the drive has, if it is reported.
+def _camera_fov(record: object, height: int, width: int) -> float | None:
+    """The horizontal field of view by the camera of the drive, if it is reported.
+
+    Of a picture without a size it is that of a wide one: an upright picture is refused, once it is
+    seen, as its record tells no size.
 
     Raises:
-        UnusableError: Together with the vertical one it contradicts the picture's size.
+        UnusableError: The two fields of the camera contradict the picture's size.
     """
     camera = ("sequence", "cameraParameters")
-    across, upward = numeral(record, *camera, "hFoV"), numeral(record, *camera, "vFoV")
-    if across is None or not 10 <= across <= 170:
+    first, second = (_angle(numeral(record, *camera, name)) for name in ("hFoV", "vFoV"))
+    if first is None:
         return None
-    if upward is not None and 10 <= upward <= 170 and height and width:
-        ratio = math.tan(math.radians(across) / 2) / math.tan(math.radians(upward) / 2)
-        if abs(ratio * height / width - 1) > _FIELDS_DIFFER + SAME_SHAPE:
+    longer = first
+    if second is not None and height and width:
+        if first < second and width >= height:  # told of a camera that stands, and this one lies
             raise UnusableError("its camera's fields of view contradict its size")
-    return across
+        longer, shorter = max(first, second), min(first, second)
+        sensor = math.tan(math.radians(longer) / 2) / math.tan(math.radians(shorter) / 2)
+        # A picture that is longer than the sensor keeps all of its longer side.
+        if max(height, width) < min(height, width) * sensor * (1 - _FIELDS_DIFFER - SAME_SHAPE):
+            raise UnusableError("its camera's fields of view contradict its size")
+    fov = across(longer, height, width)
+    return fov if fov >= _LEAST_FOV else None
+
+
+def _angle(value: float | None) -> float | None:
+    return value if value is not None and _LEAST_FOV <= value <= _MOST_FOV else None
 
 
 def _pixels(record: object, name: str) -> int:

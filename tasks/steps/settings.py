@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from adapters.catalog import Catalog, load_catalog
+from adapters.catalog import Catalog, City, RecipeEntry, load_catalog
+from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.catalog.tree import Fault, Key
 from tasks.steps.errors import InputError
 
@@ -60,6 +61,7 @@ def settings_faults(catalog: Catalog) -> Iterator[Fault]:
     yield from faults
     if not faults:
         yield from _unlike_predictions(catalog)
+        yield from _lacking_recipes(catalog)
 
 
 def _single_faults(catalog: Catalog) -> Iterator[Fault]:
@@ -121,6 +123,52 @@ def _objective_faults(catalog: Catalog) -> Iterator[Fault]:
                 Term(one.name, one.weight, "", one.start, one.ramp)
             except ValueError as error:
                 yield ("recipes", name, "objectives", number), str(error)
+
+
+def _lacking_recipes(catalog: Catalog) -> Iterator[Fault]:
+    """Recipes that read what is not there: of the city that names one as its arm, or at all."""
+    for name, recipe in catalog.recipes.items():
+        measured = None if recipe.flag_rates_of is None else catalog.cities[recipe.flag_rates_of]
+        if measured is not None and not measured.labelled_training_places:
+            yield (
+                ("recipes", name, "flag_rates_of"),
+                f"no training place of {recipe.flag_rates_of} has a label, so nothing tells how "
+                "often its static priors flag each class: name another city, or give flag_rates",
+            )
+    for name, city in catalog.cities.items():
+        recipe = catalog.recipes.get(city.arm) or BUILT_IN_RECIPES.get(city.arm)
+        if recipe is not None:
+            faults = _of_recipe(city.arm, recipe, city, catalog)
+            yield from (((("cities", name, "arm")), fault) for fault in faults)
+
+
+def _of_recipe(arm: str, recipe: RecipeEntry, city: City, catalog: Catalog) -> Iterator[str]:
+    """What a city lacks that a recipe reads, in sentences."""
+    from tasks.steps.recipes import needs_of_entry  # noqa: PLC0415 - brings PyTorch
+
+    segmenter = catalog.segmenters[city.segmenter]
+    if "source" in needs_of_entry(recipe) and segmenter.source is None:
+        yield (
+            f"the recipe {arm!r} trains on images of the source set, and segmenters."
+            f"{city.segmenter} has no source: name it there, or a recipe that reads none"
+        )
+    wanted, there = recipe.labels, city.labelled_training_places
+    if wanted is not None and wanted.dataset is None and there < wanted.places:
+        yield (
+            f"the recipe {arm!r} learns from labels of {wanted.places} training places, and "
+            + (f"{there} of the city have some" if there else "none of the city has any")
+            + ": name labels.dataset in the recipe, or another arm"
+        )
+    if recipe.teacher is None:
+        return
+    theirs, ours = (
+        one.options.get("class_names") for one in (catalog.segmenters[recipe.teacher], segmenter)
+    )
+    if theirs != ours:
+        yield (
+            f"the teacher of the recipe {arm!r}, segmenters.{recipe.teacher}, has other classes "
+            f"than segmenters.{city.segmenter} (class_names in their options): give both the same"
+        )
 
 
 def _unlike_predictions(catalog: Catalog) -> Iterator[Fault]:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from adapters.catalog import FewLabelsEntry
-from adapters.catalog.recipes import BUILT_IN_RECIPES
+from adapters.catalog.recipes import BUILT_IN_RECIPES, WAYS, Way
 from crosscity.adaptation import ARMS_WITH_PRIOR
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
-from tasks.training.recipes import needs_of_entry
-
-Way = Literal["none", "adaptation", "source_free", "fine_tuning"]
-"""How an arm comes to its segmenter, which is also the section of its settings: by no training, by
-an adaptation with images of the source or without, or by training on all labels of the target."""
+from tasks.steps.recipes import needs_of_entry
 
 
 @dataclass(frozen=True)
@@ -23,12 +19,10 @@ class Arm:
 
     Attributes:
         title: The name that people read.
-        way: How it comes to its segmenter.
         for_sets: Whether a data set, which has no pairs of images, can be adapted to by it.
     """
 
     title: str
-    way: Way = "adaptation"
     for_sets: bool = True
 
 
@@ -39,15 +33,15 @@ BOUND: Final = "fine_tuned"
 """The arm that says how much labels would bring."""
 
 _ARMS: Final = {
-    START: Arm("Pre-trained", "none"),
+    START: Arm("Pre-trained"),
     "control": Arm("Source training continued"),
     "bn": Arm("Batch-norm statistics"),
     "ga": Arm("GA"),
     "ga_ca": Arm("GA+CA"),
     "full": Arm("Full method", for_sets=False),  # self-training takes predictions as they are
     "self_training": Arm("Full + self-training"),
-    "source_free": Arm("Source-free", "source_free"),
-    BOUND: Arm("Fine-tuned", "fine_tuning"),
+    "source_free": Arm("Source-free"),
+    BOUND: Arm("Fine-tuned"),
 }
 
 ARM_NAMES: Final = {name: arm.title for name, arm in _ARMS.items()}
@@ -56,19 +50,19 @@ ARM_NAMES: Final = {name: arm.title for name, arm in _ARMS.items()}
 DEMO_ARMS: Final = (START, "ga", "ga_ca", "full", "self_training", BOUND)
 """What the demo compares: Table 2, and what goes beyond it."""
 
-UNLABELLED_ARMS: Final = tuple(name for name, arm in _ARMS.items() if arm.way != "fine_tuning")
+UNLABELLED_ARMS: Final = tuple(name for name in _ARMS if WAYS[name] != "fine_tuning")
 """Arms that saw no label of the target city."""
 
 TRANSFER_ARMS: Final = tuple(name for name, arm in _ARMS.items() if arm.for_sets)
 """What `adapt-transfer` can run, beside recipes."""
 
-ADAPTED_ARMS: Final = tuple(name for name, arm in _ARMS.items() if arm.way != "none")
+ADAPTED_ARMS: Final = tuple(name for name in _ARMS if WAYS[name] != "none")
 """What `adapt-city` can run, beside recipes."""
 
 
 def way_of(arm: str) -> Way:
     """How an arm comes to its segmenter; a recipe is an adaptation."""
-    return _ARMS[arm].way if arm in _ARMS else "adaptation"
+    return WAYS.get(arm, "adaptation")
 
 
 def is_trained(arm: str) -> bool:

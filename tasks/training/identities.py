@@ -27,11 +27,11 @@ from tasks.steps.artifact_task import digests
 from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, Words
 from tasks.steps.plan import Plan
+from tasks.steps.recipes import described
 from tasks.steps.settings import checked_settings
 from tasks.training.arms import ARM_NAMES, is_fine_tuned, way_of
 from tasks.training.extras import Extras
 from tasks.training.jobs import where
-from tasks.training.recipes import described
 from tasks.training.segmenters import Starting
 
 TRAINING_VERSION = f"5-adaptation.{ADAPTATION_VERSION}-segmenters.{SEGMENTERS_VERSION}"

@@ -34,12 +34,12 @@ from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, load_weights
 from tasks.priors.identities import city_mask
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
+from tasks.steps.recipes import rates_of, science_of
 from tasks.training.checkpoints import CHECKPOINT, CheckpointPlace, Measured, run_resumably
 from tasks.training.child_errors import errors_kept, kept_error
 from tasks.training.extras import Extras, chosen_rows
 from tasks.training.flag_rates import read_rates
 from tasks.training.labelled import StoredLabelled, StoredUnlabelled, check_some_label
-from tasks.training.recipes import rates_of, science_of
 from tasks.training.segmenters import (
     starting_segmenter,
     stored_segmenter,

@@ -10,7 +10,7 @@ from typing import Final
 from adapters.catalog import CatalogError, ServiceProvider, SimulatedLabels
 from adapters.datasets.base import DatasetError, LabelledDataset
 from adapters.datasets.files import FileDataset
-from adapters.images import ImageError
+from adapters.images import ImageError, image_size
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.folder import FolderStreetView
 from crosscity.labels import VOID
@@ -73,8 +73,14 @@ def _city(plan: Plan, name: str) -> str:
     else:
         provider = city.provider.open(city.site(name, plan.root))
         if isinstance(provider, FolderStreetView):
-            count = len(provider.captures())
-            parts.append(f"{count} images, {len(provider.rejected())} files of other names")
+            captures = provider.captures()
+            rejected = len(provider.rejected())
+            parts.append(f"{len(captures)} images, {rejected} files of other names")
+            if city.provider.mask is not None:
+                mask = city.provider.mask.open(plan.root, f"cities.{name}.provider.mask")
+                for capture in captures[:: max(1, len(captures) // _READ)][:_READ]:
+                    mask.pixels(image_size(provider.fetch(capture), capture.image_id))
+                parts.append("its mask fits those that were examined")
         else:
             parts.append(f"its provider {provider.name} opens")
     if city.labels is None:

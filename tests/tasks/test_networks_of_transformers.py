@@ -4,12 +4,14 @@ The networks are tiny ones of random weights of every architecture that
 `AutoModelForSemanticSegmentation` maps (transformers, models/auto/modeling_auto.py); the reference
 is `AutoImageProcessor` and the model. Two processors exist for torchvision alone
 (models/sapiens2/image_processing_sapiens2.py, models/tipsv2_dpt/image_processing_tipsv2_dpt.py);
-where it is not installed, what their classes state is done by hand. With torchvision 0.29.1
-installed they were compared truly, and agree.
+where it is not installed, transformers' own `PilBackend` does what their classes state, which are
+read from their source: it is what the other architectures' processors are of without torchvision.
+With torchvision 0.29.1 installed they were compared truly, and agree.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -158,21 +160,50 @@ def picture(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+def twin(model_type: str) -> Any:
+    """A processor without torchvision, with what the class that needs it states of itself.
+
+    The class cannot be imported, so its attributes are read from its source.
+    """
+    from transformers import image_utils
+    from transformers.image_processing_backends import PilBackend
+
+    root = Path(transformers.__file__).parent / "models" / model_type
+    module = ast.parse((root / f"image_processing_{model_type}.py").read_text(encoding="utf-8"))
+    (stated,) = (
+        node
+        for node in module.body
+        if isinstance(node, ast.ClassDef) and node.name.endswith("ImageProcessor")
+    )
+    assert [base.id for base in stated.bases if isinstance(base, ast.Name)] == [
+        "TorchvisionBackend"
+    ]
+    attributes = {
+        node.targets[0].id: getattr(image_utils, node.value.id)
+        if isinstance(node.value, ast.Name)
+        else ast.literal_eval(node.value)
+        for node in stated.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id.startswith(("do_", "image_", "rescale_"))
+    }
+    assert {"do_rescale", "do_normalize"} <= attributes.keys()
+    methods = {node.name for node in stated.body if isinstance(node, ast.FunctionDef)}
+    assert not methods & {"rescale", "normalize", "rescale_and_normalize", "process_image"}
+    return type(f"{stated.name}Twin", (PilBackend,), attributes)
+
+
 def theirs(network: torch.nn.Module, folder: Path, image: np.ndarray) -> torch.Tensor:
     """Logits of every pixel, by transformers alone."""
-    settings = OF_TORCHVISION_ALONE.get(network.config.model_type)
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(folder)
     except (ImportError, ValueError):
-        assert settings is not None
-        pixels = image.astype(np.float32) / 255
-        if settings["do_normalize"]:
-            pixels = (pixels - settings["image_mean"]) / settings["image_std"]
-        values = torch.from_numpy(pixels.astype(np.float32).transpose(2, 0, 1)[None])
-    else:
-        values = processor(
-            image, return_tensors="pt", do_resize=False, do_center_crop=False, do_pad=False
-        )["pixel_values"].float()
+        assert network.config.model_type in OF_TORCHVISION_ALONE
+        given = json.loads((folder / "preprocessor_config.json").read_text())
+        processor = twin(network.config.model_type)(**given)
+    values = processor(
+        image, return_tensors="pt", do_resize=False, do_center_crop=False, do_pad=False
+    )["pixel_values"].float()
     with torch.no_grad():
         logits = network(pixel_values=values).logits
     return functional.interpolate(logits, size=image.shape[:2], mode="bilinear")

@@ -22,10 +22,10 @@ from tasks.judging.suggestion import suggested_places
 from tasks.priors.extraction import static_prior_rows
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
+from tasks.steps.recipes import described, rates_of, science_of
 from tasks.training.arms import check_arm, check_source, needs_of_arm
 from tasks.training.flag_rates import read_rates
 from tasks.training.labelled import Missing, StoredLabelled
-from tasks.training.recipes import described, rates_of, science_of
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.transfers import check_transfer_arm
 
@@ -250,9 +250,10 @@ def test_rates_are_in_the_order_of_the_classes_and_the_mean_for_others() -> None
 
 
 def test_the_catalog_knows_which_arms_read_no_source():
-    from adapters.catalog.recipes import ARMS, SOURCELESS
-    from tasks.training.arms import way_of
+    from adapters.catalog.recipes import WAYS
+    from tasks.training.arms import ARM_NAMES
 
-    assert [arm for arm in ARMS if way_of(arm) != "adaptation"] == sorted(
-        SOURCELESS, key=list(ARMS).index
-    )
+    assert set(WAYS) == set(ARM_NAMES)
+    assert {arm for arm in WAYS if not needs_of_arm(arm, None).source} == {
+        "pretrained", "source_free", "fine_tuned",
+    }  # fmt: skip

@@ -24,8 +24,8 @@ class KartaViewProvider(ServiceProvider):
         default=None,
         ge=10,
         le=170,
-        description="horizontal degrees of photographs whose record reports none, as those of most "
-        "telephones; null: they are left out",
+        description="degrees along the longer side of photographs whose record reports none, as "
+        "those of most telephones; null: they are left out",
     )
 
     def open(self, site: CitySite) -> ServiceStreetView:

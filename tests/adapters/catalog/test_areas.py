@@ -14,6 +14,10 @@ from adapters.catalog import CatalogError, load_catalog
 
 RING = [[2.30, 48.85], [2.31, 48.85], [2.31, 48.86], [2.30, 48.86], [2.30, 48.85]]
 HOLE = [[2.302, 48.852], [2.304, 48.852], [2.304, 48.854], [2.302, 48.852]]
+HALVES = (
+    [[2.30, 48.85], [2.305, 48.85], [2.305, 48.86], [2.30, 48.86], [2.30, 48.85]],
+    [[2.305, 48.85], [2.31, 48.85], [2.31, 48.86], [2.305, 48.86], [2.305, 48.85]],
+)
 FAR = [[7.0, 43.0], [7.1, 43.0], [7.1, 43.1], [7.0, 43.0]]
 POLYGON = {"type": "Polygon", "coordinates": [RING, HOLE]}
 SEVERAL = {"type": "MultiPolygon", "coordinates": [[RING, HOLE], [FAR]]}
@@ -291,12 +295,25 @@ def nested(levels: int) -> dict[str, Any]:
         (json.dumps({**POLYGON, "crs": "EPSG:14326"}), "reference system is EPSG:14326"),
         (json.dumps({**POLYGON, "coordinates": [[[True, 0], [1, 0], [1, 1], [True, 0]]]}),
          "is not a position"),
+        (json.dumps({**POLYGON, "coordinates": [RING, RING]}), r"holes .* nothing is left"),
+        (json.dumps({**POLYGON, "coordinates": [RING, RING[::-1]]}), r"nothing is left"),
+        (json.dumps({**POLYGON, "coordinates": [RING, [*RING[2:], *RING[1:3]]]}), "is left of it"),
+        (json.dumps({**POLYGON, "coordinates": [RING, HALVES[0], HALVES[1]]}), "is left of it"),
+        (json.dumps({**POLYGON, "coordinates": [RING, FAR]}), r"outside .*as a MultiPolygon"),
+        (json.dumps({**SEVERAL, "coordinates": [[FAR], [RING, FAR]]}), "cuts nothing out"),
     ],
 )  # fmt: skip
 def test_geojson_that_holds_no_area_is_reported(load, content, said):
     with pytest.raises(CatalogError, match=said) as caught:
         load({"geojson": "a.json"}, {"a.json": content})
     assert "a.json" in str(caught.value)
+
+
+def test_holes_that_touch_their_polygon_or_reach_over_it_are_taken(load):
+    over = [[2.305, 48.855], [2.32, 48.855], [2.32, 48.858], [2.305, 48.855]]
+    for hole in (HALVES[0], over):
+        found = load({"geojson": {**POLYGON, "coordinates": [RING, hole]}})
+        assert [list(map(list, ring)) for ring in found.polygons[0]] == [RING, hole]
 
 
 def test_geojson_of_other_programs_is_read(load):

@@ -48,6 +48,37 @@ def test_several_polygons_of_any_form_are_ignored(tmp_path: Path) -> None:
     assert not ignored[12:26].any()
 
 
+BESIDE = [
+    [[40, 0], [60, 0], [60, 9]],
+    [[-9, -9], [0, -9], [0, 0], [-9, 0]],
+    [[3, 3], [20, 20], [30, 30]],
+    [[5.6, 5.6], [5.9, 5.6], [5.9, 5.9]],
+    [[0, 400], [400, 400], [400, 500]],
+]
+"""Polygons that hold no pixel of a picture of 40 by 40: outside, in line, between middles."""
+
+
+@pytest.mark.parametrize("polygon", BESIDE)
+def test_a_polygon_that_covers_no_pixel_is_reported(polygon: Any, tmp_path: Path) -> None:
+    mask = entry([CORNER, polygon]).open(tmp_path, "k")
+    with pytest.raises(ImageError, match=r"^Polygon 2 of the mask covers no pixel .* 40×40 pixels"):
+        mask.pixels((40, 40))
+
+
+def test_a_mask_that_covers_all_is_reported(tmp_path: Path) -> None:
+    whole = entry([[-1, -1], [99, -1], [99, 50], [-1, 50]]).open(tmp_path, "k")
+    with pytest.raises(ImageError, match="covers all of a picture that is 50×99"):
+        whole.pixels((50, 99))
+    assert not whole.pixels((51, 100)).all()
+    drawn = np.zeros((50, 100), dtype=np.uint8)
+    drawn[25:] = 255
+    (tmp_path / "mask.png").write_bytes(png(drawn))
+    upper = [[0, 0], [100, 0], [100, 25], [0, 25]]
+    both = entry({"png": "mask.png", "polygons": [upper]}).open(tmp_path, "k")
+    with pytest.raises(ImageError, match="covers all of a picture"):
+        both.pixels((50, 100))
+
+
 def test_a_drawn_mask_is_scaled_to_pictures_of_its_proportions(tmp_path: Path) -> None:
     drawn = np.zeros((50, 100), dtype=np.uint8)
     drawn[40:] = 255

@@ -90,6 +90,54 @@ def test_the_lens_of_the_drive_is_taken_where_it_is_reported() -> None:
     assert provider()._read({**MADE, **camera}).fov == 65.0
 
 
+UPRIGHT = {"width": "2160", "height": "3840"}
+
+
+def camera(across: object, upward: object) -> dict[str, Any]:
+    return {"sequence": {"cameraParameters": {"hFoV": across, "vFoV": upward, "fLen": 4.1}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "fov"),
+    [
+        # As Camera2InitManager.getFOV of KartaView's Android client computes it, of a sensor of
+        # 6.4 by 4.8 mm behind 4.5 mm: of the sensor, for pictures of 16:9 too.
+        (camera(70.82, 56.14), 70.82),
+        (camera(70.82, None), 70.82),
+        (camera("70.82", "0"), 70.82),
+        ({**UPRIGHT, **camera(70.82, 56.14)}, 43.60),
+        ({**UPRIGHT, **camera(70.82, None)}, 43.60),
+        ({**UPRIGHT, **camera(43.60, 70.82)}, 43.60),  # a camera that tells it as it stands
+        ({"fieldOfView": "60"}, 60.0),
+        ({"fieldOfView": "71", **camera(70.82, 56.14)}, 70.82),
+        ({"fieldOfView": "44", **UPRIGHT, **camera(70.82, 56.14)}, 43.60),
+    ],
+)
+def test_a_field_of_view_is_that_across_the_picture(change: dict[str, Any], fov: float) -> None:
+    assert provider(assumed_fov=20.0)._read({**MADE, **change}).fov == pytest.approx(fov, abs=0.01)
+
+
+def test_an_assumed_field_of_view_is_that_of_the_longer_side() -> None:
+    assert provider(assumed_fov=70.82)._read(MADE).fov == 70.82
+    upright = provider(assumed_fov=70.82)._read({**MADE, **UPRIGHT})
+    assert upright.fov == pytest.approx(43.60, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"fieldOfView": "60", **UPRIGHT}, "nothing says of which side"),
+        ({"fieldOfView": "71", **UPRIGHT, **camera(70.82, 56.14)}, "that of its drive's camera"),
+        ({"fieldOfView": "60", **camera(70.82, 56.14)}, "that of its drive's camera differ"),
+        (camera(70.82, 35.0), "contradict its size"),  # no camera is longer than its sensor
+        ({**UPRIGHT, **camera(35.0, 70.82)}, "contradict its size"),
+    ],
+)
+def test_fields_of_view_that_disagree_are_rejected(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UnusableError, match=reason):
+        provider(assumed_fov=60.0)._read({**MADE, **change})
+
+
 @pytest.mark.parametrize("more", [None, False, True])
 def test_all_pages_are_read_whatever_an_answer_says_of_more(
     services: Any, more: bool | None
