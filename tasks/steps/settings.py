@@ -135,11 +135,11 @@ def _lacking_recipes(catalog: Catalog) -> Iterator[Fault]:
                 f"no training place of {recipe.flag_rates_of} has a label, so nothing tells how "
                 "often its static priors flag each class: name another city, or give flag_rates",
             )
+    known = {**BUILT_IN_RECIPES, **catalog.recipes}
     for name, city in catalog.cities.items():
-        recipe = catalog.recipes.get(city.arm) or BUILT_IN_RECIPES.get(city.arm)
-        if recipe is not None:
-            faults = _of_recipe(city.arm, recipe, city, catalog)
-            yield from (((("cities", name, "arm")), fault) for fault in faults)
+        if city.arm in known:
+            for sentence in _of_recipe(city.arm, known[city.arm], city, catalog):
+                yield ("cities", name, "arm"), sentence
 
 
 def _of_recipe(arm: str, recipe: RecipeEntry, city: City, catalog: Catalog) -> Iterator[str]:
