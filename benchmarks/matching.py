@@ -270,9 +270,7 @@ def pairs_per_second(device: str, setting: str, folder: Path, in_flight: int) ->
     def work(number: int) -> int:
         a, b = (cv2.imdecode(data, cv2.IMREAD_COLOR) for data in encoded[number % len(encoded)])
         first, second = np.asarray(a, dtype=np.uint8), np.asarray(b, dtype=np.uint8)
-        stream: Any = torch.cuda.Stream(device) if stream_possible(device) else None  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(stream):
-            return len(deep_matching(first, second, **options, device=device, threads=1))  # type: ignore[arg-type]
+        return len(deep_matching(first, second, **options, device=device, threads=1))  # type: ignore[arg-type]
 
     count = 8 * in_flight
     with ThreadPoolExecutor(in_flight) as pool:

@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +33,9 @@ from adapters.images import decode_image, encode_jpeg, encode_label_png, encode_
 from benchmarks.conditions import conditions
 from crosscity.labels import CLASSES
 from crosscity.matching import PATCH
+from crosscity.matching.kernel_trial import kernels_are_trusted
+from crosscity.matching.on_device import matched
+from crosscity.matching.tensor_stages import TensorStages
 from crosscity.static_regions import static_prior
 from simcity import STYLES, Rendering, capture_pose, render, render_from
 from tasks.priors.pair_prior import (
@@ -314,8 +316,7 @@ def _timed(
 ) -> dict[str, Any]:
     def step(two: Iterable[bytes]) -> int:
         images = [decode_image(data, "a picture of the benchmark") for data in two]
-        with stream_of(device):
-            made = extract_prior(images[0], images[1], settings, device)
+        made = extract_prior(images[0], images[1], settings, device)
         encoded_masks = sum(len(encode_mask_png(mask)) for mask in made.masks)
         for probability in made.probabilities:
             if probability is not None:
@@ -343,17 +344,10 @@ def _timed(
     if on_device:
         made["device"] = torch.cuda.get_device_name(device)
         made["pairs_per_second"] = round(len(encoded) / wall, 2)
+        made["kernels"] = kernels_are_trusted(torch.device(device), matched, TensorStages(2**27))
         made["peak_device_mib"] = torch.cuda.max_memory_allocated(device) // 2**20
     print(made)
     return made
-
-
-def stream_of(device: str) -> AbstractContextManager[Any]:
-    """A stream of its own for the work of one thread on a CUDA device."""
-    if not device.startswith("cuda"):
-        return nullcontext()
-    stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    return torch.cuda.stream(stream)
 
 
 def main() -> None:

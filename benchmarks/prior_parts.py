@@ -63,6 +63,7 @@ VARIANTS: dict[str, PriorSettings] = {
         "dis, none": {"matcher": "dis", "superpixel_method": "none"},
         "deep_matching, ers half, coverage 0.25": {"superpixel_downscale": 2, "coverage": 0.25},
         "deep_matching, ers half, paper's rule": {"superpixel_downscale": 2, **PAPER},
+        "dis, ers, paper's rule": {"matcher": "dis", **PAPER},
         "dis, slic half, paper's rule": {
             "matcher": "dis", "superpixel_method": "slic", "superpixel_downscale": 2, **PAPER
         },
@@ -76,6 +77,9 @@ if xfeat.installed():
         )
         for method in ("ers", "slic")
     }
+    VARIANTS["xfeat, ers, paper's rule"] = PriorSettings.model_validate(
+        {"matcher": "python:benchmarks.xfeat:match", **PAPER}
+    )
 MEASURES = ("precision", "recall", "moving_flagged", "label_gain", "seconds")
 
 

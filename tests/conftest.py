@@ -58,6 +58,8 @@ def pytest_configure() -> None:
         PREFECT_CLI_PROMPT="false",
         PREFECT_LOGGING_LEVEL="WARNING",
         DO_NOT_TRACK="1",
+        # Read when Triton is imported, by whatever test comes first.
+        **({} if Path("/dev/nvidiactl").exists() else {"TRITON_INTERPRET": "1"}),
         # Networks of a few pixels gain nothing from threads, and two workers share the cores.
         OMP_NUM_THREADS="1",
         OPENBLAS_NUM_THREADS="1",

@@ -13,8 +13,6 @@ from crosscity.checks import check_image, number, same_size, whole_number
 from crosscity.matching.backtracking import backtrack
 from crosscity.matching.correlation import (
     PATCH,
-    AtomicPatches,
-    SecondImage,
     atomic_patches,
     correlate,
     second_image,
@@ -74,24 +72,20 @@ def deep_matching(
     grey_a, grey_b = grey_image(image_a)[:height, :width], grey_image(image_b)
     if _is_blank(grey_a) or _is_blank(grey_b):
         return no_matches()
-    halvings = HALVINGS[downscale]
-    descriptors_a = pixel_descriptors(grey_a, halvings)
-    descriptors_b = pixel_descriptors(grey_b, halvings)
     radius = None
     if search_radius is not None:
         # Nothing moves further than the picture reaches, and indices are 32 bits wide.
         radius = math.ceil(min(float(search_radius), max(height, width)) / downscale)
-    levels = level_count(*descriptors_a.shape[1:])
-    patches, image = atomic_patches(descriptors_a), second_image(descriptors_b)
     found = None
     if device != "cpu":
-        found = _match_on_device(patches, image, levels, rectification, radius, device)
+        found = _match_on_device(grey_a, grey_b, HALVINGS[downscale], rectification, radius, device)
     if found is None:
         with workers(threads) as team:
-            found = _match(patches, image, levels, rectification, radius, team)
+            found = _match(grey_a, grey_b, HALVINGS[downscale], rectification, radius, team)
+    columns = width // grid
     return Matches(
-        x_a=_pixels(found.patch % patches.columns * grid + grid // 2),
-        y_a=_pixels(found.patch // patches.columns * grid + grid // 2),
+        x_a=_pixels(found.patch % columns * grid + grid // 2),
+        y_a=_pixels(found.patch // columns * grid + grid // 2),
         # The last window is centred on the rim, just beyond the last pixel.
         x_b=_pixels(np.minimum(found.x * downscale, image_b.shape[1] - 1)),
         y_b=_pixels(np.minimum(found.y * downscale, image_b.shape[0] - 1)),
@@ -101,13 +95,18 @@ def deep_matching(
 
 
 def _match(
-    patches: AtomicPatches,
-    image: SecondImage,
-    levels: int,
+    grey_a: npt.NDArray[np.int32],
+    grey_b: npt.NDArray[np.int32],
+    halvings: int,
     power: float,
     radius: int | None,
     team: Workers,
 ) -> AtomicMatches:
+    descriptors_a = pixel_descriptors(grey_a, halvings)
+    descriptors_b = pixel_descriptors(grey_b, halvings)
+    levels = level_count(*descriptors_a.shape[1:])
+    patches, image = atomic_patches(descriptors_a), second_image(descriptors_b)
+    del descriptors_a, descriptors_b
     atoms = correlate(patches, image, power=power, radius=radius, workers=team)
     pyramid = build_pyramid(
         atoms, patches.rows, patches.columns, levels, power, radius=radius, workers=team
@@ -116,9 +115,9 @@ def _match(
 
 
 def _match_on_device(
-    patches: AtomicPatches,
-    image: SecondImage,
-    levels: int,
+    grey_a: npt.NDArray[np.int32],
+    grey_b: npt.NDArray[np.int32],
+    halvings: int,
     power: float,
     radius: int | None,
     device: str,
@@ -138,7 +137,9 @@ def _match_on_device(
             "choose 'cpu'"
         ) from error
     try:
-        return match_on_device(patches, image, levels, power, radius, where)
+        return match_on_device(
+            grey_a, grey_b, halvings=halvings, power=power, radius=radius, device=where
+        )
     except torch.OutOfMemoryError:
         log.warning(
             "%s has too little memory for this pair: it is matched on the processor", device

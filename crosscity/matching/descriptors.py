@@ -21,9 +21,9 @@ CHANNELS: Final = ORIENTATIONS + 1
 CONSTANT: Final = np.float32(0.3)
 SIGMOID_SLOPE: Final = 0.2
 
-_TAPS: Final = (135, 607, 1000, 607, 135)
+TAPS: Final = (135, 607, 1000, 607, 135)
 """A Gaussian of σ = 1 pixel in integers."""
-_TAP_SUM: Final = sum(_TAPS)
+_TAP_SUM: Final = sum(TAPS)
 
 
 def grey_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
@@ -37,14 +37,14 @@ def grey_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
 def smooth_integers(grey: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Gaussian σ = 1 on integers, rows then columns, truncated after each; edges replicated."""
     # Sums stay below 2^24, where float32 holds every integer.
-    rows = np.floor(_convolve(grey.astype(np.float32), _TAPS, (1.0,)) / _TAP_SUM)
-    both = np.floor(_convolve(rows, (1.0,), _TAPS) / _TAP_SUM)
+    rows = np.floor(_convolve(grey.astype(np.float32), TAPS, (1.0,)) / _TAP_SUM)
+    both = np.floor(_convolve(rows, (1.0,), TAPS) / _TAP_SUM)
     return both.astype(np.int32)
 
 
 def smooth(values: Float) -> Float:
     """Gaussian σ = 1 on floats; edges replicated."""
-    taps = tuple(tap / _TAP_SUM for tap in _TAPS)
+    taps = tuple(tap / _TAP_SUM for tap in TAPS)
     return _convolve(values, taps, taps)
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from crosscity.matching import Matches, deep_matching
+from crosscity.matching import Matches, deep_matching, kernel_trial
 from crosscity.matching import on_device as on_device_module
-from crosscity.matching.correlation import atomic_patches, second_image
+from crosscity.matching import tensor_stages as tensor_stages_module
+from crosscity.matching.correlation import atomic_patches, border_factors, second_image
 from crosscity.matching.correlation import correlate as compiled_correlate
-from crosscity.matching.descriptors import grey_image, pixel_descriptors
-from crosscity.matching.on_device import correlate, match_on_device
+from crosscity.matching.descriptors import ORIENTATIONS, grey_image, pixel_descriptors
+from crosscity.matching.device_operands import Operands, operands_of, pixel_orientations
+from crosscity.matching.on_device import matched, own_stream
 from crosscity.matching.pyramid import level_count
 from crosscity.matching.responses import rectification_table
+from crosscity.matching.tensor_stages import TensorStages
 from crosscity.matching.windows import windows_of_level
 from crosscity.matching.workers import Workers
 
@@ -66,19 +73,72 @@ def test_tensor_operations_find_what_the_loops_find(
     assert as_set(deep_matching(a, b, **settings, device="cpu:0")) == theirs
 
 
+@pytest.mark.parametrize(("size", "halvings"), [((40, 52), 0), ((48, 73), 1), ((65, 51), 2)])
+def test_both_images_are_made_ready_as_on_the_processor(
+    size: tuple[int, int], halvings: int
+) -> None:
+    a, b = shifted_pair(size[0], *size)
+    grid = 4 << halvings
+    grey_a = grey_image(a)[: size[0] // grid * grid, : size[1] // grid * grid]
+    grey_b = grey_image(b)
+    whole = pixel_orientations(torch.from_numpy(grey_b), halvings).numpy()
+    expected = pixel_descriptors(grey_b, halvings)
+    np.testing.assert_allclose(whole, expected[:ORIENTATIONS], atol=2e-6)
+    made = operands_of(grey_a, grey_b, halvings, PROCESSOR)
+    patches, image = atomic_patches(pixel_descriptors(grey_a, halvings)), second_image(expected)
+    assert (made.rows, made.columns, made.whole) == (patches.rows, patches.columns, image.whole)
+    np.testing.assert_allclose(made.vectors, patches.vectors, atol=5e-6)
+    for ours, theirs in zip(
+        (made.row_factors, made.column_factors), border_factors(patches), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5)
+    cut = np.lib.stride_tricks.sliding_window_view(image.padded, (4, 4), axis=(1, 2))
+    windows = cut.transpose(0, 3, 4, 1, 2).reshape(128, *image.whole) * image.inverse
+    np.testing.assert_allclose(made.windows[:-1], windows, atol=5e-6)
+    np.testing.assert_allclose(made.windows[-1], image.constant * image.inverse, atol=5e-6)
+
+
 def test_stored_responses_agree() -> None:
     a, b = shifted_pair(3, 64, 90)
-    first = atomic_patches(pixel_descriptors(grey_image(a)[:64, :88]))
-    second = second_image(pixel_descriptors(grey_image(b)))
+    greys = grey_image(a)[:64, :88], grey_image(b)
+    first = atomic_patches(pixel_descriptors(greys[0]))
+    second = second_image(pixel_descriptors(greys[1]))
+    operands = operands_of(*greys, 0, PROCESSOR)
+    table = torch.from_numpy(rectification_table(1.4).astype(np.int32))
     for radius in (None, 9):
         compiled = compiled_correlate(
             first, second, power=1.4, radius=radius, workers=Workers(1, None)
         )
-        table = torch.from_numpy(rectification_table(1.4).astype(np.int32))
         windows = windows_of_level(0, first.rows, first.columns, second.whole, radius)
-        cells = correlate(first, second, windows, table, PROCESSOR, 10**6).to(torch.int32) + 32768
+        cells = TensorStages(10**6).correlate(operands, windows, table).to(torch.int32) + 32768
         values = (cells >> 4).numpy() / 4095
         np.testing.assert_allclose(values, compiled.values(), atol=1.01 / 4095)
+
+
+def in_half_floats(operands: Operands) -> Operands:
+    """What tensor cores are given: operands rounded to half floats; sums are in full."""
+    vectors, windows = (part.half().float() for part in (operands.vectors, operands.windows))
+    return replace(operands, vectors=vectors, windows=windows)
+
+
+@pytest.mark.parametrize(
+    ("precision", "most"), [(torch.float16, 8), (torch.bfloat16, 64)], ids=["half", "bfloat"]
+)
+def test_half_floats_are_multiplied_at_aligned_sizes(precision: torch.dtype, most: int) -> None:
+    a, b = shifted_pair(4, 24, 32)
+    operands = operands_of(grey_image(a), grey_image(b), 0, PROCESSOR)
+    table = torch.from_numpy(rectification_table(1.4).astype(np.int32))
+    windows = windows_of_level(0, operands.rows, operands.columns, operands.whole, None)
+    vectors, columns = tensor_stages_module._factors_of_products(operands, precision)
+    assert vectors.shape[1] == columns.shape[0] == 144  # 129 terms, filled up
+    assert vectors.dtype == columns.dtype == precision
+    assert not vectors[:, 129:].any()
+    exact, half = (
+        TensorStages(10**6, how).correlate(operands, windows, table) for how in (None, precision)
+    )
+    gap = ((half.int() + 32768) >> 4) - ((exact.int() + 32768) >> 4)
+    # Eight bits of a bf16 are not enough for 4095 steps; eleven of a half float nearly are.
+    assert gap.abs().max() <= most
 
 
 @pytest.mark.parametrize(
@@ -95,25 +155,13 @@ def test_half_floats_move_few_matches(
     first: str,
     second: str,
 ) -> None:
-    # What tensor cores are given: operands rounded to half floats, sums in full.
     root = request.getfixturevalue(data)
     paths = [next(root.rglob(name)) for name in (first, second)]
     a, b = (np.ascontiguousarray(cv2.imread(str(path))[:, :, ::-1]) for path in paths)
     exact = as_set(deep_matching(a, b, downscale=4))
-    window_columns, vectors = on_device_module._window_columns, atomic_patches
     monkeypatch.setattr(
-        on_device_module,
-        "_window_columns",
-        lambda image, device: window_columns(image, device).half().float(),
+        on_device_module, "operands_of", lambda *given: in_half_floats(operands_of(*given))
     )
-
-    def rounded(descriptors: np.ndarray):
-        made = vectors(descriptors)
-        half = made.vectors.astype(np.float16).astype(np.float32)
-        return type(made)(half, made.rows, made.columns)
-
-    module = importlib.import_module("crosscity.matching.deep_matching")  # not the function
-    monkeypatch.setattr(module, "atomic_patches", rounded)
     half = as_set(deep_matching(a, b, downscale=4, device="cpu:0"))
     both = exact.keys() & half.keys()
     assert len(both) >= 0.98 * len(exact)
@@ -126,15 +174,15 @@ def test_out_of_memory_takes_less_at_a_time_then_the_processor(
 ) -> None:
     a, b = shifted_pair(5, 64, 96)
     expected = as_set(deep_matching(a, b))
-    genuine, calls = on_device_module._match, []
+    genuine, calls = on_device_module.matched, []
 
-    def short(*arguments: object) -> object:
-        calls.append(arguments[-1])
+    def short(operands: Operands, stages: TensorStages, *more: object) -> object:
+        calls.append(stages.at_a_time)
         if len(calls) == 1:
             raise torch.OutOfMemoryError("pretended")
-        return genuine(*arguments)  # type: ignore[arg-type]
+        return genuine(operands, stages, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(on_device_module, "_match", short)
+    monkeypatch.setattr(on_device_module, "matched", short)
     with caplog.at_level(logging.WARNING):
         found = as_set(deep_matching(a, b, device="cpu:0"))
     assert calls == [2**27, 2**25]
@@ -144,7 +192,7 @@ def test_out_of_memory_takes_less_at_a_time_then_the_processor(
     def none_at_all(*_: object) -> object:
         raise torch.OutOfMemoryError("pretended")
 
-    monkeypatch.setattr(on_device_module, "_match", none_at_all)
+    monkeypatch.setattr(on_device_module, "matched", none_at_all)
     with caplog.at_level(logging.WARNING):
         assert as_set(deep_matching(a, b, device="cpu:0")) == expected
     assert "on the processor" in caplog.text
@@ -152,12 +200,89 @@ def test_out_of_memory_takes_less_at_a_time_then_the_processor(
 
 def test_levels_down_to_one() -> None:
     a, b = shifted_pair(6, 16, 20)
-    patches = atomic_patches(pixel_descriptors(grey_image(a)))
+    operands = operands_of(grey_image(a), grey_image(b), 0, PROCESSOR)
     assert level_count(16, 20) == 2
-    found = match_on_device(
-        patches, second_image(pixel_descriptors(grey_image(b))), 1, 1.4, None, PROCESSOR
-    )
+    found = matched(operands, TensorStages(10**6), 1.4, None, levels=1)
     assert len(found.patch) > 3
+
+
+def test_each_thread_has_one_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[int, torch.device]] = []
+    entered: list[tuple[int, int]] = []
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            self.number = len(made)
+            made.append((threading.get_ident(), device))
+
+    def current(stream: Stream) -> object:
+        entered.append((threading.get_ident(), stream.number))
+        return nullcontext()
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", current)
+    monkeypatch.setattr(on_device_module, "_streams", threading.local())
+    both_there = threading.Barrier(2)
+
+    def work(_: int) -> None:
+        both_there.wait(timeout=30)
+        for _ in range(3):
+            with own_stream(torch.device("cuda", 0)):
+                pass
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, range(2)))
+    assert len(made) == 2
+    assert len(entered) == 6
+    assert all(made[number][0] == thread for thread, number in entered)
+    with own_stream(PROCESSOR):
+        assert len(made) == 2
+
+
+class Wrong(TensorStages):
+    """Stages that answer, and wrongly."""
+
+    def correlate(self, *given: object) -> torch.Tensor:
+        made = super().correlate(*given)  # type: ignore[arg-type]
+        return made[torch.randperm(len(made), generator=torch.Generator().manual_seed(1))]
+
+
+class Failing(TensorStages):
+    def correlate(self, *_: object) -> torch.Tensor:
+        raise RuntimeError("PassManager::run failed\nand more")
+
+
+@pytest.mark.parametrize(
+    ("kernels", "switch", "trusted", "words"),
+    [
+        (TensorStages, "", True, ""),
+        (Wrong, "", False, "% of a trial's matches"),
+        (Failing, "", False, "PassManager::run failed and more"),
+        (None, "", False, "Triton is not installed"),
+        (TensorStages, "off", False, "CROSSCITY_KERNELS"),
+    ],
+)
+def test_kernels_are_tried_before_they_are_trusted(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kernels: type[TensorStages] | None,
+    switch: str,
+    trusted: bool,
+    words: str,
+) -> None:
+    module = None
+    if kernels is not None:
+        module = type("Module", (), {"TritonStages": lambda: kernels(10**7)})
+    monkeypatch.setitem(sys.modules, "crosscity.matching.triton_stages", module)
+    monkeypatch.setenv(kernel_trial.SWITCH, switch)
+    monkeypatch.setattr(kernel_trial, "_found", {})
+    monkeypatch.setattr(kernel_trial, "SIZE", (32, 48))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            found = kernel_trial.kernels_are_trusted(PROCESSOR, matched, TensorStages(10**7))
+            assert found == trusted
+    assert len(caplog.records) == (not trusted)  # tried and told once
+    assert words in caplog.text
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
