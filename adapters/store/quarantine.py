@@ -1,7 +1,8 @@
-"""What lies in quarantine: artifacts that were found damaged, and why.
+"""What lies in quarantine: artifacts and pointers that were found damaged, and why.
 
 `quarantine/<kind>/<city>/<key>.<hexadecimal digits>/` is the artifact as it was found; the file of
-that name with `.json` says what is wrong with it. Nothing reads it again: it is for people.
+that name with `.json` says what is wrong with it. `quarantine/current/<city>/<name>.<digits>/` has
+a pointer. Nothing reads it again: it is for people.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from adapters.store.errors import StoreError
+from adapters.store.names import CURRENT_FOLDER, check_city, check_name
 from adapters.store.records import artifact_place
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A damaged artifact that was moved away.
+    """A damaged artifact or pointer that was moved away.
 
     Attributes:
-        kind: kind of artifact.
+        kind: kind of artifact; `current` of a pointer.
         city: the catalog's name of the city.
-        key: key of the artifact.
+        key: key of the artifact, or the pointer's file.
         place: where it lies now, relative to the store's root.
         what: what is wrong with it.
         found_at: when it was moved, ISO 8601 in UTC.
@@ -45,7 +47,15 @@ def read_record(data: bytes | None, place: str) -> Quarantined | None:
     """What `record` wrote; None for anything else."""
     try:
         content = json.loads(data or b"")
-        kind, city, key = artifact_place(str(content["artifact"]))
+        kind, city, key = _place_of(str(content["artifact"]))
         return Quarantined(kind, city, key, place, str(content["what"]), str(content["found_at"]))
     except (ValueError, TypeError, KeyError, StoreError):
         return None
+
+
+def _place_of(where: str) -> tuple[str, str, str]:
+    folder, _, rest = where.partition("/")
+    if folder != CURRENT_FOLDER:
+        return artifact_place(where)
+    city, _, name = rest.partition("/")
+    return CURRENT_FOLDER, check_city(city), check_name(name)

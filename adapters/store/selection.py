@@ -29,15 +29,18 @@ class Selection:
     Attributes:
         refs: The artifacts, by role.
         notes: JSON that belongs to them: what is still to be announced, what was before.
+        number: How many states the pointer had; the store counts. 0 where it was not counted yet.
     """
 
     refs: Mapping[str, ArtifactRef]
     notes: Mapping[str, JsonValue] = field(default_factory=lambda: MappingProxyType({}))
+    number: int = field(default=0, compare=False)
 
     def to_json(self) -> bytes:
         """The bytes of the file."""
         content = {
             "format": SELECTION_FORMAT,
+            "number": self.number,
             "refs": {role: ref.to_dict() for role, ref in self.refs.items()},
             "notes": plain_object(self.notes),
         }
@@ -57,11 +60,14 @@ class Selection:
                 content = {"format": 0, "refs": {SINGLE: content}, "notes": {}}
             stated = content["format"]
             refs, notes = content["refs"].items(), dict(content["notes"])
+            number = content.get("number", 0)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise ValueError("it is not a selection of artifacts") from None
         if isinstance(stated, int) and stated > SELECTION_FORMAT:
             raise NewerReleaseError("was written by a newer version of this program")
         try:
-            return cls({role: ArtifactRef.from_dict(values) for role, values in refs}, notes)
+            found = {role: ArtifactRef.from_dict(values) for role, values in refs}
         except StoreError as error:
             raise ValueError(str(error)) from None
+        counted = isinstance(number, int) and not isinstance(number, bool) and number > 0
+        return cls(found, notes, number if counted else 0)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -43,6 +41,7 @@ from adapters.store.names import (
 )
 from adapters.store.opening import open_place
 from adapters.store.places import TRANSFERS, StoredFile
+from adapters.store.pointers import Pointers, Repaired
 from adapters.store.progress import Progress
 from adapters.store.quarantine import Quarantined, read_record, record
 from adapters.store.records import (
@@ -59,7 +58,6 @@ from adapters.store.shared import SharedRecord
 from adapters.store.turns import Timing, Turns
 
 _LOG = logging.getLogger("crosscity.store")
-_MOST_TRIES = 1000
 
 
 class Store:
@@ -91,6 +89,7 @@ class Store:
         self._arguments = (url, dict(options or {}), cache_dir, patience, cache_bytes)
         self._place = open_place(*self._arguments)
         self._manifests = ManifestCache(self._arguments)
+        self._pointers = Pointers(self._place)
 
     def __repr__(self) -> str:
         return f"Store({self._place.label!r})"
@@ -341,13 +340,10 @@ class Store:
         Readers see the state before or this one, never a mixture, also after a crash.
 
         Raises:
-            StoreError: if one of the artifacts is not there, or the store cannot be written to.
+            StoreError: if one of the artifacts is not there, what it pointed to is damaged, or the
+                store cannot be written to.
         """
-        for ref in state.refs.values():
-            self.manifest(ref)
-        pointer, data = _pointer(name, city), state.to_json()
-        if self._place.read(pointer) != data:  # so that a store may be read-only where all is there
-            self._place.replace(pointer, data)
+        self._pointers.alter(name, city, lambda _: state, self.manifest)
 
     def selected(self, name: str, city: str) -> Selection | None:
         """What `switch` pointed to last; None if it never did.
@@ -357,8 +353,7 @@ class Store:
         Raises:
             StoreError: if the pointer is damaged, or of a newer release.
         """
-        path = _pointer(name, city)
-        return self._selection(path, self._place.read(path))
+        return self._pointers.read(name, city)
 
     def alter(
         self, name: str, city: str, change: Callable[[Selection | None], Selection | None]
@@ -378,35 +373,20 @@ class Store:
             StoreError: if one of the artifacts is not there, the pointer is damaged, or the store
                 cannot be written to.
         """
-        path = _pointer(name, city)
-        for attempt in range(_MOST_TRIES):
-            data = self._place.read(path)
-            state = self._selection(path, data)
-            new = change(state)
-            if new is None:
-                return state
-            for ref in new.refs.values():
-                self.manifest(ref)
-            after = new.to_json()
-            if after == data or self._place.swap(path, data, after):
-                return new
-            time.sleep(random.uniform(0, 0.01 * min(attempt + 1, 20)))  # noqa: S311 - it spreads
-        raise StoreError(
-            f"{self._place.describe(path)} is changed by others all the time: run again"
-        )
+        return self._pointers.alter(name, city, change, self.manifest)
 
-    def _selection(self, path: str, data: bytes | None) -> Selection | None:
-        if data is None:
-            return None
-        try:
-            return Selection.from_json(data)
-        except NewerReleaseError as error:
-            raise NewerReleaseError(
-                f"{self._place.describe(path)} {error}: run it with that version, or choose "
-                "another store"
-            ) from None
-        except ValueError:
-            raise self._damaged_pointer(path) from None
+    def pointer_faults(self) -> Iterator[tuple[str, str, StoreError | None]]:
+        """City and name of every selection, and what is wrong with its pointer; nothing changes."""
+        for city, name in self._pointers.all():
+            yield city, name, self._pointers.fault(name, city, self.find_ref)
+
+    def repair_pointer(self, name: str, city: str) -> Repaired:
+        """Moves a damaged pointer to quarantine, and restores the newest sound state of it.
+
+        Raises:
+            StoreError: a newer release kept that state, or the store cannot be written to.
+        """
+        return self._pointers.repair(name, city)
 
     def note_newest(self, producer: str, ref: ArtifactRef) -> None:
         """Note an artifact as the last that a producer made of its kind and city.
@@ -562,12 +542,12 @@ class Store:
 
     def selection_owners(self) -> list[str]:
         """Cities that have a selection, sorted."""
-        return list(self._names(CURRENT_FOLDER, check_city))
+        return self._pointers.owners()
 
     def quarantined(self) -> list[Quarantined]:
         """What was found damaged and moved away, sorted by place."""
         found = []
-        for kind in self._names(QUARANTINE_FOLDER, check_kind):
+        for kind in (*self._names(QUARANTINE_FOLDER, check_kind), CURRENT_FOLDER):
             for city in self._names(f"{QUARANTINE_FOLDER}/{kind}", check_city):
                 folder = f"{QUARANTINE_FOLDER}/{kind}/{city}"
                 names = self._place.children(folder)
@@ -677,9 +657,6 @@ class Store:
         # "is missing", the shortest, says least: it also holds for the folder not in use.
         return max(faults, key=len)
 
-    def _damaged_pointer(self, path: str) -> StoreError:
-        return StoreError(f"{self._place.describe(path)} is damaged: delete it and run again")
-
     def _damaged_error(self, folder: str, what: str) -> DamagedArtifactError:
         place = self._place.describe(folder)
         return DamagedArtifactError(f"{place} is damaged ({what})", folder, what)
@@ -758,10 +735,6 @@ class Store:
 
 def _newest(kind: str, city: str, producer: str) -> str:
     return f"{NEWEST_FOLDER}/{check_kind(kind)}/{check_city(city)}/{check_name(producer)}.json"
-
-
-def _pointer(name: str, city: str) -> str:
-    return f"{CURRENT_FOLDER}/{check_city(city)}/{check_name(name)}.json"
 
 
 def _restore_store(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.outcome import JsonOption, add, ended
+
+if TYPE_CHECKING:
+    from adapters.store import Store, StoreError
 
 app = typer.Typer(help="Look after the store.", no_args_is_help=True)
 
@@ -25,6 +28,8 @@ _MADE_BY = {
     "evaluation": "evaluate",
 }
 """The verb that makes a kind again; `crosscity readapt` makes the others as they are needed."""
+_POINTED_BY = {"harvest": "harvest", "promoted": "promote"}
+"""The verb that writes a pointer again."""
 
 
 @app.command()
@@ -50,6 +55,7 @@ def verify(
     chosen = date.today().toordinal() if seed is None else seed
     everything = store.places()
     whole, damaged = 0, []
+    pointers = [(city, name) for city, name, fault in store.pointer_faults() if _is_told(fault)]
     for place in sampled(everything, sample, chosen):
         fault = store.fault_at(place)
         whole += fault is None
@@ -59,16 +65,25 @@ def verify(
     ended(
         "artifacts",
         plan.store.url,
-        said=f"of {len(everything)} artifacts, {whole} are whole and {len(damaged)} are not",
-        next_step="`crosscity store repair` moves them away, so that they are made again"
-        if damaged
+        said=f"of {len(everything)} artifacts, {whole} are whole and {len(damaged)} are not"
+        + (f"; {len(pointers)} pointers are damaged" if pointers else ""),
+        next_step="`crosscity store repair` moves them away: artifacts are made again, pointers "
+        "restored"
+        if damaged or pointers
         else "",
         artifacts=len(everything),
         whole=whole,
         damaged=damaged,
+        damaged_pointers=[f"{city}/{name}" for city, name in pointers],
     )
-    if damaged:
+    if damaged or pointers:
         raise typer.Exit(1)
+
+
+def _is_told(fault: StoreError | None) -> bool:
+    if fault is not None:
+        typer.echo(str(fault), err=True)
+    return fault is not None
 
 
 def _remedy(place: str) -> str:
@@ -78,20 +93,23 @@ def _remedy(place: str) -> str:
 
 @app.command()
 def repair(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -> None:
-    """Check every file of every artifact against its SHA-256; move what is damaged to quarantine.
+    """Check every file against its SHA-256; move what is damaged to quarantine, restore pointers.
 
-    Exit code 1 where something was damaged: the next run of its step makes it again.
+    Exit code 1 where something was damaged: the next run of its step makes it again. A pointer
+    (which harvest, which segmenter, and the log of promotions) gets its newest sound state back.
     """
     from tasks.steps.plan import open_plan  # noqa: PLC0415 - compiled code loads late
 
     plan = open_plan(str(catalog))
+    store = plan.open_store()
     whole, damaged = 0, []
-    for place, error in plan.open_store().check_all():
+    for place, error in store.check_all():
         if error is None:
             whole += 1
         else:
             damaged.append(place)
             typer.echo(f"{place}: {error}", err=True)
+    restored, lost = _repaired_pointers(store)
     ended(
         "artifacts",
         plan.store.url,
@@ -101,9 +119,48 @@ def repair(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -> No
         else "",
         whole=whole,
         damaged=damaged,
+        restored_pointers=restored,
+        lost_pointers=lost,
     )
-    if damaged:
+    if damaged or restored or lost:
         raise typer.Exit(1)
+
+
+def _repaired_pointers(store: Store) -> tuple[list[str], list[str]]:
+    """Repairs every damaged pointer, and says what became of it.
+
+    Returns:
+        The pointers that were restored, and those that could not be.
+    """
+    from adapters.store import StoreError  # noqa: PLC0415 - compiled code loads late
+    from adapters.store.pointers import DamagedPointerError  # noqa: PLC0415
+
+    restored, lost = [], []
+    for city, name, fault in store.pointer_faults():
+        if not _is_told(fault):
+            continue
+        place = f"{city}/{name}"
+        if not isinstance(fault, DamagedPointerError):  # of a newer release: nothing is damaged
+            lost.append(place)
+            continue
+        try:
+            made = store.repair_pointer(name, city)
+        except StoreError as error:
+            typer.echo(str(error), err=True)
+            lost.append(place)
+            continue
+        moved = f"moved to {made.quarantine}" if made.quarantine else "it was gone"
+        if made.is_restored:
+            restored.append(place)
+            add(f"{made.pointer}: {moved}, and its newest sound state is restored")
+        else:
+            lost.append(place)
+            again = _POINTED_BY.get(name, "readapt")
+            add(
+                f"{made.pointer}: {moved}; no state of it was kept, so {city} is without it until "
+                f"`crosscity {again} {city}`"
+            )
+    return restored, lost
 
 
 app.command("check", hidden=True)(repair)  # its name in earlier releases
@@ -172,7 +229,7 @@ def prune(
 
 @app.command()
 def quarantine(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -> None:
-    """List what was found damaged and moved away; it may be deleted."""
+    """List what was found damaged and moved away, artifacts and pointers; it may be deleted."""
     from tasks.steps.plan import open_plan  # noqa: PLC0415 - compiled code loads late
 
     plan = open_plan(str(catalog))

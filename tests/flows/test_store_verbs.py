@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from adapters.store import ArtifactRef, Selection, Store, StoreError, artifact_key, upkeep
 from adapters.store.upkeep import Kept, orphans, removable, sampled
 from flows.cli.store import app
+from tasks.judging import promotion
 
 
 @pytest.fixture
@@ -63,6 +64,50 @@ def test_verifying_changes_nothing_and_says_what_makes_it_again(store) -> None:
         assert "of 2 artifacts, 0 are whole and 2 are not" in done.output
         assert done.output.count("`crosscity harvest tokyo` makes it again") == 2
     assert "0 artifacts are in quarantine" in run("quarantine").output
+
+
+def test_a_damaged_pointer_is_moved_and_its_log_comes_back(store) -> None:
+    folder, run = store
+    opened = Store(folder)
+    for ref in list(opened.artifacts("pairs", "tokyo")):
+        promotion.put_in_use(opened, "tokyo", ref, reason=f"for {ref.key}")
+    log = promotion.promotion_log(opened, "tokyo")
+    assert len(log) == 2
+    pointer = folder / "current/tokyo/promoted.json"
+    whole = pointer.read_bytes()
+    pointer.write_bytes(whole[:-30])
+    done = run("verify")
+    assert done.exit_code == 1
+    assert "1 pointers are damaged" in done.output
+    assert f"{pointer} is damaged" in done.output
+    assert pointer.read_bytes() == whole[:-30]
+    assert run("prune").exit_code != 0  # nobody knows what counts
+    done = run("repair")
+    assert done.exit_code == 1
+    assert "current/tokyo/promoted.json: moved to quarantine/current/tokyo/promoted." in done.output
+    assert "its newest sound state is restored" in done.output
+    assert pointer.read_bytes() == whole
+    assert promotion.promotion_log(Store(folder), "tokyo") == log
+    assert "quarantine/current/tokyo/promoted." in run("quarantine").output
+    for verb in ("repair", "verify"):
+        assert run(verb).exit_code == 0
+
+
+def test_a_damaged_pointer_of_which_nothing_was_kept_says_what_is_lost(store) -> None:
+    folder, run = store
+    pointer = folder / "current/tokyo/harvest.json"
+    pointer.parent.mkdir(parents=True)
+    pointer.write_bytes(b"{")
+    done = run("repair")
+    assert done.exit_code == 1
+    assert "no state of it was kept, so tokyo is without it until `crosscity harvest" in done.output
+    assert not pointer.exists()
+    pointer.write_bytes(b'{"format": 99, "refs": {}, "notes": {}}')
+    done = run("repair")
+    assert done.exit_code == 1
+    assert "newer version" in done.output
+    assert "is damaged" not in done.output
+    assert pointer.exists()
 
 
 def test_a_sample_has_its_share_and_changes_with_the_seed() -> None:

@@ -140,6 +140,30 @@ class Quarantine:
         return False
 
 
+class Repair:
+    """A damaged pointer is told, or says again what it said; the damaged file is listed then."""
+
+    def before(self, store):
+        for key in ("k0", "k1"):
+            ref = make(store, key, key.encode())
+            store.switch("promoted", "rome", Selection({SINGLE: ref}, {"log": [key]}))
+        path = "current/rome/promoted.json"
+        store._place.replace(path, store._place.read(path)[:40])
+
+    def run(self, store):
+        faults = [(name, city) for city, name, fault in store.pointer_faults() if fault]
+        for name, city in faults:
+            store.repair_pointer(name, city)
+
+    def check(self, store):
+        if any(fault is not None for _, _, fault in store.pointer_faults()):
+            return False
+        state = store.selected("promoted", "rome")
+        assert (state.refs[SINGLE].key, state.notes["log"]) == ("k1", ["k1"])
+        assert len(store.quarantined()) >= 1
+        return True
+
+
 class Clear:
     def before(self, store):
         store.save_progress(*WHERE, "one", b"1")
@@ -207,6 +231,7 @@ def main():
         "point": Point,
         "switch": Switch,
         "quarantine": Quarantine,
+        "repair": Repair,
         "save": Save,
         "clear": Clear,
     }[name]()

@@ -99,9 +99,9 @@ class Switch(Operation):
         store.switch("harvest", "rome", self.new)
 
     def is_new(self, files: Files) -> bool:
-        data = files[self.pointer]
-        assert data in {self.old.to_json(), self.new.to_json()}
-        return data == self.new.to_json()
+        state = Selection.from_json(files[self.pointer])
+        assert state in (self.old, self.new)
+        return state == self.new
 
 
 class CompareAndSet(Switch):

@@ -31,7 +31,9 @@ def run_script(name: str, *arguments: object) -> str:
 
 
 @pytest.mark.parametrize("place", ["folder", "objects"])
-@pytest.mark.parametrize("operation", ["publish", "point", "switch", "quarantine", "save", "clear"])
+@pytest.mark.parametrize(
+    "operation", ["publish", "point", "switch", "quarantine", "repair", "save", "clear"]
+)
 def test_a_kill_before_any_step_leaves_old_or_new(place, operation, tmp_path) -> None:
     steps = int(run_script("crash_every_step.py", place, operation, tmp_path))
     assert steps >= 5

@@ -55,7 +55,9 @@ def test_a_damaged_selection_is_an_error_that_names_it(tmp_path, publish) -> Non
         json.dumps({**content, "notes": 3}),
     ):
         pointer.write_text(text)
-        with pytest.raises(StoreError, match=r"harvest\.json is damaged: delete it"):
+        with pytest.raises(
+            StoreError, match=r"harvest\.json is damaged \(.*`crosscity store repair`"
+        ):
             store.selected("harvest", "rome")
     pointer.write_text(json.dumps({**content, "since": "today"}))
     assert store.selected("harvest", "rome") == Selection({"imagery": ref}, {})
