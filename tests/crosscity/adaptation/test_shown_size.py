@@ -119,6 +119,35 @@ def test_large_images_are_not_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.size for one in found.tried] == [OWN, (48, 72)]
 
 
+@pytest.mark.parametrize(("slope", "factor"), [(16, 1.0), (16 / 0.75, 0.75), (32, 0.5)])
+def test_images_that_show_things_too_large_are_reduced(
+    monkeypatch: pytest.MonkeyPatch, slope: float, factor: float
+) -> None:
+    network = OfSlopes(learned(slope))
+    unreduced = choose_size(network, pictures(16))
+    assert unreduced is not None
+    assert unreduced.chosen == OWN  # small images are not
+    monkeypatch.setattr(shown_size, "LEAST_PIXELS", math.prod((16, 24)))
+    found = choose_size(network, pictures(16))
+    assert found is not None
+    assert found.chosen == (round(factor * OWN[0]), round(factor * OWN[1]))
+    assert found.enlarged == 1
+    assert [one.size for one in found.tried] == [OWN, (16, 24), (24, 36), (48, 72), (64, 96)]
+
+
+def test_images_beyond_what_networks_are_trained_at_are_shown_within_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shown_size, "MOST_PIXELS", math.prod(OWN) // 4)
+    monkeypatch.setattr(shown_size, "LEAST_PIXELS", math.prod(OWN) // 16)
+    found = choose_size(OfSlopes(learned(32)), pictures(16))
+    assert found is not None
+    assert found.own == OWN
+    assert [one.size for one in found.tried] == [(16, 24), (8, 12), (12, 18)]
+    assert found.chosen == (16, 24)
+    assert "their own: 32×48" in found.remark()
+
+
 def test_a_network_of_one_size_is_shown_that_size() -> None:
     found = choose_size(OfSlopes(learned(8), takes=OWN), pictures(16))
     assert found is not None
