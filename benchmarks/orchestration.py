@@ -72,8 +72,8 @@ MADE: Final = {
     "again": (),
 }
 """Kinds of artifacts that a stage makes, which one that begins anew must not find."""
-SECONDS_A_PAIR: Final = 1.09
-"""What matching and superpixels of a pair of 640 × 1280 take of a core (`results/prior.md`)."""
+SECONDS_A_PAIR: Final = (1.09, 0.31)
+"""What the rest of a pair of 640 × 1280 took of a core at first, and its prior today."""
 SIZE: Final = (32, 64)
 PAIRS_A_PART: Final = 50
 
@@ -383,19 +383,26 @@ def _own_part(row: dict[str, Any]) -> str:
 
 def _shares(rows: list[dict[str, Any]]) -> list[str]:
     """What part of a real run it is."""
+    taken: dict[int, float] = {}
+    for row in rows:
+        if row["stage"] != "again":
+            own = row["processor_seconds"] + row["server_seconds"]
+            taken[row["pairs"]] = taken.get(row["pairs"], 0.0) + own
+    if not taken:
+        return []
+    shown = " | ".join(f"{seconds:g} s a pair" for seconds in SECONDS_A_PAIR)
     lines = [
         "",
-        f"Of a run whose pairs take {SECONDS_A_PAIR} s each, harvest and priors take, the server's",
-        "time included:",
+        "What part of a run harvest and priors take, the server's time included, where the rest",
+        f"takes {SECONDS_A_PAIR[0]:g} s a pair, as when this was first asked, and where it takes",
+        f"{SECONDS_A_PAIR[1]:g} s, the prior alone as it is by default today:",
         "",
+        f"| pairs | {shown} |",
+        "|---|" + "---|" * len(SECONDS_A_PAIR),
     ]
-    for pairs in sorted({row["pairs"] for row in rows}):
-        taken = sum(
-            row["processor_seconds"] + row["server_seconds"]
-            for row in rows
-            if row["pairs"] == pairs and row["stage"] in ("harvest", "priors")
-        )
-        lines.append(f"- at {pairs:,} pairs: {100 * taken / (SECONDS_A_PAIR * pairs):.1f} %")
+    for pairs, own in taken.items():
+        parts = [100 * own / (own + seconds * pairs) for seconds in SECONDS_A_PAIR]
+        lines.append(f"| {pairs:,} | " + " | ".join(f"{part:.1f} %" for part in parts) + " |")
     return lines
 
 
