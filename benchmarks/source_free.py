@@ -32,11 +32,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
-from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.datasets.camvid import CamVidDataset
+from benchmarks.entropy import minimise_entropy
 from benchmarks.whole_files import written_whole
 from crosscity.adaptation import FineTuning, FineTuningSettings, TargetArrays
 from crosscity.adaptation.batch_norm_mixture import (
@@ -46,10 +46,10 @@ from crosscity.adaptation.batch_norm_mixture import (
     statistics_of,
 )
 from crosscity.adaptation.source_free import Deliver, SourceFree, SourceFreeSettings
-from crosscity.adaptation.training import Training, TrainingState, batch_norms
+from crosscity.adaptation.training import Training, TrainingState
 from crosscity.evaluation import confusion_matrix, predict, score
 from crosscity.resizing import resized_image, resized_map
-from crosscity.segmenters import Segmenter, build_segmenter, evaluating, image_tensor
+from crosscity.segmenters import Segmenter, build_segmenter, image_tensor
 
 RESULTS: Final = Path(__file__).parent / "results"
 SIZE: Final = (224, 288)
@@ -237,20 +237,11 @@ class Bench:
 
         def make(seed: int) -> Segmenter:
             network = self.mixed(1.0)(0)
-            moved = [p for layer in batch_norms(network) for p in (layer.weight, layer.bias)]
-            optimiser = torch.optim.Adam(moved, lr=rate)
             images = np.stack(self.images("train")[0])
             windows = Windows(images, images[..., 0], SIZE)
             random = np.random.default_rng(seed)
-            for _ in range(RECIPE.steps):
-                chosen = random.integers(0, len(windows), 4).tolist()
-                batch = image_tensor(windows.images(chosen))
-                with evaluating(network):
-                    logits = network(batch)
-                entropy = -(functional.softmax(logits, 1) * functional.log_softmax(logits, 1))
-                optimiser.zero_grad()
-                entropy.sum(1).mean().backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
+            chosen = (random.integers(0, len(windows), 4).tolist() for _ in range(RECIPE.steps))
+            minimise_entropy(network, (image_tensor(windows.images(one)) for one in chosen), rate)
             return network
 
         return make

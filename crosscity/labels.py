@@ -62,6 +62,21 @@ CLASSES: Final[tuple[RoadClass, ...]] = (
 )
 """The 19 classes, at the index of their trainId."""
 
+CATEGORIES: Final[dict[str, tuple[str, ...]]] = {
+    "flat": ("road", "sidewalk"),
+    "construction": ("building", "wall", "fence"),
+    "object": ("pole", "traffic light", "traffic sign"),
+    "nature": ("vegetation", "terrain"),
+    "sky": ("sky",),
+    "human": ("person", "rider"),
+    "vehicle": ("car", "truck", "bus", "train", "motorcycle", "bicycle"),
+}
+"""The categories of Cityscapes and their classes."""
+CATEGORY: Final[dict[str, str]] = {
+    name: category for category, names in CATEGORIES.items() for name in names
+}
+"""The category of each class by its name."""
+
 TRAIN_ID: Final[dict[str, int]] = {c.name: c.train_id for c in CLASSES}
 STATIC_TRAIN_IDS: Final[tuple[int, ...]] = tuple(c.train_id for c in CLASSES if c.static)
 """C_static of eq. 12, as trainIds."""

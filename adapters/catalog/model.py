@@ -397,7 +397,7 @@ class Safeguard(Entry):
         description="keep: the earlier segmenter stays promoted; report: it is only said; off",
     )
     tolerance: Fraction = Field(
-        default=0.01, description="fall of the two times' agreement (kappa) that is of no concern"
+        default=0.002, description="fall of the two times' agreement (kappa) that is of no concern"
     )
     drift: Fraction = Field(
         default=0.1, description="bits by which the predicted classes may drift"

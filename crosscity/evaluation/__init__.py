@@ -4,7 +4,14 @@ from typing import Final
 
 from crosscity.evaluation.confusion import ConfusionMatrix, confusion_matrix
 from crosscity.evaluation.prediction import Prediction, evaluate, predict, predict_each
-from crosscity.evaluation.protocols import PROTOCOLS, ProtocolName, ScoringProtocol, own_protocol
+from crosscity.evaluation.protocols import (
+    PROTOCOLS,
+    ClassGroups,
+    ProtocolName,
+    ScoringProtocol,
+    own_protocol,
+    predicted_groups,
+)
 from crosscity.evaluation.scores import Scores, score, scored_counts
 from crosscity.evaluation.unlearned import unlearned_classes
 
@@ -14,6 +21,7 @@ ALGORITHM_VERSION: Final = "2"
 __all__ = [
     "ALGORITHM_VERSION",
     "PROTOCOLS",
+    "ClassGroups",
     "ConfusionMatrix",
     "Prediction",
     "ProtocolName",
@@ -24,6 +32,7 @@ __all__ = [
     "own_protocol",
     "predict",
     "predict_each",
+    "predicted_groups",
     "score",
     "scored_counts",
     "unlearned_classes",

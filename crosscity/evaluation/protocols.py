@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from crosscity.labels import CLASSES, CROSS_CITY_CLASSES
 
 ProtocolName = Literal["drop", "merge", "score13", "score19", "synthia16", "synthia13", "camvid11"]
@@ -19,6 +22,8 @@ MISSED: Final = "missed"
 """A prediction that no scored class gains from, but that the true class loses."""
 IGNORED: Final = "ignored"
 """A truth or a prediction that takes its pixel out of the score, like void."""
+NOT_SCORED: Final = "not scored"
+"""The group of `predicted_groups` that no scored class gains from."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,32 @@ class ScoringProtocol:
     classes: tuple[str, ...]
     truth: Mapping[str, str]
     prediction: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ClassGroups:
+    """Classes of a label space that count as one.
+
+    Attributes:
+        names: Of the G groups.
+        places: (C,) int64, the group of each class.
+    """
+
+    names: tuple[str, ...]
+    places: npt.NDArray[np.int64]
+
+
+def predicted_groups(rules: ScoringProtocol, class_names: Sequence[str]) -> ClassGroups:
+    """What predicted classes count as: the scored classes, and one group of all that score nothing.
+
+    Args:
+        rules: The protocol.
+        class_names: The label space of the predictions.
+    """
+    names = (*rules.classes, NOT_SCORED)
+    counted = [rules.prediction.get(name, MISSED) for name in class_names]
+    place = {name: index for index, name in enumerate(rules.classes)}
+    return ClassGroups(names, np.array([place.get(name, len(place)) for name in counted]))
 
 
 _SCORED: Final = tuple(road_class.name for road_class in CROSS_CITY_CLASSES)

@@ -62,8 +62,8 @@ def compare_on_pairs(
     """
 
     def write(draft: Draft, _key: str) -> None:
-        signals, failed = look_at_pairs(draft, (first, second), imagery, pairs, city, plan)
-        draft.summary = {"signals": signals_as_json(signals), "failed": failed}
+        seen = look_at_pairs(draft, (first, second), imagery, pairs, city, plan)
+        draft.summary = {"signals": signals_as_json(seen.signals), "failed": seen.failed}
 
     identity = pair_comparison_identity(first, second, imagery, pairs, city, plan)
     return make(plan.open_store(), identity, write)

@@ -17,21 +17,24 @@ from adapters.image_masks import ImageMask
 from adapters.images import ImageError
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity import safeguard as safeguard_module
+from crosscity.evaluation import ClassGroups, ScoringProtocol, predicted_groups
 from crosscity.resizing import resized_image
 from crosscity.safeguard import (
-    PairSigns,
+    ComparedPair,
     SafeguardLimits,
     Signals,
     Verdict,
     compare,
+    compare_pair,
     divergence,
-    pair_signs,
     static_points,
     vanished_classes,
     verdict,
 )
-from crosscity.segmenters import Segmenter
+from crosscity.segmenters import Segmenter, in_train_ids
 from tasks.judging.promotion import PROMOTED, promoted_segmenter, put_in_use
+from tasks.judging.scoring_rules import protocol_parameters, rules_of
+from tasks.judging.start_at_size import size_shown, start_at_size
 from tasks.priors.identities import PRIOR_VERSION, city_mask
 from tasks.priors.pair_prior import extract_prior
 from tasks.steps import progress
@@ -53,7 +56,7 @@ from tasks.training.segmenters import stored_segmenter
 from tasks.training.stored_networks import read_class_names
 from tasks.training.trainings import on_device
 
-SAFEGUARD_VERSION: Final = f"4-safeguard.{safeguard_module.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
+SAFEGUARD_VERSION: Final = f"5-safeguard.{safeguard_module.ALGORITHM_VERSION}-prior.{PRIOR_VERSION}"
 MOST_PAIRS: Final = 48
 """Training pairs that are examined: some minutes for the largest pictures, seconds for the
 demo's; twice as many would narrow the interval by a third."""
@@ -69,15 +72,29 @@ class PairSeen:
 
     Attributes:
         pair_id: The pair.
-        before: Signs of the earlier segmenter, ``None`` where the pair could not be examined.
-        after: Signs of the adapted one.
-        reason: Why the pair could not be examined.
+        signs: Of both; ``None`` where the pair could not be examined.
+        reason: Why it could not.
     """
 
     pair_id: str
-    before: PairSigns | None
-    after: PairSigns | None
+    signs: ComparedPair | None
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """What two segmenters show on the pairs of a city.
+
+    Attributes:
+        signals: What they show.
+        failed: How many pairs could not be examined.
+        shown: (height, width) at which the earlier one was shown images because the later one is,
+            and not at its own size; ``None`` elsewhere.
+    """
+
+    signals: Signals
+    failed: int
+    shown: tuple[int, int] | None = None
 
 
 def earlier_segmenters(
@@ -111,12 +128,18 @@ def judge_adaptation(
     city: str,
     plan: Plan,
 ) -> Made:
-    """Compares two segmenters on training pairs of the city, without a label of it."""
+    """Compares two segmenters on training pairs of the city, without a label of it.
+
+    A start is shown images at the size that was chosen for the adaptation: that size could be had
+    without any training, so it is no merit of the training, and hides no harm of it.
+    """
     limits = _limits(city, plan)
 
     def write(draft: Draft, _key: str) -> None:
-        signals, failed = look_at_pairs(draft, (earlier, adapted), imagery, pairs, city, plan)
-        draft.summary = _summary(signals, limits, failed, earlier)
+        seen = look_at_pairs(
+            draft, (earlier, adapted), imagery, pairs, city, plan, at_one_size=_is_start(earlier)
+        )
+        draft.summary = _summary(seen, limits, earlier)
 
     judgement = judgement_identity(adapted, earlier, imagery, pairs, city, plan)
     made = make(plan.open_store(), judgement, write)
@@ -131,8 +154,13 @@ def look_at_pairs(
     pairs: ArtifactRef,
     city: str,
     plan: Plan,
-) -> tuple[Signals, int]:
+    *,
+    at_one_size: bool = False,
+) -> LookedAt:
     """What two segmenters of one label space show on pairs; writes a row a pair.
+
+    Classes count as the city's protocol counts predictions, where the city is scored by one: what
+    is not told apart there cannot vanish there.
 
     Args:
         draft: Gets `pairs.parquet`.
@@ -141,9 +169,7 @@ def look_at_pairs(
         pairs: Of the city; `MOST_PAIRS` of the training pairs are looked at.
         city: The city.
         plan: The run's plan.
-
-    Returns:
-        The signals, and how many pairs could not be examined.
+        at_one_size: Whether the earlier is shown images as the later is.
 
     Raises:
         InputError: There is no training pair, or none can be examined.
@@ -153,12 +179,19 @@ def look_at_pairs(
     chosen = sampled_pairs(read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS))
     images = Imagery(plan.open_store(), imagery)
     with device_turn(plan, city):
-        first, second = (on_device(stored_segmenter(plan, ref)[1], plan) for ref in segmenters)
-        size = network_size(plan, city)
+        first, second = (stored_segmenter(plan, ref)[1] for ref in segmenters)
+        size, shown = network_size(plan, city), None
+        if at_one_size and size is None and second.trained_size != first.trained_size:
+            shown = first.trained_size = second.trained_size
+        protocol, groups = _protocol(city, plan), None
+        if protocol is not None:
+            first, second = in_train_ids(first), in_train_ids(second)
+            groups = predicted_groups(protocol, first.class_names)
+        both = on_device(first, plan), on_device(second, plan)
 
         def look(pair: Row) -> PairSeen:
             device = plan.compute.device
-            seen = _signals_of_pair(images, pair, (first, second), entry.prior, size, device, mask)
+            seen = _signs_of_pair(images, pair, both, entry.prior, size, device, mask, groups)
             progress.advance(f"judge {city}", 1, len(chosen))
             return seen
 
@@ -166,7 +199,17 @@ def look_at_pairs(
         seen = in_parallel(look, chosen, workers=1)
     write_rows(draft, "pairs.parquet", [_row(each) for each in seen], SAFEGUARD)
     failed = sum(each.reason is not None for each in seen)
-    return _compared(seen, first.class_names, city), failed
+    names = first.class_names if groups is None else groups.names
+    return LookedAt(_compared(seen, names, city), failed, shown)
+
+
+def _is_start(earlier: ArtifactRef) -> bool:
+    return earlier.kind == "segmenter"
+
+
+def _protocol(city: str, plan: Plan) -> ScoringProtocol | None:
+    """How the city is scored; ``None`` where it has no labels."""
+    return None if plan.city(city).labels is None else rules_of(plan, city).protocol
 
 
 def judgement_identity(
@@ -194,10 +237,12 @@ def judgement_identity(
 
 def examined_parameters(plan: Plan, city: str) -> dict[str, Any]:
     """The settings that `look_at_pairs` depends on."""
+    protocol = _protocol(city, plan)
     return {
         "prior": plan.city(city).prior.model_dump(),
         "most_pairs": MOST_PAIRS,
         **view_parameters(plan, city),
+        **({} if protocol is None else protocol_parameters(protocol)),
     }
 
 
@@ -224,6 +269,7 @@ def keep_earlier(
 ) -> ArtifactRef:
     """Leaves the promoted segmenter, or promotes the pre-trained one where there is none; says so.
 
+    The pre-trained one is promoted with the size that images were shown at when it was compared.
     A promoted segmenter of other classes, which the adaptation could not be compared with, stays
     too: a new one that looks harmful is not a reason to take what is in use out of it. The event
     `adaptation.rejected`, on which an automation can tell somebody, is emitted once a judgement: a
@@ -233,7 +279,9 @@ def keep_earlier(
         The segmenter that is promoted now.
     """
     store = plan.open_store()
-    promoted = promoted_segmenter(store, city) or earlier
+    promoted = promoted_segmenter(store, city)
+    if promoted is None:
+        promoted = start_at_size(earlier, _shown_size(judged, plan), plan)
     store.verify(promoted)
     summary: dict[str, Any] = dict(store.manifest(judged).summary)
     payload = {
@@ -252,6 +300,11 @@ def keep_earlier(
     announce(store, PROMOTED, city)
     log(logging.WARNING, f"{city}: {summary['sentence']} Promoted is {promoted.uri}.")
     return promoted
+
+
+def _shown_size(judged: ArtifactRef, plan: Plan) -> tuple[int, int] | None:
+    """The size that a judgement showed a start at, where it is not the start's own."""
+    return size_shown(plan.open_store().manifest(judged).summary)
 
 
 def _is_known(store: Store, city: str, judged: ArtifactRef) -> bool:
@@ -274,7 +327,7 @@ def sampled_pairs(rows: Sequence[Row]) -> list[Row]:
     return [training[index] for index in sorted(order[:MOST_PAIRS].tolist())]
 
 
-def _signals_of_pair(
+def _signs_of_pair(
     images: Imagery,
     pair: Row,
     networks: tuple[Segmenter, Segmenter],
@@ -282,31 +335,30 @@ def _signals_of_pair(
     size: tuple[int, int] | None,
     device: str,
     mask: ImageMask | None,
+    groups: ClassGroups | None,
 ) -> PairSeen:
     try:
         first, second = (images.read(pair[end]) for end in ("image_a", "image_b"))
         prior = extract_prior(first, second, settings, device, mask)
     except (ImageError, ValueError) as error:
-        return PairSeen(pair["pair_id"], None, None, " ".join(str(error).split()))
-    points = static_points(prior.matches, prior.masks)
+        return PairSeen(pair["pair_id"], None, " ".join(str(error).split()))
+    left_out = None if mask is None else mask.pixels((first.shape[0], first.shape[1]))
+    shown = [_shown(network, (first, second), size) for network in networks]
     try:
-        left_out = None if mask is None else mask.pixels((first.shape[0], first.shape[1]))
-        before, after = (
-            pair_signs(
-                network,
-                (first, second),
-                points,
-                network_images=_shown(network, (first, second), size),
-                ignored=left_out,
-            )
-            for network in networks
+        signs = compare_pair(
+            networks,
+            (first, second),
+            static_points(prior.matches, prior.masks),
+            network_images=(shown[0], shown[1]),
+            ignored=left_out,
+            groups=groups,
         )
     except torch.OutOfMemoryError as error:
         raise InputError(
             f"{device} ran out of memory with one image of {pair['pair_id']}: use a smaller "
             f"image_size in `trainings`, or end what else runs on it ({str(error).splitlines()[0]})"
         ) from None
-    return PairSeen(pair["pair_id"], before, after)
+    return PairSeen(pair["pair_id"], signs)
 
 
 def _shown(
@@ -320,48 +372,59 @@ def _shown(
 
 
 def _compared(seen: Sequence[PairSeen], class_names: Sequence[str], city: str) -> Signals:
-    before = [each.before for each in seen if each.before is not None]
-    after = [each.after for each in seen if each.after is not None]
-    if not before:
+    pairs = [each.signs for each in seen if each.signs is not None]
+    if not pairs:
         raise InputError(f"no pair of {city} can be examined: {seen[0].reason}")
-    return compare(before, after, class_names)
+    return compare(
+        [pair.before for pair in pairs],
+        [pair.after for pair in pairs],
+        class_names,
+        moved=np.sum([pair.moved for pair in pairs], axis=0),
+    )
 
 
 def _row(seen: PairSeen) -> Row:
-    if seen.before is None or seen.after is None:
+    if seen.signs is None:
         empty = dict.fromkeys(SAFEGUARD.names)
         return {**empty, "pair_id": seen.pair_id, "status": FAILED, "reason": seen.reason}
-    pixels = int(seen.before.classes.sum())
+    before, after = seen.signs.before, seen.signs.after
+    pixels = int(before.classes.sum())
     return {
         "pair_id": seen.pair_id,
-        "points": int(seen.before.table.sum()),
-        "equal_before": int(np.trace(seen.before.table)),
-        "equal_after": int(np.trace(seen.after.table)),
-        "drift": divergence(seen.before.classes, seen.after.classes),
-        "entropy_before": seen.before.entropy / pixels,
-        "entropy_after": seen.after.entropy / pixels,
+        "points": int(before.table.sum()),
+        "equal_before": int(np.trace(before.table)),
+        "equal_after": int(np.trace(after.table)),
+        "drift": divergence(before.classes, after.classes),
+        "entropy_before": before.entropy / pixels,
+        "entropy_after": after.entropy / pixels,
         "status": OK,
         "reason": None,
     }
 
 
-def _summary(
-    signals: Signals, limits: SafeguardLimits, failed: int, earlier: ArtifactRef
-) -> dict[str, Any]:
-    found = verdict(signals, limits)
-    unseen = f" {failed} more pairs could not be examined." if failed else ""
+def _summary(seen: LookedAt, limits: SafeguardLimits, earlier: ArtifactRef) -> dict[str, Any]:
+    signals, found = seen.signals, verdict(seen.signals, limits)
+    unseen = f" {seen.failed} more pairs could not be examined." if seen.failed else ""
+    shown = {} if seen.shown is None else {"shown_size": list(seen.shown)}
     return {
         "keep": found.keep,
         "reasons": list(found.reasons),
-        "sentence": _sentence(found, signals, earlier) + unseen,
-        "failed": failed,
+        "sentence": _sentence(found, signals, _spoken_of(earlier, seen)) + unseen,
+        "failed": seen.failed,
         "signals": signals_as_json(signals),
         "vanished": vanished_classes(signals, limits),
+        **shown,
     }
 
 
-def _sentence(found: Verdict, signals: Signals, earlier: ArtifactRef) -> str:
-    other = "the pre-trained segmenter" if earlier.kind == "segmenter" else "the one in use"
+def _spoken_of(earlier: ArtifactRef, seen: LookedAt) -> str:
+    if not _is_start(earlier):
+        return "the one in use"
+    at = "" if seen.shown is None else f" at the same size ({seen.shown[0]}×{seen.shown[1]})"
+    return f"the pre-trained segmenter{at}"
+
+
+def _sentence(found: Verdict, signals: Signals, other: str) -> str:
     if found.keep == "before":
         reasons = " ".join(found.reasons)
         return f"The adaptation looks harmful without any label, compared with {other}. {reasons}"

@@ -33,14 +33,19 @@ class Rules:
         """What of it an evaluation depends on; JSON-able."""
         sizes = {"label_size": self.label_size, "image_size": self.image_size}
         given = {name: list(size) for name, size in sizes.items() if size is not None}
-        own: dict[str, Any] = {}
-        if self.protocol not in PROTOCOLS.values():
-            own = {
-                "protocol_classes": list(self.protocol.classes),
-                "protocol_truth": dict(self.protocol.truth),
-                "protocol_prediction": dict(self.protocol.prediction),
-            }
-        return {"protocol": self.protocol.name, "split": self.split, **own, **given}
+        return {**protocol_parameters(self.protocol), "split": self.split, **given}
+
+
+def protocol_parameters(protocol: ScoringProtocol) -> dict[str, Any]:
+    """What an artifact depends on that counts classes by a protocol; JSON-able."""
+    if protocol in PROTOCOLS.values():
+        return {"protocol": protocol.name}
+    return {
+        "protocol": protocol.name,
+        "protocol_classes": list(protocol.classes),
+        "protocol_truth": dict(protocol.truth),
+        "protocol_prediction": dict(protocol.prediction),
+    }
 
 
 def rules_of(plan: Plan, owner: str) -> Rules:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from crosscity.evaluation import PROTOCOLS, ClassGroups, predicted_groups
 from crosscity.matching import Matches
 from crosscity.safeguard import (
     FEWEST_PAIRS,
@@ -19,6 +20,7 @@ from crosscity.safeguard import (
     SafeguardLimits,
     agreement,
     compare,
+    compare_pair,
     divergence,
     kappa,
     pair_signs,
@@ -214,6 +216,35 @@ def test_a_class_that_vanishes_is_named_and_counts_when_it_was_not_rare():
     assert verdict(signals, rare).keep == "after"
 
 
+ROADS = ("road", "car", "truck", "person")
+
+
+def moved_to(other: str, sureness: float) -> np.ndarray:
+    """A twentieth of 10 000 pixels were trucks, with some probability, and are another class."""
+    moved = np.zeros((4, 4))
+    moved[0, 0] = 9500
+    moved[2, ROADS.index(other)] = 500 * sureness
+    return moved
+
+
+def truck_gone_to(other: str, sureness: float) -> str:
+    before = np.array([9500, 0, 500, 0])
+    after = np.array([9500, 0, 0, 0])
+    after[ROADS.index(other)] += 500
+    no_points = np.zeros((4, 4), dtype=np.int64)
+    signs_of = [PairSigns(no_points, each, each / 1e4, 1.0) for each in (before, after)]
+    signals = compare([signs_of[0]], [signs_of[1]], ROADS, moved=moved_to(other, sureness))
+    assert vanished_classes(signals, SafeguardLimits()) == ["truck"]
+    return verdict(signals, SafeguardLimits(drift=1)).keep
+
+
+def test_a_class_vanishes_where_its_sure_pixels_become_another_category():
+    assert truck_gone_to("road", 0.9) == "before"
+    assert truck_gone_to("person", 0.9) == "before"
+    assert truck_gone_to("car", 0.9) == "after"  # still seen as a vehicle
+    assert truck_gone_to("road", 0.09) == "after"  # the start did not believe it itself
+
+
 def test_one_class_may_vanish_where_the_two_times_agree_better_for_it():
     """An error that is seen at one of the two times only, and then no more; two classes may not."""
     random = np.random.default_rng(0)
@@ -349,3 +380,64 @@ def test_signs_of_a_network_are_those_of_its_probabilities():
     assert found.entropy == pytest.approx(-(soft * np.log2(soft)).sum(), rel=1e-5)
     smaller = tuple(image[::2, ::2] for image in images)
     assert pair_signs(network, images, at, network_images=smaller).classes.sum() == 2 * 24 * 40
+
+
+def test_classes_that_count_as_one_are_one_before_anything_is_counted():
+    """Against the probabilities of the network, added up by hand."""
+    network = build_segmenter("compact", {"width": 8}, seed=2)
+    random = np.random.default_rng(6)
+    images = tuple(random.integers(0, 256, (16, 24, 3), dtype=np.uint8) for _ in range(2))
+    at = tuple(np.stack([random.integers(0, 16, 20), random.integers(0, 24, 20)], 1) for _ in "ab")
+    groups = predicted_groups(PROTOCOLS["camvid11"], network.class_names)
+    assert groups.names[groups.places[network.class_names.index("truck")]] == "car"
+    found = pair_signs(network, images, at, groups=groups)
+    with torch.no_grad():
+        network.eval()
+        soft = network(image_tensor(np.stack(images))).softmax(1).double().numpy()
+    merged = np.zeros((2, len(groups.names), 16, 24))
+    for index, place in enumerate(groups.places.tolist()):
+        merged[:, place] += soft[:, index]
+    labels = groups.places[soft.argmax(1)]
+    np.testing.assert_array_equal(found.classes, np.bincount(labels.ravel(), minlength=12))
+    np.testing.assert_allclose(found.probability, merged.sum(axis=(0, 2, 3)), rtol=1e-5)
+    assert found.entropy == pytest.approx(
+        -(merged * np.log2(np.where(merged > 0, merged, 1))).sum(), rel=1e-5
+    )
+    table = np.zeros((12, 12), dtype=np.int64)
+    for (row_a, column_a), (row_b, column_b) in zip(*(a.tolist() for a in at), strict=True):
+        table[labels[0, row_a, column_a], labels[1, row_b, column_b]] += 1
+    np.testing.assert_array_equal(found.table, table)
+
+
+def test_what_scores_nothing_is_one_group_and_the_scored_classes_stay():
+    groups = predicted_groups(PROTOCOLS["score13"], ("truck", "wall", "car", "own class"))
+    assert groups.names[-1] == "not scored"
+    assert [groups.names[place] for place in groups.places] == [
+        *("not scored", "not scored", "car", "not scored")
+    ]
+
+
+def test_pixels_are_followed_from_the_earlier_to_the_later_class_by_how_sure_the_earlier_was():
+    networks = tuple(build_segmenter("compact", {"width": 8}, seed=seed) for seed in (2, 3))
+    random = np.random.default_rng(7)
+    images = tuple(random.integers(0, 256, (12, 20, 3), dtype=np.uint8) for _ in range(2))
+    none = np.zeros((0, 2), dtype=np.int64)
+    ignored = np.zeros((12, 20), dtype=np.bool_)
+    ignored[:3] = True
+    groups = ClassGroups(("even", "odd"), np.arange(19) % 2)
+    found = compare_pair(networks, images, (none, none), ignored=ignored, groups=groups)
+    moved = np.zeros((2, 2))
+    for image in images:
+        seen = []
+        for network in networks:
+            network.eval()
+            with torch.no_grad():
+                seen.append(network(image_tensor(image[None])).softmax(1)[0].double().numpy())
+        for row in range(3, 12):
+            for column in range(20):
+                earlier, later = (int(soft[:, row, column].argmax()) % 2 for soft in seen)
+                moved[earlier, later] += seen[0][earlier::2, row, column].sum()
+    np.testing.assert_allclose(found.moved, moved, rtol=1e-5)
+    alone = pair_signs(networks[1], images, (none, none), ignored=ignored, groups=groups)
+    np.testing.assert_array_equal(found.after.classes, alone.classes)
+    assert found.after.entropy == pytest.approx(alone.entropy)

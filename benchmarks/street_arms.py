@@ -1,0 +1,421 @@
+"""Short adaptations of the segmenter that comes along: arms, what the pairs add, harms, cost.
+
+    python benchmarks/street_arms.py --work .crosscity/street_arms
+
+From `street` (EfficientNet-Lite0, trained on simulated frankfurt) to simulated cities at 256×512:
+75 pairs with priors, 150 source images, `STEPS` steps of four images. Trains what is told below and
+keeps the weights, which `safeguard.py` judges. tokyo is scored on validation places, as limits are
+chosen there; other cities on test places. Arms that ruin a network are made on purpose. Finished
+arms are found again in `--work`; kill it and start it again at will. Writes
+`benchmarks/results/street_arms.json` and `.md` after every arm.
+
+The pairs' own share is seen in arms that differ in nothing else: `self` learns from source labels
+and from the teacher's, `veto` and `evidence` refine these by the static prior, `two_looks` fuses
+them with what is seen at the other time; `source_free` reads no source image. Processor seconds of
+a step are of the process, without what is done before the first step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+import typer
+from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.arms import Arrays, labelled, loaded, once, save
+from benchmarks.demo_start import ADAPTED, PAIRS, PRIOR, SOURCE, rendered, start
+from benchmarks.entropy import minimise_entropy
+from benchmarks.paired import interval
+from benchmarks.whole_files import write_json
+from crosscity.adaptation import Adaptation, TargetArrays
+from crosscity.adaptation.batch_norm_mixture import (
+    measure_statistics,
+    mix_statistics,
+    set_statistics,
+    statistics_of,
+)
+from crosscity.adaptation.correspondence import field_of_matches
+from crosscity.adaptation.image_sets import PairedArrays
+from crosscity.adaptation.prior_evidence import flag_rates
+from crosscity.adaptation.recipes import RECIPES, Recipe, Term
+from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
+from crosscity.adaptation.training import Training
+from crosscity.evaluation import evaluate, score
+from crosscity.labels import CROSS_CITY_CLASSES
+from crosscity.matching import PATCH
+from crosscity.safeguard import static_points
+from crosscity.segmenters import Segmenter, image_tensor
+from tasks.priors.pair_prior import extract_prior
+
+RESULTS: Final = Path(__file__).parent / "results"
+CITIES: Final = {"tokyo": 3, "rome": 1, "rio": 2, "taipei": 4}
+"""Target styles and their seeds, as in the catalog."""
+CHOSEN_ON: Final = "tokyo"
+"""Its validation places were seen when limits and settings were chosen."""
+HOME: Final = ("frankfurt", 11)
+SCORED: Final = 100
+FIRST_PLACE: Final = {True: 20_000, False: 10_000}
+"""Of the places that are scored: validation places of `CHOSEN_ON`, test places of the others."""
+HOME_PAIRS: Final = 30
+"""Labelled pairs of the source city, on which P(flagged | class) is measured."""
+STEPS: Final = 60
+_TASK, _SELF = Term("source_task"), Term("self_training", "lambda_self", "lambda_self")
+PAIRED: Final = {
+    "self": Recipe((_TASK, _SELF)),
+    "veto": Recipe((_TASK, _SELF), uses_prior=True),
+    "evidence": Recipe((_TASK, _SELF), uses_prior=True, evidence=True),
+    "two_looks": Recipe((_TASK, Term("two_looks", "lambda_self", "lambda_self"))),
+}
+SCRAMBLED: Final = "classes permuted"
+STATIC: Final = "self_training, λ = 3, all static"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where the data of a city lie, and which.
+
+    Attributes:
+        folder: Of everything.
+        city: The target.
+    """
+
+    folder: Path
+    city: str
+
+    @property
+    def train(self) -> Arrays:
+        """Images, priors and labels of both times of each place."""
+        return loaded(self.folder / f"{self.city}-train.npz")
+
+    def points(self) -> list[tuple[Any, Any]]:
+        """Static points of each pair, rows and columns in both images."""
+        return points_of(self.folder / f"{self.city}-points.npz")
+
+    def weights(self, arm: str, seed: int) -> Path:
+        """Where an arm's weights are."""
+        return self.folder / f"{self.city}-{seed}-{_file_name(arm)}.safetensors"
+
+    def row(self, arm: str, seed: int) -> Path:
+        """Where an arm's scores are."""
+        return self.folder / f"row-{self.city}-{seed}-{_file_name(arm)}.json"
+
+    def network(self, arm: str, seed: int) -> Segmenter:
+        """An arm's network; the start for "pretrained"."""
+        network = start()
+        if arm != "pretrained":
+            network.load_state_dict(load_file(self.weights(arm, seed)))
+        return network
+
+
+Make = Callable[[Work, int], tuple[Segmenter, float]]
+"""What makes an arm's network of a seed, and the processor seconds of a step (0: no steps)."""
+
+
+def main(
+    city: Annotated[list[str], typer.Option(help="Target cities.")] = ["tokyo", "rome"],  # noqa: B006
+    seed: Annotated[list[int], typer.Option(help="Of the trainings.")] = [0, 1],  # noqa: B006
+    harm_seed: Annotated[int, typer.Option(help="Seeds, the first, of what does harm.")] = 1,
+    arm: Annotated[list[str] | None, typer.Option(help="Only these arms.")] = None,
+    work: Annotated[Path, typer.Option(help="Folder of finished arms.")] = Path(
+        ".crosscity/street_arms"
+    ),
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
+) -> None:
+    """Runs what is missing and reports."""
+    torch.set_num_threads(1)
+    work.mkdir(parents=True, exist_ok=True)
+    for one in seed:
+        for name in city:
+            here = Work(work, name)
+            _data(here)
+            _run(here, "pretrained", 0, lambda work, seed: (work.network("pretrained", seed), 0.0))
+            for arm_name, make in ARMS.items():
+                harmful = arm_name in HARMS
+                if (arm and arm_name not in arm) or (harmful and one not in seed[:harm_seed]):
+                    continue
+                _run(here, arm_name, one, make)
+                _report(work, output)
+
+
+def _run(work: Work, arm: str, seed: int, make: Make) -> None:
+    if work.row(arm, seed).exists():
+        return
+    network, step = make(work, seed)
+    save(network, work.weights(arm, seed))
+    found = score(evaluate(network, labelled(work.folder / f"{work.city}-scored.npz")), "score13")
+    row = {
+        "city": work.city,
+        "seed": seed,
+        "arm": arm,
+        "miou": found.miou,
+        "per_class": found.per_class,
+        "step_seconds": step,
+    }
+    write_json(work.row(arm, seed), row)
+    print(work.city, seed, arm, f"{100 * found.miou:.1f}", f"{step:.2f} s a step", flush=True)
+
+
+def _data(work: Work) -> None:
+    """Draws the images that are not there yet, and matches the pairs."""
+    folder, name = work.folder, work.city
+    places = range(FIRST_PLACE[name == CHOSEN_ON], FIRST_PLACE[name == CHOSEN_ON] + SCORED)
+    once(folder / f"{name}-scored.npz", lambda: rendered(name, CITIES[name], places, 1))
+    _pairs(folder, name, CITIES[name], range(PAIRS))
+    once(
+        folder / "source.npz",
+        lambda: rendered(*HOME, range(1_000_000, 1_000_000 + SOURCE), 1),
+    )
+    _pairs(folder, HOME[0], HOME[1], range(2_000_000, 2_000_000 + HOME_PAIRS))
+
+
+def _pairs(folder: Path, name: str, seed: int, places: range) -> None:
+    """Both images of places with labels, priors and static points."""
+    points, train = folder / f"{name}-points.npz", folder / f"{name}-train.npz"
+    if train.exists():
+        return
+    found = rendered(name, seed, places, 2)
+    priors: list[Any] = []
+    columns: dict[str, list[Any]] = {"pair": [], "first": [], "second": []}
+    for pair in range(len(places)):
+        both = found["images"][2 * pair], found["images"][2 * pair + 1]
+        prior = extract_prior(*both, PRIOR)
+        priors += prior.masks
+        first, second = static_points(prior.matches, prior.masks)
+        columns["pair"].append(np.full(len(first), pair))
+        columns["first"].append(first)
+        columns["second"].append(second)
+    once(points, lambda: {key: np.concatenate(parts) for key, parts in columns.items()})
+    once(train, lambda: {**found, "priors": np.stack(priors)})
+
+
+def points_of(path: Path) -> list[tuple[Any, Any]]:
+    """The static points of a file, by pair."""
+    found = loaded(path)
+    here = [found["pair"] == pair for pair in range(int(found["pair"].max()) + 1)]
+    return [(found["first"][rows], found["second"][rows]) for rows in here]
+
+
+def _timed(training: Training) -> tuple[Segmenter, float]:
+    """Trains to the end; the processor seconds of a step."""
+    began = time.process_time()
+    training.advance(training.total_steps)
+    return training.segmenter, (time.process_time() - began) / training.total_steps
+
+
+def _target(work: Work, *, all_static: bool = False) -> TargetArrays:
+    found = work.train
+    priors = np.ones_like(found["priors"]) if all_static else found["priors"]
+    return TargetArrays(found["images"], priors)
+
+
+def _paired(work: Work) -> PairedArrays:
+    """The target images with where their pixels lie at the other time."""
+    target, fields = _target(work), []
+    size = (target.all_images.shape[1], target.all_images.shape[2])
+    for first, second in work.points():
+        ends = [np.asarray(each, dtype=np.float64)[:, ::-1] for each in (first, second)]
+        for here, there in (ends, ends[::-1]):
+            spacing = float(PATCH * PRIOR.downscale)
+            fields.append(field_of_matches(here, there, size, spacing=spacing))
+    return PairedArrays(target, np.stack(fields))
+
+
+def _adapted(recipe: Recipe | None = None, *, all_static: bool = False, **changes: Any) -> Make:  # noqa: ANN401 - settings
+    """An arm of the paper or ours, or a recipe."""
+
+    def make(work: Work, seed: int) -> tuple[Segmenter, float]:
+        settings = replace(ADAPTED, **{"steps": STEPS, **changes})
+        looks = recipe is not None and any(one.objective == "two_looks" for one in recipe.terms)
+        target = _paired(work) if looks else _target(work, all_static=all_static)
+        rates = _rates(work) if recipe is not None and recipe.evidence else None
+        source = labelled(work.folder / "source.npz")
+        return _timed(
+            Adaptation(start(), source, target, settings, seed, recipe=recipe, flag_rates=rates)
+        )
+
+    return make
+
+
+def _rates(work: Work) -> list[float]:
+    """P(flagged | class) on labelled pairs of the source city."""
+    home = loaded(work.folder / f"{HOME[0]}-train.npz")
+    rates: list[float] = flag_rates(zip(home["priors"], home["labels"], strict=True), 19).tolist()
+    return rates
+
+
+def _source_free(work: Work, seed: int) -> tuple[Segmenter, float]:
+    settings = SourceFreeSettings(steps=STEPS)
+    return _timed(SourceFree(start(), _target(work), settings, seed))
+
+
+def _batches(work: Work, seed: int) -> list[torch.Tensor]:
+    images = work.train["images"]
+    order = np.random.default_rng(seed).permutation(len(images))[:64]
+    return [image_tensor(images[order[i : i + 4]]) for i in range(0, len(order), 4)]
+
+
+def _statistics(share: float) -> Make:
+    def make(work: Work, seed: int) -> tuple[Segmenter, float]:
+        network = start()
+        theirs = measure_statistics(network, _batches(work, seed))
+        set_statistics(network, mix_statistics(statistics_of(network), theirs, share))
+        return network, 0.0
+
+    return make
+
+
+def _entropy(rate: float) -> Make:
+    """Entropy minimisation from the target's own statistics, which is tempting and dangerous."""
+
+    def make(work: Work, seed: int) -> tuple[Segmenter, float]:
+        network, _ = _statistics(1.0)(work, seed)
+        images = work.train["images"]
+        random, began = np.random.default_rng(seed), time.process_time()
+        minimise_entropy(
+            network,
+            (image_tensor(images[random.integers(0, len(images), 4)]) for _ in range(2 * STEPS)),
+            rate,
+        )
+        return network, (time.process_time() - began) / (2 * STEPS)
+
+    return make
+
+
+def _scrambled(_work: Work, _seed: int) -> tuple[Segmenter, float]:
+    """The start with its class names handed around among the scored classes."""
+    network = start()
+    names = list(network.class_names)
+    scored = [names.index(road_class.name) for road_class in CROSS_CITY_CLASSES]
+    state = network.state_dict()
+    for name in ("classifier.weight", "classifier.bias"):
+        state[name][scored] = state[name].clone()[scored[1:] + scored[:1]]
+    network.load_state_dict(state)
+    return network, 0.0
+
+
+HARMS: Final[dict[str, Make]] = {
+    "entropy 1e-4": _entropy(1e-4),
+    "entropy 1e-3": _entropy(1e-3),
+    "ga, λ_G = 3": _adapted(RECIPES["ga"], lambda_global=3.0, learning_rate=5e-4),
+    "ga, learning rate × 40": _adapted(RECIPES["ga"], learning_rate=4e-3),
+    "ga_ca, λ_class = 3": _adapted(RECIPES["ga_ca"], lambda_class=3.0, learning_rate=5e-4),
+    STATIC: _adapted(
+        RECIPES["self_training"], all_static=True, lambda_self=3.0, learning_rate=5e-4
+    ),
+    SCRAMBLED: _scrambled,
+}
+"""Ways to do harm: what is tempting, what a wrong line in a catalog does, wrong priors."""
+ARMS: Final[dict[str, Make]] = {
+    "control": _adapted(RECIPES["control"]),
+    "bn 0.3": _statistics(0.3),
+    "bn 0.5": _statistics(0.5),
+    "bn 1.0": _statistics(1.0),
+    "source_free": _source_free,
+    "self": _adapted(PAIRED["self"]),
+    "evidence": _adapted(PAIRED["evidence"]),
+    "self_training": _adapted(RECIPES["self_training"]),
+    **HARMS,
+    "two_looks": _adapted(PAIRED["two_looks"]),
+    "full": _adapted(RECIPES["full"]),
+    "ga_ca": _adapted(RECIPES["ga_ca"]),
+    "veto": _adapted(PAIRED["veto"]),
+}
+"""In the order of their worth: a run that is cut off has the first."""
+COMPARED: Final = (
+    ("source_free", "bn 0.5"),
+    ("self", "control"),
+    ("evidence", "self"),
+    ("two_looks", "self"),
+    ("veto", "self"),
+    ("self_training", "control"),
+    ("full", "control"),
+)
+
+
+def rows_of(work: Path) -> list[dict[str, Any]]:
+    """All that has been scored."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(work.glob("row-*"))]
+
+
+def _file_name(arm: str) -> str:
+    """An arm's name in names of files."""
+    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in arm)
+
+
+def _report(work: Path, output: Path) -> None:
+    rows = rows_of(work)
+    output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(rows, indent=1) + "\n"
+    (output / "street_arms.json").write_text(text, encoding="utf-8")
+    (output / "street_arms.md").write_text(report(rows), encoding="utf-8")
+
+
+def report(rows: Sequence[dict[str, Any]]) -> str:
+    """Scores, paired differences and costs in Markdown."""
+    cities = [name for name in CITIES if any(row["city"] == name for row in rows)]
+    found = {(row["city"], row["seed"], row["arm"]): 100 * row["miou"] for row in rows}
+    images = ", ".join(
+        f"{name} on {'validation' if name == CHOSEN_ON else 'test'} places" for name in cities
+    )
+    lines = [
+        f"From `street` at 256×512, {STEPS} steps of 4 images, mIoU (percent, 13 classes) on "
+        f"{SCORED} images a city ({images}); mean over seeds, in brackets how many.",
+        "",
+        "| arm | " + " | ".join(cities) + " | processor s a step | of ga_ca's |",
+        "|---|" + "---|" * (len(cities) + 2),
+    ]
+    base = _step_seconds(rows, "ga_ca")
+    for arm in ("pretrained", *ARMS):
+        cells = [_mean([v for (c, _, a), v in found.items() if (c, a) == (name, arm)])
+                 for name in cities]  # fmt: skip
+        if all(cell == "–" for cell in cells):
+            continue
+        cost = _step_seconds(rows, arm)
+        seconds = "–" if cost is None else f"{cost:.2f}"
+        times = "–" if cost is None or base is None else f"{cost / base:.2f}"
+        lines.append(f"| {arm} | " + " | ".join(cells) + f" | {seconds} | {times} |")
+    lines += ["", "Paired differences, same city and seed (95 %, Student's t):", ""]
+    lines += ["| | " + " | ".join([*cities, "all"]) + " |", "|---|" + "---|" * (len(cities) + 1)]
+    for arm, other in COMPARED:
+        gains = {
+            name: [
+                value - found[name, seed, other]
+                for (city, seed, which), value in sorted(found.items())
+                if (city, which) == (name, arm) and (name, seed, other) in found
+            ]
+            for name in cities
+        }
+        every = [gain for some in gains.values() for gain in some]
+        if every:
+            cells = [interval(gains[name]) for name in cities]
+            lines.append(f"| {arm} − {other} | " + " | ".join([*cells, interval(every)]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _step_seconds(rows: Sequence[dict[str, Any]], arm: str) -> float | None:
+    """Median processor seconds of a step; ``None`` for what has no steps."""
+    known = [row["step_seconds"] for row in rows if row["arm"] == arm and row["step_seconds"]]
+    return statistics.median(known) if known else None
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.1f} ({len(values)})" if values else "–"
+
+
+if __name__ == "__main__":
+    typer.run(main)
