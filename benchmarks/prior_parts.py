@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.catalog import PriorSettings
 from benchmarks import xfeat
 from benchmarks.conditions import conditions
+from crosscity.adaptation.prior_probability import weigh_by_probability
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
 from crosscity.illustrations import TINT
 from crosscity.matching import PATCH, Matches, reliable_matches
@@ -41,6 +42,7 @@ from crosscity.prior_parts import MatcherSettings, build_matcher
 from crosscity.segmenters import Segmenter, image_tensor
 from crosscity.segmenters.delivered import load_segmenter
 from crosscity.segmenters.label_space import in_train_ids
+from crosscity.static_probability import static_probability
 from crosscity.static_regions import static_prior, static_prior_of_times
 from simcity import STYLES, Rendering, capture_pose, render_from
 from tasks.priors.pair_prior import superpixels_of, trusted_matches
@@ -52,10 +54,16 @@ SIDES: Final[tuple[Literal["a"], Literal["b"]]] = ("a", "b")
 PAPER = {"coverage": 0.0, "weakest": 0.0, "neighbours": 0}
 DEFAULT = "deep_matching, ers"
 
+AS_A_WEIGHT = "deep_matching, ers, as a weight"
+"""The default's masks; labels are weighed by its probability, and not refined by eq. 12."""
+PAPER_PRESET = "the preset paper"
+
 VARIANTS: dict[str, PriorSettings] = {
     name: PriorSettings.model_validate(settings)
     for name, settings in {
         DEFAULT: {},
+        AS_A_WEIGHT: {},
+        PAPER_PRESET: {"preset": "paper"},
         "deep_matching, slic": {"superpixel_method": "slic"},
         "deep_matching, none": {"superpixel_method": "none"},
         "dis, ers": {"matcher": "dis"},
@@ -167,6 +175,18 @@ class Workshop:
         masks = [mask(side) for side in SIDES]
         return masks, seconds + more + time.thread_time() - started
 
+    def probabilities(self, settings: PriorSettings) -> list[npt.NDArray[np.float32]]:
+        """How probable it is that pixels of both images are static."""
+        matches, labels = self._matched(settings)[0], self._cut(settings)[0]
+        spacing = PATCH * settings.downscale
+        trusted = reliable_matches(
+            matches, spacing, weakest=settings.weakest, neighbours=settings.neighbours
+        )
+        return [
+            static_probability([trusted], labels[0], sides=["a"], spacing=spacing),
+            static_probability([trusted], labels[1], sides=["b"], spacing=spacing),
+        ]
+
     def _matched(self, settings: PriorSettings) -> tuple[Matches, float]:
         key = f"{settings.matcher} {settings.downscale} {settings.search_radius}"
         if key not in self._matches:
@@ -199,7 +219,9 @@ def measured(pair: Pair, judge: Judge, wanted: set[str]) -> Iterator[dict[str, o
             "kind": pair.kind,
             "variant": name,
             **shares(masks, pair.captures),
-            "label_gain": judge.gain(looks, masks),
+            "label_gain": judge.gain(looks, masks)
+            if name != AS_A_WEIGHT
+            else judge.gain(looks, workshop.probabilities(settings), weigh=True),
             "seconds": seconds,
         }
 
@@ -224,13 +246,22 @@ class Judge:
     def gain(
         self,
         looks: list[tuple[torch.Tensor, torch.Tensor]],
-        masks: list[npt.NDArray[np.bool_]],
+        masks: list[npt.NDArray[np.bool_]] | list[npt.NDArray[np.float32]],
+        *,
+        weigh: bool = False,
     ) -> float:
-        """Points by which the accuracy over all labelled pixels rises when masks refine φ."""
+        """Points by which the accuracy over all labelled pixels rises when masks refine φ.
+
+        With `weigh` they are probabilities, and φ is weighed by them.
+        """
         right = known = 0
         for (phi, truth), mask in zip(looks, masks, strict=True):
-            flagged = self._resized(mask.astype(np.uint8)) > 0
-            refined = refine_by_prior(phi, flagged[None], self._static)
+            if weigh:
+                shades = self._resized(np.rint(255 * mask).astype(np.uint8))[None] / 255
+                refined = weigh_by_probability(phi, shades, self._static)
+            else:
+                flagged = self._resized(mask.astype(np.uint8)) > 0
+                refined = refine_by_prior(phi, flagged[None], self._static)
             labelled = truth < phi.shape[1]
             for sign, labels in ((1, refined.argmax(1)[0]), (-1, phi.argmax(1)[0])):
                 right += sign * int((labels == truth)[labelled].sum())

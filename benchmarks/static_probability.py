@@ -209,6 +209,7 @@ def fit(work: Path) -> None:
         json.dumps(
             {
                 **model.to_dict(),
+                "static_share": round(_static_share(rows), 4),
                 "about": "fitted by benchmarks/static_probability.py on simulated cities",
                 "cities": list(CITIES),
                 "pictures": counted,
@@ -222,6 +223,12 @@ def fit(work: Path) -> None:
     )
     out = Path(__file__).resolve().parent / "results" / "static_probability.json"
     out.write_text(json.dumps({"size": SIZE, "rows": table}, indent=1) + "\n", encoding="utf-8")
+
+
+def _static_share(rows: list[dict[str, Any]]) -> float:
+    """Of all pixels of the pictures that were taken from one spot."""
+    _, static, area = samples([row for row in rows if row["kind"] == prior_parts.KINDS[0]], 1)
+    return float(static.sum() / area.sum())
 
 
 def _reliability(p: Float, static: Float, area: Float) -> list[list[float]]:

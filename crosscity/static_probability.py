@@ -93,6 +93,13 @@ def delivered() -> StaticProbability:
     )
 
 
+@cache
+def static_share() -> float:
+    """The share of all pixels that are static, of what the delivered curve was fitted to."""
+    found: dict[str, Any] = json.loads(COEFFICIENTS.read_text(encoding="utf-8"))
+    return float(found["static_share"])
+
+
 def static_probability(
     matches: Sequence[Matches],
     superpixels: npt.NDArray[np.int32],

@@ -274,6 +274,14 @@ def _arms(catalog: Catalog) -> Iterable[Fault]:
                 f"segmenters.{city.segmenter} has no source: name it there, or write arm: "
                 "source_free",
             )
+        recipe = catalog.recipes.get(city.arm)
+        if recipe is not None and recipe.prior == "probability" and not city.prior.is_calibrated:
+            yield (
+                here,
+                f"the arm {city.arm!r} weighs by the probability that a pixel is static, which "
+                f"matches of {city.prior.matcher!r} have not: write prior: veto in the recipe, or "
+                "matcher: deep_matching in the city",
+            )
         if way == "fine_tuning" and not city.labelled_training_places:
             yield (
                 here,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
@@ -87,9 +87,31 @@ class FolderLabels(Entry):
         return checked_label_map(given)
 
 
-class PriorSettings(Entry):
-    """How the static prior is extracted (paper, Sec. 4.3)."""
+PAPER_PRIOR: Final[dict[str, object]] = {
+    "matcher": "deep_matching",
+    "superpixel_method": "ers",
+    "downscale": 2,
+    "search_radius": None,
+    "superpixels": 200,
+    "superpixel_downscale": 1,
+    "k": 3,
+    "coverage": 0.0,
+    "weakest": 0.0,
+    "neighbours": 0,
+}
+"""The paper's prior: DeepMatching as published, 200 superpixels of the image itself, more than
+three matched pixels, and every match counts."""
 
+
+class PriorSettings(Entry):
+    """How the static prior is extracted (paper, Sec. 4.3): a preset, and what differs from it."""
+
+    preset: Literal["default", "paper"] = Field(
+        default="default",
+        exclude=True,  # what is made depends on the values alone
+        description="paper: DeepMatching at half the size without a radius, 200 entropy rate "
+        "superpixels of the image itself, and its rule alone; other settings given here go before",
+    )
     matcher: Annotated[str, AfterValidator(check_matcher)] = Field(
         default="deep_matching",
         description="deep_matching (the paper's), dis (cheap, for small displacements), or "
@@ -121,6 +143,18 @@ class PriorSettings(Entry):
     tolerance: float = Field(
         default=1.0, ge=0, description="cells by which neighbours' displacements may differ"
     )
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the probability that a pixel is static was fitted to such matches."""
+        return self.matcher == "deep_matching"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_below(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("preset") == "paper":
+            return {**PAPER_PRIOR, **given}
+        return given
 
 
 CityLabels = Annotated[

@@ -91,10 +91,16 @@ class RecipeEntry(Entry):
     objectives: list[ObjectiveEntry] = Field(
         default_factory=list, description="in the order in which they are added up"
     )
-    prior: Literal["none", "veto", "evidence"] = Field(
+    prior: Literal["none", "veto", "evidence", "probability"] = Field(
         default="none",
         description="what the static prior does to predictions on target images: nothing; it "
-        "deletes classes that move (eq. 12); or it counts as evidence, by flag_rates",
+        "deletes classes that move (eq. 12); it counts as evidence, by flag_rates; or its "
+        "calibrated probability is a weight",
+    )
+    static_from: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="of prior: probability, from which on a pixel counts as static, as eq. 12 has "
+        "it; null: no threshold, the probability is the weight",
     )
     flag_rates: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
         default_factory=dict,
@@ -145,6 +151,8 @@ class RecipeEntry(Entry):
             raise ValueError(
                 "prior: evidence and flag_rates or flag_rates_of belong together: give one of both"
             )
+        if self.static_from is not None and self.prior != "probability":
+            raise ValueError("static_from is a threshold of prior: probability; leave it out")
         if self.labels is not None and self.labels.dataset and self.labels.chosen == "suggested":
             raise ValueError(
                 "labels of a data set are not places of the city that could be ranked: write "

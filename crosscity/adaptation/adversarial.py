@@ -118,6 +118,7 @@ class Adaptation(Training):
             engine=self.engine,
             readers=readers,
             sampling=self.recipe.source_sampling,
+            probabilities=self.recipe.prior == "probability",
         )
         self._remarks = missing_classes(self._domains.shown, segmenter.class_names, "source")
         if source is None:
@@ -128,6 +129,7 @@ class Adaptation(Training):
             self.engine,
             self.recipe.prior,
             rates,
+            static_from=self.recipe.static_from,
             frozen=self.recipe.trainable == "head",
         )
         self._losses: dict[str, Tensor] = {}

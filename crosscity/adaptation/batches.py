@@ -21,6 +21,7 @@ from crosscity.adaptation.image_sets import (
     check_labels,
     check_priors,
     ignored_pixels,
+    static_probabilities,
 )
 from crosscity.adaptation.sampling import (
     AUGMENTATION_STREAM,
@@ -160,6 +161,14 @@ _STATIC, _IGNORED = 1, 2
 """Bits of the maps of target images that have pixels to ignore."""
 
 
+def _probability_maps(target: TargetImages, indices: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Probabilities that pixels are static; -1 where they are to be ignored."""
+    found, ignored = static_probabilities(target, indices), ignored_pixels(target, indices)
+    if ignored is None or ignored.shape != found.shape:
+        return found if ignored is None else np.zeros(ignored.shape, np.float32)  # as below
+    return np.where(ignored, np.float32(-1), found)
+
+
 def _target_maps(target: TargetImages, indices: Sequence[int]) -> npt.NDArray[Any]:
     """Static priors (bool); with a bit for pixels to ignore (uint8) where the set has such."""
     priors, ignored = target.priors(indices), ignored_pixels(target, indices)
@@ -178,6 +187,7 @@ class TargetBatches:
         device: Where the tensors go.
         threads: See `ReadingAhead`.
         stride: See `ReadingAhead`.
+        probabilities: Whether priors come as probabilities, and not as masks.
     """
 
     def __init__(
@@ -189,14 +199,16 @@ class TargetBatches:
         device: torch.device,
         threads: int = 0,
         stride: int = 1,
+        probabilities: bool = False,
     ) -> None:
         self._device = device
         self._seed = seed
         self._target = target
         self._augment = Augmentation(flip=flip, smallest_crop=1.0)
+        maps = _probability_maps if probabilities else _target_maps
         self.reading = ReadingAhead(
             PermutationSampler(len(target), seed=seed, stream=TARGET_STREAM),
-            lambda indices: (target.images(indices), _target_maps(target, indices)),
+            lambda indices: (target.images(indices), maps(target, indices)),
             threads=threads,
             stride=stride,
         )
@@ -204,7 +216,9 @@ class TargetBatches:
     def batch(self, number: int, size: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """A batch: images (N×3×H×W floats in [0, 1]), priors, pixels to ignore (N×H×W bool).
 
-        The last are ``None`` where the set knows none. The prior says static nowhere in them.
+        Priors are masks, or float32 probabilities where the set was asked for them.
+        The last are ``None`` where priors are masks and the set knows none. The prior says static
+        nowhere in them.
         """
         indices, (pictures, found) = self.reading.batch(number, size)
         check_priors(pictures, found, indices)
@@ -212,6 +226,8 @@ class TargetBatches:
         images, maps = self._augment(images, maps, self._random(number))
         if maps.dtype == torch.bool:
             return images, maps, None
+        if maps.dtype == torch.float32:
+            return images, maps.clamp(min=0), maps < 0
         return images, maps == _STATIC, maps == _IGNORED
 
     def keys(self, number: int, size: int) -> list[str]:

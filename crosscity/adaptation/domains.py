@@ -39,6 +39,7 @@ class Domains:
         engine: Of the training.
         readers: See `Adaptation`.
         sampling: Which source images are read.
+        probabilities: Whether static priors come as probabilities, and not as masks.
 
     Raises:
         ValueError: A set is empty, or is needed and not there.
@@ -57,6 +58,7 @@ class Domains:
         engine: Engine,
         readers: int,
         sampling: Sampling,
+        probabilities: bool = False,
     ) -> None:
         _check(source, target, labelled, needs, settings)
         self.target = target
@@ -76,7 +78,7 @@ class Domains:
             if sampling == "rare_classes":
                 sampler = RareClassSampler(pixels_by_image(source, segmenter.n_classes), seed=seed)
             self._source = SourceBatches(source, segmenter, **shared, sampler=sampler)
-        self._target = TargetBatches(target, **shared)
+        self._target = TargetBatches(target, **shared, probabilities=probabilities)
         self._labelled = None
         if labelled is not None and "labels" in needs:
             self._labelled = SourceBatches(labelled, segmenter, **shared, stream=LABELLED_STREAM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,19 @@ class IgnoresPixels(Protocol):
 
 
 @runtime_checkable
+class KnowsProbability(Protocol):
+    """What target images may offer beside: how probable it is that their pixels are static."""
+
+    def probabilities(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W): 255 times the probability; all 0 where a prior is missing.
+
+        Raises:
+            ValueError: There are priors, and nothing says how probable they are.
+        """
+        ...
+
+
+@runtime_checkable
 class PairedImages(Protocol):
     """What target images may offer beside: the other image of the pair of each, with matches."""
 
@@ -76,6 +89,20 @@ def ignored_pixels(target: TargetImages, indices: Sequence[int]) -> npt.NDArray[
     if found is not None and found.ndim != 3:
         raise ValueError(f"ignored pixels have the shape {found.shape}: (N, H, W) is needed")
     return found
+
+
+def static_probabilities(target: TargetImages, indices: Sequence[int]) -> npt.NDArray[np.float32]:
+    """(N, H, W) probabilities in [0, 1] that pixels of target images are static.
+
+    Raises:
+        ValueError: The set knows none.
+    """
+    if not isinstance(target, KnowsProbability):
+        raise ValueError(  # noqa: TRY004 - one kind of error for whatever a recipe lacks
+            "the recipe weighs by the probability that a pixel is static, and the target set "
+            "has none"
+        )
+    return target.probabilities(indices).astype(np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True)
@@ -143,6 +170,10 @@ class PairedArrays:
         """(N, H, W): true where a pixel teaches nothing."""
         return self.target.ignored(indices)
 
+    def probabilities(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W): 255 times the probability that a pixel is static."""
+        return self.target.probabilities(indices)
+
     def partners(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W, 3) uint8 RGB, the other images of the pairs."""
         return self.target.images([index ^ 1 for index in indices])
@@ -160,14 +191,17 @@ class TargetArrays:
         all_images: (N, H, W, 3) uint8 RGB.
         all_priors: (N, H, W) bool, or ``None`` where there are no priors.
         all_ignored: (N, H, W) bool, pixels that teach nothing, or ``None`` where there are none.
+        all_probabilities: (N, H, W) uint8, 255 times the probability that a pixel is static, or
+            ``None`` where it is not known.
     """
 
     all_images: npt.NDArray[np.uint8]
     all_priors: npt.NDArray[np.bool_] | None = None
     all_ignored: npt.NDArray[np.bool_] | None = None
+    all_probabilities: npt.NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
-        for maps in (self.all_priors, self.all_ignored):
+        for maps in (self.all_priors, self.all_ignored, self.all_probabilities):
             if maps is not None:
                 check_priors(self.all_images, maps, range(len(self.all_images)))
 
@@ -187,6 +221,12 @@ class TargetArrays:
     def ignored(self, indices: Sequence[int]) -> npt.NDArray[np.bool_] | None:
         """(N, H, W): true where a pixel teaches nothing."""
         return None if self.all_ignored is None else self.all_ignored[list(indices)]
+
+    def probabilities(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W): 255 times the probability that a pixel is static."""
+        if self.all_probabilities is None:
+            raise ValueError("nothing says how probable it is that pixels of these are static")
+        return self.all_probabilities[list(indices)]
 
 
 def check_labels(
@@ -220,7 +260,7 @@ def check_label_values(
 
 
 def check_priors(
-    images: npt.NDArray[np.uint8], priors: npt.NDArray[np.bool_], indices: Sequence[int]
+    images: npt.NDArray[np.uint8], priors: npt.NDArray[Any], indices: Sequence[int]
 ) -> None:
     """Raises `ValueError` where static priors do not fit their images, naming the images."""
     if priors.shape != images.shape[:-1]:

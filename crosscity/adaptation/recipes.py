@@ -16,9 +16,10 @@ from typing import Any, Final, Literal, get_args
 from crosscity.adaptation.schedule import ramp
 from crosscity.adaptation.settings import AdaptationSettings, Arm
 
-Prior = Literal["none", "veto", "evidence"]
+Prior = Literal["none", "veto", "evidence", "probability"]
 """What the static prior does to predictions on target images: nothing; it deletes classes that move
-(eq. 12); or it counts as evidence (`prior_evidence`)."""
+(eq. 12); it counts as evidence (`prior_evidence`); or its probability is a weight
+(`prior_probability`)."""
 Ramp = Literal["rising", "constant"]
 Sampling = Literal["uniform", "rare_classes"]
 _TRAINABLE: Final = re.compile(
@@ -101,6 +102,9 @@ class Recipe:
             the head.
             "lora" or "lora: R" moves low-rank changes of the linear layers (`low_rank`).
         evidence: Whether the prior counts as evidence, and not as a veto (eq. 12).
+        probability: Whether the probability that a pixel is static counts, and not the mask.
+        static_from: Where that probability reaches this, a pixel is of P_static (eq. 12); ``None``
+            takes it as a weight.
         source_sampling: Which source images are read: each as often, or those of rare classes more
             often (`rare_class_sampling`).
     """
@@ -110,6 +114,8 @@ class Recipe:
     trainable: str = "all"
     evidence: bool = False
     source_sampling: Sampling = "uniform"
+    probability: bool = False
+    static_from: float | None = None
 
     def __post_init__(self) -> None:
         names = [term.objective for term in self.terms]
@@ -127,6 +133,13 @@ class Recipe:
             )
         if self.evidence and not self.uses_prior:
             raise ValueError("a recipe without the prior has no evidence from it")
+        if self.probability and (self.evidence or not self.uses_prior):
+            raise ValueError("the prior is a mask, evidence or a probability, and one of them")
+        if self.static_from is not None and not (self.probability and 0 < self.static_from <= 1):
+            raise ValueError(
+                "static_from is a threshold in (0, 1] of the prior's probability, not "
+                f"{self.static_from} of {self.prior}"
+            )
         if self.source_sampling not in get_args(Sampling):
             known = ", ".join(get_args(Sampling))
             raise ValueError(
@@ -138,6 +151,8 @@ class Recipe:
         """What the static prior does."""
         if not self.uses_prior:
             return "none"
+        if self.probability:
+            return "probability"
         return "evidence" if self.evidence else "veto"
 
     @property

@@ -9,8 +9,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from crosscity.adaptation.engine import Engine
-from crosscity.adaptation.image_sets import TargetImages, check_priors, ignored_pixels
+from crosscity.adaptation.image_sets import (
+    TargetImages,
+    check_priors,
+    ignored_pixels,
+    static_probabilities,
+)
 from crosscity.adaptation.prior_evidence import weigh_by_prior
+from crosscity.adaptation.prior_probability import weigh_by_probability
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
 from crosscity.adaptation.recipes import Prior
 from crosscity.adaptation.teachers import follow
@@ -25,6 +31,7 @@ class TargetPredictions:
         engine: Where it runs.
         prior: What the static prior does.
         rates: (C,) P(flagged | class) where the prior is evidence (`prior_evidence`).
+        static_from: Of the prior's probability, see `Recipe`.
         frozen: Whether the features that are given are those of a backbone that does not move, as
             it predicts: then a slow copy has the same.
     """
@@ -36,9 +43,11 @@ class TargetPredictions:
         prior: Prior,
         rates: Tensor | None = None,
         *,
+        static_from: float | None = None,
         frozen: bool = False,
     ) -> None:
         self._frozen, self._is_copy = frozen, False
+        self._static_from = static_from
         self._segmenter, self._engine, self._prior = segmenter, engine, prior
         self._rates = None if rates is None else rates.to(engine.device)
         self._static_classes = static_class_indices(segmenter.class_names)
@@ -65,7 +74,7 @@ class TargetPredictions:
 
         Args:
             images: B×3×H×W.
-            prior: B×H×W bool.
+            prior: B×H×W bool, or its probability where the recipe takes that.
             ignored: B×H×W bool, or ``None``.
             features: The segmenter's of these images, as it trains; empty where nobody needed them.
         """
@@ -93,7 +102,12 @@ class TargetPredictions:
     def first(self, target: TargetImages, index: int) -> Tensor:
         """φ of one image of a set, as the segmenter sees it now."""
         device = self._engine.device
-        pictures, prior = target.images([index]), target.priors([index])
+        pictures = target.images([index])
+        prior = (
+            static_probabilities(target, [index])
+            if self._prior == "probability"
+            else target.priors([index])
+        )
         check_priors(pictures, prior, [index])
         with evaluating(self._segmenter), self._engine.autocast():
             logits = self._segmenter(image_tensor(pictures, device))
@@ -111,6 +125,10 @@ class TargetPredictions:
             phi = refine_by_prior(phi, prior, self._static_classes)
         elif self._prior == "evidence" and self._rates is not None:
             phi = weigh_by_prior(phi, prior, self._rates)
+        elif self._prior == "probability":
+            phi = weigh_by_probability(
+                phi, prior, self._static_classes, static_from=self._static_from
+            )
         # Of no class where pixels are ignored.
         return phi if ignored is None else phi.masked_fill(ignored.unsqueeze(1), 0.0)
 

@@ -100,7 +100,7 @@ def probability_of(
     Returns:
         ``None`` for matchers whose matches the probability was not fitted to.
     """
-    if settings.matcher != "deep_matching":
+    if not settings.is_calibrated:
         return None
     found = static_probability(matches, labels, sides=sides, spacing=PATCH * settings.downscale)
     if ignored is not None:

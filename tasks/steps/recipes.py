@@ -29,6 +29,8 @@ def science_of(entry: RecipeEntry) -> Recipe:
         trainable=entry.trainable,
         evidence=entry.prior == "evidence",
         source_sampling=entry.source_sampling,
+        probability=entry.prior == "probability",
+        static_from=entry.static_from,
     )
 
 

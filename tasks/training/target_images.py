@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
-from adapters.images import decode_mask_png
+from adapters.images import decode_label_png, decode_mask_png
 from adapters.store import ArtifactRef
 from crosscity.adaptation.correspondence import field_of_matches
 from crosscity.resizing import resized_image, resized_map
@@ -61,12 +61,11 @@ class StoredTargets:
         if not self._ids:
             raise InputError("there is no training pair to adapt on")
         self._masks: dict[str, bytes] = {}
+        self._probabilities: dict[str, bytes | None] = {}
         if priors is not None:
-            self._masks = {
-                row["image_id"]: row["mask"]
-                for row in static_prior_rows(plan, priors)
-                if row["status"] == OK
-            }
+            found = [row for row in static_prior_rows(plan, priors) if row["status"] == OK]
+            self._masks = {row["image_id"]: row["mask"] for row in found}
+            self._probabilities = {row["image_id"]: row["probability"] for row in found}
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -81,6 +80,16 @@ class StoredTargets:
         """(N, H, W) bool; all False where an image has no prior."""
         masks = (self._prior(self._ids[index]) for index in indices)
         shown = [resized_map(mask, self._size) for mask in masks]
+        return stacked(shown, [self._ids[index] for index in indices])
+
+    def probabilities(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W) uint8, 255 times the probability; all 0 where an image has no prior.
+
+        Raises:
+            InputError: The priors were extracted without.
+        """
+        maps = (self._probability(self._ids[index]) for index in indices)
+        shown = [resized_map(values, self._size) for values in maps]
         return stacked(shown, [self._ids[index] for index in indices])
 
     def ignored(self, indices: Sequence[int]) -> npt.NDArray[np.bool_] | None:
@@ -127,3 +136,16 @@ class StoredTargets:
                 f"and wide, its image {size[0]}×{size[1]}: run `crosscity priors` again"
             )
         return mask
+
+    def _probability(self, image_id: str) -> npt.NDArray[np.uint8]:
+        row = self._imagery.row(image_id)
+        size = (row["height"], row["width"])
+        if image_id not in self._probabilities:
+            return np.zeros(size, dtype=np.uint8)
+        data = self._probabilities[image_id]
+        if data is None:
+            raise InputError(
+                f"the static prior of {image_id} has no probability, which the recipe takes as a "
+                "weight: extract the priors with matcher: deep_matching and this version"
+            )
+        return decode_label_png(data, image_id, size=size)

@@ -98,6 +98,7 @@ OTHER: Final[dict[type[BaseModel], dict[str, Any]]] = {
     },
     BudgetEntry: {"requests": 7, "megabytes": 8.5, "usd": 9.5},
     PriorSettings: {
+        "preset": "paper",
         "matcher": "dis",
         "superpixel_method": "slic",
         "downscale": 2,

@@ -58,11 +58,18 @@ MEASURED = {
 }
 
 
+WEIGHED = {
+    "objectives": [{"objective": "self_training", "weight": 1.0}],
+    "prior": "probability",
+    "settings": {"steps": 2},
+}
+
+
 @pytest.fixture(scope="module")
 def catalog(write_catalog: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_catalog(
         tmp_path_factory.mktemp("recipes"),
-        recipes={"labelled-few": FEW, "alone": ALONE, "measured": MEASURED},
+        recipes={"labelled-few": FEW, "alone": ALONE, "measured": MEASURED, "weighed": WEIGHED},
     )
 
 
@@ -98,6 +105,18 @@ def test_recipes_are_run_by_name_and_found_again(
         "segmenter", "imagery", "pairs", "static_prior",
     }  # fmt: skip
     assert evaluation_of(trained, "alone") != evaluation_of(trained, "labelled-few")
+
+
+def test_the_stored_probability_is_a_weight(
+    many_flows: Callable[..., dict[str, Any]], catalog: Path
+) -> None:
+    done = many_flows("adapt", "tokyo", "--arm", "weighed", "--catalog", catalog)
+    assert done["code"] == 0, done["err"]
+    plan = open_plan(catalog)
+    store, trained = plan.open_store(), TrainedSegmenters("tokyo", 0, plan)
+    assert "static_prior" in store.manifest(trained.of_arm("weighed")).inputs
+    for row in static_prior_rows(plan, trained.static_prior):
+        assert row["probability"] is not None
 
 
 def test_evidence_of_the_prior_is_measured_on_labelled_pairs(
@@ -203,6 +222,8 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"objectives": [TASK], "trainable": "tail"}, "mine.trainable", "match"),
     ({"objectives": [TASK], "labels": {"places": 4}}, "recipes.mine", "belong together"),
     ({"objectives": [TASK], "prior": "evidence"}, "recipes.mine", "belong together"),
+    ({"objectives": [TASK], "prior": "veto", "static_from": 0.9}, "recipes.mine", "a threshold of"),
+    ({"objectives": [TASK], "prior": "probability", "static_from": 0}, "mine.static_from", "grea"),
     ({"objectives": [TASK], "teacher": "nobody"}, "mine.teacher", "has no entry 'nobody'"),
     ({"objectives": [TASK], "settings": {"step": 3}}, "mine.settings.step", "no such setting"),
     ({"objectives": [TASK], "settings": {"arm": "ga"}}, "mine.settings.arm", "is not an arm"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adapters.image_masks import ImageMask
-from adapters.images import encode_mask_png
+from adapters.images import encode_label_png, encode_mask_png
 from tasks.steps.errors import InputError
 from tasks.training import target_images
 from tasks.training.target_images import StoredTargets
@@ -33,7 +33,7 @@ class Imagery:
 def targets(monkeypatch):
     """Two training pairs, of which one has priors, and a test pair."""
 
-    def make(masks=None, **options):
+    def make(masks=None, probabilities=None, **options):
         pairs = [
             {"split": "train", "image_a": "a", "image_b": "b"},
             {"split": "test", "image_a": "x", "image_b": "y"},
@@ -41,7 +41,12 @@ def targets(monkeypatch):
         ]
         given = MASKS if masks is None else masks
         rows = [
-            {"image_id": name, "mask": encode_mask_png(mask), "status": "ok"}
+            {
+                "image_id": name,
+                "mask": encode_mask_png(mask),
+                "probability": encode_label_png(probabilities[name]) if probabilities else None,
+                "status": "ok",
+            }
             for name, mask in given.items()
         ]
         monkeypatch.setattr(target_images, "Imagery", Imagery)
@@ -82,6 +87,20 @@ def test_a_prior_of_another_size_is_named(targets, size):
     text = str(caught.value)
     assert "the static prior of a is 10×15 pixels" in text
     assert "its image 20×30: run `crosscity priors` again" in text
+
+
+def test_probabilities_come_as_stored_and_zero_without_a_prior(targets):
+    p = {name: RANDOM.integers(0, 256, (20, 30), dtype=np.uint8) for name in "ab"}
+    found = targets(probabilities=p)
+    np.testing.assert_array_equal(found.probabilities([0, 1]), [p["a"], p["b"]])
+    assert not found.probabilities([2]).any()
+    found = targets(probabilities=p, size=(10, 15))
+    np.testing.assert_array_equal(found.probabilities([1])[0], p["b"][1::2, 1::2])
+
+
+def test_priors_without_a_probability_are_named(targets):
+    with pytest.raises(InputError, match=r"static prior of a has no probability.*deep_matching"):
+        targets().probabilities([0])
 
 
 def test_images_of_several_sizes_are_named_with_what_to_do(targets, monkeypatch):

@@ -34,7 +34,8 @@ class Batch:
     """Source images with labels, target images with static priors; images B×3×H×W in [0, 1].
 
     `ignored`, B×H×W bool, are target pixels that teach nothing (watermarks, bonnets); ``None``
-    where there are none. `partner` has the pairs' other images and, B×H×W×2, where each pixel lies
+    where there are none; the priors are float32 probabilities where the recipe takes those.
+    `partner` has the pairs' other images and, B×H×W×2, where each pixel lies
     in them (`correspondence`), `labelled` images and labels of the target, where the recipe needs
     them. Without a source, `source` and `labels` are empty. `keys` tells the images of "source" and
     "target" apart: equal keys are equal pixels.

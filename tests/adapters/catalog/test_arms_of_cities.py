@@ -98,6 +98,17 @@ def test_a_recipe_that_has_what_it_reads_is_taken(write_catalog, tmp_path):
     assert open_catalog(write_catalog(tmp_path, city={"arm": "mine"}, recipes=recipes))
 
 
+def test_a_recipe_that_weighs_by_probability_needs_matches_that_have_one(write_catalog, tmp_path):
+    weighed = {**TRAINED, "prior": "probability"}
+    given = {"recipes": {"weighed": weighed}}
+    assert open_catalog(write_catalog(tmp_path, city={"arm": "weighed"}, **given))
+    path = write_catalog(tmp_path, city={"arm": "weighed", "prior": {"matcher": "dis"}}, **given)
+    with pytest.raises(
+        CatalogError, match=r":\d+: cities\.tokyo\.arm: .*matches of 'dis' have not"
+    ):
+        open_catalog(path)
+
+
 def test_rates_are_of_a_city_with_labels(write_catalog, tmp_path):
     rated = {**TRAINED, "prior": "evidence", "flag_rates_of": "tokyo"}
     path = write_catalog(tmp_path, city=NO_LABELS, recipes={"rated": rated})

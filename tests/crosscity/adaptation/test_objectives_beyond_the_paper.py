@@ -27,6 +27,8 @@ from crosscity.adaptation.objectives.feature_consistency import _at_cells, point
 from crosscity.adaptation.objectives.masked_consistency import shown_squares
 from crosscity.adaptation.objectives.two_looks import confidence, fused
 from crosscity.adaptation.prior_evidence import checked_rates, flag_rates, weigh_by_prior
+from crosscity.adaptation.prior_probability import weigh_by_probability
+from crosscity.adaptation.prior_refinement import refine_by_prior
 from crosscity.adaptation.rare_class_sampling import RareClassSampler, pixels_by_image
 from crosscity.adaptation.task_loss import task_loss
 from crosscity.adaptation.trainable import trainable_parameters
@@ -176,6 +178,88 @@ def test_evidence_changes_what_is_learned_and_rates_of_one_change_nothing() -> N
     losses = [training.advance(1)[0]["self_training_loss"] for training in (plain, same, other)]
     assert losses[0] == pytest.approx(losses[1])
     assert abs(losses[0] - losses[2]) > 1e-3
+
+
+# The prior as a probability
+
+
+STATIC = (0, 2)
+
+
+def in_255(values: np.ndarray) -> np.ndarray:
+    return np.rint(255 * values).astype(np.uint8)
+
+
+@pytest.mark.parametrize("static_from", [None, 0.8])
+def test_a_probability_weighs_by_bayes_rule_or_is_a_threshold(static_from: float | None) -> None:
+    phi = distributions(3, (2, 3, 4, 5))
+    p = np.random.default_rng(4).random((2, 4, 5))
+    found = weigh_by_probability(
+        torch.from_numpy(phi), torch.from_numpy(p), STATIC, static_from=static_from, share=0.6
+    ).numpy()
+    for b, y, x in np.ndindex(p.shape):
+        here = p[b, y, x]
+        # How much less likely what moves is than it was: from the odds of the share to those here.
+        moving = min(1.0, (1 - here) / here * 0.6 / 0.4)
+        if static_from is not None:
+            moving = 0.0 if here >= static_from else 1.0
+        expected = phi[b, :, y, x] * np.array([1.0, moving, 1.0])
+        assert np.allclose(found[b, :, y, x], expected / expected.sum())
+
+
+def test_eq_12_is_its_threshold_to_the_last_bit() -> None:
+    phi = torch.from_numpy(distributions(5, (2, 3, 6, 7))).float()
+    phi[0, :, 0, 0] = torch.tensor([0.0, 1.0, 0.0])  # no static mass at all
+    p = torch.from_numpy(np.random.default_rng(6).random((2, 6, 7))).float()
+    p[0, 0, 0] = 0.95
+    refined = refine_by_prior(phi, p >= 0.7, STATIC)
+    assert torch.equal(weigh_by_probability(phi, p, STATIC, static_from=0.7), refined)
+    # Certainty is a mask as well, and what is not known changes nothing.
+    sure = (p >= 0.7).float()
+    assert torch.equal(weigh_by_probability(phi, sure, STATIC), refined)
+    assert torch.equal(weigh_by_probability(phi, torch.full_like(p, 0.5), STATIC), phi)
+    with pytest.raises(ValueError, match="another size"):
+        weigh_by_probability(phi, p[:, 1:], STATIC)
+
+
+def test_a_training_takes_a_threshold_of_the_probability_as_the_mask() -> None:
+    """The same losses from the mask, and from the probability with the mask's threshold."""
+    learn = alone("self_training")
+    masks = RANDOM.random((4, *SIZE)) < 0.5
+    p = in_255(
+        np.where(masks, RANDOM.uniform(0.95, 1, masks.shape), RANDOM.uniform(0, 0.94, masks.shape))
+    )
+    images = TARGET.target.all_images
+    ignored = RANDOM.random((4, *SIZE)) < 0.1
+
+    def loss(recipe: Recipe, target: TargetArrays) -> float:
+        return float(adaptation(recipe, target=target).advance(1)[0]["self_training_loss"])
+
+    veto = replace(learn, uses_prior=True)
+    weighed = replace(veto, probability=True)
+    threshold = replace(weighed, static_from=0.945)
+    for beside in (None, ignored):
+        of_masks = TargetArrays(images, masks, beside)
+        both = TargetArrays(images, masks, beside, p)
+        assert loss(threshold, both) == loss(veto, of_masks)
+        assert abs(loss(weighed, both) - loss(veto, of_masks)) > 1e-4
+        assert abs(loss(weighed, both) - loss(learn, of_masks)) > 1e-4
+
+
+def test_a_probability_that_nobody_knows_is_asked_for_in_vain() -> None:
+    weighed = replace(alone("self_training"), uses_prior=True, probability=True)
+    with pytest.raises(ValueError, match="nothing says how probable"):
+        adaptation(weighed).advance(1)
+    learn = alone("self_training")
+    for wrong in (
+        {"probability": True},
+        {"uses_prior": True, "evidence": True, "probability": True},
+        {"uses_prior": True, "static_from": 0.5},
+        {"uses_prior": True, "probability": True, "static_from": 0.0},
+        {"uses_prior": True, "probability": True, "static_from": 1.5},
+    ):
+        with pytest.raises(ValueError, match="prior"):
+            replace(learn, **wrong)  # type: ignore[arg-type]
 
 
 # Two looks
