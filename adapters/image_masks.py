@@ -20,6 +20,8 @@ from crosscity.places import inside_polygon
 Polygon = tuple[tuple[float, float], ...]
 
 _WHITE = 128
+_MOST_WHITE = 0.5
+"""Share of a drawing; beyond it, one that was drawn the other way round is more likely."""
 _SAME_SHAPE = 0.02
 
 
@@ -102,7 +104,7 @@ def drawn_mask(path: Path) -> npt.NDArray[np.bool_]:
     """A mask that was drawn as a picture: (H, W) bool, True where it is white.
 
     Raises:
-        ImageError: There is no such picture, or nothing in it is white, or all of it.
+        ImageError: There is no such picture, or nothing in it is white, or more than half of it.
     """
     if path.exists() and not path.is_file():
         raise ImageError(f"The mask {path} cannot be read: it is not a file.")
@@ -111,8 +113,16 @@ def drawn_mask(path: Path) -> npt.NDArray[np.bool_]:
     except OSError as error:
         raise ImageError(f"The mask {path} cannot be read: {error.strerror}.") from None
     white = (decode_image(data, f"The mask {path}") >= _WHITE).all(axis=2)
-    if white.all() or not white.any():
+    share = float(white.mean())
+    if not 0 < share < 1:
         raise ImageError(
-            f"The mask {path} is of one colour: what is to be ignored is white, the rest black."
+            f"The mask {path} is white {'nowhere' if share == 0 else 'everywhere'}: what is to be "
+            "ignored is white (255 of 255), the rest black."
+        )
+    if share > _MOST_WHITE:
+        raise ImageError(
+            f"The mask {path} is white in {share:.0%} of its pixels, so more than half of every "
+            "picture would be ignored: what is to be ignored is white, the rest black; invert it, "
+            "or give polygons where so much is meant."
         )
     return np.asarray(white, dtype=np.bool_)

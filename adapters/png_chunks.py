@@ -39,6 +39,11 @@ def png_fault(data: bytes) -> str | None:
         return "it has a palette more than once, or one beside greys"
     if colour == _PALETTED and b"PLTE" not in kinds[: kinds.index(b"IDAT")]:
         return "it has indices of a palette, and none before them"
+    if colour == _PALETTED:
+        size = next(len(body) for kind, body in _chunks(data) if kind == b"PLTE")
+        if size % 3 or not 3 <= size <= 3 << data[24]:
+            most = 3 << data[24]
+            return f"its palette has {size} bytes, where {data[24]} bits a pixel allow 3 to {most}"
     return missing_data(data)
 
 

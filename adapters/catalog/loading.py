@@ -12,13 +12,15 @@ from typing import Any, Final, get_args
 from pydantic import ValidationError
 
 from adapters.catalog.areas import FileState, file_state
+from adapters.catalog.datasets import SimulatedSet
 from adapters.catalog.errors import CatalogError
 from adapters.catalog.ignored import ignored_settings
-from adapters.catalog.model import Catalog
+from adapters.catalog.model import NAME_PATTERN, Catalog
 from adapters.catalog.plug_in import kind_of
 from adapters.catalog.protocols import BUILT_IN, OF_CITIES
-from adapters.catalog.providers import ServiceProvider
+from adapters.catalog.providers import ServiceProvider, SimulatedProvider
 from adapters.catalog.recipes import BUILT_IN_RECIPES, WAYS, Arm
+from adapters.catalog.styles import is_file, style_names
 from adapters.catalog.tree import (
     Fault,
     Key,
@@ -171,6 +173,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
     if error["type"] == "string_type" and isinstance(error["input"], int | float | date):
         return f"a text is needed: quote it, as YAML reads it as {error['input']!r}"
     message = _SHAPES.get(error["type"], message)
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == NAME_PATTERN:
+        message = "names are of a-z, 0-9, _ and -, begin with a letter or digit, and are short"
     shown = repr(error["input"])
     if isinstance(error["input"], str | int | float | bool | None) and len(shown) <= 60:
         return f"{message} (it is {shown})"
@@ -247,9 +251,28 @@ def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
             there = (*here, "labels", "dataset")
             checks.append(unknown(there, recipe.labels.dataset, "datasets", catalog.datasets))
     yield from (check for check in checks if check is not None)
+    yield from _styles(catalog)
     yield from _shared_names(catalog)
     yield from _protocols(catalog)
     yield from _arms(catalog)
+
+
+def _styles(catalog: Catalog) -> Iterable[Fault]:
+    """Styles of simulated cities that do not come with the project."""
+    named: list[tuple[Key, str]] = [
+        (("cities", name, "provider", "style"), city.provider.style)
+        for name, city in catalog.cities.items()
+        if isinstance(city.provider, SimulatedProvider)
+    ]
+    named += [
+        (("datasets", name, "style"), entry.style)
+        for name, entry in catalog.datasets.items()
+        if isinstance(entry, SimulatedSet)
+    ]
+    for key, style in named:
+        if not is_file(style) and style not in style_names():
+            known = ", ".join(style_names())
+            yield key, f"there is no style {style[:80]!r}; there are {known}, or name a .toml file"
 
 
 def _arms(catalog: Catalog) -> Iterable[Fault]:

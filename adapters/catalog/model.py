@@ -18,7 +18,8 @@ from adapters.catalog.recipes import Arm, RecipeEntry
 from crosscity.labels import CLASSES
 from crosscity.prior_parts import check_matcher, check_superpixel_method
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """Names become folder names and deployment names, so they are kept to lower case and digits."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

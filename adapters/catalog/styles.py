@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,16 @@ if TYPE_CHECKING:
     from simcity import CityStyle
 
 STYLE = "a style that comes with the project, as tokyo, or a file of your own, as styles/lima.toml"
+
+
+@cache
+def style_names() -> tuple[str, ...]:
+    """The styles that come with the project; found without loading what draws them."""
+    package = find_spec("simcity")
+    folders = [] if package is None else package.submodule_search_locations or []
+    return tuple(
+        sorted(path.stem for one in folders for path in Path(one, "styles").glob("*.toml"))
+    )
 
 
 def is_file(style: str) -> bool:

@@ -243,6 +243,8 @@ def _compose(source: Source) -> yaml.MappingNode:
 
 
 def _unreadable(path: Path, error: yaml.YAMLError, source: Source | None = None) -> CatalogError:
+    if isinstance(error, yaml.reader.ReaderError):
+        return CatalogError(_unadmitted(path, source))
     mark = getattr(error, "problem_mark", None)
     line = f":{mark.line + 1}" if mark is not None else ""
     problem = getattr(error, "problem", None) or "not valid YAML"
@@ -261,6 +263,19 @@ def _unreadable(path: Path, error: yaml.YAMLError, source: Source | None = None)
     if mark is not None and any("{{" in one or "{%" in one for one in lines[: mark.line + 1][-2:]):
         problem = f"{problem}; {_TEMPLATE}"
     return CatalogError(f"{path}{line}: {problem}")
+
+
+def _unadmitted(path: Path, source: Source | None) -> str:
+    """Where a text has a character that YAML does not admit."""
+    text = "" if source is None else source.text()
+    found = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if found is None:
+        return f"{path}: it has bytes that YAML does not admit: save it as UTF-8"
+    line = text.count("\n", 0, found.start()) + 1
+    return (
+        f"{path}:{line}: the character U+{ord(found[0]):04X} stands there, which YAML does not "
+        "admit: remove it"
+    )
 
 
 def _check_nodes(root: yaml.Node) -> None:

@@ -30,6 +30,7 @@ _NOT_OF_THE_NETWORK: Final = (
     "dtype",
     "torch_dtype",
 )
+_ADAPTER: Final = "adapter_config.json"
 _LISTED: Final = 3
 """Tensors that a message names."""
 _NUMBER: Final = re.compile(r"(?<=\.)[0-9]+(?=\.)")
@@ -79,6 +80,11 @@ def open_checkpoint(place: str, revision: str | None, *, needs_classifier: bool)
         )
     model_type: Any = stated.get("model_type")
     known = transformers.models.auto.modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+    if model_type is None and (Path(place) / _ADAPTER).is_file():
+        raise ValueError(
+            f"it holds an adapter alone ({_ADAPTER}): merge it into its base network "
+            "(merge_and_unload of peft), and save that"
+        )
     if model_type not in known:
         raise ValueError(
             f"its type {model_type!r} is none that transformers segments classes with; these are "
@@ -107,6 +113,7 @@ def open_checkpoint(place: str, revision: str | None, *, needs_classifier: bool)
             output_loading_info=True,
         )
     except OSError:
+        _check_files(place)
         raise
     except Exception as error:  # what is in its files is not ours
         _check_files(place)
@@ -132,9 +139,16 @@ def _check_files(place: str) -> None:
     """Says which of a folder's weight files is none, and what it is.
 
     Raises:
-        ValueError: One is empty, a pointer of Git LFS, a web page or such, or a part is not there.
+        ValueError: One is empty, a pointer of Git LFS, a web page or such, a part is not there, or
+            there are pickles alone.
     """
     folder = Path(place)
+    pickles = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+    if pickles and not any(folder.glob("*.safetensors*")):
+        raise ValueError(
+            f"its weights are {', '.join(pickles[:_LISTED])} alone, a format that can hold code "
+            "and is not read: save them as model.safetensors (save_pretrained of transformers does)"
+        )
     for path in sorted(folder.glob("*.safetensors")):
         try:
             read_tensors(path)

@@ -473,6 +473,49 @@ def test_unfit_images_are_rows_with_a_reason_and_no_failures(make_city, services
     assert len(city.server.asked) == asked
 
 
+def unfit(fault: str, image: np.ndarray) -> np.ndarray:
+    """A whole panorama with a fault that every view of it shows."""
+    import cv2
+
+    rows = np.arange(image.shape[0])[:, None, None] / image.shape[0]
+    sky = np.where(rows < 0.45, 230, image * 0.6)
+    made = {
+        "night": image * 0.1,
+        "blur": cv2.GaussianBlur(image, (0, 0), 6),
+        "overexposed": image * 6.0 + 60,
+        "obstructed": np.where(rows > 0.5, 20, image),
+        "turned": sky[::-1],
+        "none": sky,
+    }
+    return np.clip(made[fault], 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("fault", ["night", "blur", "overexposed", "obstructed", "turned"])
+def test_each_fault_is_a_reason_of_its_own(make_city, services, street_world, fault):
+    import io
+
+    from PIL import Image
+
+    def with_fault(picture: Any, name: str) -> Any:
+        image = np.asarray(Image.open(io.BytesIO(picture.jpeg())))
+        data = services.encoded(unfit(name, image))
+        return services.moved(picture, picture.number, jpeg=lambda: data)
+
+    bad = 3
+    pictures = [
+        with_fault(one, fault if one.number == bad else "none") for one in street_world.pictures
+    ]
+    limits = {"night": 44, "blur": 0.5, "overexposed": 0.5, "obstructed": 0.18, "turned": 4.5}
+    off = dict.fromkeys(("night", "overexposed", "obstructed"))
+    city = make_city("panoramax", services.World(pictures))
+    harvest(city.catalog(quality={**off, fault: limits[fault]}, failure_limit=0.0))
+    rows = city.rows("imagery/tokyo/*/imagery.parquet")
+    left = [row for row in rows if row["status"] != "ok"]
+    assert {row["status"] for row in left} == {"left_out"}
+    assert {row["reason"].partition(":")[0] for row in left} == {fault}
+    assert (len(rows), len(left)) == (8, 1)
+
+
 def test_by_default_only_the_grossest_is_left_out(make_city, services, street_world):
     import io
 

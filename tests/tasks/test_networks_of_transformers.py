@@ -314,6 +314,59 @@ def test_what_cannot_be_represented_is_refused_by_name(write_catalog, tmp_path, 
     assert "\n" not in str(caught.value)
 
 
+def lost_part(folder: Path) -> None:
+    checkpoint(folder, processor={})
+    whole = load_file(folder / "model.safetensors")
+    parts = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    save_file(whole, folder / parts[0], metadata={"format": "pt"})
+    where = {name: parts[number % 2] for number, name in enumerate(whole)}
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {"total_size": 1}, "weight_map": where})
+    )
+    (folder / "model.safetensors").unlink()
+
+
+def pickles_alone(folder: Path) -> None:
+    checkpoint(folder, processor={})
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def of_a_classifier(folder: Path) -> None:
+    config = transformers.AutoConfig.for_model(
+        "segformer", **TINY["segformer"], id2label=dict(enumerate(NAMES))
+    )
+    transformers.SegformerForImageClassification(config).save_pretrained(folder)
+
+
+def an_adapter(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+
+
+def a_label_twice(folder: Path) -> None:
+    checkpoint(folder, labels=[*NAMES[:-1], "car"], processor={})
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lost_part, "its weights lack model-00002-of-00002.safetensors: fetch it again"),
+        (pickles_alone, r"pytorch_model\.bin alone, .* save them as model\.safetensors"),
+        (of_a_classifier, "its weights lack decode_head.* trained for something else"),
+        (an_adapter, r"an adapter alone \(adapter_config\.json\): merge it into its base"),
+        (a_label_twice, "'bicycle' is not among and the class 'car' is more than once"),
+    ],
+)
+def test_checkpoints_of_other_kinds_are_told_in_one_sentence(write_catalog, tmp_path, make, said):
+    make(tmp_path / "net")
+    with pytest.raises(InputError, match=said) as caught:
+        opened(write_catalog, tmp_path)
+    assert "segmenters.their: hf:net" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
 def test_half_precision_is_widened(write_catalog, tmp_path, precision):
     network = checkpoint(tmp_path / "net", processor={}).to(precision)

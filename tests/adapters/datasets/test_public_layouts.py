@@ -127,6 +127,92 @@ def vistas(root: Path) -> None:
     image(root / "testing/images/abc.jpg")
 
 
+def beside(root: Path) -> None:
+    """What unpacking on other systems leaves in every folder, and what comes with downloads."""
+    for folder in [root, *(one for one in root.rglob("*") if one.is_dir())]:
+        first = next((one for one in sorted(folder.iterdir()) if one.is_file()), None)
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+            (folder / name).write_bytes(b"x")
+        if first is not None:
+            (folder / f"._{first.name}").write_bytes(b"\0\5\x16\7")  # of macOS, in every zip
+    (root / "license.txt").write_text("terms")
+
+
+def more_cityscapes(root: Path) -> None:
+    """The other files of gtFine (cityscapesScripts, README.md), and packages beside it."""
+    for path in sorted(root.glob("gtFine/*/*/*_labelIds.png")):
+        colours(path.with_name(path.name.replace("labelIds", "color")), [(128, 64, 128)])
+        label(path.with_name(path.name.replace("labelIds", "labelTrainIds")), [0, 1])
+        picture = Image.fromarray(np.full(SIZE, 26001, dtype=np.uint16))
+        picture.save(path.with_name(path.name.replace("labelIds", "instanceIds")))
+        path.with_name(path.name.replace("labelIds.png", "polygons.json")).write_text("{}")
+    image(root / "leftImg8bit/train_extra/bamberg/bamberg_000000_000000_leftImg8bit.jpg")
+    label(root / "gtCoarse/train/aachen/aachen_000000_000019_gtCoarse_labelIds.png", [0])
+    image(root / "leftImg8bit/test/berlin/berlin_000000_000019_leftImg8bit.jpg")
+    label(root / "gtFine/test/berlin/berlin_000000_000019_gtFine_labelIds.png", [3, 3])
+
+
+def more_acdc(root: Path) -> None:
+    """Pictures of the same places in fair weather, and panoptic labels, as ACDC's download."""
+    for split in ("train", "val", "test"):
+        name = f"rgb_anon/fog/{split}_ref/GOPR0475/GOPR0475_frame_000041_rgb_ref_anon.png"
+        image(root / name)
+    colours(root / "gt_panoptic/fog/train/GOPR0475_frame_000041_gt_panoptic.png", [(1, 0, 0)])
+    (root / "gt_detection/fog").mkdir(parents=True)
+    (root / "gt_detection/fog/instancesonly_fog_train_gt_detection.json").write_text("{}")
+
+
+def more_dark_zurich(root: Path) -> None:
+    """Its other times of day, positions and lists (README of the download)."""
+    for time in ("day", "twilight"):
+        image(root / f"rgb_anon/train/{time}/GOPR0345/GOPR0345_frame_000001_rgb_anon.png")
+    name = "gt/val/night/GOPR0356/GOPR0356_frame_000321_gt"
+    label(root / f"{name}_labelIds.png", [7, 26])
+    colours(root / f"{name}_labelColor.png", [(128, 64, 128)])
+    for folder, ending in (("gps", "csv"), ("corresp", "csv"), ("lists_file_names", "txt")):
+        (root / folder).mkdir()
+        (root / folder / f"val.{ending}").write_text("1,2")
+
+
+def more_vistas(root: Path) -> None:
+    """Instances, polygons and panoptic segments of either version."""
+    for version in ("v1.2", "v2.0"):
+        for split in ("training", "validation"):
+            folder = root / split / version
+            for kind in ("instances", "panoptic"):
+                (folder / kind).mkdir(parents=True)
+                picture = Image.fromarray(np.full(SIZE, 13 * 256, dtype=np.uint16))
+                picture.save(folder / kind / "__CRyFzoDOXn6unQ6a3DnQ.png")
+            (folder / "polygons").mkdir()
+            (folder / "polygons/__CRyFzoDOXn6unQ6a3DnQ.json").write_text("{}")
+    for version in ("v1.2", "v2.0"):
+        (root / f"config_{version}.json").write_text("{}")
+
+
+def more_camvid(root: Path) -> None:
+    (root / "class_dict.csv").write_text("name,r,g,b\nAnimal,64,128,64\n")
+
+
+def more_idd(root: Path) -> None:
+    """What createLabels.py and the download leave beside the labels that are read."""
+    for path in sorted(root.glob("gtFine/*/*/*level3Ids.png")):
+        for kind in ("labelids", "labelcsTrainIds", "instanceids"):
+            label(path.with_name(path.name.replace("labellevel3Ids", kind)), [0, 250])
+    image(root / "leftImg8bit/train/0/111111_leftImg8bit.png")
+    (root / "gtFine/train/0/111111_gtFine_polygons.json").write_text("{}")
+
+
+MORE: dict[str, Callable[[Path], None]] = {
+    "cityscapes-jpeg": more_cityscapes,
+    "camvid-kaggle": more_camvid,
+    "idd": more_idd,
+    "acdc": more_acdc,
+    "dark-zurich": more_dark_zurich,
+    "vistas": more_vistas,
+}
+"""What else whole downloads hold."""
+
+
 LAYOUTS: dict[str, tuple[Callable[[Path], None], dict[str, int]]] = {
     "cityscapes-jpeg": (cityscapes_jpeg, {"train": 2, "val": 2}),
     "camvid-kaggle": (camvid_kaggle, {"train": 1, "val": 1, "test": 1}),
@@ -160,6 +246,34 @@ def test_the_documented_entry_reads_the_public_layout(tmp_path, name):
             assert {TRAIN_ID[first], TRAIN_ID[second], 255} <= found, sample
     assert not dataset.matching().labels
     assert dataset.unlabelled("train")
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_else_a_download_holds_changes_nothing(tmp_path, name):
+    make, splits = LAYOUTS[name]
+    make(tmp_path)
+    before = opened(name, tmp_path)
+    MORE[name](tmp_path)
+    beside(tmp_path)
+    after = opened(name, tmp_path)
+    for split in splits:
+        more = {"train_0_111111"} if (name, split) == ("idd", "train") else set()
+        assert set(after.samples(split)) - set(before.samples(split)) == more
+        assert after.matching(split).pairs == before.matching(split).pairs
+        for sample in before.samples(split):
+            assert np.array_equal(after.read_image(sample), before.read_image(sample))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_endings_may_be_of_any_case(tmp_path, name):
+    """As of files that a camera, or another system, wrote."""
+    make, splits = LAYOUTS[name]
+    make(tmp_path)
+    before = {split: opened(name, tmp_path).matching(split).pairs for split in splits}
+    for path in sorted(one for one in tmp_path.rglob("*") if one.is_file()):
+        path.rename(path.with_suffix(path.suffix.upper()))
+    after = opened(name, tmp_path)
+    assert {split: after.matching(split).pairs for split in splits} == before
 
 
 def test_every_set_of_the_document_is_an_entry():

@@ -93,6 +93,45 @@ def test_a_drawn_mask_is_scaled_to_pictures_of_its_proportions(tmp_path: Path) -
             mask.pixels((100, 100))
 
 
+def bonnet() -> np.ndarray:
+    drawn = np.zeros((50, 100), dtype=np.uint8)
+    drawn[40:] = 255
+    return drawn
+
+
+def paletted(entries: list[int]) -> Image.Image:
+    picture = Image.fromarray((bonnet() > 0).astype(np.uint8), "P")
+    picture.putpalette(entries)
+    return picture
+
+
+DRAWINGS: dict[str, Image.Image] = {
+    "RGBA": Image.fromarray(np.dstack([bonnet()] * 3 + [np.full_like(bonnet(), 255)])),
+    "white where it is opaque": Image.fromarray(
+        np.dstack([np.full_like(bonnet(), 255)] * 3 + [bonnet()])
+    ),
+    "LA": Image.fromarray(np.dstack([bonnet(), np.full_like(bonnet(), 255)]), "LA"),
+    "16 bits": Image.fromarray(bonnet().astype(np.uint16) * 257),
+    "palette": paletted([0, 0, 0, 255, 255, 255]),
+    "soft edges": Image.fromarray(np.where(bonnet() > 0, 200, 30).astype(np.uint8)),
+    "half the size": Image.fromarray(bonnet()[::2, ::2]),
+    "three times the size": Image.fromarray(bonnet().repeat(3, 0).repeat(3, 1)),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_drawing_counts_by_what_is_white_in_whatever_form(name: str, tmp_path: Path) -> None:
+    DRAWINGS[name].save(tmp_path / "mask.png")
+    ignored = entry("mask.png").open(tmp_path, "k").pixels((50, 100))
+    assert np.array_equal(ignored, bonnet() > 0)
+
+
+def test_a_drawing_may_be_a_jpeg(tmp_path: Path) -> None:
+    Image.fromarray(bonnet()).save(tmp_path / "mask.jpg", quality=60)
+    ignored = entry("mask.jpg").open(tmp_path, "k").pixels((50, 100))
+    assert np.array_equal(ignored, bonnet() > 0)
+
+
 def test_polygons_and_a_drawing_add_up(tmp_path: Path) -> None:
     drawn = np.zeros((50, 100), dtype=np.uint8)
     drawn[40:] = 255
@@ -120,8 +159,11 @@ def test_other_masks_have_other_digests(tmp_path: Path) -> None:
     [
         (None, "cannot be read"),
         (b"<html>", "not a readable"),
-        (png(np.zeros((5, 5), np.uint8)), "of one colour"),
-        (png(np.full((5, 5), 255, np.uint8)), "of one colour"),
+        (png(np.zeros((5, 5), np.uint8)), "white nowhere"),
+        (png(np.full((5, 5), 255, np.uint8)), "white everywhere"),
+        (png(np.eye(5, dtype=np.uint8)), "white nowhere: .*255 of 255"),  # 0 and 1
+        (png(np.eye(5, dtype=np.uint16) * 255), "white nowhere"),  # dark in 16 bits
+        (png(255 - 255 * np.eye(5, dtype=np.uint8)), "white in 80% of its pixels.*invert it"),
     ],
 )
 def test_a_drawing_that_is_none_is_reported_with_its_key(

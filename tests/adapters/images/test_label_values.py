@@ -217,6 +217,81 @@ def test_rows_that_are_not_there_are_not_class_0(decode):
         decode(rebuilt(24, interlaced=True), "x")
 
 
+def again(data: bytes, *, after_header: bytes = b"", at_end: bytes = b"") -> bytes:
+    """A file with more chunks behind its header, or bytes behind its end."""
+    return data[:33] + after_header + data[33:] + at_end
+
+
+OF_COLOURS = np.random.default_rng(1).integers(0, 256, (256, 3))
+HAND_MADE: dict[str, tuple[bytes, np.ndarray]] = {
+    "palette longer than the indices": (png(VALUES, 8, 3, OF_COLOURS), VALUES),
+    "palette of just the indices": (png(VALUES, 8, 3, OF_COLOURS[:12]), VALUES),
+    "unused entries have colours, used ones are greys": (
+        png(VALUES, 8, 3, np.vstack([np.repeat(np.arange(12)[:, None], 3, 1), OF_COLOURS[12:]])),
+        VALUES,
+    ),
+    "transparent palette": (
+        png(VALUES, 8, 3, OF_COLOURS).replace(
+            chunk(b"PLTE", OF_COLOURS.astype(np.uint8).tobytes()),
+            chunk(b"PLTE", OF_COLOURS.astype(np.uint8).tobytes())
+            + chunk(b"tRNS", bytes(range(12))),
+        ),
+        VALUES,
+    ),
+    "transparent grey of 2 bits": (
+        again(png(VALUES % 4, 2, 0), after_header=chunk(b"tRNS", struct.pack(">H", 1))),
+        VALUES % 4,
+    ),
+    "transparent grey of 16 bits": (
+        again(png(VALUES, 16, 0), after_header=chunk(b"tRNS", struct.pack(">H", 3))),
+        VALUES,
+    ),
+    "bytes behind its end": (again(png(VALUES, 8, 0), at_end=png(VALUES[::-1], 8, 0)), VALUES),
+}
+
+
+@pytest.mark.parametrize("name", HAND_MADE)
+def test_hand_made_maps_are_their_values(name):
+    data, values = HAND_MADE[name]
+    np.testing.assert_array_equal(decode_label_values(data, "x").values, values)
+
+
+def cmyk() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((5, 5, 4), dtype=np.uint8), "CMYK").save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def under_another_ending(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(VALUES).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (png(VALUES + 4, 4, 3, OF_COLOURS[:12]), "uses entry 15 of a palette of 12"),
+        (png(VALUES, 4, 3, OF_COLOURS[:17]), "palette has 51 bytes, where 4 bits .* 3 to 48"),
+        (png(VALUES, 8, 3, OF_COLOURS[:0]), "palette has 0 bytes"),
+        (png(VALUES, 8, 3, np.zeros((37, 1))), "palette has 37 bytes"),
+        (png(VALUES.astype(int) * 256, 16, 0), "16-bit value 2816"),
+        (png(VALUES.astype(int) * 257, 16, 0), "16-bit value 2827"),
+        (cmyk(), "a JPEG changes label values"),
+        (under_another_ending("GIF"), "not a PNG image"),
+        (under_another_ending("BMP"), "not a PNG image"),
+        (under_another_ending("TIFF"), "not a PNG image"),
+        (again(png(VALUES, 8, 0), after_header=chunk(b"acTL", struct.pack(">II", 2, 0))), "x is "),
+        (b"\x89PNG\r\n\x1a\n" + chunk(b"CgBI", b"\x50\0\x20\2") + png(VALUES, 8, 0)[8:], "not a P"),
+    ],
+)
+def test_hand_made_maps_that_nothing_tells_how_to_read_are_refused(data, said):
+    with pytest.raises(ImageError, match=said) as caught:
+        decode_label_values(data, "x")
+    assert str(caught.value).startswith("x ")
+    assert "\n" not in str(caught.value)
+
+
 def passes(values: np.ndarray) -> bytes:
     """An interlaced PNG (specification, 8.1: Adam7), which neither Pillow nor OpenCV writes."""
     starts = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
@@ -232,6 +307,27 @@ def passes(values: np.ndarray) -> bytes:
 def test_an_interlaced_map_is_its_values(size):
     values = np.ascontiguousarray(VALUES[: size[0], : size[1]])
     np.testing.assert_array_equal(decode_label_values(passes(values), "x").values, values)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("colour", [0, 3])
+def test_interlaced_maps_of_every_depth_are_their_values(depth, colour):
+    values = VALUES % min(2**depth, 12)
+    whole = png(values, depth, colour, OF_COLOURS[: 2**depth] if colour else None)
+    lines = [
+        b"\0" + np.packbits(np.unpackbits(row[:, None], axis=1)[:, -depth:].ravel()).tobytes()
+        for x, y, across, down in (
+            (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+            (0, 1, 1, 2),
+        )
+        for row in values[y::down, x::across]
+    ]  # fmt: skip
+    head = bytearray(whole[16:29])
+    head[12] = 1
+    palette = chunk(b"PLTE", OF_COLOURS[: 2**depth].astype(np.uint8).tobytes()) if colour else b""
+    body = chunk(b"IDAT", zlib.compress(b"".join(lines))) + chunk(b"IEND", b"")
+    data = whole[:8] + chunk(b"IHDR", bytes(head)) + palette + body
+    np.testing.assert_array_equal(decode_label_values(data, "x").values, values)
 
 
 def test_greys_that_do_not_tell_indices_apart_are_refused():
