@@ -46,6 +46,7 @@ def check_image(
         raise ValueError(  # noqa: TRY004 - one kind of error for whatever is wrong with the input
             f"{name} must be a numpy array, not {type(image).__name__}"
         )
+    _check_plain(image, name)
     wanted = " or ".join(types)
     if np.issubdtype(image.dtype, np.floating) and bool(np.isnan(image).any()):
         raise ValueError(f"{name} holds NaN; replace it and convert the image to {wanted}")
@@ -86,6 +87,7 @@ def check_map(
         raise ValueError(  # noqa: TRY004
             f"the {name} must be a numpy array, not {type(values).__name__}"
         )
+    _check_plain(values, f"the {name}")
     wanted = " or ".join(types) or {"iu": "whole numbers", "b": "bool"}.get(kinds, "numbers")
     fits = values.dtype.name in types if types else values.dtype.kind in kinds
     if not fits or values.ndim != 2:
@@ -98,6 +100,63 @@ def check_map(
         raise ValueError(
             f"the {name} must be {wanted} of shape {tuple(like)}, the picture's, not of shape "
             f"{tuple(values.shape)}"
+        )
+
+
+def check_matches(matches: object) -> None:
+    """Raises unless these are `crosscity.matching.Matches`, told by their columns.
+
+    Their class is not looked at, as to import it loads the compiler.
+    """
+    columns = (getattr(matches, name, None) for name in ("x_a", "y_a", "x_b", "y_b", "score"))
+    if not all(isinstance(column, np.ndarray) for column in columns):
+        raise ValueError(f"matches must be crosscity.matching.Matches, not {_kind(matches)}")
+
+
+def check_list(values: object, name: str) -> None:
+    """Raises unless this is a list or a tuple."""
+    if not isinstance(values, (list, tuple)):
+        raise ValueError(  # noqa: TRY004
+            f"the {name} must be a list, not {_kind(values)}"
+        )
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def check_row(values: object, name: str, *, dtype: str, length: int | None = None) -> None:
+    """Raises unless this is a row of numbers of one type.
+
+    Args:
+        values: What was given.
+        name: What the sentence calls it.
+        dtype: The numpy type that is taken.
+        length: How many there must be.
+
+    Raises:
+        ValueError: One sentence.
+    """
+    if not isinstance(values, np.ndarray) or values.dtype.name != dtype or values.ndim != 1:
+        found = getattr(values, "dtype", type(values).__name__)
+        shape = getattr(values, "shape", ())
+        raise ValueError(f"{name} must be a row of {dtype}, not {found} of shape {shape}")
+    _check_plain(values, name)
+    if length is not None and len(values) != length:
+        raise ValueError(f"{name} must have {length} values, not {len(values)}")
+
+
+def _check_plain(values: np.ndarray[Any, Any], name: str) -> None:
+    """Raises unless an array is a plain one, of numbers as this machine has them."""
+    if isinstance(values, (np.ma.MaskedArray, np.matrix)):
+        raise ValueError(  # noqa: TRY004
+            f"{name} must be a plain numpy array, not a {type(values).__name__}, in which indexing "
+            "means something else: give np.asarray of it"
+        )
+    if not values.dtype.isnative:
+        raise ValueError(
+            f"{name} has the byte order of another machine ({values.dtype.str}): give "
+            "values.astype(values.dtype.newbyteorder('='))"
         )
 
 

@@ -72,7 +72,9 @@ class SuperpixelMethod(Protocol):
 
 def check_matcher(name: str) -> str:
     """The name itself, or a ValueError of one sentence with the names that there are."""
-    if name in MATCHERS or (name.startswith(PREFIX) and name.count(":") == 2):
+    if isinstance(name, str) and (
+        name in MATCHERS or (name.startswith(PREFIX) and name.count(":") == 2)
+    ):
         return name
     known = ", ".join(sorted(MATCHERS))
     raise ValueError(
@@ -82,7 +84,7 @@ def check_matcher(name: str) -> str:
 
 def check_superpixel_method(name: str) -> str:
     """The name itself, or a ValueError of one sentence with the names that there are."""
-    if name in SUPERPIXEL_METHODS:
+    if isinstance(name, str) and name in SUPERPIXEL_METHODS:
         return name
     known = ", ".join(sorted(SUPERPIXEL_METHODS))
     raise ValueError(f"there is no superpixel method {name!r}; there are: {known}")
@@ -119,10 +121,10 @@ def check_pair(image_a: Image, image_b: Image) -> None:
     same_size(image_a, image_b)
 
 
-def check_superpixel_input(image: Image, n_superpixels: int) -> None:
-    """Raises a ValueError of one sentence unless this is a picture with at least so many pixels."""
+def check_superpixel_input(image: Image, n_superpixels: int) -> int:
+    """The number; or a ValueError of one sentence: no picture, or one with fewer pixels."""
     check_image(image)
-    whole_number(n_superpixels, "n_superpixels", 1, image.shape[0] * image.shape[1])
+    return whole_number(n_superpixels, "n_superpixels", 1, image.shape[0] * image.shape[1])
 
 
 def check_labels(labels: npt.NDArray[np.int32], shape: tuple[int, ...]) -> None:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.checks import MAX_PIXELS, MAX_SIDE, check_map, number, whole_number
+from crosscity.checks import (
+    MAX_PIXELS,
+    MAX_SIDE,
+    check_list,
+    check_map,
+    check_matches,
+    number,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from crosscity.matching import Matches
@@ -59,7 +67,7 @@ def static_prior(
             of range.
     """
     _check_superpixels(superpixels)
-    _check_rule(k, coverage, spacing)
+    k, coverage, spacing = _checked_rule(k, coverage, spacing)
     counts = matched_counts(matches, superpixels, side)
     return _static_where(counts, superpixels, k, coverage, spacing)
 
@@ -99,7 +107,7 @@ def static_prior_of_times(
     Raises:
         ValueError: There is no other time, there is another number of sides, or as `static_prior`.
     """
-    _check_rule(k, coverage, spacing)
+    k, coverage, spacing = _checked_rule(k, coverage, spacing)
     counts = counts_by_time(matches, superpixels, sides)
     if len(matches) == 1:
         return _static_where(counts[0], superpixels, k, coverage, spacing)
@@ -124,7 +132,7 @@ def covered_shares(
 
     Arguments and errors are those of `static_prior_of_times`.
     """
-    whole_number(spacing, "spacing", 1, MAX_SIDE)
+    spacing = whole_number(spacing, "spacing", 1, MAX_SIDE)
     return _shares(counts_by_time(matches, superpixels, sides), superpixels, spacing)
 
 
@@ -134,6 +142,9 @@ def counts_by_time(
     sides: Sequence[Literal["a", "b"]] | None = None,
 ) -> npt.NDArray[np.int64]:
     """`matched_counts` of each other time: (times, labels) int64."""
+    check_list(matches, "matches with other times")
+    if sides is not None:
+        check_list(sides, "sides")
     sides = ["a"] * len(matches) if sides is None else sides
     if not matches:
         raise ValueError("a picture without another time has no static prior; give its matches")
@@ -164,6 +175,8 @@ def matched_counts(
     """
     if side not in ("a", "b"):
         raise ValueError(f"side must be 'a' or 'b', not {side!r}")
+    check_matches(matches)
+    _check_superpixels(superpixels)
     x, y = (matches.x_a, matches.y_a) if side == "a" else (matches.x_b, matches.y_b)
     matched = _matched_pixels(x, y, superpixels.shape)
     return np.bincount(superpixels[matched], minlength=int(superpixels.max()) + 1)
@@ -185,10 +198,13 @@ def _static_where(
     return static
 
 
-def _check_rule(k: int, coverage: float, spacing: int) -> None:
-    whole_number(k, "k", 0, MAX_PIXELS)
-    number(coverage, "coverage", 0, 1, what="a share")
-    whole_number(spacing, "spacing", 1, MAX_SIDE)
+def _checked_rule(k: int, coverage: float, spacing: int) -> tuple[int, float, int]:
+    """The settings as Python's numbers: those of numpy may be eight bits wide."""
+    return (
+        whole_number(k, "k", 0, MAX_PIXELS),
+        number(coverage, "coverage", 0, 1, what="a share"),
+        whole_number(spacing, "spacing", 1, MAX_SIDE),
+    )
 
 
 def _matched_pixels(

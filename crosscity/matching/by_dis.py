@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.checks import number, whole_number
+from crosscity.checks import MAX_SIDE, number, whole_number
 from crosscity.matching.matches import Matches
 from crosscity.prior_parts import check_pair
 
@@ -31,10 +31,12 @@ LEAST: Final = 32
 
 def build(settings: MatcherSettings) -> Matcher:
     """DIS with these settings; the device is the processor."""
-    whole_number(settings.downscale, "downscale", 1, 4)
-    if settings.search_radius is not None:
-        number(settings.search_radius, "the search radius", 0, above=True)
-    return _Dis(PATCH * settings.downscale, settings.search_radius)
+    downscale = whole_number(settings.downscale, "downscale", 1, 4)
+    radius = settings.search_radius
+    if radius is not None:
+        # Nothing moves further than the picture reaches.
+        radius = min(number(radius, "the search radius", 0, above=True), float(MAX_SIDE))
+    return _Dis(PATCH * downscale, radius)
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,9 @@ def deep_matching(
             uint8, or a setting is out of range.
     """
     _check(image_a, image_b, downscale, search_radius, rectification, threads, device)
+    # Those of numpy may be eight bits wide.
+    downscale, rectification = int(downscale), float(rectification)
+    threads = None if threads is None else int(threads)
     grid = PATCH * downscale
     height, width = (side // grid * grid for side in image_a.shape[:2])
     grey_a, grey_b = grey_image(image_a)[:height, :width], grey_image(image_b)

@@ -6,7 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.checks import MAX_SIDE, check_image, check_map, check_matches, number, whole_number
 from crosscity.matching.matches import Matches, chosen_matches
+
+WHAT = "map of ignored pixels"
 
 
 def without_pixels(
@@ -21,8 +24,13 @@ def without_pixels(
         image: (H, W, 3) uint8.
         ignored: (H, W) bool.
         seed: Another one for each picture.
+
+    Raises:
+        ValueError: This is not a picture with a map of its size, or no seed.
     """
-    _check_ignored(ignored, image.shape[:2])
+    check_image(image, grey=False)
+    check_map(ignored, WHAT, kinds="b", like=image.shape[:2])
+    seed = whole_number(seed, "the seed", 0, 2**63 - 1)
     made = image.copy()
     rng = np.random.default_rng(seed)
     made[ignored] = rng.integers(0, 256, (int(ignored.sum()), 3), dtype=np.uint8)
@@ -36,8 +44,13 @@ def matches_outside(matches: Matches, ignored: npt.NDArray[np.bool_], reach: flo
         matches: Matches between two pictures of one size.
         ignored: (H, W) bool, of both pictures.
         reach: Half the side of the patches that were compared.
+
+    Raises:
+        ValueError: That is not a map, or no distance.
     """
-    _check_ignored(ignored, ignored.shape)
+    check_matches(matches)
+    check_map(ignored, WHAT, kinds="b")
+    reach = number(reach, "the reach", 0, MAX_SIDE, what="a number of pixels")
     away = np.asarray(
         cv2.distanceTransform((~ignored).astype(np.uint8), cv2.DIST_C, 3), dtype=np.float32
     )
@@ -52,11 +65,3 @@ def matches_outside(matches: Matches, ignored: npt.NDArray[np.bool_], reach: flo
 
     kept = far(matches.x_a, matches.y_a) & far(matches.x_b, matches.y_b)
     return chosen_matches(matches, kept)
-
-
-def _check_ignored(ignored: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> None:
-    if ignored.dtype != np.bool_ or ignored.shape != shape:
-        raise ValueError(
-            f"the ignored pixels must be a bool map of {shape[0]}×{shape[1]}, not {ignored.dtype} "
-            f"of shape {ignored.shape}"
-        )

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.checks import MAX_SIDE
+from crosscity.checks import MAX_SIDE, check_matches, check_row
 
 Float = npt.NDArray[np.float32]
 
@@ -47,13 +47,8 @@ class Matches:
         """Checks what code that indexes by coordinates relies on."""
         for name in (*COORDINATES, "score", "entry"):
             column = getattr(self, name)
-            kind = np.int32 if name == "entry" else np.float32
-            if not isinstance(column, np.ndarray) or column.dtype != kind or column.ndim != 1:
-                found = getattr(column, "dtype", type(column).__name__)
-                raise ValueError(
-                    f"the {name} of matches must be a row of {np.dtype(kind)}, not {found} of "
-                    f"shape {np.shape(column)}"
-                )
+            kind = "int32" if name == "entry" else "float32"
+            check_row(column, f"the {name} of matches", dtype=kind)
             if len(column) != len(self.x_a):
                 raise ValueError(
                     f"the columns of matches must be equally long, but there are {len(self.x_a)} "
@@ -80,7 +75,13 @@ def no_matches() -> Matches:
 
 
 def chosen_matches(matches: Matches, kept: npt.NDArray[np.bool_]) -> Matches:
-    """Those matches for which `kept`, (n,) bool, is True, in the same order."""
+    """Those matches for which `kept`, (n,) bool, is True, in the same order.
+
+    Raises:
+        ValueError: That is not a row of as many bool.
+    """
+    check_matches(matches)
+    check_row(kept, "what says which matches are kept", dtype="bool", length=len(matches))
     return Matches(
         x_a=matches.x_a[kept],
         y_a=matches.y_a[kept],

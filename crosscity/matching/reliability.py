@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.checks import MAX_SIDE, number, whole_number
+from crosscity.checks import MAX_SIDE, check_matches, number, whole_number
 from crosscity.matching.matches import Matches, chosen_matches
 
 REACH: Final = 2
@@ -44,12 +44,13 @@ def reliable_matches(
     Raises:
         ValueError: A setting is out of range.
     """
-    number(weakest, "weakest", 0, what="a share")
+    check_matches(matches)
+    weakest = number(weakest, "weakest", 0, what="a share")
     if weakest >= 1:
         raise ValueError(f"weakest must be a share from 0 to below 1, not {weakest}")
-    whole_number(neighbours, "neighbours", 0, (2 * REACH + 1) ** 2 - 1)
-    number(tolerance, "tolerance", 0, MAX_SIDE, what="a number of cells")
-    whole_number(spacing, "spacing", 1, MAX_SIDE)
+    neighbours = whole_number(neighbours, "neighbours", 0, (2 * REACH + 1) ** 2 - 1)
+    tolerance = number(tolerance, "tolerance", 0, MAX_SIDE, what="a number of cells")
+    spacing = whole_number(spacing, "spacing", 1, MAX_SIDE)
     if not len(matches):
         return matches
     kept = np.ones(len(matches), dtype=np.bool_)

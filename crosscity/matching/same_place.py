@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.checks import check_map, number
+
 ALIKE: Final = 0.3
 """Two pictures show one place if so much of what matches at best in the group matches in them.
 
@@ -29,13 +31,15 @@ def same_place(matched: npt.NDArray[np.int64], *, alike: float = ALIKE) -> npt.N
         picture among them.
 
     Raises:
-        ValueError: It is not a square table.
+        ValueError: It is not a square table of whole numbers, or no share.
     """
+    if isinstance(matched, np.ndarray) and matched.shape == (0, 0):
+        return np.zeros(0, dtype=np.bool_)
+    check_map(matched, "table of each two pictures", types=("int64",))
+    number(alike, "the share that is alike", 0, 1, above=True, what="a share")
     count = len(matched)
     if matched.shape != (count, count):
         raise ValueError(f"a table of each two pictures is square, not {matched.shape}")
-    if not count:
-        return np.zeros(0, dtype=np.bool_)
     best = np.maximum(matched, matched.T)
     np.fill_diagonal(best, 0)
     joined = (best >= alike * best.max()) & (best > 0)

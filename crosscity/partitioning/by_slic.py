@@ -30,7 +30,7 @@ def slic_superpixels(image: npt.NDArray[np.uint8], n_superpixels: int, /) -> npt
     Raises:
         ValueError: The picture or the number is not such a one.
     """
-    check_superpixel_input(image, n_superpixels)
+    n_superpixels = check_superpixel_input(image, n_superpixels)
     height, width = image.shape[:2]
     side = max(1, round(math.sqrt(height * width / n_superpixels)))
     if side < 2 or min(height, width) < 2 * side:

@@ -23,7 +23,7 @@ def squares(image: npt.NDArray[np.uint8], n_superpixels: int, /) -> npt.NDArray[
     Raises:
         ValueError: The picture or the number is not such a one.
     """
-    check_superpixel_input(image, n_superpixels)
+    n_superpixels = check_superpixel_input(image, n_superpixels)
     height, width = image.shape[:2]
     rows = min(height, max(1, round(math.sqrt(n_superpixels * height / width))))
     columns = min(width, max(1, round(n_superpixels / rows)))

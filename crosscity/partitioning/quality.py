@@ -53,7 +53,7 @@ def superpixel_quality(
     check_map(truth, "truth")
     if labels.shape != truth.shape:
         raise ValueError(f"labels {labels.shape} and truth {truth.shape} must have one shape")
-    whole_number(tolerance, "tolerance", 0, MAX_SIDE)
+    tolerance = whole_number(tolerance, "tolerance", 0, MAX_SIDE)
     counts = np.ones(truth.shape, bool) if ignore is None else truth != ignore
     n_pixels = int(counts.sum())
     if n_pixels == 0:

@@ -21,6 +21,8 @@ from crosscity.checks import MAX_SIDE
 from crosscity.evaluation import predict
 from crosscity.illustrations import before_after_panel, draw_matches, draw_prior, draw_superpixels
 from crosscity.matching import Matches, deep_matching, reliable_matches
+from crosscity.matching.masking import matches_outside, without_pixels
+from crosscity.matching.same_place import same_place
 from crosscity.panorama import Equirectangular, Perspective, View, render_view, tiles_of_view
 from crosscity.partitioning import (
     SuperpixelHierarchy,
@@ -31,10 +33,17 @@ from crosscity.partitioning import (
     superpixel_hierarchy,
     superpixel_quality,
 )
+from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_method
 from crosscity.resizing import resized_image, resized_map
 from crosscity.safeguard import static_points
 from crosscity.segmenters import build_segmenter
-from crosscity.static_regions import static_prior
+from crosscity.static_probability import static_probability
+from crosscity.static_regions import (
+    covered_shares,
+    matched_counts,
+    static_prior,
+    static_prior_of_times,
+)
 
 few = settings(
     max_examples=30,
@@ -42,6 +51,7 @@ few = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
+RANDOM = np.random.default_rng(1)
 GOOD = np.random.default_rng(0).integers(0, 255, (32, 48, 3)).astype(np.uint8)
 LABELS = (np.arange(32 * 48) // 96).reshape(32, 48).astype(np.int32)
 SEGMENTER = build_segmenter("compact", {"width": 8, "dilations": [1]})
@@ -132,6 +142,9 @@ def matches(at: list[tuple[float, float]]) -> Matches:
     )
 
 
+SOME = matches([(float(x), float(y)) for x, y in RANDOM.uniform(0, 31, (40, 2))])
+
+
 @pytest.mark.parametrize("name", OF_AN_IMAGE)
 @few
 @example(image=None)
@@ -209,6 +222,151 @@ def test_a_downscale_is_1_2_or_4_and_no_other_kind_of_number(value: Any) -> None
 )
 def test_sizes_are_two_whole_numbers(name: str, size: Any) -> None:
     assert not answers(lambda: SIZES[name](size))
+
+
+def odd_layouts(values: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    """The same values, stored in every way that numpy has."""
+    doubled = np.repeat(np.repeat(values, 2, axis=0), 2, axis=1)
+    frozen = values.copy()
+    frozen.flags.writeable = False
+    held = bytearray(b"x") + values.tobytes()
+    return {
+        "turned": np.ascontiguousarray(values[::-1, ::-1])[::-1, ::-1],
+        "every other": doubled[::2, ::2],
+        "column by column": np.asfortranarray(values),
+        "read-only": frozen,
+        "at odd addresses": np.ndarray(values.shape, values.dtype, bytes(held), offset=1),
+    }
+
+
+def no_plain_arrays(values: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    """What numpy offers beside plain arrays of this machine's numbers."""
+    made = {
+        "masked": np.ma.masked_array(values, mask=values > 3),
+        "object": values.astype(object),
+        "records": np.zeros(values.shape[:2], dtype=[("a", "u1"), ("b", "f4")]),
+        "infinite": np.full(values.shape, np.inf),
+        "complex": values.astype(np.complex64),
+        "times": values.astype("m8[s]"),
+        "no rows": values[:0],
+        "a number": np.array(values.flat[0]),
+    }
+    if values.dtype.itemsize > 1:
+        made["big-endian"] = values.astype(values.dtype.newbyteorder(">"))
+    if values.ndim == 2:
+        made["matrix"] = values.view(np.matrix)
+    return made
+
+
+OF_LABELS: dict[str, Callable[[Any], Any]] = {
+    "static_prior": lambda v: static_prior(SOME, v),
+    "static_prior_of_times": lambda v: static_prior_of_times([SOME, SOME], v, coverage=0.1),
+    "covered_shares": lambda v: covered_shares([SOME], v, spacing=4),
+    "matched_counts": lambda v: matched_counts(SOME, v, "b"),
+    "static_probability": lambda v: static_probability([SOME], v, spacing=4),
+    "greedy_partition": lambda v: greedy_partition(GOOD, 3, within=v).labels,
+    "partition_objective": lambda v: partition_objective(GOOD, v, 3),
+    "superpixel_quality": lambda v: superpixel_quality(LABELS, v),
+}
+OF_A_MASK: dict[str, Callable[[Any], Any]] = {
+    "without_pixels": lambda v: without_pixels(GOOD, v, 1),
+    "matches_outside": lambda v: matches_outside(SOME, v, 3.0),
+    "static_points": lambda v: static_points(SOME, (v, v)),
+}
+OF_A_PICTURE: dict[str, Callable[[Any], Any]] = {
+    "deep_matching": lambda v: deep_matching(v, GOOD, downscale=1, threads=1),
+    "deep_matching on a device": lambda v: deep_matching(GOOD, v, downscale=1, device="cpu:0"),
+    "dis": lambda v: build_matcher("dis", MatcherSettings(1))(v, GOOD),
+    "ers": lambda v: superpixel_method("ers")(v, 6),
+    "slic": lambda v: superpixel_method("slic")(v, 6),
+    "none": lambda v: superpixel_method("none")(v, 6),
+    "superpixel_hierarchy": lambda v: superpixel_hierarchy(v, 1.0).cut(4),
+    "without_pixels": lambda v: without_pixels(v, LABELS > 3, 0),
+}
+TABLES = (
+    *((name, work, GOOD) for name, work in OF_A_PICTURE.items()),
+    *((name, work, LABELS) for name, work in OF_LABELS.items()),
+    *((name, work, LABELS > 4) for name, work in OF_A_MASK.items()),
+    ("same_place", same_place, np.arange(9, dtype=np.int64).reshape(3, 3)),
+)
+
+
+def as_text(found: Any) -> str:
+    with np.printoptions(threshold=10**6):
+        return repr(found)
+
+
+@pytest.mark.parametrize(("name", "work", "given"), TABLES, ids=[each[0] for each in TABLES])
+def test_how_an_array_is_stored_changes_nothing(
+    name: str, work: Callable[[Any], Any], given: npt.NDArray[Any]
+) -> None:
+    expected = as_text(work(given))
+    for layout, values in odd_layouts(given).items():
+        assert np.array_equal(values, given)
+        assert as_text(work(values)) == expected, (name, layout)
+
+
+@pytest.mark.parametrize(("name", "work", "given"), TABLES, ids=[each[0] for each in TABLES])
+def test_what_is_no_plain_array_is_refused_in_a_sentence(
+    name: str, work: Callable[[Any], Any], given: npt.NDArray[Any]
+) -> None:
+    for kind, values in no_plain_arrays(given).items():
+        assert not answers(lambda values=values: work(values)), (name, kind)
+
+
+@pytest.mark.parametrize("column", ["x_a", "y_a", "x_b", "y_b", "score", "entry"])
+def test_columns_of_matches_are_plain_arrays(column: str) -> None:
+    good = getattr(SOME, column)
+    wrong = [
+        good.astype(good.dtype.newbyteorder(">")),
+        np.ma.masked_array(good, mask=good > 0),
+        good.astype(object),
+        np.full(len(good), np.inf),
+    ]
+    for values in wrong:
+        with pytest.raises(ValueError, match=column):
+            replace(SOME, **{column: values})
+    every_other = np.repeat(good, 2)[::2]
+    found = replace(SOME, **{column: every_other})
+    assert as_text(reliable_matches(found, 4)) == as_text(reliable_matches(SOME, 4))
+
+
+@pytest.mark.parametrize(
+    ("work", "value"),
+    [
+        (lambda v: deep_matching(GOOD, GOOD, downscale=1, threads=v), 3),
+        (lambda v: deep_matching(GOOD, GOOD, downscale=v, threads=1), 2),
+        (lambda v: entropy_rate_superpixels(GOOD, v), 100),
+        (lambda v: superpixel_method("slic")(GOOD, v), 100),
+        (lambda v: superpixel_method("none")(GOOD, v), 100),
+        (lambda v: static_prior(SOME, LABELS, k=v), 127),
+        (lambda v: static_prior_of_times([SOME] * 3, LABELS, k=v), 127),
+        (lambda v: static_prior(SOME, LABELS, k=0, coverage=0.2, spacing=v), 16),
+        (lambda v: covered_shares([SOME], LABELS, spacing=v), 16),
+        (lambda v: reliable_matches(SOME, v), 64),
+        (lambda v: superpixel_quality(LABELS, LABELS, tolerance=v), 100),
+    ],
+)
+def test_numbers_of_eight_bits_count_as_others_do(work: Callable[[Any], Any], value: int) -> None:
+    assert as_text(work(np.int8(value))) == as_text(work(value))
+
+
+NO_MATCHES: tuple[Any, ...] = (None, True, 1.0, "x", [1], {}, np.zeros(3))
+
+
+@pytest.mark.parametrize("value", NO_MATCHES, ids=repr)
+def test_what_is_no_matches_is_refused_in_a_sentence(value: Any) -> None:
+    for work in (
+        lambda: static_prior(value, LABELS),
+        lambda: static_prior_of_times([value], LABELS),
+        lambda: static_prior_of_times(value, LABELS),
+        lambda: static_prior_of_times([SOME], LABELS, sides=value or 3),
+        lambda: reliable_matches(value, 4),
+        lambda: matches_outside(value, LABELS > 3, 1.0),
+        lambda: build_matcher(value, MatcherSettings()),
+        lambda: superpixel_method(value),
+    ):
+        assert not answers(work)
 
 
 coordinates = st.lists(
