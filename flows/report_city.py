@@ -42,7 +42,10 @@ def report_city(
         arm = shown_arm(parts, city, plan)
         if arm is not None and f"evaluation-{arm}" in parts:
             tested = tested_on(TrainedSegmenters(city, seed, plan), arm)
-            parts["worst_images"] = find_worst_images(start, adapted, tested, arm, seed, city, plan)
+            scored = parts[f"evaluation-{arm}"]
+            parts["worst_images"] = find_worst_images(
+                start, adapted, scored, tested, arm, seed, city, plan
+            )
         imagery, pairs = parts["imagery"], parts["pairs"]
         parts["safeguard"] = judge_adaptation(adapted, start, imagery, pairs, city, plan)
         parts["differences"] = compare_on_images(start, adapted, imagery, city, plan)

@@ -55,7 +55,6 @@ def report_transfer_by(plan: Plan, transfer: str, arm: str | None, seed: int) ->
     if shown is not None:
         trained = TrainedSegmenters(transfer, seed, plan)
         tested = tested_on(trained, shown)
-        parts["worst_images"] = find_worst_images(
-            trained.start, parts[f"segmenter-{shown}"], tested, shown, seed, transfer, plan
-        )
+        made_of = trained.start, parts[f"segmenter-{shown}"], parts[f"evaluation-{shown}"], tested
+        parts["worst_images"] = find_worst_images(*made_of, shown, seed, transfer, plan)
     return write_transfer_report(parts, transfer, shown, seed, plan)

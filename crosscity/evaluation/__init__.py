@@ -3,7 +3,14 @@
 from typing import Final
 
 from crosscity.evaluation.confusion import ConfusionMatrix, confusion_matrix
-from crosscity.evaluation.prediction import Prediction, evaluate, predict, predict_each
+from crosscity.evaluation.prediction import (
+    ImageCounts,
+    Prediction,
+    evaluate,
+    evaluate_each,
+    predict,
+    predict_each,
+)
 from crosscity.evaluation.protocols import (
     PROTOCOLS,
     ClassGroups,
@@ -23,12 +30,14 @@ __all__ = [
     "PROTOCOLS",
     "ClassGroups",
     "ConfusionMatrix",
+    "ImageCounts",
     "Prediction",
     "ProtocolName",
     "Scores",
     "ScoringProtocol",
     "confusion_matrix",
     "evaluate",
+    "evaluate_each",
     "own_protocol",
     "predict",
     "predict_each",

@@ -128,6 +128,19 @@ def predict(
     return labels
 
 
+@dataclass(frozen=True)
+class ImageCounts:
+    """What an evaluation counted of one image.
+
+    Attributes:
+        confusion: (C, C) int64, rows truth, columns predictions; void is not counted.
+        pixels: Of the label map, void or not.
+    """
+
+    confusion: npt.NDArray[np.int64]
+    pixels: int
+
+
 def evaluate(
     segmenter: Segmenter,
     images: LabelledImages,
@@ -137,11 +150,7 @@ def evaluate(
     label_size: Size | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Confusion matrix of a segmenter over labelled images.
-
-    Logits are upsampled to the labels, which keep their native size unless another is asked for;
-    images may go through the network at another size, and sizes may differ between images. The
-    matrix is accumulated on the segmenter's device.
+    """Confusion matrix of a segmenter over labelled images: the sum of those of `evaluate_each`.
 
     Args:
         segmenter: Left in the mode that it was in.
@@ -160,36 +169,76 @@ def evaluate(
         OutOfMemoryError: The device has too little memory for one image; where it is too little for
             a batch, smaller ones are predicted.
     """
+    each = evaluate_each(
+        segmenter,
+        images,
+        batch_size,
+        image_size=image_size,
+        label_size=label_size,
+        on_batch=on_batch,
+    )
+    total = np.zeros((segmenter.n_classes, segmenter.n_classes), dtype=np.int64)
+    for counted in each:
+        total += counted.confusion
+    return total
+
+
+def evaluate_each(
+    segmenter: Segmenter,
+    images: LabelledImages,
+    batch_size: int = 8,
+    *,
+    image_size: Size | None = None,
+    label_size: Size | None = None,
+    on_batch: Callable[[int], None] | None = None,
+) -> Iterator[ImageCounts]:
+    """What a segmenter gets right and wrong in each labelled image, in their order.
+
+    Logits are upsampled to the labels, which keep their native size unless another is asked for;
+    images may go through the network at another size, and sizes may differ between images. Pixels
+    are counted on the segmenter's device, and counts are waited for one batch late, so that the
+    device has the next batch to work on. The segmenter predicts (dropout off, statistics fixed)
+    until the iterator ends. Arguments and errors are those of `evaluate`.
+    """
     if not len(images):
         raise ValueError("there is no image to evaluate on: check the split that was asked for")
-    device = segmenter.input_mean.device
-    matrix = ConfusionMatrix(segmenter.n_classes, device)
+    device, waiting = segmenter.input_mean.device, list[Callable[[], list[ImageCounts]]]()
     fitting = batch_size
-    with evaluating(segmenter), torch.inference_mode():
+    with evaluating(segmenter):
         for batch in _batches(images, batch_size, segmenter.n_classes, image_size, label_size):
             done = 0
             while done < len(batch):
                 some = batch[done : done + fitting]
-                lack = _count(segmenter, some, matrix)
-                if lack is None:
-                    done += len(some)
-                else:
-                    fitting = _smaller(some, device, lack)
+                counted = _count(segmenter, some)
+                if isinstance(counted, str):
+                    fitting = _smaller(some, device, counted)
+                    continue
+                done += len(some)
+                waiting.append(counted)
+                if len(waiting) > 1:
+                    yield from waiting.pop(0)()
             if on_batch is not None:
                 on_batch(len(batch))
-    return matrix.counts()
+        for last in waiting:
+            yield from last()
 
 
-def _count(segmenter: Segmenter, batch: Sequence[Pair], matrix: ConfusionMatrix) -> str | None:
-    """Adds a batch to the matrix; where memory does not suffice, nothing, and says what lacked."""
+def _count(segmenter: Segmenter, batch: Sequence[Pair]) -> Callable[[], list[ImageCounts]] | str:
+    """Counts a batch; gives what waits for the counts, or what lacked where memory did not do."""
     pictures = np.stack([picture for picture, _ in batch])
+    matrices = []
     try:
         labels = torch.from_numpy(np.stack([labels for _, labels in batch]))
         labels = labels.to(segmenter.input_mean.device)
-        matrix.add(labels, _predicted(segmenter, pictures, (labels.shape[1], labels.shape[2])))
+        with torch.inference_mode():
+            seen = _predicted(segmenter, pictures, (labels.shape[1], labels.shape[2]))
+            for truth, prediction in zip(labels, seen, strict=True):
+                matrices.append(ConfusionMatrix(segmenter.n_classes, labels.device))
+                matrices[-1].add(truth, prediction)
     except torch.OutOfMemoryError as error:
         return str(error).splitlines()[0]
-    return None
+    pixels = labels.shape[1] * labels.shape[2]
+    return lambda: [ImageCounts(matrix.counts(), pixels) for matrix in matrices]
 
 
 def _smaller(batch: Sequence[Pair], device: torch.device, lack: str) -> int:

@@ -14,7 +14,9 @@ from tasks.training.identities import TRAINING_VERSION
 from tasks.training.labelled import Missing
 from tasks.training.trained import TrainedSegmenters
 
-EVALUATION_VERSION = f"5-evaluation.{evaluation_module.ALGORITHM_VERSION}"
+EVALUATION_VERSION = f"6-evaluation.{evaluation_module.ALGORITHM_VERSION}"
+PANELS_VERSION = f"5-evaluation.{evaluation_module.ALGORITHM_VERSION}"
+"""Of the pictures, which know nothing of the rows by image that evaluations have from 6 on."""
 PANELS = 4
 """Before/after pictures an evaluation."""
 
@@ -119,7 +121,7 @@ def panels_identity(
         owner,
         inputs={"before": before, "after": after, **digests(parts)},
         parameters={"figure": "before_after", "panels": PANELS},
-        version=f"{EVALUATION_VERSION}-{TRAINING_VERSION}",
+        version=f"{PANELS_VERSION}-{TRAINING_VERSION}",
         words=Words(
             what=f"the pictures of {arm!r} of {owner} were",
             absent=f"there are no pictures of {arm!r} of {owner} yet",

@@ -14,8 +14,7 @@ import torch
 
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import write_table
-from crosscity.evaluation import evaluate as evaluate_segmenter
-from crosscity.evaluation import predict, score
+from crosscity.evaluation import evaluate_each, predict, score
 from crosscity.illustrations import before_after_panel
 from crosscity.labels import CLASSES, VOID
 from crosscity.resizing import resized_image
@@ -26,6 +25,7 @@ from tasks.judging.evaluated import (
     evaluation_identity,
     panels_identity,
 )
+from tasks.judging.image_scores import image_row, write_image_scores
 from tasks.judging.scoring_rules import Rules, rules_of
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
@@ -34,6 +34,7 @@ from tasks.steps.errors import InputError
 from tasks.steps.identity import make
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
+from tasks.steps.tables import Row
 from tasks.training.arms import arm_name
 from tasks.training.labelled import StoredLabelled, check_some_label
 from tasks.training.segmenters import stored_segmenter
@@ -126,8 +127,8 @@ def evaluate(
         network = scored_network(segmenter, plan)
         images = StoredLabelled(plan.open_store(), parts)
         check_some_label(images, stage)
-        confusion = _counted(network, images, rules, stage)
-        write_evaluation(draft, confusion, len(images), rules, network.class_names)
+        confusion, rows = _counted(network, images, rules, stage)
+        write_evaluation(draft, confusion, rows, rules, network.class_names)
 
     identity = evaluation_identity(segmenter, parts, arm, seed, city, plan)
     made = make(plan.open_store(), identity, write)
@@ -150,15 +151,18 @@ def evaluate_folds(
 
     def write(draft: Draft, _key: str) -> None:
         total, names = np.zeros((0, 0), dtype=np.int64), tuple[str, ...]()
+        rows: list[Row] = []
         count = images_in(plan.open_store(), parts)
         check_some_label(StoredLabelled(plan.open_store(), parts), f"evaluate {city} {arm}")
         for which, ref in enumerate(segmenters):
             network = scored_network(ref, plan)
             images = StoredLabelled(plan.open_store(), parts, chosen=inside((which, folds), count))
-            confusion = _counted(network, images, rules, f"evaluate {city} {arm}, fold {which}")
+            stage = f"evaluate {city} {arm}, fold {which}"
+            confusion, of_fold = _counted(network, images, rules, stage)
+            rows += of_fold
             total = confusion if which == 0 else total + confusion
             names = network.class_names
-        write_evaluation(draft, total, count, rules, names)
+        write_evaluation(draft, total, rows, rules, names)
 
     made = make_once(
         plan.open_store(),
@@ -186,10 +190,11 @@ def scored_network(segmenter: ArtifactRef, plan: Plan) -> Segmenter:
 
 def _counted(
     network: Segmenter, images: StoredLabelled, rules: Rules, stage: str
-) -> npt.NDArray[np.int64]:
-    """The confusion matrix; what images or memory lack is said with the stage."""
+) -> tuple[npt.NDArray[np.int64], list[Row]]:
+    """The confusion matrix and a row an image; what is lacking is said with the stage."""
+    total, rows = np.zeros((network.n_classes, network.n_classes), dtype=np.int64), list[Row]()
     try:
-        return evaluate_segmenter(
+        each = evaluate_each(
             network,
             images,
             BATCH_SIZE,
@@ -197,18 +202,23 @@ def _counted(
             label_size=rules.label_size,
             on_batch=lambda count: progress.advance(stage, count, len(images)),
         )
+        for index, counted in enumerate(each):
+            total += counted.confusion
+            name = images.name(index)
+            rows.append(image_row(name, counted, rules.protocol, network.class_names))
     except ValueError as error:
         raise InputError(f"{stage}: {error}") from error
+    return total, rows
 
 
 def write_evaluation(
     draft: Draft,
     confusion: npt.NDArray[np.int64],
-    images: int,
+    images: Sequence[Row],
     rules: Rules,
     class_names: Sequence[str],
 ) -> None:
-    """Writes `evaluation.json` and `confusion.parquet`."""
+    """Writes `evaluation.json`, `confusion.parquet` and, with a row an image, `images.parquet`."""
     scores = score(confusion, rules.protocol, class_names=class_names)
     content = {
         "miou": scores.miou,
@@ -218,7 +228,7 @@ def write_evaluation(
         "classes": scores.n_counted,
         "not_in_truth": list(scores.not_in_truth),
         "miou_of_truth": None if math.isnan(scores.miou_of_truth) else scores.miou_of_truth,
-        "images": images,
+        "images": len(images),
         "label_size": rules.label_size,
         **rules.parameters(),
     }
@@ -232,7 +242,8 @@ def write_evaluation(
     ]
     table = pa.Table.from_pylist(rows, schema=CONFUSION)
     write_table(draft.path / "confusion.parquet", table, CONFUSION)
-    draft.summary = {"miou": scores.miou, "images": images}
+    write_image_scores(draft, images)
+    draft.summary = {"miou": scores.miou, "images": len(images)}
 
 
 @only_shown

@@ -1,4 +1,4 @@
-"""The labelled images that a segmenter gets most wrong: found among all of them, and drawn."""
+"""The labelled images that a segmenter gets most wrong: found by its evaluation, and drawn."""
 
 from __future__ import annotations
 
@@ -6,33 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from adapters.store import ArtifactRef, Draft, Store
-from crosscity.evaluation import ScoringProtocol, confusion_matrix, scored_counts
-from crosscity.resizing import resized_map
-from crosscity.segmenters import Segmenter
 from tasks.judging.differences import PICTURE_BYTES
-from tasks.judging.evaluated import EVALUATION_VERSION
-from tasks.judging.evaluation import before_after, scored_network, seen_by
-from tasks.judging.scoring_rules import Rules, rules_of
-from tasks.steps import progress
+from tasks.judging.evaluation import before_after, scored_network
+from tasks.judging.image_scores import read_image_scores, worst_first, write_image_scores
+from tasks.judging.scoring_rules import rules_of
 from tasks.steps.artifact_task import Made, artifact_task, digests
 from tasks.steps.dashboard import small_jpeg
 from tasks.steps.device import device_turn
 from tasks.steps.identity import Identity, Words, make
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import WORST
-from tasks.steps.tables import Row, read_rows, write_rows
+from tasks.steps.tables import Row
 from tasks.training.identities import TRAINING_VERSION
 from tasks.training.labelled import StoredLabelled
 
-WORST_VERSION: Final = f"1-{EVALUATION_VERSION}-{TRAINING_VERSION}"
+WORST_VERSION: Final = f"2-{TRAINING_VERSION}"
 PICTURES: Final = 6
-NOT_SCORED: Final = "a class that is not scored"
-_TABLE: Final = "images.parquet"
 
 
 @dataclass(frozen=True)
@@ -60,17 +51,19 @@ class WorstImage:
 def find_worst_images(
     before: ArtifactRef,
     after: ArtifactRef,
+    evaluation: ArtifactRef,
     parts: Sequence[ArtifactRef],
     arm: str,
     seed: int,
     city: str,
     plan: Plan,
 ) -> Made:
-    """Looks at every labelled image alone, and draws those of which least is right.
+    """Draws the labelled images of which least is right, as the evaluation counted them.
 
     Args:
         before: The segmenter that an adaptation began with.
         after: The one whose mistakes are looked for.
+        evaluation: Of `after`, with a row an image.
         parts: Labelled shards that it is scored on.
         arm: What made it.
         seed: Of its training.
@@ -85,28 +78,28 @@ def find_worst_images(
             look(draft)
 
     def look(draft: Draft) -> None:
-        images = StoredLabelled(plan.open_store(), parts)
+        store = plan.open_store()
+        images = StoredLabelled(store, parts)
+        places = {images.name(index): index for index in range(len(images))}
         networks = scored_network(before, plan), scored_network(after, plan)
-        rows = []
-        for index in range(len(images)):
-            rows.append(_row(networks[1], images, index, rules))
-            progress.advance(f"worst images {city}", 1, len(images))
-        write_rows(draft, _TABLE, rows, WORST)
+        worst = worst_first(read_image_scores(store, evaluation))[:PICTURES]
+        write_image_scores(draft, worst)
         pictures = []
-        for number, index in enumerate(worst_first(rows)[:PICTURES]):
+        for number, row in enumerate(worst):
             name = f"worst-{number:02d}.jpg"
-            picture = before_after(networks, images, index, rules)
+            picture = before_after(networks, images, places[row["sample"]], rules)
             (draft.path / name).write_bytes(small_jpeg(picture, PICTURE_BYTES))
-            pictures.append({"file": name, "sample": rows[index]["sample"]})
+            pictures.append({"file": name, "sample": row["sample"]})
         draft.summary = {"pictures": pictures}
 
-    identity = worst_identity(before, after, parts, arm, seed, city, plan)
+    identity = worst_identity(before, after, evaluation, parts, arm, seed, city, plan)
     return make(plan.open_store(), identity, write)
 
 
 def worst_identity(
     before: ArtifactRef,
     after: ArtifactRef,
+    evaluation: ArtifactRef,
     parts: Sequence[ArtifactRef],
     arm: str,
     seed: int,
@@ -117,7 +110,7 @@ def worst_identity(
     return Identity(
         "worst_images",
         city,
-        inputs={"before": before, "after": after, **digests(parts)},
+        inputs={"before": before, "after": after, "evaluation": evaluation, **digests(parts)},
         parameters={"pictures": PICTURES, **rules_of(plan, city).parameters()},
         version=WORST_VERSION,
         words=Words(
@@ -130,15 +123,9 @@ def worst_identity(
 
 def read_worst(store: Store, ref: ArtifactRef) -> list[WorstImage]:
     """The pictures of a `worst_images` artifact, the worst first."""
-    rows = {row["sample"]: row for row in read_rows(store, ref, _TABLE, WORST)}
+    rows = {row["sample"]: row for row in read_image_scores(store, ref)}
     drawn: Any = store.manifest(ref).summary["pictures"]
     return [_worst(each["file"], rows[each["sample"]]) for each in drawn]
-
-
-def worst_first(rows: Sequence[Row]) -> list[int]:
-    """Places of rows that have a scored pixel, by the share that is right; ties by the sample."""
-    scored = [index for index, row in enumerate(rows) if row["pixels"]]
-    return sorted(scored, key=lambda i: (rows[i]["right"] / rows[i]["pixels"], rows[i]["sample"]))
 
 
 def _worst(file: str, row: Row) -> WorstImage:
@@ -151,32 +138,3 @@ def _worst(file: str, row: Row) -> WorstImage:
         taken_for=row["taken_for"],
         mistaken=row["mistaken"] / pixels,
     )
-
-
-def _row(network: Segmenter, images: StoredLabelled, index: int, rules: Rules) -> Row:
-    """The image alone, as `evaluate` counts it among all."""
-    labels = resized_map(images.labels([index])[0], rules.label_size)
-    predicted = seen_by(network, images.images([index])[0], labels.shape, rules)
-    confusion = confusion_matrix(labels, predicted, network.n_classes)
-    found = mistakes(confusion, rules.protocol, network.class_names)
-    return {"sample": images.name(index), **found}
-
-
-def mistakes(
-    confusion: npt.NDArray[np.int64], protocol: ScoringProtocol, class_names: Sequence[str]
-) -> Row:
-    """How much of an image is right, and its largest mistake, as columns of `WORST`."""
-    counts, missed = scored_counts(confusion, protocol, class_names)
-    right = int(np.trace(counts))
-    wrong = np.concatenate([counts, missed[:, None]], axis=1)
-    np.fill_diagonal(wrong, 0)
-    truth, taken_for = (int(each) for each in np.unravel_index(wrong.argmax(), wrong.shape))
-    largest = int(wrong[truth, taken_for])
-    names = (*protocol.classes, NOT_SCORED)
-    return {
-        "pixels": int(counts.sum() + missed.sum()),
-        "right": right,
-        "truth": names[truth] if largest else None,
-        "taken_for": names[taken_for] if largest else None,
-        "mistaken": largest,
-    }

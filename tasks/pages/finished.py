@@ -89,7 +89,8 @@ def finished_report(city: str, seed: int, plan: Plan) -> ArtifactRef | None:
         arm = shown_arm(parts, city, plan)
         if arm is not None and f"evaluation-{arm}" in parts:
             tested = tested_on(TrainedSegmenters(city, seed, plan), arm)
-            worst = find(store, worst_identity(start, adapted, tested, arm, seed, city, plan))
+            made_of = start, adapted, parts[f"evaluation-{arm}"], tested
+            worst = find(store, worst_identity(*made_of, arm, seed, city, plan))
             if worst is None:
                 return None
             parts["worst_images"] = worst

@@ -62,7 +62,7 @@ from tasks.steps.tables import read_rows
 from tasks.training.arms import ARM_NAMES, arm_name, is_trained
 from tasks.training.trained import TrainedSegmenters
 
-REPORT_VERSION = "5"
+REPORT_VERSION = "6"
 FIGURES_FILE: Final = "report.json"
 
 
@@ -263,6 +263,7 @@ def report_content(
         "figures": report_figures(store, parts, scored, arm),
         "verdict": verdict,
         "scores": scores_as_json(scored),
+        "missing": missing_lines(scored, city, seed, shown=arm) if has_labels(city, plan) else [],
         "refused_images": refusals(imagery),
         "dropped_from_pairs": _dropped_from_pairs(store, parts["pairs"]),
         "worst_images": worst_as_json(store, parts),
@@ -320,9 +321,9 @@ def _render(
         arm=None if arm is None else arm_name(arm),
         figures=content["figures"],
         verdict=content["verdict"],
-        scores=score_tables(store, scored, parts, arm, missing_lines(scored, city, seed, shown=arm))
-        if scored
-        else None,
+        scores=score_tables(store, scored, parts, arm, content["missing"]) if scored else None,
+        missing=content["missing"],
+        has_labels=has_labels(city, plan),
         worst=worst_pictures(store, parts),
         remarks=content["remarks"],
         fine_tune_images=(

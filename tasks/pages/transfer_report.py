@@ -142,7 +142,8 @@ def finished_transfer_report(
     arm = shown_arm_of_transfer(parts, wanted)
     if arm is not None:
         trained = TrainedSegmenters(transfer, seed, plan)
-        made_of = trained.start, parts[f"segmenter-{arm}"], tested_on(trained, arm)
+        tested = tested_on(trained, arm)
+        made_of = trained.start, parts[f"segmenter-{arm}"], parts[f"evaluation-{arm}"], tested
         worst = find(store, worst_identity(*made_of, arm, seed, transfer, plan))
         if worst is None:
             return None

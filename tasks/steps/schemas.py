@@ -142,11 +142,13 @@ DIFFERENCES: Final = pa.schema(
 )
 """One row an image that two segmenters were compared on, also where it could not be read."""
 
-WORST: Final = pa.schema(
+SCORED_IMAGES: Final = pa.schema(
     [
         pa.field("sample", pa.string(), nullable=False),
+        pa.field("valid", pa.float64(), nullable=False),  # share of the image whose label is scored
         pa.field("pixels", pa.int64(), nullable=False),  # whose label is scored
         pa.field("right", pa.int64(), nullable=False),  # of them predicted right
+        pa.field("miou", pa.float64()),  # over the classes that occur in it, in [0, 1]
         pa.field("truth", pa.string()),  # the largest mistake: what it is, ...
         pa.field("taken_for", pa.string()),  # ... what it was taken for, ...
         pa.field("mistaken", pa.int64(), nullable=False),  # ... and its pixels

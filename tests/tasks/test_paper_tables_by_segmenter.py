@@ -9,9 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from adapters.store import ArtifactRef
+from crosscity.evaluation import ImageCounts
 from crosscity.labels import CLASSES
 from flows import paper_tables as flow
 from tasks.judging.evaluation import write_evaluation
+from tasks.judging.image_scores import image_row
 from tasks.judging.scoring_rules import rules_of
 from tasks.pages.paper_tables import write_paper_tables
 from tasks.steps.plan import Plan, open_plan
@@ -42,7 +44,9 @@ def evaluation(plan: Plan, segmenter: str, owner: str) -> ArtifactRef:
     with plan.open_store().draft(
         "evaluation", owner, f"a{segmenter}", inputs={}, parameters={}, version="1"
     ) as draft:
-        write_evaluation(draft, counts, 5, rules_of(plan, owner), NAMES)
+        rules = rules_of(plan, owner)
+        row = image_row("a", ImageCounts(counts, int(counts.sum())), rules.protocol, NAMES)
+        write_evaluation(draft, counts, [row], rules, NAMES)
     return draft.ref
 
 

@@ -52,6 +52,29 @@ def test_the_best_of_the_unlabelled_arms_is_marked_and_the_bound_is_not(finished
         assert not marked or set(marked) == {max(known)}
 
 
+@pytest.mark.parametrize("also_scored", [False, True])
+def test_an_arm_that_is_shown_and_was_not_scored_is_told(finished_run, also_scored) -> None:
+    plan = open_plan(finished_run.catalog)
+    parts = report.report_parts("tokyo", 0, plan)
+    arm = report.shown_arm(parts, "tokyo", plan)
+    left_out = {role for role in parts if role.startswith("evaluation-")}
+    if also_scored:
+        left_out = {f"evaluation-{arm}"}
+    parts = {role: ref for role, ref in parts.items() if role not in left_out}
+    content = report.report_content(plan, "tokyo", 0, parts)
+    assert content["arm"] == arm
+    assert bool(content["scores"]) == also_scored
+    told = [line for line in content["missing"] if "which this page is about" in line]
+    (sentence,) = told
+    command = f"crosscity evaluate tokyo --arm {arm} --seed 0"
+    assert command in sentence
+    page = report._render(plan, "tokyo", 0, parts, content)
+    assert f"<code>{command}</code>" in page
+    assert 'href="#scores"' in page
+    assert 'id="scores"' in page
+    assert "No label of tokyo was read" not in page
+
+
 @pytest.mark.parametrize("size", [(40, 60), (700, 1400)])
 def test_pictures_for_the_dashboard_fit_their_limit(size):
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from crosscity.adaptation import LabelledArrays, OutOfMemoryError
-from crosscity.evaluation import confusion_matrix, evaluate, predict, predict_each
+from crosscity.evaluation import (
+    confusion_matrix,
+    evaluate,
+    evaluate_each,
+    predict,
+    predict_each,
+)
 from crosscity.resizing import resized_image
 from crosscity.segmenters import build_segmenter, image_tensor
 
@@ -37,6 +43,18 @@ def test_evaluates_every_image_once() -> None:
         # Rounding in a larger batch may turn a tie.
         assert np.abs(found - expected).sum() <= 4
     assert seen == [1, 1, 1, 1, 1, 2, 2, 1, 5, 5]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_counts_each_image_in_its_order(batch_size: int) -> None:
+    found = list(evaluate_each(SEGMENTER, IMAGES, batch_size))
+    assert len(found) == 5
+    for i, each in enumerate(found):
+        one = predict(SEGMENTER, IMAGES.images([i]))
+        expected = confusion_matrix(IMAGES.labels([i]), one, 19)
+        assert np.abs(each.confusion - expected).sum() <= 4
+        assert each.confusion.sum() == (LABELS[i] != 255).sum()
+        assert each.pixels == LABELS[i].size
 
 
 def test_modes_and_weights_are_left_as_they_were() -> None:
