@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -26,6 +27,7 @@ STYLES: Final = ("docs/site/*.css",)
 _LINK: Final = re.compile(r"\]\(<?([^)#\s>]+)")
 
 
+@event_priority(100)  # before the plug-in that takes notebooks for pages, which must see them
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """The pages, and what they link to, beside what the theme brings."""
     of_theme = [file for file in files if file.src_dir != config.docs_dir]
@@ -35,7 +37,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if page.suffix == ".md":
             found |= linked_files(page)
     names = sorted(path.relative_to(REPOSITORY).as_posix() for path in found)
-    ours = [File.generated(config, name, abs_src_path=str(REPOSITORY / name)) for name in names]
+    # Not as generated files: the plug-in asks for the folder that a notebook lies in.
+    ours = [
+        File(name, str(REPOSITORY), config.site_dir, config.use_directory_urls) for name in names
+    ]
     return Files([*of_theme, *ours])
 
 

@@ -72,7 +72,7 @@ def transformers_logits(folder: Path) -> Callable[[Image], Logits]:
     processor = transformers.AutoImageProcessor.from_pretrained(  # nosec B615
         place, trust_remote_code=False
     )
-    network = transformers.AutoModelForSemanticSegmentation.from_pretrained(
+    network = transformers.AutoModelForSemanticSegmentation.from_pretrained(  # nosec B615
         place, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
     ).eval()
 
