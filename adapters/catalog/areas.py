@@ -294,6 +294,35 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _parts(value: object) -> Iterator[object]:
     """The coordinates of all polygons of a GeoJSON object."""
+    stated = value.get("bbox") if isinstance(value, Mapping) else None
+    parts = list(_unbounded_parts(value))
+    if stated is not None:
+        _check_bbox(stated, parts)
+    yield from parts
+
+
+def _check_bbox(stated: object, parts: list[object]) -> None:
+    """Holds the `bbox` of an object (RFC 7946, 5) against its polygons; heights are passed over.
+
+    Raises:
+        ValueError: No polygon touches it: one of both is of another area, or swapped.
+    """
+    numbers = stated if isinstance(stated, list | tuple) else []
+    if len(numbers) not in (4, 6) or not all(isinstance(n, int | float) for n in numbers):
+        raise ValueError(f"its bbox {str(stated)[:60]} is not [west, south, east, north]")
+    half = len(numbers) // 2
+    west, south, east, north = (float(numbers[k]) for k in (0, 1, half, half + 1))
+    if not parts or west > east:  # across the antimeridian
+        return
+    bounds = [_bounds(tuple(_ring(_list(part, "coordinates")[0]))) for part in parts]
+    if not any(w <= east and e >= west and s <= north and n >= south for w, s, e, n in bounds):
+        raise ValueError(
+            f"its bbox [{west:g}, {south:g}, {east:g}, {north:g}] touches none of its polygons, "
+            f"which lie at [{bounds[0][0]:g}, {bounds[0][1]:g}]: remove the one that is wrong"
+        )
+
+
+def _unbounded_parts(value: object) -> Iterator[object]:
     _check_reference_system(value)
     kind = value.get("type") if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or not isinstance(kind, str):

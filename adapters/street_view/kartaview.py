@@ -26,7 +26,9 @@ from adapters.street_view.records import (
     UnusableError,
     across,
     check_photograph,
+    check_same_place,
     check_sphere,
+    check_uploaded,
     field,
     heading_of,
     identifier,
@@ -167,12 +169,14 @@ class KartaViewStreetView(SearchedByBox):
         source_id = identifier(record, "id")
         width, height = _pixels(record, "width"), _pixels(record, "height")
         lat, lon = on_earth(numeral(record, "lat"), numeral(record, "lng"))
+        _check_matched(record, lat, lon)
         drive = _drive(record)
         address = field(record, _PICTURE)
         if not isinstance(address, str) or not 1 <= len(address) < 2000:
             raise UnusableError("it has no picture")
         # In UTC; times of upload say nothing of when a picture was taken.
         captured_at, precision = iso_moment(record, "shotDate")
+        check_uploaded(captured_at, record, "dateAdded")
         return Shot(
             source_id=source_id,
             lat=lat,
@@ -206,6 +210,8 @@ class KartaViewStreetView(SearchedByBox):
         if height and width:
             check_photograph(height, width)
         camera = _camera_fov(record, height, width)
+        if stated is not None and stated > _MOST_FOV:
+            raise UnusableError("it is reported as a photograph and to show half the circle or all")
         if _angle(stated) is not None and stated is not None:
             if camera is not None and abs(stated / camera - 1) > _FIELDS_DIFFER:
                 raise UnusableError("its field of view and that of its drive's camera differ")
@@ -248,6 +254,15 @@ def _camera_fov(record: object, height: int, width: int) -> float | None:
             raise UnusableError("its camera's fields of view contradict its size")
     fov = across(longer, height, width)
     return fov if fov >= _LEAST_FOV else None
+
+
+def _check_matched(record: object, lat: float, lon: float) -> None:
+    """Holds the position against that on the street that KartaView matched it to."""
+    try:
+        matched = on_earth(numeral(record, "matchLat"), numeral(record, "matchLng"))
+    except UnusableError:
+        return
+    check_same_place((lat, lon), matched, "its position and that on its street")
 
 
 def _angle(value: float | None) -> float | None:

@@ -22,6 +22,7 @@ from adapters.street_view.records import (
     WHOLE_CIRCLE,
     Shot,
     UnusableError,
+    check_same_place,
     check_sphere,
     field,
     heading_of,
@@ -36,7 +37,6 @@ from adapters.street_view.records import (
 from adapters.street_view.service import HarvestPlan, Image, Interval
 from adapters.street_view.web.client import Secret, WebClient
 from adapters.street_view.web.errors import ServiceError
-from crosscity.pairing import haversine_metres
 from crosscity.panorama import Source, View
 from crosscity.places import Bounds
 
@@ -58,8 +58,6 @@ _METADATA: Final = (
 _SIZES: Final = ("thumb_1024_url", "thumb_2048_url", "thumb_original_url")
 _ALL_ROUND: Final = frozenset({"spherical", "equirectangular"})
 _MOST_TURNS: Final = 20.0
-_MOST_METRES_ASIDE: Final = 200.0
-"""Between where the receiver was and where the reconstruction puts the camera; streets err less."""
 _PINHOLE: Final = frozenset({"perspective", "brown"})
 
 
@@ -208,11 +206,8 @@ def _position(record: object) -> tuple[float, float]:
             continue
     if not found:
         return position(record, "geometry")  # raises what is wrong with it
-    if len(found) > 1 and haversine_metres(*found[0], *found[1]) > _MOST_METRES_ASIDE:
-        raise UnusableError(
-            f"its measured and its computed position are more than {_MOST_METRES_ASIDE:g} metres "
-            "apart"
-        )
+    if len(found) > 1:
+        check_same_place(found[0], found[1], "its measured and its computed position")
     return found[0]
 
 

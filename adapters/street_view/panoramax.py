@@ -31,7 +31,9 @@ from adapters.street_view.records import (
     UnusableError,
     across,
     check_photograph,
+    check_same_place,
     check_sphere,
+    check_uploaded,
     field,
     heading_of,
     identifier,
@@ -175,6 +177,7 @@ class PanoramaxStreetView(SearchedByBox):
         if fov is None or not 10 <= fov <= WHOLE_CIRCLE or 170 < fov < WHOLE_CIRCLE:
             raise UnusableError("its field of view is unknown or of a fisheye")
         lat, lon = position(record, "geometry")
+        _check_bounds(record, lat, lon)
         _check_shown(properties)
         _check_projection(properties, panorama=fov >= WHOLE_CIRCLE)
         size = _size(properties, panorama=fov >= WHOLE_CIRCLE)
@@ -183,6 +186,7 @@ class PanoramaxStreetView(SearchedByBox):
             fov = across(fov, size.height, size.width)
         source_id = identifier(record, "id")
         captured_at, precision = iso_moment(properties, "datetime")
+        check_uploaded(captured_at, properties, "created")
         return Shot(
             source_id=source_id,
             lat=lat,
@@ -256,6 +260,26 @@ def _returned(answer: object) -> int:
     """How many items a page says it holds, at least those that it does hold."""
     counted = number(answer, "numberReturned") or 0
     return max(len(_features(answer)), int(counted) if counted < 1 << 53 else 0)
+
+
+def _check_bounds(record: object, lat: float, lon: float) -> None:
+    """Holds the position against the `bbox` of the item (STAC), which may have heights.
+
+    Raises:
+        UnusableError: It lies far outside of it.
+    """
+    stated = field(record, "bbox")
+    count = len(stated) if isinstance(stated, list) else 0
+    if count not in (4, 6):
+        return
+    half = count // 2
+    west, south, east, north = (number(stated, k) for k in (0, 1, half, half + 1))
+    if west is None or south is None or east is None or north is None or west > east:
+        return  # across the antimeridian, or none that makes sense
+    nearest = min(max(lat, south), north), min(max(lon, west), east)
+    if not (-90 <= nearest[0] <= 90 and -180 <= nearest[1] <= 180):
+        return
+    check_same_place((lat, lon), nearest, "its position and its bbox")
 
 
 def _check_shown(properties: object) -> None:

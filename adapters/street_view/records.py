@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 from adapters.street_view.base import Capture, Precision
+from crosscity.pairing import haversine_metres
 
 FIRST_PHOTOGRAPH = datetime(1990, 1, 1, tzinfo=UTC)
 """Cameras with an unset clock claim to be older than digital photography."""
@@ -22,6 +23,9 @@ NO_COMPASS: Final = -1.0
 """What is reported instead of a heading where there was no compass (mapillary_issues#2466)."""
 LONGEST_PHOTOGRAPH: Final = 2.5
 """Ratio of the sides from which on a photograph is stitched: no sensor is so long."""
+MOST_METRES_ASIDE: Final = 200.0
+"""By how much two positions of one picture may differ: receivers err by less among high houses."""
+_LONGEST_DAY: Final = timedelta(days=1)
 _MONTH: Final = re.compile(r"[0-9]{4}-[0-9]{2}")
 _TIME: Final = re.compile(r"[T ][0-9]{2}")
 _LEAP: Final = re.compile(r"(T[0-9]{2}:?[0-9]{2}:?)60")
@@ -329,6 +333,31 @@ def check_shape(shot: Shot, size: tuple[int, int]) -> None:
             f"it is {height}×{width} pixels high and wide, where its record implies a ratio of "
             f"{sides[0]}:{sides[1]}"
         )
+
+
+def check_uploaded(captured_at: datetime, record: object, *path: str | int) -> None:
+    """Holds a time of capture against the time of upload at a path, where there is one.
+
+    Raises:
+        UnusableError: It was taken more than a day, which zones may differ by, after its upload: a
+            clock was wrong.
+    """
+    try:
+        uploaded, _ = iso_moment(record, *path)
+    except UnusableError:
+        return
+    if captured_at > uploaded + _LONGEST_DAY:
+        raise UnusableError("its time of capture lies after that of its upload")
+
+
+def check_same_place(one: tuple[float, float], other: tuple[float, float], what: str) -> None:
+    """Holds two positions of a record against each other, each latitude and longitude.
+
+    Raises:
+        UnusableError: They are farther apart than receivers err; `what` names the two.
+    """
+    if haversine_metres(*one, *other) > MOST_METRES_ASIDE:
+        raise UnusableError(f"{what} are more than {MOST_METRES_ASIDE:g} metres apart")
 
 
 def check_photograph(height: int, width: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ WEIGHTS: Final = "weights.safetensors"
 """Its `state_dict`."""
 TRANSFORMERS_WEIGHTS: Final = "model.safetensors"
 """The same in transformers' names, in its place where the network is one of theirs."""
+PROVENANCE: Final = "provenance.json"
+"""What it was made of, and the SHA-256 of the files beside it."""
 _STREET: Final = Path(__file__).resolve().parents[1] / "weights" / "street.safetensors"
 _MOST_BYTES: Final = 4 * 2**20
 """Of a description; the longest configuration known has some 30 kB."""
@@ -62,6 +65,7 @@ def load_segmenter(
     else:
         found = read_tensor_file(path)
         segmenter = _with_weights(architecture, _with_classes(options, found), found.tensors, path)
+        _check_classes(segmenter, found, path)
         segmenter.trained_size = checked_size(_stated(found, "image_size"))
     return segmenter.to(torch.device(device)).eval()
 
@@ -83,12 +87,56 @@ def _of_folder(folder: Path) -> Segmenter:
         )
     theirs = folder / TRANSFORMERS_WEIGHTS
     if architecture != HuggingFaceSegmenter.architecture or not theirs.is_file():
-        tensors = read_tensor_file(folder / WEIGHTS).tensors
-        return _with_weights(architecture, options, tensors, folder)
+        check_provenance(folder, DESCRIPTION, WEIGHTS)
+        found = read_tensor_file(folder / WEIGHTS)
+        segmenter = _with_weights(architecture, options, found.tensors, folder)
+        _check_classes(segmenter, found, folder / WEIGHTS)
+        return segmenter
+    check_provenance(folder, DESCRIPTION, TRANSFORMERS_WEIGHTS)
     segmenter = _built(architecture, options, folder)
     assert isinstance(segmenter, HuggingFaceSegmenter)  # noqa: S101 - says so to mypy
     give_transformers_weights(segmenter, read_tensor_file(theirs).tensors, description)
     return segmenter
+
+
+def check_provenance(folder: Path, *names: str) -> None:
+    """Holds files of a folder against the digests that its provenance states, where it has one.
+
+    Card, labels and scores of a folder are of the weights that it was written with.
+
+    Args:
+        folder: The folder.
+        names: The files that are read.
+
+    Raises:
+        WeightsError: One of them has another SHA-256.
+    """
+    path = folder / PROVENANCE
+    if not path.is_file():
+        return
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise WeightsError(
+            f"{path} is damaged: fetch the folder again, or remove {PROVENANCE}"
+        ) from None
+    stated = content.get("sha256") if isinstance(content, dict) else None
+    for name in names:
+        wanted = stated.get(name) if isinstance(stated, dict) else None
+        if isinstance(wanted, str) and _digest(folder / name) != wanted:
+            raise WeightsError(
+                f"{folder / name} has another SHA-256 than {PROVENANCE} states, so card, labels "
+                f"and scores of the folder are of other weights: fetch it again, or remove "
+                f"{PROVENANCE} where it was changed on purpose"
+            )
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def give_transformers_weights(
@@ -150,6 +198,20 @@ def _with_classes(options: Mapping[str, Any] | None, found: TensorFile) -> dict[
     if isinstance(stated, list) and all(isinstance(name, str) for name in stated):
         made.setdefault("class_names", stated)
     return made
+
+
+def _check_classes(segmenter: Segmenter, found: TensorFile, where: Path) -> None:
+    """Holds the classes of a network against those that its weight file states.
+
+    Raises:
+        WeightsError: They are others, or in another order.
+    """
+    stated = _stated(found, "class_names")
+    if isinstance(stated, list) and tuple(stated) != segmenter.class_names:
+        raise WeightsError(
+            f"{where} states the classes {', '.join(map(str, stated))[:200]}, and the network has "
+            f"{', '.join(segmenter.class_names)[:200]}: give it class_names as the file has them"
+        )
 
 
 def _stated(found: TensorFile, key: str) -> object:

@@ -275,8 +275,17 @@ def _named(store: Store, city: str, state: Selection | None) -> Harvest | None:
         imagery, pairs = state.refs.get("imagery"), state.refs.get("pairs")
         if imagery is None or pairs is None:
             return None
-        there = store.find_ref(imagery) and store.find_ref(pairs)
-        return Harvest(imagery, pairs) if there else None
+        if not (store.find_ref(imagery) and store.find_ref(pairs)):
+            return None
+        made_of = store.manifest(pairs).inputs
+        if isinstance(made_of, Mapping) and made_of.get("imagery") != imagery.digest:
+            log(
+                logging.WARNING,
+                f"the harvest of {city} names {pairs.uri}, which was made of other images than "
+                f"{imagery.uri}, beside it: it is not used",
+            )
+            return None
+        return Harvest(imagery, pairs)
     return _of_two_pointers(store, city)
 
 

@@ -16,7 +16,7 @@ from adapters.predictions import class_rows
 from adapters.store import ArtifactRef
 from crosscity.resizing import resized_image
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, onnx_bytes
-from crosscity.segmenters.delivered import DESCRIPTION, WEIGHTS
+from crosscity.segmenters.delivered import DESCRIPTION, PROVENANCE, WEIGHTS
 from crosscity.segmenters.export import OPSET
 from crosscity.segmenters.home import home_fields
 from tasks.harvesting.current import current_harvest
@@ -34,7 +34,6 @@ from tasks.training.transformers_folder import transformers_logits, write_transf
 CARD: Final = "README.md"
 LABELS: Final = "labels.json"
 PREPROCESSING: Final = "preprocessing.json"
-PROVENANCE: Final = "provenance.json"
 ONNX: Final = "model.onnx"
 _COMPARED: Final = 4
 """Images of the city that other runtimes are compared on."""

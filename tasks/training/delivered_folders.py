@@ -11,6 +11,7 @@ from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, WeightsError, 
 from crosscity.segmenters.delivered import (
     TRANSFORMERS_WEIGHTS,
     WEIGHTS,
+    check_provenance,
     give_transformers_weights,
 )
 from crosscity.segmenters.plug_in import PREFIX
@@ -77,6 +78,10 @@ def look_into(
         check_options(theirs, content["options"], str(path))
     in_their_names = theirs == "hf" and (folder / TRANSFORMERS_WEIGHTS).is_file()
     weights = folder / (TRANSFORMERS_WEIGHTS if in_their_names else WEIGHTS)
+    try:
+        check_provenance(folder, DESCRIPTION, weights.name)
+    except WeightsError as error:
+        raise InputError(f"{key}: {error}") from None
     model = {"architecture": theirs, "options": dict(content["options"])}
     return Folder(folder, model, content, weights)
 

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,6 +81,13 @@ def starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
         InputError: The entry describes no network, or its weights do not fit.
     """
     starting = _starting_segmenter(plan, name, seed)
+    given, told = plan.segmenter(name).image_size, starting.segmenter.trained_size
+    if given is not None and told is not None and tuple(given) != tuple(told):
+        remark = (
+            f"its weights say that they were trained on images of {told[0]}×{told[1]} pixels, and "
+            f"the catalog's image_size {given[0]}×{given[1]} is taken"
+        )
+        starting = replace(starting, remarks=(*starting.remarks, remark))
     starting.segmenter.trained_size = _stated_size(plan, name, starting)
     return starting
 

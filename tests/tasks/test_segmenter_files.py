@@ -200,6 +200,20 @@ def test_class_lists_that_do_not_match_the_checkpoint_are_reported(tmp_path, nam
     assert network.class_names == tuple(names)
 
 
+@pytest.mark.parametrize("given", [None, [96, 192], [64, 128]])
+def test_a_size_that_weights_and_catalog_state_otherwise_is_said(write_catalog, tmp_path, given):
+    network = fresh_segmenter(SMALL, 0)
+    save_file(
+        network.state_dict(), tmp_path / "w.safetensors", metadata={"image_size": "[64, 128]"}
+    )
+    entry = {**SMALL, "source": "frankfurt", "weights": "w.safetensors"}
+    entry |= {} if given is None else {"image_size": given}
+    found = starting_segmenter(open_with(write_catalog, tmp_path, small=entry), "small", seed=0)
+    said = [one for one in found.remarks if "64×128 pixels" in one]
+    assert len(said) == (given == [96, 192])
+    assert found.segmenter.trained_size == tuple(given or (64, 128))
+
+
 def test_a_checkpoint_of_another_size_is_reported_where_it_names_no_classes(tmp_path):
     path = tmp_path / "thirteen.safetensors"
     other = fresh_segmenter(

@@ -88,7 +88,7 @@ def load(tmp_path: Path) -> Any:
         (feature({**SEVERAL, "coordinates": with_heights([[RING, HOLE], [FAR]])}),
          [[RING, HOLE], [FAR]]),
         ({**POLYGON, "crs": {"type": "name", "properties": {"name": "EPSG:4326"}}}, [[RING, HOLE]]),
-        ({**POLYGON, "crs": None, "bbox": [0, 0, 1, 1]}, [[RING, HOLE]]),
+        ({**POLYGON, "crs": None, "bbox": [2.3, 48.85, 0, 2.31, 48.86, 35]}, [[RING, HOLE]]),
     ],
 )  # fmt: skip
 def test_every_form_of_polygons_is_read_from_a_file_and_inline(load, content, polygons):
@@ -301,6 +301,11 @@ def nested(levels: int) -> dict[str, Any]:
         (json.dumps({**POLYGON, "coordinates": [RING, HALVES[0], HALVES[1]]}), "is left of it"),
         (json.dumps({**POLYGON, "coordinates": [RING, FAR]}), r"outside .*as a MultiPolygon"),
         (json.dumps({**SEVERAL, "coordinates": [[FAR], [RING, FAR]]}), "cuts nothing out"),
+        (json.dumps({**POLYGON, "bbox": [0, 0, 1, 1]}), r"its bbox \[0, 0, 1, 1\] touches none"),
+        (json.dumps({**POLYGON, "bbox": [48.85, 2.3, 48.86, 2.31]}), "touches none of its poly"),
+        (json.dumps(feature(POLYGON, bbox=[0, 0, 1])), "is not .west, south, east, north"),
+        (json.dumps({"type": "FeatureCollection", "bbox": [0, 0, 1, 1],
+                     "features": [feature(SEVERAL)]}), "touches none"),
     ],
 )  # fmt: skip
 def test_geojson_that_holds_no_area_is_reported(load, content, said):

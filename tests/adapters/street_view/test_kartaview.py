@@ -90,6 +90,20 @@ def test_the_lens_of_the_drive_is_taken_where_it_is_reported() -> None:
     assert provider()._read({**MADE, **camera}).fov == 65.0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shotDate": "2023-01-03 09:00:00.000"},  # a day, by which zones differ
+        {"dateAdded": "soon"},
+        {"matchLat": "52.3701", "matchLng": "4.9001"},
+        {"matchLat": "0", "matchLng": "0"},
+        {"matchLat": "", "matchLng": None},
+    ],
+)
+def test_statements_that_say_nothing_else_are_taken(change: dict[str, Any]) -> None:
+    assert provider(assumed_fov=60.0)._read({**MADE, **change}).lat == 52.37
+
+
 UPRIGHT = {"width": "2160", "height": "3840"}
 
 
@@ -129,11 +143,14 @@ def test_an_assumed_field_of_view_is_that_of_the_longer_side() -> None:
         ({"fieldOfView": "60", **UPRIGHT}, "nothing says of which side"),
         ({"fieldOfView": "71", **UPRIGHT, **camera(70.82, 56.14)}, "that of its drive's camera"),
         ({"fieldOfView": "60", **camera(70.82, 56.14)}, "that of its drive's camera differ"),
+        ({"fieldOfView": "360"}, "as a photograph and to show half the circle or all"),
+        ({"shotDate": "2023-01-04 00:00:00.000"}, "capture lies after that of its upload"),
+        ({"matchLat": "52.38", "matchLng": "4.9"}, "its position and that on its street are more"),
         (camera(70.82, 35.0), "contradict its size"),  # no camera is longer than its sensor
         ({**UPRIGHT, **camera(35.0, 70.82)}, "contradict its size"),
     ],
 )
-def test_fields_of_view_that_disagree_are_rejected(change: dict[str, Any], reason: str) -> None:
+def test_statements_that_disagree_are_rejected(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(UnusableError, match=reason):
         provider(assumed_fov=60.0)._read({**MADE, **change})
 

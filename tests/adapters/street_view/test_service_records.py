@@ -73,6 +73,57 @@ def test_the_real_panoramax_item(samples):
         PanoramaxStreetView(PLAN, client())._read(feature)
 
 
+def panoramax_item(place: Any = None, **properties: Any) -> dict[str, Any]:
+    """As GeoVisio's dbPictureToStacItem writes it: a bbox of the point, a time of upload."""
+    item = {
+        "id": "2ad2b303-59f5-4f8b-a7c1-ccfaef465fbe",
+        "geometry": {"type": "Point", "coordinates": [2.3425668, 48.8582587]},
+        "properties": {
+            "datetime": "2024-10-05T14:24:57+00:00",
+            "created": "2024-10-05T18:24:28.811997+00:00",
+            "view:azimuth": 280,
+            "license": "etalab-2.0",
+            "pers:interior_orientation": {"field_of_view": 360},
+            **properties,
+        },
+        "assets": {"hd": {"href": "https://example.com/hd.jpg"}},
+    }
+    return item if place is None else {**item, "bbox": place}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        panoramax_item(),
+        panoramax_item([2.3425668, 48.8582587, 2.3425668, 48.8582587]),
+        panoramax_item([2.3425668, 48.8582587, 35.0, 2.3425668, 48.8582587, 35.0]),
+        panoramax_item([2.3, 48.8, 2.4, 48.9]),
+        panoramax_item([2.3435, 48.8582587, 2.344, 48.859]),  # seventy metres aside
+        panoramax_item([1, 2, 3]),
+        panoramax_item("somewhere"),
+        panoramax_item([None, 10**400, 3, 4]),
+        panoramax_item(created=None),
+        panoramax_item(datetime="2024-10-06T14:24:57+00:00"),  # a day after, by another zone
+    ],
+)
+def test_statements_of_an_item_that_agree_or_say_nothing_are_taken(item):
+    assert PanoramaxStreetView(PLAN, client())._read(item).lat == 48.8582587
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        (panoramax_item([48.8582587, 2.3425668, 48.8582587, 2.3425668]), "position and its bbox"),
+        (panoramax_item([2.4, 48.9, 2.5, 49.0]), "its position and its bbox are more than 200"),
+        (panoramax_item(datetime="2024-10-07T14:24:57+00:00"), "after that of its upload"),
+        (panoramax_item(created="2004-10-07"), "after that of its upload"),
+    ],
+)
+def test_statements_of_an_item_that_disagree_are_rejected(item, said):
+    with pytest.raises(UnusableError, match=said):
+        PanoramaxStreetView(PLAN, client())._read(item)
+
+
 def test_a_current_panoramax_item(samples):
     shot = PanoramaxStreetView(PLAN, client())._read(samples("panoramax_item_current.json"))
     assert (shot.heading, shot.licence) == (280.0, "etalab-2.0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,49 @@ def test_a_file_takes_the_architecture_that_is_said_and_the_classes_that_it_stat
     loaded = load_segmenter(str(file), architecture="compact", options=options)
     assert loaded.class_names == made.class_names
     assert np.array_equal(predict(loaded, image), predict(made, image))
+
+
+def test_classes_that_file_and_description_name_otherwise_are_reported(tmp_path: Path) -> None:
+    """Nothing else would tell: the shapes fit, and every name is one of its classes."""
+    made = build_segmenter("compact", OPTIONS, seed=4)
+    swapped = {**OPTIONS, "class_names": ["sky", "road", "dog"]}
+    folder = written(tmp_path / "a", made, options=swapped)
+    with pytest.raises(WeightsError, match=r"states the classes road, sky, dog, .* sky, road, dog"):
+        load_segmenter(folder)
+    file = folder / "weights.safetensors"
+    with pytest.raises(WeightsError, match="give it class_names as the file has them"):
+        load_segmenter(file, architecture="compact", options=swapped)
+
+
+def with_provenance(folder: Path, *names: str) -> Path:
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    (folder / "provenance.json").write_text(json.dumps({"sha256": digests}))
+    return folder
+
+
+def test_files_that_are_not_those_of_the_provenance_are_reported(tmp_path: Path) -> None:
+    made = build_segmenter("compact", OPTIONS, seed=4)
+    files = ("model.json", "weights.safetensors")
+    folder = with_provenance(written(tmp_path / "a", made), *files)
+    assert load_segmenter(folder).class_names == made.class_names
+    for name in files:
+        other = with_provenance(written(tmp_path / name, made), *files)
+        if name == "model.json":
+            (other / name).write_text((other / name).read_text() + " ")
+        else:
+            written(other, build_segmenter("compact", OPTIONS, seed=5))
+            (other / "model.json").write_bytes((folder / "model.json").read_bytes())
+        with pytest.raises(WeightsError, match=rf"{name} has another SHA-256 .* fetch it again"):
+            load_segmenter(other)
+        (other / "provenance.json").unlink()
+        assert load_segmenter(other).class_names == made.class_names
+    for odd in ("{", "[]", '{"sha256": 3}', '{"sha256": {"model.json": 3}}'):
+        (folder / "provenance.json").write_text(odd)
+        if odd == "{":
+            with pytest.raises(WeightsError, match=r"provenance\.json is damaged"):
+                load_segmenter(folder)
+        else:
+            assert load_segmenter(folder).class_names == made.class_names
 
 
 def test_without_a_place_it_is_the_network_that_comes_along() -> None:
