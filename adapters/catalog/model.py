@@ -447,7 +447,7 @@ class Safeguard(Entry):
 class Training(Entry):
     """How a segmenter is adapted and fine-tuned: a preset, and what differs from it."""
 
-    preset: Literal["paper", "lab", "demo"]
+    preset: Literal["paper", "lab", "demo", "best"]
     adaptation: Changes = Field(
         default_factory=dict, description="fields of AdaptationSettings that differ"
     )

@@ -16,7 +16,7 @@ from crosscity.adaptation import (
 
 
 def test_presets_are_the_papers_and_the_labs() -> None:
-    assert set(PRESETS) == {"paper", "lab", "demo"}
+    assert set(PRESETS) == {"paper", "lab", "demo", "best"}
     paper = PRESETS["paper"]
     assert (paper.learning_rate, paper.betas, paper.batch_size) == (5e-6, (0.9, 0.999), 16)
     assert (paper.lambda_global, paper.lambda_class) == (0.1, 0.5)
