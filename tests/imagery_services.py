@@ -462,7 +462,7 @@ class PanoramaxServer(ImageryServer):
             "geometry": {"type": "Point", "coordinates": [p.lon, p.lat]},
             "properties": {
                 "datetime": p.taken.isoformat(),
-                "created": "2024-10-05T18:24:28.811997+00:00",
+                "created": (p.taken + timedelta(hours=4)).isoformat(),
                 "view:azimuth": round(p.told_heading) + 360,  # it can exceed 360
                 "license": p.licence,
                 "geovisio:producer": "someone",
@@ -667,7 +667,7 @@ class KartaViewServer(ImageryServer):
             "matchLat": f"{p.lat:.6f}",
             "matchLng": f"{p.lon:.6f}",
             "shotDate": p.taken.strftime("%Y-%m-%d %H:%M:%S.000"),
-            "dateAdded": "2023-01-02 10:11:12",
+            "dateAdded": (p.taken + timedelta(hours=4)).strftime("%Y-%m-%d %H:%M:%S"),
             "heading": f"{p.told_heading:.2f}",
             "fieldOfView": "360" if self.camera is None else "0",
             "gpsAccuracy": "9.3000",
