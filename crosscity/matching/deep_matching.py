@@ -26,6 +26,8 @@ from crosscity.matching.workers import Workers, workers
 log = logging.getLogger(__name__)
 
 HALVINGS: Final = {1: 0, 2: 1, 4: 2}
+_gone: set[str] = set()
+"""Devices that failed in this process."""
 
 
 def deep_matching(
@@ -54,7 +56,8 @@ def deep_matching(
             ``None`` searches everywhere. A radius below the true displacement ruins the result.
         rectification: Exponent λ of the power rectification.
         device: "cpu", or a torch device such as "cuda" or "cuda:1". A pair that does not fit into a
-            device's memory is matched on the processor instead. Deviations: docs/matching.md.
+            device's memory is matched on the processor instead, and so are all others once a device
+            has failed. Deviations: docs/matching.md.
         threads: How many threads to work with; ``None`` for one a core. Callers that match several
             pairs at a time pass 1.
 
@@ -125,7 +128,9 @@ def _match_on_device(
     radius: int | None,
     device: str,
 ) -> AtomicMatches | None:
-    """The same on an accelerator; nothing if its memory does not suffice."""
+    """The same on an accelerator; nothing if its memory does not suffice, or it has gone."""
+    if device in _gone:
+        return None
     # Torch is large; who matches on the processor need not load it.
     import torch  # noqa: PLC0415
 
@@ -147,6 +152,18 @@ def _match_on_device(
         log.warning(
             "%s has too little memory for this pair: it is matched on the processor", device
         )
+        return None
+    except RuntimeError as error:
+        if not (isinstance(error, torch.AcceleratorError) or "CUDA" in str(error)):
+            raise
+        # Whatever it was, nothing of this process runs there any more.
+        if device not in _gone:
+            _gone.add(device)
+            log.warning(
+                "%s has failed (%s): this process matches on the processor from now on",
+                device,
+                " ".join(str(error).split())[:200],
+            )
         return None
 
 

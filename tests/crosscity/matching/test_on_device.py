@@ -198,6 +198,49 @@ def test_out_of_memory_takes_less_at_a_time_then_the_processor(
     assert "on the processor" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        torch.AcceleratorError("CUDA error: the launch timed out and was terminated"),
+        RuntimeError("Triton Error [CUDA]: device-side assert triggered"),
+    ],
+    ids=["torch", "triton"],
+)
+def test_a_device_that_is_lost_amid_a_shard_costs_no_pair(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: RuntimeError
+) -> None:
+    module = sys.modules["crosscity.matching.deep_matching"]
+    monkeypatch.setattr(module, "_gone", set())
+    a, b = shifted_pair(5, 64, 96)
+    expected = as_set(deep_matching(a, b))
+    genuine, calls = on_device_module.matched, []
+
+    def lost_after_one(*given: object) -> object:
+        calls.append(1)
+        if len(calls) > 1:
+            raise fault
+        return genuine(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(on_device_module, "matched", lost_after_one)
+    with caplog.at_level(logging.WARNING):
+        found = [as_set(deep_matching(a, b, device="cpu:0")) for _ in range(4)]
+    assert len(found[0].keys() & expected.keys()) > 0.95 * len(expected)
+    assert found[1:] == [expected] * 3
+    assert len(calls) == 2  # it is not asked again
+    assert len(caplog.records) == 1
+    assert "matches on the processor from now on" in caplog.text
+
+
+def test_a_fault_of_ours_is_not_taken_for_a_lost_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: object) -> object:
+        raise RuntimeError("the size of tensor a must match")
+
+    monkeypatch.setattr(on_device_module, "matched", wrong)
+    a, b = shifted_pair(5, 64, 96)
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        deep_matching(a, b, device="cpu:0")
+
+
 def test_levels_down_to_one() -> None:
     a, b = shifted_pair(6, 16, 20)
     operands = operands_of(grey_image(a), grey_image(b), 0, PROCESSOR)
