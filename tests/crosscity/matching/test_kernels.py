@@ -7,7 +7,11 @@ Interpreted, a kernel takes a second where a device takes microseconds: so the p
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +31,14 @@ from crosscity.matching.triton_blocks import blocks_of
 from crosscity.matching.triton_stages import TritonStages, in_halves
 from crosscity.matching.windows import windows_of_level
 
+ROOT = Path(__file__).resolve().parents[3]
+KERNELS = (
+    "correlate_kernel",
+    "aggregate_kernel",
+    "step_down_kernel",
+    "best_below_kernel",
+    "entries_of_best_kernel",
+)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 PLAIN = TensorStages(10**7, torch.float32)
 TABLE = torch.from_numpy(rectification_table(1.4).astype(np.int32)).to(DEVICE)
@@ -222,6 +234,9 @@ def test_a_pair_takes_few_launches_whatever_its_size(
         operands = operands_of(scene[:8, :width], scene[1:9, 2:], 0, DEVICE)
         ready = operations.count
         found = matched(operands, TritonStages(), 1.4, 6)
+    expected = matched(operands, PLAIN, 1.4, 6)
+    places = [set(zip(m.patch, m.y, m.x, strict=True)) for m in (found, expected)]
+    assert len(places[0] & places[1]) >= 0.9 * max(map(len, places))
     assert kernels == [
         "correlate_kernel",
         *["aggregate_kernel"] * (levels - 1),
@@ -233,6 +248,29 @@ def test_a_pair_takes_few_launches_whatever_its_size(
     assert ready <= 180
     assert operations.count - ready <= 170 + 25 * levels
     assert len(found.patch) > 3
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Triton's compiler is Linux's")
+def test_every_kernel_compiles_for_devices_that_are_not_there(tmp_path: Path) -> None:
+    """For an A100 and an H100, down to the machine's code, with tensor cores in the products."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    script = Path(__file__).with_name("compile_kernels.py")
+    done = subprocess.run(
+        [sys.executable, str(script), "80", "90"],
+        env={**environment, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = [line.split() for line in done.stdout.splitlines()]
+    # The variants of one radius differ from the other's where their blocks do.
+    of_each = {(line[0], line[1]) for line in found}
+    assert of_each == {(device, name) for device in ("80", "90") for name in KERNELS}
+    for _, name, size, products, shared in found:
+        assert int(size) > 1000
+        assert int(shared) < 100 * 1024  # two blocks fit on a multiprocessor of either
+        assert (int(products) > 0) == (name == "correlate_kernel")
 
 
 def test_all_stages_together(monkeypatch: pytest.MonkeyPatch) -> None:
