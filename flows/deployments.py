@@ -82,8 +82,10 @@ def work_pools(catalog: Catalog) -> list[str]:
 def _where(flow: FlowName, catalog: Catalog, parameters: dict[str, Any]) -> dict[str, Any]:
     """Parameters and work pool of a deployment of a flow."""
     place = catalog.deployments.get(flow, Deployed())
-    compute = {} if place.compute is None else {"compute": place.compute}
-    return {"parameters": {**parameters, **compute}, "work_pool": {"name": place.pool}}
+    named = {} if place.compute is None else {"compute": place.compute}
+    if place.stages != "here":
+        named["stages"] = place.stages
+    return {"parameters": {**parameters, **named}, "work_pool": {"name": place.pool}}
 
 
 def _pretraining(segmenter: str, catalog: Catalog, catalog_name: str) -> dict[str, Any]:

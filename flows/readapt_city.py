@@ -12,6 +12,7 @@ from flows.ending import end_promptly
 from flows.evaluate_city import evaluate_by
 from flows.extract_priors import priors_by
 from flows.harvest_city import harvest_by
+from flows.stages import Stages, Where
 from tasks.harvesting.current import current_harvest
 from tasks.judging.promotion import has_labels, promote
 from tasks.judging.safeguard import (
@@ -49,6 +50,7 @@ def readapt_city(
     catalog: str = DEFAULT_CATALOG,
     harvest: bool = True,
     compute: str | None = None,
+    stages: Where = "here",
 ) -> Readapted:
     """Brings a city's segmenter up to date; what has not changed is found, not made again.
 
@@ -59,6 +61,9 @@ def readapt_city(
         catalog: Path of the catalog.
         harvest: Whether to harvest first; not where watch-city has just added new imagery.
         compute: A compute profile of the catalog; default: the machine's.
+        stages: "deployments": harvest, priors, adaptation and evaluation are runs of their own
+            deployments, in the work pools and by the compute profiles of those; this run waits,
+            judges and promotes.
 
     Returns:
         The segmenter that is promoted now, and the judgement that decided it.
@@ -71,11 +76,29 @@ def readapt_city(
     check_source(arm, entry.segmenter, plan)
     if is_fine_tuned(arm):
         check_fine_tuning(city, plan)
-    found = harvest_by(plan, city) if harvest else current_harvest(city, plan)
-    priors = priors_by(plan, city, found)
-    adapted = adapt_by(plan, city, arm, seed, found, priors.masks)
+    stage = Stages(stages, city, plan).run
+    if harvest:
+        found = stage(
+            "harvest-city",
+            lambda: harvest_by(plan, city),
+            find=lambda: current_harvest(city, plan),
+        )
+    else:
+        found = current_harvest(city, plan)
+    priors = stage("extract-priors", lambda: priors_by(plan, city, found))
+    adapted = stage(
+        "adapt-city",
+        lambda: adapt_by(plan, city, arm, seed, found, priors.masks),
+        arm=arm,
+        seed=seed,
+    )
     if has_labels(city, plan):
-        evaluate_by(plan, city, arm, seed, found.pairs, adapted)
+        stage(
+            "evaluate-city",
+            lambda: evaluate_by(plan, city, arm, seed, found.pairs, adapted),
+            arm=arm,
+            seed=seed,
+        )
     made = adapted.segmenter
     judged = None
     for earlier in earlier_segmenters(made, adapted.start, arm, city, plan):

@@ -15,7 +15,7 @@ from adapters.catalog.areas import FileState, file_state
 from adapters.catalog.datasets import SimulatedSet
 from adapters.catalog.errors import CatalogError
 from adapters.catalog.ignored import ignored_settings
-from adapters.catalog.model import NAME_PATTERN, Catalog
+from adapters.catalog.model import NAME_PATTERN, STAGES, Catalog, Deployed
 from adapters.catalog.plug_in import kind_of
 from adapters.catalog.protocols import BUILT_IN, OF_CITIES
 from adapters.catalog.providers import ServiceProvider, SimulatedProvider
@@ -255,6 +255,26 @@ def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
     yield from _shared_names(catalog)
     yield from _protocols(catalog)
     yield from _arms(catalog)
+    yield from _stages(catalog)
+
+
+def _stages(catalog: Catalog) -> Iterable[Fault]:
+    """Runs that start others, where there are none, or where they could wait for their own end."""
+    for flow, one in catalog.deployments.items():
+        if one.stages == "here":
+            continue
+        if flow != "readapt-city":
+            yield ("deployments", flow, "stages"), "only readapt-city has stages: leave it out"
+            continue
+        for other in STAGES:
+            if catalog.deployments.get(other, Deployed()).pool == one.pool:
+                yield (
+                    ("deployments", flow, "stages"),
+                    f"readapt-city waits for runs of {other} in its own work pool {one.pool!r}: "
+                    "where that is full of waiting runs, none could begin; name another pool for "
+                    "readapt-city",
+                )
+                break
 
 
 def _styles(catalog: Catalog) -> Iterable[Fault]:

@@ -578,6 +578,13 @@ FlowName = Literal[
     "predict-city",
 ]
 """Flows that have deployments."""
+STAGES: Final[tuple[FlowName, ...]] = (
+    "harvest-city",
+    "extract-priors",
+    "adapt-city",
+    "evaluate-city",
+)
+"""Of those, what readapt-city can start instead of doing it itself."""
 
 
 class Deployed(Entry):
@@ -587,6 +594,11 @@ class Deployed(Entry):
     compute: Name | None = Field(
         default=None,
         description="the compute profile that its runs get; null: the one of the worker's machine",
+    )
+    stages: Literal["here", "deployments"] = Field(
+        default="here",
+        description="of readapt-city: make its stages in its own run, or start their deployments "
+        "and wait, so that each runs in its own pool",
     )
 
 

@@ -41,17 +41,22 @@ def test_flows_run_in_the_pools_that_the_catalog_names(write_catalog, tmp_path):
         "harvest-city": {"pool": "io"},
         "extract-priors": {"pool": "cpu"},
         "adapt-city": {"pool": "gpu", "compute": "cluster"},
+        "readapt-city": {"pool": "waiting", "stages": "deployments"},
     }
     computes = {"laptop": {}, "cluster": {"device": "cpu", "workers": 4}}
     catalog = load_catalog(write_catalog(tmp_path / "pools", deployments=where, computes=computes))
-    assert work_pools(catalog) == ["crosscity", "cpu", "gpu", "io"]
-    found = {}
+    assert work_pools(catalog) == ["crosscity", "cpu", "gpu", "io", "waiting"]
+    found, asked = {}, {}
     for entry in deployment_entries(catalog, "c.yaml"):
         flow = entry["entrypoint"].split(".")[1].replace("_", "-")
         found[flow] = (entry["work_pool"]["name"], entry["parameters"].get("compute"))
+        asked[flow] = entry["parameters"].get("stages")
     wanted = {flow: (one["pool"], one.get("compute")) for flow, one in where.items()}
     assert {flow: place for flow, place in found.items() if flow in wanted} == wanted
     assert {place for flow, place in found.items() if flow not in wanted} == {("crosscity", None)}
+    assert {flow: stages for flow, stages in asked.items() if stages} == {
+        "readapt-city": "deployments"
+    }
     # What can be named is what has deployments, no more and no less.
     assert set(found) | {"adapt-transfer"} == set(get_args(FlowName))
 
@@ -62,6 +67,15 @@ def test_flows_run_in_the_pools_that_the_catalog_names(write_catalog, tmp_path):
         ({"adapt-city": {"compute": "cluster"}}, "has no entry 'cluster'"),
         ({"adapt": {"pool": "gpu"}}, "adapt"),
         ({"adapt-city": {"pool": "not a name"}}, "pool"),
+        ({"adapt-city": {"stages": "deployments"}}, "only readapt-city has stages"),
+        ({"readapt-city": {"stages": "deployments"}}, "in its own work pool 'crosscity'"),
+        (
+            {
+                "readapt-city": {"stages": "deployments", "pool": "io"},
+                "harvest-city": {"pool": "io"},
+            },
+            "waits for runs of harvest-city in its own work pool 'io'",
+        ),
     ],
 )
 def test_a_place_that_cannot_be_meant_is_refused(write_catalog, tmp_path, entry, said):
