@@ -46,9 +46,13 @@ class Gate:
         while True:
             try:
                 near, _ = door.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 return
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:  # nobody listens there now; the next connection may find somebody
+                near.close()
+                continue
             with self._lock:
                 self._connections |= {near, far}
             for source, sink in ((near, far), (far, near)):
