@@ -47,6 +47,18 @@ def end_promptly(
     threading.Thread(target=_watch, args=(reader,), daemon=True, name="ending").start()
 
 
+def end_without_waiting() -> None:
+    """From now on, this process ends at its end: threads that still wait for a server are left."""
+    with _lock:
+        _state["waits no more"] = 1
+
+
+def waits_no_more() -> bool:
+    """Whether `end_without_waiting` was called."""
+    with _lock:
+        return "waits no more" in _state
+
+
 @contextmanager
 def interrupted_by_signals() -> Iterator[None]:
     """Inside, SIGTERM is `KeyboardInterrupt`, as Ctrl-C is.

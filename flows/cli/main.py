@@ -6,6 +6,7 @@ server was away for too long (the same command may succeed later), 130 when it w
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from enum import StrEnum
@@ -40,7 +41,7 @@ from flows.cli import (
 from flows.cli.errors import exit_code, is_termination, one_sentence
 from flows.cli.options import OPTIONS
 from flows.cli.server import quieten
-from flows.ending import INTERRUPTED
+from flows.ending import INTERRUPTED, waits_no_more
 
 app = typer.Typer(
     name="crosscity",
@@ -119,6 +120,17 @@ def _global_options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
+    try:
+        _run(arguments)
+    except SystemExit as ending:
+        if not waits_no_more():
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ending.code if isinstance(ending.code, int) else int(ending.code is not None))
+
+
+def _run(arguments: list[str] | None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     # The global flags are understood wherever they stand, as people write them last.
     known = ("--debug", "--verbose", "--quiet", "--log-json")

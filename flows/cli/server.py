@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.background import Background
+from flows.ending import end_without_waiting
 from flows.json_log import FORMATTER as JSON_LINES
 
 DASHBOARD_PORT = 4200
@@ -44,6 +45,10 @@ QUIET = {
 }
 
 _CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
+_INTERNALS_LEVEL = "PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL"
+"""Of what Prefect's own threads say: an event that was not taken is written out, by kilobytes."""
+LAST_SECONDS = 10.0
+"""What is still to be told to the server at the end has so long; then the command ends without."""
 
 
 class ServerError(RuntimeError):
@@ -109,6 +114,7 @@ def quieten(*, verbose: bool, level: str | None = None, as_json: bool = False) -
     if not verbose:
         # The dashboard keeps the log; on the terminal an error is one sentence.
         os.environ.setdefault(_CONSOLE_LEVEL, "CRITICAL")
+        os.environ.setdefault(_INTERNALS_LEVEL, "CRITICAL")
 
 
 @contextmanager
@@ -126,14 +132,16 @@ def running_server(root: Path) -> Iterator[str]:
         ServerAwayError: One that should be there does not answer.
     """
     # Imported here: Prefect reads its settings once, from the environment that `quieten` made.
-    from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
     from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
 
     standing = standing_server(root)
     if standing is not None:
         _check_answers(standing)
         with temporary_settings({PREFECT_API_URL: f"{standing}/api"}):
-            yield standing
+            try:
+                yield standing
+            finally:
+                _tell_the_rest()
         return
     process, address = _started_server(prefect_home(root))
     try:
@@ -141,9 +149,24 @@ def running_server(root: Path) -> Iterator[str]:
             try:
                 yield address
             finally:
-                APILogWorker.drain_all(timeout=10)  # the last lines, while there is a server
+                _tell_the_rest()  # while there is a server
     finally:
         _stop(process)
+
+
+def _tell_the_rest() -> None:
+    """Hands the last log lines and events to the server, as long as `LAST_SECONDS` let it.
+
+    Prefect hands them over when the process ends, however long that takes: two minutes for each
+    event where a server takes connections and never answers. What the run made is in the store.
+    """
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415
+    from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
+
+    for worker in (APILogWorker, EventsWorker):
+        _, waiting = worker.drain_all(timeout=LAST_SECONDS)  # type: ignore[misc]
+        if waiting:
+            end_without_waiting()
 
 
 def _started_server(home: Path) -> tuple[subprocess.Popen[bytes], str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -79,3 +82,49 @@ def test_one_that_does_not_listen_is_not_waited_for(monkeypatch, tmp_path):
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ServerAwayError, match="refused"):
             entered(monkeypatch, tmp_path, address)
+
+
+def test_a_server_that_takes_no_answer_does_not_keep_a_command_that_is_done(tmp_path):
+    """Prefect waits two minutes for each event, and hands over all before a process ends."""
+    script = """
+import sys
+from contextlib import contextmanager
+
+import typer
+
+from flows.cli import main, server
+
+server.LAST_SECONDS = 1.0
+server._check_answers = lambda _: None
+app = typer.Typer()
+
+
+@app.command()
+def work() -> None:
+    with server.running_server(server.Path(sys.argv[1])):
+        from prefect.events import emit_event
+
+        for number in range(4):
+            emit_event(f"step.{number}", resource={"prefect.resource.id": "a.run"})
+    typer.echo("done")
+    raise typer.Exit(3)
+
+
+main.app = app
+main.main([])
+"""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(1)
+        address = f"http://127.0.0.1:{deaf.getsockname()[1]}/api"
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)],
+            env={**os.environ, "PREFECT_API_URL": address},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,  # without an end of its own it takes eight minutes
+        )
+    assert done.returncode == 3, done.stderr
+    assert done.stdout == "done\n"
+    assert len(done.stderr) < 500

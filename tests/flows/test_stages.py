@@ -187,7 +187,7 @@ def test_a_readaptation_by_its_stages_ends_as_one_in_its_own_run(
         assert state["type"] not in ("FAILED", "CRASHED"), state["message"]
         return bool(state["type"] == "COMPLETED")
 
-    waiting(ended, "the readaptation has ended")
+    waiting(ended, "the readaptation has ended", every=1.0)
     children = [
         (one["name"].partition("-")[0], deployments[one["deployment_id"]][0])
         for one in prefect_server.post("/flow_runs/filter", {"limit": 200})
