@@ -24,6 +24,10 @@ _MOST_TRIES: Final = 1000
 State = dict[str, Any]
 
 
+class DamagedRecordError(StoreError):
+    """A shared file does not hold what was written."""
+
+
 class SharedRecord:
     """A JSON object of the store, changed by compare-and-set; it may be pickled.
 
@@ -88,8 +92,9 @@ class SharedRecord:
         except ValueError:
             state = None
         if not isinstance(state, dict):
-            raise StoreError(
-                f"{self._place.describe(self._path)} is damaged: delete it and run again"
+            raise DamagedRecordError(
+                f"{self._place.describe(self._path)} is damaged: `crosscity store repair` moves it "
+                "to quarantine, and what it counts begins anew"
             )
         state.pop(WRITTEN, None)
         return state

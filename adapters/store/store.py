@@ -43,7 +43,7 @@ from adapters.store.opening import open_place
 from adapters.store.places import TRANSFERS, StoredFile
 from adapters.store.pointers import Pointers, Repaired
 from adapters.store.progress import Progress
-from adapters.store.quarantine import Quarantined, read_record, record
+from adapters.store.quarantine import SHARED, Quarantined, read_record, record
 from adapters.store.records import (
     ArtifactRef,
     FileEntry,
@@ -54,7 +54,7 @@ from adapters.store.records import (
     plain_object,
 )
 from adapters.store.selection import Selection
-from adapters.store.shared import SharedRecord
+from adapters.store.shared import DamagedRecordError, SharedRecord
 from adapters.store.turns import Timing, Turns
 
 _LOG = logging.getLogger("crosscity.store")
@@ -387,6 +387,41 @@ class Store:
             StoreError: a newer release kept that state, or the store cannot be written to.
         """
         return self._pointers.repair(name, city)
+
+    def damaged_records(self) -> Iterator[tuple[str, StoreError]]:
+        """Places of shared files that do not hold what was written, and why; nothing changes."""
+        for folder in (LEASES_FOLDER, SHARED_FOLDER):
+            for file in self._place.files(folder):
+                if not file.path.endswith(".json"):
+                    continue
+                try:
+                    SharedRecord(self._place, file.path).read()
+                except DamagedRecordError as error:
+                    yield file.path, error
+
+    def put_record_away(self, path: str) -> str:
+        """Moves a damaged shared file to quarantine; what it counts begins anew.
+
+        Args:
+            path: Out of `damaged_records`.
+
+        Returns:
+            Where it lies now.
+
+        Raises:
+            StoreError: another changed it meanwhile, or the store cannot be written to.
+        """
+        data = self._place.read(path)
+        *_, parent, name = path.split("/")
+        place = f"{QUARANTINE_FOLDER}/{SHARED}/{parent}/{name}.{secrets.token_hex(4)}"
+        if data is not None:
+            self._place.replace(f"{place}.json", record(path, "it is not a JSON object"))
+            self._place.replace(f"{place}/{name}", data)
+            if not self._place.swap(path, data, None):
+                raise StoreError(
+                    f"{self._place.describe(path)} was changed by another meanwhile: run again"
+                )
+        return place
 
     def note_newest(self, producer: str, ref: ArtifactRef) -> None:
         """Note an artifact as the last that a producer made of its kind and city.

@@ -55,7 +55,8 @@ def verify(
     chosen = date.today().toordinal() if seed is None else seed
     everything = store.places()
     whole, damaged = 0, []
-    pointers = [(city, name) for city, name, fault in store.pointer_faults() if _is_told(fault)]
+    pointers = [f"{city}/{name}" for city, name, fault in store.pointer_faults() if _is_told(fault)]
+    pointers += [place for place, fault in store.damaged_records() if _is_told(fault)]
     for place in sampled(everything, sample, chosen):
         fault = store.fault_at(place)
         whole += fault is None
@@ -66,7 +67,7 @@ def verify(
         "artifacts",
         plan.store.url,
         said=f"of {len(everything)} artifacts, {whole} are whole and {len(damaged)} are not"
-        + (f"; {len(pointers)} pointers are damaged" if pointers else ""),
+        + (f"; {len(pointers)} pointers or shared files are damaged" if pointers else ""),
         next_step="`crosscity store repair` moves them away: artifacts are made again, pointers "
         "restored"
         if damaged or pointers
@@ -74,7 +75,7 @@ def verify(
         artifacts=len(everything),
         whole=whole,
         damaged=damaged,
-        damaged_pointers=[f"{city}/{name}" for city, name in pointers],
+        damaged_pointers=pointers,
     )
     if damaged or pointers:
         raise typer.Exit(1)
@@ -110,6 +111,11 @@ def repair(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -> No
             damaged.append(place)
             typer.echo(f"{place}: {error}", err=True)
     restored, lost = _repaired_pointers(store)
+    away = []
+    for place, fault in store.damaged_records():
+        if _is_told(fault):
+            away.append(place)
+            add(f"{place}: moved to {store.put_record_away(place)}; what it counted begins anew")
     ended(
         "artifacts",
         plan.store.url,
@@ -121,8 +127,9 @@ def repair(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -> No
         damaged=damaged,
         restored_pointers=restored,
         lost_pointers=lost,
+        shared_files_moved=away,
     )
-    if damaged or restored or lost:
+    if damaged or restored or lost or away:
         raise typer.Exit(1)
 
 

@@ -78,7 +78,7 @@ def test_a_damaged_pointer_is_moved_and_its_log_comes_back(store) -> None:
     pointer.write_bytes(whole[:-30])
     done = run("verify")
     assert done.exit_code == 1
-    assert "1 pointers are damaged" in done.output
+    assert "1 pointers or shared files are damaged" in done.output
     assert f"{pointer} is damaged" in done.output
     assert pointer.read_bytes() == whole[:-30]
     assert run("prune").exit_code != 0  # nobody knows what counts
@@ -108,6 +108,31 @@ def test_a_damaged_pointer_of_which_nothing_was_kept_says_what_is_lost(store) ->
     assert "newer version" in done.output
     assert "is damaged" not in done.output
     assert pointer.exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b"\x00" * 30])
+def test_a_damaged_shared_file_is_moved_and_counts_anew(store, damage) -> None:
+    folder, run = store
+    record = Store(folder).shared("accounts", "google")
+    record.change(lambda _: {"usd": 12})
+    with Store(folder).lease("pairs", "tokyo", "three"):
+        assert run("verify").exit_code == 0  # what others hold just now is whole
+    path = folder / ".shared/accounts/google.json"
+    path.write_bytes(damage)
+    with pytest.raises(StoreError, match=r"google\.json is damaged: `crosscity store repair`"):
+        record.read()
+    assert run("verify").exit_code == 1
+    assert path.read_bytes() == damage
+    done = run("repair")
+    assert done.exit_code == 1
+    assert "google.json: moved to quarantine/shared/accounts/google.json." in done.output
+    assert "what it counted begins anew" in done.output
+    assert record.read() == {}
+    assert "quarantine/shared/accounts/google.json." in run("quarantine").output
+    (moved,) = (folder / "quarantine/shared/accounts").glob("*/google.json")
+    assert moved.read_bytes() == damage
+    for verb in ("repair", "verify"):
+        assert run(verb).exit_code == 0
 
 
 def test_a_sample_has_its_share_and_changes_with_the_seed() -> None:
