@@ -4,15 +4,20 @@
 
 Counts from what was measured: `orchestration.json` (the largest city in it, a pair at a time) and
 `prior_speed.json`. Requests to the store are those that `tests/adapters/store/test_requests.py`
-holds. Prices are list prices of a named cloud, below; look them up again before you rely on them.
+holds. Prices are those of `benchmarks/prices.py`, some of them assumed.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import prices
 
 RESULTS: Final = Path(__file__).parent / "results"
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
@@ -25,21 +30,15 @@ PAIRS_A_PART: Final = 50
 STORED_BYTES: Final = 560_000
 """Of the two views of a pair (docs/scale.md)."""
 
-# AWS, region us-east-1, on demand, 2026, in USD.
-CORE_HOUR: Final = 0.1008 / 2
-"""m7i.large: two virtual cores, 8 GiB."""
-THOUSAND_WRITES: Final = 0.005
-"""S3 Standard: PUT, COPY, POST and LIST."""
-THOUSAND_READS: Final = 0.0004
-"""S3 Standard: GET and all others; DELETE is free."""
-STORE_GIGABYTE_MONTH: Final = 0.023
-"""S3 Standard, the first 50 TB."""
-DISK_GIGABYTE_MONTH: Final = 0.08
-"""EBS gp3, for the server's database."""
+CORE_HOUR: Final = prices.MACHINE_HOUR.usd / prices.CORES_OF_MACHINE
+THOUSAND_WRITES: Final = prices.WRITES.usd
+THOUSAND_READS: Final = prices.READS.usd
+STORE_GIGABYTE_MONTH: Final = prices.STORE.usd
+DISK_GIGABYTE_MONTH: Final = prices.DISK.usd
 
-# Requests of one image: a fetched one is kept as a checkpoint first (two objects and a listing),
-# then published in its shard; it is looked for before, and read once by priors and by training.
-IMAGE_WRITES: Final = 4
+# Requests of one image: a fetched one is kept as a checkpoint first, then published in its shard;
+# it is looked for before, and read once by priors and by training.
+IMAGE_WRITES: Final = 2
 IMAGE_READS: Final = 3
 # Requests of one shard: the slices, parts and leases of harvest and priors, and the joined file.
 SHARD_WRITES: Final = 16
@@ -128,11 +127,11 @@ def table() -> str:
 
 
 def write_page() -> None:
-    """Puts the table into docs/scale.md."""
+    """Puts both tables into docs/scale.md."""
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}{table()}{END}{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{BEGIN}{table()}\n{prices.table()}{END}{after}", encoding="utf-8")
 
 
 def _row(name: str, cells: list[str]) -> str:

@@ -27,10 +27,17 @@ def test_the_table_follows_the_measured_figures(costs):
     _, _, rest = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8").partition(costs.BEGIN)
     written, end, _ = rest.partition(costs.END)
     assert end
-    found, wanted = numbers(written), numbers(costs.table())
+    counted, _, _ = written.partition("\n\n")  # then come the prices
+    found, wanted = numbers(counted), numbers(costs.table())
     assert len(wanted) >= 24
     # Measured again, the figures differ somewhat: `python benchmarks/costs.py` writes them anew.
     assert found == pytest.approx(wanted, rel=0.5)
+
+
+def test_each_price_says_where_it_was_read_or_that_it_is_assumed(costs):
+    text = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    assert costs.prices.table() in text
+    assert len(costs.prices.ALL) == costs.prices.table().count("](http") + text.count("**assumed**")
 
 
 def test_what_is_counted_grows_with_the_pairs_and_is_priced(costs):

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from adapters.store.durable import make_folders, sync, sync_tree, write_probe
-from adapters.store.errors import explained
+from adapters.store.errors import DamagedFileError, explained
 from adapters.store.names import LOCKS_FOLDER, MANIFEST_NAME, SCRATCH_FOLDER
 from adapters.store.places import FileChecks, StoredFile
 from adapters.store.records import FileEntry, Manifest
@@ -181,3 +181,11 @@ class LocalPlace:
         with explained(self._named):
             self._checks.check(self._root / path, entry, afresh=afresh)
         return self._root / path
+
+    def local_copy(self, path: str, entry: FileEntry, data: bytes) -> Path:
+        """See `Place`. Of a store that was copied from a far place: the file gets its own place."""
+        if len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise DamagedFileError(f"has {len(data)} bytes that are not those of its record")
+        if not (self._root / path).is_file():
+            self.replace(path, data)
+        return self.local_path(path, entry)

@@ -194,6 +194,10 @@ class PatientPlace:
         """See `Place`."""
         return self._with_retries(lambda: self._place.local_path(path, entry, afresh=afresh))
 
+    def local_copy(self, path: str, entry: FileEntry, data: bytes) -> Path:
+        """See `Place`."""
+        return self._place.local_copy(path, entry, data)
+
     def _with_retries(self, work: Callable[[], Result]) -> Result:
         return self._retrying.copy()(work)
 

@@ -119,6 +119,18 @@ class Place(Protocol):
             DamagedFileError: if the file is missing, cut short or altered.
         """
 
+    def local_copy(self, path: str, entry: FileEntry, data: bytes) -> Path:
+        """Path of a local file with bytes that were read as a part of another file.
+
+        Args:
+            path: What the file would be called in the store.
+            entry: What the bytes must fit.
+            data: The bytes.
+
+        Raises:
+            DamagedFileError: if they do not.
+        """
+
 
 class FileChecks:
     """Checks files against their entries, hashing each only once per process.

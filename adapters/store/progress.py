@@ -3,6 +3,10 @@
 A checkpoint `name` lies in `.progress/<kind>/<city>/<key>/<name>/` as `<hash>-<name>` beside
 `record.json`, which says which hash counts. The data goes first and the record is replaced last, so
 a crash in between leaves the previous checkpoint in force; the record's SHA-256 finds torn files.
+
+In a far place each object is put whole or not at all, and each costs a request: there a small
+checkpoint is one object, its bytes behind the line of its record. An earlier release takes such a
+one for none.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -19,6 +24,8 @@ from adapters.store.places import Place, file_sha256
 from adapters.store.records import FileEntry, artifact_folder
 
 _RECORD = "record.json"
+_LARGEST_INLINE: Final = 2**22
+"""Bytes of a checkpoint up to which it lies in its record; an image of a service has less."""
 
 
 class Progress:
@@ -40,6 +47,10 @@ class Progress:
             if not temporary.is_file():
                 raise StoreError(f"nothing was written for the checkpoint {name!r}")
             entry = FileEntry(bytes=temporary.stat().st_size, sha256=file_sha256(temporary))
+            if self._place.is_far and entry.bytes <= _LARGEST_INLINE:
+                record = entry.model_dump_json().encode() + b"\n" + temporary.read_bytes()
+                self._place.replace(f"{folder}/{_RECORD}", record)
+                return
             data = _data_name(name, entry)
             self._place.replace_from(f"{folder}/{data}", temporary)
         self._place.replace(f"{folder}/{_RECORD}", entry.model_dump_json().encode())
@@ -53,9 +64,13 @@ class Progress:
         record = self._place.read(f"{folder}/{_RECORD}")
         if record is None:
             return None
+        head, is_inline, data = record.partition(b"\n")
         try:
-            entry = FileEntry.model_validate(json.loads(record))
-            return self._place.local_path(f"{folder}/{_data_name(name, entry)}", entry)
+            entry = FileEntry.model_validate(json.loads(head))
+            path = f"{folder}/{_data_name(name, entry)}"
+            if is_inline:
+                return self._place.local_copy(path, entry, data)
+            return self._place.local_path(path, entry)
         except (ValueError, ValidationError, DamagedFileError):
             return None
 

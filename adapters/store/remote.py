@@ -249,6 +249,16 @@ class RemotePlace:
             self._download(path, entry, copy)
         return copy
 
+    def local_copy(self, path: str, entry: FileEntry, data: bytes) -> Path:
+        """See `Place`."""
+        copy = self._copies.path(entry.sha256, path.rpartition("/")[2])
+        with explained(self._cache_named), self.scratch() as folder:
+            temporary = folder / "data"
+            temporary.write_bytes(data)
+            self._checks.check(temporary, entry)
+            self._copies.put(temporary, copy)
+        return copy
+
     def _download(self, path: str, entry: FileEntry, copy: Path) -> None:
         with explained(self._cache_named), self.scratch() as folder:
             temporary = folder / "data"

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 CONNECT_SECONDS: Final = 30.0
+FORKED_FROM: Final = "forkserver"
+"""How worker processes start. Never a fork of this process: where a service of Prefect's runs in it
+(its log, its events), Prefect's own handler fails as the child ends, with code 1 and no word."""
 WORKERS_SECONDS: Final = 600.0
 """How long a scheduler may take to have its first worker: clusters start machines."""
 
@@ -127,7 +130,7 @@ def _processes(count: int, needed: str) -> Iterator[Client]:
     from distributed.utils import get_mp_context  # noqa: PLC0415
 
     settings = {
-        "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.worker.multiprocessing-method": FORKED_FROM,
         "distributed.nanny.pre-spawn-environ.OPENCV_FOR_THREADS_NUM": 1,
     }
     with ExitStack() as stack:

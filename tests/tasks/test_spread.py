@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -253,3 +254,50 @@ def test_a_scheduler_that_is_away_is_reported(write_catalog, tmp_path, monkeypat
 def test_a_profile_that_cannot_be_meant_is_refused(write_catalog, tmp_path, profile, said):
     with pytest.raises(CatalogError, match=said):
         open_plan(write_catalog(tmp_path, computes={"laptop": profile}))
+
+
+FORKED_BESIDE_A_SERVICE = """
+import multiprocessing, sys, threading
+from prefect.events import emit_event
+from tasks.steps.spread import FORKED_FROM
+
+def forked():
+    names = [thread.name for thread in threading.enumerate()]
+    sys.exit(0 if names == ["MainThread"] and sys.argv[1] in sys.modules else 3)
+
+if __name__ == "__main__":
+    emit_event("a.test", resource={"prefect.resource.id": "a-test"})
+    assert threading.active_count() > 1
+    multiprocessing.set_forkserver_preload(["distributed", sys.argv[1]])
+    child = multiprocessing.get_context(FORKED_FROM).Process(target=forked)
+    child.start()
+    child.join()
+    print(child.exitcode, flush=True)
+    os._exit(0)  # the event's server is not there: do not wait for it
+"""
+
+
+def test_a_worker_is_forked_from_what_has_no_thread_though_its_parent_has_them(tmp_path: Path):
+    """A fork of a process in which a service of Prefect's runs ends with code 1, without a word.
+
+    `prefect._internal.concurrency.services`: the service registers its `drain` with
+    `threading._register_atexit`; after a fork it is reset, and in the child its `drain` fails an
+    assertion amid `threading._shutdown`, where `multiprocessing` shows no error any more.
+    """
+    script = tmp_path / "forked.py"
+    script.write_text("import os\n" + FORKED_BESIDE_A_SERVICE)
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": "http://127.0.0.1:9/api",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+    }
+    done = subprocess.run(
+        [sys.executable, str(script), make_prior_part.__module__],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.split() == ["0"], done.stderr

@@ -229,6 +229,28 @@ def test_making_an_artifact_costs_a_constant_beside_its_files(asked, tmp_path: P
     assert len(heard.of(make)) == 1
 
 
+def test_a_small_checkpoint_is_one_write_and_one_read(asked, tmp_path: Path):
+    heard, url, options = asked
+    store = Store(url, options=options, cache_dir=tmp_path / "cache")
+    where = ("imagery_part", "rome", KEY)
+    image = bytes(range(256)) * 1000
+
+    def methods(work: Callable[[], Any]) -> list[str]:
+        return [one.split()[0] for one in heard.of(work)]
+
+    assert methods(lambda: store.load_progress(*where, "a.jpg")) == ["GET"]
+    assert methods(lambda: store.save_progress(*where, "a.jpg", b"before")) == ["PUT"]
+    assert methods(lambda: store.save_progress(*where, "a.jpg", image)) == ["PUT"]
+    elsewhere = Store(url, options=options, cache_dir=tmp_path / "another cache")
+    assert methods(lambda: elsewhere.load_progress(*where, "a.jpg")) == ["GET"]
+    assert elsewhere.load_progress(*where, "a.jpg").read_bytes() == image
+    # A large one, as of a training, goes beside its record, which is replaced last.
+    large = image * 17
+    assert methods(lambda: store.save_progress(*where, "step", large))[-1] == "GET"  # the listing
+    assert elsewhere.load_progress(*where, "step").read_bytes() == large
+    assert elsewhere.list_progress(*where) == ["a.jpg", "step"]
+
+
 @pytest.fixture
 def plan_of(
     write_catalog: Callable[..., Path], asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -129,6 +130,45 @@ def test_files_that_are_not_the_stores_own_are_not_listed(two_views) -> None:
     (root / "imagery" / "rome" / ".DS_Store").write_text("x")
     (root / "imagery" / "rio.txt").write_text("x")
     assert list(store.artifacts()) == [ref]
+
+
+def test_a_checkpoint_in_its_record_is_read_where_it_is_whole_and_by_no_earlier_release(
+    tmp_path,
+) -> None:
+    store = Store(f"memory://{tmp_path.name}/store", cache_dir=tmp_path / "cache")
+    where = ("imagery_part", "rome", "k1")
+    images = {"a.jpg": b"\xff\xd8\n1234\n", "b.jpg": b"", "short": b"12345", "other": b"12345"}
+    for name, data in images.items():
+        store.save_progress(*where, name, data)
+    folder = "/".join((".progress", *where))
+
+    def damage(name: str, data: bytes, now: bytes) -> None:
+        record = store._place.read(f"{folder}/{name}/record.json")
+        assert record.endswith(b"\n" + data)
+        store._place.replace(f"{folder}/{name}/record.json", record.removesuffix(data) + now)
+        with pytest.raises(ValueError, match="Extra data"):  # what earlier releases did with it
+            json.loads(record)
+
+    damage("short", b"12345", b"1234")
+    damage("other", b"12345", b"12346")
+    # In a bucket, and as a folder that was copied from it.
+    copy = tmp_path / "copied"
+    for file in store.files():
+        (copy / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (copy / file.path).write_bytes(store._place.read(file.path))
+    for one in (store, Store(copy)):
+        assert one.list_progress(*where) == ["a.jpg", "b.jpg"]
+        for name in ("a.jpg", "b.jpg"):
+            assert one.load_progress(*where, name).read_bytes() == images[name]
+    # One of an earlier release, beside its record, is read too; a new one takes its place.
+    entry = {"bytes": 3, "sha256": hashlib.sha256(b"old").hexdigest()}
+    store._place.replace(f"{folder}/old/{entry['sha256'][:16]}-old", b"old")
+    store._place.replace(f"{folder}/old/record.json", json.dumps(entry).encode())
+    assert store.load_progress(*where, "old").read_bytes() == b"old"
+    store.save_progress(*where, "old", b"new")
+    assert store.load_progress(*where, "old").read_bytes() == b"new"
+    store.clear_progress(*where)
+    assert store.list_progress(*where) == []
 
 
 def test_torn_progress_is_ignored(tmp_path) -> None:
