@@ -526,7 +526,11 @@ def main() -> None:
     parser.add_argument("--places", type=int, default=40, help="of the comparison of 2, 3, 5 times")
     parser.add_argument("--height", type=int, default=647)
     parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--real", type=Path, help="folder of real pairs, with authors_results/")
+    parser.add_argument(
+        "--real",
+        type=Path,
+        help="folder of real pairs, with authors_results/; else those that OUT.json has stay",
+    )
     parser.add_argument("--only", nargs="*", help="variants to make rows of; the others' rows stay")
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
     options = parser.parse_args()
@@ -549,7 +553,11 @@ def main() -> None:
         with log.open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(row) + "\n" for row in made))
         print(pair.name, pair.kind, flush=True)
-    real = list(real_rows(options.real)) if options.real else []
+    if options.real:
+        real = list(real_rows(options.real))
+    else:
+        kept_before = options.out.with_suffix(".json")
+        real = json.loads(kept_before.read_text())["real"] if kept_before.exists() else []
     found = summary(rows, real)
     times = times_summary(
         of_times(options.places, size, options.out.with_name(f"{options.out.name}_times.jsonl"))

@@ -49,13 +49,20 @@ OF_A_PAIR: Final = {
     "oracle_colour": -1, "oracle_alike": 1, "oracle_least": 1,
 }  # fmt: skip
 """What is noted of each pair, and whether more of it makes a superpixel more static."""
+OF_A_SUPERPIXEL: Final = ("size", "height")
 SETS: Final = {
     "coverage": ("covered",),
-    "and all else of the matches": (
-        "covered", "covered_by_all", "score", "colour", "alike", "residual",
+    "coverage and size": ("covered", "size"),
+    "coverage and height": ("covered", "height"),
+    "coverage, size and height": ("covered", *OF_A_SUPERPIXEL),
+    "all of the matches": ("covered", "covered_by_all", "score", "colour", "alike", "residual"),
+    "all of the matches, size and height": (
+        "covered", "covered_by_all", "score", "colour", "alike", "residual", *OF_A_SUPERPIXEL,
     ),
     "oracle of the true flow": ("oracle_colour", "oracle_alike", "oracle_least"),
-    "all of it": tuple(OF_A_PAIR),
+    "oracle of the true flow, size and height": (
+        "oracle_colour", "oracle_alike", "oracle_least", *OF_A_SUPERPIXEL,
+    ),
 }  # fmt: skip
 Float = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
@@ -213,15 +220,18 @@ def _residuals(matches: Matches) -> Float:
 
 
 def features(rows: list[dict[str, Any]], names: tuple[str, ...], others: int) -> Float:
-    """(superpixels, features): mean and least over the other times, size and height."""
+    """(superpixels, features): mean and least over the other times; size and height."""
     parts = []
     for row in rows:
-        columns = []
+        columns: list[Float] = []
         for name in names:
+            if name in OF_A_SUPERPIXEL:
+                own = np.array(row["area" if name == "size" else name], dtype=np.float64)
+                columns.append(np.log(own) if name == "size" else own)
+                continue
             values = np.array([pair[name] for pair in row["pairs"][:others]])
             worst = values.min(axis=0) if OF_A_PAIR[name] > 0 else values.max(axis=0)
             columns += [values.mean(axis=0), worst]
-        columns += [np.log(np.array(row["area"])), np.array(row["height"])]
         parts.append(np.stack(columns, axis=1))
     return np.concatenate(parts)
 
@@ -269,7 +279,9 @@ def _fitted(
 ) -> HistGradientBoostingClassifier:
     x = features(rows, names, others)
     static, area = _counted(rows)
-    signs = [sign for name in names for sign in [OF_A_PAIR[name]] * 2] + [0, 0]
+    signs: list[int] = []
+    for name in names:
+        signs += [0] if name in OF_A_SUPERPIXEL else [OF_A_PAIR[name]] * 2
     weight = np.concatenate([static, area - static]) / area.mean()
     model = HistGradientBoostingClassifier(
         max_iter=150, learning_rate=0.06, max_leaf_nodes=8, min_samples_leaf=40,
