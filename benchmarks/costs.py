@@ -39,6 +39,8 @@ DISK_GIGABYTE_MONTH: Final = prices.DISK.usd
 # Requests of one image: a fetched one is kept as a checkpoint first, then published in its shard;
 # it is looked for before, and read once by priors and by training.
 IMAGE_WRITES: Final = 2
+IMAGE_WRITES_PACKED: Final = 1
+"""With `pack: true` in the store's entry: the images of a shard are published as one object."""
 IMAGE_READS: Final = 3
 # Requests of one shard: the slices, parts and leases of harvest and priors, and the joined file.
 SHARD_WRITES: Final = 16
@@ -83,8 +85,8 @@ class Costs:
         return kept / 1e9
 
 
-def costs(pairs: int) -> Costs:
-    """What so many pairs cost, by what was measured."""
+def costs(pairs: int, *, pack: bool = False) -> Costs:
+    """What so many pairs cost, by what was measured; in a store with `pack: true`, if asked."""
     rows: list[dict[str, Any]] = json.loads((RESULTS / "orchestration.json").read_text())
     speed: dict[str, Any] = json.loads((RESULTS / "prior_speed.json").read_text())
     sizes = [{row["pairs"] for row in rows if row["stage"] == stage} for stage in STAGES]
@@ -96,13 +98,14 @@ def costs(pairs: int) -> Costs:
 
     written = sum(float(row["task_runs"] * row["database_bytes_a_task_run"]) for row in stages)
     shards = pairs / PAIRS_A_PART
+    of_images = 2 * pairs * (IMAGE_WRITES_PACKED if pack else IMAGE_WRITES)
     return Costs(
         pairs=pairs,
         science_hours=pairs * float(speed["default"]["processor_seconds_per_pair"]) / 3600,
         steps_hours=of_all("processor_seconds") / 3600,
         server_hours=of_all("server_seconds") / 3600,
         database_bytes=pairs * written / largest,
-        writes=2 * pairs * IMAGE_WRITES + shards * SHARD_WRITES,
+        writes=of_images + shards * (SHARD_WRITES + int(pack)),
         reads=2 * pairs * IMAGE_READS + shards * SHARD_READS,
         stored_bytes=pairs * STORED_BYTES,
     )
@@ -111,6 +114,7 @@ def costs(pairs: int) -> Costs:
 def table() -> str:
     """The table of docs/scale.md."""
     counted = [costs(pairs) for pairs in PAIRS]
+    packed = [costs(pairs, pack=True) for pairs in PAIRS]
     lines = [
         "| | " + " | ".join(f"{one.pairs:,} pairs".replace(",", " ") for one in counted) + " |",
         "|---|" + "---|" * len(counted),
@@ -119,8 +123,10 @@ def table() -> str:
         _row("of the server", [f"{one.server_hours:.3g} h" for one in counted]),
         _row("its database", [_bytes(one.database_bytes) for one in counted]),
         _row("requests, billed as writes", [_number(one.writes) for one in counted]),
+        _row("the same with `pack: true`", [_number(one.writes) for one in packed]),
         _row("requests, billed as reads", [_number(one.reads) for one in counted]),
-        _row("once, at list price", [f"{_number(one.once)} USD" for one in counted]),
+        _row("once, at these prices", [f"{_number(one.once)} USD" for one in counted]),
+        _row("the same with `pack: true`", [f"{_number(one.once)} USD" for one in packed]),
         _row("a month, for what is stored", [f"{_number(one.monthly)} USD" for one in counted]),
     ]
     return "\n".join(lines) + "\n"

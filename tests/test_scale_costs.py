@@ -44,6 +44,9 @@ def test_what_is_counted_grows_with_the_pairs_and_is_priced(costs):
     small, large = costs.costs(1000), costs.costs(1_000_000)
     assert large.writes == pytest.approx(1000 * small.writes)
     assert large.once == pytest.approx(1000 * small.once)
+    packed = costs.costs(1_000_000, pack=True)
+    assert large.writes / 2 < packed.writes < large.writes  # a checkpoint an image, not a file too
+    assert packed.reads == large.reads
     one = costs.Costs(1, 1, 0, 1, 1e9, 2000, 5000, 2e9)
     assert one.once == pytest.approx(2 * costs.CORE_HOUR + 0.01 + 0.002)
     assert one.monthly == pytest.approx(2 * 0.023 + 0.08)

@@ -203,6 +203,7 @@ def _of_store(entry: StoreEntry) -> Iterator[Fault]:
         "options": "a folder is opened without options: remove them",
         "patience_minutes": "it is about a store behind a network, and this is a folder: remove "
         "patience_minutes",
+        "pack": "files of a folder cost no requests, so they stay apart there: remove pack",
     }
     for setting, reason in reasons.items():
         if setting in _given_fields(entry):

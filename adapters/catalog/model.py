@@ -506,6 +506,11 @@ class StoreEntry(Entry):
         description="what local copies of a remote store's files may take on each machine; those "
         "used longest ago are removed beyond it",
     )
+    pack: bool = Field(
+        default=False,
+        description="small files of an artifact become one object of a store behind a network: "
+        "fewer requests; releases before this setting cannot read such artifacts",
+    )
 
 
 class ComputeProfile(Entry):

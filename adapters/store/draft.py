@@ -67,7 +67,8 @@ class Draft:
         """
         source, entry, stored = self._locate(ref, source_name or name)
         self.add_file(name, source)
-        self.linked[name] = stored
+        if stored:
+            self.linked[name] = stored
         if entry.rows is not None:
             self.file_rows[name] = entry.rows
 

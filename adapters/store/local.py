@@ -176,11 +176,23 @@ class LocalPlace:
         """See `Place`."""
         return manifest.folder, manifest.digest_folder
 
-    def local_path(self, path: str, entry: FileEntry, *, afresh: bool = False) -> Path:
-        """See `Place`."""
+    def local_path(
+        self, path: str, entry: FileEntry, *, afresh: bool = False, pack: str = ""
+    ) -> Path:
+        """See `Place`. What lies in a pack, in a copy of a far place, gets a file of its own."""
+        if pack and (afresh or not (self._root / path).is_file()):
+            self.local_copy(path, entry, self._part(pack, entry))
         with explained(self._named):
             self._checks.check(self._root / path, entry, afresh=afresh)
         return self._root / path
+
+    def _part(self, pack: str, entry: FileEntry) -> bytes:
+        try:
+            with explained(self._named), (self._root / pack).open("rb") as stream:
+                stream.seek(entry.at or 0)
+                return stream.read(entry.bytes)
+        except FileNotFoundError:
+            raise DamagedFileError("is missing") from None
 
     def local_copy(self, path: str, entry: FileEntry, data: bytes) -> Path:
         """See `Place`. Of a store that was copied from a far place: the file gets its own place."""

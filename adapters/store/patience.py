@@ -190,9 +190,13 @@ class PatientPlace:
         """See `Place`."""
         return self._place.file_folders(manifest)
 
-    def local_path(self, path: str, entry: FileEntry, *, afresh: bool = False) -> Path:
+    def local_path(
+        self, path: str, entry: FileEntry, *, afresh: bool = False, pack: str = ""
+    ) -> Path:
         """See `Place`."""
-        return self._with_retries(lambda: self._place.local_path(path, entry, afresh=afresh))
+        return self._with_retries(
+            lambda: self._place.local_path(path, entry, afresh=afresh, pack=pack)
+        )
 
     def local_copy(self, path: str, entry: FileEntry, data: bytes) -> Path:
         """See `Place`."""

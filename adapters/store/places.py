@@ -110,8 +110,10 @@ class Place(Protocol):
         The second is that of the other kind of place: a store may be copied to a bucket and back.
         """
 
-    def local_path(self, path: str, entry: FileEntry, *, afresh: bool = False) -> Path:
-        """Path of a local file with the content of `path`.
+    def local_path(
+        self, path: str, entry: FileEntry, *, afresh: bool = False, pack: str = ""
+    ) -> Path:
+        """Path of a local file with the content of `path`, or of its part of `pack`, if given.
 
         The size is checked each time, the SHA-256 once per process, or now if `afresh`.
 

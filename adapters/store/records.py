@@ -29,6 +29,10 @@ FORMAT: Final = 1
 """Number of the manifest's format. It is raised only when an older release would misread a newer
 manifest. A field that older releases may leave alone is not a reason: they keep what they do not
 know. Manifests from before there was a number have none, and are read as this one."""
+PACKED_FORMAT: Final = 2
+"""Of a manifest with files in a pack, which an earlier release would take for missing."""
+NEWEST_FORMAT: Final = PACKED_FORMAT
+"""The highest that this release reads."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 KEY_LENGTH = 24
@@ -173,6 +177,7 @@ class ArtifactRef:
 class FileEntry(BaseModel):
     """One file of an artifact: its size in bytes, its SHA-256 and, for tables, its rows.
 
+    `at` says where it begins in the artifact's pack; None where it is an object of its own.
     What a newer release wrote beside these is kept.
     """
 
@@ -181,6 +186,7 @@ class FileEntry(BaseModel):
     bytes: int = Field(ge=0)
     sha256: Sha256
     rows: int | None = Field(default=None, ge=0)
+    at: int | None = Field(default=None, ge=0)
 
 
 class Manifest(BaseModel):
@@ -262,9 +268,29 @@ class Manifest(BaseModel):
         """
         return f"{self.folder}/{self._digest_of(self.files)[:16]}"
 
+    @cached_property
+    def packed(self) -> tuple[str, ...]:
+        """Names of the files in the pack, in their order there."""
+        at = {name: entry.at for name, entry in self.files.items() if entry.at is not None}
+        return tuple(sorted(at, key=lambda name: (at[name], name)))
+
+    @cached_property
+    def pack(self) -> str:
+        """Place of the pack relative to the store's root.
+
+        It is named by what is in it and where, so that writers who pack differently do not mix;
+        the dot keeps the name from being that of a file.
+        """
+        inside = [[name, self.files[name].at, self.files[name].sha256] for name in self.packed]
+        digest = hashlib.sha256(canonical_json(inside)).hexdigest()
+        return f"{self.digest_folder}/.pack-{digest[:16]}"
+
     def to_json(self) -> bytes:
         """The bytes of `artifact.json`; its digest is written with it and checked on reading."""
         values = {**self.model_dump(mode="json"), "digest": self.digest}
+        for entry in values["files"].values():
+            if entry["at"] is None:  # as in releases that have no packs
+                del entry["at"]
         return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
     @classmethod
@@ -282,10 +308,10 @@ class Manifest(BaseModel):
         if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")  # noqa: TRY004 - one kind of error
         stated = values.get("format", FORMAT)
-        if isinstance(stated, int) and stated > FORMAT:
+        if isinstance(stated, int) and stated > NEWEST_FORMAT:
             raise NewerReleaseError(
                 f"was made by a newer version of this program (its format is {stated}, this "
-                f"version reads up to {FORMAT})"
+                f"version reads up to {NEWEST_FORMAT})"
             )
         digest = values.pop("digest", None)
         try:

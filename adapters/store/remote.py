@@ -29,6 +29,7 @@ from adapters.store.copies import Kept, LocalCopies
 from adapters.store.durable import write_probe
 from adapters.store.errors import DamagedFileError, StoreAwayError, StoreError, explained
 from adapters.store.names import MANIFEST_NAME, SCRATCH_FOLDER
+from adapters.store.packs import write_pack
 from adapters.store.patience import is_passing
 from adapters.store.places import TRANSFERS, FileChecks, StoredFile
 from adapters.store.records import FileEntry, Manifest
@@ -218,6 +219,7 @@ class RemotePlace:
         # No look before: who publishes has looked, and the conditional write decides.
         folder = self.file_folders(manifest)[0]
         there = linked or {}
+        packed = set(manifest.packed)
 
         def send(name: str) -> None:
             if not (name in there and self._copy(there[name], f"{folder}/{name}", manifest, name)):
@@ -225,7 +227,10 @@ class RemotePlace:
 
         # A transfer mostly waits for the network. The manifest comes after all of them.
         with ThreadPoolExecutor(TRANSFERS) as pool:
-            sent = [pool.submit(send, name) for name in sorted(manifest.files)]
+            alone = [name for name in sorted(manifest.files) if name not in packed]
+            sent = [pool.submit(send, name) for name in alone]
+            if packed:
+                sent.append(pool.submit(self._send_pack, source, manifest))
             try:
                 for one in sent:
                     one.result()
@@ -233,12 +238,21 @@ class RemotePlace:
                 pool.shutdown(cancel_futures=True)
         return self._create(f"{manifest.folder}/{MANIFEST_NAME}", manifest.to_json())
 
+    def _send_pack(self, source: Path, manifest: Manifest) -> None:
+        with explained(self._cache_named), self.scratch() as folder:
+            write_pack(source, manifest, folder / "pack")
+            self.replace_from(manifest.pack, folder / "pack")
+
     def file_folders(self, manifest: Manifest) -> Sequence[str]:
         """See `Place`."""
         return manifest.digest_folder, manifest.folder
 
-    def local_path(self, path: str, entry: FileEntry, *, afresh: bool = False) -> Path:
+    def local_path(
+        self, path: str, entry: FileEntry, *, afresh: bool = False, pack: str = ""
+    ) -> Path:
         """See `Place`."""
+        if afresh and pack:
+            return self.local_copy(path, entry, self._part(pack, entry))
         if afresh:
             self._check_far(path, entry)
         copy = self._copies.path(entry.sha256, path.rpartition("/")[2])
@@ -246,8 +260,26 @@ class RemotePlace:
         try:
             self._checks.check(copy, entry)
         except DamagedFileError:  # absent, or the cache's own fault: the store has the last word
+            if pack:
+                return self.local_copy(path, entry, self._part(pack, entry))
             self._download(path, entry, copy)
         return copy
+
+    def _part(self, pack: str, entry: FileEntry) -> bytes:
+        if not entry.bytes:
+            return b""
+        start = entry.at or 0
+        with self._explained("read"):
+            if self._is_s3:
+                found = s3.get(self._files, self._full(pack), part=(start, entry.bytes))
+                if found is None:
+                    raise DamagedFileError("is missing")
+                return found.data or b""
+            try:
+                end = start + entry.bytes
+                return bytes(self._files.cat_file(self._full(pack), start=start, end=end))
+            except FileNotFoundError:
+                raise DamagedFileError("is missing") from None
 
     def local_copy(self, path: str, entry: FileEntry, data: bytes) -> Path:
         """See `Place`."""

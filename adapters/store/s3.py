@@ -52,19 +52,25 @@ def is_s3(files: object) -> TypeGuard[S3Files]:
     return callable(getattr(files, "call_s3", None))
 
 
-def get(files: S3Files, path: str, *, unless: str = "") -> Fetched | None:
+def get(
+    files: S3Files, path: str, *, unless: str = "", part: tuple[int, int] | None = None
+) -> Fetched | None:
     """An object in one request; ``None`` where there is none.
 
     Args:
         files: The file system.
         path: Bucket and key.
         unless: Its tag when it was read before: it is sent again only if it has another.
+        part: Where the wanted bytes begin and how many, at least one; all by default. Nothing where
+            the object ends before them.
 
     Raises:
         Exception: What s3fs raises where S3 does not answer or refuses.
     """
     bucket, key, _ = files.split_path(path)
     condition = {"IfNoneMatch": unless} if unless else {}
+    if part is not None:
+        condition["Range"] = f"bytes={part[0]}-{part[0] + part[1] - 1}"
     try:
         answer = files.call_s3("get_object", Bucket=bucket, Key=key, **condition)
     except FileNotFoundError:
@@ -72,6 +78,8 @@ def get(files: S3Files, path: str, *, unless: str = "") -> Fetched | None:
     except OSError as error:
         if unless and status_of(error) == HTTPStatus.NOT_MODIFIED:
             return Fetched(None, unless)
+        if part and status_of(error) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return Fetched(b"", "")
         raise
     body = answer["Body"]
     try:

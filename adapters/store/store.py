@@ -40,11 +40,14 @@ from adapters.store.names import (
     check_name,
 )
 from adapters.store.opening import open_place
+from adapters.store.packs import packed_entries
 from adapters.store.places import TRANSFERS, StoredFile
 from adapters.store.pointers import Pointers, Repaired
 from adapters.store.progress import Progress
 from adapters.store.quarantine import SHARED, Quarantined, read_record, record
 from adapters.store.records import (
+    FORMAT,
+    PACKED_FORMAT,
     ArtifactRef,
     FileEntry,
     Manifest,
@@ -72,6 +75,8 @@ class Store:
             default `$XDG_CACHE_HOME/crosscity/store`.
         patience: seconds for which a remote store that is away is asked again.
         cache_bytes: what the local copies of a remote store's files may take together.
+        pack: whether small files of an artifact become one object of a remote store. What is in
+            the store already is read either way.
 
     Raises:
         StoreError: if the URL's protocol or its package is not there.
@@ -85,9 +90,12 @@ class Store:
         cache_dir: Path | None = None,
         patience: float = 0.0,
         cache_bytes: float = float("inf"),
+        pack: bool = False,
     ) -> None:
-        self._arguments = (url, dict(options or {}), cache_dir, patience, cache_bytes)
-        self._place = open_place(*self._arguments)
+        place = (url, dict(options or {}), cache_dir, patience, cache_bytes)
+        self._arguments = (*place, pack)
+        self._place = open_place(*place)
+        self._packs = pack and self._place.is_far
         self._manifests = ManifestCache(self._arguments)
         self._pointers = Pointers(self._place)
 
@@ -226,7 +234,12 @@ class Store:
             draft = Draft(scratch, self._locate)
             with self._full_explained(scratch):
                 yield draft
+                files = file_entries(draft)
+                if self._packs:
+                    files = packed_entries(files, draft.linked)
+                is_packed = any(entry.at is not None for entry in files.values())
                 manifest = Manifest(
+                    format=PACKED_FORMAT if is_packed else FORMAT,
                     kind=kind,
                     city=city,
                     key=key,
@@ -237,7 +250,7 @@ class Store:
                     code_version=code_version(),
                     made_at=datetime.now(UTC),
                     rows=None if draft.rows is None else int(draft.rows),
-                    files=file_entries(draft),
+                    files=files,
                     measured=tuple(sorted(draft.measured)),
                     summary=plain_object(draft.summary, nan_as_null=True),
                 )
@@ -659,8 +672,10 @@ class Store:
             raise StoreError(
                 f"{self._place.describe(manifest.folder)} has no file {name!r}; it has {some}"
             )
-        stored = f"{self._place.file_folders(manifest)[0]}/{name}"
-        return self._checked_path(manifest, name), manifest.files[name], stored
+        entry = manifest.files[name]
+        # What lies in a pack is no object that the store could copy.
+        stored = f"{self._place.file_folders(manifest)[0]}/{name}" if entry.at is None else ""
+        return self._checked_path(manifest, name), entry, stored
 
     def _checked_path(self, manifest: Manifest, name: str, *, afresh: bool = False) -> Path:
         fault = self._fault(manifest, name, afresh=afresh)
@@ -686,7 +701,9 @@ class Store:
         for folder in self._place.file_folders(manifest):
             try:
                 entry = manifest.files[name]
-                return self._place.local_path(f"{folder}/{name}", entry, afresh=afresh)
+                pack = "" if entry.at is None else manifest.pack
+                path = f"{folder}/{name}"
+                return self._place.local_path(path, entry, afresh=afresh, pack=pack)
             except DamagedFileError as error:
                 faults.append(str(error))
         # "is missing", the shortest, says least: it also holds for the folder not in use.
@@ -778,7 +795,13 @@ def _restore_store(
     cache_dir: Path | None,
     patience: float,
     cache_bytes: float,
+    pack: bool,
 ) -> Store:
     return Store(
-        url, options=options, cache_dir=cache_dir, patience=patience, cache_bytes=cache_bytes
+        url,
+        options=options,
+        cache_dir=cache_dir,
+        patience=patience,
+        cache_bytes=cache_bytes,
+        pack=pack,
     )

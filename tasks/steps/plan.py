@@ -158,7 +158,8 @@ class Plan(BaseModel):
             url = str(self.root / Path(url).expanduser())
         options = resolve_options(self.store.options, key=f"{key}.options")
         room = 1e9 * self.store.cache_gigabytes
-        return _STORES.open(url, options, 60.0 * self.store.patience_minutes, room)
+        patience = 60.0 * self.store.patience_minutes
+        return _STORES.open(url, options, patience, room, pack=self.store.pack)
 
 
 def open_plan(
@@ -238,14 +239,18 @@ class _OpenStores:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._stores: dict[tuple[str, str, float, float], Store] = {}
+        self._stores: dict[tuple[str, str, float, float, bool], Store] = {}
 
-    def open(self, url: str, options: Mapping[str, Any], patience: float, room: float) -> Store:
+    def open(
+        self, url: str, options: Mapping[str, Any], patience: float, room: float, *, pack: bool
+    ) -> Store:
         # Options may hold what has no hash; two that are written alike are alike.
-        key = (url, repr(sorted(options.items())), patience, room)
+        key = (url, repr(sorted(options.items())), patience, room, pack)
         with self._lock:
             if key not in self._stores:
-                self._stores[key] = Store(url, options=options, patience=patience, cache_bytes=room)
+                self._stores[key] = Store(
+                    url, options=options, patience=patience, cache_bytes=room, pack=pack
+                )
             return self._stores[key]
 
 

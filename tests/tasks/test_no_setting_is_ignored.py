@@ -375,6 +375,8 @@ IGNORED: Final[list[tuple[tuple[str, ...], Any, str]]] = [
      "trainings.t.safeguard.drift: with mode off nothing is examined: remove drift"),
     (("stores", "here"), {"url": "folder", "options": {"key": "x"}},
      "stores.here.options: a folder is opened without options"),
+    (("stores", "here"), {"url": "folder", "pack": True},
+     "stores.here.pack: files of a folder cost no requests"),
     (("stores", "here"), {"url": "file:///folder", "patience_minutes": 3},
      "stores.here.patience_minutes: it is about a store behind a network"),
     (("datasets", "d"),

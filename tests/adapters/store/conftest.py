@@ -13,15 +13,16 @@ from adapters.store import ArtifactRef, Store, artifact_key
 Publish = Callable[..., ArtifactRef]
 
 
-@pytest.fixture(params=["folder", "file", "memory"])
+@pytest.fixture(params=["folder", "file", "memory", "packed"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """The contract holds for each of these."""
     urls = {
         "folder": tmp_path / "store",
         "file": f"file://{tmp_path}/store",
         "memory": f"memory://{uuid.uuid4().hex}/store",
+        "packed": f"memory://{uuid.uuid4().hex}/store",
     }
-    return Store(urls[request.param], cache_dir=tmp_path / "cache")
+    return Store(urls[request.param], cache_dir=tmp_path / "cache", pack=request.param == "packed")
 
 
 @pytest.fixture

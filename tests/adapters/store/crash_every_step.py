@@ -214,7 +214,9 @@ def killed_before_step(step, folder, work):
 
 
 def open_store(kind, folder):
-    return Store(url_of(kind, folder), cache_dir=folder / "cache")
+    packed = kind == "packed"
+    url = url_of("objects" if packed else kind, folder)
+    return Store(url, cache_dir=folder / "cache", pack=packed)
 
 
 def one_transfer_at_a_time():

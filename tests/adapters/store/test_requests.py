@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapters.store import ArtifactRef, Store, artifact_key, manifests
+from adapters.store import ArtifactRef, Store, StoreError, artifact_key, manifests, packs, upkeep
 from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
 from tasks.harvesting.harvest import (
     choose_pairs,
@@ -251,9 +252,13 @@ def test_a_small_checkpoint_is_one_write_and_one_read(asked, tmp_path: Path):
     assert elsewhere.list_progress(*where) == ["a.jpg", "step"]
 
 
-@pytest.fixture
+@pytest.fixture(params=[False, True], ids=["apart", "packed"])
 def plan_of(
-    write_catalog: Callable[..., Path], asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    write_catalog: Callable[..., Path],
+    asked: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[str, int], Plan]:
     """plan_of(machine, pairs_per_part): a plan as another machine would open it."""
     _, url, options = asked
@@ -264,7 +269,7 @@ def plan_of(
         manifests._kept.clear()
         city = {"places": 4, "test_places": 1, "pairs_per_part": pairs_per_part}
         folder = tmp_path / f"catalog-{pairs_per_part}"
-        entry = {"url": f"{url}/{pairs_per_part}", "options": options}
+        entry = {"url": f"{url}/{pairs_per_part}", "options": options, "pack": request.param}
         return open_plan(write_catalog(folder, city=city, stores={"local": entry}), city="tokyo")
 
     return opened
@@ -314,15 +319,102 @@ def test_opening_a_city_asks_the_same_however_many_parts_it_has(asked, plan_of):
                 targets.priors([index])
 
         plan = plan_of("reader", pairs_per_part)
+        store = plan.open_store()
+        shards_of_images = [store.manifest(one) for one in store.artifacts("imagery_part")]
+        assert shards_of_images
+        for one in shards_of_images:
+            assert bool(one.packed) == plan.store.pack
+        plan = plan_of("reader of another machine", pairs_per_part)
         cold = heard.of(lambda plan=plan: find(plan))
         assert len(cold) <= 3, cold
         targets = open_all(plan)
         epoch(targets)
         assert heard.of(lambda targets=targets: epoch(targets)) == []
         # Another process of that machine: what it has kept, it does not fetch again.
-        plan = plan_of("reader", pairs_per_part)
+        plan = plan_of("reader of another machine", pairs_per_part)
         assert len(heard.of(lambda plan=plan: find(plan))) <= 3
         warm = heard.of(lambda plan=plan: epoch(open_all(plan)))
         counts[pairs_per_part] = [len(cold), len(warm)]
     assert counts[3] == counts[1], warm
     assert counts[1][1] <= 8, warm  # pointer, imagery, pairs; where the priors are, and these
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_a_pack_is_written_in_two_requests_and_each_file_of_it_is_one_part(
+    asked, tmp_path: Path, count: int
+):
+    heard, url, options = asked
+    store = Store(url, options=options, cache_dir=tmp_path / "cache", pack=True)
+    files = {
+        f"images/{number:02}.jpg": bytes([number]) * (1000 + number) for number in range(count)
+    }
+    files |= {"empty": b"", "large": bytes(packs.LARGEST + 1)}
+    ref = publish(store, files)
+    assert [one.split()[0] for one in heard] == ["PUT", "PUT", "PUT"]  # pack, large, manifest
+    assert heard[-1].endswith("artifact.json")
+    # One opened without the setting reads it, a part at a time, and a second time nothing.
+    reader = Store(url, options=options, cache_dir=tmp_path / "another cache")
+    reader.manifest(ref)
+
+    def epoch() -> None:
+        for name, data in files.items():
+            assert reader.path(ref, name).read_bytes() == data
+            assert reader.path(ref, name).suffix == Path(name).suffix
+
+    first = heard.of(epoch)
+    assert len(first) <= count + 2, first  # `large` is fetched by s3fs, which looks first
+    assert sum("/.pack-" in one and one.startswith("GET") for one in first) == count
+    assert heard.of(epoch) == []
+    reader.verify(ref)
+    # The same artifact without a pack is the same by its digest, and the first stays.
+    assert publish(reader, files) == ref
+    assert reader.manifest(ref).packed
+    reader.verify(ref)
+
+
+def test_a_pack_that_is_cut_short_altered_or_gone_is_damage(asked, tmp_path: Path):
+    _, url, options = asked
+    files = {"a.jpg": b"1" * 100, "b.jpg": b"2" * 100}
+    for number, damaged in enumerate([b"1" * 100, b"1" * 150, b"1" * 100 + b"3" * 100, None]):
+        one = Store(f"{url}-{number}", options=options, cache_dir=tmp_path / "cache", pack=True)
+        ref = publish(one, files)
+        pack = one.manifest(ref).pack
+        assert one._place.read(pack) == b"1" * 100 + b"2" * 100
+        assert one.fault_at(ref.uri) is None
+        if damaged is None:
+            one._place.remove(pack)
+        else:
+            one._place.replace(pack, damaged)
+        fresh = Store(f"{url}-{number}", options=options, cache_dir=tmp_path / str(number))
+        assert "b.jpg" in str(fresh.fault_at(ref.uri)) or damaged is None
+        with pytest.raises(StoreError, match=r"b\.jpg"):
+            fresh.path(ref, "b.jpg")
+        assert fresh.find("imagery", "rome", KEY) is None  # in quarantine, to be made again
+        assert publish(one, files) == ref
+        Store(f"{url}-{number}", options=options, cache_dir=tmp_path / "more").verify(ref)
+
+
+def test_what_is_joined_from_a_pack_and_what_is_copied_to_a_disk_is_whole(asked, tmp_path: Path):
+    _, url, options = asked
+    store = Store(url, options=options, cache_dir=tmp_path / "cache", pack=True)
+    part = publish(store, {"a": b"masks" * 1000, "b": b"more"})
+    with store.draft("static_prior", "rome", "joined", **FACTS) as draft:
+        draft.add_link("part-0", part, "a")
+        draft.file("table").write_bytes(b"rows")
+    assert store.manifest(draft.ref).packed == ("part-0", "table")
+    elsewhere = Store(url, options=options, cache_dir=tmp_path / "another cache")
+    assert elsewhere.path(draft.ref, "part-0").read_bytes() == b"masks" * 1000
+    copy = tmp_path / "copied"
+    for file in store.files():
+        (copy / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (copy / file.path).write_bytes(store._place.read(file.path))
+    on_disk = Store(copy)
+    for ref in (part, draft.ref):
+        on_disk.verify(ref)
+    assert on_disk.path(part, "b").read_bytes() == b"more"
+    assert [ref.kind for ref in on_disk.artifacts()] == ["imagery", "static_prior"]
+    # Upkeep takes a pack for what the manifest needs, and removes it with the artifact.
+    later = datetime.now(UTC) + timedelta(days=3)
+    assert upkeep.orphans(store, timedelta(days=1), later) == []
+    store.remove(part)
+    assert [file.path for file in store.files() if file.path.startswith("imagery/")] == []

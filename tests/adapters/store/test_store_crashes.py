@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,15 @@ def run_script(name: str, *arguments: object) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("place", ["folder", "objects"])
 @pytest.mark.parametrize(
-    "operation", ["publish", "point", "switch", "quarantine", "repair", "save", "clear"]
+    ("place", "operation"),
+    [
+        *product(
+            ("folder", "objects"),
+            ("publish", "point", "switch", "quarantine", "repair", "save", "clear"),
+        ),
+        ("packed", "publish"),
+    ],
 )
 def test_a_kill_before_any_step_leaves_old_or_new(place, operation, tmp_path) -> None:
     steps = int(run_script("crash_every_step.py", place, operation, tmp_path))

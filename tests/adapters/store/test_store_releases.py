@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from adapters.store import SINGLE, Manifest, Selection, Store, StoreError
-from adapters.store.records import FORMAT
+from adapters.store.records import FORMAT, NEWEST_FORMAT
 
 
 def rewritten(folder, change) -> None:
@@ -67,7 +67,7 @@ def test_fields_of_the_release_after_are_kept_and_the_digest_still_checked(publi
 def test_a_newer_format_is_not_damage(published, caplog) -> None:
     ref, folder, store = published
     store.switch("x", "rome", Selection({SINGLE: ref}))
-    rewritten(folder, lambda values: values.update(format=FORMAT + 1, files="moved"))
+    rewritten(folder, lambda values: values.update(format=NEWEST_FORMAT + 1, files="moved"))
     store = Store(f"file://{folder.parents[2]}")  # one that has read nothing of it yet
     for look in (
         lambda: store.find(ref.kind, ref.city, ref.key),
