@@ -11,7 +11,9 @@ import typer
 from flows.cli.city import SeedOption, check_store, running
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.outcome import JsonOption, add, ended, note
+from flows.cli.output import check_file, publish
 from flows.cli.report import plan_of
+from tasks.steps.errors import InputError
 
 if TYPE_CHECKING:
     from tasks.pages.read_report import ReadReport
@@ -35,6 +37,10 @@ def compare(
         str | None,
         typer.Option("--on", help="City whose images are looked at; default: the one named."),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A page for the figures of two reports, .html."),
+    ] = None,
     seed: SeedOption = 0,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
@@ -42,18 +48,24 @@ def compare(
 ) -> None:
     """Compare two segmenters on the same images and write a page; or the figures of two reports.
 
-    Two cities without --on, or a report.json, are compared by the figures of their newest reports.
+    Two cities without --on, or a report.json, are compared by the figures of their newest reports;
+    -o writes them as a page.
     """
     from tasks.steps.plan import open_plan  # noqa: PLC0415 - PyTorch loads late
 
     if any(_is_file(word) for word in (first, second)):
-        _compare_reports(first, second, catalog)
+        _compare_reports(first, second, catalog, output)
         return
     plan = open_plan(catalog, compute)
     if on is None and first != second and {first, second} <= plan.cities.keys():
         note("two cities are compared by their reports; --on CITY has both segmenters look there")
-        _compare_reports(first, second, catalog)
+        _compare_reports(first, second, catalog, output)
         return
+    if output is not None:
+        raise InputError(
+            "-o is for the figures of two reports: the page on two segmenters stays in the store, "
+            "and its path is printed"
+        )
     _compare_segmenters(first, second, on, seed, plan, catalog, compute)
 
 
@@ -105,7 +117,10 @@ def _compare_segmenters(
     )
 
 
-def _compare_reports(first: str, second: str, catalog: Path) -> None:
+def _compare_reports(first: str, second: str, catalog: Path, output: Path | None) -> None:
+    check_file(output)
+    if output is not None and output.exists() and not _is_such_a_page(output):
+        raise InputError(f"{output} is there already and holds something else: name another file")
     reports = [_report(each, catalog) for each in (first, second)]
     add(f"A: {reports[0].name}\nB: {reports[1].name}")
     names = list(dict.fromkeys([*reports[0].figures, *reports[1].figures]))
@@ -115,14 +130,36 @@ def _compare_reports(first: str, second: str, catalog: Path) -> None:
         a, b = (each.figures.get(name) for each in reports)
         change = "" if a is None or b is None else f"{b - a:+.4g}"
         add(f"{name:<{width}}{_shown(a):>12}{_shown(b):>12}{change:>12}")
+    page = {} if output is None else {"page": str(output)}
+    if output is not None:
+        from tasks.pages.two_reports import render_two_reports  # noqa: PLC0415 - as above
+
+        text = render_two_reports(reports[0], reports[1])
+        publish(output, lambda path: path.write_text(text, encoding="utf-8"))
+        add(f"page: {output}")
     ended(
         "figures of two reports",
         " and ".join(each.name for each in reports),
         said="",
-        next_step="`crosscity compare KEY KEY` has two segmenters look at the same images",
+        next_step="open it in a browser"
+        if page
+        else "-o FILE.html writes a page; `crosscity compare KEY KEY` has two segmenters look at "
+        "the same images",
         reports=[each.name for each in reports],
         figures={name: [each.figures.get(name) for each in reports] for name in names},
+        **page,
     )
+
+
+def _is_such_a_page(path: Path) -> bool:
+    """Whether a file is a page that an earlier call wrote."""
+    from tasks.pages.two_reports import TITLE  # noqa: PLC0415 - as above
+
+    try:
+        with path.open(encoding="utf-8") as file:
+            return f"<title>{TITLE}" in file.read(4096)
+    except (OSError, ValueError):
+        return False
 
 
 def _is_file(which: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -187,11 +188,12 @@ def _folder(folder: Path, city: str, licence: str, attribution: str) -> str:
             "more into <City>/Images/Train/pano_<place>_<time>_<heading>.jpg (docs/imagery.md)"
         )
     named = next((each for each in inside if each.lower() == city), inside[0])
+    root = os.path.abspath(folder)  # noqa: PTH100 - without "..", and a link stays a link
     return "\n".join(
         (
             "    provider:",
             "      kind: folder",
-            f"      root: {_quoted(str(folder.absolute()))}",
+            f"      root: {_quoted(root)}",
             f"      city: {_quoted(named)}",
             f"      licence: {_quoted(licence)}      # carried into every artifact and report",
             f"      attribution: {_quoted(attribution)}",

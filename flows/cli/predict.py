@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from flows.cli.errors import FAILED
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.outcome import JsonOption, ended, note
 from flows.cli.progress import TerminalProgress
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 
 PROMOTED: Final = "promoted"
+REASONS: Final = 5
+"""Told on the terminal; the table has all."""
 
 
 def register(app: typer.Typer) -> None:
@@ -70,7 +73,8 @@ def predict(
 ) -> None:
     """Predict images: label maps, overlays, confidence, and a row for each image.
 
-    Killed, it goes on where it was. An image that cannot be read becomes a row that says why.
+    Killed, it goes on where it was. An image that cannot be read becomes a row that says why,
+    and the exit code is 1.
     Without -o it is what the deployment predict-city does, as `predictions` of the city's entry in
     the catalog says.
     """
@@ -113,20 +117,32 @@ def predict(
 
 
 def _show_outcome(done: Predicted, next_step: str) -> None:
-    """How many images were predicted, and why others were not."""
+    """Why images were not predicted, and at last how many were; exit code 1 where some were not.
+
+    Raises:
+        InputError: None was.
+        typer.Exit: Some were not.
+    """
     good = done.images - len(done.failed)
+    reasons = Counter(done.failed.values()).most_common()
+    for reason, count in reasons[:REASONS]:
+        typer.echo(f"{count} failed: {reason}", err=True)
+    if len(reasons) > REASONS:
+        more = sum(count for _, count in reasons[REASONS:])
+        typer.echo(f"{more} failed for other reasons: column `reason` of {done.table}", err=True)
+    if not good:
+        raise InputError(f"none of the {done.images} images could be read; {done.table} says why")
+    failed = f", {len(done.failed)} failed" if done.failed else ""
     ended(
         "predictions",
         done.table,
-        said=f"{good} images predicted; table: {done.table}",
+        said=f"{good} of {done.images} images predicted{failed}; table: {done.table}",
         next_step=next_step,
         images=good,
         failed=done.failed,
     )
-    for reason, count in Counter(done.failed.values()).most_common(5):
-        typer.echo(f"{count} failed: {reason}", err=True)
-    if len(done.failed) == done.images:
-        raise InputError(f"none of the {done.images} images could be read; {done.table} says why")
+    if done.failed:
+        raise typer.Exit(FAILED)
 
 
 def _into_the_store(what: Sequence[str], catalog: Path, compute: str | None) -> None:

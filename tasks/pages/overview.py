@@ -15,6 +15,7 @@ from adapters.store import ArtifactRef, Store, StoreError
 from tasks.harvesting.current import HARVEST
 from tasks.judging.city_history import CityHistory, city_history
 from tasks.judging.promotion import has_labels
+from tasks.pages.dated_scores import Dated, scores_over_dates
 from tasks.pages.page import render_page
 from tasks.pages.read_report import read_report
 from tasks.pages.report import FIGURES_FILE
@@ -98,12 +99,28 @@ def write_overview(
         }
         text = json.dumps(content, indent=1, allow_nan=False, default=str) + "\n"
         shown = {**content, "transfers": [{**_NOTHING, **one} for one in content["transfers"]]}
-        html = render_page("index.html.j2", **shown, arm_name=arm_name)
+        html = render_page(
+            "index.html.j2", **shown, arm_name=arm_name, charts=_charts(content["cities"])
+        )
         write_whole(folder / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
         write_whole(folder / PAGE, lambda path: path.write_text(html, encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror or error}") from None
     return content
+
+
+def _charts(cities: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """By city, the scores of its adaptations over their dates, where there are two or more."""
+    charts = {}
+    for number, city in enumerate(cities):
+        scores = [
+            Dated(datetime.fromisoformat(one["made_at"]), one["miou"], arm_name(one["arm"]))
+            for one in city["segmenters"]
+            if one["miou"] is not None
+        ]
+        if len(scores) > 1:
+            charts[city["name"]] = scores_over_dates(scores, f"dates-{number}")
+    return charts
 
 
 def _entry(

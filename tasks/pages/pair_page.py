@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any, Final
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +16,7 @@ from crosscity.labels import CLASSES, colourise
 from crosscity.resizing import resized_image
 from crosscity.safeguard import static_points
 from crosscity.segmenters import Segmenter, in_train_ids
+from tasks.pages.page import render_page
 from tasks.priors.pair_prior import PairPrior
 
 Picture = npt.NDArray[np.uint8]
@@ -59,9 +58,7 @@ def render_pair(
         **({} if segmenter is None else _predicted(pair, prior, in_train_ids(segmenter))),
         "remark": remark,
     }
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = files("tasks.pages").joinpath("pair.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(shown)
+    return render_page("pair.html.j2", **shown)
 
 
 def _predicted(pair: Pair, prior: PairPrior, segmenter: Segmenter) -> dict[str, Any]:

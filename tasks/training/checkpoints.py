@@ -123,13 +123,15 @@ def run_resumably(
             ends = min(before + every - before % every, training.total_steps)
             # The end may come nearer on the way: a plateau is reached, a last stretch begins.
             while training.step < min(ends, training.total_steps) and not _anyone(training, asked):
+                done = training.step
                 history += timed_step(training)
                 tell(history[-1:])
+                # By the step: a checkpoint's worth of steps can take minutes.
+                progress.advance(place.stage, training.step - done, training.total_steps)
             if is_first and training.step > before:
                 _save(training, history, plan.open_store(), place)
             if measured is not None and training.step > before:
                 measured.intervals.append(clock.read(history[before:]))
-            progress.advance(place.stage, training.step - before, training.total_steps)
             if _anyone(training, asked):
                 break
     if not training.finished:

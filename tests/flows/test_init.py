@@ -19,8 +19,10 @@ def _images(folder, city="Lisbon"):
 
 def test_a_folder_becomes_a_catalog_that_is_good(crosscity, tmp_path) -> None:
     folder = _images(tmp_path / "it's: mine")
+    (tmp_path / "elsewhere").mkdir()
     path = tmp_path / "data_catalog.yaml"
-    done = crosscity("init", "--city", "lisbon", "--folder", folder, "-o", path)
+    roundabout = folder.parent / "elsewhere" / ".." / folder.name
+    done = crosscity("init", "--city", "lisbon", "--folder", roundabout, "-o", path)
     assert done.returncode == 0, done.stderr
     assert "next: crosscity harvest lisbon" in done.stderr
     provider = yaml.safe_load(path.read_text(encoding="utf-8"))["cities"]["lisbon"]["provider"]

@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from crosscity.evaluation import predict
 from crosscity.segmenters import in_train_ids
+from flows.cli.first_look import bundled_weights
 from tasks.harvesting.current import current_harvest
 from tasks.judging.chosen_segmenter import chosen_segmenter
 from tasks.pages.pair_page import render_pair
@@ -30,7 +32,7 @@ def predicted(finished_run, crosscity, tmp_path_factory):
     words = ("predict", "tokyo", "--segmenter", key, "-o", out, "--ids", "trainIds")
     done = crosscity(*words, "--confidence", "--catalog", finished_run.catalog)
     assert done.returncode == 0, done.stderr
-    assert "14 images predicted" in done.stdout
+    assert "14 of 14 images predicted; table" in done.stdout
     return key, out
 
 
@@ -96,6 +98,66 @@ def test_what_cannot_be_predicted_is_one_sentence(
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "x").exists()
+
+
+def _weights(folder: Path, classes: int = 19) -> Path:
+    """Of the small network that comes along, with its last layer cut to so many classes."""
+    tensors = load_file(bundled_weights())
+    path = folder / f"{classes}.safetensors"
+    save_file({k: v[:classes] if v.ndim and len(v) == 19 else v for k, v in tensors.items()}, path)
+    return path
+
+
+def _pictures(folder: Path) -> None:
+    """Two good images and three broken ones, each in another way."""
+    (folder / "below").mkdir(parents=True)
+    Image.new("RGB", (64, 48), "grey").save(folder / "good.png")
+    Image.new("RGB", (48, 64), "white").save(folder / "below" / "good.jpg")
+    (folder / "text.jpg").write_text("no picture", encoding="utf-8")
+    (folder / "empty.png").touch()
+    (folder / "cut.png").write_bytes((folder / "good.png").read_bytes()[:-30])
+    (folder / "readme.txt").write_text("not looked at", encoding="utf-8")
+
+
+def test_broken_images_are_rows_and_the_end_says_how_many(crosscity_at_once, tmp_path) -> None:
+    _pictures(tmp_path / "in")
+    words = ("predict", tmp_path / "in", "--weights", _weights(tmp_path), "-o", tmp_path / "out")
+    done = crosscity_at_once(*words)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.strip().startswith("2 of 5 images predicted, 3 failed; table: ")
+    assert done.stderr.count("1 failed: ") == 3
+    rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()
+    assert {row["image"]: row["status"] for row in rows} == {
+        **dict.fromkeys(("good", "below/good"), "ok"),
+        **dict.fromkeys(("text", "empty", "cut"), "failed"),
+    }
+    assert all(bool(row["reason"]) == (row["status"] == "failed") for row in rows)
+    told = crosscity_at_once(*words, "--json")
+    assert told.returncode == 1
+    assert set(json.loads(told.stdout)["failed"]) == {"text", "empty", "cut"}
+
+
+def test_a_folder_that_gives_nothing_is_one_sentence(crosscity_at_once, tmp_path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "text.jpg").write_text("no picture", encoding="utf-8")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine", encoding="utf-8")
+    Image.new("RGB", (64, 48), "grey").save(tmp_path / "a.png")
+    weights = ("--weights", _weights(tmp_path))
+    other = ("--weights", _weights(tmp_path, classes=11))
+    for words, sentence in (
+        (("none", *weights), "none has no image"),
+        (("bad", *weights), "none of the 1 images could be read"),
+        (("a.png", *weights, "-o", tmp_path / "mine"), "mine holds something else"),
+        (("a.png", *other), "11"),
+    ):
+        given = ("-o", tmp_path / "out") if "-o" not in words else ()
+        done = crosscity_at_once("predict", tmp_path / words[0], *words[1:], *given)
+        assert done.returncode == 2, (words, done.stderr)
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
 def test_a_folder_without_a_catalog_needs_weights(crosscity_at_once, tmp_path) -> None:

@@ -55,6 +55,7 @@ def site(write_catalog: Any, tmp_path: Path) -> Path:
         for at, arm in enumerate(("bn", "ga", "ga_ca", "full"))
     }
     _made(store, "evaluation", 3, {"miou": 0.5}, inputs={"segmenter": by_arm["full"].digest})
+    _made(store, "evaluation", 6, {"miou": 0.4}, inputs={"segmenter": by_arm["ga"].digest})
     judged = {"keep": "before", "sentence": "It looks harmful <b>."}
     _made(store, "safeguard", 4, judged, inputs={"adaptation": by_arm["ga_ca"].digest})
     content = {
@@ -130,6 +131,8 @@ def test_the_index_has_every_city(
     assert (folder / report["page"]).with_name("report.json").is_file()
     text = check_page(folder / "index.html")
     assert "It looks harmful &lt;b&gt;." in text
+    assert 'aria-label="mIoU of 2 adaptations from ' in text, "scores over dates"
+    assert "<td>0.900</td>" in text, "agreement as the report has it"
     assert "&lt;i&gt;for a demonstration" in text
     assert "<code>crosscity harvest rome</code>" in text
     assert f'href="{report["page"]}"' in text

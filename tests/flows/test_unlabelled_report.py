@@ -112,13 +112,25 @@ def test_a_check_fails_where_its_condition_holds(run, report) -> None:
     assert "has no city 'rome'" in run("check", "rome", "--fail-if", "harmful", code=2)["err"]
 
 
-def test_two_reports_stand_side_by_side(run, report, tmp_path) -> None:
+def test_two_reports_stand_side_by_side(
+    run, report, tmp_path, check_page, shown_in_a_browser
+) -> None:
     other = tmp_path / "report.json"
     content = _content(report)
     content["figures"]["agreement"] -= 0.125
     other.write_text(json.dumps(content), encoding="utf-8")
     said = run("compare", other, "tokyo")["out"]
     assert re.search(r"^agreement .* \+0\.125$", said, re.MULTILINE)
+    page = tmp_path / "two.html"
+    assert f"page: {page}" in run("compare", other, "tokyo", "-o", page)["out"]
+    text = check_page(page)
+    assert re.search(r">agreement</th>.*<td>\+0\.125</td>", text)
+    assert "Class mixture" in text
+    run("compare", other, "tokyo", "-o", page)  # writes over a page of its own
+    shown_in_a_browser(page)
+    page.write_text("mine", encoding="utf-8")
+    assert "holds something else" in run("compare", other, "tokyo", "-o", page, code=2)["err"]
+    assert page.read_text(encoding="utf-8") == "mine"
     other.write_text("{", encoding="utf-8")
     assert "is damaged" in run("compare", other, "tokyo", code=2)["err"]
     assert "cannot be read" in run("compare", tmp_path / "none.json", "tokyo", code=2)["err"]

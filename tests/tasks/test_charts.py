@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from datetime import UTC, datetime
 
 from adapters.catalog.areas import Area
 from tasks.judging.differences import CLASS_NAMES, EVENLY_SPREAD, MOST_DIFFERENT, evenly, pictured
 from tasks.pages.charts import class_shares, training_curves
 from tasks.pages.city_map import map_of_places, maps_of_classes, places_of, refusals
+from tasks.pages.dated_scores import Dated, scores_over_dates
 
 AREA = Area(bbox=(0.0, 50.0, 1.0, 51.0))
 HISTORY = [
@@ -64,6 +66,24 @@ def test_charts_are_the_same_bytes_and_load_nothing() -> None:
         assert {each[1:] for each in used if each.startswith("#")} <= names
     ids = [name for svg in first for name in re.findall(r'\bid="([^"]+)"', svg)]
     assert len(ids) == len(set(ids)), "an id of one chart is that of another"
+
+
+def test_scores_over_dates_are_one_chart_whatever_their_order() -> None:
+    scores = [
+        Dated(datetime(2026, month, 3, tzinfo=UTC), 0.3 + 0.01 * month, arm)
+        for month in (1, 4, 9)
+        for arm in ("GA", "<b>")
+    ]
+    svg = scores_over_dates(scores, "d")
+    assert svg == scores_over_dates(scores[::-1], "d")
+    root = ET.fromstring(svg)  # noqa: S314 - of our own making
+    assert (
+        "6 adaptations from 2026-01-03 to 2026-09-03, by arm: <b>, GA"
+        in (root.attrib["aria-label"])
+    )
+    assert "mIoU, %" in svg
+    assert "currentColor" in svg
+    assert "<b>" not in svg
 
 
 def test_the_map_says_what_is_on_it() -> None:
