@@ -191,7 +191,7 @@ def adapt(
     made = found_or_made(lambda: trained.of_arm(arm), run, plan, compute, city=city)
     step = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
     if plan.city(city).labels is None:
-        step = f"crosscity promote {city} {made.key[:12]}"
+        step = f"crosscity report {city}"
     ended(
         "segmenter",
         made.uri,

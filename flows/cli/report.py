@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -90,8 +91,23 @@ def _report_one(owner: str, seed: int, catalog: Path, compute: str | None) -> No
         step = "open it in a browser"
         ended("report", page, next_step=step, transfer=owner, key=made.key)
         return
-    step = f"open it in a browser; `crosscity predict {owner}`"
+    step = f"open it in a browser; `{_next_command(owner, page, made, plan)}`"
     ended("report", page, next_step=step, city=owner, key=made.key)
+
+
+def _next_command(city: str, page: Path, made: ArtifactRef, plan: Plan) -> str:
+    """What can be done with what the report shows: adapt, put it into use, or use it."""
+    from tasks.judging.promotion import promoted_segmenter  # noqa: PLC0415 - PyTorch loads late
+    from tasks.pages.report import FIGURES_FILE  # noqa: PLC0415
+
+    store = plan.open_store()
+    if promoted_segmenter(store, city) is not None:
+        return f"crosscity predict {city}"
+    arm = json.loads(page.with_name(FIGURES_FILE).read_text(encoding="utf-8"))["arm"]
+    shown = None if arm is None else store.inputs_of(made).get(f"segmenter-{arm}")
+    if shown is None:
+        return f"crosscity adapt {city}"
+    return f"crosscity promote {city} {shown.key[:12]}"
 
 
 @dataclass

@@ -10,7 +10,8 @@ from tasks.pages.read_report import ReadReport
 
 TITLE: Final = "Two reports"
 """Begins the page's title, by which a page of before is known."""
-_SHARES: Final = ("agreement", "kappa", "confidence", "changed", "static_fraction", "gap_closed")
+_PERCENT: Final = ("miou", "iou.", "share", "gap_closed", "changed", "static_fraction")
+_SHARES: Final = ("agreement", "kappa", "confidence")
 _GROUPS: Final = {
     "Scores on labels": ("miou", "gap_closed"),
     "Without labels": (
@@ -58,10 +59,10 @@ def _row(name: str, first: float | None, second: float | None) -> dict[str, Any]
 
 
 def _text(name: str, value: float | None, sign: str = "") -> str:
-    """Scores, shares of pixels in percent; what is a share of agreement as reports have it."""
+    """Scores and shares of pixels in percent; agreement as reports have it; counts as they are."""
     if value is None:
         return "–"
-    if name.startswith(("miou", "iou.", "share")):
+    if name.startswith(_PERCENT):
         return f"{100 * value:{sign}.1f} %"
     if name.startswith(_SHARES) or not float(value).is_integer():
         return f"{value:{sign}.3f}"

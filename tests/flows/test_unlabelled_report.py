@@ -52,7 +52,9 @@ def report(run) -> Path:
     assert "there is no report of tokyo yet" in checked(run, "pairs<1", code=2)
 
     run("harvest", "tokyo")
-    bare = _page(run("report", "tokyo"))
+    done = run("report", "tokyo")
+    assert "; `crosscity adapt tokyo`" in done["err"]
+    bare = _page(done)
     content = _content(bare)
     assert content["figures"]["pairs"] == 5
     assert content["arm"] is content["verdict"] is None
@@ -62,8 +64,12 @@ def report(run) -> Path:
     assert "has no figure 'agreement'" in checked(run, "agreement<1", code=2)
 
     run("priors", "tokyo")
-    run("adapt", "tokyo", "--arm", "ga")
-    return _page(run("report", "tokyo"))
+    told = run("adapt", "tokyo", "--arm", "ga")["err"]
+    assert "next: `crosscity report tokyo`" in told
+    done = run("report", "tokyo")
+    put_into_use = re.search(r"; `crosscity (promote tokyo [0-9a-f]{12})`", done["err"])
+    assert put_into_use, done["err"]
+    return _page(done)
 
 
 def test_the_page_shows_what_can_be_seen_without_labels(report) -> None:
