@@ -41,7 +41,7 @@ from flows.cli import (
 from flows.cli.errors import exit_code, is_termination, one_sentence
 from flows.cli.options import OPTIONS
 from flows.cli.server import quieten
-from flows.ending import INTERRUPTED, waits_no_more
+from flows.ending import INTERRUPTED, interrupted_by_signals, waits_no_more
 
 app = typer.Typer(
     name="crosscity",
@@ -137,7 +137,9 @@ def _run(arguments: list[str] | None) -> None:
     flags = [flag for flag in known if flag in words]
     words = flags + [word for word in words if word not in flags]
     try:
-        app(words, standalone_mode=True)
+        # From the first moment on: imports take seconds, before a flow handles it.
+        with interrupted_by_signals():
+            app(words, standalone_mode=True)
     except KeyboardInterrupt:
         typer.echo("interrupted; run the same command again to go on where it stopped", err=True)
         raise SystemExit(INTERRUPTED) from None

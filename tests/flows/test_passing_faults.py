@@ -218,3 +218,33 @@ def test_what_a_signal_ended_goes_on(
     manifests = list(tmp_path.glob("store/imagery_part/tokyo/*/artifact.json"))
     assert shards <= {path.parent.name for path in manifests}
     assert all(json.loads(path.read_bytes())["files"] for path in manifests)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_run_has_begun_ends_a_command_as_later_ones_do(
+    write_catalog, tmp_path, sign
+):
+    catalog = write_catalog(tmp_path)
+    script = """
+        import os, signal, sys
+        from flows.cli import main
+
+        def opened(event, args):  # while the verb still imports what it needs
+            if event == "import" and args[0] == "prefect":
+                os.kill(os.getpid(), int(sys.argv.pop()))
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where in background
+        sys.addaudithook(opened)
+        main.main(sys.argv[1:-1])
+    """
+    words = ["harvest", "tokyo", "--catalog", catalog, int(sign)]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == INTERRUPTED, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("store/imagery/*"))
