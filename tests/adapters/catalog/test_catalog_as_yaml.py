@@ -79,7 +79,8 @@ def test_anchors_that_grow_are_refused(write_catalog, tmp_path):
     path = changed(write_catalog, tmp_path, "version: 1\n", f"version: 1\nbomb:\n{bombs}\n")
     assert "anchors make it larger" in reported(path)
     path.write_text("a: " + "[" * 5000 + "]" * 5000)
-    assert "nested too deeply" in reported(path)
+    # Newer releases of PyYAML refuse it themselves, before Python's stack is full.
+    assert any(one in reported(path) for one in ("nested too deeply", "maximum nesting depth"))
 
 
 def test_anchors_that_are_only_repeated_stay(write_catalog, tmp_path):
