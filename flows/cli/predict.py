@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from flows.cli.errors import FAILED
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.outcome import JsonOption, ended, note
 from flows.cli.progress import TerminalProgress
@@ -73,8 +72,7 @@ def predict(
 ) -> None:
     """Predict images: label maps, overlays, confidence, and a row for each image.
 
-    Killed, it goes on where it was. An image that cannot be read becomes a row that says why,
-    and the exit code is 1.
+    Killed, it goes on where it was. An image that cannot be read becomes a row that says why.
     Without -o it is what the deployment predict-city does, as `predictions` of the city's entry in
     the catalog says.
     """
@@ -117,11 +115,10 @@ def predict(
 
 
 def _show_outcome(done: Predicted, next_step: str) -> None:
-    """Why images were not predicted, and at last how many were; exit code 1 where some were not.
+    """Why images were not predicted, and at last how many were.
 
     Raises:
         InputError: None was.
-        typer.Exit: Some were not.
     """
     good = done.images - len(done.failed)
     reasons = Counter(done.failed.values()).most_common()
@@ -141,8 +138,6 @@ def _show_outcome(done: Predicted, next_step: str) -> None:
         images=good,
         failed=done.failed,
     )
-    if done.failed:
-        raise typer.Exit(FAILED)
 
 
 def _into_the_store(what: Sequence[str], catalog: Path, compute: str | None) -> None:

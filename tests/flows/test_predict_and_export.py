@@ -123,7 +123,7 @@ def test_broken_images_are_rows_and_the_end_says_how_many(crosscity_at_once, tmp
     _pictures(tmp_path / "in")
     words = ("predict", tmp_path / "in", "--weights", _weights(tmp_path), "-o", tmp_path / "out")
     done = crosscity_at_once(*words)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip().startswith("2 of 5 images predicted, 3 failed; table: ")
     assert done.stderr.count("1 failed: ") == 3
     rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()
@@ -133,7 +133,7 @@ def test_broken_images_are_rows_and_the_end_says_how_many(crosscity_at_once, tmp
     }
     assert all(bool(row["reason"]) == (row["status"] == "failed") for row in rows)
     told = crosscity_at_once(*words, "--json")
-    assert told.returncode == 1
+    assert told.returncode == 0
     assert set(json.loads(told.stdout)["failed"]) == {"text", "empty", "cut"}
 
 
