@@ -48,7 +48,11 @@ def test_the_lines_of_the_readme_run() -> None:
 
 def test_the_names_are_those_functions_whatever_was_imported() -> None:
     for module in pkgutil.walk_packages(crosscity.__path__, "crosscity."):
-        importlib.import_module(module.name)
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            if error.name != "triton":  # it comes with PyTorch where there are GPUs
+                raise
     assert crosscity.match is deep_matching
     assert crosscity.superpixels is entropy_rate_superpixels
     assert crosscity.static_prior is static_prior
