@@ -26,7 +26,7 @@ def finished_demo(city: str, seed: int, plan: Plan) -> Demo | None:
     store = plan.open_store()
     try:
         parts = report_parts(city, seed, plan, DEMO_ARMS)
-        report = find(store, report_identity(parts, city, seed))
+        report = find(store, report_identity(parts, city, seed, plan))
         if report is None:
             return None
         for ref in parts.values():

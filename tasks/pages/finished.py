@@ -100,7 +100,7 @@ def finished_report(city: str, seed: int, plan: Plan) -> ArtifactRef | None:
         if judged is None or differences is None:
             return None
         parts |= {"safeguard": judged, "differences": differences}
-    return find(store, report_identity(parts, city, seed))
+    return find(store, report_identity(parts, city, seed, plan))
 
 
 def _is_whole(store: Store, imagery: ArtifactRef) -> bool:

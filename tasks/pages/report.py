@@ -94,7 +94,7 @@ def write_report(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: P
         table = score_table(evaluations, plan) if evaluations else _table_of_figures(content)
         (draft.path / "table.txt").write_text(table + "\n", encoding="utf-8")
 
-    made = make(plan.open_store(), report_identity(parts, city, seed), write)
+    made = make(plan.open_store(), report_identity(parts, city, seed, plan), write)
     _publish(plan.open_store(), made.ref, parts, city)
     publish_lineage(f"report-{city}-lineage", plan.open_store(), made.ref, f"Report of {city}")
     return made
@@ -143,13 +143,13 @@ def report_path(store: Store, ref: ArtifactRef) -> Path:
     return store.path(ref, "report.html")
 
 
-def report_identity(parts: Mapping[str, ArtifactRef], city: str, seed: int) -> Identity:
+def report_identity(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: Plan) -> Identity:
     """What decides a report; arguments as of `write_report`."""
     return Identity(
         "report",
         city,
         inputs=parts,
-        parameters={"seed": seed},
+        parameters={"seed": seed, "arm": shown_arm(parts, city, plan)},
         version=REPORT_VERSION,
         words=Words(
             what=f"the report of {city} was",

@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from tasks.pages import report
@@ -50,6 +51,19 @@ def test_the_best_of_the_unlabelled_arms_is_marked_and_the_bound_is_not(finished
         marked = [float(cell["text"]) for cell in shown if cell["best"]]
         known = [float(cell["text"]) for cell in shown if cell["text"] != "–"]
         assert not marked or set(marked) == {max(known)}
+
+
+def test_a_report_is_of_the_arm_that_the_catalog_names(finished_run) -> None:
+    catalog = finished_run.catalog.with_name("another_arm.yaml")
+    document = yaml.safe_load(finished_run.catalog.read_text(encoding="utf-8"))
+    document["cities"]["tokyo"]["arm"] = "ga"
+    catalog.write_text(yaml.safe_dump(document), encoding="utf-8")
+    plans = [open_plan(path) for path in (finished_run.catalog, catalog)]
+    parts = report.report_parts("tokyo", 0, plans[0])
+    assert parts == report.report_parts("tokyo", 0, plans[1])
+    assert [report.shown_arm(parts, "tokyo", plan) for plan in plans] == ["full", "ga"]
+    keys = [report.report_identity(parts, "tokyo", 0, plan).key for plan in plans]
+    assert keys[0] != keys[1]
 
 
 @pytest.mark.parametrize("also_scored", [False, True])
