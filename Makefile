@@ -8,8 +8,9 @@ LOCK := constraints.txt
 CATALOG ?= data_catalog.yaml
 # Of the server, on the loopback interface; 0 takes any free one.
 PORT ?= 4200
-# Processes that run the tests. Each may start a Prefect server: about 2 GiB of memory.
-WORKERS ?= 2
+# Processes that run the tests: one more than two cores, as many tests wait for servers. Each may start
+# one: about 2 GiB of memory.
+WORKERS ?= 3
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
