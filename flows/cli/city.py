@@ -14,7 +14,6 @@ from flows.cli.options import CATALOG, CatalogOption, CityArgument, ComputeOptio
 from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.output import warnings_shown
 from flows.cli.server import run_dashboard, running_server
-from flows.ending import interrupted_by_signals
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -418,7 +417,7 @@ def done_or_run(
 def running(catalog: Path) -> Iterator[None]:
     """A server, and progress in the terminal, while a flow runs."""
     root = catalog.absolute().parent
-    with interrupted_by_signals(), running_server(root) as address:
+    with running_server(root) as address:
         note(f"watch it at {address}")
         from flows.cli.progress import TerminalProgress  # noqa: PLC0415
         from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
