@@ -11,7 +11,7 @@ from flows.ending import end_promptly
 from flows.extras import extras_by
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
-from flows.runner import one_part_at_a_time, planned_flow
+from flows.runner import named_by_arm, one_part_at_a_time, planned_flow
 from tasks.harvesting.current import Harvest, current_harvest
 from tasks.priors.identities import extracted
 from tasks.steps.defaults import DEFAULT_CATALOG
@@ -37,13 +37,13 @@ class Adapted:
 
 @flow(
     name="adapt-city",
-    flow_run_name="adapt-{city}-{arm}",
+    flow_run_name=named_by_arm("adapt"),
     task_runner=one_part_at_a_time(),
     on_running=[end_promptly],
 )
 def adapt_city(
     city: str,
-    arm: str = "full",
+    arm: str | None = None,
     seed: int = 0,
     catalog: str = DEFAULT_CATALOG,
     compute: str | None = None,
@@ -54,7 +54,8 @@ def adapt_city(
         city: A city of the catalog that was harvested.
         arm: "control", "bn", "ga", "ga_ca", "full" or "self_training"; "source_free", which
             reads no source image; a recipe of the catalog by its name; "fine_tuned" trains on
-            labels of the city instead, where the catalog has them, as the upper bound.
+            labels of the city instead, where the catalog has them, as the upper bound. Default:
+            `arm` of the city's entry.
         seed: Fixes discriminators, order of images and dropout.
         catalog: Path of the catalog.
         compute: A compute profile of the catalog; default: the machine's.
@@ -63,6 +64,7 @@ def adapt_city(
         The `adaptation` artifact, which holds the adapted segmenter.
     """
     plan = open_plan(catalog, compute, city=city)
+    arm = plan.city(city).arm if arm is None else arm
     check_arm(arm, plan)
     check_source(arm, segmenter_of(city, plan), plan)
     if is_fine_tuned(arm):

@@ -10,7 +10,7 @@ from adapters.store import ArtifactRef
 from flows.adapt_city import Adapted
 from flows.ending import end_promptly
 from flows.labelled import labelled_shards
-from flows.runner import one_part_at_a_time, planned_flow
+from flows.runner import named_by_arm, one_part_at_a_time, planned_flow
 from tasks.judging.evaluation import draw_panels, evaluate
 from tasks.judging.promotion import has_labels
 from tasks.judging.safeguard import judge_adaptation
@@ -35,13 +35,13 @@ class Scored:
 
 @flow(
     name="evaluate-city",
-    flow_run_name="evaluate-{city}-{arm}",
+    flow_run_name=named_by_arm("evaluate"),
     task_runner=one_part_at_a_time(),
     on_running=[end_promptly],
 )
 def evaluate_city(
     city: str,
-    arm: str = "full",
+    arm: str | None = None,
     seed: int = 0,
     catalog: str = DEFAULT_CATALOG,
     compute: str | None = None,
@@ -53,7 +53,8 @@ def evaluate_city(
 
     Args:
         city: A city of the catalog.
-        arm: "pretrained", "fine_tuned" or an arm of adapt-city that was run.
+        arm: "pretrained", "fine_tuned" or an arm of adapt-city that was run; default: `arm` of the
+            city's entry.
         seed: The seed that it was trained with.
         catalog: Path of the catalog.
         compute: A compute profile of the catalog; default: the machine's.
@@ -62,6 +63,7 @@ def evaluate_city(
         The `evaluation` artifact; of a city without labels the `safeguard`.
     """
     plan = open_plan(catalog, compute, city=city)
+    arm = plan.city(city).arm if arm is None else arm
     needs_of_arm(arm, plan)
     trained = TrainedSegmenters(city, seed, plan)
     pairs, adapted = trained.harvest.pairs, Adapted(trained.start, trained.of_arm(arm))

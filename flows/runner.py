@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from prefect import Flow
+from prefect import Flow, runtime
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
@@ -23,6 +23,16 @@ def one_part_at_a_time() -> TaskRunner[PrefectFuture[Any]]:
     """
     # Prefect's own annotation of `flow` asks for futures in general, not for this runner's.
     return cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1))
+
+
+def named_by_arm(verb: str) -> Callable[[], str]:
+    """Names runs by verb, city and arm; without an arm where the city's entry says it."""
+
+    def run_name() -> str:
+        given = runtime.flow_run.parameters
+        return "-".join(each for each in (verb, given["city"], given.get("arm")) if each)
+
+    return run_name
 
 
 class PlannedFlow(Flow[P, R]):

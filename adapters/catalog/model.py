@@ -236,7 +236,8 @@ class City(Entry):
     training: Name = Field(default="demo", description="an entry of `trainings`")
     arm: str = Field(
         default="full",
-        description="how readapt-city adapts: an arm (docs/method.md) or a recipe",
+        description="how the city is adapted where no command says: an arm (docs/method.md) or a "
+        "recipe",
         examples=list(get_args(Arm)),
     )
     training_seed: Seed = Field(default=0, description="fixes the trainings of readapt-city")

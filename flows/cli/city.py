@@ -25,7 +25,10 @@ Result = TypeVar("Result")
 
 SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
 _ARMS = "control, bn, ga, ga_ca, full, self_training, source_free or fine_tuned"
-ArmOption = Annotated[str, typer.Option(help=f"{_ARMS} (see docs/method.md).")]
+ArmOption = Annotated[
+    str | None,
+    typer.Option(help=f"{_ARMS} (see docs/method.md); default: `arm` of the city's entry."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -168,7 +171,7 @@ def pretrain(
 
 def adapt(
     city: CityArgument,
-    arm: ArmOption = "full",
+    arm: ArmOption = None,
     seed: SeedOption = 0,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
@@ -179,6 +182,7 @@ def adapt(
     from tasks.training.trained import TrainedSegmenters  # noqa: PLC0415
 
     plan = opened_plan(catalog, compute, city, writes=False)
+    arm = plan.city(city).arm if arm is None else arm
     check_arm(arm, plan)
 
     def run() -> ArtifactRef:
@@ -204,7 +208,12 @@ def adapt(
 
 def evaluate(
     city: CityArgument,
-    arm: Annotated[str, typer.Option(help="pretrained, fine_tuned or an arm of adapt.")] = "full",
+    arm: Annotated[
+        str | None,
+        typer.Option(
+            help="pretrained, fine_tuned or an arm of adapt; default: `arm` of the city's entry."
+        ),
+    ] = None,
     seed: SeedOption = 0,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
@@ -216,6 +225,7 @@ def evaluate(
     from tasks.pages.finished import finished_evaluation  # noqa: PLC0415
     from tasks.training.arms import needs_of_arm  # noqa: PLC0415
 
+    arm = plan.city(city).arm if arm is None else arm
     needs_of_arm(arm, plan)
 
     def run() -> ArtifactRef:
@@ -278,10 +288,7 @@ def _show_signals(city: str, arm: str, seed: int, judged: ArtifactRef, plan: Pla
 
 def readapt(
     city: CityArgument,
-    arm: Annotated[
-        str | None,
-        typer.Option(help=f"{_ARMS} (see docs/method.md); default: `arm` of the city's entry."),
-    ] = None,
+    arm: ArmOption = None,
     seed: Annotated[
         int | None, typer.Option(help="Default: `training_seed` of the city's entry.", min=0)
     ] = None,

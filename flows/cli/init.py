@@ -12,6 +12,7 @@ import typer
 
 from flows.cli.outcome import JsonOption, ended
 
+_UNKNOWN: Final = "unknown"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEMPLATE: Final = """\
 # What exists: cities, data sets, segmenters, stores, compute. `crosscity catalog check` validates
@@ -31,21 +32,34 @@ datasets:
   # The labelled set beside which the segmenter is adapted: here simulated streets, drawn on
   # demand. Of your own: kind folder, cityscapes, ... (docs/datasets.md).
   source:
-    {{kind: simulated, style: frankfurt, image_size: [256, 512], train: 400, val: 40, test: 100}}
+    kind: simulated
+    style: frankfurt
+    image_size: [256, 512]
+    train: {streets}     # images
+    val: 40
+    test: 100
 
 segmenters:
 {segmenter}
 trainings:
-  # Images go through the network at this size; `crosscity adapt {city} --arm ...` chooses the arm.
-  own: {{preset: demo, image_size: [256, 512]}}
+  # Images go through the network at this size. A step takes one to two seconds of two cores.
+{training}
 
 cities:
   {city}:
 {provider}
     segmenter: street
     training: own
+    arm: self_training     # what `crosscity adapt` does; --arm takes another (docs/method.md)
     # schedule: "0 3 * * 1"     # re-adapt every Monday at three (UTC), once deployed
 """
+_STREETS: Final = 100
+"""Simulated streets that are drawn once: a third of a second of processor time each."""
+_STREETS_TO_LEARN: Final = 400
+"""The same where a network is trained on them first."""
+_LEAST_STEPS: Final = 20
+_LOOKS: Final = 20
+"""So often each image is looked at, where there are too few for the steps of the preset."""
 _SEGMENTER: Final = """\
   street:
     # {remark}
@@ -75,7 +89,11 @@ def init(
         str | None, typer.Option(help="Or an area to harvest: west,south,east,north in degrees.")
     ] = None,
     licence: Annotated[
-        str | None, typer.Option(help="Licence of the images in --folder; default: unknown.")
+        str | None,
+        typer.Option(
+            help="Licence of the images in --folder, such as CC-BY-4.0: exports go by it; default: "
+            "unknown, of which nothing is exported."
+        ),
     ] = None,
     attribution: Annotated[
         str | None, typer.Option(help="Whom to credit for them; default: unknown.")
@@ -99,6 +117,7 @@ def init(
     _as_json: JsonOption = False,
 ) -> None:
     """Write a commented catalog for a city of your own, check it, and say what comes next."""
+    from flows.cli.first_look import bundled_weights  # noqa: PLC0415
     from flows.cli.output import check_file, publish  # noqa: PLC0415
     from tasks.steps.errors import InputError  # noqa: PLC0415
     from tasks.steps.settings import open_catalog  # noqa: PLC0415
@@ -120,12 +139,20 @@ def init(
         ("--attribution", attribution, bbox, "--bbox, whose pictures bring theirs"),
         ("--architecture", architecture, weights is None or None, "a segmenter without --weights"),
     )
+    begins_trained = weights is not None or bundled_weights() is not None
+    if folder is None:
+        provider, images = _area(str(bbox), places or 400), None
+    else:
+        root, named = _of_folder(folder, city)
+        licence = licence or _asked_licence()
+        attribution = attribution or _asked_attribution(licence)
+        provider, images = _folder(root, named, licence, attribution), _training_images(root, named)
     text = _TEMPLATE.format(
         city=city,
-        provider=_area(str(bbox), places or 400)
-        if folder is None
-        else _folder(folder, city, licence or "unknown", attribution or "unknown"),
+        provider=provider,
         segmenter=_segmenter(weights, architecture or "efficientnet_lite0"),
+        streets=_STREETS if begins_trained else _STREETS_TO_LEARN,
+        training=_training(images, begins_trained=begins_trained),
     )
     unchecked = output.with_name(f".{output.name}.unchecked")
     publish(unchecked, lambda path: path.write_text(text, encoding="utf-8"))
@@ -176,7 +203,34 @@ def _ask(question: str, flags: str) -> str:
     return str(typer.prompt(question)).strip()
 
 
-def _folder(folder: Path, city: str, licence: str, attribution: str) -> str:
+def _asked_licence() -> str:
+    """The licence of the user's pictures; "unknown" where nobody says it."""
+    if not sys.stdin.isatty():
+        return _UNKNOWN
+    return _asked(
+        "Under which licence are the pictures (CC-BY-4.0, my own, ...)? It goes with every "
+        "image, and nothing of an unknown one is exported; Enter: unknown"
+    )
+
+
+def _asked_attribution(licence: str) -> str:
+    """Whom to credit; not asked for pictures of an unknown licence, which go nowhere."""
+    if licence == _UNKNOWN or not sys.stdin.isatty():
+        return _UNKNOWN
+    return _asked("Whom do reports and exports credit for them? Enter: unknown")
+
+
+def _asked(question: str) -> str:
+    said = str(typer.prompt(question, default="", show_default=False))
+    return " ".join(said.split()) or _UNKNOWN
+
+
+def _of_folder(folder: Path, city: str) -> tuple[Path, str]:
+    """The folder, absolute, and the one in it that has the city's images.
+
+    Raises:
+        InputError: There is no such folder, or none of images in it.
+    """
     from tasks.steps.errors import InputError  # noqa: PLC0415
 
     if not folder.is_dir():
@@ -187,16 +241,46 @@ def _folder(folder: Path, city: str, licence: str, attribution: str) -> str:
             f"{folder} holds no <City>/Images folder: put images of every place at two times or "
             "more into <City>/Images/Train/pano_<place>_<time>_<heading>.jpg (docs/imagery.md)"
         )
-    named = next((each for each in inside if each.lower() == city), inside[0])
     root = os.path.abspath(folder)  # noqa: PTH100 - without "..", and a link stays a link
+    return Path(root), next((each for each in inside if each.lower() == city), inside[0])
+
+
+def _training_images(root: Path, city: str) -> int:
+    folder = root / city / "Images" / "Train"
+    return sum(1 for _ in folder.glob("pano_*")) if folder.is_dir() else 0
+
+
+def _training(images: int | None, *, begins_trained: bool) -> str:
+    """The entry of `trainings`: of few images, few steps are enough, and more fit these alone.
+
+    Args:
+        images: How many the city has; ``None``: not known yet.
+        begins_trained: Whether the segmenter has learned before.
+    """
+    from crosscity.adaptation import PRESETS  # noqa: PLC0415 - PyTorch loads late
+
+    preset = "best" if begins_trained else "demo"
+    settings = PRESETS[preset]
+    steps = max(_LEAST_STEPS, _LOOKS * (images or 0) // settings.batch_size)
+    if images is None or steps >= settings.steps:
+        return f"  own: {{preset: {preset}, image_size: [256, 512]}}   # {settings.steps} steps"
+    return (
+        f"  # {images} images: {steps} steps of {settings.batch_size} show each about {_LOOKS} "
+        f"times. With more images, remove `adaptation` for the preset's {settings.steps}.\n"
+        f"  own: {{preset: {preset}, image_size: [256, 512], adaptation: {{steps: {steps}}}}}"
+    )
+
+
+def _folder(root: Path, named: str, licence: str, attribution: str) -> str:
     return "\n".join(
         (
             "    provider:",
             "      kind: folder",
-            f"      root: {_quoted(root)}",
+            f"      root: {_quoted(str(root))}",
             f"      city: {_quoted(named)}",
-            f"      licence: {_quoted(licence)}      # carried into every artifact and report",
-            f"      attribution: {_quoted(attribution)}",
+            "      # Goes into every report and export; nothing of an unknown one is exported.",
+            f"      licence: {_quoted(licence)}",
+            f"      attribution: {_quoted(attribution)}   # who is credited",
             "    # Images in <City>/Images/Test are kept out of the adaptation.",
         )
     )

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
 import pytest
 import yaml
 from PIL import Image
 
 from tasks.steps.settings import open_catalog
+
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 def _images(folder, city="Lisbon"):
@@ -25,14 +36,78 @@ def test_a_folder_becomes_a_catalog_that_is_good(crosscity, tmp_path) -> None:
     done = crosscity("init", "--city", "lisbon", "--folder", roundabout, "-o", path)
     assert done.returncode == 0, done.stderr
     assert "next: crosscity harvest lisbon" in done.stderr
-    provider = yaml.safe_load(path.read_text(encoding="utf-8"))["cities"]["lisbon"]["provider"]
-    assert provider["root"] == str(folder)
-    assert provider["city"] == "Lisbon"
+    city = yaml.safe_load(path.read_text(encoding="utf-8"))["cities"]["lisbon"]
+    assert city["provider"] == {
+        "kind": "folder",
+        "root": str(folder),
+        "city": "Lisbon",
+        "licence": "unknown",
+        "attribution": "unknown",
+    }
+    assert "nothing of an unknown one is exported" in path.read_text(encoding="utf-8")
     checked = crosscity("catalog", "check", "--catalog", path)
     assert checked.returncode == 0, checked.stderr
     again = crosscity("init", "--city", "lisbon", "--folder", folder, "-o", path)
     assert again.returncode == 2
     assert "is there already" in again.stderr
+
+
+@pytest.mark.parametrize(("places", "steps"), [(4, 40), (6, None)])
+def test_few_images_take_few_steps(crosscity, tmp_path, places, steps) -> None:
+    folder = _images(tmp_path / "mine")
+    train = folder / "Lisbon" / "Images" / "Train"
+    for place in range(2, places + 1):
+        for time in (0, 1):
+            shutil.copy(train / "pano_00001_0_090.jpg", train / f"pano_{place:05}_{time}_090.jpg")
+    done = crosscity("init", "--city", "lisbon", "--folder", folder, "-o", tmp_path / "x.yaml")
+    assert done.returncode == 0, done.stderr
+    catalog = open_catalog(tmp_path / "x.yaml")
+    changed = {} if steps is None else {"steps": steps}
+    assert catalog.trainings["own"].adaptation == changed
+    assert catalog.trainings["own"].preset == "best"
+    assert catalog.cities["lisbon"].arm == "self_training"
+
+
+def test_a_terminal_is_asked_for_the_licence(tmp_path) -> None:
+    folder = _images(tmp_path / "mine")
+    asked = (folder, "CC-BY-4.0", "City of Lisbon")
+    said = _at_a_terminal(tmp_path, "init", "--city", "lisbon", answers=asked)
+    assert "Under which licence are the pictures" in said
+    provider = open_catalog(tmp_path / "data_catalog.yaml").cities["lisbon"].provider
+    assert (provider.licence, provider.attribution) == ("CC-BY-4.0", "City of Lisbon")
+
+
+def test_pictures_of_an_unknown_licence_ask_for_nobody_to_credit(tmp_path) -> None:
+    folder = _images(tmp_path / "mine")
+    said = _at_a_terminal(tmp_path, "init", "--city", "lisbon", answers=(folder, ""))
+    assert "credit" not in said
+    provider = open_catalog(tmp_path / "data_catalog.yaml").cities["lisbon"].provider
+    assert (provider.licence, provider.attribution) == ("unknown", "unknown")
+
+
+def _at_a_terminal(folder, *words, answers) -> str:
+    """What a command says at a terminal where each question gets the next answer."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli.main", *words],
+        cwd=folder,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said, left = "", [str(each) for each in answers]
+    with suppress(OSError):  # so ends a terminal whose other side is closed
+        while part := os.read(ours, 4096).decode():
+            said += part
+            if left and said.endswith(": "):
+                os.write(ours, f"{left.pop(0)}\n".encode())
+    os.close(ours)
+    assert process.wait() == 0, said
+    assert not left, said
+    return said
 
 
 def test_an_area_and_weights_of_ones_own(crosscity, tmp_path) -> None:

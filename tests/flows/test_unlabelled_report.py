@@ -64,7 +64,7 @@ def report(run) -> Path:
     assert "has no figure 'agreement'" in checked(run, "agreement<1", code=2)
 
     run("priors", "tokyo")
-    told = run("adapt", "tokyo", "--arm", "ga")["err"]
+    told = run("adapt", "tokyo")["err"]
     assert "next: `crosscity report tokyo`" in told
     done = run("report", "tokyo")
     put_into_use = re.search(r"; `crosscity (promote tokyo [0-9a-f]{12})`", done["err"])
@@ -103,7 +103,7 @@ def test_a_second_report_finds_the_first(run, report) -> None:
 
 
 def test_an_evaluation_without_labels_gives_what_can_be_seen(run, report) -> None:
-    said = run("evaluate", "tokyo", "--arm", "ga")["out"]
+    said = run("evaluate", "tokyo")["out"]
     assert "tokyo has no labels; on 5 pairs" in said
     figure = _content(report)["figures"]["agreement"]
     assert re.search(rf"^agreement .* {figure:.3f}$", said, re.MULTILINE)
