@@ -343,6 +343,7 @@ def _protocols(catalog: Catalog) -> Iterable[Fault]:
     named += [
         (("transfers", name, "protocol"), transfer.protocol, BUILT_IN)
         for name, transfer in catalog.transfers.items()
+        if transfer.protocol is not None
     ]
     for key, protocol, built_in in named:
         if protocol not in (*built_in, *catalog.protocols):

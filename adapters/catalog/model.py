@@ -482,8 +482,10 @@ class Transfer(Entry):
     )
     test_split: str = Field(default="val", description="its images that are scored on")
     training: Name = Field(default="demo", description="an entry of `trainings`")
-    protocol: Protocol | Name = Field(
-        default="score19", description="how classes count; an own name is an entry of `protocols`"
+    protocol: Protocol | Name | None = Field(
+        default=None,
+        description="how classes count; an own name is an entry of `protocols`; default: the "
+        "target's own, camvid11 for CamVid and score19 for the others",
     )
     evaluation_size: EvaluationSize = None
 

@@ -8,7 +8,7 @@ from typing import Any
 from crosscity.evaluation import PROTOCOLS, ScoringProtocol
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
-from tasks.training.at_home import protocol_named
+from tasks.training.at_home import protocol_named, protocol_of_transfer
 from tasks.training.identities import network_size
 
 
@@ -53,7 +53,7 @@ def rules_of(plan: Plan, owner: str) -> Rules:
     if owner in plan.transfers:
         transfer = plan.transfer(owner)
         size = network_size(plan, owner)
-        protocol = protocol_named(plan, transfer.protocol)
+        protocol = protocol_named(plan, protocol_of_transfer(plan, transfer))
         return Rules(protocol, transfer.evaluation_size, size, transfer.test_split)
     if owner in plan.datasets:
         # As in the cities that its segmenter is compared with.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from adapters.catalog import Transfer
 from adapters.store import ArtifactRef
 from crosscity.adaptation.training import OutOfMemoryError
 from crosscity.evaluation import (
@@ -81,7 +82,7 @@ def warn_of_unlearned(plan: Plan, segmenter: ArtifactRef, owner: str) -> None:
 def scored_classes(plan: Plan, owner: str) -> frozenset[str]:
     """Classes of the label space that count where a city or transfer is scored."""
     if owner in plan.transfers:
-        name = str(plan.transfer(owner).protocol)
+        name = protocol_of_transfer(plan, plan.transfer(owner))
     else:
         labels = plan.city(owner).labels
         name = "score13" if labels is None else str(labels.protocol)
@@ -89,6 +90,11 @@ def scored_classes(plan: Plan, owner: str) -> frozenset[str]:
     return frozenset(
         known for known, counted in protocol.truth.items() if counted in protocol.classes
     )
+
+
+def protocol_of_transfer(plan: Plan, transfer: Transfer) -> str:
+    """The protocol that a transfer names, or its target's own."""
+    return transfer.protocol or plan.dataset(transfer.target).protocol
 
 
 def protocol_named(plan: Plan, name: str) -> ScoringProtocol:

@@ -20,6 +20,7 @@ from tasks.judging.evaluation import Evaluated, class_notes
 from tasks.judging.scoring_rules import rules_of
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
+from tasks.training.at_home import scored_classes
 from tasks.training.labelled import labelled_set
 
 NAMES = [road_class.name for road_class in CLASSES]
@@ -167,6 +168,24 @@ def test_the_split_that_is_scored_on_is_kept(write_catalog, tmp_path):
     plan = open_plan(write_catalog(tmp_path, transfers={"home": transfer}))
     assert rules_of(plan, "home").parameters()["split"] == "val"
     assert rules_of(plan, "tokyo").parameters()["split"] == "test"
+
+
+def test_a_transfer_is_scored_on_the_classes_that_its_target_tells_apart(write_catalog, tmp_path):
+    to_camvid = {"segmenter": "compact", "target": "camvid"}
+    plan = open_plan(
+        write_catalog(
+            tmp_path,
+            datasets={"camvid": {"kind": "camvid", "root": "."}},
+            transfers={
+                "there": to_camvid,
+                "said": {**to_camvid, "protocol": "score19"},
+                "home": {"segmenter": "compact", "target": "frankfurt"},
+            },
+        )
+    )
+    scored = {name: rules_of(plan, name).protocol.name for name in ("there", "said", "home")}
+    assert scored == {"there": "camvid11", "said": "score19", "home": "score19"}
+    assert {"road", "pole", "bicycle", "truck"} <= scored_classes(plan, "there")
 
 
 @pytest.mark.parametrize(

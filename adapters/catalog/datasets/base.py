@@ -48,6 +48,9 @@ class DatasetEntry(Entry):
     kind: str
     unnamed: ClassVar[frozenset[str]] = frozenset({"root"})
     """Settings that say where the files are and nothing of what is in them."""
+    protocol: ClassVar[str] = "score19"
+    """How transfers to the set are scored unless they say otherwise: a set that tells fewer classes
+    apart than Cityscapes is not scored on those that it has not."""
 
     @property
     def stored_size(self) -> tuple[int, int] | None:

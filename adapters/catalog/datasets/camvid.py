@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ class CamVidSet(FileSet):
     """CamVid, in the layout of 11 classes or the original one of 32 colours."""
 
     kind: Literal["camvid"]
+    protocol: ClassVar[str] = "camvid11"
     sequences: list[str] | None = Field(
         default=None, description="only these drives: 0001TP (dusk), 0006R0, 0016E5, Seq05VD"
     )
