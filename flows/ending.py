@@ -59,6 +59,24 @@ def waits_no_more() -> bool:
         return "waits no more" in _state
 
 
+def ends_with(code: int) -> None:
+    """What came of this process's work is settled: a signal from now on does not change its code.
+
+    It still has to tell a server the last of it, and to take itself down, which takes seconds.
+    """
+    with _lock:
+        _state["code"] = code
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # A function, so that `_watch` hears of it and ends a process that hangs.
+        signal.signal(number, lambda *_: None)
+
+
+def ignore_signals() -> None:
+    """For the very end of a process, where Python has no more functions that handle them."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def interrupted_by_signals() -> Iterator[None]:
     """Inside, SIGTERM is `KeyboardInterrupt`, as Ctrl-C is.
@@ -76,7 +94,8 @@ def interrupted_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+        if signal.getsignal(signal.SIGTERM) is interrupt:
+            signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 def _watch(reader: int) -> None:
@@ -86,4 +105,6 @@ def _watch(reader: int) -> None:
             return
         if any(number in (signal.SIGTERM, signal.SIGINT) for number in numbers):
             time.sleep(SECONDS)
-            os._exit(INTERRUPTED)
+            with _lock:
+                code = _state.get("code", INTERRUPTED)
+            os._exit(code)

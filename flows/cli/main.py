@@ -6,6 +6,7 @@ server was away for too long (the same command may succeed later), 130 when it w
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import traceback
@@ -41,7 +42,13 @@ from flows.cli import (
 from flows.cli.errors import exit_code, is_termination, one_sentence
 from flows.cli.options import OPTIONS
 from flows.cli.server import quieten
-from flows.ending import INTERRUPTED, interrupted_by_signals, waits_no_more
+from flows.ending import (
+    INTERRUPTED,
+    ends_with,
+    ignore_signals,
+    interrupted_by_signals,
+    waits_no_more,
+)
 
 app = typer.Typer(
     name="crosscity",
@@ -119,15 +126,35 @@ def _global_options(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line and exits."""
+    """Runs the command line and exits.
+
+    Args:
+        arguments: Instead of the process's own, which then goes on.
+    """
+    if arguments is None:
+        atexit.register(ignore_signals)  # the first that is registered comes last
     try:
-        _run(arguments)
+        # From the first moment on: imports take seconds, before a flow handles it.
+        with interrupted_by_signals():
+            try:
+                _run(arguments)
+            except (SystemExit, KeyboardInterrupt) as ending:  # the latter: a second signal
+                code = _code_of(ending)
+                if arguments is None:
+                    ends_with(code)
+                raise SystemExit(code) from None
     except SystemExit as ending:
         if not waits_no_more():
             raise
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(ending.code if isinstance(ending.code, int) else int(ending.code is not None))
+        os._exit(_code_of(ending))
+
+
+def _code_of(ending: SystemExit | KeyboardInterrupt) -> int:
+    if isinstance(ending, KeyboardInterrupt):
+        return INTERRUPTED
+    return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
 
 
 def _run(arguments: list[str] | None) -> None:
@@ -137,9 +164,7 @@ def _run(arguments: list[str] | None) -> None:
     flags = [flag for flag in known if flag in words]
     words = flags + [word for word in words if word not in flags]
     try:
-        # From the first moment on: imports take seconds, before a flow handles it.
-        with interrupted_by_signals():
-            app(words, standalone_mode=True)
+        app(words, standalone_mode=True)
     except KeyboardInterrupt:
         typer.echo("interrupted; run the same command again to go on where it stopped", err=True)
         raise SystemExit(INTERRUPTED) from None

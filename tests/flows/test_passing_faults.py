@@ -248,3 +248,66 @@ def test_a_signal_before_the_run_has_begun_ends_a_command_as_later_ones_do(
     assert done.returncode == INTERRUPTED, done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("store/imagery/*"))
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("moment", ["its threads end", "it takes itself down"])
+def test_a_signal_after_the_end_of_a_verb_does_not_change_its_code(sign, moment):
+    script = """
+        import atexit, os, signal, sys, threading, time
+
+        moment, sign = sys.argv.pop(), int(sys.argv.pop())
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where in background
+
+        def strike(*_):
+            os.kill(os.getpid(), sign)
+            time.sleep(0.1)
+
+        from flows.cli import main
+
+        def strike_once_settled():
+            threading.main_thread().join()
+            strike()
+
+        if moment == "its threads end":
+            threading.Thread(target=strike_once_settled).start()
+        else:
+            original = main.app
+            def app(*words, **options):
+                atexit.register(strike)
+                original(*words, **options)
+            main.app = app
+        sys.argv = ["crosscity", "--version"]
+        main.main()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(int(sign)), moment],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    assert done.stdout.startswith("crosscity ")
+
+
+def test_what_hangs_after_its_verb_is_ended_by_a_signal_with_the_code_of_the_verb():
+    script = """
+        import sys, threading, time
+        from flows.cli import main
+        from flows.ending import end_promptly
+
+        end_promptly()
+        threading.Thread(target=time.sleep, args=(10000,)).start()
+        sys.argv = ["crosscity", "--no-such-option"]
+        main.main()
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert "no-such-option" in "".join(process.stderr.readline() for _ in range(4))
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=6 * SECONDS) == 2
+    process.stderr.close()
