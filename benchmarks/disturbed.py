@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import psutil
 
@@ -112,15 +112,21 @@ class Stand:
                 cwd=ROOT,
                 env={
                     **os.environ,
-                    **QUIET,
-                    "PREFECT_API_URL": f"http://127.0.0.1:{self.gate.port}/api",
-                    "PREFECT_HOME": str(self.folder / "prefect"),
-                    "PREFECT_LOGGING_LEVEL": "WARNING",
+                    **self.environment(),
                     "XDG_CACHE_HOME": str(log.parent / "cache"),
-                    "OMP_NUM_THREADS": "1",
-                    "OPENBLAS_NUM_THREADS": "1",
                 },
             )
+
+    def environment(self) -> dict[str, str]:
+        """Variables of a command that uses this server."""
+        return {
+            **QUIET,
+            "PREFECT_API_URL": f"http://127.0.0.1:{self.gate.port}/api",
+            "PREFECT_HOME": str(self.folder / "prefect"),
+            "PREFECT_LOGGING_LEVEL": "WARNING",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
 
     def run(self, log: Path, *words: object) -> float:
         """Runs a command to its good end; gives the seconds that it took."""
@@ -132,7 +138,16 @@ class Stand:
         return time.monotonic() - began
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+class Started(Protocol):
+    """A process that leads a session, as `subprocess.Popen` gives it."""
+
+    pid: int
+
+    def wait(self, timeout: float) -> int:
+        """Its exit code, once it has ended."""
+
+
+def kill_group(process: Started) -> None:
     """SIGKILL for a process and all that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
