@@ -18,6 +18,8 @@ from typing import Final
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _IMPORTED: Final = ["__main__", "flows.cli.main", "flows.readapt_city", "flows.watch_city", "s3fs"]
+NICE: Final = 10
+"""Commands come after all else on the machine; the servers that they wait for do not."""
 _lock = threading.Lock()
 
 
@@ -74,6 +76,7 @@ def start(words: list[str], log: Path, environment: Mapping[str, str]) -> Forked
 def _command(words: list[str], log: str, environment: dict[str, str]) -> None:
     from flows.cli.main import main  # noqa: PLC0415 - this process has it; the campaign need not
 
+    os.nice(NICE)  # before the session: Linux shares the processor among sessions
     os.setsid()
     os.environ.update(environment)
     with Path(log).open("wb") as output:

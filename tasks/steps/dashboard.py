@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -170,14 +172,18 @@ def shown_key(key: str) -> str:
 
 
 def _catalog_of_the_run() -> str:
-    """Name of the catalog of the run that is under way: its folder, and its file if not usual."""
+    """Name of the catalog of the run that is under way: its folder, and its file if not usual.
+
+    Folders of one name are told apart by a few digits of where they are.
+    """
     for context in (TaskRunContext.get(), FlowRunContext.get()):
         given = (getattr(context, "parameters", None) or {}) if context is not None else {}
         catalog = getattr(given.get("plan"), "catalog", None) or given.get("catalog")
         if isinstance(catalog, str | Path):
             path = Path(catalog).absolute()
-            usual = path.name == DEFAULT_CATALOG
-            return path.parent.name if usual else f"{path.parent.name} {path.stem}"
+            file = "" if path.name == DEFAULT_CATALOG else f" {path.stem}"
+            where = hashlib.sha256(os.fsencode(path.parent)).hexdigest()[:4]
+            return f"{path.parent.name}{file} {where}"
     return ""
 
 

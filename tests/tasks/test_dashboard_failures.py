@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -121,7 +122,13 @@ def test_keys_carry_the_catalog_of_the_run(monkeypatch, tmp_path):
         return dashboard.shown_key("scores-tokyo")
 
     usual = tmp_path / "Lab 7" / "data_catalog.yaml"
-    assert shown(catalog=str(usual)) == "scores-tokyo-in-lab-7"
-    assert shown(plan=SimpleNamespace(catalog=str(usual)), catalog="x") == "scores-tokyo-in-lab-7"
-    assert shown(catalog=str(usual.with_name("small.yaml"))) == "scores-tokyo-in-lab-7-small"
+    mine = shown(catalog=str(usual))
+    assert re.fullmatch("scores-tokyo-in-lab-7-[0-9a-f]{4}", mine)
+    assert shown(plan=SimpleNamespace(catalog=str(usual)), catalog="x") == mine
+    small = shown(catalog=str(usual.with_name("small.yaml")))
+    assert small == mine.replace("lab-7", "lab-7-small")
+    # Another's folder of the same name is another catalog, as two on one server often are.
+    theirs = shown(catalog=str(tmp_path / "elsewhere" / "Lab 7" / "data_catalog.yaml"))
+    assert theirs != mine
+    assert theirs.startswith("scores-tokyo-in-lab-7-")
     assert shown() == "scores-tokyo"
