@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from adapters.store.copies import LocalCopies
 from adapters.store.durable import make_folders, sync, sync_tree, write_probe
-from adapters.store.errors import DamagedFileError, explained
+from adapters.store.errors import DamagedFileError, StoreError, explained
 from adapters.store.names import LOCKS_FOLDER, MANIFEST_NAME, SCRATCH_FOLDER
 from adapters.store.places import FileChecks, StoredFile
 from adapters.store.records import FileEntry, Manifest
@@ -30,8 +31,11 @@ class LocalPlace:
     publishes_by_rename = True
     is_far = False
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, cache: Path) -> None:
         self._root = root
+        self._copies = LocalCopies(cache, float("inf"))
+        self._cache_named = f"the cache folder {cache} of the store at {root}"
+        self._cache_area = ScratchArea(cache / SCRATCH_FOLDER, self._cache_named)
         self._checks = FileChecks()
         self.label = str(root)
         self._named = f"the store at {root}"
@@ -177,14 +181,32 @@ class LocalPlace:
         return manifest.folder, manifest.digest_folder
 
     def local_path(
-        self, path: str, entry: FileEntry, *, afresh: bool = False, pack: str = ""
+        self, path: str, entry: FileEntry, *, afresh: bool = False, packed: Manifest | None = None
     ) -> Path:
-        """See `Place`. What lies in a pack, in a copy of a far place, gets a file of its own."""
-        if pack and (afresh or not (self._root / path).is_file()):
-            self.local_copy(path, entry, self._part(pack, entry))
-        with explained(self._named):
-            self._checks.check(self._root / path, entry, afresh=afresh)
-        return self._root / path
+        """See `Place`.
+
+        What lies in a pack, in a copy of a far place, gets a file of its own: there, or where that
+        cannot be written to, in the cache folder.
+        """
+        own = self._root / path
+        if packed is None or (own.is_file() and not afresh):
+            with explained(self._named):
+                self._checks.check(own, entry, afresh=afresh)
+            return own
+        if afresh:
+            _check_bytes(self._part(packed.pack, entry), entry)
+            if not own.is_file():
+                return self._root / packed.pack
+            with explained(self._named):
+                self._checks.check(own, entry, afresh=True)
+            return own
+        copy = self._copies.path(entry.sha256, own.name)
+        try:
+            self._checks.check(copy, entry)
+        except DamagedFileError:
+            return self.local_copy(path, entry, self._part(packed.pack, entry))
+        self._copies.touch(copy)
+        return copy
 
     def _part(self, pack: str, entry: FileEntry) -> bytes:
         try:
@@ -196,8 +218,24 @@ class LocalPlace:
 
     def local_copy(self, path: str, entry: FileEntry, data: bytes) -> Path:
         """See `Place`. Of a store that was copied from a far place: the file gets its own place."""
-        if len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise DamagedFileError(f"has {len(data)} bytes that are not those of its record")
-        if not (self._root / path).is_file():
-            self.replace(path, data)
+        _check_bytes(data, entry)
+        own = self._root / path
+        if not own.is_file():
+            try:
+                self.replace(path, data)
+            except StoreError:  # a copy that is mounted read-only
+                return self._copy_elsewhere(own.name, entry, data)
         return self.local_path(path, entry)
+
+    def _copy_elsewhere(self, name: str, entry: FileEntry, data: bytes) -> Path:
+        copy = self._copies.path(entry.sha256, name)
+        with explained(self._cache_named), self._cache_area.folder() as folder:
+            (folder / "data").write_bytes(data)
+            self._checks.check(folder / "data", entry)
+            self._copies.put(folder / "data", copy)
+        return copy
+
+
+def _check_bytes(data: bytes, entry: FileEntry) -> None:
+    if len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise DamagedFileError(f"has {len(data)} bytes that are not those of its record")

@@ -29,7 +29,8 @@ def open_place(
     Args:
         url: The folder or URL.
         options: Of its protocol.
-        cache_dir: For local copies of a remote place's files.
+        cache_dir: For local copies of a remote place's files, and of packed ones on a disk that
+            cannot be written to.
         patience: Seconds for which a remote place may be away.
         cache_bytes: What the local copies may take together.
 
@@ -38,16 +39,17 @@ def open_place(
     """
     if not str(url):
         raise StoreError("the store's url is empty: give a folder or an fsspec URL")
+    cache = cache_dir or cache_folder() / "store"
     scheme, separator, rest = str(url).partition("://")
     if isinstance(url, str) and not separator and _ONE_SLASH.match(url):
         raise StoreError(
             f"the store's url {url!r} lacks slashes: write {scheme.split(':')[0]}://..."
         )
     if isinstance(url, Path) or not separator:
-        return LocalPlace(Path(url).expanduser().absolute())
+        return LocalPlace(Path(url).expanduser().absolute(), cache)
     if scheme in {"file", "local"}:
-        return LocalPlace(Path(rest).absolute())
-    place = RemotePlace(url, options, cache_dir or cache_folder() / "store", cache_bytes)
+        return LocalPlace(Path(rest).absolute(), cache)
+    place = RemotePlace(url, options, cache, cache_bytes)
     return PatientPlace(place, patience) if patience > 0 else place
 
 

@@ -191,11 +191,11 @@ class PatientPlace:
         return self._place.file_folders(manifest)
 
     def local_path(
-        self, path: str, entry: FileEntry, *, afresh: bool = False, pack: str = ""
+        self, path: str, entry: FileEntry, *, afresh: bool = False, packed: Manifest | None = None
     ) -> Path:
         """See `Place`."""
         return self._with_retries(
-            lambda: self._place.local_path(path, entry, afresh=afresh, pack=pack)
+            lambda: self._place.local_path(path, entry, afresh=afresh, packed=packed)
         )
 
     def local_copy(self, path: str, entry: FileEntry, data: bytes) -> Path:

@@ -111,11 +111,18 @@ class Place(Protocol):
         """
 
     def local_path(
-        self, path: str, entry: FileEntry, *, afresh: bool = False, pack: str = ""
+        self, path: str, entry: FileEntry, *, afresh: bool = False, packed: Manifest | None = None
     ) -> Path:
-        """Path of a local file with the content of `path`, or of its part of `pack`, if given.
+        """Path of a local file with the content of `path`.
 
-        The size is checked each time, the SHA-256 once per process, or now if `afresh`.
+        The size is checked each time, the SHA-256 once per process, or now if `afresh`; then a
+        place on disk gives the pack's own path where the file has none.
+
+        Args:
+            path: The file.
+            entry: What it must fit.
+            afresh: Check it now.
+            packed: The manifest, if the file is a part of its pack.
 
         Raises:
             DamagedFileError: if the file is missing, cut short or altered.

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -29,7 +29,7 @@ from adapters.store.copies import Kept, LocalCopies
 from adapters.store.durable import write_probe
 from adapters.store.errors import DamagedFileError, StoreAwayError, StoreError, explained
 from adapters.store.names import MANIFEST_NAME, SCRATCH_FOLDER
-from adapters.store.packs import write_pack
+from adapters.store.packs import Asked, stretch_of, write_pack
 from adapters.store.patience import is_passing
 from adapters.store.places import TRANSFERS, FileChecks, StoredFile
 from adapters.store.records import FileEntry, Manifest
@@ -62,6 +62,7 @@ class RemotePlace:
         self._area = ScratchArea(cache / SCRATCH_FOLDER, self._cache_named)
         self._copies = LocalCopies(cache, limit)
         self._checks = FileChecks()
+        self._asked = Asked()
         self._tags: LRUCache[str, tuple[str, bytes]] = LRUCache(_MOST_TAGS)
         self._tags_lock = threading.Lock()
         self._found_writable = float("-inf")
@@ -248,11 +249,11 @@ class RemotePlace:
         return manifest.digest_folder, manifest.folder
 
     def local_path(
-        self, path: str, entry: FileEntry, *, afresh: bool = False, pack: str = ""
+        self, path: str, entry: FileEntry, *, afresh: bool = False, packed: Manifest | None = None
     ) -> Path:
         """See `Place`."""
-        if afresh and pack:
-            return self.local_copy(path, entry, self._part(pack, entry))
+        if afresh and packed is not None:
+            return self.local_copy(path, entry, self._part(packed.pack, entry))
         if afresh:
             self._check_far(path, entry)
         copy = self._copies.path(entry.sha256, path.rpartition("/")[2])
@@ -260,24 +261,54 @@ class RemotePlace:
         try:
             self._checks.check(copy, entry)
         except DamagedFileError:  # absent, or the cache's own fault: the store has the last word
-            if pack:
-                return self.local_copy(path, entry, self._part(pack, entry))
+            if packed is not None:
+                return self._out_of_pack(path, entry, packed)
             self._download(path, entry, copy)
         return copy
 
+    def _out_of_pack(self, path: str, entry: FileEntry, packed: Manifest) -> Path:
+        """The file, and its whole stretch of the pack where that is due."""
+        same = (one for one in packed.packed if packed.files[one] == entry)
+        name = next(one for one in same if path.endswith(f"/{one}"))
+        stretch = stretch_of(packed, name)
+        if not self._asked.is_whole_due(packed, stretch, name):
+            return self.local_copy(path, entry, self._part(packed.pack, entry))
+        copy = self._copies.path(entry.sha256, name.rpartition("/")[2])
+        with self._asked.fetching(packed.pack, stretch):  # others of this process wait for it
+            try:
+                self._checks.check(copy, entry)
+            except DamagedFileError:
+                return self._unpacked(packed, stretch, name)
+            return copy
+
+    def _unpacked(self, packed: Manifest, stretch: Sequence[str], name: str) -> Path:
+        """Copies all files of a stretch; gives the one that was asked for."""
+        entries = [packed.files[one] for one in stretch]
+        start, size = entries[0].at or 0, sum(one.bytes for one in entries)
+        data = self._range(packed.pack, start, size)
+        for one, entry in zip(stretch, entries, strict=True):
+            if one != name:
+                at = (entry.at or 0) - start
+                with suppress(DamagedFileError):  # whoever asks for it is told
+                    self.local_copy(one, entry, data[at : at + entry.bytes])
+        entry = packed.files[name]
+        at = (entry.at or 0) - start
+        return self.local_copy(name, entry, data[at : at + entry.bytes])
+
     def _part(self, pack: str, entry: FileEntry) -> bytes:
-        if not entry.bytes:
+        return self._range(pack, entry.at or 0, entry.bytes)
+
+    def _range(self, pack: str, start: int, size: int) -> bytes:
+        if not size:
             return b""
-        start = entry.at or 0
         with self._explained("read"):
             if self._is_s3:
-                found = s3.get(self._files, self._full(pack), part=(start, entry.bytes))
+                found = s3.get(self._files, self._full(pack), part=(start, size))
                 if found is None:
                     raise DamagedFileError("is missing")
                 return found.data or b""
             try:
-                end = start + entry.bytes
-                return bytes(self._files.cat_file(self._full(pack), start=start, end=end))
+                return bytes(self._files.cat_file(self._full(pack), start=start, end=start + size))
             except FileNotFoundError:
                 raise DamagedFileError("is missing") from None
 

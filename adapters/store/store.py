@@ -562,27 +562,31 @@ class Store:
         """All files of the store, sorted by path; a remote one lists a thousand a request."""
         return self._place.files("")
 
-    def needs(self, place: str) -> bool:
-        """Whether something still counts on a folder of files or checkpoints.
+    def unneeded(self, place: str, files: Sequence[StoredFile]) -> Sequence[StoredFile]:
+        """Those of the files in a folder that nothing counts on.
 
         Args:
             place: `<kind>/<city>/<key>/<folder>` of files, or `.progress/<kind>/<city>/<key>`.
+            files: All files there.
         """
         if place.startswith(f"{PROGRESS_FOLDER}/"):
             artifact = place.removeprefix(f"{PROGRESS_FOLDER}/")
-            return self._place.read(f"{artifact}/{MANIFEST_NAME}") is None
+            return () if self._place.read(f"{artifact}/{MANIFEST_NAME}") is None else files
         data = self._place.read(f"{place.rpartition('/')[0]}/{MANIFEST_NAME}")
         if data is None:
-            return False
+            return files
         try:
             manifest = Manifest.from_json(data)
         except (NewerReleaseError, ValueError):  # whose files they are cannot be told
-            return True
-        if place == manifest.digest_folder:
-            return True
-        # A folder of the artifact itself, where the store was copied from a disk.
-        inside = place.rpartition("/")[2]
-        return any(name.startswith(f"{inside}/") for name in manifest.files)
+            return ()
+        # In the artifact's folder itself, where the store was copied from a disk.
+        names = {f"{manifest.folder}/{name}" for name in manifest.files}
+        names |= {f"{manifest.digest_folder}/{name}" for name in manifest.files}
+        if manifest.packed:
+            # Of a writer who does not pack, and came second: nobody reads them.
+            names -= {f"{manifest.digest_folder}/{name}" for name in manifest.packed}
+            names.add(manifest.pack)
+        return [one for one in files if one.path not in names]
 
     def remove_orphans(self, place: str) -> None:
         """Remove what `adapters.store.upkeep.orphans` found."""
@@ -701,9 +705,9 @@ class Store:
         for folder in self._place.file_folders(manifest):
             try:
                 entry = manifest.files[name]
-                pack = "" if entry.at is None else manifest.pack
+                packed = None if entry.at is None else manifest
                 path = f"{folder}/{name}"
-                return self._place.local_path(path, entry, afresh=afresh, pack=pack)
+                return self._place.local_path(path, entry, afresh=afresh, packed=packed)
             except DamagedFileError as error:
                 faults.append(str(error))
         # "is missing", the shortest, says least: it also holds for the folder not in use.

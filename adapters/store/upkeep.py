@@ -57,6 +57,7 @@ class Kept:
     days: float = 30.0
 
 
+_OF_ANOTHER_WRITER: Final = "a file of a writer that came second"
 _DEPTH: Final = 3
 """Names in the place of an artifact: `<kind>/<city>/<key>`."""
 
@@ -154,7 +155,7 @@ class Orphans:
     """Files in the store that belong to nothing.
 
     Attributes:
-        place: The folder that they lie in, which is removed whole.
+        place: The folder that they lie in, which is removed whole, or the one file.
         bytes: What they take.
         what: What they are, in a few words.
     """
@@ -168,8 +169,9 @@ def orphans(store: Store, older_than: timedelta, now: datetime | None = None) ->
     """What uploads and trainings that died have left, sorted by place.
 
     In an object store the files of an artifact go first and its manifest last. Files that no
-    manifest came to, files of a writer that was not the first, and checkpoints of what was finished
-    since are of no use to anyone. What somebody may be writing just now is younger than the limit.
+    manifest came to, what a writer that was not the first has sent, and checkpoints of what was
+    finished since are of no use to anyone. What somebody may be writing just now is younger than
+    the limit.
 
     Args:
         store: The store.
@@ -180,16 +182,21 @@ def orphans(store: Store, older_than: timedelta, now: datetime | None = None) ->
         StoreError: The store cannot be read.
     """
     oldest = (now or datetime.now(UTC)).timestamp() - older_than.total_seconds()
+    found: list[Orphans] = []
     groups: dict[tuple[str, str], list[StoredFile]] = {}
     for file in store.files():
         where = _loose(store, file.path)
         if where is not None:
             groups.setdefault(where, []).append(file)
-    return [
-        Orphans(place, sum(one.bytes for one in files), what)
-        for (place, what), files in sorted(groups.items())
-        if max(one.written for one in files) < oldest and not store.needs(place)
-    ]
+    for (place, what), files in sorted(groups.items()):
+        if max(one.written for one in files) >= oldest:
+            continue
+        loose = store.unneeded(place, files)
+        if len(loose) == len(files):
+            found.append(Orphans(place, sum(one.bytes for one in files), what))
+        else:
+            found += [Orphans(one.path, one.bytes, _OF_ANOTHER_WRITER) for one in loose]
+    return found
 
 
 def _loose(store: Store, path: str) -> tuple[str, str] | None:
