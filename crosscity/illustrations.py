@@ -24,8 +24,13 @@ Picture = npt.NDArray[np.uint8]
 FIGURE_WIDTH: Final = 1200
 MAX_FIGURE_WIDTH: Final = 8192
 MAX_FIGURE_HEIGHT: Final = 32_767
-PAPER: Final = (255, 255, 255)
+DRAWING_VERSION: Final = "2"
+"""Raised by hand whenever figures of the same pictures would look different."""
+PAPER: Final = (29, 36, 44)
+"""Dark, as pages that show figures are light or dark, and a light frame glares on a dark page."""
+LETTERS: Final = (230, 235, 240)
 INK: Final = (40, 40, 40)
+SWATCH_EDGE: Final = (120, 128, 136)
 BOUNDARY: Final = (255, 225, 40)
 STATIC: Final = (255, 0, 0)
 TINT: Final = 0.45
@@ -274,6 +279,7 @@ def class_legend(train_ids: Sequence[int] | None = None, *, width: int = FIGURE_
     for x, row, name, colour in placed:
         y = GAP + row * LEGEND_ROW
         cv2.rectangle(canvas, (x, y), (x + swatch, y + swatch), colour, cv2.FILLED)
+        cv2.rectangle(canvas, (x - 1, y - 1), (x + swatch + 1, y + swatch + 1), SWATCH_EDGE, 1)
         _write(canvas, name, x + swatch + 6, y + swatch // 2)
     return canvas
 
@@ -400,9 +406,7 @@ def _side_by_side(panels: Sequence[Picture]) -> Picture:
     for at, panel in enumerate(panels):
         if at:
             columns.append(_blank(height, GAP))
-        columns.append(
-            np.pad(panel, ((0, height - panel.shape[0]), (0, 0), (0, 0)), constant_values=PAPER[0])
-        )
+        columns.append(np.concatenate([panel, _blank(height - panel.shape[0], panel.shape[1])]))
     return np.concatenate(columns, axis=1)
 
 
@@ -439,4 +443,4 @@ def _write(canvas: Picture, text: str, x: int, middle: int) -> None:
     top = middle - height // 2
     place = canvas[top : top + height, x : x + width]
     cover = cover[: place.shape[0], : place.shape[1]]
-    place[:] = np.rint(place * (1 - cover) + np.array(INK) * cover).astype(np.uint8)
+    place[:] = np.rint(place * (1 - cover) + np.array(LETTERS) * cover).astype(np.uint8)

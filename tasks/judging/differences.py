@@ -14,7 +14,7 @@ from adapters.image_masks import ImageMask
 from adapters.images import ImageError
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity.evaluation import Prediction, predict_each
-from crosscity.illustrations import before_after_panel
+from crosscity.illustrations import DRAWING_VERSION, before_after_panel
 from crosscity.labels import CLASSES, VOID
 from crosscity.segmenters import Segmenter, in_train_ids
 from tasks.priors.identities import city_mask
@@ -32,7 +32,7 @@ from tasks.training.identities import TRAINING_VERSION, network_size, view_param
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.trainings import on_device
 
-DIFFERENCES_VERSION: Final = f"1-{TRAINING_VERSION}"
+DIFFERENCES_VERSION: Final = f"1-{TRAINING_VERSION}-drawing.{DRAWING_VERSION}"
 MOST_IMAGES: Final = 200
 """Images that are compared, evenly spread: enough for shares of classes, minutes on two cores."""
 PICTURES: Final = 12

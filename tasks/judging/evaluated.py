@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from adapters.store import ArtifactRef
 from crosscity import evaluation as evaluation_module
+from crosscity.illustrations import DRAWING_VERSION
 from tasks.judging.scoring_rules import rules_of
 from tasks.steps.artifact_task import digests
 from tasks.steps.identity import Identity, Words, find, required
@@ -15,7 +16,7 @@ from tasks.training.labelled import Missing
 from tasks.training.trained import TrainedSegmenters
 
 EVALUATION_VERSION = f"6-evaluation.{evaluation_module.ALGORITHM_VERSION}"
-PANELS_VERSION = f"5-evaluation.{evaluation_module.ALGORITHM_VERSION}"
+PANELS_VERSION = f"5-evaluation.{evaluation_module.ALGORITHM_VERSION}-drawing.{DRAWING_VERSION}"
 """Of the pictures, which know nothing of the rows by image that evaluations have from 6 on."""
 PANELS = 4
 """Before/after pictures an evaluation."""

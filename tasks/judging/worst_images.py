@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 
 from adapters.store import ArtifactRef, Draft, Store
+from crosscity.illustrations import DRAWING_VERSION
 from tasks.judging.differences import PICTURE_BYTES
 from tasks.judging.evaluation import before_after, scored_network
 from tasks.judging.image_scores import read_image_scores, worst_first, write_image_scores
@@ -22,7 +23,7 @@ from tasks.steps.tables import Row
 from tasks.training.identities import TRAINING_VERSION
 from tasks.training.labelled import StoredLabelled
 
-WORST_VERSION: Final = f"2-{TRAINING_VERSION}"
+WORST_VERSION: Final = f"2-{TRAINING_VERSION}-drawing.{DRAWING_VERSION}"
 PICTURES: Final = 6
 
 

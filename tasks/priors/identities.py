@@ -9,6 +9,7 @@ from adapters.image_masks import ImageMask
 from adapters.store import ArtifactRef, Manifest, Store
 from crosscity import partitioning as superpixels_module
 from crosscity import static_regions as prior_module
+from crosscity.illustrations import DRAWING_VERSION
 from crosscity.matching import ALGORITHM_VERSION as MATCHING_VERSION
 from tasks.steps.artifact_task import digests
 from tasks.steps.errors import InputError, StaleError
@@ -77,7 +78,7 @@ def figure_identity(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: P
         city,
         inputs={"imagery": imagery, "pairs": pairs},
         parameters={"figure": "prior", **prior_parameters(city, plan)},
-        version=PRIOR_VERSION,
+        version=f"{PRIOR_VERSION}-drawing.{DRAWING_VERSION}",
         words=Words(
             what=f"the picture of a prior of {city} was",
             absent=f"{city} has no prior_figure yet",

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from crosscity.illustrations import (
+    PAPER,
     STATIC,
     TINT,
     before_after_panel,
@@ -69,7 +70,7 @@ def test_two_pictures_of_different_size_stand_side_by_side() -> None:
     assert figure.shape == (300, 408, 3)
     assert coloured(figure, (GREY,) * 3)[:100, :200].all()
     assert coloured(figure, (GREY,) * 3)[:, 208:].all()
-    assert coloured(figure, (255, 255, 255))[100:, :200].all()
+    assert coloured(figure, PAPER)[100:, :200].all()
 
 
 def test_points_are_drawn_where_they_match_in_one_colour() -> None:
@@ -85,7 +86,7 @@ def test_points_are_drawn_where_they_match_in_one_colour() -> None:
 def test_many_matches_have_few_lines() -> None:
     grid = [(x, y, x, y) for x in range(2, 100, 4) for y in range(2, 50, 4)]
     figure = draw_matches(plain(50, 100), plain(50, 100), matches_of(grid), width=408)
-    crossed = ~coloured(figure[:, 202:206], (255, 255, 255)).all(axis=1)
+    crossed = ~coloured(figure[:, 202:206], PAPER).all(axis=1)
     assert 1 <= crossed.sum() <= 60
 
 
