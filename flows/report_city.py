@@ -6,13 +6,14 @@ from prefect import flow
 
 from adapters.store import ArtifactRef
 from flows.ending import end_promptly
+from flows.runner import planned_flow
 from tasks.judging.differences import compare_on_images
 from tasks.judging.evaluated import tested_on
 from tasks.judging.safeguard import judge_adaptation
 from tasks.judging.worst_images import find_worst_images
 from tasks.pages.report import compared_segmenters, report_parts, shown_arm, write_report
 from tasks.steps.defaults import DEFAULT_CATALOG
-from tasks.steps.plan import open_plan
+from tasks.steps.plan import Plan, open_plan
 from tasks.training.trained import TrainedSegmenters
 
 
@@ -34,7 +35,12 @@ def report_city(
     Returns:
         The `report` artifact.
     """
-    plan = open_plan(catalog, compute, city=city)
+    return report_city_by.fn(open_plan(catalog, compute, city=city), city, seed)
+
+
+@planned_flow("report-city", "report-{city}")
+def report_city_by(plan: Plan, city: str, seed: int) -> ArtifactRef:
+    """`report_city` by a plan."""
     parts = report_parts(city, seed, plan)
     compared = compared_segmenters(parts, city, seed, plan)
     if compared is not None:

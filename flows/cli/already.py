@@ -40,7 +40,8 @@ def find_finished(
     Warnings of the search are shown where something is found; else the run that follows gives them.
 
     Args:
-        find: Looks for it; an `InputError` says that something is missing or stale.
+        find: Looks for it; an `InputError` says that something is missing or stale, a
+            `NotDoneError` that there is something to do.
         plan: Of the catalog.
         tell: Whether it is said that nothing has to be made.
 
@@ -58,7 +59,7 @@ def find_finished(
             if found is None:
                 return None
             _verify(plan.open_store(), [found])
-        except (InputError, DamagedArtifactError):
+        except (NotDoneError, InputError, DamagedArtifactError):
             return None
     _say_so(held, tell=tell)
     return found

@@ -119,10 +119,9 @@ def transfer(
 
 def _page(name: str, arm: str, seed: int, plan: Plan) -> Path:
     """The report that a transfer has left."""
+    from flows.report_transfer import report_transfer_by  # noqa: PLC0415
     from tasks.pages.report import report_path  # noqa: PLC0415
-    from tasks.pages.transfer_report import finished_transfer_report  # noqa: PLC0415
+    from tasks.steps.looking import only_looking  # noqa: PLC0415
 
-    report = finished_transfer_report(name, seed, plan, arm)
-    if report is None:
-        raise RuntimeError("the transfer ended without its report")
-    return report_path(plan.open_store(), report)
+    with only_looking():
+        return report_path(plan.open_store(), report_transfer_by.fn(plan, name, arm, seed))

@@ -16,6 +16,7 @@ from flows.cli.errors import FAILED, exit_code, is_passing_fault, one_sentence
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption, complete_city
 from flows.cli.outcome import JsonOption, add, ended, note
 from tasks.steps.errors import InputError
+from tasks.steps.looking import only_looking
 
 if TYPE_CHECKING:
     from adapters.store import ArtifactRef
@@ -244,14 +245,16 @@ def plan_of(owner: str, catalog: Path, compute: str | None = None) -> Plan:
     return open_plan(catalog, compute, city=owner)
 
 
-def _finished(owner: str, seed: int, plan: Plan) -> ArtifactRef | None:
-    if owner in plan.transfers:
-        from tasks.pages.transfer_report import finished_transfer_report  # noqa: PLC0415
+def _finished(owner: str, seed: int, plan: Plan) -> ArtifactRef:
+    """The report, as its flow finds it; `NotDoneError` where there is something to do."""
+    with only_looking():
+        if owner in plan.transfers:
+            from flows.report_transfer import report_transfer_by  # noqa: PLC0415
 
-        return finished_transfer_report(owner, seed, plan)
-    from tasks.pages.finished import finished_report  # noqa: PLC0415
+            return report_transfer_by.fn(plan, owner, None, seed)
+        from flows.report_city import report_city_by  # noqa: PLC0415
 
-    return finished_report(owner, seed, plan)
+        return report_city_by.fn(plan, owner, seed)
 
 
 def _run(owner: str, seed: int, catalog: Path, compute: str | None, plan: Plan) -> ArtifactRef:

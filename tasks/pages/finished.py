@@ -6,20 +6,11 @@ from adapters.catalog import ServiceProvider
 from adapters.store import ArtifactRef, Store
 from tasks.harvesting.current import HARVEST, current_harvest, notes_its_settings
 from tasks.harvesting.harvest import HARVEST_VERSION
-from tasks.judging.differences import differences_identity
-from tasks.judging.evaluated import evaluation_of, panels_of, tested_on
-from tasks.judging.safeguard import judgement_identity
-from tasks.judging.worst_images import worst_identity
-from tasks.pages.report import (
-    compared_segmenters,
-    report_identity,
-    report_parts,
-    shown_arm,
-)
+from tasks.judging.evaluated import evaluation_of, panels_of
 from tasks.priors.identities import extracted, required_figure
 from tasks.priors.quality import exact_masks_known, quality_identity
 from tasks.steps.announcing import is_announced
-from tasks.steps.identity import find, required
+from tasks.steps.identity import required
 from tasks.steps.plan import Plan
 from tasks.training.arms import is_trained
 from tasks.training.trained import TrainedSegmenters
@@ -74,33 +65,6 @@ def finished_evaluation(city: str, arm: str, seed: int, plan: Plan) -> ArtifactR
     trained = TrainedSegmenters(city, seed, plan)
     found = evaluation_of(trained, arm)
     return found if not is_trained(arm) or panels_of(trained, arm) is not None else None
-
-
-def finished_report(city: str, seed: int, plan: Plan) -> ArtifactRef | None:
-    """The report of all that is there of a city; ``None`` where it is still to be written.
-
-    Raises:
-        InputError: Something is missing that every report shows.
-    """
-    store, parts = plan.open_store(), report_parts(city, seed, plan)
-    compared = compared_segmenters(parts, city, seed, plan)
-    if compared is not None:
-        start, adapted = compared
-        arm = shown_arm(parts, city, plan)
-        if arm is not None and f"evaluation-{arm}" in parts:
-            tested = tested_on(TrainedSegmenters(city, seed, plan), arm)
-            made_of = start, adapted, parts[f"evaluation-{arm}"], tested
-            worst = find(store, worst_identity(*made_of, arm, seed, city, plan))
-            if worst is None:
-                return None
-            parts["worst_images"] = worst
-        imagery, pairs = parts["imagery"], parts["pairs"]
-        judged = find(store, judgement_identity(adapted, start, imagery, pairs, city, plan))
-        differences = find(store, differences_identity(start, adapted, imagery, city, plan))
-        if judged is None or differences is None:
-            return None
-        parts |= {"safeguard": judged, "differences": differences}
-    return find(store, report_identity(parts, city, seed, plan))
 
 
 def _is_whole(store: Store, imagery: ArtifactRef) -> bool:

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.store import ArtifactRef, Draft, Store
-from tasks.judging.evaluated import evaluation_of, panels_of, tested_on
+from tasks.judging.evaluated import evaluation_of, panels_of
 from tasks.judging.evaluation import Evaluated, class_notes, read_evaluation, score_table
-from tasks.judging.worst_images import worst_identity
 from tasks.pages.figures import REPORT_FORMAT, score_figures
 from tasks.pages.lineage import behind, lineage, stages
 from tasks.pages.page import render_page
@@ -30,7 +29,7 @@ from tasks.pages.scores import missing_lines
 from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown
 from tasks.steps.errors import InputError
-from tasks.steps.identity import Identity, Words, find, make
+from tasks.steps.identity import Identity, Words, make
 from tasks.steps.plan import Plan
 from tasks.training.arms import TRANSFER_ARMS, arm_name, is_trained
 from tasks.training.trained import TrainedSegmenters
@@ -128,27 +127,6 @@ def shown_arm_of_transfer(parts: Mapping[str, ArtifactRef], wanted: str | None) 
     """The arm that a page is about: the wanted one, else the last that saw no label."""
     there = arms_of(parts)
     return wanted if wanted in there else last_blind(there)
-
-
-def finished_transfer_report(
-    transfer: str, seed: int, plan: Plan, wanted: str | None = None
-) -> ArtifactRef | None:
-    """The report of all that was scored; ``None`` where it is still to be written.
-
-    Raises:
-        InputError: No arm was scored.
-    """
-    store, parts = plan.open_store(), transfer_parts(transfer, seed, plan)
-    arm = shown_arm_of_transfer(parts, wanted)
-    if arm is not None:
-        trained = TrainedSegmenters(transfer, seed, plan)
-        tested = tested_on(trained, arm)
-        made_of = trained.start, parts[f"segmenter-{arm}"], parts[f"evaluation-{arm}"], tested
-        worst = find(store, worst_identity(*made_of, arm, seed, transfer, plan))
-        if worst is None:
-            return None
-        parts["worst_images"] = worst
-    return find(store, transfer_report_identity(parts, transfer, arm, seed))
 
 
 def transfer_content(
