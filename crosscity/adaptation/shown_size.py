@@ -19,7 +19,7 @@ there is nothing to collapse.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -110,7 +110,11 @@ class ShownSize:
 
 
 def choose_size(
-    segmenter: Segmenter, images: Images, *, trained: Size | None = None
+    segmenter: Segmenter,
+    images: Images,
+    *,
+    trained: Size | None = None,
+    on_tried: Callable[[int], None] = lambda _: None,
 ) -> ShownSize | None:
     """The size at which a network sees images best, as far as that shows without a label.
 
@@ -119,6 +123,7 @@ def choose_size(
         images: At the size of their own.
         trained: (height, width) that the network was trained at, if that is known: it is the first
             size that is tried, and larger ones are not. Else the images' own size is the first.
+        on_tried: Called after each size with how many there are.
 
     Returns:
         ``None`` where the images have several sizes.
@@ -130,13 +135,15 @@ def choose_size(
     own = (pictures[0].shape[0], pictures[0].shape[1])
     seen = [_seen(images, index) for index in chosen]
     tried = []
-    for size in _sizes(own, trained):
+    sizes = _sizes(own, trained)
+    for size in sizes:
         try:
             tried.append(_tried(segmenter, pictures, seen, size))
         except (RuntimeError, ValueError):
             # Memory, or a network that takes no other size; the first has to go.
             if not tried:
                 raise
+        on_tried(len(sizes))
     return ShownSize(own, _best(tried), tuple(tried), len(chosen))
 
 

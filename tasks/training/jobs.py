@@ -32,6 +32,7 @@ from crosscity.adaptation import (
 from crosscity.adaptation.shown_size import ShownSize, choose_size
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, load_weights
 from tasks.priors.identities import city_mask
+from tasks.steps import progress
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.steps.recipes import rates_of, science_of
@@ -276,7 +277,13 @@ def _chosen_size(job: Job, segmenter: Segmenter) -> ShownSize | None:
         return None
     store = job.plan.open_store()
     images = StoredLabelled(store, job.source) if job.target is None else _target(job, None)
-    return choose_size(segmenter, images, trained=trained)
+    stage = f"sizes of {job.place.stage}"
+    return choose_size(
+        segmenter,
+        images,
+        trained=trained,
+        on_tried=lambda total: progress.advance(stage, 1, total),
+    )
 
 
 def _training(

@@ -18,6 +18,7 @@ from crosscity.adaptation import (
 )
 from crosscity.resizing import resized_image
 from crosscity.segmenters.home import home_fields
+from tasks.steps import progress
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.checkpoints import CheckpointPlace
 from tasks.training.identities import adaptation_parameters, network_size
@@ -110,6 +111,19 @@ def test_an_unknown_network_is_shown_the_size_at_which_it_is_surest(
     assert done.summary["shown_size"]["chosen"] == [128, 256]
     assert any("images are shown at 128×256" in one for one in done.summary["remarks"])
     assert home_fields(done.segmenter) == {"trained_size": [128, 256]}
+
+
+def test_the_terminal_says_how_far_the_choice_of_a_size_is(
+    plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(progress, "advance", lambda *step: steps.append(step))
+    done = trained(plan_with())
+    tried = len(done.summary["shown_size"]["tried"])
+    assert tried > 1
+    assert [step for step in steps if "sizes" in step[0]] == [
+        ("sizes of adapt tokyo", 1, tried)
+    ] * tried
 
 
 def test_the_student_learns_from_windows_as_large_as_the_images(
