@@ -23,6 +23,7 @@ PREFIX: Final = "python:"
 
 MATCHERS: Final = {
     "deep_matching": "crosscity.matching.by_deep_matching:build",
+    "deep_matching_refined": "crosscity.matching.by_refined:build",
     "dis": "crosscity.matching.by_dis:build",
 }
 """By name, a function from `MatcherSettings` to a `Matcher`."""

@@ -115,7 +115,8 @@ class PriorSettings(Entry):
     )
     matcher: Annotated[str, AfterValidator(check_matcher)] = Field(
         default="deep_matching",
-        description="deep_matching (the paper's), dis (cheap, for small displacements), or "
+        description="deep_matching (the paper's), deep_matching_refined (coarse first, then near "
+        "what was found), dis (cheap, for small displacements), or "
         "python:my_package.my_module:function of your own",
     )
     superpixel_method: Annotated[str, AfterValidator(check_superpixel_method)] = Field(

@@ -13,14 +13,18 @@ from crosscity.checks import check_image, number, same_size, whole_number
 from crosscity.matching.backtracking import backtrack
 from crosscity.matching.correlation import (
     PATCH,
+    AtomicPatches,
+    SecondImage,
     atomic_patches,
     correlate,
     second_image,
 )
-from crosscity.matching.descriptors import grey_image, pixel_descriptors
+from crosscity.matching.descriptors import grey_image, halve, pixel_descriptors
 from crosscity.matching.matches import Matches, no_matches
 from crosscity.matching.pyramid import build_pyramid, level_count
 from crosscity.matching.reciprocal import AtomicMatches, reciprocal_matches
+from crosscity.matching.refining import refined
+from crosscity.matching.windows import Search
 from crosscity.matching.workers import Workers, workers
 
 log = logging.getLogger(__name__)
@@ -37,6 +41,7 @@ def deep_matching(
     downscale: int = 2,
     search_radius: float | None = None,
     rectification: float = 1.4,
+    refine: bool = False,
     device: str = "cpu",
     threads: int | None = None,
 ) -> Matches:
@@ -55,6 +60,8 @@ def deep_matching(
         search_radius: Largest displacement along each axis, in pixels of the images as given;
             ``None`` searches everywhere. A radius below the true displacement ruins the result.
         rectification: Exponent λ of the power rectification.
+        refine: Match at half the density first, and at the whole one only near what was found
+            (`crosscity.matching.refining`). On a device the first alone runs there.
         device: "cpu", or a torch device such as "cuda" or "cuda:1". A pair that does not fit into a
             device's memory is matched on the processor instead, and so are all others once a device
             has failed. Deviations: docs/matching.md.
@@ -69,7 +76,7 @@ def deep_matching(
         ValueError: The images differ in size, are too small for two levels of patches, are not
             uint8, or a setting is out of range.
     """
-    _check(image_a, image_b, downscale, search_radius, rectification, threads, device)
+    _check(image_a, image_b, downscale, search_radius, rectification, refine, threads, device)
     # Those of numpy may be eight bits wide.
     downscale, rectification = int(downscale), float(rectification)
     threads = None if threads is None else int(threads)
@@ -82,12 +89,9 @@ def deep_matching(
     if search_radius is not None:
         # Nothing moves further than the picture reaches, and indices are 32 bits wide.
         radius = math.ceil(min(float(search_radius), max(height, width)) / downscale)
-    found = None
-    if device != "cpu":
-        found = _match_on_device(grey_a, grey_b, HALVINGS[downscale], rectification, radius, device)
-    if found is None:
-        with workers(threads) as team:
-            found = _match(grey_a, grey_b, HALVINGS[downscale], rectification, radius, team)
+    match = _refined if refine else _match_anywhere
+    with workers(threads) as team:
+        found = match(grey_a, grey_b, HALVINGS[downscale], rectification, radius, device, team)
     columns = width // grid
     return Matches(
         x_a=_pixels(found.patch % columns * grid + grid // 2),
@@ -100,23 +104,69 @@ def deep_matching(
     )
 
 
-def _match(
+def _match_anywhere(
     grey_a: npt.NDArray[np.int32],
     grey_b: npt.NDArray[np.int32],
     halvings: int,
     power: float,
     radius: int | None,
+    device: str,
     team: Workers,
 ) -> AtomicMatches:
-    descriptors_a = pixel_descriptors(grey_a, halvings)
-    descriptors_b = pixel_descriptors(grey_b, halvings)
-    levels = level_count(*descriptors_a.shape[1:])
-    patches, image = atomic_patches(descriptors_a), second_image(descriptors_b)
-    del descriptors_a, descriptors_b
-    atoms = correlate(patches, image, power=power, radius=radius, workers=team)
-    pyramid = build_pyramid(
-        atoms, patches.rows, patches.columns, levels, power, radius=radius, workers=team
+    """On the device, or on the processor where there is none."""
+    if device != "cpu":
+        found = _match_on_device(grey_a, grey_b, halvings, power, radius, device)
+        if found is not None:
+            return found
+    descriptors = [pixel_descriptors(grey, halvings) for grey in (grey_a, grey_b)]
+    levels = level_count(*descriptors[0].shape[1:])
+    return _match(
+        atomic_patches(descriptors[0]), second_image(descriptors[1]), levels, power, radius, team
     )
+
+
+def _refined(
+    grey_a: npt.NDArray[np.int32],
+    grey_b: npt.NDArray[np.int32],
+    halvings: int,
+    power: float,
+    radius: int | None,
+    device: str,
+    team: Workers,
+) -> AtomicMatches:
+    """At half the density, then near what was found."""
+    descriptors = [pixel_descriptors(grey, halvings) for grey in (grey_a, grey_b)]
+    halved = [halve(each) for each in descriptors]
+    # Sides that are no multiple of eight cells: the last patches follow those beside them.
+    grid = halved[0].shape[1] // PATCH, halved[0].shape[2] // PATCH
+    half = None if radius is None else math.ceil(radius / 2)
+    found = None
+    if device != "cpu":
+        twice = PATCH << (halvings + 1)
+        cropped = grey_a[: grid[0] * twice, : grid[1] * twice]
+        found = _match_on_device(cropped, grey_b, halvings + 1, power, half, device)
+    if found is None:
+        patches, image = atomic_patches(halved[0]), second_image(halved[1])
+        levels = level_count(grid[0] * PATCH, grid[1] * PATCH)
+        found = _match(patches, image, levels, power, half, team)
+    del halved
+    if not len(found.patch):
+        return found
+    patches, image = atomic_patches(descriptors[0]), second_image(descriptors[1])
+    return refined(patches, image, found, grid, power=power, radius=radius, workers=team)
+
+
+def _match(
+    patches: AtomicPatches,
+    image: SecondImage,
+    levels: int,
+    power: float,
+    radius: int | None,
+    team: Workers,
+) -> AtomicMatches:
+    atoms = correlate(patches, image, power=power, radius=radius, workers=team)
+    search = Search(patches.rows, patches.columns, image.whole, radius)
+    pyramid = build_pyramid(atoms, search, levels, power, workers=team)
     return reciprocal_matches(pyramid.levels[0], backtrack(pyramid, team), team)
 
 
@@ -181,6 +231,7 @@ def _check(
     downscale: int,
     search_radius: float | None,
     rectification: float,
+    refine: bool,
     threads: int | None,
     device: str,
 ) -> None:
@@ -189,11 +240,14 @@ def _check(
     same_size(image_a, image_b)
     if whole_number(downscale, "downscale", 1, 4) not in HALVINGS:
         raise ValueError(f"downscale must be 1, 2 or 4, not {downscale}")
-    least = 2 * PATCH * downscale
+    if not isinstance(refine, bool):
+        raise ValueError(f"refine must be True or False, not {refine!r}")  # noqa: TRY004 - as below
+    least = (4 if refine else 2) * PATCH * downscale
     if min(image_a.shape[:2]) < least:
         raise ValueError(
             f"images of {image_a.shape[1]}×{image_a.shape[0]} pixels are too small to match at "
-            f"downscale {downscale}: each side must have at least {least}"
+            f"downscale {downscale}{', refined' if refine else ''}: each side must have at least "
+            f"{least}"
         )
     if search_radius is not None:
         number(

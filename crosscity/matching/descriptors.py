@@ -30,8 +30,11 @@ def grey_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     """(R + G + B) / 3, truncated: (H, W) int32 in [0, 255]. A (H, W) image is taken as it is."""
     if image.ndim == 2:
         return image.astype(np.int32)
-    grey: npt.NDArray[np.int32] = image.astype(np.int32).sum(axis=2, dtype=np.int32) // 3
-    return grey
+    total = image[..., 0].astype(np.uint16)
+    total += image[..., 1]
+    total += image[..., 2]
+    total //= 3
+    return total.astype(np.int32)
 
 
 def smooth_integers(grey: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

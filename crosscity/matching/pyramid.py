@@ -20,7 +20,7 @@ from crosscity.matching.responses import (
     pool_rows,
     rectification_table,
 )
-from crosscity.matching.windows import WindowFrames, Windows, windows_of_level
+from crosscity.matching.windows import Search, WindowFrames, Windows
 from crosscity.matching.workers import Workers
 
 Float = npt.NDArray[np.float32]
@@ -120,33 +120,23 @@ def shifts_of(children: Index, windows: Windows, below: Windows) -> npt.NDArray[
 
 
 def build_pyramid(
-    atoms: PooledMaps,
-    rows: int,
-    columns: int,
-    levels: int,
-    power: float,
-    *,
-    radius: int | None = None,
-    workers: Workers,
+    atoms: PooledMaps, search: Search, levels: int, power: float, *, workers: Workers
 ) -> Pyramid:
     """Aggregates up to the largest patches (eq. 5 and 6 of the paper).
 
     Args:
         atoms: Pooled maps of the atomic patches.
-        rows: Atomic patches from top to bottom.
-        columns: Atomic patches from left to right.
+        search: Where patches were searched for, and are.
         levels: How many levels to build, at least 1.
         power: Exponent of the rectification.
-        radius: As in `correlate`.
         workers: The threads to work with.
     """
-    below, weights = atoms, np.ones(rows * columns, dtype=np.float32)
-    whole = (atoms.windows.whole_height, atoms.windows.whole_width)
+    below, weights = atoms, np.ones(search.rows * search.columns, dtype=np.float32)
     table = rectification_table(power)
     made: list[Level] = []
     for number in range(1, levels + 1):
-        children = children_of(number, rows, columns)
-        windows = windows_of_level(number, rows, columns, whole, radius)
+        children = children_of(number, search.rows, search.columns)
+        windows = search.windows(number)
         level = Level(children, shifts_of(children, windows, below.windows), below, windows)
         made.append(level)
         shares, weights = child_shares(weights, children)

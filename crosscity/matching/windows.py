@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -100,3 +100,59 @@ def windows_of_level(
         whole_height=whole_height,
         whole_width=whole_width,
     )
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where the patches of all levels are searched for: around their own place, or another.
+
+    Attributes:
+        rows: Atomic patches from top to bottom.
+        columns: Atomic patches from left to right.
+        whole: (height, width) of the whole maps of level 0.
+        radius: Largest displacement along each axis in cells of level 0; ``None`` for any.
+    """
+
+    rows: int
+    columns: int
+    whole: tuple[int, int]
+    radius: int | None = None
+
+    def windows(self, level: int) -> Windows:
+        """The windows of the patches of a level."""
+        return windows_of_level(level, self.rows, self.columns, self.whole, self.radius)
+
+
+@dataclass(frozen=True)
+class SearchNear(Search):
+    """Only near where each patch is expected to be found.
+
+    Attributes:
+        moved: (rows, columns, 2) int32 (y, x): by how many cells each atomic patch is expected to
+            have moved.
+        reach: Cells of level 0 that it may lie off along each axis.
+    """
+
+    moved: Index = field(kw_only=True)
+    reach: int = field(kw_only=True)
+
+    def windows(self, level: int) -> Windows:
+        """The windows of the patches of a level, none of which leaves the one without `moved`.
+
+        Larger patches are centred between four atomic ones, and follow the lower right of them.
+        """
+        around = super().windows(level)
+        small = windows_of_level(level, self.rows, self.columns, self.whole, self.reach)
+        height, width = min(small.height, around.height), min(small.width, around.width)
+        y, x = patch_centres(level, self.rows, self.columns)
+        row, column = np.minimum(y // 4, self.rows - 1), np.minimum(x // 4, self.columns - 1)
+        moved = self.moved[row, column]
+        top, left = (y + moved[:, 0] - self.reach) >> level, (x + moved[:, 1] - self.reach) >> level
+        return Windows(
+            top=np.clip(top, around.top, around.top + around.height - height).astype(np.int32),
+            left=np.clip(left, around.left, around.left + around.width - width).astype(np.int32),
+            height=height,
+            width=width,
+            whole_height=around.whole_height,
+            whole_width=around.whole_width,
+        )

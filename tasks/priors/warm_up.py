@@ -18,6 +18,9 @@ def warm_up() -> None:
     for settings in (
         PriorSettings(downscale=1, superpixel_downscale=1, search_radius=None, superpixels=20),
         PriorSettings(downscale=1, superpixel_downscale=1, search_radius=16, superpixels=20),
+        PriorSettings(
+            matcher="deep_matching_refined", downscale=1, superpixel_downscale=1, superpixels=20
+        ),
         # As many pieces that no windows are used.
         PriorSettings(downscale=1, superpixel_downscale=1, superpixels=6000),
     ):

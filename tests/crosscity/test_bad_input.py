@@ -106,6 +106,9 @@ OF_AN_IMAGE: dict[str, Callable[[Any], Any]] = {
     "deep_matching": lambda image: deep_matching(image, image, downscale=1, threads=1),
     "deep_matching, first": lambda image: deep_matching(image, GOOD, downscale=1, threads=1),
     "deep_matching, second": lambda image: deep_matching(GOOD, image, downscale=1, threads=1),
+    "deep_matching, refined": lambda image: deep_matching(
+        image, image, downscale=1, refine=True, threads=1
+    ),
     "predict": lambda image: predict(SEGMENTER, image),
     "entropy_rate_superpixels": lambda image: entropy_rate_superpixels(image, 3),
     "superpixel_hierarchy": lambda image: superpixel_hierarchy(image, 1.0),

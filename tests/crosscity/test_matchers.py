@@ -131,7 +131,7 @@ def test_too_small_is_one_sentence(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["sift", "", "python:", "python:nothing", "DIS"])
 def test_unknown_names_are_refused_with_the_list(name: str) -> None:
-    with pytest.raises(ValueError, match="deep_matching, dis"):
+    with pytest.raises(ValueError, match="deep_matching, deep_matching_refined, dis"):
         build_matcher(name, MatcherSettings())
 
 

@@ -41,8 +41,11 @@ def test_known_names_are_taken(matcher: str, method: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"matcher": "sift"}, "there are: deep_matching, dis, and python:"),
-        ({"matcher": "python:nothing"}, "there are: deep_matching, dis, and python:"),
+        ({"matcher": "sift"}, "there are: deep_matching, deep_matching_refined, dis, and"),
+        (
+            {"matcher": "python:nothing"},
+            "there are: deep_matching, deep_matching_refined, dis, and",
+        ),
         ({"superpixel_method": "watershed"}, "there are: ers, none, slic"),
     ],
 )

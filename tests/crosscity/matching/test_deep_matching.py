@@ -13,6 +13,7 @@ from crosscity.matching import Matches, deep_matching
 from crosscity.matching.correlation import atomic_patches, correlate, second_image
 from crosscity.matching.descriptors import grey_image, halve, pixel_descriptors
 from crosscity.matching.pyramid import build_pyramid, level_count
+from crosscity.matching.windows import Search
 from crosscity.matching.workers import Workers
 
 
@@ -178,9 +179,11 @@ def test_every_stage_is_the_published_programs(shared_data: Path) -> None:
     np.testing.assert_allclose(halve(second), stages["desc1_pooled"], atol=1e-3)
     patches = atomic_patches(halve(first))
     alone = Workers(1, None)
-    atoms = correlate(patches, second_image(halve(second)), power=1.4, workers=alone)
+    image = second_image(halve(second))
+    atoms = correlate(patches, image, power=1.4, workers=alone)
     levels = level_count(80, 160)
-    pyramid = build_pyramid(atoms, patches.rows, patches.columns, levels, 1.4, workers=alone)
+    search = Search(patches.rows, patches.columns, image.whole)
+    pyramid = build_pyramid(atoms, search, levels, 1.4, workers=alone)
     assert levels == 5
     for number, level in enumerate(pyramid.levels, start=1):
         assert (

@@ -13,7 +13,7 @@ from crosscity.matching.descriptors import grey_image, halve, pixel_descriptors
 from crosscity.matching.pyramid import build_pyramid, children_of, level_count
 from crosscity.matching.reciprocal import reciprocal_matches
 from crosscity.matching.responses import PooledMaps, pool_rows, rectification_table
-from crosscity.matching.windows import Windows, windows_of_level
+from crosscity.matching.windows import Search, Windows, windows_of_level
 from crosscity.matching.workers import Workers
 
 POWER = 1.4
@@ -370,14 +370,9 @@ def test_aggregation_is_its_definition_at_every_level(radius: int | None) -> Non
     atoms = random_atoms(6, rows, columns, radius)
     for levels in (1, 2, 3):
         maps, hang = brute_pyramid(atoms, rows, columns, levels, radius)
+        search = Search(rows, columns, atoms.shape[1:], radius)
         made = build_pyramid(
-            stored(atoms, rows, columns, radius),
-            rows,
-            columns,
-            levels,
-            POWER,
-            radius=radius,
-            workers=ALONE,
+            stored(atoms, rows, columns, radius), search, levels, POWER, workers=ALONE
         )
         top = maps[-1][~np.isnan(maps[-1])].reshape(made.top.shape)
         np.testing.assert_allclose(made.top, top, atol=5 * STEP)
@@ -459,7 +454,8 @@ def test_one_sweep_finds_what_following_every_maximum_finds(
     given = stored(atoms, rows, columns, radius)
     with ThreadPoolExecutor(threads) as pool:
         team = Workers(threads, None if threads == 1 else pool)
-        pyramid = build_pyramid(given, rows, columns, levels, POWER, radius=radius, workers=team)
+        search = Search(rows, columns, atoms.shape[1:], radius)
+        pyramid = build_pyramid(given, search, levels, POWER, workers=team)
         made = reciprocal_matches(pyramid.levels[0], backtrack(pyramid, team), team)
     # The plain writing goes down the maps as they are stored, or roundings would turn near ties.
     maps = [np.full((rows * columns, *atoms.shape[1:]), np.nan)] + [
