@@ -14,8 +14,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import httpx
 import pytest
 
+from flows.cli.deploy import deploy_catalog
 from flows.deployments import CITY_FLOWS
 
 pytestmark = pytest.mark.timeout(600)
@@ -127,6 +129,35 @@ def test_a_catalog_is_deployed_and_deployed_again_without_a_change(site):
     unchanged = 2 * CITY_DEPLOYMENTS + 2  # the segmenter and the paper's tables
     assert again[0].startswith(f"created 0, changed 0, removed 0; unchanged {unchanged}")
     assert site.find("readapt-city/lima")["updated"] == found["updated"], "nothing was written"
+
+
+def test_what_has_not_changed_costs_the_same_requests_however_many_cities_there_are(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    original = httpx.Client.send
+
+    def send(self: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        sent.append(f"{request.method} {request.url.path}")
+        return original(self, request, **options)
+
+    def requests() -> list[str]:
+        sent.clear()
+        done = deploy_catalog(site.folder / "data_catalog.yaml", f"{site.server.address}/api")
+        assert done["changes"] == []
+        assert done["unchanged"] > 2
+        return sorted(sent)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(httpx.Client, "send", send)
+        counted = []
+        for cities in (("lima",), ("lima", "oslo", "quito")):
+            site.catalog(**{name: {} for name in cities})
+            site.deployed()
+            counted.append(requests())
+    few, more = counted
+    assert few == more
+    assert len(more) <= 10, more  # listings, 200 a page; nothing of each deployment
 
 
 def test_what_the_catalog_no_longer_has_goes(site):
