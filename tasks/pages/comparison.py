@@ -202,7 +202,7 @@ def _class_rows(scored: Mapping[str, Evaluated]) -> list[dict[str, Any]]:
         {
             "name": name,
             "values": [number(a), number(b)],
-            "change": "–" if known(b - a) is None else f"{100 * (b - a):+.1f}",
+            "change": "–" if known(b - a) is None else f"{round(100 * (b - a), 1) + 0.0:+.1f}",
             "better": b > a,
             "total": name == "mIoU",
         }
