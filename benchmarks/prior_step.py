@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from simcity import STYLES, render
 
 CITIES: Final = ("rome", "rio", "tokyo", "taipei")
 FIRST_PLACE: Final = 6000
-SIDES: Final[tuple[Literal["a"], Literal["b"]]] = ("a", "b")
+SIDES: Final[Sequence[Literal["a", "b"]]] = ("a", "b")
 
 
 @dataclass(frozen=True)
