@@ -82,10 +82,10 @@ def page(cities: int, one: dict[str, Any], found: dict[str, Any]) -> str:
     lines = [
         "# Deploying",
         "",
-        f"`python benchmarks/deploying.py {cities}`: catalogs of one city and of {cities}, each on a "
-        "Prefect server of its own (SQLite).",
-        f"Two cores, shared with other work (a load of {found['load']:.0f}): read the processor times. "
-        "Starting Python is in them.",
+        f"`python benchmarks/deploying.py {cities}`: catalogs of one city and of {cities}, each on "
+        "a Prefect server of its own (SQLite).",
+        f"Two cores, shared with other work (a load of {found['load']:.0f}): read the processor "
+        "times. Starting Python is in them.",
         "",
         "| deployments | wall time | the command's processor time | the server's |",
         "|---|---|---|---|",
