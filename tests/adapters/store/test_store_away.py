@@ -23,7 +23,7 @@ class Moody(LocalPlace):
     """Is away the first times that it is read."""
 
     def __init__(self, root: Path, away: int, error: type[StoreError] = StoreAwayError) -> None:
-        super().__init__(root)
+        super().__init__(root, root / "cache")
         self.left, self.error, self.asked = away, error, 0
 
     def read(self, path: str) -> bytes | None:
