@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.datasets.camvid import CamVidDataset
 from benchmarks.entropy import minimise_entropy
+from benchmarks.paired import Counts, resampled_difference
 from benchmarks.whole_files import written_whole
 from crosscity.adaptation import FineTuning, FineTuningSettings, TargetArrays
 from crosscity.adaptation.batch_norm_mixture import (
@@ -80,7 +81,6 @@ RESAMPLES: Final = 2000
 CHECKPOINT: Final = 25
 """Steps after which a training that is killed can go on."""
 
-Counts = npt.NDArray[np.int64]
 Network = Callable[[int], Segmenter]
 
 
@@ -455,23 +455,9 @@ def _row(arm: str, runs: list[Counts], zero: Counts) -> dict[str, Any]:
 
 def _difference(runs: list[Counts], others: list[Counts]) -> list[float]:
     """Mean difference in points, and its 95 % interval over seeds and images."""
-    random = np.random.default_rng(0)
-    images = len(runs[0])
-
-    def of(arm: list[Counts], weights: npt.NDArray[np.int64], seeds: list[int]) -> float:
-        chosen = [arm[seed % len(arm)] for seed in seeds]
-        return float(np.mean([miou_of(np.tensordot(weights, run, 1)) for run in chosen]))
-
-    whole = np.ones(images, dtype=np.int64)
-    every = list(range(len(runs)))
-    mean = 100 * (of(runs, whole, every) - of(others, whole, every))
-    drawn = []
-    for _ in range(RESAMPLES if len(runs) > 1 else RESAMPLES // 2):
-        weights = np.bincount(random.integers(0, images, images), minlength=images)
-        seeds = random.integers(0, len(runs), len(runs)).tolist()
-        drawn.append(100 * (of(runs, weights, seeds) - of(others, weights, seeds)))
-    low, high = np.percentile(drawn, [2.5, 97.5]).tolist()
-    return [mean, low, high]
+    return resampled_difference(
+        [(runs, others)], lambda counts: 100 * miou_of(counts), RESAMPLES // 2
+    )
 
 
 def _closed(

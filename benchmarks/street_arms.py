@@ -7,12 +7,14 @@ From `street` (EfficientNet-Lite0, trained on simulated frankfurt) to simulated 
 keeps the weights, which `safeguard.py` judges. tokyo is scored on validation places, as limits are
 chosen there; other cities on test places. Arms that ruin a network are made on purpose. Finished
 arms are found again in `--work`; kill it and start it again at will. Writes
-`benchmarks/results/street_arms.json` and `.md` after every arm.
+`benchmarks/results/street_arms.json` and `.md` after every seed.
 
 The pairs' own share is seen in arms that differ in nothing else: `self` learns from source labels
-and from the teacher's, `veto` and `evidence` refine these by the static prior, `two_looks` fuses
-them with what is seen at the other time; `source_free` reads no source image. Processor seconds of
-a step are of the process, without what is done before the first step.
+and from the teacher's, `veto`, `evidence` and `probability` refine these by the static prior,
+`two_looks` fuses them with what is seen at the other time; `source_free` reads no source image.
+Bounds: `fine_tuned` has the labels of 45 places, `source + labels` learns from these and from the
+source's in the loop of `control`. Intervals resample seeds and images together, the cities are
+given. Processor seconds of a step are of the process, without what is done before the first step.
 """
 
 from __future__ import annotations
@@ -38,11 +40,20 @@ from safetensors.torch import load_file
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.arms import Arrays, labelled, loaded, once, save
-from benchmarks.demo_start import ADAPTED, PAIRS, PRIOR, SOURCE, rendered, start
+from benchmarks.demo_start import (
+    ADAPTED,
+    FINE_TUNED,
+    LABELLED,
+    PAIRS,
+    PRIOR,
+    SOURCE,
+    rendered,
+    start,
+)
 from benchmarks.entropy import minimise_entropy
-from benchmarks.paired import interval
-from benchmarks.whole_files import write_json
-from crosscity.adaptation import Adaptation, TargetArrays
+from benchmarks.paired import Counts, resampled_difference
+from benchmarks.whole_files import write_json, written_whole
+from crosscity.adaptation import Adaptation, FineTuning, LabelledArrays, TargetArrays
 from crosscity.adaptation.batch_norm_mixture import (
     measure_statistics,
     mix_statistics,
@@ -55,7 +66,7 @@ from crosscity.adaptation.prior_evidence import flag_rates
 from crosscity.adaptation.recipes import RECIPES, Recipe, Term
 from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
 from crosscity.adaptation.training import Training
-from crosscity.evaluation import evaluate, score
+from crosscity.evaluation import evaluate_each, score
 from crosscity.labels import CROSS_CITY_CLASSES
 from crosscity.matching import PATCH
 from crosscity.safeguard import static_points
@@ -69,6 +80,7 @@ CHOSEN_ON: Final = "tokyo"
 """Its validation places were seen when limits and settings were chosen."""
 HOME: Final = ("frankfurt", 11)
 SCORED: Final = 100
+RESAMPLES: Final = 300
 FIRST_PLACE: Final = {True: 20_000, False: 10_000}
 """Of the places that are scored: validation places of `CHOSEN_ON`, test places of the others."""
 HOME_PAIRS: Final = 30
@@ -79,8 +91,12 @@ PAIRED: Final = {
     "self": Recipe((_TASK, _SELF)),
     "veto": Recipe((_TASK, _SELF), uses_prior=True),
     "evidence": Recipe((_TASK, _SELF), uses_prior=True, evidence=True),
+    "probability": Recipe((_TASK, _SELF), uses_prior=True, probability=True),
     "two_looks": Recipe((_TASK, Term("two_looks", "lambda_self", "lambda_self"))),
 }
+LARGE: Final = ("road", "sidewalk", "building", "vegetation", "sky", "car")
+"""Classes that fill much of a street view; the other seven are thin or rare."""
+PROTOCOL: Final = "score13"
 SCRAMBLED: Final = "classes permuted"
 STATIC: Final = "self_training, λ = 3, all static"
 
@@ -105,6 +121,16 @@ class Work:
     def points(self) -> list[tuple[Any, Any]]:
         """Static points of each pair, rows and columns in both images."""
         return points_of(self.folder / f"{self.city}-points.npz")
+
+    def probabilities(self) -> Arrays:
+        """255 times the probability that pixels of the training images are static."""
+        path = self.folder / f"{self.city}-probabilities.npz"
+        once(path, lambda: _probabilities(self.train["images"]))
+        return loaded(path)
+
+    def counts(self, arm: str, seed: int) -> Path:
+        """Where what an arm gets right and wrong in each image is."""
+        return self.folder / f"counts-{self.city}-{seed}-{_file_name(arm)}.npz"
 
     def weights(self, arm: str, seed: int) -> Path:
         """Where an arm's weights are."""
@@ -149,15 +175,23 @@ def main(
                 if (arm and arm_name not in arm) or (harmful and one not in seed[:harm_seed]):
                     continue
                 _run(here, arm_name, one, make)
-                _report(work, output)
+        _report(work, output)
 
 
 def _run(work: Work, arm: str, seed: int, make: Make) -> None:
-    if work.row(arm, seed).exists():
+    if work.row(arm, seed).exists() and work.counts(arm, seed).exists():
         return
-    network, step = make(work, seed)
-    save(network, work.weights(arm, seed))
-    found = score(evaluate(network, labelled(work.folder / f"{work.city}-scored.npz")), "score13")
+    if work.row(arm, seed).exists():
+        step = json.loads(work.row(arm, seed).read_text(encoding="utf-8"))["step_seconds"]
+        network = work.network(arm, seed)
+    else:
+        network, step = make(work, seed)
+        save(network, work.weights(arm, seed))
+    images = labelled(work.folder / f"{work.city}-scored.npz")
+    counts = np.stack([each.confusion for each in evaluate_each(network, images)])
+    with written_whole(work.counts(arm, seed)) as unfinished:
+        np.savez_compressed(unfinished, counts=counts.astype(np.int32))
+    found = score(counts.sum(0), PROTOCOL)
     row = {
         "city": work.city,
         "seed": seed,
@@ -217,10 +251,22 @@ def _timed(training: Training) -> tuple[Segmenter, float]:
     return training.segmenter, (time.process_time() - began) / training.total_steps
 
 
-def _target(work: Work, *, all_static: bool = False) -> TargetArrays:
+def _probabilities(images: Any) -> Arrays:  # noqa: ANN401 - an array
+    """Of the images of pairs, one pair after another."""
+    found: list[Any] = []
+    for first in range(0, len(images), 2):
+        for one in extract_prior(images[first], images[first + 1], PRIOR).probabilities:
+            if one is None:
+                raise ValueError("the default matcher's priors have probabilities, these have not")
+            found.append(np.rint(255 * one).astype(np.uint8))
+    return {"probabilities": np.stack(found)}
+
+
+def _target(work: Work, *, all_static: bool = False, probable: bool = False) -> TargetArrays:
     found = work.train
     priors = np.ones_like(found["priors"]) if all_static else found["priors"]
-    return TargetArrays(found["images"], priors)
+    probabilities = work.probabilities()["probabilities"] if probable else None
+    return TargetArrays(found["images"], priors, all_probabilities=probabilities)
 
 
 def _paired(work: Work) -> PairedArrays:
@@ -241,7 +287,8 @@ def _adapted(recipe: Recipe | None = None, *, all_static: bool = False, **change
     def make(work: Work, seed: int) -> tuple[Segmenter, float]:
         settings = replace(ADAPTED, **{"steps": STEPS, **changes})
         looks = recipe is not None and any(one.objective == "two_looks" for one in recipe.terms)
-        target = _paired(work) if looks else _target(work, all_static=all_static)
+        probable = recipe is not None and recipe.probability
+        target = _paired(work) if looks else _target(work, all_static=all_static, probable=probable)
         rates = _rates(work) if recipe is not None and recipe.evidence else None
         source = labelled(work.folder / "source.npz")
         return _timed(
@@ -256,6 +303,32 @@ def _rates(work: Work) -> list[float]:
     home = loaded(work.folder / f"{HOME[0]}-train.npz")
     rates: list[float] = flag_rates(zip(home["priors"], home["labels"], strict=True), 19).tolist()
     return rates
+
+
+def _labelled_places(work: Work) -> LabelledArrays:
+    """The first image of some training places with its labels."""
+    found, chosen = work.train, slice(0, 2 * LABELLED, 2)
+    return LabelledArrays(found["images"][chosen], found["labels"][chosen])
+
+
+def _fine_tuned(work: Work, seed: int) -> tuple[Segmenter, float]:
+    settings = replace(FINE_TUNED, steps=STEPS)
+    return _timed(FineTuning(start(), _labelled_places(work), settings, seed))
+
+
+def _source_and_labels(work: Work, seed: int) -> tuple[Segmenter, float]:
+    """True labels of target images among the source's, in the loop of `control`."""
+    home, there = loaded(work.folder / "source.npz"), _labelled_places(work)
+    # As many of the target's as of the source's: the 45 places are read several times.
+    again = np.arange(len(home["images"])) % LABELLED
+    both = LabelledArrays(
+        np.concatenate([home["images"], there.all_images[again]]),
+        np.concatenate([home["labels"], there.all_labels[again]]),
+    )
+    settings = replace(ADAPTED, steps=STEPS)
+    return _timed(
+        Adaptation(start(), both, _target(work), settings, seed, recipe=RECIPES["control"])
+    )
 
 
 def _source_free(work: Work, seed: int) -> tuple[Segmenter, float]:
@@ -322,18 +395,21 @@ HARMS: Final[dict[str, Make]] = {
 """Ways to do harm: what is tempting, what a wrong line in a catalog does, wrong priors."""
 ARMS: Final[dict[str, Make]] = {
     "control": _adapted(RECIPES["control"]),
+    "self": _adapted(PAIRED["self"]),
+    "evidence": _adapted(PAIRED["evidence"]),
+    "self_training": _adapted(RECIPES["self_training"]),
+    "source + labels": _source_and_labels,
+    "fine_tuned": _fine_tuned,
+    "two_looks": _adapted(PAIRED["two_looks"]),
+    "probability": _adapted(PAIRED["probability"]),
+    "veto": _adapted(PAIRED["veto"]),
+    "full": _adapted(RECIPES["full"]),
     "bn 0.3": _statistics(0.3),
     "bn 0.5": _statistics(0.5),
     "bn 1.0": _statistics(1.0),
     "source_free": _source_free,
-    "self": _adapted(PAIRED["self"]),
-    "evidence": _adapted(PAIRED["evidence"]),
-    "self_training": _adapted(RECIPES["self_training"]),
     **HARMS,
-    "two_looks": _adapted(PAIRED["two_looks"]),
-    "full": _adapted(RECIPES["full"]),
     "ga_ca": _adapted(RECIPES["ga_ca"]),
-    "veto": _adapted(PAIRED["veto"]),
 }
 """In the order of their worth: a run that is cut off has the first."""
 COMPARED: Final = (
@@ -341,9 +417,15 @@ COMPARED: Final = (
     ("self", "control"),
     ("evidence", "self"),
     ("two_looks", "self"),
+    ("probability", "self"),
     ("veto", "self"),
+    ("self_training", "self"),
     ("self_training", "control"),
+    ("self_training", "bn 0.3"),
+    ("self_training", "full"),
     ("full", "control"),
+    ("source + labels", "control"),
+    ("fine_tuned", "control"),
 )
 
 
@@ -362,10 +444,10 @@ def _report(work: Path, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(rows, indent=1) + "\n"
     (output / "street_arms.json").write_text(text, encoding="utf-8")
-    (output / "street_arms.md").write_text(report(rows), encoding="utf-8")
+    (output / "street_arms.md").write_text(report(rows, work), encoding="utf-8")
 
 
-def report(rows: Sequence[dict[str, Any]]) -> str:
+def report(rows: Sequence[dict[str, Any]], work: Path) -> str:
     """Scores, paired differences and costs in Markdown."""
     cities = [name for name in CITIES if any(row["city"] == name for row in rows)]
     found = {(row["city"], row["seed"], row["arm"]): 100 * row["miou"] for row in rows}
@@ -389,22 +471,60 @@ def report(rows: Sequence[dict[str, Any]]) -> str:
         seconds = "–" if cost is None else f"{cost:.2f}"
         times = "–" if cost is None or base is None else f"{cost / base:.2f}"
         lines.append(f"| {arm} | " + " | ".join(cells) + f" | {seconds} | {times} |")
-    lines += ["", "Paired differences, same city and seed (95 %, Student's t):", ""]
-    lines += ["| | " + " | ".join([*cities, "all"]) + " |", "|---|" + "---|" * (len(cities) + 1)]
-    for arm, other in COMPARED:
-        gains = {
-            name: [
-                value - found[name, seed, other]
-                for (city, seed, which), value in sorted(found.items())
-                if (city, which) == (name, arm) and (name, seed, other) in found
-            ]
-            for name in cities
-        }
-        every = [gain for some in gains.values() for gain in some]
-        if every:
-            cells = [interval(gains[name]) for name in cities]
-            lines.append(f"| {arm} − {other} | " + " | ".join([*cells, interval(every)]) + " |")
+    lines += _differences(cities, rows, work)
     return "\n".join(lines) + "\n"
+
+
+def _differences(cities: Sequence[str], rows: Sequence[dict[str, Any]], work: Path) -> list[str]:
+    """Arms against others in the cities and seeds that have both."""
+    lines = [
+        "",
+        "Differences in points (95 % over seeds and images), by city, over all cities that have "
+        "both, and over all in the large classes and in the others:",
+        "",
+        "| | " + " | ".join([*cities, "all", "6 large", "7 thin or rare", "runs"]) + " |",
+        "|---|" + "---|" * (len(cities) + 4),
+    ]
+    seeds = {
+        (name, arm): sorted(r["seed"] for r in rows if (r["city"], r["arm"]) == (name, arm))
+        for name in cities
+        for arm in ("pretrained", *ARMS)
+    }
+    for arm, other in COMPARED:
+        both: dict[str, tuple[list[Counts], list[Counts]]] = {}
+        for name in cities:
+            common = [seed for seed in seeds[name, arm] if seed in seeds[name, other]]
+            if common:
+                one, two = ([_counted(Work(work, name), each, seed) for seed in common]
+                            for each in (arm, other))  # fmt: skip
+                both[name] = (one, two)
+        if not both:
+            continue
+        every = list(both.values())
+        cells = [_gain([both[name]]) if name in both else "–" for name in cities]
+        cells += [_gain(every), _gain(every, large=True), _gain(every, large=False)]
+        runs = sum(len(ours) for ours, _ in every)
+        lines.append(f"| {arm} − {other} | " + " | ".join([*cells, str(runs)]) + " |")
+    return lines
+
+
+def _counted(work: Work, arm: str, seed: int) -> Counts:
+    with np.load(work.counts(arm, seed), allow_pickle=False) as found:
+        return np.asarray(found["counts"], dtype=np.int64)
+
+
+def _gain(
+    cities: Sequence[tuple[Sequence[Counts], Sequence[Counts]]], *, large: bool | None = None
+) -> str:
+    """A difference with its interval; of some classes where `large` says which."""
+
+    def of(counts: Counts) -> float:
+        found = score(counts, PROTOCOL).per_class
+        chosen = [iou for name, iou in found.items() if large is None or (name in LARGE) == large]
+        return 100 * float(np.nanmean(chosen))
+
+    mean, low, high = resampled_difference(cities, of, RESAMPLES)
+    return f"{mean:+.1f} ({low:+.1f} … {high:+.1f})"
 
 
 def _step_seconds(rows: Sequence[dict[str, Any]], arm: str) -> float | None:
