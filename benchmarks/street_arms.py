@@ -86,6 +86,7 @@ FIRST_PLACE: Final = {True: 20_000, False: 10_000}
 HOME_PAIRS: Final = 30
 """Labelled pairs of the source city, on which P(flagged | class) is measured."""
 STEPS: Final = 60
+MORE_STEPS: Final = 240
 _TASK, _SELF = Term("source_task"), Term("self_training", "lambda_self", "lambda_self")
 PAIRED: Final = {
     "self": Recipe((_TASK, _SELF)),
@@ -311,9 +312,12 @@ def _labelled_places(work: Work) -> LabelledArrays:
     return LabelledArrays(found["images"][chosen], found["labels"][chosen])
 
 
-def _fine_tuned(work: Work, seed: int) -> tuple[Segmenter, float]:
-    settings = replace(FINE_TUNED, steps=STEPS)
-    return _timed(FineTuning(start(), _labelled_places(work), settings, seed))
+def _fine_tuned(steps: int) -> Make:
+    def make(work: Work, seed: int) -> tuple[Segmenter, float]:
+        settings = replace(FINE_TUNED, steps=steps)
+        return _timed(FineTuning(start(), _labelled_places(work), settings, seed))
+
+    return make
 
 
 def _source_and_labels(work: Work, seed: int) -> tuple[Segmenter, float]:
@@ -393,13 +397,30 @@ HARMS: Final[dict[str, Make]] = {
     SCRAMBLED: _scrambled,
 }
 """Ways to do harm: what is tempting, what a wrong line in a catalog does, wrong priors."""
+_CONSTANT: Final = Term("self_training", 1.0, "lambda_self", ramp="constant")
+_MASKED: Final = Term("masked_consistency", 1.0, ramp="constant")
+LEADS: Final[dict[str, Make]] = {
+    "self, λ = 1 from the start": _adapted(Recipe((_TASK, _CONSTANT))),
+    "self, λ = 1, and masked": _adapted(Recipe((_TASK, _CONSTANT, _MASKED))),
+    **{
+        f"{name}, {MORE_STEPS} steps": make
+        for name, make in {
+            "control": _adapted(RECIPES["control"], steps=MORE_STEPS),
+            "self": _adapted(PAIRED["self"], steps=MORE_STEPS),
+            "evidence": _adapted(PAIRED["evidence"], steps=MORE_STEPS),
+            "fine_tuned": _fine_tuned(MORE_STEPS),
+            "self, λ = 1": _adapted(Recipe((_TASK, _CONSTANT)), steps=MORE_STEPS),
+        }.items()
+    },
+}
+"""What might do more; each is first tried on the city that choices are made on."""
 ARMS: Final[dict[str, Make]] = {
     "control": _adapted(RECIPES["control"]),
     "self": _adapted(PAIRED["self"]),
     "evidence": _adapted(PAIRED["evidence"]),
     "self_training": _adapted(RECIPES["self_training"]),
     "source + labels": _source_and_labels,
-    "fine_tuned": _fine_tuned,
+    "fine_tuned": _fine_tuned(STEPS),
     "two_looks": _adapted(PAIRED["two_looks"]),
     "probability": _adapted(PAIRED["probability"]),
     "veto": _adapted(PAIRED["veto"]),
@@ -409,6 +430,7 @@ ARMS: Final[dict[str, Make]] = {
     "bn 1.0": _statistics(1.0),
     "source_free": _source_free,
     **HARMS,
+    **LEADS,
     "ga_ca": _adapted(RECIPES["ga_ca"]),
 }
 """In the order of their worth: a run that is cut off has the first."""
@@ -426,6 +448,16 @@ COMPARED: Final = (
     ("full", "control"),
     ("source + labels", "control"),
     ("fine_tuned", "control"),
+    *((lead, "self") for lead in tuple(LEADS)[:2]),
+    *(
+        (f"{one}, {MORE_STEPS} steps", f"{two}, {MORE_STEPS} steps")
+        for one, two in (
+            ("self", "control"),
+            ("evidence", "self"),
+            ("self, λ = 1", "self"),
+            ("fine_tuned", "control"),
+        )
+    ),
 )
 
 
@@ -486,7 +518,12 @@ def _differences(cities: Sequence[str], rows: Sequence[dict[str, Any]], work: Pa
         "|---|" + "---|" * (len(cities) + 4),
     ]
     seeds = {
-        (name, arm): sorted(r["seed"] for r in rows if (r["city"], r["arm"]) == (name, arm))
+        (name, arm): sorted(
+            row["seed"]
+            for row in rows
+            if (row["city"], row["arm"]) == (name, arm)
+            and Work(work, name).counts(arm, row["seed"]).exists()
+        )
         for name in cities
         for arm in ("pretrained", *ARMS)
     }
