@@ -72,7 +72,10 @@ def main(
         said = done[step.name]["next"]
         print(step.name, done[step.name]["wall_s"], "s", flush=True)
     table.write_text(as_table(done, pictures), encoding="utf-8")
-    table.with_suffix(".json").write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(done, indent=1) + "\n"
+    for folder, name in ((pictures, "PICTURES"), (work, "WORK"), (ROOT, "CROSSCITY")):
+        text = text.replace(str(folder.resolve()), name)  # where they lay says nothing to others
+    table.with_suffix(".json").write_text(text, encoding="utf-8")
 
 
 def steps(pictures: Path, work: Path) -> list[Step]:
