@@ -200,9 +200,8 @@ def _runs(server, deployment) -> list[dict[str, Any]]:
     body = {
         "flow_runs": {"deployment_id": {"any_": [deployment["id"]]}},
         "sort": "START_TIME_DESC",
-        "limit": 200,
     }
-    found: list[dict[str, Any]] = server.post("/flow_runs/filter", body)
+    found: list[dict[str, Any]] = server.every("/flow_runs/filter", body)
     return found
 
 

@@ -88,7 +88,7 @@ class Site:
                 return
 
     def automations(self, city: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.server.post("/automations/filter", {"limit": 200})
+        found: list[dict[str, Any]] = self.server.every("/automations/filter", {})
         return [one for one in found if city in one["name"]]
 
 

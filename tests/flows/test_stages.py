@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect.states import Completed, Failed
 
@@ -41,7 +42,9 @@ def server(prefect_server, monkeypatch) -> Iterator[Any]:
 
 def runs(client: Any) -> list[Any]:
     deployment = client.read_deployment_by_name(NAME)
-    return [run for run in client.read_flow_runs(limit=50) if run.deployment_id == deployment.id]
+    of_the_stage = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
+    found: list[Any] = client.read_flow_runs(deployment_filter=of_the_stage)
+    return found
 
 
 def ended_as(client: Any, state: Any, waiting: Any) -> threading.Thread:
@@ -173,11 +176,11 @@ def test_a_readaptation_by_its_stages_ends_as_one_in_its_own_run(
         )
     deployments = {
         found["id"]: (found["work_pool_name"], found["name"])
-        for found in prefect_server.post("/deployments/filter", {"limit": 200})
+        for found in prefect_server.every("/deployments/filter", {})
     }
     (readapt,) = (
         found["id"]
-        for found in prefect_server.post("/deployments/filter", {"limit": 200})
+        for found in prefect_server.every("/deployments/filter", {})
         if found["entrypoint"] == CITY_FLOWS["readapt-city"] and found["name"] == "tokyo"
     )
     run = prefect_server.post(f"/deployments/{readapt}/create_flow_run", {})
@@ -190,7 +193,7 @@ def test_a_readaptation_by_its_stages_ends_as_one_in_its_own_run(
     waiting(ended, "the readaptation has ended", every=1.0)
     children = [
         (one["name"].partition("-")[0], deployments[one["deployment_id"]][0])
-        for one in prefect_server.post("/flow_runs/filter", {"limit": 200})
+        for one in prefect_server.every("/flow_runs/filter", {})
         if one["parent_task_run_id"] and one["deployment_id"] in deployments
     ]
     assert sorted(children) == [
