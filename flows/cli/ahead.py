@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+from flows.cli.outcome import note
 
 if TYPE_CHECKING:
     from tasks.steps.plan import Plan
@@ -32,6 +33,7 @@ def plan(
     """Say what `readapt` would find, make, or make anew and why, and what it would cost."""
     from tasks.judging.steps_ahead import steps_ahead  # noqa: PLC0415
     from tasks.steps.plan import open_plan  # noqa: PLC0415
+    from tasks.steps.simulated_only import simulated_only_remark  # noqa: PLC0415
     from tasks.training.arms import check_arm  # noqa: PLC0415
 
     opened = open_plan(catalog, compute, city=city)
@@ -45,6 +47,9 @@ def plan(
         return
     for line in plan_lines(opened, city, arm, seed):
         typer.echo(line)
+    remark = simulated_only_remark(opened, city)
+    if remark is not None:
+        note(f"note: {remark}")
 
 
 def plan_lines(opened: Plan, city: str, arm: str | None, seed: int | None) -> list[str]:

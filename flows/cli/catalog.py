@@ -48,6 +48,7 @@ def check(
     }
     for name, keys in missing.items():
         note(f"note: {', '.join(keys)} will need the environment variable {name}")
+    _warn_of_simulated(catalog)
     _warn_of_unlearned(catalog)
     add(
         f"{catalog}: good; {len(loaded.cities)} cities, {len(loaded.datasets)} data sets, "
@@ -68,6 +69,18 @@ def check(
         scheduled=scheduled,
         needs_environment=sorted(missing),
     )
+
+
+def _warn_of_simulated(catalog: Path) -> None:
+    """Warns where real cities begin with a segmenter that has seen simulated streets alone."""
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+    from tasks.steps.simulated_only import simulated_only_remark  # noqa: PLC0415
+
+    plan = open_plan(catalog)
+    for name in plan.cities:
+        remark = simulated_only_remark(plan, name)
+        if remark is not None:
+            typer.echo(f"warning: cities.{name}: {remark}", err=True)
 
 
 def _warn_of_unlearned(catalog: Path) -> None:

@@ -20,6 +20,7 @@ from tasks.steps.identity import Identity, make
 from tasks.steps.logs import warn_user
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
+from tasks.steps.simulated_only import simulated_only_remark
 from tasks.steps.tables import Row, read_rows, write_rows
 from tasks.training.arms import ARM_NAMES, BOUND, START, arm_name
 from tasks.training.at_home import unlearned, unlearned_remark, warn_of_unlearned
@@ -152,6 +153,9 @@ def _adapt(
     recipe = None if arm in ARM_NAMES else plan.recipe(arm)
     settings = adaptation_settings(entry, arm, recipe)
     warn_of_unlearned(plan, segmenter, owner)
+    foreign = simulated_only_remark(plan, owner)
+    if foreign is not None:
+        warn_user(f"adapt {owner}: {foreign}")
 
     def write(draft: Draft, key: str) -> None:
         place = CheckpointPlace("adaptation", owner, key, f"adapt {owner} {arm}")
