@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from crosscity.checks import check_image, number, same_size, whole_number
+from crosscity.device_failures import first_line, is_device_error
 from crosscity.matching.backtracking import backtrack
 from crosscity.matching.correlation import (
     PATCH,
@@ -30,8 +32,10 @@ from crosscity.matching.workers import Workers, workers
 log = logging.getLogger(__name__)
 
 HALVINGS: Final = {1: 0, 2: 1, 4: 2}
+_worked: set[str] = set()
 _gone: set[str] = set()
-"""Devices that failed in this process."""
+"""Devices that this process had, and those of them that failed."""
+_lock = threading.Lock()
 
 
 def deep_matching(
@@ -189,7 +193,11 @@ def _match_on_device(
     try:
         where = torch.device(device)
         torch.empty(0, device=where)
+        _worked.add(device)
     except (RuntimeError, AssertionError) as error:
+        if device in _worked:
+            _give_up(device, error)
+            return None
         raise ValueError(
             f"matching cannot run on {device!r}, which this machine or its torch does not have: "
             "choose 'cpu'"
@@ -204,17 +212,23 @@ def _match_on_device(
         )
         return None
     except RuntimeError as error:
-        if not (isinstance(error, torch.AcceleratorError) or "CUDA" in str(error)):
+        if not is_device_error(error):
             raise
         # Whatever it was, nothing of this process runs there any more.
-        if device not in _gone:
-            _gone.add(device)
-            log.warning(
-                "%s has failed (%s): this process matches on the processor from now on",
-                device,
-                " ".join(str(error).split())[:200],
-            )
+        _give_up(device, error)
         return None
+
+
+def _give_up(device: str, error: BaseException) -> None:
+    with _lock:
+        if device in _gone:
+            return
+        _gone.add(device)
+    log.warning(
+        "%s has failed (%s): this process matches on the processor from now on",
+        device,
+        first_line(error),
+    )
 
 
 def _pixels(values: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

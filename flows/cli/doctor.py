@@ -176,7 +176,7 @@ def _disk(plan: Plan) -> Finding:
 
 
 def _device(plan: Plan) -> Finding:
-    from tasks.training.jobs import check_device  # noqa: PLC0415 - PyTorch takes seconds
+    from tasks.steps.device import check_device  # noqa: PLC0415 - PyTorch takes seconds
 
     device = plan.compute.device
     remedy = f"choose another profile with --compute or {COMPUTE_VARIABLE}"

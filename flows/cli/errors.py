@@ -21,12 +21,14 @@ def exit_code(error: Exception) -> int:
 
 
 def is_passing_fault(error: Exception) -> bool:
-    """Whether a store, a service or the Prefect server was away for longer than the patience."""
+    """Whether a store, a service or the server was away for too long, or a device has failed."""
     from adapters.store import StoreAwayError  # noqa: PLC0415 - `--help` needs none of these
     from adapters.street_view.web.errors import ServiceUnavailable  # noqa: PLC0415
-    from tasks.steps.errors import ClusterAwayError  # noqa: PLC0415
+    from tasks.steps.errors import ClusterAwayError, DeviceFailedError  # noqa: PLC0415
 
-    away = StoreAwayError | ServiceUnavailable | ServerAwayError | ClusterAwayError
+    away = (
+        StoreAwayError | ServiceUnavailable | ServerAwayError | ClusterAwayError | DeviceFailedError
+    )
     if isinstance(error, away):
         return True
     return _server_fault(error) is not None
@@ -45,11 +47,12 @@ def one_sentence(error: Exception) -> str:
     """What the user reads instead of a traceback."""
     from tasks.steps.errors import (  # noqa: PLC0415
         ClusterAwayError,
+        DeviceFailedError,
         PartKillsWorkersError,
         TooManyFailures,
     )
 
-    of_workers = (ClusterAwayError, PartKillsWorkersError)
+    of_machines = (ClusterAwayError, DeviceFailedError, PartKillsWorkersError)
     away = _server_fault(error)
     if away is not None:
         return (
@@ -57,7 +60,7 @@ def one_sentence(error: Exception) -> str:
             "command again; what is finished is found, not made again"
         )
     text = str(error).strip()
-    if isinstance(error, (*_bad_input(), *of_workers, ServerError, TooManyFailures, ValueError)):
+    if isinstance(error, (*_bad_input(), *of_machines, ServerError, TooManyFailures, ValueError)):
         return text
     return f"{type(error).__name__}: {text or 'no message'} (run again with --debug for the trace)"
 

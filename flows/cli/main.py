@@ -1,7 +1,8 @@
 """`crosscity`, and how it ends.
 
 Exit code 0 when done, 1 when it failed, 2 when the input was wrong, 75 when a store, a service or a
-server was away for too long (the same command may succeed later), 130 when it was interrupted.
+server was away for too long or a device failed (the same command may succeed later), 130 when it
+was interrupted.
 """
 
 from __future__ import annotations

@@ -86,6 +86,7 @@ def predict(
     from adapters.predictions import IDS, PredictionFolder, Wanted  # noqa: PLC0415
     from tasks.judging.predictions import predict_pictures  # noqa: PLC0415
     from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
+    from tasks.steps.device import using_device  # noqa: PLC0415 - PyTorch takes seconds
 
     if ids not in IDS:
         raise InputError(f"--ids is one of {', '.join(IDS)}, not {ids!r}")
@@ -94,13 +95,13 @@ def predict(
     city = _city(what, plan)
     pictures = _pictures(what, city, plan)
     chosen = _chosen(plan, segmenter, weights, architecture, city)
-    network = _on_device(chosen, plan, device)
+    network, where = _on_device(chosen, plan, device)
     image_size = wanted_size or _size_of_city(plan, city) or network.trained_size
     made_by = {**chosen.made_by, "image_size": None if image_size is None else list(image_size)}
     wanted = Wanted(ids, overlays, confidence)
     folder = PredictionFolder(output, network.class_names, wanted, made_by, force=force)
     note(f"{len(pictures)} images with {chosen.words}")
-    with TerminalProgress() as shown:
+    with TerminalProgress() as shown, using_device(where, ", ".join(what)):
         progress.listen(shown)
         done = predict_pictures(
             network,
@@ -222,14 +223,15 @@ def _size_of_city(plan: Plan | None, city: str | None) -> tuple[int, int] | None
     return network_size(plan, city)
 
 
-def _on_device(chosen: Chosen, plan: Plan | None, device: str | None) -> Segmenter:
+def _on_device(chosen: Chosen, plan: Plan | None, device: str | None) -> tuple[Segmenter, str]:
+    """The network on the device that is asked for, and that device."""
     import torch  # noqa: PLC0415
 
     from crosscity.segmenters import in_train_ids  # noqa: PLC0415
-    from tasks.training.jobs import check_device  # noqa: PLC0415
+    from tasks.steps.device import check_device  # noqa: PLC0415
 
     if plan is not None:
         torch.set_num_threads(plan.compute.threads)
     name = device or (plan.compute.device if plan is not None else "cpu")
     check_device(name)
-    return in_train_ids(chosen.segmenter).to(torch.device(name))
+    return in_train_ids(chosen.segmenter).to(torch.device(name)), name

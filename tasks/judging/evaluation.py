@@ -30,6 +30,7 @@ from tasks.judging.scoring_rules import Rules, rules_of
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_picture, publish_table
+from tasks.steps.device import using_device
 from tasks.steps.errors import InputError
 from tasks.steps.identity import make
 from tasks.steps.pictures import read_picture, write_png
@@ -124,10 +125,11 @@ def evaluate(
     stage = f"evaluate {city} {arm}"
 
     def write(draft: Draft, _key: str) -> None:
-        network = scored_network(segmenter, plan)
         images = StoredLabelled(plan.open_store(), parts)
         check_some_label(images, stage)
-        confusion, rows = _counted(network, images, rules, stage)
+        with using_device(plan.compute.device, city):
+            network = scored_network(segmenter, plan)
+            confusion, rows = _counted(network, images, rules, stage)
         write_evaluation(draft, confusion, rows, rules, network.class_names)
 
     identity = evaluation_identity(segmenter, parts, arm, seed, city, plan)
@@ -155,10 +157,11 @@ def evaluate_folds(
         count = images_in(plan.open_store(), parts)
         check_some_label(StoredLabelled(plan.open_store(), parts), f"evaluate {city} {arm}")
         for which, ref in enumerate(segmenters):
-            network = scored_network(ref, plan)
             images = StoredLabelled(plan.open_store(), parts, chosen=inside((which, folds), count))
             stage = f"evaluate {city} {arm}, fold {which}"
-            confusion, of_fold = _counted(network, images, rules, stage)
+            with using_device(plan.compute.device, city):
+                network = scored_network(ref, plan)
+                confusion, of_fold = _counted(network, images, rules, stage)
             rows += of_fold
             total = confusion if which == 0 else total + confusion
             names = network.class_names
@@ -280,11 +283,12 @@ def draw_panels(
 
     def write(draft: Draft, _key: str) -> None:
         images = StoredLabelled(plan.open_store(), parts)
-        networks = scored_network(before, plan), scored_network(after, plan)
         # Evenly spread over the set, so that nobody chose the pictures.
         chosen = np.linspace(0, len(images) - 1, min(PANELS, len(images))).round().astype(int)
-        for number, index in enumerate(chosen.tolist()):
-            panel = before_after(networks, images, index, rules)
+        with using_device(plan.compute.device, city):
+            networks = scored_network(before, plan), scored_network(after, plan)
+            panels = [before_after(networks, images, index, rules) for index in chosen.tolist()]
+        for number, panel in enumerate(panels):
             write_png(draft, f"panel-{number}.png", panel)
 
     identity = panels_identity(before, after, parts, arm, seed, city)

@@ -18,6 +18,7 @@ from crosscity.scatter import scatter_panels
 from tasks.judging.scoring_rules import rules_of
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import publish_picture
+from tasks.steps.device import using_device
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
 from tasks.training.arms import arm_name
@@ -67,13 +68,14 @@ def draw_features(
         domains = [StoredLabelled(plan.open_store(), parts) for parts in (source, target)]
         panels, rows, parted = {}, [], {}
         for arm, ref in segmenters.items():
-            network = on_device(stored_segmenter(plan, ref)[1], plan)
-            features = [
-                sampled_features(
-                    network, images, CELLS, seed=seed, image_size=size or network.trained_size
-                )
-                for images in domains
-            ]
+            with using_device(plan.compute.device, owner):
+                network = on_device(stored_segmenter(plan, ref)[1], plan)
+                features = [
+                    sampled_features(
+                        network, images, CELLS, seed=seed, image_size=size or network.trained_size
+                    )
+                    for images in domains
+                ]
             is_source = np.repeat([True, False], [len(part) for part in features])
             reduced = _principal(np.concatenate(features))
             parted[arm] = told_apart(reduced, is_source, seed)

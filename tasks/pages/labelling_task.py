@@ -24,6 +24,7 @@ from crosscity.segmenters import in_train_ids
 from tasks.harvesting.current import current_harvest
 from tasks.judging.suggestion import Suggested
 from tasks.pages.whole_folder import whole_folder
+from tasks.steps.device import using_device
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan
 from tasks.training.identities import network_size
@@ -81,9 +82,10 @@ def write_labelling_task(
     imagery = Imagery(plan.open_store(), current_harvest(city, plan).imagery)
     terms = [imagery.row(place.image_id) for place in places]
     check_licences((str(row["licence"]) for row in terms), allowed=allowed)
-    network = on_device(in_train_ids(stored_segmenter(plan, segmenter)[1]), plan)
-    size = network_size(plan, city) or network.trained_size
-    with whole_folder(output) as folder:
+    device = plan.compute.device
+    with using_device(device, city), whole_folder(output) as folder:
+        network = on_device(in_train_ids(stored_segmenter(plan, segmenter)[1]), plan)
+        size = network_size(plan, city) or network.trained_size
         exporter = CvatExporter(folder, f"{city}: places worth a label")
         for place, row in zip(places, terms, strict=True):
             image = imagery.read(place.image_id)

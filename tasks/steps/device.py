@@ -1,4 +1,4 @@
-"""Who may use a device: trainings, matching and judging take turns, other work goes on."""
+"""Who may use a device, and what is said when it cannot be used or fails amid the work."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 
 from adapters.store.scratch import host_token
+from crosscity.device_failures import first_line, has_failed
+from tasks.steps.errors import DeviceFailedError, InputError
 from tasks.steps.plan import Plan
 
 
@@ -22,20 +24,66 @@ def most_at_once(plan: Plan) -> int | None:
 def device_turn(plan: Plan, owner: str) -> Iterator[None]:
     """Waits until the device is free, and has it for the block.
 
-    Of those who wait, the city with the highest `priority` is next, then who came first. Whoever
-    dies gives the device back.
+    Trainings, matching and judging take turns; other work goes on. Of those who wait, the city with
+    the highest `priority` is next, then who came first. Whoever dies gives the device back.
 
     Args:
         plan: The run's plan.
         owner: The city, transfer or segmenter that the device is used for.
+
+    Raises:
+        InputError: As `using_device`.
+        DeviceFailedError: As `using_device`.
     """
     limit = most_at_once(plan)
     if limit is None:
-        yield
+        with using_device(plan.compute.device, owner):
+            yield
         return
     kind = torch.device(plan.compute.device).type
     where = "all" if plan.compute.at_once_in == "store" else host_token()
     priority = plan.cities[owner].priority if owner in plan.cities else 0
     turns = plan.open_store().turns(f"{kind}-{where}", f"the {kind} for {owner}", limit)
-    with turns.turn(priority=priority):
+    with turns.turn(priority=priority), using_device(plan.compute.device, owner):
         yield
+
+
+@contextmanager
+def using_device(device: str, owner: str) -> Iterator[None]:
+    """Looks at a device before the block, and says in a sentence how the block lost it.
+
+    Args:
+        device: As torch names it.
+        owner: The city, transfer or segmenter that the device is used for.
+
+    Raises:
+        InputError: The machine has no such device, or the block asked for more memory than it has.
+        DeviceFailedError: It failed amid the block; the same work may succeed later.
+    """
+    check_device(device)
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"{device} ran out of memory in the work for {owner} ({first_line(error)}): end what "
+            "else runs on it, or use smaller images"
+        ) from None
+    except RuntimeError as error:
+        if not has_failed(error):
+            raise
+        raise DeviceFailedError(
+            f"{device} failed in the work for {owner} ({first_line(error)}): see that it answers "
+            "again (nvidia-smi, the system's log) and run the same command, or choose another "
+            "profile with --compute; what is finished is found, not made again"
+        ) from error
+
+
+def check_device(device: str) -> None:
+    """Fails with one sentence where the machine has no such device."""
+    try:
+        torch.zeros(1, device=torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"the device {device!r} of the compute profile cannot be used ({first_line(error)}): "
+            "choose another profile with --compute or CROSSCITY_COMPUTE"
+        ) from None

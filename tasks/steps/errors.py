@@ -15,6 +15,10 @@ class ClusterAwayError(ConnectionError):
     """The workers of a run do not answer; the same command may succeed later."""
 
 
+class DeviceFailedError(RuntimeError):
+    """A device failed amid the work; the same command may succeed later."""
+
+
 class PartKillsWorkersError(RuntimeError):
     """A part of the work ended every worker that tried it."""
 

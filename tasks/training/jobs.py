@@ -33,6 +33,7 @@ from crosscity.adaptation.shown_size import ShownSize, choose_size
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, load_weights
 from tasks.priors.identities import city_mask
 from tasks.steps import progress
+from tasks.steps.device import check_device, using_device
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.steps.recipes import rates_of, science_of
@@ -181,18 +182,6 @@ def carry_out(job: Job) -> Trained:
     return Trained(model, segmenter, history, summary)
 
 
-def check_device(device: str) -> None:
-    """Fails with one sentence where the machine has no such device."""
-    try:
-        torch.zeros(1, device=torch.device(device))
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"the device {device!r} of the compute profile cannot be used ({reason}): choose "
-            "another profile with --compute or CROSSCITY_COMPUTE"
-        ) from None
-
-
 def where(plan: Plan) -> dict[str, Any]:
     """What of the compute profile changes the weights that come out; nothing for one in fp32."""
     compute = plan.compute
@@ -207,7 +196,7 @@ def where(plan: Plan) -> dict[str, Any]:
 def _in_a_process(
     engine: Engine, job: Job, folder: Path
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    with errors_kept(folder):
+    with errors_kept(folder), using_device(str(engine.device), job.place.city):
         return _run(_opened(engine, job), job)
 
 

@@ -14,7 +14,7 @@ from crosscity.adaptation import PretrainingSettings
 from crosscity.segmenters import Segmenter
 from tasks.steps.artifact_task import Made, artifact_task, digests
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
-from tasks.steps.device import device_turn
+from tasks.steps.device import check_device, device_turn
 from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, make
 from tasks.steps.logs import warn_user
@@ -38,7 +38,7 @@ from tasks.training.identities import (
     transfer_inputs,
     wanted_size,
 )
-from tasks.training.jobs import Job, PairTargets, SetTargets, carry_out, check_device
+from tasks.training.jobs import Job, PairTargets, SetTargets, carry_out
 from tasks.training.labelled import StoredLabelled
 from tasks.training.segmenters import Starting, starting_segmenter, write_segmenter
 

@@ -1,0 +1,46 @@
+"""Telling a device that has failed from work that was wrong, by what torch raises."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_OF_A_DEVICE: Final = re.compile(
+    r"\b(CUDA|HIP|XPU|NVML|Triton) (driver )?(error|Error)|\bTriton Error \[CUDA\]|\bNCCL error"
+    r"|\bcuDNN error|\bCU(BLAS|DNN|SOLVER|SPARSE|FFT)_STATUS_|\bNo CUDA GPUs are available"
+    r"|\bNo HIP GPUs are available|\bFound no NVIDIA driver|\bNVML_SUCCESS"
+)
+"""How c10, cuBLAS, cuDNN, NCCL and Triton begin: the first is a torch.AcceleratorError
+(c10/cuda/CUDAException.cpp), the others are plain RuntimeErrors."""
+
+_OF_THE_WORK: Final = re.compile(
+    r"device-side assert|invalid argument|invalid configuration|no kernel image|invalid device"
+    r"|invalid resource handle|misaligned address|_STATUS_(INVALID_VALUE|BAD_PARAM|NOT_SUPPORTED)"
+)
+"""Errors of cudaGetErrorString that the same work would meet again on a device that is well."""
+
+_LONGEST: Final = 160
+
+
+def is_device_error(error: BaseException) -> bool:
+    """Whether a device, its driver or its libraries report an error, whosever fault it was.
+
+    After most of them nothing of the process runs on that device any more. A lack of memory
+    (`torch.OutOfMemoryError`) is none of them.
+    """
+    import torch  # noqa: PLC0415 - large; who matches on the processor need not load it
+
+    if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, torch.AcceleratorError) or bool(_OF_A_DEVICE.search(str(error)))
+
+
+def has_failed(error: BaseException) -> bool:
+    """Whether it is the device that failed, so that the same work may succeed later."""
+    return is_device_error(error) and not _OF_THE_WORK.search(str(error))
+
+
+def first_line(error: BaseException) -> str:
+    """What torch says, without its advice on debugging."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:_LONGEST]
