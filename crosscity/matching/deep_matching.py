@@ -190,18 +190,18 @@ def _match_on_device(
 
     from crosscity.matching.on_device import match_on_device  # noqa: PLC0415
 
-    try:
-        where = torch.device(device)
-        torch.empty(0, device=where)
-        _worked.add(device)
-    except (RuntimeError, AssertionError) as error:
-        if device in _worked:
-            _give_up(device, error)
-            return None
-        raise ValueError(
-            f"matching cannot run on {device!r}, which this machine or its torch does not have: "
-            "choose 'cpu'"
-        ) from error
+    # Asked once: a device that answered before is no mistake in a name, it has failed.
+    with _lock:
+        if device not in _worked:
+            try:
+                torch.empty(0, device=torch.device(device))
+            except (RuntimeError, AssertionError) as error:
+                raise ValueError(
+                    f"matching cannot run on {device!r}, which this machine or its torch does not "
+                    "have: choose 'cpu'"
+                ) from error
+            _worked.add(device)
+    where = torch.device(device)
     try:
         return match_on_device(
             grey_a, grey_b, halvings=halvings, power=power, radius=radius, device=where
