@@ -175,38 +175,63 @@ def _started_server(home: Path) -> tuple[subprocess.Popen[bytes], str]:
     Two commands that start at once may find the same port free: the second takes another one,
     and never the server of the first, which ends with it.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    log, preferred = home / "server.log", DASHBOARD_PORT
+    preferred = DASHBOARD_PORT
     for _ in range(_PORT_TRIES):
-        port = free_port(preferred)
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                server_command(port),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env={
-                    **server_environment(home, port),
-                    "PREFECT_LOGGING_LEVEL": "WARNING",
-                    _CONSOLE_LEVEL: "NOTSET",
-                },
-                start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
-            )
-        address = f"http://127.0.0.1:{port}"
-        try:
-            wait_until_healthy(process, address, log)
-        except PortTakenError:
-            preferred = 0
-        except BaseException:
-            _stop(process)
-            raise
-        else:
-            return process, address
+        with one_start_at_a_time(home):
+            port = free_port(preferred)
+            process = _server_process(home, port)
+            address = f"http://127.0.0.1:{port}"
+            try:
+                wait_until_healthy(process, address, _log(home))
+            except PortTakenError:
+                preferred = 0
+            except BaseException:
+                _stop(process)
+                raise
+            else:
+                return process, address
+    log = _log(home)
     raise ServerError(
         f"other processes took each port that was free for the local Prefect server: run the same "
         f"command again; its log is {log}"
     )
+
+
+@contextmanager
+def one_start_at_a_time(home: Path) -> Iterator[None]:
+    """Keeps other servers of a home from starting meanwhile.
+
+    A first start migrates the database, and of two that do so at once one fails.
+
+    Args:
+        home: The server's folder; it is made where it is not there.
+    """
+    from adapters.store.scratch import locked  # noqa: PLC0415 - needed where one starts alone
+
+    home.mkdir(parents=True, exist_ok=True)
+    with locked(home / "starting.lock"):
+        yield
+
+
+def _log(home: Path) -> Path:
+    return home / "server.log"
+
+
+def _server_process(home: Path, port: int) -> subprocess.Popen[bytes]:
+    with _log(home).open("ab") as output:
+        return subprocess.Popen(
+            server_command(port),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={
+                **server_environment(home, port),
+                "PREFECT_LOGGING_LEVEL": "WARNING",
+                _CONSOLE_LEVEL: "NOTSET",
+            },
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+        )
 
 
 def _check_answers(address: str) -> None:
@@ -306,10 +331,20 @@ def wait_until_healthy(process: subprocess.Popen[bytes], address: str, log: Path
         except (urllib.error.URLError, OSError):
             pass
         time.sleep(0.2)
-    if others:
+    if others or (process.poll() is not None and _is_taken(address)):
         _stop(process)
         raise PortTakenError(f"another process listens at {address}: choose another port")
     raise ServerError(f"the local Prefect server did not start; its log is {log}")
+
+
+def _is_taken(address: str) -> bool:
+    """Whether something listens at an address."""
+    port = int(address.rpartition(":")[2])
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def _listens(pid: int, address: str) -> bool:

@@ -20,6 +20,7 @@ from flows.cli.server import (
     DASHBOARD_PORT,
     QUIET,
     ServerError,
+    one_start_at_a_time,
     prefect_home,
     server_command,
     server_environment,
@@ -172,15 +173,16 @@ def _server_up(root: Path, port: int, database: str) -> str:
     port = _chosen_port(port)
     address = f"http://127.0.0.1:{port}"
     environment = {**QUIET, **server_environment(home, port), **_database_up(root, database)}
-    try:
-        process = service.start(server_command(port), environment, address=address)
-    except AlreadyRunningError:  # somebody else was quicker
-        return server_address(root)
-    try:
-        wait_until_healthy(process, address, service.log)
-    except ServerError:
-        service.stop(patience=STOP_SECONDS)
-        raise
+    with one_start_at_a_time(home):
+        try:
+            process = service.start(server_command(port), environment, address=address)
+        except AlreadyRunningError:  # somebody else was quicker
+            return server_address(root)
+        try:
+            wait_until_healthy(process, address, service.log)
+        except ServerError:
+            service.stop(patience=STOP_SECONDS)
+            raise
     add(f"server: started at {address}, log {_shortest_path(service.log)}")
     return address
 
