@@ -7,11 +7,13 @@ tests' `Gate`) before it, and runs the command line in processes that can be kil
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -116,6 +118,25 @@ class Stand:
                     "XDG_CACHE_HOME": str(log.parent / "cache"),
                 },
             )
+
+    def ask(self, path: str, body: object = None) -> Any:  # noqa: ANN401 - what is JSON
+        """One request to the Prefect server, not through the door; without a body it is a GET."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
+            return json.loads(answer.read() or b"null")
+
+    def every(self, route: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """Everything that a filter of the server finds, page after page."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.ask(route, {**body, "limit": 200, "offset": len(found)})
+            found += page
+            if len(page) < 200:
+                return found
 
     def environment(self) -> dict[str, str]:
         """Variables of a command that uses this server."""

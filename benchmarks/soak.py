@@ -389,34 +389,18 @@ def bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def ask(stand: Stand, path: str, body: object) -> Any:  # noqa: ANN401 - what is JSON
-    """One request to the Prefect server."""
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{stand.port}/api{path}",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-        return json.loads(answer.read())
-
-
 def states(stand: Stand) -> dict[str, int]:
     """How many runs of flows the server has, by the name of their state."""
-    found: Counter[str] = Counter()
-    while True:
-        body = {"offset": found.total(), "limit": 200, "sort": "ID_DESC"}
-        page = ask(stand, "/flow_runs/filter", body)
-        found.update(run["state_name"] for run in page)
-        if len(page) < 200:
-            return dict(found)
+    runs = stand.every("/flow_runs/filter", {"sort": "ID_DESC"})
+    return dict(Counter(run["state_name"] for run in runs))
 
 
 def run(cities: int, rounds: int, folder: Path) -> dict[str, Any]:
     """The whole soak, block after block; what was found is written after each."""
     bucket = Bucket(folder)
     with Stand(folder) as stand:
-        if not ask(stand, "/automations/filter", {}):
-            ask(stand, "/automations/", dead_run_automation(DEAD_AFTER).model_dump(mode="json"))
+        if not stand.ask("/automations/filter", {}):
+            stand.ask("/automations/", dead_run_automation(DEAD_AFTER).model_dump(mode="json"))
         forked.import_all(
             {**stand.environment(), "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(DEAD_AFTER // 4)}
         )

@@ -49,14 +49,24 @@ def sign_of_life(folder: Path) -> str:
 
 def is_known_dead(folder: Path, sign: str) -> bool:
     """Whether the process of a sign was of this machine, and has ended. False: nobody knows."""
+    return _is_free(folder, sign) is True
+
+
+def is_known_alive(folder: Path, sign: str) -> bool:
+    """Whether the process of a sign is of this machine, and lives. False: nobody knows."""
+    return _is_free(folder, sign) is False
+
+
+def _is_free(folder: Path, sign: str) -> bool | None:
+    """Whether no process of this machine has the lock of a sign; None where nobody knows."""
     if not sign.startswith(f"{host_token()}-") or "/" in sign or ".." in sign:
-        return False
+        return None
     try:
         descriptor = os.open(folder / SIGNS_FOLDER / sign, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        return False
+        return None
     try:
-        return bool(try_lock(descriptor))
+        return try_lock(descriptor)
     finally:
         os.close(descriptor)
 
@@ -65,7 +75,6 @@ def _new_sign(signs: Path) -> str:
     sign = f"{host_token()}-{secrets.token_hex(8)}"
     try:
         make_folders(signs)
-        _sweep(signs)
         descriptor = os.open(signs / sign, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
     except OSError:
         return ""
@@ -73,14 +82,16 @@ def _new_sign(signs: Path) -> str:
         os.close(descriptor)
         return ""
     _held.append(descriptor)  # open until the process ends
+    with suppress(OSError):
+        _sweep(signs, os.fstat(descriptor).st_mtime)
     return sign
 
 
-def _sweep(signs: Path) -> None:
+def _sweep(signs: Path, now: float) -> None:
     """Removes the files of processes that are long dead; younger ones still say that they are."""
     for path in signs.iterdir():
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime < STALE_HOURS * 3600:
+            if now - path.stat().st_mtime < STALE_HOURS * 3600:
                 continue
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:

@@ -80,6 +80,18 @@ class LocalPlace:
                 inside = one.relative_to(self._root).as_posix()
                 yield StoredFile(inside, status.st_size, status.st_mtime)
 
+    def now(self) -> float:
+        """See `Place`. Of a shared folder, it is the file server's clock; sweeps what died."""
+        with self.scratch() as folder:
+            return folder.stat().st_mtime
+
+    def unfinished(self) -> Iterator[StoredFile]:
+        """See `Place`. A file has its name when it is whole."""
+        return iter(())
+
+    def abandon(self, file: StoredFile) -> None:
+        """See `Place`."""
+
     def replace(self, path: str, data: bytes) -> None:
         """See `Place`."""
         with explained(self._named), self.scratch() as folder:

@@ -148,6 +148,18 @@ class PatientPlace:
         """See `Place`."""
         return iter(self._with_retries(lambda: list(self._place.files(path))))
 
+    def now(self) -> float:
+        """See `Place`."""
+        return self._with_retries(self._place.now)
+
+    def unfinished(self) -> Iterator[StoredFile]:
+        """See `Place`."""
+        return iter(self._with_retries(lambda: list(self._place.unfinished())))
+
+    def abandon(self, file: StoredFile) -> None:
+        """See `Place`."""
+        self._with_retries(lambda: self._place.abandon(file))
+
     def replace(self, path: str, data: bytes) -> None:
         """See `Place`."""
         self._with_retries(lambda: self._place.replace(path, data))

@@ -31,11 +31,13 @@ class StoredFile:
         path: Below the store's root.
         bytes: Its size.
         written: When it was written last, in seconds since 1970; 0 where nothing says it.
+        upload: What the store calls an upload in parts that has not ended; empty for a file.
     """
 
     path: str
     bytes: int
     written: float
+    upload: str = ""
 
 
 class Place(Protocol):
@@ -63,6 +65,15 @@ class Place(Protocol):
 
     def files(self, path: str) -> Iterator[StoredFile]:
         """All files below `path`, sorted; a listing, which costs little for each of them."""
+
+    def now(self) -> float:
+        """The moment, in seconds since 1970, by the clock that dates what `files` lists."""
+
+    def unfinished(self) -> Iterator[StoredFile]:
+        """Uploads in parts that have not ended, which no listing of files shows."""
+
+    def abandon(self, file: StoredFile) -> None:
+        """Remove what was sent of an upload in parts; none there is no error."""
 
     def replace(self, path: str, data: bytes) -> None:
         """Write a file so that every reader sees the old or the new bytes, also after a crash."""

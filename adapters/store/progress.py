@@ -12,7 +12,7 @@ one for none.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -77,6 +77,29 @@ class Progress:
     def names(self) -> list[str]:
         """Sorted names of the checkpoints that can be loaded."""
         return [name for name in self._place.children(self._folder) if self.load(name) is not None]
+
+    def unneeded(self, names: Collection[str]) -> set[str]:
+        """Of the files that lie here, those that no checkpoint counts on.
+
+        A process that died between the two writes of a checkpoint leaves such a one.
+
+        Args:
+            names: `<checkpoint>/<file>` of all files.
+        """
+        found = {one for one in names if one.count("/") == 1 and not one.endswith(f"/{_RECORD}")}
+        for name in {one.partition("/")[0] for one in found}:
+            record = self._place.read(f"{self._folder}/{name}/{_RECORD}")
+            if record is None:
+                continue
+            try:
+                head, is_inline, _ = record.partition(b"\n")
+                entry = FileEntry.model_validate(json.loads(head))
+            except (ValueError, ValidationError):  # which file it counts on cannot be told
+                found = {one for one in found if not one.startswith(f"{name}/")}
+                continue
+            if not is_inline:
+                found.discard(f"{name}/{_data_name(name, entry)}")
+        return found
 
     def clear(self) -> None:
         """Remove all checkpoints."""

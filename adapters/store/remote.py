@@ -128,6 +128,30 @@ class RemotePlace:
             inside = str(name)[len(self._root) :].lstrip("/")
             yield StoredFile(inside, int(facts.get("size") or 0), _seconds(facts))
 
+    def now(self) -> float:
+        """See `Place`."""
+        probe = self._probe()
+        try:
+            return next(self.files(probe), StoredFile(probe, 0, 0.0)).written or time.time()
+        finally:
+            self._remove_file(probe)
+
+    def unfinished(self) -> Iterator[StoredFile]:
+        """See `Place`. On S3; others end them by themselves (GCS: after a week)."""
+        if not self._is_s3:
+            return
+        with self._explained("read"):
+            found = s3.unfinished(self._files, self._root)
+        for one in found:
+            inside = f"{one.bucket}/{one.key}"[len(self._root) :].lstrip("/")
+            yield StoredFile(inside, one.bytes, one.written, one.name)
+
+    def abandon(self, file: StoredFile) -> None:
+        """See `Place`."""
+        if self._is_s3:
+            with self._explained("written"):
+                s3.abandon(self._files, self._full(file.path), file.upload)
+
     def replace(self, path: str, data: bytes) -> None:
         """See `Place`."""
         self._write(path, lambda full: self._files.pipe_file(full, data))
@@ -208,10 +232,14 @@ class RemotePlace:
             write_probe(folder)
         if time.monotonic() - self._found_writable < _WRITABLE_SECONDS:
             return
+        self._remove_file(self._probe())
+        self._found_writable = time.monotonic()
+
+    def _probe(self) -> str:
+        """Writes a small file, and gives its path."""
         probe = f"{SCRATCH_FOLDER}/probe-{secrets.token_hex(8)}"
         self.replace(probe, b"probe")
-        self._remove_file(probe)
-        self._found_writable = time.monotonic()
+        return probe
 
     def publish(
         self, source: Path, manifest: Manifest, linked: Mapping[str, str] | None = None

@@ -6,6 +6,7 @@ Here an object comes with its tag, which later says whether it has changed.
 
 from __future__ import annotations
 
+import logging
 from asyncio import AbstractEventLoop
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from typing import Any, Final, Protocol, TypeGuard
 
 from fsspec.asyn import sync
 
+_LOG = logging.getLogger("crosscity.store")
 LARGEST_COPY: Final = 5 * 10**9
 """Bytes of the largest object that S3 copies in one request (its documentation of CopyObject)."""
 _MOST_KEYS: Final = 1000
@@ -30,6 +32,25 @@ class Fetched:
 
     data: bytes | None
     tag: str
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """An upload in parts that has not ended.
+
+    Attributes:
+        bucket: Where it would go.
+        key: What the object would be called.
+        name: What S3 calls the upload.
+        written: When something was sent last, in seconds since 1970.
+        bytes: What the parts that were sent take.
+    """
+
+    bucket: str
+    key: str
+    name: str
+    written: float
+    bytes: int
 
 
 class S3Files(Protocol):
@@ -133,6 +154,48 @@ def remove(files: S3Files, path: str) -> None:
             first = answer["Errors"][0]
             raise OSError(f"{first.get('Key')} cannot be removed: {first.get('Code')}")
     files.invalidate_cache(path)
+
+
+def unfinished(files: S3Files, path: str) -> list[Unfinished]:
+    """Uploads in parts below a folder that have not ended; S3 keeps, and bills, their parts.
+
+    s3fs sends what is larger than twice its chunk (100 MB) in parts; a process that is killed
+    meanwhile leaves them. Empty where it is not admitted to list them.
+    """
+    bucket, key, _ = files.split_path(path)
+    prefix = f"{key}/" if key else ""
+    found: list[Unfinished] = []
+    going_on: dict[str, str] = {}
+    while True:
+        try:
+            answer = files.call_s3(
+                "list_multipart_uploads", Bucket=bucket, Prefix=prefix, **going_on
+            )
+        except PermissionError as error:
+            _LOG.warning("uploads that have not ended cannot be listed: %s", error)
+            return found
+        for one in answer.get("Uploads", []):
+            upload = {"Key": str(one["Key"]), "UploadId": str(one["UploadId"])}
+            parts = files.call_s3("list_parts", Bucket=bucket, **upload).get("Parts", [])
+            size = sum(int(part["Size"]) for part in parts)
+            last = max((part["LastModified"] for part in parts), default=one["Initiated"])
+            written = last.timestamp()
+            found.append(Unfinished(bucket, upload["Key"], upload["UploadId"], written, size))
+        if not answer.get("IsTruncated"):
+            return found
+        going_on = {
+            "KeyMarker": answer["NextKeyMarker"],
+            "UploadIdMarker": answer["NextUploadIdMarker"],
+        }
+
+
+def abandon(files: S3Files, path: str, upload: str) -> None:
+    """Removes the parts of an upload that has not ended; none there is no error."""
+    bucket, key, _ = files.split_path(path)
+    try:
+        files.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
+    except FileNotFoundError:
+        return
 
 
 def status_of(error: OSError) -> int | None:

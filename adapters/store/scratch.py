@@ -15,7 +15,6 @@ import os
 import secrets
 import shutil
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -58,12 +57,12 @@ class ScratchArea:
         Raises:
             StoreError: if it cannot be made. Errors of the block keep their own words.
         """
-        if not self._swept:
-            self._swept = True
-            sweep(self._parent)
         with ExitStack() as stack:
             with explained(self._named):
                 folder = stack.enter_context(scratch_folder(self._parent))
+            if not self._swept:
+                self._swept = True
+                sweep(self._parent, folder.stat().st_mtime)
             yield folder
 
 
@@ -107,18 +106,26 @@ def locked(lock: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def sweep(parent: Path) -> None:
-    """Remove the scratch folders whose owners are dead; whatever cannot be removed stays."""
+def sweep(parent: Path, now: float) -> None:
+    """Remove the scratch folders whose owners are dead; whatever cannot be removed stays.
+
+    Args:
+        parent: where they lie.
+        now: by the clock that dates files there, which may be another machine's.
+    """
+    for lock, folder in _folders(parent):
+        with suppress(OSError), _whether_dead(lock, folder, now) as is_dead:
+            if is_dead:
+                _remove(folder, lock)
+
+
+def _folders(parent: Path) -> list[tuple[Path, Path]]:
+    """Lock and folder of everything in `parent`, whichever of the two is there."""
     try:
-        entries = sorted(parent.iterdir())
+        entries = sorted({entry.with_suffix("") for entry in parent.iterdir()})
     except OSError:
-        return
-    for entry in entries:
-        with suppress(OSError):
-            if entry.suffix == ".lock":
-                _sweep_one(entry)
-            elif not entry.with_suffix(".lock").exists() and _is_old(entry):
-                shutil.rmtree(entry, ignore_errors=True)
+        return []
+    return [(entry.with_suffix(".lock"), entry) for entry in entries]
 
 
 def _new_lock(parent: Path) -> tuple[Path, int]:
@@ -149,17 +156,19 @@ def try_lock(descriptor: int) -> bool | None:
     return True
 
 
-def _sweep_one(lock: Path) -> None:
-    folder = lock.with_suffix("")
+@contextmanager
+def _whether_dead(lock: Path, folder: Path, now: float) -> Iterator[bool]:
+    """Whether a folder's owner is dead; its lock is ours for the block where it can be."""
+    if not lock.exists():
+        yield _is_old(folder, now)
+        return
     if lock.name.split("-")[0] != host_token():
-        if _is_old(lock) and (not folder.exists() or _is_old(folder)):
-            _remove(folder, lock)
+        yield _is_old(lock, now) and (not folder.exists() or _is_old(folder, now))
         return
     descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     try:
         held = try_lock(descriptor)
-        if held or (held is None and _is_old(folder)):
-            _remove(folder, lock)
+        yield bool(held or (held is None and _is_old(folder, now)))
     finally:
         os.close(descriptor)
 
@@ -171,10 +180,10 @@ def _remove(folder: Path, lock: Path) -> None:
         lock.unlink()
 
 
-def _is_old(path: Path) -> bool:
+def _is_old(path: Path, now: float) -> bool:
     """Whether nothing at or below `path` changed within the last `STALE_HOURS`."""
     newest = path.lstat().st_mtime
     for parent, folders, files in os.walk(path):
         for name in folders + files:
             newest = max(newest, (Path(parent) / name).lstat().st_mtime)
-    return time.time() - newest > STALE_HOURS * 3600
+    return now - newest > STALE_HOURS * 3600

@@ -22,6 +22,7 @@ from adapters.store.errors import (
     full_store,
     means_full,
 )
+from adapters.store.left import Left, left_by_the_dead, remove_left
 from adapters.store.living import Census, Watch, sign_of_life
 from adapters.store.manifests import ManifestCache
 from adapters.store.names import (
@@ -551,9 +552,10 @@ class Store:
         folder = artifact_folder(ref.kind, ref.city, ref.key)
         self._manifests.forget(ref)
         if self._place.publishes_by_rename:
-            away = f"{SCRATCH_FOLDER}/removed-{secrets.token_hex(8)}"
-            if self._place.move(folder, away):
-                self._place.remove(away)
+            with self._place.scratch() as scratch:  # who is killed leaves it to the next sweep
+                away = f"{SCRATCH_FOLDER}/{scratch.name}/removed"
+                if self._place.move(folder, away):
+                    self._place.remove(away)
             return
         self._place.remove(f"{folder}/{MANIFEST_NAME}")  # it is not an artifact any more
         self._place.remove(folder)
@@ -571,7 +573,11 @@ class Store:
         """
         if place.startswith(f"{PROGRESS_FOLDER}/"):
             artifact = place.removeprefix(f"{PROGRESS_FOLDER}/")
-            return () if self._place.read(f"{artifact}/{MANIFEST_NAME}") is None else files
+            if self._place.read(f"{artifact}/{MANIFEST_NAME}") is not None:
+                return files
+            inside = {one.path.removeprefix(f"{place}/"): one for one in files}
+            loose = Progress(self._place, *artifact.split("/")).unneeded(inside)
+            return [inside[name] for name in sorted(loose)]
         data = self._place.read(f"{place.rpartition('/')[0]}/{MANIFEST_NAME}")
         if data is None:
             return files
@@ -588,9 +594,21 @@ class Store:
             names.add(manifest.pack)
         return [one for one in files if one.path not in names]
 
-    def remove_orphans(self, place: str) -> None:
-        """Remove what `adapters.store.upkeep.orphans` found."""
-        self._place.remove(place)
+    def now(self) -> datetime:
+        """The moment by the clock of the store, which dates its files; something is written.
+
+        Raises:
+            StoreError: if the store is read-only or unreachable.
+        """
+        return datetime.fromtimestamp(self._place.now(), UTC)
+
+    def left_by_the_dead(self, now: datetime) -> Iterator[Left]:
+        """See `adapters.store.left.left_by_the_dead`."""
+        return left_by_the_dead(self._place, now.timestamp())
+
+    def remove_left(self, left: Left) -> None:
+        """Remove what `left_by_the_dead` or `adapters.store.upkeep.orphans` found."""
+        remove_left(self._place, left)
 
     def selection_owners(self) -> list[str]:
         """Cities that have a selection, sorted."""

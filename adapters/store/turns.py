@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from adapters.store.errors import StoreAwayError, StoreError
@@ -27,6 +28,8 @@ from adapters.store.living import (
     Census,
     Heart,
     Watch,
+    is_known_alive,
+    is_known_dead,
     sign_of_life,
 )
 from adapters.store.places import Place
@@ -201,6 +204,44 @@ class _Member:
     def facts(self) -> dict[str, Any]:
         who = f"process {os.getpid()} on {socket.gethostname()}"
         return {"sign": self.sign, "priority": self.priority, "who": who, "beat": 0}
+
+
+def dead_members(state: State, folder: Path, *, is_old: bool) -> dict[str, Any]:
+    """The last marks of those in a file of `Turns` who are dead for sure, by their names.
+
+    Args:
+        state: What the file says.
+        folder: Where the signs of this machine's processes lie.
+        is_old: Whether nothing was written to the file for far longer than a mark may stand still.
+            Then all are dead, except who is known to live, as a process that is halted does.
+    """
+    found = {}
+    for name, one in _members(state).items():
+        sign = str(one.get("sign", ""))
+        if is_known_dead(folder, sign) or (is_old and not is_known_alive(folder, sign)):
+            found[name] = one.get("beat")
+    return found
+
+
+def without(state: State, dead: Mapping[str, Any]) -> State | None:
+    """The state without those whose mark is what it was when they were found dead.
+
+    Empty, which removes the file, where nobody is left; ``None`` where nobody goes.
+    """
+    members = _members(state)
+    left = {
+        name: one
+        for name, one in members.items()
+        if name not in dead or one.get("beat") != dead[name]
+    }
+    if not left:
+        return {}
+    return None if len(left) == len(members) else {**state, _MEMBERS: left}
+
+
+def signs_in(state: State) -> set[str]:
+    """The signs of life that a file of `Turns` refers to."""
+    return {str(one.get("sign", "")) for one in _members(state).values()}
 
 
 def _members(state: State) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from adapters.store.left import Left
 from adapters.store.names import PROGRESS_FOLDER
 from adapters.store.places import StoredFile
 from adapters.store.records import ArtifactRef, Manifest, is_artifact_folder
@@ -58,6 +59,9 @@ class Kept:
 
 
 _OF_ANOTHER_WRITER: Final = "a file of a writer that came second"
+_OF_THE_UNFINISHED: Final = "files of an upload that did not end"
+_OF_THE_FINISHED: Final = "checkpoints of what is finished"
+_NOT_WHOLE: Final = "a checkpoint that was not written whole"
 _DEPTH: Final = 3
 """Names in the place of an artifact: `<kind>/<city>/<key>`."""
 
@@ -150,62 +154,51 @@ def _digests(manifest: Manifest) -> frozenset[str]:
     return frozenset(inputs.values() if isinstance(inputs, Mapping) else inputs)
 
 
-@dataclass(frozen=True)
-class Orphans:
-    """Files in the store that belong to nothing.
-
-    Attributes:
-        place: The folder that they lie in, which is removed whole, or the one file.
-        bytes: What they take.
-        what: What they are, in a few words.
-    """
-
-    place: str
-    bytes: int
-    what: str
-
-
-def orphans(store: Store, older_than: timedelta, now: datetime | None = None) -> list[Orphans]:
-    """What uploads and trainings that died have left, sorted by place.
+def orphans(store: Store, older_than: timedelta, now: datetime) -> list[Left]:
+    """What processes that died have left, sorted by place.
 
     In an object store the files of an artifact go first and its manifest last. Files that no
     manifest came to, what a writer that was not the first has sent, and checkpoints of what was
-    finished since are of no use to anyone. What somebody may be writing just now is younger than
-    the limit.
+    finished since or that were not written whole are of no use to anyone. What somebody may be
+    writing just now is younger than the limit. Beside that: `adapters.store.left`.
 
     Args:
         store: The store.
-        older_than: Nothing that was written within it is an orphan.
-        now: The moment from which it is counted.
+        older_than: Nothing of an artifact that was written within it is an orphan.
+        now: The moment from which it is counted, by the clock that dates the store's files
+            (`Store.now`): the one of this machine may be years off.
 
     Raises:
         StoreError: The store cannot be read.
     """
-    oldest = (now or datetime.now(UTC)).timestamp() - older_than.total_seconds()
-    found: list[Orphans] = []
-    groups: dict[tuple[str, str], list[StoredFile]] = {}
+    oldest = now.timestamp() - older_than.total_seconds()
+    found = list(store.left_by_the_dead(now))
+    groups: dict[str, list[StoredFile]] = {}
     for file in store.files():
-        where = _loose(store, file.path)
-        if where is not None:
-            groups.setdefault(where, []).append(file)
-    for (place, what), files in sorted(groups.items()):
+        place = _loose(store, file.path)
+        if place is not None:
+            groups.setdefault(place, []).append(file)
+    for place, files in groups.items():
         if max(one.written for one in files) >= oldest:
             continue
         loose = store.unneeded(place, files)
+        is_progress = place.startswith(f"{PROGRESS_FOLDER}/")
         if len(loose) == len(files):
-            found.append(Orphans(place, sum(one.bytes for one in files), what))
+            what = _OF_THE_FINISHED if is_progress else _OF_THE_UNFINISHED
+            found.append(Left(place, sum(one.bytes for one in files), what))
         else:
-            found += [Orphans(one.path, one.bytes, _OF_ANOTHER_WRITER) for one in loose]
-    return found
+            what = _NOT_WHOLE if is_progress else _OF_ANOTHER_WRITER
+            found += [Left(one.path, one.bytes, what) for one in loose]
+    return sorted(found, key=lambda one: (one.place, one.upload))
 
 
-def _loose(store: Store, path: str) -> tuple[str, str] | None:
-    """The folder of a file that only some manifest can save, and what it is otherwise."""
+def _loose(store: Store, path: str) -> str | None:
+    """The folder of a file that only some manifest or record can save."""
     parts = path.split("/")
     if parts[0] == PROGRESS_FOLDER and len(parts) > _DEPTH + 1:
-        return "/".join(parts[: _DEPTH + 1]), "checkpoints of what is finished"
+        return "/".join(parts[: _DEPTH + 1])
     if store.is_far and len(parts) > _DEPTH + 1 and is_artifact_folder(parts[:_DEPTH]):
-        return "/".join(parts[: _DEPTH + 1]), "files of an upload that did not end"
+        return "/".join(parts[: _DEPTH + 1])
     return None
 
 

@@ -190,8 +190,9 @@ def prune(
 ) -> None:
     """Remove artifacts that neither a segmenter in use nor the last harvests are made of.
 
-    Also what died in the middle has left: files of uploads that did not end, and checkpoints of
-    what was finished since. Without --yes it only says what would go.
+    Also what died in the middle has left: files of uploads that did not end, checkpoints of what
+    was finished since, leases of processes that are gone, and what else nobody reads. Without --yes
+    it only says what would go.
     """
     from adapters.store.upkeep import (  # noqa: PLC0415 - loads late
         Kept,
@@ -203,21 +204,22 @@ def prune(
 
     plan = open_plan(str(catalog))
     store = plan.open_store()
-    found = removable(store, Kept(harvests, earlier, days))
+    now = store.now()  # by the store's clock: this machine's may be years off
+    found = removable(store, Kept(harvests, earlier, days), now)
     for manifest in found:
         add(f"{manifest.made_at:%Y-%m-%d}  {size_of(manifest) / 1e6:9.1f} MB  {manifest.folder}")
         if yes:
             store.remove(manifest.ref)
     total = sum(size_of(manifest) for manifest in found) / 1e6
-    left = orphans(store, timedelta(days=max(1.0, days)))
+    left = orphans(store, timedelta(days=max(1.0, days)), now)
     for one in left:
         add(f"{'':10}  {one.bytes / 1e6:9.1f} MB  {one.place}  {one.what}")
         if yes:
-            store.remove_orphans(one.place)
+            store.remove_left(one)
     if left:
         spare = sum(one.bytes for one in left) / 1e6
         done = "removed" if yes else "would remove"
-        add(f"{done} what {len(left)} uploads and trainings left, {spare:.1f} MB")
+        add(f"{done} what was left in {len(left)} places by what died, {spare:.1f} MB")
     said = f"would remove {len(found)} artifacts of {total:.1f} MB: --yes does it"
     if not found:
         said = "there is nothing to remove"

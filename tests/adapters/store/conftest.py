@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,3 +50,36 @@ def publish() -> Publish:
         return draft.ref
 
     return published
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """A bucket of a real S3 server (moto)."""
+    pytest.importorskip("s3fs", reason="crosscity[s3] is not installed")
+    boto3 = pytest.importorskip("boto3", reason="moto is not installed")
+    moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    client = {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"}
+    boto3.client(
+        "s3",
+        aws_access_key_id="a-key",
+        aws_secret_access_key="a-secret",  # noqa: S106
+        **client,
+    ).create_bucket(Bucket="turns")
+    yield {
+        "url": f"s3://turns/{uuid.uuid4().hex}",  # moto keeps buckets for the whole process
+        "options": {"key": "a-key", "secret": "a-secret", "client_kwargs": client},
+        "cache": str(tmp_path / "cache"),
+    }
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """What a process needs to open a store of each kind."""
+    if request.param == "folder":
+        return {"url": str(tmp_path / "store")}
+    found: dict[str, Any] = request.getfixturevalue("s3")
+    return found

@@ -436,7 +436,7 @@ def test_what_a_second_writer_who_packs_otherwise_has_sent_is_swept(
     found = upkeep.orphans(first, timedelta(days=1), later)
     assert {one.place for one in found} == theirs
     for one in found:
-        first.remove_orphans(one.place)
+        first.remove_left(one)
     assert {file.path for file in first.files()} == mine
     Store(url, options=options, cache_dir=tmp_path / "another").verify(ref)
 

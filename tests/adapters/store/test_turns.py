@@ -6,8 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,39 +48,6 @@ class Member:
 
 
 Start = Callable[..., Member]
-
-
-@pytest.fixture
-def s3(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """A bucket of a real S3 server (moto)."""
-    pytest.importorskip("s3fs", reason="crosscity[s3] is not installed")
-    boto3 = pytest.importorskip("boto3", reason="moto is not installed")
-    moto = pytest.importorskip("moto.server", reason="moto is not installed")
-    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"}
-    boto3.client(
-        "s3",
-        aws_access_key_id="a-key",
-        aws_secret_access_key="a-secret",  # noqa: S106
-        **client,
-    ).create_bucket(Bucket="turns")
-    yield {
-        "url": f"s3://turns/{uuid.uuid4().hex}",  # moto keeps buckets for the whole process
-        "options": {"key": "a-key", "secret": "a-secret", "client_kwargs": client},
-        "cache": str(tmp_path / "cache"),
-    }
-    server.stop()
-
-
-@pytest.fixture(params=["folder", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    """What a process needs to open a store of each kind."""
-    if request.param == "folder":
-        return {"url": str(tmp_path / "store")}
-    found: dict[str, Any] = request.getfixturevalue("s3")
-    return found
 
 
 def opened(place: dict[str, Any]) -> Store:
