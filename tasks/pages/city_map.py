@@ -140,7 +140,7 @@ def map_of_places(places: Places, area: Area | None, name: str) -> str | None:
     figure = blank_figure(WIDTH, WIDTH + 0.22 * len(groups))
     axes = figure.add_subplot()
     _outline(axes, area, everything)
-    numbers: Counter[str] = Counter()
+    reasons = 0
     for words, found in groups:
         longitudes, latitudes = zip(*_thinned(found), strict=True)
         label = f"{words} ({len(found)})"
@@ -148,10 +148,10 @@ def map_of_places(places: Places, area: Area | None, name: str) -> str | None:
         axes.scatter(
             longitudes,
             latitudes,
-            **_look_of(words, kind, numbers[kind]),
+            **_look_of(words, kind, reasons),
             label=label if len(label) < 60 else f"{label[:50]}… ({len(found)})",
         )
-        numbers[kind] += 1
+        reasons += kind in _MARKERS
     figure.legend(
         loc="outside lower left", frameon=False, fontsize=9, labelcolor=INK, markerscale=1.6
     )
@@ -160,7 +160,7 @@ def map_of_places(places: Places, area: Area | None, name: str) -> str | None:
 
 
 def _look_of(words: str, kind: str, number: int) -> dict[str, Any]:
-    """Marker, size and colour of a group; `number` of its kind were drawn before."""
+    """Marker, size and colour of a group; `number` reasons were drawn before."""
     if kind in _MARKERS:
         colours = (*_OF_REASONS, INK)
         colour = INK if words.endswith("other reasons") else colours[number % len(colours)]
