@@ -14,9 +14,11 @@ from tasks.pages.charts import training_curves
 from tasks.pages.lineage import behind
 from tasks.pages.page import inline_jpeg, inline_picture
 from tasks.pages.scores import confusion_rows, read_confusion, score_rows
+from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
 from tasks.steps.tables import read_rows
 from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS, arm_name, is_fine_tuned
+from tasks.training.at_home import protocol_named
 
 
 def evaluations_of(parts: Mapping[str, ArtifactRef]) -> dict[str, ArtifactRef]:
@@ -78,6 +80,7 @@ def score_tables(
     parts: Mapping[str, ArtifactRef],
     arm: str | None,
     missing: Sequence[str],
+    plan: Plan,
 ) -> dict[str, Any]:
     """The tables of the scores, as `parts.html.j2` shows them.
 
@@ -87,12 +90,14 @@ def score_tables(
         parts: Of the report, by role.
         arm: Whose confusion matrix is shown.
         missing: Sentences about lines that the table should have.
+        plan: Of the run; it has the catalog's own protocols.
     """
     first = next(iter(scored.values()))
     matrix = None
     if arm in scored:
-        confusion = read_confusion(store, parts[f"evaluation-{arm}"])
-        matrix = {"names": confusion.names, "rows": confusion_rows(confusion)}
+        rules = protocol_named(plan, first.protocol)
+        confusion = read_confusion(store, parts[f"evaluation-{arm}"], rules)
+        matrix = {"names": confusion.predicted, "rows": confusion_rows(confusion)}
     return {
         "images": first.images,
         "protocol": first.protocol,

@@ -62,7 +62,7 @@ from tasks.steps.tables import read_rows
 from tasks.training.arms import ARM_NAMES, arm_name, is_trained
 from tasks.training.trained import TrainedSegmenters
 
-REPORT_VERSION = "6"
+REPORT_VERSION = "7"
 FIGURES_FILE: Final = "report.json"
 
 
@@ -321,7 +321,9 @@ def _render(
         arm=None if arm is None else arm_name(arm),
         figures=content["figures"],
         verdict=content["verdict"],
-        scores=score_tables(store, scored, parts, arm, content["missing"]) if scored else None,
+        scores=(
+            score_tables(store, scored, parts, arm, content["missing"], plan) if scored else None
+        ),
         missing=content["missing"],
         has_labels=has_labels(city, plan),
         worst=worst_pictures(store, parts),

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.store import ArtifactRef, Store
+from crosscity.evaluation import ScoringProtocol, scored_counts
+from crosscity.evaluation.protocols import NOT_SCORED
 from tasks.judging.evaluation import CONFUSION, Evaluated
 from tasks.steps.tables import read_rows
 from tasks.training.arms import ARM_NAMES, BOUND, START, UNLABELLED_ARMS, arm_name, is_trained
@@ -21,15 +23,17 @@ LEAST_GAP: Final = 0.005
 
 @dataclass(frozen=True)
 class Confusion:
-    """What the pixels of each class were taken for.
+    """What the pixels of each scored class were taken for.
 
     Attributes:
-        names: Classes that occur in the labels or are predicted.
-        shares: (C, C), rows truth, columns predictions: shares of the row's pixels; NaN in rows of
-            classes that the labels do not have.
+        names: The scored classes that occur in the labels or are predicted.
+        predicted: These, and `NOT_SCORED` where pixels are lost to other classes.
+        shares: (names, predicted): shares of the row's pixels; NaN in rows of classes that the
+            labels do not have.
     """
 
     names: list[str]
+    predicted: list[str]
     shares: npt.NDArray[np.float64]
 
 
@@ -111,18 +115,23 @@ def missing_lines(
     return sentences
 
 
-def read_confusion(store: Store, ref: ArtifactRef) -> Confusion:
-    """The confusion matrix of an `evaluation` artifact, of the classes that occur."""
+def read_confusion(store: Store, ref: ArtifactRef, rules: ScoringProtocol) -> Confusion:
+    """What an `evaluation` artifact's classes were taken for, as its protocol counts them."""
     rows = read_rows(store, ref, "confusion.parquet", CONFUSION)
     names = list(dict.fromkeys(row["truth"] for row in rows))
-    counts = np.zeros((len(names), len(names)))
+    pixels = np.zeros((len(names), len(names)), dtype=np.int64)
     for row in rows:
-        counts[names.index(row["truth"]), names.index(row["prediction"])] = row["pixels"]
-    there = [i for i in range(len(names)) if counts[i].sum() or counts[:, i].sum()]
-    chosen = counts[np.ix_(there, there)]
+        pixels[names.index(row["truth"]), names.index(row["prediction"])] = row["pixels"]
+    counts, missed = scored_counts(pixels, rules, names)
+    there = [i for i in range(len(counts)) if counts[i].any() or counts[:, i].any() or missed[i]]
+    scored = [rules.classes[i] for i in there]
+    predicted, chosen = list(scored), counts[np.ix_(there, there)].astype(np.float64)
+    if missed.any():
+        predicted.append(NOT_SCORED)
+        chosen = np.column_stack([chosen, missed[there]])
     totals = chosen.sum(axis=1, keepdims=True)
     shares = np.divide(chosen, totals, out=np.full_like(chosen, np.nan), where=totals > 0)
-    return Confusion([names[i] for i in there], shares)
+    return Confusion(scored, predicted, shares)
 
 
 def confusion_rows(confusion: Confusion) -> list[dict[str, Any]]:

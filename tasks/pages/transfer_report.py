@@ -34,7 +34,7 @@ from tasks.steps.plan import Plan
 from tasks.training.arms import TRANSFER_ARMS, arm_name, is_trained
 from tasks.training.trained import TrainedSegmenters
 
-TRANSFER_REPORT_VERSION: Final = "1"
+TRANSFER_REPORT_VERSION: Final = "2"
 
 
 @artifact_task("write report of a transfer", run_name="report of {transfer}, {arm}")
@@ -174,7 +174,7 @@ def _render(
         seed=content["seed"],
         arm=None if arm is None else arm_name(arm),
         figures=content["figures"],
-        scores=score_tables(store, _scored(store, parts), parts, arm, content["missing"]),
+        scores=score_tables(store, _scored(store, parts), parts, arm, content["missing"], plan),
         worst=worst_pictures(store, parts),
         panels=labelled_panels(store, parts.get(f"panels-{arm}"), sets.target),
         curves=curves_of(store, parts, arm),
