@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
+import cv2
+import numpy as np
 import psutil
 
 from flows.cli.server import (
@@ -28,6 +30,7 @@ from flows.cli.server import (
     server_environment,
     wait_until_healthy,
 )
+from flows.database import PostgreSQL
 from tests.tcp_gate import Gate
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -38,16 +41,24 @@ PATIENCE: Final = 1200.0
 
 @dataclass
 class Stand:
-    """A server behind a door, and a folder for everything."""
+    """A server on SQLite or PostgreSQL, behind a door, and a folder for everything."""
 
     folder: Path
+    on_postgresql: bool = False
     port: int = 0
     server: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     gate: Gate = field(init=False)
+    database: PostgreSQL | None = field(init=False, default=None)
 
     def __enter__(self) -> Self:
         self.port = free_port(0)
+        home = self.folder / "prefect"
+        if self.on_postgresql:
+            self.folder.chmod(0o755)  # PostgreSQL's user is to pass
+            home.mkdir(exist_ok=True)
+            self.database = PostgreSQL(home, home / "services")
+            self.database.start()
         self.start_server()
         self.gate = Gate(self.port)
         return self
@@ -60,6 +71,8 @@ class Stand:
     ) -> None:
         self.gate.shut()
         self.kill_server()
+        if self.database is not None:
+            self.database.stop()
 
     def start_server(self) -> None:
         """Starts the server on its port and its database, and waits until it answers."""
@@ -72,10 +85,28 @@ class Stand:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**server_environment(home, self.port), **QUIET},
+                env={**server_environment(home, self.port), **QUIET, **self._database_url()},
                 start_new_session=True,
             )
         wait_until_healthy(self.server, f"http://127.0.0.1:{self.port}", log)
+
+    def _database_url(self) -> dict[str, str]:
+        if self.database is None:
+            return {}
+        return {"PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database.url}
+
+    def restart_database(self, away: float) -> None:
+        """Ends PostgreSQL without a word to its clients, and starts it again after a while."""
+        if self.database is None:
+            raise RuntimeError("SQLite is no process of its own")
+        data = self.folder / "prefect" / "postgresql"
+        number = int((data / "postmaster.pid").read_text().split()[0])
+        os.kill(number, signal.SIGQUIT)  # "immediate shutdown": as after a crash, it recovers
+        while psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.1)
+        time.sleep(away)
+        if not self.database.start():
+            raise RuntimeError("PostgreSQL was not to run any more")
 
     def kill_server(self) -> None:
         """Ends the server as a power cut would."""
@@ -119,12 +150,13 @@ class Stand:
                 },
             )
 
-    def ask(self, path: str, body: object = None) -> Any:  # noqa: ANN401 - what is JSON
+    def ask(self, path: str, body: object = None, method: str | None = None) -> Any:  # noqa: ANN401
         """One request to the Prefect server, not through the door; without a body it is a GET."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/api{path}",
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
+            method=method,
         )
         with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
             return json.loads(answer.read() or b"null")
@@ -214,3 +246,21 @@ def miniature(store: dict[str, Any], cities: dict[str, Any]) -> dict[str, Any]:
         },
         "cities": cities,
     }
+
+
+def put_places(folder: Path, name: str, seed: int, places: range) -> None:
+    """Writes two times of each place: one texture, seen again with noise and a new dark thing."""
+    train = folder / "streets" / name / "Images" / "Train"
+    train.mkdir(parents=True, exist_ok=True)
+    for place in places:
+        dice = np.random.default_rng([seed, place])
+        coarse = dice.integers(0, 256, (8, 16, 3)).astype(np.uint8)
+        street = cv2.resize(coarse, (128, 64), interpolation=cv2.INTER_CUBIC).astype(int)
+        for moment in (0, 1):
+            picture = street + dice.integers(-12, 13, street.shape)
+            x, y = (int(dice.integers(0, limit)) for limit in (100, 40))
+            picture[y : y + 16, x : x + 20] = 20
+            cv2.imwrite(
+                str(train / f"pano_{place:05d}_{moment}_90.png"),
+                picture.clip(0, 255).astype(np.uint8),
+            )

@@ -11,14 +11,18 @@ import os
 import subprocess
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Final
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
-_IMPORTED: Final = ["__main__", "flows.cli.main", "flows.readapt_city", "flows.watch_city", "s3fs"]
-NICE: Final = 10
+_IMPORTED: Final = [
+    *("__main__", "flows.cli.main", "s3fs"),
+    *("flows.readapt_city", "flows.watch_city", "flows.predict_city", "flows.report_city"),
+]
+NICE: Final = 5
 """Commands come after all else on the machine; the servers that they wait for do not."""
 _lock = threading.Lock()
 
@@ -73,11 +77,18 @@ def start(words: list[str], log: Path, environment: Mapping[str, str]) -> Forked
     return Forked(process)
 
 
+def be_nice(nice: int) -> None:
+    """Has this process's session come after others: Linux shares the processor among sessions."""
+    os.nice(nice)
+    with suppress(OSError):  # a kernel without `autogroup`
+        Path("/proc/self/autogroup").write_text(str(nice))
+
+
 def _command(words: list[str], log: str, environment: dict[str, str]) -> None:
     from flows.cli.main import main  # noqa: PLC0415 - this process has it; the campaign need not
 
-    os.nice(NICE)  # before the session: Linux shares the processor among sessions
     os.setsid()
+    be_nice(NICE)
     os.environ.update(environment)
     with Path(log).open("wb") as output:
         for stream in (1, 2):

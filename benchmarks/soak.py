@@ -43,8 +43,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import boto3  # type: ignore[import-untyped]
-import cv2
-import numpy as np
 import psutil
 import yaml
 
@@ -52,7 +50,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.store import Store
 from benchmarks import forked
-from benchmarks.disturbed import PATIENCE, ROOT, Stand, kill_group, miniature
+from benchmarks.disturbed import PATIENCE, ROOT, Stand, kill_group, miniature, put_places
 from flows.cli.server import free_port
 from flows.dead_runs import dead_run_automation
 from tests.tcp_gate import Gate
@@ -83,24 +81,6 @@ Command = forked.Forked | subprocess.Popen[bytes]
 def name_of(city: int) -> str:
     """The city's name in the catalog."""
     return f"city{city:02d}"
-
-
-def put_places(folder: Path, city: int, places: range) -> None:
-    """Writes two times of each place: one texture, seen again with noise and a new dark thing."""
-    train = folder / "streets" / name_of(city) / "Images" / "Train"
-    train.mkdir(parents=True, exist_ok=True)
-    for place in places:
-        dice = np.random.default_rng([city, place])
-        coarse = dice.integers(0, 256, (8, 16, 3)).astype(np.uint8)
-        street = cv2.resize(coarse, (128, 64), interpolation=cv2.INTER_CUBIC).astype(int)
-        for moment in (0, 1):
-            picture = street + dice.integers(-12, 13, street.shape)
-            x, y = (int(dice.integers(0, limit)) for limit in (100, 40))
-            picture[y : y + 16, x : x + 20] = 20
-            cv2.imwrite(
-                str(train / f"pano_{place:05d}_{moment}_90.png"),
-                picture.clip(0, 255).astype(np.uint8),
-            )
 
 
 def places_after(rounds: int) -> int:
@@ -268,7 +248,7 @@ class Rounds:
 
     def city(self, number: int, city: int) -> None:
         """One round of one city."""
-        put_places(self.folder, city, range(places_after(number)))
+        put_places(self.folder, name_of(city), city, range(places_after(number)))
         if number:
             self.command("watch", city, number)
         self.command("readapt", city, number)

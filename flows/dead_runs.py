@@ -20,6 +20,8 @@ DEAD_AFTER: Final = 600
 """Seconds without a heartbeat; a server that is away loses them, and may be away for minutes."""
 RUNS: Final = 3
 """How often a run that crashes is run in all."""
+LONGEST_RUN: Final = timedelta(days=60)
+"""A run that crashes later than this after it began is not run again."""
 NAME: Final = "crosscity: runs without a heartbeat have crashed"
 PENDING_NAME: Final = "crosscity: runs that never begin have crashed"
 RESTART_NAME: Final = "crosscity: crashed runs start again"
@@ -31,6 +33,7 @@ BLOCK: Final = "crosscity"
 _MADE: Final = "Made by `crosscity deploy`; disable it here if it is not wanted."
 _HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 _PENDING: Final = "prefect.flow-run.Pending"
+_RUNNING: Final = "prefect.flow-run.Running"
 _CRASHED: Final = "prefect.flow-run.Crashed"
 _ENDS: Final = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
 _BACK_IN_LINE: Final = ("Scheduled", "AwaitingConcurrencySlot", "AwaitingRetry")
@@ -124,20 +127,24 @@ def pending_automation(seconds: int = DEAD_AFTER) -> AutomationCore:
 def restart_automation() -> AutomationCore:
     """The automation that starts crashed runs of deployments again: `RUNS` times in all.
 
-    What never began is not started again: the next run of the schedule does its work, and it would
-    go on for ever, as only what began is counted.
+    What never began, or never began again, is not started again: the next run of the schedule does
+    its work, and it would go on for ever, as only what began is counted. Each beginning counts for
+    one crash, so that an event that the server looks at twice, as it does where its database was
+    locked meanwhile, changes nothing: it would put a run back in line that is under way again.
     """
-    again = [str(number) for number in range(1, RUNS)]
+    again = [str(number) for number in range(RUNS)]
     return AutomationCore(
         name=RESTART_NAME,
         description=_MADE,
         trigger=EventTrigger(
+            after={_RUNNING},
             expect={_CRASHED},
             match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": again},
             match_related=[_OURS, _DEPLOYED],
+            for_each={"prefect.resource.id"},
             posture=Posture.Reactive,
             threshold=1,
-            within=timedelta(0),
+            within=LONGEST_RUN,
         ),
         actions=[
             ChangeFlowRunState(

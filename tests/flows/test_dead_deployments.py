@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
+import uuid
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -137,6 +139,59 @@ def test_the_next_run_starts_after_worker_and_run_were_killed(
     site.kill_all()
 
 
+@pytest.mark.slow
+def test_each_beginning_counts_for_one_crash(
+    site: Site, deploy: Callable[..., str], waiting: Callable[..., None]
+) -> None:
+    """No loop of runs that never begin again, and no second restart by an event seen twice."""
+    deploy()
+    run = site.run("retry")  # no worker: its states are set here
+
+    def put(kind: str, *, force: bool = False) -> None:
+        state = {"state": {"type": kind, "name": kind.capitalize()}, "force": force}
+        site.server.post(f"/flow_runs/{run}/set_state", state)
+
+    def restarts() -> int:
+        states = site.server.get(f"/flow_run_states/?flow_run_id={run}")
+        return sum(state["name"] == "AwaitingRetry" for state in states)
+
+    for kind in ("PENDING", "RUNNING", "CRASHED"):
+        put(kind)
+    waiting(lambda: restarts() == 1, "it is run again")
+    crashed = {"filter": {"event": {"name": ["prefect.flow-run.Crashed"]}}}
+    (event,) = (
+        one
+        for one in site.server.post("/events/filter", crashed)["events"]
+        if one["resource"]["prefect.resource.id"].endswith(run)
+    )
+    put("PENDING")
+    _send(site.server, {**event, "id": str(uuid.uuid4()), "follows": None})  # as if seen twice
+    put("CRASHED")
+    # Events of a server are looked at one after the other: this one comes after all of those.
+    other = site.run("running")
+    for kind in ("PENDING", "RUNNING", "CRASHED"):
+        state = {"state": {"type": kind, "name": kind.capitalize()}}
+        site.server.post(f"/flow_runs/{other}/set_state", state)
+    waiting(
+        lambda: site.state(other)["state_name"] in ("AwaitingRetry", "Late"), "the other runs again"
+    )
+    assert restarts() == 1
+    assert site.state(run)["state_type"] == "CRASHED"
+    for one in (run, other):
+        site.server.post(
+            f"/flow_runs/{one}/set_state", {"state": {"type": "CANCELLED"}, "force": True}
+        )
+
+
+def _send(server: Any, event: dict[str, Any]) -> None:
+    request = urllib.request.Request(  # noqa: S310
+        f"{server.address}/api/events",
+        data=json.dumps([event]).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
+
+
 class _Hook(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = int(self.headers["Content-Length"])
@@ -170,14 +225,7 @@ def test_crashes_and_rejections_are_reported_to_a_web_hook(own_server, deploy, w
         "payload": {"city": "tokyo", "reasons": ["kappa fell", "drift"]},
         "id": "00000000-0000-4000-8000-000000004711",
     }
-    import urllib.request
-
-    request = urllib.request.Request(  # noqa: S310
-        f"{own_server.address}/api/events",
-        data=json.dumps([event]).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
+    _send(own_server, event)
     heard = hook.heard  # type: ignore[attr-defined]
     waiting(lambda: len(heard) >= 2, "the hook has heard of both")
     reported = sorted(json.loads(body)["text"] for body in heard)
