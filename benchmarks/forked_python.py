@@ -88,7 +88,7 @@ def _be(asking: socket.socket) -> None:
         os.close(stream)
     # The kernel kills this process when the other end closes.
     fcntl.fcntl(asking, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(asking, fcntl.F_SETSIG, signal.SIGKILL)  # type: ignore[attr-defined]
+    fcntl.fcntl(asking, fcntl.F_SETSIG, signal.SIGKILL)
     flags = fcntl.fcntl(asking, fcntl.F_GETFL)
     fcntl.fcntl(asking, fcntl.F_SETFL, flags | os.O_ASYNC)
     os.chdir(asked["folder"])
