@@ -122,6 +122,7 @@ def main(
     rate: Annotated[float, typer.Option(help="Learning rate of every training.")] = 2e-4,
     labels: Annotated[list[int], typer.Option(help="How many labelled places.")] = [4, 16, 64],  # noqa: B006
     seed: Annotated[list[int], typer.Option(help="Of the trainings.")] = [0, 1, 2],  # noqa: B006
+    way: Annotated[list[str], typer.Option(help="Only these uses of labels.")] = list(WAYS),  # noqa: B006
     work: Annotated[Path, typer.Option(help="Folder of finished arms.")] = Path(
         ".crosscity/few_labels"
     ),
@@ -133,15 +134,18 @@ def main(
     options = Options((int(height), int(width)), places, test, source, steps, rate)
     if max(labels) > places:
         raise typer.BadParameter(f"{max(labels)} labelled places of {places}")
+    unknown = sorted(set(way) - set(WAYS))
+    if unknown:
+        raise typer.BadParameter(f"no way {', '.join(unknown)}; there are {', '.join(WAYS)}")
     work.mkdir(parents=True, exist_ok=True)
     bench = Bench(options, work)
-    for arm, count, one, make in _arms(bench, labels, seed):
+    for arm, count, one, make in _arms(bench, labels, seed, way):
         bench.score(arm, count, one, make)
         _write(bench, output)
 
 
 def _arms(
-    bench: Bench, labels: Sequence[int], seeds: Sequence[int]
+    bench: Bench, labels: Sequence[int], seeds: Sequence[int], ways: Sequence[str]
 ) -> Iterator[tuple[str, int, int, Callable[[], Segmenter]]]:
     """Arm, labelled places, seed, and how it is made."""
     yield "start", 0, 0, bench.start
@@ -149,7 +153,7 @@ def _arms(
     for seed in seeds:
         yield "unlabelled", 0, seed, lambda seed=seed: bench.unlabelled(seed)  # type: ignore[misc]
         for count in labels:
-            for way in WAYS:
+            for way in ways:
                 yield (
                     way,
                     count,
