@@ -19,9 +19,9 @@ from adapters.datasets.files import FileDataset, Files, paired
 from adapters.datasets.label_maps import LABEL_IDS
 from adapters.images import MAX_BYTES
 from adapters.street_view.cross_city_layout import (
-    city_names,
     find_city,
     listed,
+    missing_city,
     parse_image_name,
 )
 
@@ -117,6 +117,5 @@ def _city_folder(root: Path, city: str) -> Path:
         raise DatasetError(f"There is no folder {root}: give the one that holds the cities.")
     folder = find_city(root, city)
     if folder is None:
-        known = ", ".join(city_names(root)) or "none"
-        raise DatasetError(f"{root} has no folder for the city {city!r}; cities there: {known}.")
+        raise DatasetError(missing_city(root, city))
     return folder

@@ -104,3 +104,12 @@ def _plain(name: str) -> str:
 def _spellings(city: str) -> frozenset[str]:
     plain = _plain(city)
     return next((names for names in SAME_CITY if plain in names), frozenset({plain}))
+
+
+def missing_city(root: Path, city: str) -> str:
+    """What is said of a city whose folder is not there."""
+    known = ", ".join(city_names(root)) or "none"
+    return (
+        f"{root} has no folder for the city {city!r}; cities there: {known} (`city:` beside "
+        "`root:` names one)"
+    )

@@ -9,10 +9,10 @@ from typing import Final
 from adapters.images import MAX_BYTES, STORED_QUALITY, ImageError, decode_image, encode_jpeg
 from adapters.street_view.base import Capture, Rejected, Split, StreetViewError
 from adapters.street_view.cross_city_layout import (
-    city_names,
     files_digest,
     find_city,
     listed,
+    missing_city,
     parse_image_name,
 )
 from crosscity.panorama import Perspective, View, render_view
@@ -167,6 +167,5 @@ def _city_folder(root: Path, city: str) -> Path:
         raise StreetViewError(f"There is no folder {root}: give the one that holds the cities.")
     folder = find_city(root, city)
     if folder is None:
-        known = ", ".join(city_names(root)) or "none"
-        raise StreetViewError(f"{root} has no folder for the city {city!r}; cities there: {known}.")
+        raise StreetViewError(missing_city(root, city))
     return folder

@@ -289,6 +289,8 @@ def transformers_library() -> ModuleType:
         raise ValueError(
             "segmenters of Hugging Face need the transformers package: pip install 'crosscity[hf]'"
         ) from error
+    # Reading weights drew a bar at each start.
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return transformers
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,6 +14,7 @@ import typer
 from flows.cli.outcome import JsonOption, ended
 
 _UNKNOWN: Final = "unknown"
+_HUB: Final = "hf:"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEMPLATE: Final = """\
 # What exists: cities, data sets, segmenters, stores, compute. `crosscity catalog check` validates
@@ -28,6 +30,20 @@ computes:
   laptop: {{device: cpu, threads: 2, workers: 2}}
   gpu: {{device: cuda, threads: 8, workers: 8}}   # --compute gpu
 
+{datasets}segmenters:
+{segmenter}
+trainings:
+{training}
+
+cities:
+  {city}:
+{provider}
+    segmenter: street
+    training: own
+    arm: {arm}     # what `crosscity adapt` does; --arm takes another (docs/method.md)
+    # schedule: "0 3 * * 1"     # re-adapt every Monday at three (UTC), once deployed
+"""
+_DATASETS: Final = """\
 datasets:
   # The labelled set beside which the segmenter is adapted: here simulated streets, drawn on
   # demand. Of your own: kind folder, cityscapes, ... (docs/datasets.md).
@@ -39,19 +55,6 @@ datasets:
     val: 40
     test: 100
 
-segmenters:
-{segmenter}
-trainings:
-  # Images go through the network at this size. A step takes one to two seconds of two cores.
-{training}
-
-cities:
-  {city}:
-{provider}
-    segmenter: street
-    training: own
-    arm: self_training     # what `crosscity adapt` does; --arm takes another (docs/method.md)
-    # schedule: "0 3 * * 1"     # re-adapt every Monday at three (UTC), once deployed
 """
 _STREETS: Final = 100
 """Simulated streets that are drawn once: a third of a second of processor time each."""
@@ -60,12 +63,26 @@ _STREETS_TO_LEARN: Final = 400
 _LEAST_STEPS: Final = 20
 _LOOKS: Final = 20
 """So often each image is looked at, where there are too few for the steps of the preset."""
-_SEGMENTER: Final = """\
+_COMES_ALONG: Final = """\
   street:
-    # {remark}
-    architecture: {architecture}
-    weights: {weights}
+    # Comes along; has seen simulated streets alone. Better: weights from real streets, by
+    # `weights:` or `architecture: hf:...`, without `source`, and `arm: source_free` below.
+    architecture: efficientnet_lite0
+    weights: package:crosscity/weights/street.safetensors
     source: source
+"""
+_OWN: Final = """\
+  street:
+    # Your own, adapted from the city's pictures alone. With the labelled set that it was trained on
+    # as a `source:`, there are other arms too (docs/segmenters.md).
+    architecture: {architecture}
+"""
+_SIZE_GIVEN: Final = """\
+  # Images go through the network at this size. A step takes one to two seconds of two cores.
+"""
+_SIZE_FOUND: Final = """\
+  # Images go through the network at the size that it was trained at, or at one that is chosen
+  # without a label where nothing tells it; `image_size: [height, width]` sets it.
 """
 _UNTRAINED: Final = """\
   street:
@@ -106,7 +123,10 @@ def init(
     ] = None,
     architecture: Annotated[
         str | None,
-        typer.Option(help="Architecture of --weights; default: efficientnet_lite0."),
+        typer.Option(
+            help="Architecture of --weights (default: efficientnet_lite0), or hf:<name on the hub "
+            "or folder>, which brings its weights."
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The catalog.")] = Path(
         "data_catalog.yaml"
@@ -137,9 +157,18 @@ def init(
         ("--places", places, folder, "--folder, all of whose images are taken"),
         ("--licence", licence, bbox, "--bbox, whose pictures bring theirs"),
         ("--attribution", attribution, bbox, "--bbox, whose pictures bring theirs"),
-        ("--architecture", architecture, weights is None or None, "a segmenter without --weights"),
     )
-    begins_trained = weights is not None or bundled_weights() is not None
+    hub = (architecture or "").startswith(_HUB)
+    _refuse_beside(
+        ("--weights", weights, hub or None, f"{architecture}, which brings its own"),
+        (
+            "--architecture",
+            architecture,
+            (weights is None and not hub) or None,
+            "a segmenter without --weights",
+        ),
+    )
+    start = _Start.of(weights, architecture, along=bundled_weights() is not None)
     if folder is None:
         provider, images = _area(str(bbox), places or 400), None
     else:
@@ -150,9 +179,10 @@ def init(
     text = _TEMPLATE.format(
         city=city,
         provider=provider,
-        segmenter=_segmenter(weights, architecture or "efficientnet_lite0"),
-        streets=_STREETS if begins_trained else _STREETS_TO_LEARN,
-        training=_training(images, begins_trained=begins_trained),
+        segmenter=start.entry,
+        datasets=start.datasets,
+        training=_training(images, start),
+        arm=start.arm,
     )
     unchecked = output.with_name(f".{output.name}.unchecked")
     publish(unchecked, lambda path: path.write_text(text, encoding="utf-8"))
@@ -250,24 +280,60 @@ def _training_images(root: Path, city: str) -> int:
     return sum(1 for _ in folder.glob("pano_*")) if folder.is_dir() else 0
 
 
-def _training(images: int | None, *, begins_trained: bool) -> str:
+@dataclass(frozen=True)
+class _Start:
+    """What the adaptation begins from.
+
+    Attributes:
+        entry: Its lines in `segmenters`.
+        datasets: Lines of the set that it is adapted beside; empty where it needs none.
+        arm: What it is adapted by.
+        preset: Of its training.
+        image_size: What the training says of the size, if anything.
+        about_size: A remark on it.
+    """
+
+    entry: str
+    datasets: str
+    arm: str
+    preset: str = "best"
+    image_size: str = ", image_size: [256, 512]"
+    about_size: str = _SIZE_GIVEN
+
+    @classmethod
+    def of(cls, weights: str | None, architecture: str | None, *, along: bool) -> _Start:
+        """By what the user has; `along`: whether the package brings weights."""
+        if weights is not None or architecture is not None:
+            entry = _OWN.format(architecture=_quoted(architecture or "efficientnet_lite0"))
+            if weights is not None:
+                entry += f"    weights: {_quoted(weights)}\n"
+            return cls(entry, "", "source_free", image_size="", about_size=_SIZE_FOUND)
+        if along:
+            return cls(_COMES_ALONG, _DATASETS.format(streets=_STREETS), "self_training")
+        streets = _DATASETS.format(streets=_STREETS_TO_LEARN)
+        return cls(_UNTRAINED, streets, "self_training", preset="demo")
+
+
+def _training(images: int | None, start: _Start) -> str:
     """The entry of `trainings`: of few images, few steps are enough, and more fit these alone.
 
     Args:
         images: How many the city has; ``None``: not known yet.
-        begins_trained: Whether the segmenter has learned before.
+        start: What the adaptation begins from.
     """
-    from crosscity.adaptation import PRESETS  # noqa: PLC0415 - PyTorch loads late
+    from crosscity.adaptation import PRESETS, SourceFreeSettings  # noqa: PLC0415 - PyTorch
 
-    preset = "best" if begins_trained else "demo"
-    settings = PRESETS[preset]
+    alone = start.arm == "source_free"
+    settings = SourceFreeSettings() if alone else PRESETS[start.preset]
     steps = max(_LEAST_STEPS, _LOOKS * (images or 0) // settings.batch_size)
+    preset = f"preset: {start.preset}{start.image_size}"
     if images is None or steps >= settings.steps:
-        return f"  own: {{preset: {preset}, image_size: [256, 512]}}   # {settings.steps} steps"
+        return f"{start.about_size}  own: {{{preset}}}   # {settings.steps} steps"
+    changed = "source_free" if alone else "adaptation"
     return (
-        f"  # {images} images: {steps} steps of {settings.batch_size} show each about {_LOOKS} "
-        f"times. With more images, remove `adaptation` for the preset's {settings.steps}.\n"
-        f"  own: {{preset: {preset}, image_size: [256, 512], adaptation: {{steps: {steps}}}}}"
+        f"{start.about_size}  # {images} images: {steps} steps of {settings.batch_size} show each "
+        f"about {_LOOKS} times. With more images, remove `{changed}` for the preset's "
+        f"{settings.steps}.\n  own: {{{preset}, {changed}: {{steps: {steps}}}}}"
     )
 
 
@@ -304,21 +370,6 @@ def _area(bbox: str, places: int) -> str:
             f"    places: {places}        # at most; each is seen at two times or more",
             f"    test_places: {max(1, places // 10)}     # kept out of the adaptation, to look at",
         )
-    )
-
-
-def _segmenter(weights: str | None, architecture: str) -> str:
-    if weights is not None:
-        remark = "Your own weights, adapted as they are."
-        return _SEGMENTER.format(remark=remark, architecture=architecture, weights=_quoted(weights))
-    from flows.cli.first_look import bundled_weights  # noqa: PLC0415
-
-    if bundled_weights() is None:
-        return _UNTRAINED
-    return _SEGMENTER.format(
-        remark="Comes along; has seen simulated streets alone. Better: weights from real streets.",
-        architecture="efficientnet_lite0",
-        weights="package:crosscity/weights/street.safetensors",
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -20,11 +19,12 @@ from tasks.steps.settings import open_catalog
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
-def _images(folder, city="Lisbon"):
-    place = folder / city / "Images" / "Train"
-    place.mkdir(parents=True)
-    for time in (0, 1):
-        Image.new("RGB", (64, 48), "grey").save(place / f"pano_00001_{time}_090.jpg")
+def _images(folder, city="Lisbon", places=1):
+    train = folder / city / "Images" / "Train"
+    train.mkdir(parents=True)
+    for place in range(1, places + 1):
+        for time in (0, 1):
+            Image.new("RGB", (64, 48), "grey").save(train / f"pano_{place:05}_{time}_090.jpg")
     return folder
 
 
@@ -54,11 +54,7 @@ def test_a_folder_becomes_a_catalog_that_is_good(crosscity, tmp_path) -> None:
 
 @pytest.mark.parametrize(("places", "steps"), [(4, 40), (6, None)])
 def test_few_images_take_few_steps(crosscity, tmp_path, places, steps) -> None:
-    folder = _images(tmp_path / "mine")
-    train = folder / "Lisbon" / "Images" / "Train"
-    for place in range(2, places + 1):
-        for time in (0, 1):
-            shutil.copy(train / "pano_00001_0_090.jpg", train / f"pano_{place:05}_{time}_090.jpg")
+    folder = _images(tmp_path / "mine", places=places)
     done = crosscity("init", "--city", "lisbon", "--folder", folder, "-o", tmp_path / "x.yaml")
     assert done.returncode == 0, done.stderr
     catalog = open_catalog(tmp_path / "x.yaml")
@@ -119,6 +115,25 @@ def test_an_area_and_weights_of_ones_own(crosscity, tmp_path) -> None:
     catalog = open_catalog(path)
     assert catalog.cities["paris"].provider.kind == "panoramax"
     assert catalog.segmenters["street"].weights == "mine.safetensors"
+    assert catalog.segmenters["street"].source is None
+    assert not catalog.datasets
+    assert catalog.cities["paris"].arm == "source_free"
+
+
+@pytest.mark.parametrize(("images", "steps"), [(8, 40), (50, None)])
+def test_a_network_of_the_hub_is_adapted_from_the_pictures_alone(
+    crosscity, tmp_path, images, steps
+) -> None:
+    folder = _images(tmp_path / "mine", places=images // 2)
+    hub = "hf:nvidia/segformer-b0-finetuned-cityscapes-512-1024"
+    words = ("--city", "lisbon", "--folder", folder, "--architecture", hub)
+    done = crosscity("init", *words, "-o", tmp_path / "x.yaml")
+    assert done.returncode == 0, done.stderr
+    catalog = open_catalog(tmp_path / "x.yaml")
+    assert catalog.segmenters["street"].architecture == hub
+    assert catalog.cities["lisbon"].arm == "source_free"
+    assert catalog.trainings["own"].source_free == ({} if steps is None else {"steps": steps})
+    assert catalog.trainings["own"].image_size is None
 
 
 @pytest.mark.parametrize(
@@ -134,6 +149,10 @@ def test_an_area_and_weights_of_ones_own(crosscity, tmp_path) -> None:
         (("--city", "a", "--bbox", "1,2,3,4", "--licence", "x"), "--licence says nothing beside"),
         (("--city", "a", "--bbox", "1,2,3,4", "--attribution", "x"), "--attribution says nothing"),
         (("--city", "a", "--bbox", "1,2,3,4", "--architecture", "compact"), "without --weights"),
+        (
+            ("--city", "a", "--bbox", "1,2,3,4", "--architecture", "hf:b0", "--weights", "x"),
+            "--weights says nothing beside hf:b0, which brings its own",
+        ),
     ],
 )
 def test_wrong_answers_write_nothing(crosscity, tmp_path, words, sentence) -> None:
