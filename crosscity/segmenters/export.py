@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -43,8 +46,7 @@ def onnx_bytes(
     if size is None:
         free[2] = torch.export.Dim("height", min=32, max=_LARGEST_SIDE)
         free[3] = torch.export.Dim("width", min=32, max=_LARGEST_SIDE)
-    with evaluating(segmenter), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about its own future
+    with evaluating(segmenter), torch.no_grad(), _without_its_remarks():
         try:
             program = torch.onnx.export(
                 _Predicting(segmenter) if any(segmenter.prediction_offsets) else segmenter,
@@ -72,6 +74,20 @@ def onnx_bytes(
         raise ValueError("PyTorch could not export this segmenter to ONNX")
     exported: bytes = program.model_proto.SerializeToString()
     return exported
+
+
+@contextmanager
+def _without_its_remarks() -> Iterator[None]:
+    """Keeps the exporter from warning of its own future, and of torchvision, which is not used."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class _Predicting(nn.Module):

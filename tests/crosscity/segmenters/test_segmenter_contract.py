@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import shutil
 import sys
 import types
@@ -271,12 +272,16 @@ def test_compiled_code_agrees(traced: Segmenter) -> None:
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
     reason="the extra [onnx] and onnxruntime are not installed",
 )
-def test_onnx_agrees_for_any_number_of_images_of_any_size(traced: Segmenter) -> None:
+def test_onnx_agrees_for_any_number_of_images_of_any_size(
+    traced: Segmenter, caplog: pytest.LogCaptureFixture
+) -> None:
     import onnxruntime
 
     traced.train()
     exported = onnx_bytes(traced)
     assert traced.training
+    # It warned of torchvision, which is not needed.
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
