@@ -438,6 +438,8 @@ COMPARED: Final = (
     ("source_free", "bn 0.5"),
     ("self", "control"),
     ("evidence", "self"),
+    ("evidence", "control"),
+    ("evidence", "self_training"),
     ("two_looks", "self"),
     ("probability", "self"),
     ("veto", "self"),
@@ -454,6 +456,7 @@ COMPARED: Final = (
         for one, two in (
             ("self", "control"),
             ("evidence", "self"),
+            ("evidence", "control"),
             ("self, λ = 1", "self"),
             ("fine_tuned", "control"),
         )

@@ -151,6 +151,22 @@ def test_evidence_of_the_prior_is_measured_on_labelled_pairs(
     }
 
 
+def test_the_teacher_alone_and_the_prior_as_evidence_need_no_entry(
+    many_flows: Callable[..., dict[str, Any]], catalog: Path
+) -> None:
+    plan = open_plan(catalog)
+    weights = {}
+    for name in ("teacher", "evidence"):
+        done = many_flows("adapt", "tokyo", "--arm", name, "--catalog", catalog)
+        assert done["code"] == 0, done["err"]
+        store, made = plan.open_store(), TrainedSegmenters("tokyo", 0, plan).of_arm(name)
+        assert ("static_prior" in store.manifest(made).inputs) is (name == "evidence")
+        weights[name] = store.path(made, "weights.safetensors").read_bytes()
+    assert weights["teacher"] != weights["evidence"]
+    evidence = BUILT_IN_RECIPES["evidence"]
+    assert set(evidence.flag_rates) == set(ROAD_CLASS_NAMES)
+
+
 def test_another_recipe_of_the_same_name_is_stale(
     catalog: Path,
 ) -> None:
@@ -257,9 +273,10 @@ def test_every_recipe_of_ours_is_good(write_catalog: Callable[..., Path], tmp_pa
         recipe = science_of(entry)
         assert {term.objective for term in recipe.terms} <= set(OBJECTIVES)
         needs = needs_of_arm(name, plan)
-        assert needs.source is (name == "few_labels")
-        assert needs.labels is not None
-        assert needs.labels.places == 16
+        assert needs.source is (name != "few_labels_source_free")
+        assert needs.prior is (name == "evidence")
+        asked = None if needs.labels is None else needs.labels.places
+        assert asked == (16 if name.startswith("few_labels") else None)
     plan_again = type(plan).from_json(plan.to_json())
     assert plan_again == plan
 
