@@ -81,7 +81,10 @@ def _be(asking: socket.socket) -> None:
     head, streams, _, _ = socket.recv_fds(asking, 8, 3)
     size, data = int.from_bytes(head, "big"), b""
     while len(data) < size:
-        data += asking.recv(size - len(data))
+        part = asking.recv(size - len(data))
+        if not part:  # who asked is gone
+            os._exit(KILLED)
+        data += part
     asked = json.loads(data)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -91,6 +94,9 @@ def _be(asking: socket.socket) -> None:
     fcntl.fcntl(asking, fcntl.F_SETSIG, signal.SIGKILL)
     flags = fcntl.fcntl(asking, fcntl.F_GETFL)
     fcntl.fcntl(asking, fcntl.F_SETFL, flags | os.O_ASYNC)
+    with suppress(BlockingIOError):  # unless it has closed before that
+        asking.recv(1, socket.MSG_DONTWAIT)
+        os._exit(KILLED)
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])

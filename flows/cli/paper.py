@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -51,14 +51,16 @@ def paper_tables(
         "compute": compute,
     }
     made = done_or_run(run, given, plan, lambda ref: [ref])
-    page = plan.open_store().path(made, "tables.html")
-    add(page.with_name("tables.md").read_text(encoding="utf-8"))
+    # Each by its name: of a store elsewhere, each file is copied to a folder of its own.
+    store = plan.open_store()
+    page, numbers = (store.path(made, name) for name in ("tables.html", "numbers.parquet"))
+    add(store.path(made, "tables.md").read_text(encoding="utf-8"))
     ended(
         "page",
         page,
-        next_step="open it in a browser; numbers.parquet beside it has every number",
+        next_step=f"open it in a browser; {numbers} has every number",
         key=made.key,
-        numbers=str(page.with_name("numbers.parquet")),
+        numbers=str(numbers),
     )
 
 
@@ -93,9 +95,7 @@ def transfer(
     made = done_or_run(adapt_transfer, given, plan, lambda ref: [ref], transfer=name)
     scored = read_evaluation(plan.open_store(), made)
     add(f"mIoU {100 * scored.miou:.1f} % ({scored.protocol}, {scored.images} images)")
-    page = _page(name, arm, seed, plan)
-    content = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
-    table = page.with_name("table.txt").read_text(encoding="utf-8").rstrip()
+    page, content, table = _shown(name, arm, seed, plan)
     add(table)
     for remark in [*content["remarks"], *content["missing"]]:
         if remark not in table:
@@ -117,11 +117,16 @@ def transfer(
     )
 
 
-def _page(name: str, arm: str, seed: int, plan: Plan) -> Path:
-    """The report that a transfer has left."""
+def _shown(name: str, arm: str, seed: int, plan: Plan) -> tuple[Path, dict[str, Any], str]:
+    """Page, figures and table of the report that a transfer has left."""
     from flows.report_transfer import report_transfer_by  # noqa: PLC0415
     from tasks.pages.report import report_path  # noqa: PLC0415
     from tasks.steps.looking import only_looking  # noqa: PLC0415
 
     with only_looking():
-        return report_path(plan.open_store(), report_transfer_by.fn(plan, name, arm, seed))
+        made = report_transfer_by.fn(plan, name, arm, seed)
+    store = plan.open_store()
+    content, table = (
+        store.path(made, file).read_text(encoding="utf-8") for file in ("report.json", "table.txt")
+    )
+    return report_path(store, made), json.loads(content), table.rstrip()

@@ -88,15 +88,15 @@ def _report_one(owner: str, seed: int, catalog: Path, compute: str | None) -> No
     )
     page = report_path(plan.open_store(), made)
     if owner in plan.transfers:
-        add(page.with_name("table.txt").read_text(encoding="utf-8").rstrip())
+        add(plan.open_store().path(made, "table.txt").read_text(encoding="utf-8").rstrip())
         step = "open it in a browser"
         ended("report", page, next_step=step, transfer=owner, key=made.key)
         return
-    step = f"open it in a browser; `{_next_command(owner, page, made, plan)}`"
+    step = f"open it in a browser; `{_next_command(owner, made, plan)}`"
     ended("report", page, next_step=step, city=owner, key=made.key)
 
 
-def _next_command(city: str, page: Path, made: ArtifactRef, plan: Plan) -> str:
+def _next_command(city: str, made: ArtifactRef, plan: Plan) -> str:
     """What can be done with what the report shows: adapt, put it into use, or use it."""
     from tasks.judging.promotion import promoted_segmenter  # noqa: PLC0415 - PyTorch loads late
     from tasks.pages.report import FIGURES_FILE  # noqa: PLC0415
@@ -104,7 +104,8 @@ def _next_command(city: str, page: Path, made: ArtifactRef, plan: Plan) -> str:
     store = plan.open_store()
     if promoted_segmenter(store, city) is not None:
         return f"crosscity predict {city}"
-    arm = json.loads(page.with_name(FIGURES_FILE).read_text(encoding="utf-8"))["arm"]
+    # Not beside the page: of a store elsewhere, each file is copied to a folder of its own.
+    arm = json.loads(store.path(made, FIGURES_FILE).read_text(encoding="utf-8"))["arm"]
     shown = None if arm is None else store.inputs_of(made).get(f"segmenter-{arm}")
     if shown is None:
         return f"crosscity adapt {city}"
