@@ -19,7 +19,6 @@ import math
 import statistics
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,9 +43,9 @@ from crosscity.segmenters import Segmenter, image_tensor
 from crosscity.segmenters.delivered import load_segmenter
 from crosscity.segmenters.label_space import in_train_ids
 from crosscity.static_probability import static_probability
-from crosscity.static_regions import static_prior, static_prior_of_times
+from crosscity.static_regions import static_prior
 from simcity import STYLES, Rendering, capture_pose, render_from
-from tasks.priors.pair_prior import superpixels_of, trusted_matches
+from tasks.priors.pair_prior import superpixels_of
 
 CITIES = ("rome", "rio", "tokyo", "taipei")
 KINDS = ("same spot", "along and aside", "turned", "all at once")
@@ -296,7 +295,7 @@ def shares(
     }
 
 
-def real_rows(root: Path) -> Iterator[dict[str, object]]:
+def real_rows(root: Path, wanted: set[str]) -> Iterator[dict[str, object]]:
     """Overlap (intersection over union, percent) with the authors' drawings, one row an image."""
     for folder in sorted(root.glob("*/Images/Train")):
         city = folder.parts[-3]
@@ -304,6 +303,8 @@ def real_rows(root: Path) -> Iterator[dict[str, object]]:
         images = [read(path) for path in paths]
         workshop = Workshop(images[0], images[1])
         for name, settings in VARIANTS.items():
+            if name not in wanted:
+                continue
             masks, _ = workshop.masks(settings)
             for path, mask, image in zip(paths, masks, images, strict=True):
                 drawn = red_area(
@@ -343,92 +344,7 @@ def red_area(drawing: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> np
 
 
 TIMES: Final = (2, 3, 5)
-OF_TIMES: Final = {
-    name: PriorSettings.model_validate(settings)
-    for name, settings in {
-        "the default": {},
-        "300 superpixels, k 0": {"superpixels": 300, "k": 0},
-        "600 superpixels, coverage 0.18, k 0": {"superpixels": 600, "coverage": 0.18, "k": 0},
-    }.items()
-}
-
-
-def of_times(count: int, size: tuple[int, int], path: Path) -> list[dict[str, Any]]:
-    """The first image's prior from 1, 2 and 4 other times: pixels counted, a row a place."""
-    rows = read_rows(path)
-    rows = [row for row in rows if row["variant"] in OF_TIMES]
-    made_of = Counter(str(row["place"]) for row in rows)
-    done = {place for place, count in made_of.items() if count == len(OF_TIMES) * len(TIMES)}
-    rows = [row for row in rows if row["place"] in done]
-    height, width = size
-    with path.open("a", encoding="utf-8") as file:
-        for number in range(count):
-            city, place = CITIES[number % len(CITIES)], FIRST_PLACE + 500 + number
-            if f"{city} {place}" in done:
-                continue
-            style = STYLES[city]
-            shots = [
-                render_from(
-                    capture_pose(style, seed=0, place=place, time=when), style, seed=0,
-                    place=place, time=when, height=height, width=width,
-                )
-                for when in range(max(TIMES))
-            ]  # fmt: skip
-            trusted = [
-                trusted_matches(shots[0].image, other.image, PriorSettings()) for other in shots[1:]
-            ]
-            for variant, settings in OF_TIMES.items():
-                labels = superpixels_of(shots[0].image, settings)
-                for times in TIMES:
-                    mask = static_prior_of_times(
-                        trusted[: times - 1], labels, k=settings.k, coverage=settings.coverage,
-                        spacing=PATCH * settings.downscale,
-                    )  # fmt: skip
-                    static = shots[0].static
-                    row = {
-                        "place": f"{city} {place}",
-                        "variant": variant,
-                        "times": times,
-                        "flagged": int(mask.sum()),
-                        "hits": int((mask & static).sum()),
-                        "static": int(static.sum()),
-                        "moving": int((~static).sum()),
-                        "moving_flagged": int((mask & ~static).sum()),
-                    }
-                    rows.append(row)
-                    file.write(json.dumps(row) + "\n")
-            file.flush()
-            print("times", number, flush=True)
-    return rows
-
-
-def times_summary(rows: list[dict[str, Any]]) -> list[dict[str, object]]:
-    """Shares over the pixels of all places together, with 95 % intervals from drawing places."""
-    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault((row["variant"], row["times"]), []).append(row)
-    parts = {
-        "precision": ("hits", "flagged"),
-        "recall": ("hits", "static"),
-        "moving_flagged": ("moving_flagged", "moving"),
-    }
-    made = []
-    for (variant, times), of_places in found.items():
-        entry: dict[str, object] = {"variant": variant, "times": times, "places": len(of_places)}
-        for name, (part, whole) in parts.items():
-            counts = np.array([[row[part], row[whole]] for row in of_places], dtype=np.float64)
-            entry[name] = drawn_interval(counts)
-        made.append(entry)
-    return made
-
-
-def drawn_interval(counts: npt.NDArray[np.float64], draws: int = 2000) -> list[float]:
-    """A share in percent of counts (n, 2), part and whole, and the ends of its 95 % interval."""
-    rng = np.random.default_rng(0)
-    picked = counts[rng.integers(len(counts), size=(draws, len(counts)))].sum(axis=1)
-    low, high = np.percentile(100 * picked[:, 0] / picked[:, 1], [2.5, 97.5])
-    part, whole = counts.sum(axis=0)
-    return [round(float(v), 3) for v in (100 * part / whole, low, high)]
+"""Of the fit of the probability; `several_times.py` measures priors of more than two."""
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -446,7 +362,7 @@ def interval(values: list[float | None]) -> list[float]:
     return [round(mean, 3), round(mean - half, 3), round(mean + half, 3)]
 
 
-def summary(rows: list[dict[str, object]], real: list[dict[str, object]]) -> dict[str, object]:
+def summary(rows: list[dict[str, object]], real: list[dict[str, object]]) -> dict[str, Any]:
     """Means with intervals by variant, over all pairs and by kind, and differences to the first."""
     base = next(iter(VARIANTS))
     by: dict[str, dict[str, dict[str, object]]] = {}
@@ -476,7 +392,7 @@ def number(value: object) -> float | None:
     return None if value is None else float(str(value))
 
 
-def table(found: dict[str, object], times: list[dict[str, Any]]) -> str:
+def table(found: dict[str, object]) -> str:
     """The summary as Markdown."""
 
     def shown(values: Any, digits: int = 1) -> str:  # noqa: ANN401 - out of JSON
@@ -508,15 +424,6 @@ def table(found: dict[str, object], times: list[dict[str, Any]]) -> str:
         for entry in variants:
             cells = [f"{entry[f'{name}_by_kind'][kind]:.1f}" for kind in KINDS]
             lines.append(f"| {entry['variant']} | {' | '.join(cells)} |")
-    lines += ["", "One image's prior from all its pairs; pixels of all places together:", ""]
-    lines += [
-        "| variant | times | places | precision | recall | moving flagged |", "|" + "---|" * 6
-    ]  # fmt: skip
-    for row in times:
-        cells = [shown(row[name]) for name in MEASURES[:3]]
-        lines.append(
-            f"| {row['variant']} | {row['times']} | {row['places']} | {' | '.join(cells)} |"
-        )
     return "\n".join(lines) + "\n"
 
 
@@ -526,13 +433,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pairs", type=int, default=64)
-    parser.add_argument("--places", type=int, default=40, help="of the comparison of 2, 3, 5 times")
     parser.add_argument("--height", type=int, default=647)
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument(
         "--real",
         type=Path,
-        help="folder of real pairs, with authors_results/; else those that OUT.json has stay",
+        help="folder of real pairs, with authors_results/; else overlaps in OUT.json stay",
     )
     parser.add_argument("--only", nargs="*", help="variants to make rows of; the others' rows stay")
     parser.add_argument("--out", type=Path, required=True, help="path without suffix")
@@ -541,7 +447,11 @@ def main() -> None:
     size = (options.height, options.width)
     log = options.out.with_suffix(".jsonl")
     torch.set_num_threads(1)
-    rows: list[dict[str, object]] = [row for row in read_rows(log) if row["variant"] in VARIANTS]
+    results = options.out.with_suffix(".json")
+    kept_before = json.loads(results.read_text()) if results.exists() else {}
+    rows: list[dict[str, object]] = [
+        row for row in read_rows(log) or kept_before.get("rows", []) if row["variant"] in VARIANTS
+    ]
     made_of: dict[str, set[str]] = {}
     for row in rows:
         made_of.setdefault(str(row["pair"]), set()).add(str(row["variant"]))
@@ -556,21 +466,19 @@ def main() -> None:
         with log.open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(row) + "\n" for row in made))
         print(pair.name, pair.kind, flush=True)
-    if options.real:
-        real = list(real_rows(options.real))
-    else:
-        kept_before = options.out.with_suffix(".json")
-        real = json.loads(kept_before.read_text())["real"] if kept_before.exists() else []
-    found = summary(rows, real)
-    times = times_summary(
-        of_times(options.places, size, options.out.with_name(f"{options.out.name}_times.jsonl"))
-    )
+    # What was measured on the real pairs before stays, for variants that are not measured now.
+    before = {each["variant"]: each for each in kept_before.get("variants", [])}
+    found = summary(rows, list(real_rows(options.real, wanted)) if options.real else [])
+    for entry in found["variants"]:
+        overlap = before.get(entry["variant"], {}).get("overlap_with_drawings")
+        if overlap is not None:
+            entry.setdefault("overlap_with_drawings", overlap)
     kept = {
         "size": size, "conditions": conditions(), "about": __doc__.split("\n")[0], **found,
-        "times": times, "rows": rows, "real": real,
+        "rows": rows,
     }  # fmt: skip
     options.out.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    options.out.with_suffix(".md").write_text(table(found, times), encoding="utf-8")
+    options.out.with_suffix(".md").write_text(table(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,10 @@ of `static_prior_of_times`. That function's rule is a threshold of ē, and so of
 agree, the steeper the curve. a and a + a' are not negative: more matches never make a superpixel
 less static.
 
-The four numbers are fitted on simulated cities with the catalog's default settings
+Of more than two times, where superpixels are not the only reading, ē is the evidence of
+`crosscity.several_times`, and the four numbers are others.
+
+The numbers are fitted on simulated cities with the catalog's default settings
 (`weights/static_probability.json`, whose `about` names the script); with others p still orders, and
 is not calibrated. What nothing matches has the probability of what nothing matches there: most of
 a street is static, matched or not.
@@ -88,6 +91,15 @@ def evidence(covered: Float) -> Float:
 def delivered() -> StaticProbability:
     """The curve that comes along."""
     found: dict[str, Any] = json.loads(COEFFICIENTS.read_text(encoding="utf-8"))
+    return StaticProbability(
+        found["base"], found["base_of_times"], found["slope"], found["slope_of_times"]
+    )
+
+
+@cache
+def delivered_of_times() -> StaticProbability:
+    """The curve that comes along for `crosscity.several_times.evidence_of_times`."""
+    found: dict[str, Any] = json.loads(COEFFICIENTS.read_text(encoding="utf-8"))["several_times"]
     return StaticProbability(
         found["base"], found["base_of_times"], found["slope"], found["slope_of_times"]
     )

@@ -173,12 +173,8 @@ def matched_counts(
         superpixels: (H, W) int32 labels of the picture on `side`, zero or more.
         side: Of which picture the superpixels are.
     """
-    if side not in ("a", "b"):
-        raise ValueError(f"side must be 'a' or 'b', not {side!r}")
-    check_matches(matches)
     _check_superpixels(superpixels)
-    x, y = (matches.x_a, matches.y_a) if side == "a" else (matches.x_b, matches.y_b)
-    matched = _matched_pixels(x, y, superpixels.shape)
+    matched = matched_pixels(matches, superpixels.shape, side)
     return np.bincount(superpixels[matched], minlength=int(superpixels.max()) + 1)
 
 
@@ -207,9 +203,20 @@ def _checked_rule(k: int, coverage: float, spacing: int) -> tuple[int, float, in
     )
 
 
-def _matched_pixels(
-    x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], shape: tuple[int, ...]
+def matched_pixels(
+    matches: Matches, shape: tuple[int, ...], side: Literal["a", "b"]
 ) -> npt.NDArray[np.bool_]:
+    """Pixels of a picture of that shape that are matched: bool.
+
+    Args:
+        matches: As in `static_prior`.
+        shape: (H, W) of the picture on `side`.
+        side: Which of the two pictures it is.
+    """
+    if side not in ("a", "b"):
+        raise ValueError(f"side must be 'a' or 'b', not {side!r}")
+    check_matches(matches)
+    x, y = (matches.x_a, matches.y_a) if side == "a" else (matches.x_b, matches.y_b)
     height, width = shape
     column = np.floor(x.astype(np.float64) + 0.5)
     row = np.floor(y.astype(np.float64) + 0.5)

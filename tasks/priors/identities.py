@@ -8,6 +8,7 @@ from typing import Any
 from adapters.image_masks import ImageMask
 from adapters.store import ArtifactRef, Manifest, Store
 from crosscity import partitioning as superpixels_module
+from crosscity import several_times as times_module
 from crosscity import static_regions as prior_module
 from crosscity.illustrations import DRAWING_VERSION
 from crosscity.matching import ALGORITHM_VERSION as MATCHING_VERSION
@@ -21,6 +22,14 @@ PRIOR_VERSION = (
     f"-prior.{prior_module.ALGORITHM_VERSION}"
 )
 """The science's own versions are in it, so a change there makes new priors by itself."""
+
+
+def prior_version(city: str, plan: Plan) -> str:
+    """The version of a city's priors; that of further times counts where there may be some."""
+    entry = plan.city(city)
+    if entry.times <= 2 or entry.prior.coverage == 0:
+        return PRIOR_VERSION
+    return f"{PRIOR_VERSION}-times.{times_module.ALGORITHM_VERSION}"
 
 
 def prior_parameters(city: str, plan: Plan) -> dict[str, Any]:
@@ -52,7 +61,7 @@ def part_identity(
         city,
         inputs={"imagery": imagery, "pairs": pairs},
         parameters={"part": part, "part_size": size, **prior_parameters(city, plan)},
-        version=PRIOR_VERSION,
+        version=prior_version(city, plan),
         words=_words(city),
     )
 

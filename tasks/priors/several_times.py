@@ -15,6 +15,8 @@ from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
 from crosscity.matching import PATCH, Matches
 from crosscity.matching.same_place import same_place
+from crosscity.several_times import FINER, evidence_of_times, static_by_evidence
+from crosscity.static_probability import delivered_of_times
 from crosscity.static_regions import static_prior_of_times
 from tasks.priors.pair_prior import Probability, probability_of, superpixels_of, trusted_matches
 
@@ -110,15 +112,49 @@ def _prior(
             own.append(matches[min(index, other), max(index, other)])
             sides.append("a" if index < other else "b")
     labels = superpixels_of(image, settings)
-    static = static_prior_of_times(
-        own,
-        labels,
+    if is_by_evidence(settings) and len(own) > 1:
+        static, probability = _by_evidence(own, sides, image, labels, settings)
+    else:
+        static = static_prior_of_times(
+            own,
+            labels,
+            sides=sides,
+            k=settings.k,
+            coverage=settings.coverage,
+            spacing=PATCH * settings.downscale,
+        )
+        probability = probability_of(own, labels, sides, settings, ignored)
+    if ignored is not None:
+        static[ignored] = False
+        if probability is not None:
+            probability[ignored] = 0
+    return ImagePrior(static, labels, sum(map(len, own)), probability)
+
+
+def is_by_evidence(settings: PriorSettings) -> bool:
+    """Whether several times are read by evidence; without a coverage they are by counts alone."""
+    return settings.coverage > 0
+
+
+def _by_evidence(
+    matches: Sequence[Matches],
+    sides: Sequence[Literal["a", "b"]],
+    image: Image,
+    labels: npt.NDArray[np.int32],
+    settings: PriorSettings,
+) -> tuple[npt.NDArray[np.bool_], Probability | None]:
+    """Mask and probability from two other times or more."""
+    scale = settings.superpixel_downscale
+    most = max(image.shape[0] // scale, 1) * max(image.shape[1] // scale, 1)
+    finer = settings.model_copy(update={"superpixels": min(FINER * settings.superpixels, most)})
+    evidence = evidence_of_times(
+        matches,
+        [labels, superpixels_of(image, finer)],
         sides=sides,
-        k=settings.k,
-        coverage=settings.coverage,
         spacing=PATCH * settings.downscale,
     )
-    if ignored is not None:
-        static = static & ~ignored
-    probability = probability_of(own, labels, sides, settings, ignored)
-    return ImagePrior(static, labels, sum(map(len, own)), probability)
+    static = static_by_evidence(evidence, settings.coverage, len(matches))
+    if not settings.is_calibrated:
+        return static, None
+    probability = delivered_of_times().of_evidence(evidence, len(matches))
+    return static, probability.astype(np.float32)

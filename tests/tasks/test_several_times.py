@@ -14,6 +14,8 @@ from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
 from adapters.images import decode_label_png, decode_mask_png
 from crosscity.matching import Matches
+from crosscity.several_times import ALGORITHM_VERSION, evidence_of_times, static_by_evidence
+from crosscity.static_probability import delivered_of_times
 from crosscity.static_regions import static_prior_of_times
 from tasks.harvesting import pair_table
 from tasks.harvesting.harvest import (
@@ -23,11 +25,13 @@ from tasks.harvesting.harvest import (
     join_imagery,
     list_captures,
 )
-from tasks.priors import several_times
+from tasks.priors import identities, several_times
 from tasks.priors.extraction import join_priors, prior_part, prior_parts, static_prior_rows
-from tasks.priors.pair_prior import extract_prior
+from tasks.priors.identities import PRIOR_VERSION, prior_version
+from tasks.priors.pair_prior import extract_prior, superpixels_of
 from tasks.priors.quality import measure_priors, read_quality
 from tasks.priors.several_times import ALONE, ANOTHER_PLACE, ImagePrior, priors_of_times
+from tasks.steps.errors import StaleError
 from tasks.steps.plan import Plan, open_plan
 from tasks.steps.schemas import IMAGERY, LEFT_OUT, OK, PAIRS
 from tasks.steps.tables import read_rows
@@ -211,7 +215,66 @@ def test_the_rule_is_that_of_the_science(monkeypatch: pytest.MonkeyPatch) -> Non
         return static_prior_of_times(matches, labels, sides=sides, **rule)
 
     monkeypatch.setattr(several_times, "static_prior_of_times", noted)
-    settings = SETTINGS.model_copy(update={"coverage": 0.3, "k": 5})
+    # The paper's rule counts, whatever the number of times; a coverage is read by evidence.
+    settings = SETTINGS.model_copy(update={"coverage": 0.0, "k": 5})
     priors_of_times(place(True, True, False), settings)
-    rule = {"k": 5, "coverage": 0.3, "spacing": 4}
+    rule = {"k": 5, "coverage": 0.0, "spacing": 4}
     assert asked == [(2, ["a", "a"], rule), (2, ["b", "a"], rule), (2, ["b", "b"], rule)]
+    asked.clear()
+    settings = SETTINGS.model_copy(update={"coverage": 0.3, "k": 5})
+    priors_of_times(place(True, True), settings)
+    rule = {"k": 5, "coverage": 0.3, "spacing": 4}
+    assert asked == [(1, ["a"], rule), (1, ["b"], rule)]
+    asked.clear()
+    images = place(True, True, False)
+    found = priors_of_times(images, settings)
+    assert asked == []
+    for index, sides in enumerate((["a", "a"], ["b", "a"], ["b", "b"])):
+        matches = [
+            several_times.trusted_matches(images[min(index, j)], images[max(index, j)], settings)
+            for j in range(3)
+            if j != index
+        ]
+        cuts = [
+            superpixels_of(images[index], settings.model_copy(update={"superpixels": count}))
+            for count in (60, 180)
+        ]
+        evidence = evidence_of_times(matches, cuts, sides=sides, spacing=4)  # type: ignore[arg-type]
+        one = prior(found[index])
+        assert np.array_equal(one.superpixels, cuts[0])
+        assert np.array_equal(one.mask, static_by_evidence(evidence, 0.3, 2))
+        p = delivered_of_times().of_evidence(evidence, 2).astype(np.float32)
+        assert np.array_equal(one.probability, p)  # type: ignore[arg-type]
+
+
+def test_small_pictures_have_no_more_superpixels_than_pixels() -> None:
+    settings = SETTINGS.model_copy(update={"superpixel_downscale": 4, "superpixels": 500})
+    for one in priors_of_times(place(True, True, False), settings):
+        assert prior(one).mask.shape == (96, 160)
+
+
+def test_only_cities_of_more_than_two_times_have_other_priors_than_before(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    def version(**city: Any) -> str:
+        plan = open_plan(write_catalog(tmp_path, city=city), city="tokyo")
+        return prior_version("tokyo", plan)
+
+    assert version() == PRIOR_VERSION
+    assert version(times=2) == PRIOR_VERSION
+    assert version(times=3) == f"{PRIOR_VERSION}-times.{ALGORITHM_VERSION}"
+    assert version(times=3, prior={"downscale": 1, "coverage": 0}) == PRIOR_VERSION
+
+
+def test_priors_of_the_rule_before_are_said_to_be_stale_before_they_are_made_anew(
+    write_catalog: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = write_catalog(tmp_path, city={"times": 3, "places": 3, "test_places": 1})
+    plan = open_plan(catalog, city="tokyo")
+    imagery, pairs = harvested(plan)
+    with monkeypatch.context() as before:
+        before.setattr(identities, "prior_version", lambda _city, _plan: PRIOR_VERSION)
+        priors(imagery, pairs, plan)
+        assert identities.extracted(pairs, "tokyo", plan)
+    with pytest.raises(StaleError, match=r"made by version .* of the algorithm"):
+        identities.extracted(pairs, "tokyo", plan)
