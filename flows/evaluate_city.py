@@ -8,6 +8,7 @@ from prefect import flow
 
 from adapters.store import ArtifactRef
 from flows.adapt_city import Adapted
+from flows.dead_tasks import end_dead_tasks
 from flows.ending import end_promptly
 from flows.labelled import labelled_shards
 from flows.runner import named_by_arm, one_part_at_a_time, planned_flow
@@ -37,7 +38,7 @@ class Scored:
     name="evaluate-city",
     flow_run_name=named_by_arm("evaluate"),
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly],
+    on_running=[end_promptly, end_dead_tasks],
 )
 def evaluate_city(
     city: str,

@@ -10,6 +10,7 @@ from prefect import flow
 from adapters.store import ArtifactRef
 from flows.adapt_city import Adapted, adapt_by
 from flows.adapt_transfer import Transferred, transfer_by
+from flows.dead_tasks import end_dead_tasks
 from flows.ending import end_promptly
 from flows.evaluate_city import evaluate_by
 from flows.extract_priors import priors_by
@@ -57,7 +58,7 @@ class Shown:
     name="paper-tables",
     flow_run_name="paper-tables",
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly],
+    on_running=[end_promptly, end_dead_tasks],
 )
 def paper_tables(
     cities: Sequence[str] | None = None,

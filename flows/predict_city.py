@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
+from flows.dead_tasks import end_dead_tasks
 from flows.ending import end_promptly
 from flows.runner import one_part_at_a_time
 from tasks.harvesting.current import current_harvest
@@ -22,7 +23,7 @@ from tasks.steps.plan import open_plan
     name="predict-city",
     flow_run_name="predict-{city}",
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly],
+    on_running=[end_promptly, end_dead_tasks],
 )
 def predict_city(
     city: str, catalog: str = DEFAULT_CATALOG, compute: str | None = None
