@@ -22,7 +22,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterState,
     TaskRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.states import Crashed
 
 MOST: Final = 200
@@ -63,6 +63,6 @@ def end_tasks_of(flow_run_id: UUID) -> int:
             )
         }
         for one in dead:
-            gone = Crashed(message="the process of the task is gone")
+            gone: State[Any] = Crashed(message="the process of the task is gone")
             client.set_task_run_state(one, gone, force=True)
     return len(dead)
