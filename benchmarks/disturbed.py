@@ -264,3 +264,32 @@ def put_places(folder: Path, name: str, seed: int, places: range) -> None:
                 str(train / f"pano_{place:05d}_{moment}_90.png"),
                 picture.clip(0, 255).astype(np.uint8),
             )
+
+
+def simulated_city(places: int, seed: int = 3, pairs_per_part: int = 2) -> dict[str, Any]:
+    """The entry of a small simulated city with labels."""
+    return {
+        "provider": {"kind": "simulated", "style": "tokyo"},
+        "area": {"bbox": [139.7, 35.6, 139.8, 35.7]},
+        "places": places,
+        "test_places": 2,
+        "seed": seed,
+        "image_size": [64, 128],
+        "labels": {"kind": "simulated", "fine_tune_places": 3},
+        "prior": {"downscale": 1, "superpixels": 40},
+        "pairs_per_part": pairs_per_part,
+    }
+
+
+def pictured_city() -> dict[str, Any]:
+    """The entry of a city whose pictures `put_places` writes."""
+    return {
+        "provider": {
+            "kind": "folder",
+            "root": "streets",
+            "licence": "CC0-1.0",
+            "attribution": "nobody",
+        },
+        "prior": {"downscale": 1, "superpixels": 40},
+        "pairs_per_part": 2,
+    }

@@ -45,7 +45,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.store import Store
 from benchmarks import forked
-from benchmarks.disturbed import PATIENCE, ROOT, Stand, kill_group, miniature, put_places
+from benchmarks.disturbed import (
+    PATIENCE,
+    ROOT,
+    Stand,
+    kill_group,
+    miniature,
+    pictured_city,
+    put_places,
+    simulated_city,
+)
 from flows import database
 from tests.tcp_gate import Gate
 
@@ -127,30 +136,10 @@ class Bucket:
 
 def catalog(folder: Path, store: dict[str, Any]) -> Path:
     """The miniature city's catalog."""
-    tokyo = {
-        "provider": {"kind": "simulated", "style": "tokyo"},
-        "area": {"bbox": [139.7, 35.6, 139.8, 35.7]},
-        "places": 12,
-        "test_places": 2,
-        "seed": 3,
-        "image_size": [64, 128],
-        "labels": {"kind": "simulated", "fine_tune_places": 3},
-        "prior": {"downscale": 1, "superpixels": 40},
-        "pairs_per_part": 2,
-    }
-    streets = {
-        "provider": {
-            "kind": "folder",
-            "root": "streets",
-            "licence": "CC0-1.0",
-            "attribution": "nobody",
-        },
-        "prior": {"downscale": 1, "superpixels": 40},
-        "pairs_per_part": 2,
-    }
+    cities = {CITY: simulated_city(places=12), STREETS: pictured_city()}
     folder.mkdir(parents=True, exist_ok=True)
     whole = {
-        **miniature(store, {CITY: tokyo, STREETS: streets}),
+        **miniature(store, cities),
         # Several at once wait for each other by spinning, where each has several threads.
         "computes": {"one": {"device": "cpu", "threads": 1, "workers": 1}},
         "compute": "one",

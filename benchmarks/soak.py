@@ -50,7 +50,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.store import Store
 from benchmarks import forked
-from benchmarks.disturbed import PATIENCE, ROOT, Stand, kill_group, miniature, put_places
+from benchmarks.disturbed import (
+    PATIENCE,
+    ROOT,
+    Stand,
+    kill_group,
+    miniature,
+    pictured_city,
+    put_places,
+)
 from flows.cli.server import free_port
 from flows.dead_runs import dead_run_automation
 from tests.tcp_gate import Gate
@@ -147,19 +155,7 @@ class Bucket:
 
 def catalog(folder: Path, store: dict[str, Any], cities: list[int]) -> Path:
     """The catalog of all cities, whose pictures lie beside it."""
-    entries = {
-        name_of(city): {
-            "provider": {
-                "kind": "folder",
-                "root": "streets",
-                "licence": "CC0-1.0",
-                "attribution": "nobody",
-            },
-            "prior": {"downscale": 1, "superpixels": 40},
-            "pairs_per_part": 2,
-        }
-        for city in cities
-    }
+    entries = {name_of(city): pictured_city() for city in cities}
     # One thread: several wait for each other by spinning, which costs most where cores are short.
     whole = {
         **miniature(store, entries),
