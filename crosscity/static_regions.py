@@ -212,16 +212,23 @@ def matched_pixels(
         matches: As in `static_prior`.
         shape: (H, W) of the picture on `side`.
         side: Which of the two pictures it is.
+
+    Raises:
+        ValueError: What is given is no matches, two sides in pixels, or one of the sides.
     """
     if side not in ("a", "b"):
         raise ValueError(f"side must be 'a' or 'b', not {side!r}")
     check_matches(matches)
     x, y = (matches.x_a, matches.y_a) if side == "a" else (matches.x_b, matches.y_b)
-    height, width = shape
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise ValueError(f"the shape of a picture must be (height, width), not {shape!r:.60}")
+    height, width = (whole_number(each, "a side of a picture", 1, MAX_SIDE) for each in shape)
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"a picture of {width}×{height} pixels is too large: {MAX_PIXELS} at most")
     column = np.floor(x.astype(np.float64) + 0.5)
     row = np.floor(y.astype(np.float64) + 0.5)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    matched = np.zeros(shape, dtype=np.bool_)
+    matched = np.zeros((height, width), dtype=np.bool_)
     matched[row[inside].astype(np.int64), column[inside].astype(np.int64)] = True
     return matched
 

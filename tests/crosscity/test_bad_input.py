@@ -37,10 +37,13 @@ from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_met
 from crosscity.resizing import resized_image, resized_map
 from crosscity.safeguard import static_points
 from crosscity.segmenters import build_segmenter
+from crosscity.several_times import evidence_of_times, least_evidence
 from crosscity.static_probability import static_probability
 from crosscity.static_regions import (
+    counts_by_time,
     covered_shares,
     matched_counts,
+    matched_pixels,
     static_prior,
     static_prior_of_times,
 )
@@ -187,6 +190,15 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "weakest": lambda v: reliable_matches(matches([(1, 1)]), 4, weakest=v),
     "neighbours": lambda v: reliable_matches(matches([(1, 1)]), 4, neighbours=v),
     "tolerance": lambda v: reliable_matches(matches([(1, 1)]), 4, tolerance=v),
+    "coverage of times": lambda v: least_evidence(v, 2),
+    "number of other times": lambda v: least_evidence(0.2, v),
+    "spacing of times": lambda v: evidence_of_times([SOME], [LABELS], spacing=v),
+    "sides of times": lambda v: evidence_of_times([SOME], [LABELS], sides=v),
+    "partitions": lambda v: evidence_of_times([SOME], v),
+    "shape of a picture": lambda v: matched_pixels(SOME, v, "a"),
+    "height of a picture": lambda v: matched_pixels(SOME, (v, 7), "a"),
+    "area of a picture": lambda v: matched_pixels(SOME, (v, MAX_SIDE), "a"),
+    "side": lambda v: matched_pixels(SOME, (9, 7), v),
     "fov": lambda v: relative_turn(GOOD, v, GOOD, 100.0),
     "heading": lambda v: View(v, 0.0, 90.0, 8, 8),
     "view fov": lambda v: render_view(GOOD, Equirectangular(40, 80), View(0.0, 0.0, v, 8, 8)),
@@ -266,6 +278,8 @@ OF_LABELS: dict[str, Callable[[Any], Any]] = {
     "static_prior_of_times": lambda v: static_prior_of_times([SOME, SOME], v, coverage=0.1),
     "covered_shares": lambda v: covered_shares([SOME], v, spacing=4),
     "matched_counts": lambda v: matched_counts(SOME, v, "b"),
+    "counts_by_time": lambda v: counts_by_time([SOME, SOME], v, ["a", "b"]),
+    "evidence_of_times": lambda v: evidence_of_times([SOME, SOME], [v, v], spacing=4),
     "static_probability": lambda v: static_probability([SOME], v, spacing=4),
     "greedy_partition": lambda v: greedy_partition(GOOD, 3, within=v).labels,
     "partition_objective": lambda v: partition_objective(GOOD, v, 3),
@@ -279,6 +293,9 @@ OF_A_MASK: dict[str, Callable[[Any], Any]] = {
 OF_A_PICTURE: dict[str, Callable[[Any], Any]] = {
     "deep_matching": lambda v: deep_matching(v, GOOD, downscale=1, threads=1),
     "deep_matching on a device": lambda v: deep_matching(GOOD, v, downscale=1, device="cpu:0"),
+    "deep_matching_refined": lambda v: build_matcher("deep_matching_refined", MatcherSettings(1))(
+        v, GOOD
+    ),
     "dis": lambda v: build_matcher("dis", MatcherSettings(1))(v, GOOD),
     "ers": lambda v: superpixel_method("ers")(v, 6),
     "slic": lambda v: superpixel_method("slic")(v, 6),
@@ -363,6 +380,11 @@ def test_what_is_no_matches_is_refused_in_a_sentence(value: Any) -> None:
         lambda: static_prior(value, LABELS),
         lambda: static_prior_of_times([value], LABELS),
         lambda: static_prior_of_times(value, LABELS),
+        lambda: evidence_of_times([value], [LABELS]),
+        lambda: evidence_of_times(value, [LABELS]),
+        lambda: evidence_of_times([SOME], value or [3]),
+        lambda: counts_by_time([value], LABELS),
+        lambda: matched_pixels(value, (9, 9), "a"),
         lambda: static_prior_of_times([SOME], LABELS, sides=value or 3),
         lambda: reliable_matches(value, 4),
         lambda: matches_outside(value, LABELS > 3, 1.0),
