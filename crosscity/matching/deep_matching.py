@@ -109,8 +109,8 @@ def deep_matching(
 
 
 def _match_anywhere(
-    grey_a: npt.NDArray[np.int32],
-    grey_b: npt.NDArray[np.int32],
+    grey_a: npt.NDArray[np.uint8],
+    grey_b: npt.NDArray[np.uint8],
     halvings: int,
     power: float,
     radius: int | None,
@@ -130,8 +130,8 @@ def _match_anywhere(
 
 
 def _refined(
-    grey_a: npt.NDArray[np.int32],
-    grey_b: npt.NDArray[np.int32],
+    grey_a: npt.NDArray[np.uint8],
+    grey_b: npt.NDArray[np.uint8],
     halvings: int,
     power: float,
     radius: int | None,
@@ -175,8 +175,8 @@ def _match(
 
 
 def _match_on_device(
-    grey_a: npt.NDArray[np.int32],
-    grey_b: npt.NDArray[np.int32],
+    grey_a: npt.NDArray[np.uint8],
+    grey_b: npt.NDArray[np.uint8],
     halvings: int,
     power: float,
     radius: int | None,
@@ -235,7 +235,7 @@ def _pixels(values: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     return values.astype(np.float32)
 
 
-def _is_blank(grey: npt.NDArray[np.int32]) -> bool:
+def _is_blank(grey: npt.NDArray[np.uint8]) -> bool:
     return bool(grey.min() == grey.max())
 
 

@@ -26,18 +26,18 @@ TAPS: Final = (135, 607, 1000, 607, 135)
 _TAP_SUM: Final = sum(TAPS)
 
 
-def grey_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-    """(R + G + B) / 3, truncated: (H, W) int32 in [0, 255]. A (H, W) image is taken as it is."""
+def grey_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(R + G + B) / 3, truncated: (H, W) uint8. A (H, W) image is taken as it is."""
     if image.ndim == 2:
-        return image.astype(np.int32)
+        return image
     total = image[..., 0].astype(np.uint16)
     total += image[..., 1]
     total += image[..., 2]
     total //= 3
-    return total.astype(np.int32)
+    return total.astype(np.uint8)
 
 
-def smooth_integers(grey: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def smooth_integers(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     """Gaussian σ = 1 on integers, rows then columns, truncated after each; edges replicated."""
     # Sums stay below 2^24, where float32 holds every integer.
     rows = np.floor(_convolve(grey.astype(np.float32), TAPS, (1.0,)) / _TAP_SUM)
@@ -57,7 +57,7 @@ def gradients(smoothed: npt.NDArray[np.int32]) -> tuple[Float, Float]:
     return padded[2:, 1:-1] - padded[:-2, 1:-1], padded[1:-1, 2:] - padded[1:-1, :-2]
 
 
-def pixel_descriptors(grey: npt.NDArray[np.int32], halvings: int = 0) -> Float:
+def pixel_descriptors(grey: npt.NDArray[np.uint8], halvings: int = 0) -> Float:
     """Descriptors of all pixels, or of larger cells.
 
     o_l = max(0, cos(a_l) G_v + sin(a_l) G_h) with a_l = -2π (l - 2) / 8, smoothed, squashed by
@@ -65,7 +65,7 @@ def pixel_descriptors(grey: npt.NDArray[np.int32], halvings: int = 0) -> Float:
     not the image: one channel after the other, so that one is held at full size at a time.
 
     Args:
-        grey: (H, W) int32 in [0, 255].
+        grey: (H, W) uint8.
         halvings: How often to average 2×2, as `halve` does.
 
     Returns:

@@ -60,8 +60,8 @@ class Operands:
 
 
 def operands_of(
-    grey_a: npt.NDArray[np.int32],
-    grey_b: npt.NDArray[np.int32],
+    grey_a: npt.NDArray[np.uint8],
+    grey_b: npt.NDArray[np.uint8],
     halvings: int,
     device: torch.device,
 ) -> Operands:
@@ -83,7 +83,7 @@ def operands_of(
     )
 
 
-def _sent(grey: npt.NDArray[np.int32], device: torch.device) -> Tensor:
+def _sent(grey: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
     """A byte a pixel; from pinned memory, so that this thread need not wait for the copy."""
     held = torch.from_numpy(grey.astype(np.uint8))
     if device.type == "cuda":
@@ -95,14 +95,14 @@ def pixel_orientations(grey: Tensor, halvings: int) -> Tensor:
     """The eight orientations of `pixel_descriptors`, all at once.
 
     Args:
-        grey: (H, W) int32 in [0, 255].
+        grey: (H, W) in [0, 255].
         halvings: How often to average 2×2.
 
     Returns:
         (8, h, w) float32 in [0, 1).
     """
     rims = {along: _with_rim(grey, along) for along in (0, 1)}
-    smoothed = grey
+    smoothed = grey.to(torch.int32)  # sums of bytes are none
     for along in (1, 0):
         added = _convolved(smoothed, TAPS, rims[along], along)
         smoothed = torch.div(added, sum(TAPS), rounding_mode="floor")

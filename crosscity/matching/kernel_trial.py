@@ -104,8 +104,8 @@ def trial(
     random = np.random.default_rng(0)
     height, width = size or SIZE
     coarse = random.integers(0, 256, (height // 2 + 2, width // 2 + 2))
-    scene = np.kron(coarse, np.ones((2, 2), dtype=np.int64)).astype(np.int32)
-    scene = np.clip(scene + random.integers(-9, 10, scene.shape), 0, 255).astype(np.int32)
+    blocks = np.kron(coarse, np.ones((2, 2), dtype=np.int64))
+    scene = np.clip(blocks + random.integers(-9, 10, blocks.shape), 0, 255).astype(np.uint8)
     greys = scene[2 : 2 + height, 2 : 2 + width], scene[:height, 3 : 3 + width]
     operands = operands_of(*greys, 0, device)
     shares = []

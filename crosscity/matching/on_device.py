@@ -38,8 +38,8 @@ _streams = threading.local()
 
 @torch.inference_mode()
 def match_on_device(
-    grey_a: npt.NDArray[np.int32],
-    grey_b: npt.NDArray[np.int32],
+    grey_a: npt.NDArray[np.uint8],
+    grey_b: npt.NDArray[np.uint8],
     *,
     halvings: int,
     power: float,
