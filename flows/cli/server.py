@@ -38,6 +38,8 @@ QUIET = {
     "PREFECT_CLI_PROMPT": "false",
     # Waits of 2, 4, … 512 seconds: a server may be away for a quarter of an hour.
     "PREFECT_CLIENT_MAX_RETRIES": "9",
+    # What a server answers whose database is away; by default it ends the run that asked.
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
     # By default every three minutes; an automation marks runs without it as crashed.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",
     # Old runs (90 days) and what belongs to them go; by default only events do.
