@@ -76,13 +76,13 @@ class Field:
         self.catalog = self._write_catalog()
         self.store = Store(self.catalog.parent / "store")
         self.python, self._socket = forked_python.written(stand.folder)
+        # The user's cache: with one of its own, each run would compile for a minute.
         self.environment = {
             **os.environ,
             **stand.environment(),
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             "PREFECT_WORKER_PREFETCH_SECONDS": "2",
-            "XDG_CACHE_HOME": str(stand.folder / "cache"),
             forked_python.PYTHON: str(self.python),
         }
         self._server = self._start_server()
