@@ -14,8 +14,8 @@ SCRIPT = Path(__file__).with_name("crash_every_commit.py")
 @pytest.mark.parametrize(
     ("operation", "every", "least"),
     [
-        ("harvest", 6, 3),
-        ("watch", 6, 3),
+        ("harvest", 9, 2),
+        ("watch", 9, 2),
         pytest.param("harvest", 1, 20, marks=pytest.mark.slow),
         pytest.param("watch", 1, 20, marks=pytest.mark.slow),
         ("promote", 1, 1),
@@ -28,7 +28,7 @@ def test_the_run_after_any_death_ends_where_an_undisturbed_one_does(
 ) -> None:
     """`least`: deaths there must be at the least, so that the test cannot pass by killing none.
 
-    `every`: a death after each commit, or after every sixth.
+    `every`: a death after each commit, or after every ninth.
     """
     done = subprocess.run(
         [sys.executable, SCRIPT, operation, tmp_path, write_catalog(tmp_path), str(every)],

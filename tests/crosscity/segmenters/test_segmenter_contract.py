@@ -100,15 +100,16 @@ def segmenter(request: pytest.FixtureRequest) -> Segmenter:
     return built(request.param)
 
 
+_LONGEST = ("hf", "efficientnet_lite0")
 TRACED = [
-    pytest.param(entry, id=named(entry), marks=[pytest.mark.slow] if entry[0] == "hf" else [])
+    pytest.param(entry, id=named(entry), marks=[pytest.mark.slow] if entry[0] in _LONGEST else [])
     for entry in SEGMENTERS[1:]  # of the two sizes of `compact` one will do
 ]
 
 
 @pytest.fixture(params=TRACED)
 def traced(request: pytest.FixtureRequest) -> Segmenter:
-    """For what takes seconds: a network of transformers takes the longest."""
+    """For what takes seconds; those that take the longest are traced by the slow tests."""
     return built(request.param)
 
 
