@@ -56,12 +56,11 @@ from benchmarks.disturbed import (
     simulated_city,
 )
 from flows import database
+from flows.cli.errors import PASSING
 from tests.tcp_gate import Gate
 
 VERBS: Final = ("harvest", "priors", "adapt", "evaluate", "report", "watch", "readapt", "predict")
 FAULTS: Final = ("kill", "store away", "server away", "server killed", "database killed")
-PASSING: Final = 75
-"""The exit code that asks for the same command again."""
 AWAY: Final = 60.0
 """Seconds without the store, the server or the database."""
 LONG_AWAY: Final = 300.0

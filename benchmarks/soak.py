@@ -59,6 +59,7 @@ from benchmarks.disturbed import (
     pictured_city,
     put_places,
 )
+from flows.cli.errors import PASSING
 from flows.cli.server import free_port
 from flows.dead_runs import dead_run_automation
 from tests.tcp_gate import Gate
@@ -73,7 +74,6 @@ FRESH: Final = 10
 AT_ONCE: Final = 6
 BLOCK: Final = 6
 """Cities that have all their rounds before the next ones begin."""
-PASSING: Final = 75
 DEAD_AFTER: Final = 120
 """Seconds without a heartbeat after which a run has crashed."""
 COMPARED: Final = ("imagery", "pairs", "static_prior", "adaptation")

@@ -17,6 +17,7 @@ from tasks.steps.errors import InputError
 
 if TYPE_CHECKING:
     from adapters.catalog import Catalog
+    from tasks.steps.plan import Plan
 
 app = typer.Typer(no_args_is_help=True, help="The data catalog.")
 
@@ -35,6 +36,7 @@ def check(
 ) -> None:
     """Validate the catalog; reports every fault with file, line and key."""
     from adapters.catalog.environment import environment_references  # noqa: PLC0415
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
     from tasks.steps.settings import open_catalog  # noqa: PLC0415
 
     loaded = open_catalog(catalog)
@@ -48,14 +50,15 @@ def check(
     }
     for name, keys in missing.items():
         note(f"note: {', '.join(keys)} will need the environment variable {name}")
-    _warn_of_simulated(catalog)
-    _warn_of_unlearned(catalog)
+    plan = open_plan(catalog)
+    _warn_of_simulated(plan)
+    _warn_of_unlearned(plan)
     add(
         f"{catalog}: good; {len(loaded.cities)} cities, {len(loaded.datasets)} data sets, "
         f"{len(loaded.segmenters)} segmenters"
     )
     if deep:
-        _check_deeply(catalog)
+        _check_deeply(plan, catalog)
     ended(
         "catalog",
         catalog,
@@ -71,26 +74,21 @@ def check(
     )
 
 
-def _warn_of_simulated(catalog: Path) -> None:
+def _warn_of_simulated(plan: Plan) -> None:
     """Warns where real cities begin with a segmenter that has seen simulated streets alone."""
-    from tasks.steps.plan import open_plan  # noqa: PLC0415
     from tasks.steps.simulated_only import simulated_only_remark  # noqa: PLC0415
 
-    plan = open_plan(catalog)
     for name in plan.cities:
         remark = simulated_only_remark(plan, name)
         if remark is not None:
             typer.echo(f"warning: cities.{name}: {remark}", err=True)
 
 
-def _warn_of_unlearned(catalog: Path) -> None:
+def _warn_of_unlearned(plan: Plan) -> None:
     """Warns where segmenters that are trained already have not learned what cities are scored on.
 
     Looked up in stores that are folders of this machine: a check waits for no network.
     """
-    from tasks.steps.plan import open_plan  # noqa: PLC0415
-
-    plan = open_plan(catalog)
     if "://" in plan.store.url or "${" in plan.store.url or not Path(plan.store.url).is_dir():
         return
     from adapters.catalog import CatalogError  # noqa: PLC0415
@@ -111,17 +109,16 @@ def _warn_of_unlearned(catalog: Path) -> None:
             typer.echo(f"warning: {section}.{owner}: {unlearned_remark(found)}", err=True)
 
 
-def _check_deeply(catalog: Path) -> None:
+def _check_deeply(plan: Plan, catalog: Path) -> None:
     """Opens all that the catalog names.
 
     Raises:
         InputError: Some of it cannot be worked with.
     """
-    from tasks.steps.plan import open_plan  # noqa: PLC0415
     from tasks.training.opened_entries import opened_entries  # noqa: PLC0415 - brings PyTorch
 
     faults = 0
-    for finding in opened_entries(open_plan(catalog)):
+    for finding in opened_entries(plan):
         faults += finding.is_fault
         line = f"{finding.key}: {finding.said}"
         if finding.is_fault:
