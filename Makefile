@@ -69,9 +69,10 @@ test-newest: $(READY)  ## The default tests with the newest versions that pyproj
 bandit: $(READY)  ## Known kinds of insecure code.
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive crosscity simcity adapters tasks flows
 
+# By uv in an environment of its own: what it brings along makes each import of Prefect a second longer.
 sbom: $(READY)  ## What is installed, as a CycloneDX document: build/sbom.json.
 	mkdir -p build
-	$(BIN)/cyclonedx-py environment --output-format JSON --output-file build/sbom.json $(VENV)
+	$(BIN)/uv tool run --quiet --from 'cyclonedx-bom>=7,<8' cyclonedx-py environment --output-format JSON --output-file build/sbom.json $(VENV)
 
 docs: $(READY)  ## The documents as a site, links and anchors checked: build/docs/index.html.
 	@$(BIN)/python -c 'import mkdocs_jupyter, mkdocstrings, material' 2>/dev/null || \
