@@ -122,11 +122,10 @@ def _match_anywhere(
         found = _match_on_device(grey_a, grey_b, halvings, power, radius, device)
         if found is not None:
             return found
-    descriptors = [pixel_descriptors(grey, halvings) for grey in (grey_a, grey_b)]
-    levels = level_count(*descriptors[0].shape[1:])
-    return _match(
-        atomic_patches(descriptors[0]), second_image(descriptors[1]), levels, power, radius, team
-    )
+    # Nothing holds descriptors any longer where correlation holds the most.
+    patches = atomic_patches(pixel_descriptors(grey_a, halvings))
+    image = second_image(pixel_descriptors(grey_b, halvings))
+    return _match(patches, image, power, radius, team)
 
 
 def _refined(
@@ -151,25 +150,25 @@ def _refined(
         found = _match_on_device(cropped, grey_b, halvings + 1, power, half, device)
     if found is None:
         patches, image = atomic_patches(halved[0]), second_image(halved[1])
-        levels = level_count(grid[0] * PATCH, grid[1] * PATCH)
-        found = _match(patches, image, levels, power, half, team)
+        found = _match(patches, image, power, half, team)
     del halved
     if not len(found.patch):
         return found
     patches, image = atomic_patches(descriptors[0]), second_image(descriptors[1])
+    del descriptors
     return refined(patches, image, found, grid, power=power, radius=radius, workers=team)
 
 
 def _match(
     patches: AtomicPatches,
     image: SecondImage,
-    levels: int,
     power: float,
     radius: int | None,
     team: Workers,
 ) -> AtomicMatches:
     atoms = correlate(patches, image, power=power, radius=radius, workers=team)
     search = Search(patches.rows, patches.columns, image.whole, radius)
+    levels = level_count(patches.rows * PATCH, patches.columns * PATCH)
     pyramid = build_pyramid(atoms, search, levels, power, workers=team)
     return reciprocal_matches(pyramid.levels[0], backtrack(pyramid, team), team)
 

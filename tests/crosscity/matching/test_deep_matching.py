@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -134,6 +137,36 @@ def test_a_blank_image_matches_nothing() -> None:
     blank = np.full((64, 64, 3), 90, dtype=np.uint8)
     assert len(deep_matching(blank, textured(8, 64, 64))) == 0
     assert len(deep_matching(textured(8, 64, 64), blank)) == 0
+
+
+@pytest.mark.parametrize(
+    ("refine", "stage"), [(False, "correlate"), (True, "correlate"), (True, "refined")]
+)
+def test_no_descriptors_are_held_where_most_memory_is(
+    monkeypatch: pytest.MonkeyPatch, refine: bool, stage: str
+) -> None:
+    """A pair in flight is as large as correlation is, plus whatever else is still held."""
+    module = importlib.import_module("crosscity.matching.deep_matching")
+    made: list[weakref.ref[np.ndarray]] = []
+    held: list[int] = []
+    describe, work = module.pixel_descriptors, getattr(module, stage)
+
+    def described(*arguments: Any) -> np.ndarray:
+        found = describe(*arguments)
+        made.append(weakref.ref(found))
+        return found
+
+    def counted(*arguments: Any, **settings: Any) -> Any:
+        held.append(sum(each() is not None for each in made))
+        return work(*arguments, **settings)
+
+    monkeypatch.setattr(module, "pixel_descriptors", described)
+    monkeypatch.setattr(module, stage, counted)
+    image = textured(3, 64, 64)
+    assert len(deep_matching(image, image, refine=refine, threads=1))
+    assert len(made) == 2
+    # Coarse matches are refined by descriptors that are there already.
+    assert held == [2 if refine and stage == "correlate" else 0]
 
 
 @pytest.mark.parametrize(
