@@ -167,6 +167,16 @@ def same_size(image_a: np.ndarray[Any, Any], image_b: np.ndarray[Any, Any]) -> N
         raise ValueError(f"the two images differ in size ({sizes}): resize one of them")
 
 
+def picture_shape(shape: object) -> tuple[int, int]:
+    """(height, width) of a picture, or a ValueError of one sentence."""
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise ValueError(f"the shape of a picture must be (height, width), not {shape!r:.60}")
+    height, width = (whole_number(each, "a side of a picture", 1, MAX_SIDE) for each in shape)
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"a picture of {width}×{height} pixels is too large: {MAX_PIXELS} at most")
+    return height, width
+
+
 def whole_number(value: object, name: str, least: int, most: int) -> int:
     """The value as an int, or a ValueError of one sentence: bool, 2.0 and "2" are refused."""
     if (

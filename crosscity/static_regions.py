@@ -15,6 +15,7 @@ from crosscity.checks import (
     check_map,
     check_matches,
     number,
+    picture_shape,
     whole_number,
 )
 
@@ -220,11 +221,7 @@ def matched_pixels(
         raise ValueError(f"side must be 'a' or 'b', not {side!r}")
     check_matches(matches)
     x, y = (matches.x_a, matches.y_a) if side == "a" else (matches.x_b, matches.y_b)
-    if not isinstance(shape, tuple) or len(shape) != 2:
-        raise ValueError(f"the shape of a picture must be (height, width), not {shape!r:.60}")
-    height, width = (whole_number(each, "a side of a picture", 1, MAX_SIDE) for each in shape)
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"a picture of {width}×{height} pixels is too large: {MAX_PIXELS} at most")
+    height, width = picture_shape(shape)
     column = np.floor(x.astype(np.float64) + 0.5)
     row = np.floor(y.astype(np.float64) + 0.5)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -15,6 +15,11 @@ from simcity.style import CityStyle
 
 OVERSAMPLING: Final = 2
 """Samples along each side of a pixel."""
+
+MAX_SIDE: Final = 8192
+"""Largest side of an image, pixels."""
+FARTHEST: Final = 10_000.0
+"""Metres from the place's centre, or degrees, beyond which no camera of a street stands."""
 
 _POSE_KEY: Final = 0xCA3
 _ACROSS: Final = 0.55
@@ -33,6 +38,9 @@ class Pose:
         height: Metres above the road.
         heading_degrees: Clockwise from the direction of the street.
         pitch_degrees: Upwards from the horizontal.
+
+    Raises:
+        ValueError: One of them is no number, or no camera of a street stands there.
     """
 
     across: float
@@ -40,6 +48,19 @@ class Pose:
     height: float
     heading_degrees: float
     pitch_degrees: float
+
+    def __post_init__(self) -> None:
+        """Refuses what compiled loops could make no index of."""
+        for name, value in asdict(self).items():
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float | np.integer | np.floating)
+                or not -FARTHEST <= value <= FARTHEST
+            ):
+                raise ValueError(
+                    f"The {name} of a pose is a number from {-FARTHEST:g} to {FARTHEST:g}, not "
+                    f"{value!r:.60}."
+                )
 
 
 def lane_position(style: CityStyle, lane_width: float, lanes: int) -> float:
@@ -65,7 +86,7 @@ def capture_pose(style: CityStyle, *, seed: int, place: int, time: int) -> Pose:
     Raises:
         ValueError: A number is negative or no integer.
     """
-    check_numbers(seed=seed, place=place, time=time)
+    seed, place, time = whole_numbers(seed=seed, place=place, time=time)
     from simcity.street import lay_street  # noqa: PLC0415
 
     street = lay_street(style, seed, place)
@@ -82,11 +103,35 @@ def capture_pose(style: CityStyle, *, seed: int, place: int, time: int) -> Pose:
     )
 
 
-def check_numbers(**values: int) -> None:
-    """Raises ValueError for anything but an integer of 0 or more."""
+def whole_numbers(**values: int) -> tuple[int, ...]:
+    """The values as Python's integers: twice a side of numpy's may be more than eight bits hold.
+
+    Raises:
+        ValueError: One is anything but an integer of 0 or more.
+    """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
             raise ValueError(f"The {name} is an integer of 0 or more, not {value!r}.")
+    return tuple(int(value) for value in values.values())
+
+
+def image_size(what: str, height: int, width: int) -> tuple[int, int]:
+    """(height, width) as Python's integers.
+
+    Args:
+        what: What the sentence calls it, with its article.
+        height: Of the image, pixels.
+        width: Of the image, pixels.
+
+    Raises:
+        ValueError: A side is no integer from 1 to MAX_SIDE.
+    """
+    height, width = whole_numbers(height=height, width=width)
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise ValueError(
+            f"{what} has sides of 1 to {MAX_SIDE} pixels, not {height}×{width} (height × width)."
+        )
+    return height, width
 
 
 def view_of(

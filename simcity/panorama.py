@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from simcity.camera import Pose, check_numbers, view_of
+from simcity.camera import Pose, image_size, view_of, whole_numbers
 from simcity.lens import photograph
 from simcity.mesh import Point
-from simcity.rendering import MAX_SIDE
 from simcity.scene import ALL_ROUND, Scene
 from simcity.street import Sight, lay_street
 from simcity.style import CityStyle
@@ -67,12 +66,8 @@ def render_panorama(
     Raises:
         ValueError: An argument is out of range.
     """
-    check_numbers(seed=seed, place=place, time=time, height=height, width=width)
-    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
-        raise ValueError(
-            f"A panorama has sides of 1 to {MAX_SIDE} pixels, not {height}×{width} "
-            "(height × width)."
-        )
+    seed, place, time = whole_numbers(seed=seed, place=place, time=time)
+    height, width = image_size("A panorama", height, width)
     side = max(8, math.ceil(width / math.pi * math.tan(math.radians(_FACE_FOV) / 2)))
     faces = _render_faces(pose, style, (seed, place, time), side)
     longitude = (np.arange(width) + 0.5) / width * 2 * math.pi - math.pi

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from simcity.camera import Pose, capture_pose, check_numbers, view_of
+from simcity.camera import Pose, capture_pose, image_size, view_of, whole_numbers
 from simcity.lens import labels_of, photograph
 from simcity.scene import Scene
 from simcity.street import Sight, lay_street
 from simcity.style import CityStyle
-
-MAX_SIDE: Final = 8192
-"""Largest side of an image, pixels."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +84,8 @@ def render_from(
     moving: bool = True,
 ) -> Rendering:
     """`render` from a pose of one's own, and without what moves if `moving` is False."""
-    check_numbers(seed=seed, place=place, time=time, height=height, width=width)
-    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
-        raise ValueError(
-            f"An image has sides of 1 to {MAX_SIDE} pixels, not {height}×{width} (height × width)."
-        )
+    seed, place, time = whole_numbers(seed=seed, place=place, time=time)
+    height, width = image_size("An image", height, width)
     if not math.isfinite(heading):
         raise ValueError(f"The heading is a number of degrees, not {heading}.")
     street = lay_street(style, seed, place)

@@ -140,7 +140,8 @@ def _normal(
 def _openness(contact: Singles, frame: Floats, x: float, z: float) -> float:
     """How open the ground is to the sky (1 open, less under a car)."""
     cx, cz = (x - frame[0]) * frame[2], (z - frame[1]) * frame[2]
-    if cx <= 0.0 or cz <= 0.0 or cx >= contact.shape[1] - 1 or cz >= contact.shape[0] - 1:
+    # Written so that a NaN lies outside, too.
+    if not (cx > 0.0 and cz > 0.0 and cx < contact.shape[1] - 1 and cz < contact.shape[0] - 1):
         return 1.0
     i, j = int(cz), int(cx)
     fx, fz = cx - j, cz - i

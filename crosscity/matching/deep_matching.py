@@ -255,12 +255,15 @@ def _check(
         raise ValueError(f"downscale must be 1, 2 or 4, not {downscale}")
     if not isinstance(refine, bool):
         raise ValueError(f"refine must be True or False, not {refine!r}")  # noqa: TRY004 - as below
-    least = (4 if refine else 2) * PATCH * downscale
-    if min(image_a.shape[:2]) < least:
+    # Refining matches at half the density first. A larger patch is two smaller ones wide, and less
+    # than the longer side.
+    patch = (2 if refine else 1) * PATCH * downscale
+    shorter, longer = sorted(image_a.shape[:2])
+    if shorter < 2 * patch or longer < 3 * patch:
         raise ValueError(
             f"images of {image_a.shape[1]}×{image_a.shape[0]} pixels are too small to match at "
             f"downscale {downscale}{', refined' if refine else ''}: each side must have at least "
-            f"{least}"
+            f"{2 * patch}, one of them {3 * patch}"
         )
     if search_radius is not None:
         number(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from crosscity.checks import check_image, number, whole_number
+from crosscity.checks import check_image, number, picture_shape, whole_number
 from crosscity.partitioning.entropy_rate import IMAGE_TYPES, check_parameters
 from crosscity.partitioning.lazy_greedy import balance_rate, join_greedily
 from crosscity.partitioning.pixel_graph import PixelGraph, edge_offsets, pixel_graph
@@ -24,13 +24,17 @@ class SuperpixelHierarchy:
     """The joins of the greedy from single pixels to the whole picture.
 
     The pixels stand in a line, in which every cluster that ever was is a run of neighbours.
-    Between two neighbours stands the number of the join that brought them together.
+    Between two neighbours stands the number of the join that brought them together. Both are copies
+    that cannot be written to, as `cut` indexes by them.
 
     Attributes:
         shape: Height and width of the picture.
         balance_weight: λ.
         line: (N,) int32 raster indices of the pixels.
         joins: (N - 1,) int32; which join, counted from 0, joined `line[i]` and `line[i + 1]`.
+
+    Raises:
+        ValueError: That is no hierarchy of a picture of that shape.
     """
 
     shape: tuple[int, int]
@@ -40,7 +44,8 @@ class SuperpixelHierarchy:
 
     def __post_init__(self) -> None:
         """Checks what `cut` indexes with."""
-        n_pixels = int(np.prod(self.shape))
+        height, width = picture_shape(self.shape)
+        n_pixels = height * width
         for name, row, length in (
             ("line", self.line, n_pixels),
             ("joins", self.joins, n_pixels - 1),
@@ -55,6 +60,9 @@ class SuperpixelHierarchy:
                     f"the {name} of a hierarchy must hold each number from 0 to {length - 1} once, "
                     "as int32"
                 )
+            kept = np.array(row)
+            kept.setflags(write=False)
+            object.__setattr__(self, name, kept)
 
     def cut(self, n_superpixels: int) -> npt.NDArray[np.int32]:
         """The superpixels after as many joins as leave that number.

@@ -446,3 +446,38 @@ def test_a_hierarchy_of_one_s_own_is_looked_at(line: list[int], joins: list[int]
     row: Callable[[list[int]], npt.NDArray[np.int32]] = lambda v: np.array(v, np.int32)  # noqa: E731
     with pytest.raises(ValueError, match="each number from 0"):
         SuperpixelHierarchy((2, 2), 1.0, row(line), row(joins))
+
+
+@pytest.mark.parametrize(
+    "shape", [(-2, -2), (2.0, 2), (4,), (2, 2, 1), [2, 2], None, 4, (0, 4), (2**20, 2**20), "22"]
+)
+def test_the_shape_of_a_hierarchy_is_a_picture_s(shape: Any) -> None:
+    line, joins = np.arange(4, dtype=np.int32), np.arange(3, dtype=np.int32)
+    assert not answers(lambda: SuperpixelHierarchy(shape, 1.0, line, joins))
+
+
+def test_what_is_written_to_a_row_later_reaches_no_hierarchy() -> None:
+    line, joins = np.arange(4, dtype=np.int32), np.arange(3, dtype=np.int32)
+    found = SuperpixelHierarchy((2, 2), 1.0, line, joins)
+    line[0] = joins[1] = 10**9
+    assert found.cut(4).tolist() == [[0, 1], [2, 3]]
+    with pytest.raises(ValueError, match="read-only"):
+        found.line[0] = 10**9
+
+
+@pytest.mark.parametrize("refine", [False, True])
+@pytest.mark.parametrize("downscale", [1, 2, 4])
+def test_the_smallest_pictures_are_matched_and_smaller_ones_are_not(
+    downscale: int, refine: bool
+) -> None:
+    patch = (8 if refine else 4) * downscale
+
+    def match(height: int, width: int) -> None:
+        image = np.resize(GOOD, (height, width, 3))
+        deep_matching(image, image, downscale=downscale, refine=refine, threads=1)
+
+    assert answers(lambda: match(2 * patch, 3 * patch))
+    assert answers(lambda: match(3 * patch, 2 * patch))
+    for size in ((2 * patch, 2 * patch), (2 * patch, 3 * patch - 1), (2 * patch - 1, 3 * patch)):
+        with pytest.raises(ValueError, match=f"at least {2 * patch}, one of them {3 * patch}$"):
+            match(*size)

@@ -2,7 +2,8 @@
 
 Numba's loops index without looking, so a wrong number ends the process. They are reached through
 few functions, which look at what they are given (`crosscity.checks`); these here say which, and
-that `test_bad_input.py` gives each of them whatever numpy and Python have.
+that `test_bad_input.py` gives each of them whatever numpy and Python have. A slow one does so while
+every index is looked at.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import pkgutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -21,6 +25,7 @@ import pytest
 import crosscity
 import crosscity.matching
 import crosscity.partitioning
+import simcity
 from crosscity.prior_parts import MATCHERS, SUPERPIXEL_METHODS
 from tests.crosscity import test_bad_input
 
@@ -164,6 +169,60 @@ def test_all_that_the_static_prior_offers_is_looked_at(name: str) -> None:
 def test_each_of_them_is_given_everything() -> None:
     used = called_in(ast.parse(inspect.getsource(test_bad_input)))
     assert CHECKED - used == set()
+
+
+CITIES = {"render", "render_from", "capture_pose", "Pose", "CityStyle", "render_panorama"}
+"""What of the simulated cities leads to their compiled loops, or is given to what does."""
+ENTRIES = {"scene.py", "lens.py"}
+"""Modules of the simulated cities that call compiled loops, on arrays that they made themselves."""
+
+
+def test_compiled_loops_of_the_cities_are_called_on_arrays_that_were_made_for_them() -> None:
+    drawn = {
+        path.name: imported
+        for path in ROOT.parent.glob("simcity/*.py")
+        for imported in [imported_from("simcity.compiled", path)]
+        if imported
+    }
+    assert set(drawn) == ENTRIES
+    assert set.union(*drawn.values()) == {"rasterise", "shade", "draw_wires", "vote", "develop"}
+    offered = {name for name in simcity.__all__ if not name.isupper()}
+    assert offered <= CITIES | {"Rendering", "read_style"}
+
+
+def imported_from(module: str, path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        each.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == module
+        for each in node.names
+    }
+
+
+def test_all_that_reaches_a_loop_is_called_while_bounds_are_looked_at() -> None:
+    script = Path(__file__).with_name("under_bounds_checks.py")
+    used = called_in(ast.parse(script.read_text(encoding="utf-8")))
+    assert CITIES - used == set()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_no_index_lies_outside_an_array(tmp_path: Path) -> None:
+    """The same in a process whose numba looks at every index: a minute to compile it so."""
+    folder = Path(__file__).parent
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=900",
+            str(folder / "under_bounds_checks.py"), str(folder / "test_bad_input.py"),
+        ],
+        env={**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)},
+        cwd=ROOT.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:]
 
 
 def test_each_matcher_and_superpixel_method_is_given_everything() -> None:

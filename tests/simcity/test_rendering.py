@@ -16,6 +16,7 @@ import pytest
 from crosscity.labels import CLASSES, STATIC_TRAIN_IDS, TRAIN_ID
 from simcity import STYLES, Rendering, capture_pose, render
 from simcity.camera import view_of
+from simcity.panorama import render_panorama
 from simcity.rendering import render_from
 from simcity.street import lay_street
 
@@ -274,3 +275,26 @@ def test_pictures_have_texture_for_matching() -> None:
         )
         built = np.isin(rendering.train_ids, [TRAIN_ID["building"], TRAIN_ID["vegetation"]])
         assert (spread[built] > 4.0).mean() > 0.7, name
+
+
+def test_sides_of_eight_bits_count_as_others_do() -> None:
+    """Twice a side is more than they hold: labels were once read from beyond the drawing."""
+    key = {"seed": 3, "place": 1, "time": 0}
+    expected = render(STYLES["rome"], **key, height=100, width=200)
+    found = render(STYLES["rome"], **key, height=np.int8(100), width=np.uint8(200))
+    for name in ("image", "train_ids", "static"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name))
+    pose = capture_pose(STYLES["rome"], **key)
+    sphere = [
+        render_panorama(pose, STYLES["rome"], **key, height=h, width=w)
+        for h, w in ((16, 130), (np.int8(16), np.uint8(130)))
+    ]
+    assert np.array_equal(*sphere)
+
+
+@pytest.mark.parametrize("name", ["across", "along", "height", "heading_degrees", "pitch_degrees"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1e300, "2", None, True])
+def test_a_pose_is_five_numbers_near_the_street(name: str, value: Any) -> None:
+    pose = capture_pose(STYLES["rome"], seed=0, place=0, time=0)
+    with pytest.raises(ValueError, match=f"The {name} of a pose is a number from .*[.]$"):
+        replace(pose, **{name: value})
