@@ -311,8 +311,7 @@ class Adaptation(Training):
                 target = self._features("target", batch.target, batch)
             predictions = self._predictions.of(batch.target, batch.prior, batch.ignored, target)
         if "partner" in needs and batch.partner is not None:
-            images, field = batch.partner
-            partner = PartnerView(field, *self._predictions.of_partners(images))
+            partner = PartnerView(batch.partner.field, *self._predictions.of_partner(batch.partner))
         view = View(batch, source, target, grid_labels, predictions, partner)
         for objective in active:
             view.prepared[objective.name] = objective.prepare(view)

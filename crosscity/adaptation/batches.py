@@ -23,6 +23,7 @@ from crosscity.adaptation.image_sets import (
     ignored_pixels,
     static_probabilities,
 )
+from crosscity.adaptation.objectives.base import Partner
 from crosscity.adaptation.sampling import (
     AUGMENTATION_STREAM,
     SOURCE_STREAM,
@@ -205,7 +206,7 @@ class TargetBatches:
         self._seed = seed
         self._target = target
         self._augment = Augmentation(flip=flip, smallest_crop=1.0)
-        maps = _probability_maps if probabilities else _target_maps
+        self._maps = maps = _probability_maps if probabilities else _target_maps
         self.reading = ReadingAhead(
             PermutationSampler(len(target), seed=seed, stream=TARGET_STREAM),
             lambda indices: (target.images(indices), maps(target, indices)),
@@ -224,22 +225,15 @@ class TargetBatches:
         check_priors(pictures, found, indices)
         images, maps = _images(pictures, self._device), _on_device(found, self._device)
         images, maps = self._augment(images, maps, self._random(number))
-        if maps.dtype == torch.bool:
-            return images, maps, None
-        if maps.dtype == torch.float32:
-            return images, maps.clamp(min=0), maps < 0
-        return images, maps == _STATIC, maps == _IGNORED
+        return images, *_taken_apart(maps)
 
     def keys(self, number: int, size: int) -> list[str]:
         """One an image of a batch: equal where its pixels are."""
         mirrored = self._augment.mirrored(size, self._random(number))
         return _keys(self.reading.indices(number, size), mirrored)
 
-    def partners(self, number: int, size: int) -> tuple[Tensor, Tensor]:
-        """The other images of the batch's pairs, and where the batch's pixels lie in them.
-
-        Returns:
-            N×3×H×W floats in [0, 1]; N×H×W×2 (`correspondence`), mirrored as the batch is.
+    def partner(self, number: int, size: int) -> Partner:
+        """The other images of the batch's pairs, mirrored as the batch is.
 
         Raises:
             ValueError: The set has no pairs, or a field has another size than its image.
@@ -247,18 +241,37 @@ class TargetBatches:
         if not isinstance(self._target, PairedImages):
             raise ValueError("the target set has no pairs of images")  # noqa: TRY004
         indices = self.reading.indices(number, size)
-        pictures, fields = self._target.partners(indices), self._target.fields(indices)
+        others = self._target.partners(indices)
+        pictures, found = self._target.images(others), self._maps(self._target, others)
+        check_priors(pictures, found, others)
+        fields = self._target.fields(indices)
         if fields.shape != (*pictures.shape[:3], 2):
             raise ValueError(
                 f"fields {fields.shape} do not fit the partners' images {pictures.shape}"
             )
         images, field = _images(pictures, self._device), _on_device(fields, self._device)
+        maps = _on_device(found, self._device)
         mirrored = self._augment.mirrored(len(images), self._random(number)).to(self._device)
-        images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
-        return images, torch.where(mirrored[:, None, None, None], mirrored_field(field), field)
+        turned = mirrored[:, None, None, None]
+        prior, ignored = _taken_apart(torch.where(turned[..., 0], maps.flip(-1), maps))
+        return Partner(
+            torch.where(turned, images.flip(-1), images),
+            torch.where(turned, mirrored_field(field), field),
+            prior,
+            ignored,
+        )
 
     def _random(self, number: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, AUGMENTATION_STREAM, TARGET_STREAM, number])
+
+
+def _taken_apart(maps: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Priors, and the pixels to ignore, of maps that may have both."""
+    if maps.dtype == torch.bool:
+        return maps, None
+    if maps.dtype == torch.float32:
+        return maps.clamp(min=0), maps < 0
+    return maps == _STATIC, maps == _IGNORED
 
 
 def _keys(indices: Sequence[int], mirrored: Tensor) -> list[str]:

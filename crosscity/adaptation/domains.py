@@ -107,7 +107,7 @@ class Domains:
         if self._source_shift is not None:
             source = source + self._source_shift
         target, prior, ignored = self._target.batch(number, size)
-        partner = self._target.partners(number, size) if self._paired else None
+        partner = self._target.partner(number, size) if self._paired else None
         labelled = None
         if self._labelled is not None:
             # Half as many: they are few, and a step is to cost little more than without them.

@@ -70,8 +70,8 @@ class KnowsProbability(Protocol):
 class PairedImages(Protocol):
     """What target images may offer beside: the other image of the pair of each, with matches."""
 
-    def partners(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """(N, H, W, 3) uint8 RGB, the other images of the pairs."""
+    def partners(self, indices: Sequence[int]) -> list[int]:
+        """The indices of the other images of the pairs."""
         ...
 
     def fields(self, indices: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -174,9 +174,9 @@ class PairedArrays:
         """(N, H, W): 255 times the probability that a pixel is static."""
         return self.target.probabilities(indices)
 
-    def partners(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """(N, H, W, 3) uint8 RGB, the other images of the pairs."""
-        return self.target.images([index ^ 1 for index in indices])
+    def partners(self, indices: Sequence[int]) -> list[int]:
+        """The indices of the other images of the pairs."""
+        return [index ^ 1 for index in indices]
 
     def fields(self, indices: Sequence[int]) -> npt.NDArray[np.float32]:
         """(N, H, W, 2): where each pixel lies in the other image."""

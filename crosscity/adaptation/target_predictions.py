@@ -15,6 +15,7 @@ from crosscity.adaptation.image_sets import (
     ignored_pixels,
     static_probabilities,
 )
+from crosscity.adaptation.objectives.base import Partner
 from crosscity.adaptation.prior_evidence import weigh_by_prior
 from crosscity.adaptation.prior_probability import weigh_by_probability
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
@@ -90,13 +91,14 @@ class TargetPredictions:
         return self._refined(self._distribution(logits, images), prior, ignored)
 
     @torch.no_grad()
-    def of_partners(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B×D×h×w) and φ (B×C×H×W) of the pairs' other images, which nothing refines."""
+    def of_partner(self, partner: Partner) -> tuple[Tensor, Tensor]:
+        """Features (B×D×h×w) and φ (B×C×H×W) of the pairs' other images, refined as `of` does."""
         by = self._segmenter if self.teacher is None else self.teacher
         with evaluating(by):
-            features = by.features(images)
+            features = by.features(partner.images)
             logits = by.classify(features)
-        return features, self._distribution(logits, images)
+        phi = self._distribution(logits, partner.images)
+        return features, self._refined(phi, partner.prior, partner.ignored)
 
     @torch.no_grad()
     def first(self, target: TargetImages, index: int) -> Tensor:

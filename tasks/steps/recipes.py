@@ -58,4 +58,7 @@ def rates_of(
 
 def described(entry: RecipeEntry) -> dict[str, Any]:
     """What of an entry decides the weights; JSON-able."""
-    return entry.model_dump(mode="json", exclude={"settings"}, exclude_defaults=True)
+    found = entry.model_dump(mode="json", exclude={"settings"}, exclude_defaults=True)
+    if entry.prior != "none" and "partner" in needs_of_entry(entry):
+        found["partner"] = "refined"  # as it once was not
+    return found

@@ -101,9 +101,9 @@ class StoredTargets:
         shown = [resized_map(pixels, self._size) for pixels in maps]
         return stacked(shown, [self._ids[index] for index in indices])
 
-    def partners(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """(N, H, W, 3) uint8 RGB, the other images of the pairs."""
-        return self.images([index ^ 1 for index in indices])
+    def partners(self, indices: Sequence[int]) -> list[int]:
+        """The indices of the other images of the pairs."""
+        return [index ^ 1 for index in indices]
 
     def fields(self, indices: Sequence[int]) -> npt.NDArray[np.float32]:
         """(N, H, W, 2): where static, trusted points lie in the other image, else NaN."""

@@ -30,15 +30,31 @@ Need = Literal["source", "target", "grid_labels", "predictions", "partner", "lab
 
 
 @dataclass(frozen=True)
+class Partner:
+    """The other images of a batch's pairs.
+
+    Attributes:
+        images: B×3×H×W in [0, 1].
+        field: B×H×W×2, where each pixel of the batch's images lies in them (`correspondence`).
+        prior: B×H×W, theirs; as `Batch.prior`.
+        ignored: B×H×W bool, or ``None``; as `Batch.ignored`.
+    """
+
+    images: Tensor
+    field: Tensor
+    prior: Tensor
+    ignored: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Batch:
     """Source images with labels, target images with static priors; images B×3×H×W in [0, 1].
 
     `ignored`, B×H×W bool, are target pixels that teach nothing (watermarks, bonnets); ``None``
     where there are none; the priors are float32 probabilities where the recipe takes those.
-    `partner` has the pairs' other images and, B×H×W×2, where each pixel lies
-    in them (`correspondence`), `labelled` images and labels of the target, where the recipe needs
-    them. Without a source, `source` and `labels` are empty. `keys` tells the images of "source" and
-    "target" apart: equal keys are equal pixels.
+    `partner` has the pairs' other images, `labelled` images and labels of the target, where the
+    recipe needs them. Without a source, `source` and `labels` are empty. `keys` tells the images of
+    "source" and "target" apart: equal keys are equal pixels.
     """
 
     source: Tensor
@@ -46,7 +62,7 @@ class Batch:
     target: Tensor
     prior: Tensor
     ignored: Tensor | None = None
-    partner: tuple[Tensor, Tensor] | None = None
+    partner: Partner | None = None
     labelled: tuple[Tensor, Tensor] | None = None
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -58,7 +74,7 @@ class PartnerView:
     Attributes:
         field: B×H×W×2, where each pixel of the target images lies in them (`correspondence`).
         features: B×D×h×w.
-        predictions: φ, B×C×H×W; no prior refines them.
+        predictions: φ, B×C×H×W, refined by their own static prior as the target's are.
     """
 
     field: Tensor

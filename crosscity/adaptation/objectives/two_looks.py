@@ -4,8 +4,9 @@
     L_two = Σ_i w_i CE(z_i, ŷ_i) / Σ_i w_i,   ŷ_i = argmax_c φ̂^c_i,  w_i = max_c φ̂^c_i
 
 φ' is what the teacher sees in the partner's image, carried along trusted matches; where there is no
-match φ̂ = φ. Averaging two equally hard looks gives little; where one is easier it is surer, and
-counts more (Bruggemann et al., *Refign*, WACV 2023, warp a daylight look in the same way).
+match φ̂ = φ. Where the recipe uses the static prior, each look is refined by its own. Averaging two
+equally hard looks gives little; where one is easier it is surer, and counts more (Bruggemann et
+al., *Refign*, WACV 2023, warp a daylight look in the same way).
 """
 
 from __future__ import annotations

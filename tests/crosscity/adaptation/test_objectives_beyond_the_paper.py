@@ -302,6 +302,44 @@ def test_a_partner_that_is_the_image_itself_teaches_what_the_image_does() -> Non
     assert row["two_looks_loss"] == pytest.approx(without["two_looks_loss"], rel=1e-4)
 
 
+def test_each_look_is_refined_by_its_own_prior() -> None:
+    rates = [0.6, 0.3, 0.1]
+    recipe = replace(alone("two_looks"), uses_prior=True, evidence=True)
+    training = adaptation(recipe, flag_rates=rates)
+    indices = training._domains._target.reading.indices(0, 4)
+    batch = training._domains.batch(0, 4)
+    partner = batch.partner
+    assert partner is not None
+    turned = [key.endswith("-mirrored") for key in batch.keys["target"]]
+    assert True in turned
+    assert False in turned
+    for row, index in enumerate(indices):
+        expected = TARGET.priors([index ^ 1])[0]
+        expected = expected[:, ::-1] if turned[row] else expected
+        assert np.array_equal(partner.prior[row].numpy(), expected)
+        assert not np.array_equal(expected, batch.prior[row].numpy())
+    features, phi = training._predictions.of_partner(partner)
+    teacher = training._predictions.teacher
+    assert teacher is not None
+    plain = teacher(partner.images).softmax(1)
+    assert torch.allclose(phi, weigh_by_prior(plain, partner.prior, torch.tensor(rates)), atol=1e-5)
+    assert not torch.allclose(phi, plain, atol=1e-3)
+    assert torch.allclose(features, teacher.features(partner.images), atol=1e-6)
+
+
+def test_what_is_ignored_in_the_other_look_is_of_no_class_there() -> None:
+    ignored = np.zeros((4, *SIZE), dtype=np.bool_)
+    ignored[1::2, :4] = True
+    arrays = TargetArrays(TARGET.target.all_images, TARGET.target.all_priors, ignored)
+    training = adaptation(alone("two_looks"), target=PairedArrays(arrays, TARGET.all_fields))
+    indices = training._domains._target.reading.indices(0, 4)
+    partner = training._domains.batch(0, 4).partner
+    assert partner is not None
+    _, phi = training._predictions.of_partner(partner)
+    for row, index in enumerate(indices):
+        assert (phi[row].sum(0) == 0).numpy().any() == (index % 2 == 0)
+
+
 # Features of matched points
 
 
