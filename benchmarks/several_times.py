@@ -28,13 +28,12 @@ from typing import Any, Final, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.catalog import PriorSettings
 from benchmarks.conditions import conditions
-from benchmarks.static_probability import calibration
+from benchmarks.static_probability import Part, calibration, fitted_curve
 from crosscity import several_times
 from crosscity.matching import PATCH, Matches, reliable_matches
 from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_method
@@ -302,25 +301,11 @@ def curve(of_places: list[Counts], others: int) -> list[dict[str, float]]:
 def fitted(of_places: list[Counts]) -> StaticProbability:
     """Logistic regression over two, three and four other times together, each counting alike."""
     middles = (np.arange(BINS) + 0.5) / BINS
-    features, classes, weights = [], [], []
+    parts = []
     for others in range(2, TIMES):
         total = np.sum([each[f"evidence {others}"] for each in of_places], axis=0)
-        u = 1 - 1 / others
-        x = np.stack([middles, u * middles, np.full(BINS, u)], axis=1)
-        for label in (0, 1):
-            features.append(x)
-            classes.append(np.full(BINS, label))
-            weights.append(total[label] / total.sum())
-    weight = np.concatenate(weights)
-    kept = weight > 0
-    model = LogisticRegression(C=1e6, max_iter=10_000, tol=1e-10)
-    model.fit(
-        np.concatenate(features)[kept],
-        np.concatenate(classes)[kept],
-        sample_weight=weight[kept] * 1e5,
-    )
-    slope, slope_of_times, of_times = (float(value) for value in model.coef_[0])
-    return StaticProbability(float(model.intercept_[0]), of_times, slope, slope_of_times)
+        parts += [Part(middles, others, label, total[label] / total.sum()) for label in (0, 1)]
+    return fitted_curve(parts, tolerance=1e-10)
 
 
 def calibrated(counts: dict[str, Counts]) -> list[dict[str, Any]]:

@@ -17,10 +17,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -124,20 +124,42 @@ def samples(rows: list[dict[str, Any]], others: int) -> tuple[Float, Float, Floa
 
 def fitted(rows: list[dict[str, Any]]) -> StaticProbability:
     """Logistic regression over 1, 2 and 4 other times together, each counting alike."""
-    features, classes, weights = [], [], []
+    parts = []
     for times in prior_parts.TIMES:
         mean, static, area = samples(rows, times - 1)
-        u = 1 - 1 / (times - 1)
-        x = np.stack([mean, u * mean, np.full_like(mean, u)], axis=1)
-        features += [x, x]
-        classes += [np.ones(len(x)), np.zeros(len(x))]
-        weights += [static / area.sum(), (area - static) / area.sum()]
-    weight = np.concatenate(weights)
+        parts.append(Part(mean, times - 1, 1, static / area.sum()))
+        parts.append(Part(mean, times - 1, 0, (area - static) / area.sum()))
+    return fitted_curve(parts, tolerance=1e-8)
+
+
+class Part(NamedTuple):
+    """Samples with as many other times each that are all static, or all not.
+
+    Attributes:
+        mean: (n,) evidence.
+        others: Number of other times.
+        label: 1 for static ones, 0 for others.
+        weights: (n,) how much each sample counts.
+    """
+
+    mean: Float
+    others: int
+    label: int
+    weights: Float
+
+
+def fitted_curve(parts: Sequence[Part], *, tolerance: float) -> StaticProbability:
+    """Logistic regression of what is static on the evidence and the number of other times."""
+    features = []
+    for mean, others, _, _ in parts:
+        u = 1 - 1 / others
+        features.append(np.stack([mean, u * mean, np.full_like(mean, u)], axis=1))
+    weight = np.concatenate([part.weights for part in parts])
     kept = weight > 0
-    model = LogisticRegression(C=1e6, max_iter=1000, tol=1e-8)
+    model = LogisticRegression(C=1e6, max_iter=10_000, tol=tolerance)
     model.fit(
         np.concatenate(features)[kept],
-        np.concatenate(classes)[kept],
+        np.concatenate([np.full(len(part.mean), part.label) for part in parts])[kept],
         sample_weight=weight[kept] * 1e5,
     )
     slope, slope_of_times, of_times = (float(value) for value in model.coef_[0])
