@@ -1,4 +1,4 @@
-"""Telling a device that has failed from work that was wrong, by what torch raises."""
+"""Telling a device that is missing or has failed from work that was wrong, by what torch raises."""
 
 from __future__ import annotations
 
@@ -22,13 +22,30 @@ _OF_THE_WORK: Final = re.compile(
 _LONGEST: Final = 160
 
 
+def why_unusable(device: str) -> str | None:
+    """In a line, why torch cannot use a device; ``None`` where it can, if with little memory left.
+
+    Args:
+        device: As torch names it; whatever else is one that cannot be used.
+    """
+    import torch  # noqa: PLC0415 - large; who matches on the processor need not load it
+
+    try:
+        torch.zeros(1, device=torch.device(device))
+    except torch.OutOfMemoryError:
+        return None
+    except (RuntimeError, AssertionError) as error:
+        return first_line(error)
+    return None
+
+
 def is_device_error(error: BaseException) -> bool:
     """Whether a device, its driver or its libraries report an error, whosever fault it was.
 
     After most of them nothing of the process runs on that device any more. A lack of memory
     (`torch.OutOfMemoryError`) is none of them.
     """
-    import torch  # noqa: PLC0415 - large; who matches on the processor need not load it
+    import torch  # noqa: PLC0415 - as above
 
     if isinstance(error, torch.OutOfMemoryError) or not isinstance(error, RuntimeError):
         return False

@@ -13,10 +13,16 @@ if TYPE_CHECKING:
 
 def build(settings: MatcherSettings) -> Matcher:
     """`deep_matching` with these settings, on one thread: the cores are busy with other pairs."""
+    return with_settings(settings, refine=False)
+
+
+def with_settings(settings: MatcherSettings, *, refine: bool) -> Matcher:
+    """The same, at half the density first if `refine` says so."""
     return partial(
         deep_matching,
         downscale=settings.downscale,
         search_radius=settings.search_radius,
+        refine=refine,
         device=settings.device,
         threads=1,
     )

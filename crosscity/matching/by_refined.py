@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from crosscity.matching.deep_matching import deep_matching
+from crosscity.matching.by_deep_matching import with_settings
 
 if TYPE_CHECKING:
     from crosscity.prior_parts import Matcher, MatcherSettings
@@ -13,11 +12,4 @@ if TYPE_CHECKING:
 
 def build(settings: MatcherSettings) -> Matcher:
     """`deep_matching` with `refine`, on one thread: the cores are busy with other pairs."""
-    return partial(
-        deep_matching,
-        downscale=settings.downscale,
-        search_radius=settings.search_radius,
-        refine=True,
-        device=settings.device,
-        threads=1,
-    )
+    return with_settings(settings, refine=True)

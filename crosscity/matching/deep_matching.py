@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import threading
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from crosscity.checks import check_image, number, same_size, whole_number
-from crosscity.device_failures import first_line, is_device_error
+from crosscity.device_failures import first_line, is_device_error, why_unusable
 from crosscity.matching.backtracking import backtrack
 from crosscity.matching.correlation import (
     PATCH,
@@ -93,9 +94,9 @@ def deep_matching(
     if search_radius is not None:
         # Nothing moves further than the picture reaches, and indices are 32 bits wide.
         radius = math.ceil(min(float(search_radius), max(height, width)) / downscale)
-    match = _refined if refine else _match_anywhere
+    pair = _Pair(grey_a, grey_b, HALVINGS[downscale], rectification, radius, device)
     with workers(threads) as team:
-        found = match(grey_a, grey_b, HALVINGS[downscale], rectification, radius, device, team)
+        found = (_refined if refine else _match_anywhere)(pair, team)
     columns = width // grid
     return Matches(
         x_a=_pixels(found.patch % columns * grid + grid // 2),
@@ -108,46 +109,49 @@ def deep_matching(
     )
 
 
-def _match_anywhere(
-    grey_a: npt.NDArray[np.uint8],
-    grey_b: npt.NDArray[np.uint8],
-    halvings: int,
-    power: float,
-    radius: int | None,
-    device: str,
-    team: Workers,
-) -> AtomicMatches:
+@dataclass(frozen=True)
+class _Pair:
+    """What is matched, and how.
+
+    Attributes:
+        grey_a: (H, W) uint8, cut to whole patches.
+        grey_b: (H', W') uint8.
+        halvings: How often descriptors are halved.
+        power: Exponent of the rectification.
+        radius: Largest displacement in cells along each axis; ``None`` for any.
+        device: "cpu", or as torch names it.
+    """
+
+    grey_a: npt.NDArray[np.uint8]
+    grey_b: npt.NDArray[np.uint8]
+    halvings: int
+    power: float
+    radius: int | None
+    device: str
+
+
+def _match_anywhere(pair: _Pair, team: Workers) -> AtomicMatches:
     """On the device, or on the processor where there is none."""
-    if device != "cpu":
-        found = _match_on_device(grey_a, grey_b, halvings, power, radius, device)
-        if found is not None:
-            return found
+    found = _match_on_device(pair)
+    if found is not None:
+        return found
     # Nothing holds descriptors any longer where correlation holds the most.
-    patches = atomic_patches(pixel_descriptors(grey_a, halvings))
-    image = second_image(pixel_descriptors(grey_b, halvings))
-    return _match(patches, image, power, radius, team)
+    patches = atomic_patches(pixel_descriptors(pair.grey_a, pair.halvings))
+    image = second_image(pixel_descriptors(pair.grey_b, pair.halvings))
+    return _match(patches, image, pair.power, pair.radius, team)
 
 
-def _refined(
-    grey_a: npt.NDArray[np.uint8],
-    grey_b: npt.NDArray[np.uint8],
-    halvings: int,
-    power: float,
-    radius: int | None,
-    device: str,
-    team: Workers,
-) -> AtomicMatches:
+def _refined(pair: _Pair, team: Workers) -> AtomicMatches:
     """At half the density, then near what was found."""
-    descriptors = [pixel_descriptors(grey, halvings) for grey in (grey_a, grey_b)]
+    power, radius = pair.power, pair.radius
+    descriptors = [pixel_descriptors(grey, pair.halvings) for grey in (pair.grey_a, pair.grey_b)]
     halved = [halve(each) for each in descriptors]
     # Sides that are no multiple of eight cells: the last patches follow those beside them.
     grid = halved[0].shape[1] // PATCH, halved[0].shape[2] // PATCH
     half = None if radius is None else math.ceil(radius / 2)
-    found = None
-    if device != "cpu":
-        twice = PATCH << (halvings + 1)
-        cropped = grey_a[: grid[0] * twice, : grid[1] * twice]
-        found = _match_on_device(cropped, grey_b, halvings + 1, power, half, device)
+    twice = PATCH << (pair.halvings + 1)
+    cropped = pair.grey_a[: grid[0] * twice, : grid[1] * twice]
+    found = _match_on_device(replace(pair, grey_a=cropped, halvings=pair.halvings + 1, radius=half))
     if found is None:
         patches, image = atomic_patches(halved[0]), second_image(halved[1])
         found = _match(patches, image, power, half, team)
@@ -173,16 +177,10 @@ def _match(
     return reciprocal_matches(pyramid.levels[0], backtrack(pyramid, team), team)
 
 
-def _match_on_device(
-    grey_a: npt.NDArray[np.uint8],
-    grey_b: npt.NDArray[np.uint8],
-    halvings: int,
-    power: float,
-    radius: int | None,
-    device: str,
-) -> AtomicMatches | None:
-    """The same on an accelerator; nothing if its memory does not suffice, or it has gone."""
-    if device in _gone:
+def _match_on_device(pair: _Pair) -> AtomicMatches | None:
+    """The same on an accelerator; nothing if its memory does not suffice, or there is none."""
+    device = pair.device
+    if device == "cpu" or device in _gone:
         return None
     # Torch is large; who matches on the processor need not load it.
     import torch  # noqa: PLC0415
@@ -192,19 +190,16 @@ def _match_on_device(
     # Asked once: a device that answered before is no mistake in a name, it has failed.
     with _lock:
         if device not in _worked:
-            try:
-                torch.empty(0, device=torch.device(device))
-            except (RuntimeError, AssertionError) as error:
-                raise ValueError(
-                    f"matching cannot run on {device!r}, which this machine or its torch does not "
-                    "have: choose 'cpu'"
-                ) from error
+            why = why_unusable(device)
+            if why is not None:
+                raise ValueError(f"matching cannot run on {device!r:.60} ({why}): choose 'cpu'")
             _worked.add(device)
     where = torch.device(device)
     try:
         return match_on_device(
-            grey_a, grey_b, halvings=halvings, power=power, radius=radius, device=where
-        )
+            pair.grey_a, pair.grey_b, halvings=pair.halvings, power=pair.power, radius=pair.radius,
+            device=where,
+        )  # fmt: skip
     except torch.OutOfMemoryError:
         log.warning(
             "%s has too little memory for this pair: it is matched on the processor", device

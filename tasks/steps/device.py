@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from adapters.store.scratch import host_token
-from crosscity.device_failures import first_line, has_failed
+from crosscity.device_failures import first_line, has_failed, why_unusable
 from tasks.steps.errors import DeviceFailedError, InputError
 from tasks.steps.plan import Plan
 
@@ -80,10 +80,9 @@ def using_device(device: str, owner: str) -> Iterator[None]:
 
 def check_device(device: str) -> None:
     """Fails with one sentence where the machine has no such device."""
-    try:
-        torch.zeros(1, device=torch.device(device))
-    except (RuntimeError, AssertionError) as error:
+    why = why_unusable(device)
+    if why is not None:
         raise InputError(
-            f"the device {device!r} of the compute profile cannot be used ({first_line(error)}): "
-            "choose another profile with --compute or CROSSCITY_COMPUTE"
-        ) from None
+            f"the device {device!r} of the compute profile cannot be used ({why}): choose another "
+            "profile with --compute or CROSSCITY_COMPUTE"
+        )

@@ -23,7 +23,7 @@ from safetensors import safe_open
 from adapters.images import encode_label_png, encode_png
 from adapters.store import Store
 from crosscity.adaptation import PretrainingSettings
-from crosscity.device_failures import has_failed, is_device_error
+from crosscity.device_failures import has_failed, is_device_error, why_unusable
 from crosscity.evaluation import prediction
 from crosscity.matching import on_device as on_device_module
 from crosscity.segmenters import CompactSegmenter
@@ -187,23 +187,36 @@ def test_a_device_that_cannot_even_be_asked_any_more_fails_no_pair(
     plan = on(open_plan(write_catalog(tmp_path), city="tokyo"), "cpu:0")
     imagery, pairs = harvested(plan)
     part = prior_parts(imagery, pairs, "tokyo", plan)[0]
-    genuine, asked = torch.empty, []
+    asked: list[str] = []
 
-    def empty(*size: Any, **options: Any) -> torch.Tensor:
-        if size == (0,) and options.get("device") == torch.device("cpu:0"):
-            asked.append(1)
-            if len(asked) > 1:
-                raise torch.AcceleratorError(LOST)
-        return genuine(*size, **options)
+    def once(device: str) -> str | None:
+        asked.append(device)
+        return why_unusable(device) if len(asked) == 1 else LOST
 
     def lost(*_given: object, **_more: object) -> object:
         raise RuntimeError("No CUDA GPUs are available")
 
-    monkeypatch.setattr(torch, "empty", empty)
+    monkeypatch.setattr(sys.modules["crosscity.matching.deep_matching"], "why_unusable", once)
     monkeypatch.setattr(on_device_module, "operands_of", lost)
     made = make_prior_part(imagery, pairs, part, "tokyo", plan).ref
-    assert asked == [1]
+    assert asked == ["cpu:0"]
     assert {row["status"] for row in rows_of(plan, made, part.number)} == {OK}
+
+
+@pytest.mark.parametrize("device", ["cuda:7", "abacus", "", "cpu:x"])
+def test_why_a_device_cannot_be_used_is_told_in_a_line(device: str) -> None:
+    why = why_unusable(device)
+    assert why
+    assert "\n" not in why
+    assert why_unusable("cpu") is None
+
+
+def test_a_device_that_is_full_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch, "zeros", full)
+    assert why_unusable("cpu") is None
 
 
 def test_a_device_that_is_not_there_makes_no_shard_of_failures(
