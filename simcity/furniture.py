@@ -9,8 +9,8 @@ from typing import Final
 from crosscity.labels import TRAIN_ID
 from simcity.draws import Draws
 from simcity.mesh import Look, Material, Mesh, Point, Shape, look
-from simcity.street import END, LEFT, RIGHT, Sight, Street
-from simcity.style import RGB, SIGN_DESIGNS, CityStyle
+from simcity.street import END, LEFT, RIGHT, Site
+from simcity.style import RGB, SIGN_DESIGNS
 
 POLE, FENCE = TRAIN_ID["pole"], TRAIN_ID["fence"]
 LIGHT, SIGN = TRAIN_ID["traffic light"], TRAIN_ID["traffic sign"]
@@ -63,33 +63,25 @@ def _metal(colour: RGB) -> Look:
     return look(Material.METAL, POLE, colour, parameters=(0.12,))
 
 
-def furnish(
-    mesh: Mesh, wires: Wires, style: CityStyle, street: Street, sight: Sight, key: Draws
-) -> None:
+def furnish(site: Site, wires: Wires, key: Draws) -> None:
     """Everything of this module, on both sides of a street and at its crossings."""
+    style, street = site.style, site.street
     for side, sign in ((LEFT, -1.0), (RIGHT, 1.0)):
         draws = key.child(side)
-        _lamps(mesh, style, street, sight, draws.child(1), side, sign)
+        _lamps(site, draws.child(1), side, sign)
         if draws.chance(style.utility_pole_chance):
-            _utility_poles(mesh, wires, style, street, sight, draws.child(2), side, sign)
+            _utility_poles(site, wires, draws.child(2), side, sign)
         if draws.chance(style.bollard_chance):
-            _bollards(mesh, style, street, sight, draws.child(3), side, sign)
+            _bollards(site, draws.child(3), side, sign)
         if draws.chance(style.guard_rail_chance):
-            _guard_rail(mesh, style, street, sight, draws.child(4), side, sign)
-        _signs(mesh, style, street, sight, draws.child(5), side, sign)
+            _guard_rail(site, draws.child(4), side, sign)
+        _signs(site, draws.child(5), side, sign)
     for index, crossing in enumerate(street.crossings):
-        _crossing(mesh, style, street, sight, key.child(7, index), crossing)
+        _crossing(site, key.child(7, index), crossing)
 
 
-def _lamps(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    side: int,
-    sign: float,
-) -> None:
+def _lamps(site: Site, draws: Draws, side: int, sign: float) -> None:
+    mesh, style, street, sight = site
     colour = draws.pick(style.pole_colours)
     spacing = draws.between(style.lamp_spacing)
     high = draws.between((5.5, 9.0))
@@ -110,16 +102,8 @@ def _lamps(
         )
 
 
-def _utility_poles(
-    mesh: Mesh,
-    wires: Wires,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    side: int,
-    sign: float,
-) -> None:
+def _utility_poles(site: Site, wires: Wires, draws: Draws, side: int, sign: float) -> None:
+    mesh, style, street, sight = site
     colour = draws.pick(style.pole_colours)
     spacing = draws.between((20.0, 30.0))
     count = draws.whole(style.wires)
@@ -171,15 +155,8 @@ def _utility_poles(
         at += spacing
 
 
-def _bollards(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    side: int,
-    sign: float,
-) -> None:
+def _bollards(site: Site, draws: Draws, side: int, sign: float) -> None:
+    mesh, style, street, sight = site
     colour = draws.pick(style.pole_colours)
     at, end = -45.0 + draws.unit(), 45.0
     while at < end:
@@ -189,15 +166,8 @@ def _bollards(
         at += 1.9
 
 
-def _guard_rail(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    side: int,
-    sign: float,
-) -> None:
+def _guard_rail(site: Site, draws: Draws, side: int, sign: float) -> None:
+    style, street = site.style, site.street
     colour = draws.pick(((226, 226, 224), (150, 152, 152), draws.pick(style.fence_colours)))
     bars = look(
         Material.METAL, FENCE, colour, shape=Shape.BARS, parameters=(0.16, 0.35, 0.09, 0.95)
@@ -207,14 +177,12 @@ def _guard_rail(
     while at < 70.0:
         length = draws.between((6.0, 14.0))
         if not street.crossing_at(at, 2.0) and not street.crossing_at(at + length, 2.0):
-            fence_line(mesh, street, sight, lateral, at, at + length, 0.95, bars, street.kerb)
+            fence_line(site, lateral, at, at + length, 0.95, bars, street.kerb)
         at += length + draws.between((1.0, 5.0))
 
 
 def fence_line(
-    mesh: Mesh,
-    street: Street,
-    sight: Sight,
+    site: Site,
     lateral: float,
     low: float,
     high: float,
@@ -223,6 +191,7 @@ def fence_line(
     lift: float,
 ) -> None:
     """An upright strip along the street, in pieces that follow its course."""
+    mesh, _, street, sight = site
     pieces = max(1, math.ceil((high - low) / 8.0))
     for index in range(pieces):
         s0 = low + (high - low) * index / pieces
@@ -232,15 +201,8 @@ def fence_line(
             mesh.quad(a, b, (b[0], b[1] + height, b[2]), (a[0], a[1] + height, a[2]), how)
 
 
-def _signs(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    side: int,
-    sign: float,
-) -> None:
+def _signs(site: Site, draws: Draws, side: int, sign: float) -> None:
+    mesh, style, street, sight = site
     for at in draws.spots(-_SIGN_RANGE, _SIGN_RANGE, style.sign_density / 100.0):
         lateral = sign * (street.edge(side) + draws.between((0.35, 0.8)))
         design, second = draws.pick(style.sign_designs), draws.pick(style.sign_designs)
@@ -282,14 +244,8 @@ def _face(mesh: Mesh, design: str, centre: Point, size: float, towards_camera: b
     mesh.plate(centre, (size, 0.0, 0.0), (0.0, size, 0.0), how)
 
 
-def _crossing(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    crossing: tuple[float, float],
-) -> None:
+def _crossing(site: Site, draws: Draws, crossing: tuple[float, float]) -> None:
+    mesh, style, street, sight = site
     lights = draws.chance(style.traffic_light_chance)
     board = draws.chance(style.direction_board_chance)
     state = draws.whole((0, 2))

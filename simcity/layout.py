@@ -10,7 +10,7 @@ from simcity.buildings import Plot, build_block, build_house
 from simcity.draws import Draws, key_of
 from simcity.furniture import FENCE, Wires, fence_line, furnish
 from simcity.mesh import Look, Material, Mesh, Rows, Shape, look
-from simcity.street import CROSS_WALK, END, LEFT, RIGHT, Sight, Street, build_ground
+from simcity.street import CROSS_WALK, END, LEFT, RIGHT, Sight, Site, Street, build_ground
 from simcity.style import CityStyle
 from simcity.vegetation import VEGETATION, plant_bush, plant_tree
 
@@ -41,31 +41,24 @@ def build_static(
 ) -> tuple[Rows, Wires]:
     """Polygons and wires of everything that is the same at every time."""
     key = Draws(_WORLD_KEY, key_of(style.name), seed, place)
-    mesh, wires = Mesh(), Wires()
-    build_ground(mesh, style, street, sight, key.child(_GROUND))
+    site, wires = Site(Mesh(), style, street, sight), Wires()
+    build_ground(site, key.child(_GROUND))
     for side, sign in ((LEFT, -1.0), (RIGHT, 1.0)):
-        _line_with_lots(mesh, style, street, sight, key.child(_LOTS, side), side, sign)
-        _line_with_trees(mesh, style, street, sight, key.child(_TREES, side), side, sign)
-        _skyline(mesh, style, street, sight, key.child(_SKYLINE, side), side, sign)
-        _cross_street_rows(mesh, style, street, sight, key.child(_SIDE_ROWS, side), side, sign)
+        _line_with_lots(site, key.child(_LOTS, side), side, sign)
+        _line_with_trees(site, key.child(_TREES, side), side, sign)
+        _skyline(site, key.child(_SKYLINE, side), side, sign)
+        _cross_street_rows(site, key.child(_SIDE_ROWS, side), side, sign)
     if street.median:
-        _plant_median(mesh, style, street, sight, key.child(_TREES, 2))
-    furnish(mesh, wires, style, street, sight, key.child(_FURNITURE))
-    _ends(mesh, style, street, sight, key.child(_SKYLINE, 2))
-    _hills(mesh, style, key.child(_HILLS))
-    return mesh.rows(), wires
+        _plant_median(site, key.child(_TREES, 2))
+    furnish(site, wires, key.child(_FURNITURE))
+    _ends(site, key.child(_SKYLINE, 2))
+    _hills(site.mesh, style, key.child(_HILLS))
+    return site.mesh.rows(), wires
 
 
-def _line_with_lots(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    side: int,
-    sign: float,
-) -> None:
+def _line_with_lots(site: Site, draws: Draws, side: int, sign: float) -> None:
     """Lots from the camera's place outwards, so that nearby ones fall on round numbers."""
+    _, style, street, sight = site
     for direction in (1.0, -1.0):
         at = 0.0 if direction > 0 else -draws.between((0.5, 4.0))
         index = 0
@@ -88,11 +81,11 @@ def _line_with_lots(
                 continue
             lot = Lot(side, sign, low, high)
             if use < style.gap_chance:
-                _yard(mesh, style, street, sight, own, lot)
+                _yard(site, own, lot)
             elif use < style.gap_chance + style.park_chance:
-                _park(mesh, style, street, sight, own, lot)
+                _park(site, own, lot)
             else:
-                _house(mesh, style, street, sight, own, lot)
+                _house(site, own, lot)
 
 
 def _room(street: Street, at: float, direction: float) -> float:
@@ -115,14 +108,8 @@ def _crossing_width(street: Street, at: float, direction: float, room: float) ->
     return 0.5
 
 
-def _house(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    lot: Lot,
-) -> None:
+def _house(site: Site, draws: Draws, lot: Lot) -> None:
+    mesh, style, street, sight = site
     side, sign, low, high = lot
     setback = draws.between(style.setback)
     depth = draws.between((10.0, 16.0))
@@ -140,30 +127,23 @@ def _house(
     distance = math.hypot(a[0] - sight.x, (a[2] + b[2]) / 2 - sight.z)
     build_house(mesh, style, plot, draws.child(1), distance=distance, tower=tower)
     if setback > 1.5:
-        _border(mesh, style, street, sight, draws.child(2), lot, setback)
+        _border(site, draws.child(2), lot, setback)
 
 
-def _border(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    lot: Lot,
-    deep: float,
-) -> None:
+def _border(site: Site, draws: Draws, lot: Lot, deep: float) -> None:
     """Wall, fence or nothing between a lot and the sidewalk, and plants behind it."""
+    mesh, style, street, _ = site
     side, sign, low, high = lot
     lateral = sign * (street.front(side) + 0.1)
     walled = draws.chance(style.wall_chance)
     height = draws.between((0.9, 2.4))
     if walled:
         how = _wall_look(style, draws, height)
-        fence_line(mesh, street, sight, lateral, low + 0.3, high - 0.3, height, how, 0.0)
+        fence_line(site, lateral, low + 0.3, high - 0.3, height, how, 0.0)
     elif draws.chance(style.fence_chance):
         height = min(height, 1.7)
         how = _fence_look(style, draws, height)
-        fence_line(mesh, street, sight, lateral, low + 0.3, high - 0.3, height, how, street.kerb)
+        fence_line(site, lateral, low + 0.3, high - 0.3, height, how, street.kerb)
     for index in range(draws.around(style.bush_density * (high - low) / 10.0 * 1.5)):
         bush = draws.child(index)
         beside = sign * (street.front(side) + bush.between((0.5, max(0.6, min(deep - 0.6, 6.0)))))
@@ -198,16 +178,10 @@ def _fence_look(style: CityStyle, draws: Draws, height: float) -> Look:
     )
 
 
-def _yard(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    lot: Lot,
-) -> None:
+def _yard(site: Site, draws: Draws, lot: Lot) -> None:
+    mesh, style, street, _ = site
     side, sign, low, high = lot
-    _border(mesh, style, street, sight, draws.child(2), lot, 8.0)
+    _border(site, draws.child(2), lot, 8.0)
     for index in range(draws.around(1.6)):
         tree = draws.child(3, index)
         lateral = sign * (street.front(side) + tree.between((3.0, 14.0)))
@@ -215,19 +189,13 @@ def _yard(
         plant_tree(mesh, style, spot, tree.weighted(style.tree_weights), tree)
     # A wall of the neighbour behind closes the view.
     how = _wall_look(style, draws.child(4), 2.6)
-    fence_line(mesh, street, sight, sign * (street.front(side) + 17.0), low, high, 2.6, how, 0.0)
+    fence_line(site, sign * (street.front(side) + 17.0), low, high, 2.6, how, 0.0)
 
 
-def _park(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    lot: Lot,
-) -> None:
+def _park(site: Site, draws: Draws, lot: Lot) -> None:
+    mesh, style, street, _ = site
     side, sign, low, high = lot
-    _border(mesh, style, street, sight, draws.child(2), lot, 14.0)
+    _border(site, draws.child(2), lot, 14.0)
     grass = look(
         Material.GROUND,
         TRAIN_ID["terrain"],
@@ -252,15 +220,8 @@ def _park(
         plant_tree(mesh, style, spot, tree.weighted(style.tree_weights), tree)
 
 
-def _line_with_trees(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    side: int,
-    sign: float,
-) -> None:
+def _line_with_trees(site: Site, draws: Draws, side: int, sign: float) -> None:
+    mesh, style, street, sight = site
     if not draws.chance(style.tree_chance):
         return
     spacing = draws.between(style.tree_spacing)
@@ -279,7 +240,8 @@ def _line_with_trees(
         plant_tree(mesh, style, spot, kind, tree)
 
 
-def _plant_median(mesh: Mesh, style: CityStyle, street: Street, sight: Sight, draws: Draws) -> None:
+def _plant_median(site: Site, draws: Draws) -> None:
+    mesh, style, street, sight = site
     spacing = draws.between(style.tree_spacing)
     kind = draws.weighted(style.tree_weights)
     trees, bushes = draws.chance(0.75), draws.chance(0.6)
@@ -297,16 +259,9 @@ def _plant_median(mesh: Mesh, style: CityStyle, street: Street, sight: Sight, dr
             plant_bush(mesh, style, spot, plant.between((0.8, 1.4)), plant)
 
 
-def _skyline(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    side: int,
-    sign: float,
-) -> None:
+def _skyline(site: Site, draws: Draws, side: int, sign: float) -> None:
     """Buildings behind the first row, which show over it and through its gaps."""
+    mesh, style, street, sight = site
     for index, at in enumerate(range(-160, 161, 32)):
         block = draws.child(index)
         lateral = sign * (street.front(side) + block.between((24.0, 44.0)))
@@ -324,16 +279,9 @@ def _skyline(
         build_block(mesh, style, plot, block.child(1), tower=tower)
 
 
-def _cross_street_rows(
-    mesh: Mesh,
-    style: CityStyle,
-    street: Street,
-    sight: Sight,
-    draws: Draws,
-    side: int,
-    sign: float,
-) -> None:
+def _cross_street_rows(site: Site, draws: Draws, side: int, sign: float) -> None:
     """Houses along the cross streets, behind the corner lots, and one that closes the view."""
+    mesh, style, street, sight = site
     for number, (low, high) in enumerate(street.crossings):
         middle = (low + high) / 2
         if not sight.sees(street.point(sign * street.front(side), middle), 40.0):
@@ -364,8 +312,9 @@ def _cross_street_rows(
             plant_tree(mesh, style, spot, tree.weighted(style.tree_weights), tree)
 
 
-def _ends(mesh: Mesh, style: CityStyle, street: Street, sight: Sight, draws: Draws) -> None:
+def _ends(site: Site, draws: Draws) -> None:
     """What the street runs up to in the distance."""
+    mesh, style, street, sight = site
     for index, (at, outwards) in enumerate(((END, 1.0), (-END, -1.0))):
         end = draws.child(index)
         closed = end.chance(0.6)

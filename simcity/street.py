@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from crosscity.labels import TRAIN_ID
 from simcity.draws import Draws, key_of
@@ -120,6 +120,22 @@ class Sight:
         return ahead > -22.0 - radius and aside < self.spread * max(ahead, 0.0) + 24.0 + radius
 
 
+class Site(NamedTuple):
+    """What is built of a street so far, and all that decides what goes where.
+
+    Attributes:
+        mesh: Its polygons.
+        style: The city.
+        street: Its course and cross section.
+        sight: What of it may be seen.
+    """
+
+    mesh: Mesh
+    style: CityStyle
+    street: Street
+    sight: Sight
+
+
 def lay_street(style: CityStyle, seed: int, place: int) -> Street:
     """Draws the street of a place."""
     draws = Draws(_STREET_KEY, key_of(style.name), seed, place)
@@ -171,8 +187,9 @@ def _knots(street: Street) -> list[float]:
     return sorted({*fine, *far, *ends})
 
 
-def build_ground(mesh: Mesh, style: CityStyle, street: Street, sight: Sight, key: Draws) -> None:
+def build_ground(site: Site, key: Draws) -> None:
     """Road, kerbs, sidewalks, verges, cross streets, the ground beyond, and the markings."""
+    mesh, style, street, sight = site
     draws = key.child(_GROUND_KEY)
     asphalt = draws.pick(style.asphalt_colours)
     paving = draws.pick(style.sidewalk_colours)
@@ -247,7 +264,7 @@ def build_ground(mesh: Mesh, style: CityStyle, street: Street, sight: Sight, key
     for crossing in street.crossings:
         if sight.sees(street.point(0.0, sum(crossing) / 2), 60.0):
             _cross_street(mesh, street, crossing, plain, walk, stone)
-    _mark_road(mesh, style, street, sight, draws.child(1), asphalt)
+    _mark_road(site, draws.child(1), asphalt)
     _manholes(mesh, street, draws.child(2))
 
 
@@ -310,9 +327,8 @@ def lane_centres(street: Street, drives_on: str) -> list[tuple[float, float]]:
     return found
 
 
-def _mark_road(
-    mesh: Mesh, style: CityStyle, street: Street, sight: Sight, draws: Draws, asphalt: RGB
-) -> None:
+def _mark_road(site: Site, draws: Draws, asphalt: RGB) -> None:
+    mesh, style, street, sight = site
     wear = style.marking_wear * draws.between((0.4, 1.4))
 
     def mark(lat0: float, lat1: float, s0: float, s1: float, colour: RGB) -> None:
