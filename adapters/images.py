@@ -153,7 +153,7 @@ def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
         ImageError: The array is not such an image.
     """
     _check_rgb(image, "A PNG view")
-    return _png(Image.fromarray(np.ascontiguousarray(image)))
+    return _png(image)
 
 
 def sanitised_image(data: bytes, image: npt.NDArray[np.uint8]) -> bytes:
@@ -196,12 +196,7 @@ def encode_label_png(labels: npt.NDArray[np.uint8]) -> bytes:
     Raises:
         ImageError: The array is not such a map.
     """
-    if labels.dtype != np.uint8 or labels.ndim != 2 or labels.size == 0:
-        raise ImageError(
-            f"A label PNG is made from a uint8 array of shape (H, W), not from "
-            f"{_described(labels)}."
-        )
-    return _png(Image.fromarray(np.ascontiguousarray(labels)))
+    return _map_png(labels, "label", "uint8")
 
 
 def decode_label_png(
@@ -246,11 +241,7 @@ def encode_mask_png(mask: npt.NDArray[np.bool_]) -> bytes:
     Raises:
         ImageError: The array is not such a mask.
     """
-    if mask.dtype != np.bool_ or mask.ndim != 2 or mask.size == 0:
-        raise ImageError(
-            f"A mask PNG is made from a bool array of shape (H, W), not from {_described(mask)}."
-        )
-    return _png(Image.fromarray(np.ascontiguousarray(mask)))
+    return _map_png(mask, "mask", "bool")
 
 
 def decode_mask_png(
@@ -371,8 +362,19 @@ def _too_many_pixels(name: str, size: str, max_pixels: int) -> ImageError:
     return ImageError(f"{name} has more pixels{size} than the {max_pixels} allowed.")
 
 
-def _png(picture: Image.Image) -> bytes:
+def _map_png(values: npt.NDArray[np.generic], what: str, wanted: str) -> bytes:
+    """A PNG of a map of that numpy type, or an `ImageError` that says what it is instead."""
+    if values.dtype != np.dtype(wanted) or values.ndim != 2 or values.size == 0:
+        raise ImageError(
+            f"A {what} PNG is made from a {wanted} array of shape (H, W), not from "
+            f"{_described(values)}."
+        )
+    return _png(values)
+
+
+def _png(array: npt.NDArray[np.generic]) -> bytes:
     buffer = io.BytesIO()
+    picture = Image.fromarray(np.ascontiguousarray(array))
     picture.save(buffer, "PNG", compress_level=_PNG_COMPRESSION)
     return buffer.getvalue()
 

@@ -8,6 +8,7 @@ a web hook, they tell it of failures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -72,24 +73,12 @@ def dead_run_automation(seconds: int = DEAD_AFTER) -> AutomationCore:
     Args:
         seconds: How long a run may be without a heartbeat; three times their interval at least.
     """
-    return AutomationCore(
-        name=NAME,
-        description=_MADE,
-        trigger=EventTrigger(
-            after={_HEARTBEAT},
-            expect={_HEARTBEAT, *(f"prefect.flow-run.{name}" for name in _ENDS)},
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=seconds),
-        ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                message=f"no heartbeat for {seconds} seconds: the process of the run is gone",
-            )
-        ],
+    return _crashes_silent(
+        NAME,
+        f"no heartbeat for {seconds} seconds: the process of the run is gone",
+        after=_HEARTBEAT,
+        states=_ENDS,
+        seconds=seconds,
     )
 
 
@@ -101,26 +90,50 @@ def pending_automation(seconds: int = DEAD_AFTER) -> AutomationCore:
     Args:
         seconds: How long the process of a run may take to start.
     """
+    return _crashes_silent(
+        PENDING_NAME,
+        f"no sign of life within {seconds} seconds: its worker is gone",
+        after=_PENDING,
+        # Not Running: it may die between that and its first heartbeat, which comes at once.
+        states=(*_BACK_IN_LINE, *_ENDS),
+        seconds=seconds,
+        related=[_OURS, _DEPLOYED],
+    )
+
+
+def _crashes_silent(
+    name: str,
+    message: str,
+    *,
+    after: str,
+    states: Sequence[str],
+    seconds: int,
+    related: list[dict[str, str]] | None = None,
+) -> AutomationCore:
+    """Marks a run as crashed that, after an event, sends no heartbeat and comes to no state.
+
+    Args:
+        name: Of the automation.
+        message: Of the state that the run gets.
+        after: The event.
+        states: Any of them ends the waiting, as a heartbeat does.
+        seconds: How long is waited.
+        related: What else the run must be related to.
+    """
     return AutomationCore(
-        name=PENDING_NAME,
+        name=name,
         description=_MADE,
         trigger=EventTrigger(
-            after={_PENDING},
-            # Not Running: it may die between that and its first heartbeat, which comes at once.
-            expect={_HEARTBEAT, *(f"prefect.flow-run.{name}" for name in (*_BACK_IN_LINE, *_ENDS))},
+            after={after},
+            expect={_HEARTBEAT, *(f"prefect.flow-run.{state}" for state in states)},
             match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related=[_OURS, _DEPLOYED],
+            match_related=related or {},
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
             within=timedelta(seconds=seconds),
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                message=f"no sign of life within {seconds} seconds: its worker is gone",
-            )
-        ],
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=message)],
     )
 
 

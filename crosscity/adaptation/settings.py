@@ -336,31 +336,26 @@ PRESETS: Final[dict[str, AdaptationSettings]] = {
 """
 PRESETS["best"] = replace(PRESETS["demo"], steps=60, learning_rate=1e-4)
 
+
+def _fine_tuning_beside(preset: AdaptationSettings) -> FineTuningSettings:
+    """The paper's fine-tuning, with the images and the rate of an adaptation."""
+    return FineTuningSettings(
+        steps=2000,
+        batch_size=preset.batch_size,
+        accumulation=preset.accumulation,
+        learning_rate=preset.learning_rate,
+        optimiser="adam",
+        weight_decay=0.0,
+        schedule="constant",
+        warm_up=0.0,
+        class_balance=preset.class_balance,
+        flip=preset.flip,
+    )
+
+
 FINE_TUNING_PRESETS: Final[dict[str, FineTuningSettings]] = {
-    "paper": FineTuningSettings(
-        steps=2000,
-        batch_size=PRESETS["paper"].batch_size,
-        accumulation=PRESETS["paper"].accumulation,
-        learning_rate=PRESETS["paper"].learning_rate,
-        optimiser="adam",
-        weight_decay=0.0,
-        schedule="constant",
-        warm_up=0.0,
-        class_balance=PRESETS["paper"].class_balance,
-        flip=PRESETS["paper"].flip,
-    ),
-    "lab": FineTuningSettings(
-        steps=2000,
-        batch_size=PRESETS["lab"].batch_size,
-        accumulation=PRESETS["lab"].accumulation,
-        learning_rate=PRESETS["lab"].learning_rate,
-        optimiser="adam",
-        weight_decay=0.0,
-        schedule="constant",
-        warm_up=0.0,
-        class_balance=PRESETS["lab"].class_balance,
-        flip=PRESETS["lab"].flip,
-    ),
+    "paper": _fine_tuning_beside(PRESETS["paper"]),
+    "lab": _fine_tuning_beside(PRESETS["lab"]),
     "demo": FineTuningSettings(),
     "best": FineTuningSettings(steps=60, batch_size=4, learning_rate=3e-4),
 }
