@@ -88,10 +88,15 @@ def _where(flow: FlowName, catalog: Catalog, parameters: dict[str, Any]) -> dict
     return {"parameters": {**parameters, **named}, "work_pool": {"name": place.pool}}
 
 
+def _of_no_city(name: str, catalog: Catalog) -> str:
+    """A deployment's name that another catalog of the server, if it has a name, does not have."""
+    return f"{catalog.name}-{name}" if catalog.name else name
+
+
 def _pretraining(segmenter: str, catalog: Catalog, catalog_name: str) -> dict[str, Any]:
     parameters = {"segmenter": segmenter, "catalog": catalog_name}
     return {
-        "name": segmenter,
+        "name": _of_no_city(segmenter, catalog),
         "entrypoint": "flows.pretrain_segmenter.pretrain_segmenter",
         **_where("pretrain-segmenter", catalog, parameters),
     }
@@ -100,7 +105,7 @@ def _pretraining(segmenter: str, catalog: Catalog, catalog_name: str) -> dict[st
 def _transfer(transfer: str, catalog: Catalog, catalog_name: str) -> dict[str, Any]:
     parameters = {"transfer": transfer, "catalog": catalog_name}
     return {
-        "name": transfer,
+        "name": _of_no_city(transfer, catalog),
         "entrypoint": "flows.adapt_transfer.adapt_transfer",
         **_where("adapt-transfer", catalog, parameters),
     }
@@ -108,7 +113,7 @@ def _transfer(transfer: str, catalog: Catalog, catalog_name: str) -> dict[str, A
 
 def _paper_tables(catalog: Catalog, catalog_name: str) -> dict[str, Any]:
     return {
-        "name": "all",
+        "name": catalog.name or "all",
         "entrypoint": "flows.paper_tables.paper_tables",
         **_where("paper-tables", catalog, {"catalog": catalog_name}),
     }

@@ -231,15 +231,22 @@ class Reconciler:
         )
 
     def _check_owners(self, wanted: Mapping[str, _Wanted], present: Mapping[str, Entry]) -> None:
-        for name in wanted.keys() & present.keys():
-            if not self._is_ours(present[name]):
-                raise InputError(
-                    f"the server has a deployment {name} already, which was not made from this "
-                    f"catalog but in {_directory(present[name]) or 'no folder'} with the catalog "
-                    f"{present[name]['parameters'].get('catalog')!r}: where the catalog has moved, "
-                    "name that folder with --moved-from; two catalogs on one server need cities of "
-                    "different names"
-                )
+        theirs = [name for name in wanted if name in present and not self._is_ours(present[name])]
+        # A city is what no name of the catalog's can mend, so it is said first.
+        for name in sorted(theirs, key=lambda name: "city" not in wanted[name].entry["parameters"]):
+            city = wanted[name].entry["parameters"].get("city")
+            remedy = (
+                "give this catalog a name of its own (name: ...), which goes into the names of "
+                "deployments that are of no city"
+                if city is None
+                else f"two catalogs on one server need cities of different names, so rename {city}"
+            )
+            raise InputError(
+                f"the server has a deployment {name} already, which was not made from this "
+                f"catalog but in {_directory(present[name]) or 'no folder'} with the catalog "
+                f"{present[name]['parameters'].get('catalog')!r}: where the catalog has moved, "
+                f"name that folder with --moved-from; else {remedy}"
+            )
 
     def _have_pools(self, wanted: set[str]) -> None:
         """Makes the work pools that are not there; one that is there stays as it is."""

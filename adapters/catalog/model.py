@@ -615,6 +615,11 @@ class Catalog(Entry):
     """Everything that exists: the whole of `data_catalog.yaml`."""
 
     version: Literal[1]
+    name: Name | None = Field(
+        default=None,
+        description="where several catalogs are deployed to one server: goes into the names of the "
+        "deployments that are of no city, as paper-tables/NAME",
+    )
     include: str | list[str] = Field(
         default_factory=list,
         description="further files below the catalog's folder, as cities/*.yaml; the entries of "

@@ -35,9 +35,9 @@ class Site:
         self._write_catalog = write_catalog
         self._commands = commands
 
-    def catalog(self, **cities: dict[str, Any]) -> None:
+    def catalog(self, name: str | None = None, **cities: dict[str, Any]) -> None:
         """Writes a catalog of these cities, all like tokyo."""
-        path = self._write_catalog(self.folder)
+        path = self._write_catalog(self.folder, **({} if name is None else {"name": name}))
         import yaml
 
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -283,11 +283,47 @@ def test_two_catalogs_on_one_server_do_not_touch_each_other(
     reported = other.deployed("--moved-from", site.folder)
     assert any(f"folder {site.folder} → {other.folder}" in line for line in reported)
     assert other.deployed()[0].startswith("created 0, changed 0, removed 0")
+    assert "rename lima" in refused["err"]
     site.catalog(oslo={})
     refused = site.deploy()
-    assert refused["code"] == 2, "the tables' deployment is the other catalog's now"
+    assert refused["code"] == 2, "the deployments of no city are the other catalog's now"
+    assert "(name: ...)" in refused["err"]
     site.deployed("--moved-from", other.folder)
     assert not site.is_there("harvest-city/lima")
+
+
+def test_two_catalogs_with_names_stand_side_by_side(
+    site, tmp_path_factory, own_server, write_catalog, own_server_commands
+):
+    site.catalog(lima={"schedule": MONDAY})
+    site.deployed()
+    other = Site(tmp_path_factory.mktemp("south"), own_server, write_catalog, own_server_commands)
+    other.catalog("south", quito={"schedule": MONDAY})
+    theirs = site.find("paper-tables/all")["updated"]
+    for dry_run in (["--dry-run"], []):
+        reported = other.deployed(*dry_run)
+        names = {line[2:] for line in reported if line.startswith("+ ")}
+        assert {"paper-tables/south", "pretrain-segmenter/south-compact"} <= names
+        assert "harvest-city/quito" in names
+        assert not [line for line in reported if line[:2] in ("- ", "~ ")]
+    for one in (site, other):
+        assert one.deployed()[0].startswith("created 0, changed 0, removed 0"), "both are whole"
+    assert site.find("paper-tables/all")["updated"] == theirs
+    tables = other.find("paper-tables/south")
+    assert other.folder.name in json.dumps(tables["pull_steps"])
+    segmenter = other.find("pretrain-segmenter/south-compact")["parameters"]["segmenter"]
+    assert segmenter == "compact", "the name is the deployment's alone"
+    assert [len(site.automations(city)) for city in ("lima", "quito")] == [1, 1]
+
+    other.catalog("south")  # its city is gone: nothing of the first one's goes
+    other.deployed()
+    assert not other.is_there("harvest-city/quito")
+    assert site.is_there("harvest-city/lima")
+    assert site.deployed()[0].startswith("created 0, changed 0, removed 0")
+    other.catalog("east")  # another name: the old deployments go
+    reported = other.deployed()
+    assert "- paper-tables/south" in reported
+    assert "+ paper-tables/east" in reported
 
 
 class _Flaky(BaseHTTPRequestHandler):
