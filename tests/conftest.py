@@ -32,6 +32,7 @@ FINISHED_RUN = (
     "flows/test_dashboard.py",
     "flows/test_demo.py",
     "flows/test_kills.py",
+    "flows/test_nothing_left_to_do.py",
     "flows/test_predict_and_export.py",
     "flows/test_predict_city.py",
     "flows/test_segmenter_export.py",
@@ -80,6 +81,14 @@ def pytest_unconfigure() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of several workers, one waits for servers while the other computes: flows come first."""
+    using = {
+        str(item.path) for item in items if "finished_run" in getattr(item, "fixturenames", ())
+    }
+    missing = sorted(name for name in using if not name.endswith(FINISHED_RUN))
+    if missing:
+        raise pytest.UsageError(
+            f"FINISHED_RUN lacks {missing[0]}: another worker makes the run again"
+        )
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not item.nodeid.startswith("tests/flows/"))
 
