@@ -8,8 +8,9 @@ that failed half-way is finished by the next one.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -25,7 +26,7 @@ from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events import DeploymentTriggerTypes
 from prefect.events.schemas.automations import Automation, AutomationCore
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 from pydantic import SecretStr, TypeAdapter
@@ -118,6 +119,7 @@ class Reconciler:
         client: A client of the server.
         folder: Where the deployments run: the folder of the catalog.
         catalog_name: The catalog's file name.
+        name: The name that the catalog gives itself, if it does.
         moved_from: A folder that the catalog stood in before; what was deployed from there is
             this catalog's too.
         dry_run: Whether nothing is changed.
@@ -131,6 +133,7 @@ class Reconciler:
         folder: Path,
         catalog_name: str,
         *,
+        name: str | None = None,
         moved_from: Path | None = None,
         dry_run: bool = False,
         dead_after: int = DEAD_AFTER,
@@ -140,9 +143,10 @@ class Reconciler:
         self._webhook = webhook
         self._client = client
         self._catalog_name = catalog_name
+        self._name = name
         self._dry_run = dry_run
         self._pull_steps: list[Entry] = [{_WORKING_DIRECTORY: {"directory": str(folder)}}]
-        self._ours = {str(folder)} | ({str(moved_from)} if moved_from else set())
+        self._ours = {os.path.realpath(one) for one in (folder, moved_from) if one is not None}
         self._flow_ids: dict[str, UUID] = {}
         self._done = Reconciliation()
 
@@ -167,17 +171,34 @@ class Reconciler:
                 self._bring_up_to_date(item, present[name], owned)
             else:
                 self._create(item)
+        self._remove_others_than(wanted, present, automations)
+        return self._done
+
+    def remove(self) -> Reconciliation:
+        """Removes all that was deployed from the catalog, and makes nothing.
+
+        Work pools and the automations that a server has once stay: other catalogs need them.
+        """
+        self._remove_others_than((), self._present(), self._owned_automations())
+        return self._done
+
+    def _remove_others_than(
+        self,
+        wanted: Collection[str],
+        present: Mapping[str, Entry],
+        automations: Mapping[str, Sequence[Automation]],
+    ) -> None:
+        """Removes this catalog's deployments that are not wanted; counts those of others."""
         for name, found in present.items():
             if name not in wanted and self._is_ours(found):
                 self._remove(name, found, automations.get(found["id"], []))
         known = {found["id"] for found in present.values()}
         for owner, orphans in automations.items():
-            if owner not in known:
+            if owner not in known and not self._is_there(owner):
                 self._remove_orphans(orphans)
         self._done.others = sum(
             name not in wanted and not self._is_ours(found) for name, found in present.items()
         )
-        return self._done
 
     def _wanted(self, entries: Sequence[Entry]) -> Iterator[_Wanted]:
         described: dict[str, tuple[str, str | None, Entry]] = {}
@@ -223,11 +244,21 @@ class Reconciler:
                 owned.setdefault(min(runs), []).append(found)
         return owned
 
+    def _is_there(self, deployment: str) -> bool:
+        """Asked of one that was not listed: another catalog may have been deployed meanwhile."""
+        try:
+            self._client.read_deployment(UUID(deployment))
+        except ObjectNotFound:
+            return False
+        return True
+
     def _is_ours(self, found: Entry) -> bool:
+        directory = _directory(found)
         return (
             found["parameters"].get("catalog") == self._catalog_name
             and str(found.get("entrypoint") or "").startswith("flows.")
-            and _directory(found) in self._ours
+            and directory is not None
+            and os.path.realpath(directory) in self._ours
         )
 
     def _check_owners(self, wanted: Mapping[str, _Wanted], present: Mapping[str, Entry]) -> None:
@@ -236,8 +267,8 @@ class Reconciler:
         for name in sorted(theirs, key=lambda name: "city" not in wanted[name].entry["parameters"]):
             city = wanted[name].entry["parameters"].get("city")
             remedy = (
-                "give this catalog a name of its own (name: ...), which goes into the names of "
-                "deployments that are of no city"
+                f"give this catalog {'another name' if self._name else 'a name of its own'} "
+                "(name: ...), which goes into the names of deployments that are of no city"
                 if city is None
                 else f"two catalogs on one server need cities of different names, so rename {city}"
             )
@@ -264,19 +295,31 @@ class Reconciler:
         """One of each for all catalogs of the server; what an operator disabled stays disabled."""
         everything = list(self._pages("/automations/filter"))
         for wanted in server_automations(self._dead_after, self._webhook_block()):
-            present = [one for one in everything if one["name"] == wanted.name]
-            if not present:
-                self._note("create", f"automation {wanted.name!r}")
-                if not self._dry_run:
-                    self._client.create_automation(wanted)
+            present = [
+                Automation.model_validate(one) for one in everything if one["name"] == wanted.name
+            ]
+            self._have_once(wanted, present)
+
+    def _have_once(self, wanted: AutomationCore, present: Sequence[Automation]) -> None:
+        """Two of one kind would start a crashed run twice and tell of a failure twice.
+
+        There are two after a deploying that broke off between making the new one and removing the
+        old one, or when two catalogs were deployed at once.
+        """
+        subject = f"automation {wanted.name!r}"
+        right = [one for one in present if _compared(one) == _compared(wanted)]
+        kept = min(right, key=lambda one: one.enabled, default=None)  # one disabled by hand first
+        if kept is None:
+            self._note("change" if present else "create", subject)
+            if not self._dry_run:
+                enabled = all(one.enabled for one in present)
+                self._client.create_automation(wanted.model_copy(update={"enabled": enabled}))
+        for surplus in present:
+            if surplus is kept:
                 continue
-            found = Automation.model_validate(present[0])
-            if _compared(found) != _compared(wanted):
-                self._note("change", f"automation {wanted.name!r}")
-                if not self._dry_run:
-                    kept = wanted.model_copy(update={"enabled": found.enabled})
-                    self._client.create_automation(kept)
-                    self._delete_automation(found)
+            if kept is not None:
+                self._note("remove", f"{subject}, which is there more than once")
+            self._delete_automation(surplus)
 
     def _webhook_block(self) -> UUID | None:
         """The block of the web hook that is told of failures; made or brought up to date."""
@@ -417,7 +460,8 @@ class Reconciler:
 
     def _delete_automation(self, automation: Automation) -> None:
         if not self._dry_run:
-            self._client.delete_automation(automation.id)
+            with suppress(ObjectNotFound):  # another catalog's deploying was quicker
+                self._client.delete_automation(automation.id)
 
     def _note(self, kind: Literal["create", "change", "remove"], subject: str) -> None:
         self._done.changes.append(Change(kind, subject))

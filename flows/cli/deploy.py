@@ -13,6 +13,7 @@ import typer
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.outcome import JsonOption, add, ended
 from flows.cli.server import ServerAwayError, ServerError, standing_server
+from tasks.steps.defaults import folder_of
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -39,6 +40,12 @@ def deploy(
         Path | None,
         typer.Option("--moved-from", help="The folder that the catalog stood in before."),
     ] = None,
+    remove: Annotated[
+        bool,
+        typer.Option(
+            "--remove", help="Remove all that this catalog has on the server; its file may be gone."
+        ),
+    ] = False,
     _as_json: JsonOption = False,
 ) -> None:
     """Create, change and remove deployments until the server has what the catalog has."""
@@ -48,15 +55,24 @@ def deploy(
             "there is no server: start one with `make up` (crosscity up), or name one in "
             "PREFECT_API_URL"
         )
-    facts = deploy_catalog(catalog, f"{address}/api", dry_run=dry_run, moved_from=moved_from)
+    facts = deploy_catalog(
+        catalog, f"{address}/api", dry_run=dry_run, moved_from=moved_from, remove=remove
+    )
     step = "the same without --dry-run makes these changes"
-    if not dry_run:
+    if remove and not dry_run:
+        step = "`crosscity deploy` brings them back; what they made stays in the store"
+    elif not dry_run:
         step = "`prefect deployment run harvest-city/CITY`, or look at them on the dashboard"
     ended("deployments", address, said="", next_step=step, **facts)
 
 
 def deploy_catalog(
-    catalog: Path, api: str, *, dry_run: bool = False, moved_from: Path | None = None
+    catalog: Path,
+    api: str,
+    *,
+    dry_run: bool = False,
+    moved_from: Path | None = None,
+    remove: bool = False,
 ) -> dict[str, Any]:
     """Reconciles a server with a catalog and prints the difference.
 
@@ -65,6 +81,7 @@ def deploy_catalog(
         api: The address of the server's API.
         dry_run: Whether nothing is changed.
         moved_from: The folder that the catalog stood in before.
+        remove: Whether all of the catalog's deployments are removed; its file is not read.
 
     Returns:
         What was done, or would be, for a program.
@@ -75,21 +92,23 @@ def deploy_catalog(
     from flows.deployments import deployment_entries  # noqa: PLC0415 - see `flows.cli.main`
     from tasks.steps.settings import open_catalog  # noqa: PLC0415
 
-    loaded = open_catalog(catalog)
-    entries = deployment_entries(loaded, catalog.name)
+    loaded = None if remove else open_catalog(catalog)
+    entries = [] if loaded is None else deployment_entries(loaded, catalog.name)
     with client_of(api) as client:
         from flows.dead_runs import DEAD_AFTER  # noqa: PLC0415
         from flows.reconciliation import Reconciler  # noqa: PLC0415 - all flows load with it
 
-        done = Reconciler(
+        reconciler = Reconciler(
             client,
-            catalog.absolute().parent,
+            folder_of(catalog),
             catalog.name,
-            moved_from=moved_from.absolute() if moved_from else None,
+            name=None if loaded is None else loaded.name,
+            moved_from=folder_of(moved_from / catalog.name) if moved_from else None,
             dry_run=dry_run,
             dead_after=int(os.environ.get(DEAD_AFTER_VARIABLE) or DEAD_AFTER),
             webhook=os.environ.get(WEBHOOK_VARIABLE) or None,
-        ).run(entries)
+        )
+        done = reconciler.remove() if remove else reconciler.run(entries)
     for change in done.changes:
         add(str(change))
     counts = dict.fromkeys(("create", "change", "remove"), 0)

@@ -123,7 +123,9 @@ def _of_server(address: str | None, cities: list[str], catalog: Path) -> dict[st
                         "limit": 50,
                     }
                     runs = client.request("POST", "/flow_runs/filter", json=body).json()
-                    ours = (run for run in runs if run["parameters"].get("catalog") == catalog.name)
+                    # Not by the tag alone: an operator's tag may have the name of a city.
+                    wanted = {"city": city, "catalog": catalog.name}
+                    ours = (run for run in runs if wanted.items() <= run["parameters"].items())
                     return next(ours, None)
 
                 failure = first(_ENDED_BADLY, "END_TIME_DESC")

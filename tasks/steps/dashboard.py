@@ -29,7 +29,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 
 from adapters.images import encode_jpeg
 from adapters.store import ArtifactRef, Store
-from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.defaults import DEFAULT_CATALOG, folder_of
 from tasks.steps.logs import log
 from tasks.steps.outbox import OUTBOX
 
@@ -180,10 +180,10 @@ def _catalog_of_the_run() -> str:
         given = (getattr(context, "parameters", None) or {}) if context is not None else {}
         catalog = getattr(given.get("plan"), "catalog", None) or given.get("catalog")
         if isinstance(catalog, str | Path):
-            path = Path(catalog).absolute()
+            path, folder = Path(catalog), folder_of(catalog)
             file = "" if path.name == DEFAULT_CATALOG else f" {path.stem}"
-            where = hashlib.sha256(os.fsencode(path.parent)).hexdigest()[:4]
-            return f"{path.parent.name}{file} {where}"
+            where = hashlib.sha256(os.fsencode(folder)).hexdigest()[:4]
+            return f"{folder.name}{file} {where}"
     return ""
 
 

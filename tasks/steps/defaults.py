@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Final
 
 DEFAULT_CATALOG: Final = "data_catalog.yaml"
 COMPUTE_VARIABLE: Final = "CROSSCITY_COMPUTE"
 """What a machine offers belongs to the machine, so its environment may name its profile."""
+
+
+def folder_of(catalog: str | Path) -> Path:
+    """The folder of a catalog file, spelled alike whichever way to it was given.
+
+    Without `..`; a link stays one, as what it points to may be another release tomorrow.
+    """
+    return Path(os.path.abspath(catalog)).parent  # noqa: PTH100 - `resolve` follows links

@@ -315,6 +315,15 @@ def test_two_catalogs_with_names_stand_side_by_side(
     assert segmenter == "compact", "the name is the deployment's alone"
     assert [len(site.automations(city)) for city in ("lima", "quito")] == [1, 1]
 
+    third = Site(tmp_path_factory.mktemp("third"), own_server, write_catalog, own_server_commands)
+    third.catalog("south", cusco={})
+    before = own_server.every("/deployments/filter", {})
+    refused = third.deploy()
+    assert refused["code"] == 2
+    assert "give this catalog another name" in refused["err"]
+    assert str(other.folder) in refused["err"]
+    assert own_server.every("/deployments/filter", {}) == before, "nothing was changed"
+
     other.catalog("south")  # its city is gone: nothing of the first one's goes
     other.deployed()
     assert not other.is_there("harvest-city/quito")
@@ -324,6 +333,98 @@ def test_two_catalogs_with_names_stand_side_by_side(
     reported = other.deployed()
     assert "- paper-tables/south" in reported
     assert "+ paper-tables/east" in reported
+
+
+def on_the_server(site: Site, catalog: str) -> dict[str, tuple[str, str]]:
+    """Ids and times of change of the deployments of a catalog file of a site."""
+    return {
+        one["id"]: (one["name"], one["updated"])
+        for one in site.server.every("/deployments/filter", {})
+        if one["parameters"].get("catalog") == catalog
+        and str(site.folder) in json.dumps(one["pull_steps"])
+    }
+
+
+def test_a_catalog_is_removed_and_its_neighbour_in_the_same_folder_stays(site: Site) -> None:
+    site.catalog("south", quito={"schedule": MONDAY})
+    south = (site.folder / "data_catalog.yaml").rename(site.folder / "south.yaml")
+    site.catalog(lima={"schedule": MONDAY})
+    site.deployed()
+    site.deployed("--catalog", south)
+    site.deployed()
+    link = site.folder.parent / "linked"
+    link.symlink_to(site.folder)
+    linked = site.deployed("--catalog", link / south.name, "--dry-run")
+    link.unlink()
+    assert not [line for line in linked if line[:2] in ("+ ", "- ")], "it is the same catalog"
+    neighbours = on_the_server(site, "data_catalog.yaml")
+    automations = site.automations("lima")
+
+    taken = site.deploy("--catalog", south, "--remove", "--dry-run")
+    assert "- paper-tables/south" in taken["out"]
+    assert site.is_there("paper-tables/south")
+    south.unlink()  # it may be gone
+    detour = site.folder / "missing" / ".." / south.name
+    reported = site.deployed("--catalog", detour, "--remove")
+    assert sum(line.startswith("- ") for line in reported) == CITY_DEPLOYMENTS + 2
+    assert not [line for line in reported if line[:2] in ("+ ", "~ ")]
+    assert on_the_server(site, south.name) == {}
+    assert site.automations("quito") == []
+    assert on_the_server(site, "data_catalog.yaml") == neighbours
+    assert site.automations("lima") == automations
+    assert site.deployed()[0].startswith("created 0, changed 0, removed 0")
+
+
+def test_an_automation_goes_with_its_own_deployment_and_never_with_one_not_listed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.reconciliation import Reconciler
+
+    site.catalog("south", quito={})
+    south = (site.folder / "data_catalog.yaml").rename(site.folder / "south.yaml")
+    site.deployed("--catalog", south)
+    site.catalog(lima={})
+    listed = Reconciler._present
+
+    def before_the_other(self: Reconciler) -> dict[str, Any]:
+        """What the server had before the other catalog was deployed, a moment ago."""
+        present = listed(self)
+        return {name: one for name, one in present.items() if "quito" not in name}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reconciler, "_present", before_the_other)
+        deploy_catalog(site.folder / "data_catalog.yaml", f"{site.server.address}/api")
+    assert len(site.automations("quito")) == 1
+
+    site.request("DELETE", f"/deployments/{site.find('readapt-city/quito')['id']}", {})
+    reported = site.deployed()
+    assert [line for line in reported if "of a removed deployment" in line]
+    assert site.automations("quito") == []
+    site.deployed("--catalog", south, "--remove")
+    south.unlink()
+
+
+def test_an_automation_of_the_server_is_there_once_and_what_is_disabled_stays_so(
+    site: Site,
+) -> None:
+    from flows.dead_runs import RESTART_NAME
+
+    def restarting() -> list[dict[str, Any]]:
+        return site.automations(RESTART_NAME)
+
+    site.catalog(lima={})
+    site.deployed()
+    (first,) = restarting()
+    core = {name: first[name] for name in ("name", "description", "trigger", "actions")}
+    for enabled in (False, True):  # as when another catalog was deployed at the same time
+        site.request("POST", "/automations/", {**core, "enabled": enabled})
+    disabled = next(one for one in restarting() if not one["enabled"])
+    assert len(restarting()) == 3
+    reported = site.deployed()
+    assert sum("more than once" in line for line in reported) == 2
+    assert [one["id"] for one in restarting()] == [disabled["id"]]
+    assert site.deployed()[0].startswith("created 0, changed 0, removed 0")
+    site.request("PATCH", f"/automations/{disabled['id']}", {"enabled": True})
 
 
 class _Flaky(BaseHTTPRequestHandler):

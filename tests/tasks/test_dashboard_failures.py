@@ -125,6 +125,7 @@ def test_keys_carry_the_catalog_of_the_run(monkeypatch, tmp_path):
     mine = shown(catalog=str(usual))
     assert re.fullmatch("scores-tokyo-in-lab-7-[0-9a-f]{4}", mine)
     assert shown(plan=SimpleNamespace(catalog=str(usual)), catalog="x") == mine
+    assert shown(catalog=str(usual.parent / ".." / "Lab 7" / usual.name)) == mine, "a detour"
     small = shown(catalog=str(usual.with_name("small.yaml")))
     assert small == mine.replace("lab-7", "lab-7-small")
     # Another's folder of the same name is another catalog, as two on one server often are.
