@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import yaml
 
 from adapters.catalog import Catalog, Deployed, FlowName
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 WORK_POOL = "crosscity"
 """Where flows run for which the catalog's `deployments` names no other pool."""
@@ -23,6 +27,12 @@ SCHEDULE_SLUG = "catalog"
 """Marks the schedule that follows from the catalog; others are an operator's own."""
 MARK = "crosscity"
 """Tag of every deployment, so that the dashboard can show these alone."""
+WORKING_DIRECTORY: Final = "prefect.deployments.steps.set_working_directory"
+"""The pull step that says in which folder a deployment runs: that of its catalog."""
+Listing = Literal[
+    "/flows/filter", "/deployments/filter", "/automations/filter", "/work_pools/filter"
+]
+_PAGE: Final = 200
 
 _HEADER = """\
 # Follows from the catalog; do not edit. After a change of the cities:
@@ -65,6 +75,26 @@ def deployments_yaml(catalog: Catalog, catalog_name: str) -> str:
         "deployments": deployment_entries(catalog, catalog_name),
     }
     return _HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+
+
+def pages(client: SyncPrefectClient, path: Listing) -> Iterator[dict[str, Any]]:
+    """All that a server lists, as its API gives it."""
+    offset = 0
+    while True:
+        answer = client.request("POST", path, json={"limit": _PAGE, "offset": offset})
+        page: list[dict[str, Any]] = answer.json()
+        yield from page
+        if len(page) < _PAGE:
+            return
+        offset += _PAGE
+
+
+def deployed_from(found: Mapping[str, Any]) -> str | None:
+    """The folder that a deployment, as the server's API gives it, runs in."""
+    for step in found.get("pull_steps") or []:
+        if WORKING_DIRECTORY in step:
+            return str(step[WORKING_DIRECTORY]["directory"])
+    return None
 
 
 def _schedule(catalog: Catalog, city: str, flow: str) -> str | None:

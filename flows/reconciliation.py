@@ -32,17 +32,19 @@ from prefect.workers.process import ProcessWorker
 from pydantic import SecretStr, TypeAdapter
 
 from flows.dead_runs import BLOCK, DEAD_AFTER, server_automations
-from flows.deployments import MARK, SCHEDULE_SLUG, WORK_POOL
+from flows.deployments import (
+    MARK,
+    SCHEDULE_SLUG,
+    WORK_POOL,
+    WORKING_DIRECTORY,
+    deployed_from,
+    pages,
+)
 from tasks.steps.errors import InputError
 
 Entry = dict[str, Any]
 """A deployment, as `prefect.yaml` writes it or as the server's API gives it."""
 
-_Listing = Literal[
-    "/flows/filter", "/deployments/filter", "/automations/filter", "/work_pools/filter"
-]
-_PAGE = 200
-_WORKING_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 _TRIGGERS: TypeAdapter[DeploymentTriggerTypes] = TypeAdapter(DeploymentTriggerTypes)
 _AUTOMATION_NAMES = re.compile(r"readapt .+ when imagery has landed|.+__automation_\d+")
 """Names of the automations that we make, or that earlier versions had `prefect deploy` make."""
@@ -145,7 +147,7 @@ class Reconciler:
         self._catalog_name = catalog_name
         self._name = name
         self._dry_run = dry_run
-        self._pull_steps: list[Entry] = [{_WORKING_DIRECTORY: {"directory": str(folder)}}]
+        self._pull_steps: list[Entry] = [{WORKING_DIRECTORY: {"directory": str(folder)}}]
         self._ours = {os.path.realpath(one) for one in (folder, moved_from) if one is not None}
         self._flow_ids: dict[str, UUID] = {}
         self._done = Reconciliation()
@@ -211,23 +213,13 @@ class Reconciler:
                 described[entrypoint] = flow.name, flow.description, schema
             yield _Wanted(entry, *described[entrypoint], self._pull_steps)
 
-    def _pages(self, path: _Listing) -> Iterator[Entry]:
-        offset = 0
-        while True:
-            answer = self._client.request("POST", path, json={"limit": _PAGE, "offset": offset})
-            page: list[Entry] = answer.json()
-            yield from page
-            if len(page) < _PAGE:
-                return
-            offset += _PAGE
-
     def _present(self) -> dict[str, Entry]:
         """All deployments of the server by their full names."""
-        flows = {flow["id"]: flow["name"] for flow in self._pages("/flows/filter")}
+        flows = {flow["id"]: flow["name"] for flow in pages(self._client, "/flows/filter")}
         self._flow_ids = {name: UUID(id_) for id_, name in flows.items()}
         return {
             f"{flows.get(found['flow_id'], '?')}/{found['name']}": found
-            for found in self._pages("/deployments/filter")
+            for found in pages(self._client, "/deployments/filter")
         }
 
     def _owned_automations(self) -> dict[str, list[Automation]]:
@@ -236,7 +228,7 @@ class Reconciler:
         The server does not tell the owner of an automation, so they go by their names and events.
         """
         owned: dict[str, list[Automation]] = {}
-        for page in self._pages("/automations/filter"):
+        for page in pages(self._client, "/automations/filter"):
             found = Automation.model_validate(page)
             runs = {str(getattr(one, "deployment_id", "") or "") for one in found.actions} - {""}
             landed = "imagery.landed" in getattr(found.trigger, "expect", ())
@@ -253,7 +245,7 @@ class Reconciler:
         return True
 
     def _is_ours(self, found: Entry) -> bool:
-        directory = _directory(found)
+        directory = deployed_from(found)
         return (
             found["parameters"].get("catalog") == self._catalog_name
             and str(found.get("entrypoint") or "").startswith("flows.")
@@ -274,14 +266,14 @@ class Reconciler:
             )
             raise InputError(
                 f"the server has a deployment {name} already, which was not made from this "
-                f"catalog but in {_directory(present[name]) or 'no folder'} with the catalog "
+                f"catalog but in {deployed_from(present[name]) or 'no folder'} with the catalog "
                 f"{present[name]['parameters'].get('catalog')!r}: where the catalog has moved, "
                 f"name that folder with --moved-from; else {remedy}"
             )
 
     def _have_pools(self, wanted: set[str]) -> None:
         """Makes the work pools that are not there; one that is there stays as it is."""
-        present = {pool["name"] for pool in self._pages("/work_pools/filter")}
+        present = {pool["name"] for pool in pages(self._client, "/work_pools/filter")}
         for name in sorted(wanted - present):
             self._note("create", f"work pool {name}")
             if self._dry_run:
@@ -293,7 +285,7 @@ class Reconciler:
 
     def _have_server_automations(self) -> None:
         """One of each for all catalogs of the server; what an operator disabled stays disabled."""
-        everything = list(self._pages("/automations/filter"))
+        everything = list(pages(self._client, "/automations/filter"))
         for wanted in server_automations(self._dead_after, self._webhook_block()):
             present = [
                 Automation.model_validate(one) for one in everything if one["name"] == wanted.name
@@ -467,14 +459,6 @@ class Reconciler:
         self._done.changes.append(Change(kind, subject))
 
 
-def _directory(found: Entry) -> str | None:
-    """The folder that a deployment runs in."""
-    for step in found.get("pull_steps") or []:
-        if _WORKING_DIRECTORY in step:
-            return str(step[_WORKING_DIRECTORY]["directory"])
-    return None
-
-
 def _catalogs_schedules(found: Entry) -> list[Entry]:
     """Those schedules of a deployment that an earlier deploying took from the catalog."""
     marked = MARK in found["tags"]
@@ -540,12 +524,12 @@ def _differing_fields(item: _Wanted, found: Entry) -> tuple[Entry, list[str]]:
     compare("parameters", {**found["parameters"], **entry["parameters"]}, found["parameters"])
     compare("tags", list(dict.fromkeys([*found["tags"], *entry["tags"]])), found["tags"])
     compare("work_pool_name", entry["work_pool"]["name"], found["work_pool_name"])
-    folder = _directory({"pull_steps": item.pull_steps})
+    folder = deployed_from({"pull_steps": item.pull_steps})
     compare(
         "pull_steps",
         item.pull_steps,
         found["pull_steps"],
-        words=f"folder {_directory(found)} → {folder}",
+        words=f"folder {deployed_from(found)} → {folder}",
     )
     limit = found.get("global_concurrency_limit")
     compare("concurrency_limit", item.limit, limit["limit"] if limit else None)

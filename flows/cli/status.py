@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.server import ServerError, standing_server
+from tasks.steps.defaults import folder_of
 
 if TYPE_CHECKING:
     from adapters.store import Store
@@ -101,14 +103,25 @@ def _bytes_by_kind(store: Store, city: str) -> dict[str, int]:
 
 
 def _of_server(address: str | None, cities: list[str], catalog: Path) -> dict[str, dict[str, Any]]:
-    """Last failure and next run of each city's deployments; empty where no server answers."""
+    """Last failure and next run of each city's deployments; empty where no server answers.
+
+    A run of a deployment that was made in another folder has that folder: it may be another
+    machine's copy of this catalog, or another catalog that has a city of the same name.
+    """
     if address is None:
         return {}
     from flows.cli.deploy import client_of  # noqa: PLC0415 - Prefect loads late
+    from flows.deployments import deployed_from, pages  # noqa: PLC0415
 
+    here = os.path.realpath(folder_of(catalog))
     found: dict[str, dict[str, Any]] = {}
     try:
         with client_of(f"{address}/api") as client:
+            elsewhere = {
+                one["id"]: folder
+                for one in pages(client, "/deployments/filter")
+                if (folder := deployed_from(one)) and os.path.realpath(folder) != here
+            }
             for city in cities:
 
                 def first(
@@ -138,9 +151,14 @@ def _of_server(address: str | None, cities: list[str], catalog: Path) -> dict[st
                         "at": failure["end_time"],
                         "state": failure["state"]["name"],
                         "message": failure["state"]["message"],
+                        "deployed_from": elsewhere.get(failure["deployment_id"]),
                     },
                     "next_run": coming
-                    and {"run": coming["name"], "at": coming["expected_start_time"]},
+                    and {
+                        "run": coming["name"],
+                        "at": coming["expected_start_time"],
+                        "deployed_from": elsewhere.get(coming["deployment_id"]),
+                    },
                 }
     except ServerError as error:
         typer.echo(f"note: {error}", err=True)
@@ -170,10 +188,18 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     failure, coming = found.get("last_failure"), found.get("next_run")
     if failure:
         message = str(failure["message"] or "").strip().split("\n")[0]
-        lines.append(f"last failure: {failure['run']} {failure['state']} {failure['at']} {message}")
+        lines.append(
+            f"last failure: {failure['run']} {failure['state']} {failure['at']} {message}"
+            + _whose(failure)
+        )
     if coming:
-        lines.append(f"next run: {coming['run']} at {coming['at']}")
+        lines.append(f"next run: {coming['run']} at {coming['at']}{_whose(coming)}")
     return lines
+
+
+def _whose(run: Mapping[str, Any]) -> str:
+    """Says of a run of another folder's deployment that it is; it may be of another catalog."""
+    return f" (deployed from {run['deployed_from']})" if run["deployed_from"] else ""
 
 
 def _age(made_at: datetime) -> str:

@@ -77,3 +77,10 @@ def test_the_next_run_is_reported(
 
     waiting(lambda: coming() is not None, "the schedule has made runs", every=1)
     assert "T03:00:00" in coming()["at"]
+    assert coming()["deployed_from"] is None, "it is this catalog's own"
+
+    namesake = tmp_path / "namesake"
+    namesake.mkdir()
+    other = write_catalog(namesake)
+    told = own_server_commands("status", "--catalog", other)
+    assert f"(deployed from {tmp_path})" in told["out"], "another catalog's run is told as such"
