@@ -43,6 +43,25 @@ Points = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
+class Looks:
+    """What two looks are of, in words.
+
+    Attributes:
+        name: The two looks, as the middle of a sentence.
+        points: What is compared in them.
+        unit: What there are several of.
+    """
+
+    name: str
+    points: str
+    unit: str
+
+
+TIMES: Final = Looks("the two times of a pair", "static points", "pairs")
+"""Of pairs of views of one place."""
+
+
+@dataclass(frozen=True)
 class SafeguardLimits:
     """How much worse a segmenter may look before the earlier one is kept.
 
@@ -367,7 +386,9 @@ def vanished_classes(signals: Signals, limits: SafeguardLimits) -> list[str]:
     ]
 
 
-def verdict(signals: Signals, limits: SafeguardLimits | None = None) -> Verdict:
+def verdict(
+    signals: Signals, limits: SafeguardLimits | None = None, *, looks: Looks = TIMES
+) -> Verdict:
     """Whether the adaptation was seen to do harm; where nothing was seen, it is trusted.
 
     The earlier segmenter is kept where (a) the whole interval of the change of kappa lies below
@@ -377,7 +398,7 @@ def verdict(signals: Signals, limits: SafeguardLimits | None = None) -> Verdict:
     or doubtful vanished into other categories: two, or one while the agreement did not clearly
     rise, or (e) the later predictions are not finite. One class alone may have been an error that
     is now corrected, if the two times agree better for it. Where no static point was matched, (b)
-    to (e) decide.
+    to (e) decide. `looks` only says in words what was compared.
     """
     limits = limits or SafeguardLimits()
     reasons, lost = [], _losses(signals, limits)
@@ -387,13 +408,13 @@ def verdict(signals: Signals, limits: SafeguardLimits | None = None) -> Verdict:
     interval = f"95 % interval of the change {low:+.3f} to {high:+.3f}"
     tolerated = limits.tolerance
     if math.isnan(high):
-        interval = f"{signals.pairs} pairs are too few for an interval"
+        interval = f"{signals.pairs} {looks.unit} are too few for an interval"
         high = signals.kappa_change
         tolerated *= WITHOUT_INTERVAL
     if high < -tolerated:
         reasons.append(
-            "The two times of a pair agree less than before: kappa over "
-            f"{signals.points} static points fell from {signals.kappa.before:.3f} to "
+            f"{looks.name[0].upper()}{looks.name[1:]} agree less than before: kappa over "
+            f"{signals.points} {looks.points} fell from {signals.kappa.before:.3f} to "
             f"{signals.kappa.after:.3f} ({interval}, tolerated is {-tolerated:+.3f})."
         )
     if signals.drift > limits.drift:

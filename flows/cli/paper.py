@@ -97,6 +97,9 @@ def transfer(
     add(f"mIoU {100 * scored.miou:.1f} % ({scored.protocol}, {scored.images} images)")
     page, content, table = _shown(name, arm, seed, plan)
     add(table)
+    judged = content.get("safeguard")
+    if judged is not None and content["arm"] == arm:
+        (note if judged["keep"] == "before" else add)(judged["sentence"])
     for remark in [*content["remarks"], *content["missing"]]:
         if remark not in table:
             note(f"remark: {remark}")

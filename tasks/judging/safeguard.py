@@ -20,7 +20,9 @@ from crosscity import safeguard as safeguard_module
 from crosscity.evaluation import ClassGroups, ScoringProtocol, predicted_groups
 from crosscity.resizing import resized_image
 from crosscity.safeguard import (
+    TIMES,
     ComparedPair,
+    Looks,
     SafeguardLimits,
     Signals,
     Verdict,
@@ -133,7 +135,7 @@ def judge_adaptation(
     A start is shown images at the size that was chosen for the adaptation: that size could be had
     without any training, so it is no merit of the training, and hides no harm of it.
     """
-    limits = _limits(city, plan)
+    limits = limits_of(city, plan)
 
     def write(draft: Draft, _key: str) -> None:
         seen = look_at_pairs(
@@ -143,7 +145,7 @@ def judge_adaptation(
 
     judgement = judgement_identity(adapted, earlier, imagery, pairs, city, plan)
     made = make(plan.open_store(), judgement, write)
-    _publish(plan.open_store(), made.ref, city)
+    publish_judgement(plan.open_store(), made.ref, city)
     return made
 
 
@@ -197,10 +199,10 @@ def look_at_pairs(
 
         # One at a time: what predicts uses all threads already.
         seen = in_parallel(look, chosen, workers=1)
-    write_rows(draft, "pairs.parquet", [_row(each) for each in seen], SAFEGUARD)
+    write_rows(draft, "pairs.parquet", [judged_row(each) for each in seen], SAFEGUARD)
     failed = sum(each.reason is not None for each in seen)
     names = first.class_names if groups is None else groups.names
-    return LookedAt(_compared(seen, names, city), failed, shown)
+    return LookedAt(compared(seen, names, city), failed, shown)
 
 
 def _is_start(earlier: ArtifactRef) -> bool:
@@ -225,7 +227,7 @@ def judgement_identity(
         "safeguard",
         city,
         inputs={"adaptation": adapted, "before": earlier, "imagery": imagery, "pairs": pairs},
-        parameters={**examined_parameters(plan, city), "limits": asdict(_limits(city, plan))},
+        parameters={**examined_parameters(plan, city), "limits": asdict(limits_of(city, plan))},
         version=SAFEGUARD_VERSION,
         words=Words(
             what=f"the judgement of an adaptation of {city} was",
@@ -246,8 +248,9 @@ def examined_parameters(plan: Plan, city: str) -> dict[str, Any]:
     }
 
 
-def _limits(city: str, plan: Plan) -> SafeguardLimits:
-    settings = training_of(plan, city).safeguard
+def limits_of(owner: str, plan: Plan) -> SafeguardLimits:
+    """What the catalog tolerates in a city, or in a transfer."""
+    settings = training_of(plan, owner).safeguard
     return SafeguardLimits(
         tolerance=settings.tolerance, drift=settings.drift, information=settings.information
     )
@@ -343,7 +346,7 @@ def _signs_of_pair(
     except (ImageError, ValueError) as error:
         return PairSeen(pair["pair_id"], None, " ".join(str(error).split()))
     left_out = None if mask is None else mask.pixels((first.shape[0], first.shape[1]))
-    shown = [_shown(network, (first, second), size) for network in networks]
+    shown = [shown_to(network, (first, second), size) for network in networks]
     try:
         signs = compare_pair(
             networks,
@@ -361,7 +364,7 @@ def _signs_of_pair(
     return PairSeen(pair["pair_id"], signs)
 
 
-def _shown(
+def shown_to(
     network: Segmenter,
     images: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]],
     size: tuple[int, int] | None,
@@ -371,10 +374,17 @@ def _shown(
     return resized_image(images[0], at), resized_image(images[1], at)
 
 
-def _compared(seen: Sequence[PairSeen], class_names: Sequence[str], city: str) -> Signals:
+def compared(
+    seen: Sequence[PairSeen], class_names: Sequence[str], owner: str, looks: Looks = TIMES
+) -> Signals:
+    """What two segmenters show on all pairs of a city, or images of a set, together.
+
+    Raises:
+        InputError: None of them could be examined.
+    """
     pairs = [each.signs for each in seen if each.signs is not None]
     if not pairs:
-        raise InputError(f"no pair of {city} can be examined: {seen[0].reason}")
+        raise InputError(f"none of the {looks.unit} of {owner} can be examined: {seen[0].reason}")
     return compare(
         [pair.before for pair in pairs],
         [pair.after for pair in pairs],
@@ -383,7 +393,8 @@ def _compared(seen: Sequence[PairSeen], class_names: Sequence[str], city: str) -
     )
 
 
-def _row(seen: PairSeen) -> Row:
+def judged_row(seen: PairSeen) -> Row:
+    """A row of `pairs.parquet`."""
     if seen.signs is None:
         empty = dict.fromkeys(SAFEGUARD.names)
         return {**empty, "pair_id": seen.pair_id, "status": FAILED, "reason": seen.reason}
@@ -456,7 +467,8 @@ def _jsonable(value: object) -> Any:  # noqa: ANN401 - whatever JSON may hold
 
 
 @only_shown
-def _publish(store: Store, ref: ArtifactRef, city: str) -> None:
+def publish_judgement(store: Store, ref: ArtifactRef, city: str) -> None:
+    """Shows a judgement of a city, or of a transfer, in the dashboard, and logs its sentence."""
     summary: dict[str, Any] = dict(store.manifest(ref).summary)
     signals = summary["signals"]
     lines = [

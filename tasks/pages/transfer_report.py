@@ -45,7 +45,7 @@ def write_transfer_report(
 
     Args:
         parts: Of each arm that was scored `evaluation-ARM`, `segmenter-ARM` and `panels-ARM`, and
-            `worst_images` of the shown one.
+            `worst_images` and `safeguard` of the shown one.
         transfer: Of the catalog.
         arm: The arm that the page is about; ``None`` where only the pre-trained one was scored.
         seed: Of the trainings.
@@ -147,11 +147,20 @@ def transfer_content(
         },
         "scores": scores_as_json(scored),
         "worst_images": worst_as_json(store, parts),
+        **_judgement(store, parts),
         "remarks": [*class_notes(scored), *remarks_of(store, parts)],
         "missing": missing_lines(scored, transfer, seed, verb="transfer"),
         "stages": stages(behind(store, parts)),
         "made_of": {role: ref.uri for role, ref in parts.items()},
     }
+
+
+def _judgement(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Any]:
+    """What the safeguard said of the shown arm."""
+    if "safeguard" not in parts:
+        return {}
+    summary: dict[str, Any] = dict(store.manifest(parts["safeguard"]).summary)
+    return {"safeguard": {name: summary[name] for name in ("keep", "sentence", "looks")}}
 
 
 def _scored(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Evaluated]:
@@ -174,6 +183,7 @@ def _render(
         seed=content["seed"],
         arm=None if arm is None else arm_name(arm),
         figures=content["figures"],
+        judged=content.get("safeguard"),
         scores=score_tables(store, _scored(store, parts), parts, arm, content["missing"], plan),
         worst=worst_pictures(store, parts),
         panels=labelled_panels(store, parts.get(f"panels-{arm}"), sets.target),

@@ -87,7 +87,11 @@ def test_a_transfer_says_its_remarks_and_leaves_a_page(
     assert told["figures"] == content["figures"]
     assert any("fine_tuned" in line for line in content["missing"])
     assert content["worst_images"]
+    judged = content["safeguard"]
+    assert judged["sentence"] in err + out
+    assert "images without labels" in judged["sentence"] or judged["keep"] == "before"
     text = check_page(page)
+    assert judged["sentence"].split(":")[0] in text
     assert "taken for" in text
     assert "<code>crosscity transfer home --arm fine_tuned --seed 0</code>" in text
     shown_in_a_browser(page)

@@ -1,0 +1,232 @@
+"""Judging an adaptation to a set of images, which have no second time, without labels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import torch
+
+from adapters.images import ImageError
+from adapters.store import ArtifactRef, Draft
+from crosscity import safeguard as safeguard_module
+from crosscity import second_looks
+from crosscity.adaptation.spread import spread_indices
+from crosscity.evaluation import ClassGroups, predicted_groups
+from crosscity.safeguard import (
+    SafeguardLimits,
+    Signals,
+    compare_pair,
+    vanished_classes,
+    verdict,
+)
+from crosscity.segmenters import Segmenter, in_train_ids
+from tasks.judging.safeguard import (
+    PairSeen,
+    compared,
+    judged_row,
+    limits_of,
+    publish_judgement,
+    shown_to,
+    signals_as_json,
+)
+from tasks.judging.scoring_rules import protocol_parameters, rules_of
+from tasks.steps import progress
+from tasks.steps.artifact_task import Made, artifact_task
+from tasks.steps.device import device_turn
+from tasks.steps.identity import Identity, Words, make
+from tasks.steps.logs import log
+from tasks.steps.plan import Plan
+from tasks.steps.schemas import SAFEGUARD
+from tasks.steps.tables import write_rows
+from tasks.training.arms import is_fine_tuned, is_trained
+from tasks.training.identities import network_size, size_parameters, training_of
+from tasks.training.labelled import Missing, StoredUnlabelled, find_unlabelled
+from tasks.training.segmenters import stored_segmenter
+from tasks.training.trainings import on_device
+
+JUDGEMENT_VERSION: Final = (
+    f"1-safeguard.{safeguard_module.ALGORITHM_VERSION}-looks.{second_looks.ALGORITHM_VERSION}"
+)
+MOST_IMAGES: Final = 32
+"""Images of the set that are examined, spread evenly: a minute or two for a light network."""
+
+
+def is_judged(arm: str, transfer: str, plan: Plan) -> bool:
+    """Whether an arm of a transfer is: labels that one is trained on say more."""
+    on = training_of(plan, transfer).safeguard.mode != "off"
+    return on and is_trained(arm) and not is_fine_tuned(arm)
+
+
+def images_of_transfer(transfer: str, plan: Plan) -> list[ArtifactRef]:
+    """The images that a transfer was adapted to, as they are now.
+
+    Raises:
+        InputError: They are not in the store; says what to run.
+    """
+    sets = plan.transfer(transfer)
+    said = Missing(
+        f"the images of {transfer} have not been read yet", f"crosscity transfer {transfer}"
+    )
+    return find_unlabelled(sets.target, sets.target_split, plan, said)
+
+
+@artifact_task("judge transfer", run_name="judge the adaptation to {transfer}")
+def judge_transfer(
+    adapted: ArtifactRef,
+    start: ArtifactRef,
+    images: Sequence[ArtifactRef],
+    transfer: str,
+    plan: Plan,
+) -> Made:
+    """Compares two segmenters on images of the target and copies of them, without a label.
+
+    The start is shown images at the size that was chosen for the adaptation, as where a city is
+    judged; classes count as the transfer's protocol counts predictions.
+
+    Args:
+        adapted: The adapted segmenter.
+        start: The one that it began with.
+        images: `unlabelled` shards of the target.
+        transfer: Of the catalog.
+        plan: The run's plan.
+    """
+    limits = limits_of(transfer, plan)
+
+    def write(draft: Draft, _key: str) -> None:
+        seen, names = _looked_at(adapted, start, images, transfer, plan)
+        rows = [judged_row(each) for looks in seen.values() for each in looks]
+        write_rows(draft, "pairs.parquet", rows, SAFEGUARD)
+        signals = {
+            look: compared(each, names, transfer, second_looks.LOOKS[look][1])
+            for look, each in seen.items()
+        }
+        failed = sum(each.reason is not None for each in seen["smaller"])
+        draft.summary = _summary(signals, limits, failed)
+
+    store = plan.open_store()
+    made = make(store, judgement_identity(adapted, start, images, transfer, plan), write)
+    publish_judgement(store, made.ref, transfer)
+    summary: dict[str, Any] = dict(store.manifest(made.ref).summary)
+    if summary["keep"] == "before":
+        log(logging.WARNING, f"{transfer}: {summary['sentence']}")
+    return made
+
+
+def judgement_identity(
+    adapted: ArtifactRef,
+    start: ArtifactRef,
+    images: Sequence[ArtifactRef],
+    transfer: str,
+    plan: Plan,
+) -> Identity:
+    """What decides a judgement; arguments as of `judge_transfer`."""
+    shards = {f"target-{number:05d}": ref for number, ref in enumerate(images)}
+    return Identity(
+        "safeguard",
+        transfer,
+        inputs={"adaptation": adapted, "before": start, **shards},
+        parameters={
+            "most_images": MOST_IMAGES,
+            **protocol_parameters(rules_of(plan, transfer).protocol),
+            "limits": asdict(limits_of(transfer, plan)),
+            **size_parameters(plan, transfer),
+        },
+        version=JUDGEMENT_VERSION,
+        words=Words(
+            what=f"the judgement of an adaptation to {transfer} was",
+            absent=f"no adaptation to {transfer} has been judged yet",
+            verb=f"crosscity transfer {transfer}",
+        ),
+    )
+
+
+def _looked_at(
+    adapted: ArtifactRef,
+    start: ArtifactRef,
+    images: Sequence[ArtifactRef],
+    transfer: str,
+    plan: Plan,
+) -> tuple[dict[str, list[PairSeen]], Sequence[str]]:
+    """What both segmenters show on images and their copies, by copy; and the classes' names."""
+    torch.set_num_threads(plan.compute.threads)
+    found = StoredUnlabelled(plan.open_store(), images)
+    chosen = spread_indices(len(found), MOST_IMAGES)
+    seen: dict[str, list[PairSeen]] = {look: [] for look in second_looks.LOOKS}
+    with device_turn(plan, transfer):
+        earlier, later = (stored_segmenter(plan, ref)[1] for ref in (start, adapted))
+        size = network_size(plan, transfer)
+        if size is None:
+            earlier.trained_size = later.trained_size
+        both = in_train_ids(earlier), in_train_ids(later)
+        groups = predicted_groups(rules_of(plan, transfer).protocol, both[0].class_names)
+        networks = on_device(both[0], plan), on_device(both[1], plan)
+
+        for index in chosen:
+            for name, (copied, _) in second_looks.LOOKS.items():
+                sample = f"{found.name(index)}, {name}"
+                seen[name].append(_signs(found, index, sample, copied, networks, size, groups))
+            progress.advance(f"judge {transfer}", 1, len(chosen))
+    return seen, groups.names
+
+
+def _signs(
+    images: StoredUnlabelled,
+    index: int,
+    sample: str,
+    copied: second_looks.Copy,
+    networks: tuple[Segmenter, Segmenter],
+    size: tuple[int, int] | None,
+    groups: ClassGroups,
+) -> PairSeen:
+    try:
+        image = images.images([index])[0]
+        copy, points = copied(image)
+    except (ImageError, ValueError) as error:
+        return PairSeen(sample, None, " ".join(str(error).split()))
+    shown = [shown_to(network, (image, copy), size) for network in networks]
+    signs = compare_pair(
+        networks, (image, copy), points, network_images=(shown[0], shown[1]), groups=groups
+    )
+    return PairSeen(sample, signs)
+
+
+def _summary(
+    signals: Mapping[str, Signals], limits: SafeguardLimits, failed: int
+) -> dict[str, Any]:
+    """The verdict of all copies together: each may have seen a harm that the others have not."""
+    found = {
+        look: verdict(each, limits, looks=second_looks.LOOKS[look][1])
+        for look, each in signals.items()
+    }
+    reasons = list(dict.fromkeys(reason for each in found.values() for reason in each.reasons))
+    keep = "before" if any(each.keep == "before" for each in found.values()) else "after"
+    first = signals["smaller"]
+    unseen = f" {failed} more images could not be examined." if failed else ""
+    return {
+        "keep": keep,
+        "reasons": reasons,
+        "sentence": _sentence(keep, reasons, signals) + unseen,
+        "failed": failed,
+        "signals": signals_as_json(first),
+        "looks": {look: signals_as_json(each) for look, each in signals.items()},
+        "vanished": vanished_classes(first, limits),
+    }
+
+
+def _sentence(keep: str, reasons: Sequence[str], signals: Mapping[str, Signals]) -> str:
+    other = "compared with the pre-trained segmenter"
+    if keep == "before":
+        return f"The adaptation looks harmful without any label, {other}. {' '.join(reasons)}"
+    first = signals["smaller"]
+    kappas = ", ".join(
+        f"kappa of {second_looks.LOOKS[look][1].name} {each.kappa.before:.3f} before, "
+        f"{each.kappa.after:.3f} after"
+        for look, each in signals.items()
+    )
+    return (
+        f"The adaptation shows no harm on {first.pairs} images without labels, {other}: {kappas}, "
+        f"the predicted classes drifted by {first.drift:.3f} bit."
+    )

@@ -1,0 +1,118 @@
+"""Adaptations to sets of images are judged on copies of these, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.images import ImageError
+from adapters.store import ArtifactRef, Store
+from crosscity.labels import CLASSES
+from crosscity.safeguard import ComparedPair, PairSigns
+from tasks.judging import transfer_safeguard
+from tasks.judging.transfer_safeguard import is_judged, judge_transfer
+from tasks.steps.plan import Plan, open_plan
+from tasks.training.segmenters import fresh_segmenter, write_segmenter
+
+NAMES = [road_class.name for road_class in CLASSES]
+MODEL = {"architecture": "compact", "options": {"width": 8, "class_names": NAMES}}
+TRANSFER = {"segmenter": "compact", "target": "frankfurt", "test_split": "test"}
+IMAGES = np.random.default_rng(3).integers(0, 256, (6, 32, 64, 3), dtype=np.uint8)
+
+
+class Images:
+    """A set in memory, whose third image is damaged."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def images(self, indices: list[int]) -> np.ndarray:
+        if indices == [2]:
+            raise ImageError("street-2 is damaged")
+        return IMAGES[indices]
+
+    def name(self, index: int) -> str:
+        return f"street-{index}"
+
+
+@pytest.fixture
+def plan(
+    write_catalog: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Plan:
+    monkeypatch.setattr(transfer_safeguard, "StoredUnlabelled", Images)
+    off = {"preset": "demo", "safeguard": {"mode": "off"}}
+    transfers = {"home": TRANSFER, "unwatched": {**TRANSFER, "training": "off"}}
+    return open_plan(write_catalog(tmp_path, transfers=transfers, trainings={"off": off}))
+
+
+def network(store: Store, kind: str, seed: int) -> ArtifactRef:
+    made = fresh_segmenter(MODEL, seed)
+    where = "frankfurt" if kind == "segmenter" else "home"
+    with store.draft(kind, where, f"{seed}", inputs={}, parameters={}, version="1") as draft:
+        write_segmenter(draft, made, MODEL)
+    return draft.ref
+
+
+def judgement(plan: Plan, seed: int = 0) -> dict[str, Any]:
+    store = plan.open_store()
+    start, adapted = network(store, "segmenter", 0), network(store, "adaptation", seed)
+    made = judge_transfer.fn(adapted, start, [], "home", plan)
+    ref = made if isinstance(made, ArtifactRef) else made.ref
+    return dict(store.manifest(ref).summary)
+
+
+def test_equal_weights_show_no_change_on_any_copy(plan: Plan) -> None:
+    summary = judgement(plan)
+    assert summary["keep"] == "after"
+    assert summary["failed"] == 1
+    assert "no harm on 5 images without labels" in summary["sentence"]
+    assert "1 more images could not be examined" in summary["sentence"]
+    assert set(summary["looks"]) == {"smaller", "mirrored"}
+    for look in summary["looks"].values():
+        assert look["kappa_change"] == 0
+        assert look["points"] == 5 * 8 * 16
+    assert "not scored" in summary["signals"]["shares"], "classes count as the transfer is scored"
+
+
+@pytest.mark.parametrize("seen_in", ["smaller", "mirrored"])
+def test_a_harm_that_one_copy_shows_is_enough(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, seen_in: str
+) -> None:
+    def signs(table: np.ndarray) -> PairSigns:
+        n = len(table)
+        return PairSigns(table, np.full(n, 10), np.full(n, 10.0), 5.0)
+
+    def compared(
+        _networks: object, images: Any, _points: object, *, groups: Any, **_: Any
+    ) -> ComparedPair:
+        n = len(groups.names)
+        good = 100 * np.eye(n, dtype=np.int64) + 1
+        is_mirrored = np.array_equal(images[1], images[0][:, ::-1])
+        harmed = is_mirrored == (seen_in == "mirrored")
+        worse = 50 * np.eye(n, dtype=np.int64) + 50 // n + 1
+        return ComparedPair(signs(good), signs(worse if harmed else good), np.zeros((n, n)))
+
+    monkeypatch.setattr(transfer_safeguard, "compare_pair", compared)
+    summary = judgement(plan, seed=1)
+    assert summary["keep"] == "before"
+    (reason,) = summary["reasons"]
+    copy = {"smaller": "smaller copy", "mirrored": "mirror image"}[seen_in]
+    assert reason.startswith(f"An image and its {copy} agree less than before: kappa over 12000")
+    assert summary["sentence"].startswith("The adaptation looks harmful without any label")
+
+
+def test_what_labels_were_trained_on_and_what_the_catalog_leaves_out_is_not_judged(
+    plan: Plan,
+) -> None:
+    judged = [
+        arm for arm in ("pretrained", "fine_tuned", "bn", "ga") if is_judged(arm, "home", plan)
+    ]
+    assert judged == ["bn", "ga"]
+    assert not is_judged("bn", "unwatched", plan)
