@@ -11,7 +11,8 @@ arms are found again in `--work`; kill it and start it again at will. Writes
 
 The pairs' own share is seen in arms that differ in nothing else: `self` learns from source labels
 and from the teacher's, `veto`, `evidence` and `probability` refine these by the static prior,
-`two_looks` fuses them with what is seen at the other time; `source_free` reads no source image.
+`two_looks` fuses them with what is seen at the other time, `both` with evidence in either look;
+`source_free` reads no source image.
 Bounds: `fine_tuned` has the labels of 45 places, `source + labels` learns from these and from the
 source's in the loop of `control`. Intervals resample seeds and images together, the cities are
 given. Processor seconds of a step are of the process, without what is done before the first step.
@@ -88,12 +89,14 @@ HOME_PAIRS: Final = 30
 STEPS: Final = 60
 MORE_STEPS: Final = 240
 _TASK, _SELF = Term("source_task"), Term("self_training", "lambda_self", "lambda_self")
+_TWO: Final = Term("two_looks", "lambda_self", "lambda_self")
 PAIRED: Final = {
     "self": Recipe((_TASK, _SELF)),
     "veto": Recipe((_TASK, _SELF), uses_prior=True),
     "evidence": Recipe((_TASK, _SELF), uses_prior=True, evidence=True),
     "probability": Recipe((_TASK, _SELF), uses_prior=True, probability=True),
-    "two_looks": Recipe((_TASK, Term("two_looks", "lambda_self", "lambda_self"))),
+    "two_looks": Recipe((_TASK, _TWO)),
+    "both": Recipe((_TASK, _TWO), uses_prior=True, evidence=True),
 }
 LARGE: Final = ("road", "sidewalk", "building", "vegetation", "sky", "car")
 """Classes that fill much of a street view; the other seven are thin or rare."""
@@ -169,7 +172,7 @@ def main(
     for one in seed:
         for name in city:
             here = Work(work, name)
-            _data(here)
+            data(here)
             _run(here, "pretrained", 0, lambda work, seed: (work.network("pretrained", seed), 0.0))
             for arm_name, make in ARMS.items():
                 harmful = arm_name in HARMS
@@ -205,7 +208,7 @@ def _run(work: Work, arm: str, seed: int, make: Make) -> None:
     print(work.city, seed, arm, f"{100 * found.miou:.1f}", f"{step:.2f} s a step", flush=True)
 
 
-def _data(work: Work) -> None:
+def data(work: Work) -> None:
     """Draws the images that are not there yet, and matches the pairs."""
     folder, name = work.folder, work.city
     places = range(FIRST_PLACE[name == CHOSEN_ON], FIRST_PLACE[name == CHOSEN_ON] + SCORED)
@@ -270,7 +273,7 @@ def _target(work: Work, *, all_static: bool = False, probable: bool = False) -> 
     return TargetArrays(found["images"], priors, all_probabilities=probabilities)
 
 
-def _paired(work: Work) -> PairedArrays:
+def paired(work: Work) -> PairedArrays:
     """The target images with where their pixels lie at the other time."""
     target, fields = _target(work), []
     size = (target.all_images.shape[1], target.all_images.shape[2])
@@ -289,7 +292,7 @@ def _adapted(recipe: Recipe | None = None, *, all_static: bool = False, **change
         settings = replace(ADAPTED, **{"steps": STEPS, **changes})
         looks = recipe is not None and any(one.objective == "two_looks" for one in recipe.terms)
         probable = recipe is not None and recipe.probability
-        target = _paired(work) if looks else _target(work, all_static=all_static, probable=probable)
+        target = paired(work) if looks else _target(work, all_static=all_static, probable=probable)
         rates = _rates(work) if recipe is not None and recipe.evidence else None
         source = labelled(work.folder / "source.npz")
         return _timed(
@@ -408,6 +411,9 @@ LEADS: Final[dict[str, Make]] = {
             "control": _adapted(RECIPES["control"], steps=MORE_STEPS),
             "self": _adapted(PAIRED["self"], steps=MORE_STEPS),
             "evidence": _adapted(PAIRED["evidence"], steps=MORE_STEPS),
+            "two_looks": _adapted(PAIRED["two_looks"], steps=MORE_STEPS),
+            "both": _adapted(PAIRED["both"], steps=MORE_STEPS),
+            "probability": _adapted(PAIRED["probability"], steps=MORE_STEPS),
             "fine_tuned": _fine_tuned(MORE_STEPS),
             "self, λ = 1": _adapted(Recipe((_TASK, _CONSTANT)), steps=MORE_STEPS),
         }.items()
@@ -422,6 +428,7 @@ ARMS: Final[dict[str, Make]] = {
     "source + labels": _source_and_labels,
     "fine_tuned": _fine_tuned(STEPS),
     "two_looks": _adapted(PAIRED["two_looks"]),
+    "both": _adapted(PAIRED["both"]),
     "probability": _adapted(PAIRED["probability"]),
     "veto": _adapted(PAIRED["veto"]),
     "full": _adapted(RECIPES["full"]),
@@ -441,6 +448,9 @@ COMPARED: Final = (
     ("evidence", "control"),
     ("evidence", "self_training"),
     ("two_looks", "self"),
+    ("both", "evidence"),
+    ("both", "self"),
+    ("both", "control"),
     ("probability", "self"),
     ("veto", "self"),
     ("self_training", "self"),
@@ -457,6 +467,11 @@ COMPARED: Final = (
             ("self", "control"),
             ("evidence", "self"),
             ("evidence", "control"),
+            ("two_looks", "self"),
+            ("both", "evidence"),
+            ("both", "self"),
+            ("both", "control"),
+            ("probability", "self"),
             ("self, λ = 1", "self"),
             ("fine_tuned", "control"),
         )
