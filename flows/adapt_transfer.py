@@ -15,7 +15,7 @@ from flows.pretrain_segmenter import pretrain_by
 from flows.report_transfer import report_transfer_by
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.judging.evaluation import draw_panels, evaluate
-from tasks.judging.transfer_safeguard import is_judged, judge_transfer
+from tasks.judging.transfer_safeguard import is_judged, judged_by
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import is_fine_tuned, is_trained, needs_of_arm
@@ -70,9 +70,11 @@ def adapt_transfer(
         The `evaluation` artifact.
     """
     plan = open_plan(catalog, compute, transfer=transfer)
-    scored = transfer_by.fn(plan, transfer, arm, seed).evaluation
+    done = transfer_by.fn(plan, transfer, arm, seed)
+    if is_judged(arm, transfer, plan):
+        judged_by(done.segmenter, seed, transfer, plan)
     report_transfer_by.fn(plan, transfer, arm, seed)
-    return scored
+    return done.evaluation
 
 
 @planned_flow("adapt-transfer", "adapt-{transfer}-{arm}")
@@ -81,7 +83,6 @@ def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
     check_transfer_arm(arm, transfer, plan)
     sets = plan.transfer(transfer)
     segmenter = start = pretrain_by(plan, sets.segmenter, seed)
-    images: list[ArtifactRef] = []
     if is_fine_tuned(arm):
         labelled = labelled_shards(plan, sets.target, sets.target_split)
         segmenter = fine_tune(start, labelled, seed, transfer, plan)
@@ -99,8 +100,6 @@ def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
         segmenter = adapt(start, shards, images, extras, arm, seed, transfer, plan)
     tested = labelled_shards(plan, sets.target, sets.test_split)
     panels = None
-    if is_judged(arm, transfer, plan):
-        judge_transfer(segmenter, start, images, transfer, plan)
     if is_trained(arm):
         panels = draw_panels(start, segmenter, tested, arm, seed, transfer, plan)
     evaluation = evaluate(segmenter, tested, arm, seed, transfer, plan)

@@ -9,7 +9,7 @@ from flows.dead_tasks import end_dead_tasks
 from flows.ending import end_promptly
 from flows.runner import planned_flow
 from tasks.judging.evaluated import tested_on
-from tasks.judging.transfer_safeguard import images_of_transfer, is_judged, judge_transfer
+from tasks.judging.transfer_safeguard import is_judged, judged_by
 from tasks.judging.worst_images import find_worst_images
 from tasks.pages.transfer_report import (
     shown_arm_of_transfer,
@@ -59,8 +59,6 @@ def report_transfer_by(plan: Plan, transfer: str, arm: str | None, seed: int) ->
         tested = tested_on(trained, shown)
         made_of = trained.start, parts[f"segmenter-{shown}"], parts[f"evaluation-{shown}"], tested
         if is_judged(shown, transfer, plan):
-            images = images_of_transfer(transfer, plan)
-            adapted = parts[f"segmenter-{shown}"]
-            parts["safeguard"] = judge_transfer(adapted, trained.start, images, transfer, plan)
+            parts["safeguard"] = judged_by(parts[f"segmenter-{shown}"], seed, transfer, plan)
         parts["worst_images"] = find_worst_images(*made_of, shown, seed, transfer, plan)
     return write_transfer_report(parts, transfer, shown, seed, plan)

@@ -45,6 +45,7 @@ from tasks.training.arms import is_fine_tuned, is_trained
 from tasks.training.identities import network_size, size_parameters, training_of
 from tasks.training.labelled import Missing, StoredUnlabelled, find_unlabelled
 from tasks.training.segmenters import stored_segmenter
+from tasks.training.trained import TrainedSegmenters
 from tasks.training.trainings import on_device
 
 JUDGEMENT_VERSION: Final = (
@@ -60,17 +61,19 @@ def is_judged(arm: str, transfer: str, plan: Plan) -> bool:
     return on and is_trained(arm) and not is_fine_tuned(arm)
 
 
-def images_of_transfer(transfer: str, plan: Plan) -> list[ArtifactRef]:
-    """The images that a transfer was adapted to, as they are now.
+def judged_by(adapted: ArtifactRef, seed: int, transfer: str, plan: Plan) -> ArtifactRef:
+    """`judge_transfer` of a segmenter that is there, with what else it needs out of the store.
 
     Raises:
-        InputError: They are not in the store; says what to run.
+        InputError: The start or the images are not there; says what to run.
     """
     sets = plan.transfer(transfer)
     said = Missing(
         f"the images of {transfer} have not been read yet", f"crosscity transfer {transfer}"
     )
-    return find_unlabelled(sets.target, sets.target_split, plan, said)
+    images = find_unlabelled(sets.target, sets.target_split, plan, said)
+    start = TrainedSegmenters(transfer, seed, plan).start
+    return judge_transfer(adapted, start, images, transfer, plan)
 
 
 @artifact_task("judge transfer", run_name="judge the adaptation to {transfer}")
