@@ -61,7 +61,7 @@ from benchmarks.disturbed import (
 )
 from flows.cli.errors import PASSING
 from flows.cli.server import free_port
-from flows.dead_runs import dead_run_automation
+from flows.dead_runs import began_automation, dead_run_automation
 from tests.tcp_gate import Gate
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -376,7 +376,8 @@ def run(cities: int, rounds: int, folder: Path) -> dict[str, Any]:
     bucket = Bucket(folder)
     with Stand(folder) as stand:
         if not stand.ask("/automations/filter", {}):
-            stand.ask("/automations/", dead_run_automation(DEAD_AFTER).model_dump(mode="json"))
+            for made in (dead_run_automation(DEAD_AFTER), began_automation(DEAD_AFTER)):
+                stand.ask("/automations/", made.model_dump(mode="json"))
         forked.import_all(
             {**stand.environment(), "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(DEAD_AFTER // 4)}
         )

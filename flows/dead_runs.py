@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final, get_args
 from uuid import UUID
 
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import CallWebhook, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+
+from adapters.catalog import FlowName
 
 DEAD_AFTER: Final = 600
 """Seconds without a heartbeat; a server that is away loses them, and may be away for minutes."""
@@ -25,6 +27,7 @@ LONGEST_RUN: Final = timedelta(days=60)
 """A run that crashes later than this after it began is not run again."""
 NAME: Final = "crosscity: runs without a heartbeat have crashed"
 PENDING_NAME: Final = "crosscity: runs that never begin have crashed"
+BEGAN_NAME: Final = "crosscity: runs that die as they begin have crashed"
 RESTART_NAME: Final = "crosscity: crashed runs start again"
 FAILURES_NAME: Final = "crosscity: tell of failures"
 REJECTED_NAME: Final = "crosscity: tell of rejected adaptations"
@@ -39,6 +42,10 @@ _CRASHED: Final = "prefect.flow-run.Crashed"
 _ENDS: Final = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
 _BACK_IN_LINE: Final = ("Scheduled", "AwaitingConcurrencySlot", "AwaitingRetry")
 _OURS: Final = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.crosscity"}
+_OUR_FLOWS: Final = {
+    "prefect.resource.role": "flow",
+    "prefect.resource.name": list(get_args(FlowName)),
+}
 _DEPLOYED: Final = {
     "prefect.resource.role": "deployment",
     "prefect.resource.id": "prefect.deployment.*",
@@ -63,7 +70,12 @@ def server_automations(
         seconds: How long a run may be without a heartbeat, or wait to begin.
         webhook: The block document of the web hook that is told of failures.
     """
-    made = [dead_run_automation(seconds), pending_automation(seconds), restart_automation()]
+    made = [
+        dead_run_automation(seconds),
+        pending_automation(seconds),
+        began_automation(seconds),
+        restart_automation(),
+    ]
     return made if webhook is None else [*made, *_webhook_automations(webhook)]
 
 
@@ -101,6 +113,25 @@ def pending_automation(seconds: int = DEAD_AFTER) -> AutomationCore:
     )
 
 
+def began_automation(seconds: int = DEAD_AFTER) -> AutomationCore:
+    """The automation that marks as crashed what died between its beginning and its first heartbeat.
+
+    A run sends its first heartbeat at once, and what dies before that no other sees: a command has
+    no worker that waits for it. Of our flows alone, as others may send no heartbeats.
+
+    Args:
+        seconds: How long the first heartbeat may take.
+    """
+    return _crashes_silent(
+        BEGAN_NAME,
+        f"no heartbeat within {seconds} seconds of its beginning: the process of the run is gone",
+        after=_RUNNING,
+        states=(*_BACK_IN_LINE, *_ENDS),
+        seconds=seconds,
+        related=[_OUR_FLOWS],
+    )
+
+
 def _crashes_silent(
     name: str,
     message: str,
@@ -108,7 +139,7 @@ def _crashes_silent(
     after: str,
     states: Sequence[str],
     seconds: int,
-    related: list[dict[str, str]] | None = None,
+    related: list[dict[str, Any]] | None = None,
 ) -> AutomationCore:
     """Marks a run as crashed that, after an event, sends no heartbeat and comes to no state.
 

@@ -46,3 +46,28 @@ def test_a_killed_command_line_does_not_stay_running(
     )
     state = own_server.get(f"/flow_runs/{run['id']}")["state"]
     assert "no heartbeat for 40 seconds" in state["message"]
+
+
+def test_a_run_that_dies_before_its_first_heartbeat_does_not_stay_running(
+    own_server, write_catalog, crosscity, waiting, tmp_path
+):
+    deployed = crosscity(
+        *("deploy", "--catalog", write_catalog(tmp_path)),
+        server=own_server,
+        environment={"CROSSCITY_DEAD_AFTER": "20"},
+    )
+    assert deployed.returncode == 0, deployed.stderr
+
+    def begun(flow: str) -> str:
+        made = own_server.post("/flows/", {"name": flow})
+        run = own_server.post("/flow_runs/", {"flow_id": made["id"], "state": {"type": "PENDING"}})
+        body = {"state": {"type": "RUNNING"}, "force": True}
+        own_server.post(f"/flow_runs/{run['id']}/set_state", body)
+        return str(run["id"])
+
+    def state(run: str) -> str:
+        return str(own_server.get(f"/flow_runs/{run}")["state_type"])
+
+    theirs, ours = begun("somebody-elses"), begun("watch-city")
+    waiting(lambda: state(ours) == "CRASHED", "the server marks the run as crashed")
+    assert state(theirs) == "RUNNING", "other flows may send no heartbeats"
