@@ -77,11 +77,15 @@ def deployments_yaml(catalog: Catalog, catalog_name: str) -> str:
     return _HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
 
 
-def pages(client: SyncPrefectClient, path: Listing) -> Iterator[dict[str, Any]]:
-    """All that a server lists, as its API gives it."""
+def pages(
+    client: SyncPrefectClient, path: Listing, among: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """All that a server lists, or of it what a filter of its API lets through."""
     offset = 0
     while True:
-        answer = client.request("POST", path, json={"limit": _PAGE, "offset": offset})
+        answer = client.request(
+            "POST", path, json={**(among or {}), "limit": _PAGE, "offset": offset}
+        )
         page: list[dict[str, Any]] = answer.json()
         yield from page
         if len(page) < _PAGE:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +17,11 @@ from flows.cli.server import ServerError, standing_server
 from tasks.steps.defaults import folder_of
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
     from adapters.store import Store
 
+_Run = Mapping[str, Any] | None
 _ENDED_BADLY = ["FAILED", "CRASHED"]
 
 
@@ -111,58 +115,70 @@ def _of_server(address: str | None, cities: list[str], catalog: Path) -> dict[st
     if address is None:
         return {}
     from flows.cli.deploy import client_of  # noqa: PLC0415 - Prefect loads late
-    from flows.deployments import deployed_from, pages  # noqa: PLC0415
 
-    here = os.path.realpath(folder_of(catalog))
-    found: dict[str, dict[str, Any]] = {}
+    runs: dict[str, tuple[_Run, _Run]] = {}
+    elsewhere: dict[str, str] = {}
     try:
         with client_of(f"{address}/api") as client:
-            elsewhere = {
-                one["id"]: folder
-                for one in pages(client, "/deployments/filter")
-                if (folder := deployed_from(one)) and os.path.realpath(folder) != here
-            }
             for city in cities:
-
-                def first(
-                    states: list[str], order: str, city: str = city
-                ) -> Mapping[str, Any] | None:
-                    body = {
-                        "flow_runs": {
-                            "tags": {"all_": [city]},
-                            "state": {"type": {"any_": states}},
-                        },
-                        "sort": order,
-                        "limit": 50,
-                    }
-                    runs = client.request("POST", "/flow_runs/filter", json=body).json()
-                    # Not by the tag alone: an operator's tag may have the name of a city.
-                    wanted = {"city": city, "catalog": catalog.name}
-                    ours = (run for run in runs if wanted.items() <= run["parameters"].items())
-                    return next(ours, None)
-
-                failure = first(_ENDED_BADLY, "END_TIME_DESC")
-                coming = first(["SCHEDULED"], "EXPECTED_START_TIME_ASC")
-                found[city] = {
-                    "last_failure": failure
-                    and {
-                        "run": failure["name"],
-                        "id": failure["id"],
-                        "at": failure["end_time"],
-                        "state": failure["state"]["name"],
-                        "message": failure["state"]["message"],
-                        "deployed_from": elsewhere.get(failure["deployment_id"]),
-                    },
-                    "next_run": coming
-                    and {
-                        "run": coming["name"],
-                        "at": coming["expected_start_time"],
-                        "deployed_from": elsewhere.get(coming["deployment_id"]),
-                    },
-                }
+                runs[city] = _runs_of(city, catalog.name, client)
+            elsewhere = _deployed_elsewhere(chain(*runs.values()), catalog, client)
     except ServerError as error:
         typer.echo(f"note: {error}", err=True)
-    return found
+    return {
+        city: {
+            "last_failure": failure
+            and {
+                "run": failure["name"],
+                "id": failure["id"],
+                "at": failure["end_time"],
+                "state": failure["state"]["name"],
+                "message": failure["state"]["message"],
+                "deployed_from": elsewhere.get(failure["deployment_id"]),
+            },
+            "next_run": coming
+            and {
+                "run": coming["name"],
+                "at": coming["expected_start_time"],
+                "deployed_from": elsewhere.get(coming["deployment_id"]),
+            },
+        }
+        for city, (failure, coming) in runs.items()
+    }
+
+
+def _runs_of(city: str, catalog: str, client: SyncPrefectClient) -> tuple[_Run, _Run]:
+    """The last run of a city that failed, and the next one."""
+
+    def first(states: list[str], order: str) -> _Run:
+        body = {
+            "flow_runs": {"tags": {"all_": [city]}, "state": {"type": {"any_": states}}},
+            "sort": order,
+            "limit": 50,
+        }
+        runs = client.request("POST", "/flow_runs/filter", json=body).json()
+        # Not by the tag alone: an operator's tag may have the name of a city.
+        wanted = {"city": city, "catalog": catalog}
+        return next((run for run in runs if wanted.items() <= run["parameters"].items()), None)
+
+    return first(_ENDED_BADLY, "END_TIME_DESC"), first(["SCHEDULED"], "EXPECTED_START_TIME_ASC")
+
+
+def _deployed_elsewhere(
+    runs: Iterable[_Run], catalog: Path, client: SyncPrefectClient
+) -> dict[str, str]:
+    """Folders of those runs' deployments that were not made in this catalog's, by their ids."""
+    from flows.deployments import deployed_from, pages  # noqa: PLC0415
+
+    ids = sorted({run["deployment_id"] for run in runs if run and run["deployment_id"]})
+    if not ids:
+        return {}
+    here = os.path.realpath(folder_of(catalog))
+    return {
+        one["id"]: folder
+        for one in pages(client, "/deployments/filter", {"deployments": {"id": {"any_": ids}}})
+        if (folder := deployed_from(one)) and os.path.realpath(folder) != here
+    }
 
 
 def _lines(found: Mapping[str, Any]) -> list[str]:
