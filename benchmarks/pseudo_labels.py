@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
-from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -46,8 +45,7 @@ from benchmarks.whole_files import write_json
 from crosscity.adaptation.correspondence import carry
 from crosscity.adaptation.objectives.two_looks import fused
 from crosscity.adaptation.prior_evidence import flag_rates
-from crosscity.evaluation import score
-from crosscity.labels import VOID
+from crosscity.evaluation import confusion_matrix, score
 from crosscity.segmenters import Segmenter, image_tensor
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -200,9 +198,7 @@ def _predicted(network: Segmenter, images: npt.NDArray[np.uint8]) -> npt.NDArray
     found = []
     for first in range(0, len(images), 4):
         logits = network(image_tensor(images[first : first + 4]))
-        size = (images.shape[1], images.shape[2])
-        whole = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        found.append(whole.softmax(1).half().numpy())
+        found.append(logits.softmax(1).half().numpy())
     return np.concatenate(found)
 
 
@@ -210,10 +206,8 @@ def _counts(city: City, refine: Refine) -> npt.NDArray[np.int64]:
     """(places, C, C): confusions of both images of each place."""
     found = np.zeros((len(city) // 2, N_CLASSES, N_CLASSES), np.int64)
     for image in range(len(city)):
-        truth, seen = city.labels[image], refine(image).argmax(0)
-        here = truth != VOID
-        at = truth[here].astype(np.int64) * N_CLASSES + seen[here]
-        found[image // 2] += np.bincount(at, minlength=N_CLASSES**2).reshape(N_CLASSES, N_CLASSES)
+        seen = refine(image).argmax(0).astype(np.uint8)
+        found[image // 2] += confusion_matrix(city.labels[image], seen, N_CLASSES)
     return found
 
 

@@ -38,8 +38,8 @@ from crosscity.safeguard import (
     BeforeAfter,
     SafeguardLimits,
     Signals,
-    compare,
     compare_pair,
+    compare_pairs,
     missed_classes,
     verdict,
 )
@@ -121,12 +121,7 @@ def _looked_at(work: Work, arm: str, seed: int) -> Signals:
         )
         for pair in sorted(order[:looked_at].tolist())
     ]
-    return compare(
-        [pair.before for pair in pairs],
-        [pair.after for pair in pairs],
-        groups.names,
-        moved=np.sum([pair.moved for pair in pairs], axis=0),
-    )
+    return compare_pairs(pairs, groups.names)
 
 
 def _judged(row: Row, change: float, signals: Signals) -> Row:

@@ -32,7 +32,7 @@ from benchmarks.safeguard import GAIN, HARM
 from benchmarks.street_arms import ARMS, CHOSEN_ON, HARMS, RESULTS, Work, rows_of
 from benchmarks.whole_files import write_json
 from crosscity.evaluation import PROTOCOLS, predicted_groups
-from crosscity.safeguard import Image, Looks, Points, compare, compare_pair, verdict
+from crosscity.safeguard import Image, Looks, Points, compare_pair, compare_pairs, verdict
 from crosscity.second_looks import LOOKS, Copy, mirrored
 
 IMAGES: Final = 24
@@ -99,12 +99,7 @@ def _look(work: Work, arm: str, seed: int, copied: Copy, looks: Looks) -> Row:
     for index in np.random.default_rng(len(images)).permutation(len(images))[:IMAGES]:
         copy, points = copied(images[index])
         pairs.append(compare_pair(networks, (images[index], copy), points, groups=groups))
-    signals = compare(
-        [pair.before for pair in pairs],
-        [pair.after for pair in pairs],
-        groups.names,
-        moved=np.sum([pair.moved for pair in pairs], axis=0),
-    )
+    signals = compare_pairs(pairs, groups.names)
     return {
         "kappa_change": signals.kappa_change,
         "interval": signals.interval,

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import numpy as np
 import torch
 import typer
 
@@ -28,7 +27,7 @@ from adapters.datasets.camvid import CamVidDataset
 from benchmarks.source_free import RESULTS, Bench, miou_of
 from crosscity.adaptation.spread import spread_indices
 from crosscity.evaluation import PROTOCOLS, predicted_groups
-from crosscity.safeguard import Looks, Signals, compare, compare_pair, verdict
+from crosscity.safeguard import Signals, compare_pair, compare_pairs, verdict
 from crosscity.second_looks import LOOKS, Copy
 from crosscity.segmenters import Segmenter
 
@@ -67,7 +66,7 @@ def main(
         network = bench.fresh()
         weights = torch.load(work / f"x{FACTOR:g}" / f"{arm}-{seed}.pt", weights_only=True)
         network.load_state_dict(weights)
-        found = {look: _signals(start, network, bench, *LOOKS[look]) for look in LOOKS}
+        found = {look: _signals(start, network, bench, LOOKS[look][0]) for look in LOOKS}
         said = {look: verdict(each, looks=LOOKS[look][1]) for look, each in found.items()}
         change = 100 * (miou_of(counts.sum(0)) - miou_of(zero.sum(0)))
         by = [look for look, each in said.items() if each.keep == "before"]
@@ -97,21 +96,14 @@ def _adapted() -> Iterator[tuple[str, str, int]]:
     yield "fine-tuned on all labels", "fine_tuned", 0
 
 
-def _signals(
-    start: Segmenter, network: Segmenter, bench: Bench, copied: Copy, _looks: Looks
-) -> Signals:
+def _signals(start: Segmenter, network: Segmenter, bench: Bench, copied: Copy) -> Signals:
     images: list[Any] = bench.images("train")[0]
     groups = predicted_groups(PROTOCOLS["camvid11"], start.class_names)
     pairs = []
     for index in spread_indices(len(images), IMAGES):
         copy, points = copied(images[index])
         pairs.append(compare_pair((start, network), (images[index], copy), points, groups=groups))
-    return compare(
-        [pair.before for pair in pairs],
-        [pair.after for pair in pairs],
-        groups.names,
-        moved=np.sum([pair.moved for pair in pairs], axis=0),
-    )
+    return compare_pairs(pairs, groups.names)
 
 
 if __name__ == "__main__":

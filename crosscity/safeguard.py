@@ -119,6 +119,21 @@ class PairSigns:
 
 
 @dataclass(frozen=True)
+class ComparedLook:
+    """What two segmenters see in one image.
+
+    Attributes:
+        before: What the earlier one sees.
+        after: What the later one sees.
+        moved: As of `ComparedPair`, of this image's pixels.
+    """
+
+    before: _Look
+    after: _Look
+    moved: Shares
+
+
+@dataclass(frozen=True)
 class ComparedPair:
     """What two segmenters show on one pair.
 
@@ -240,40 +255,64 @@ def pair_signs(
     return _signs(looks, points)
 
 
+def compare_look(
+    segmenters: tuple[Segmenter, Segmenter],
+    image: Image,
+    *,
+    shown: tuple[Image, Image] | None = None,
+    ignored: npt.NDArray[np.bool_] | None = None,
+    groups: ClassGroups | None = None,
+) -> ComparedLook:
+    """What two segmenters see in one image, and where its pixels went from class to class.
+
+    Args:
+        segmenters: The earlier and the later, of one label space.
+        image: (H, W, 3) uint8 RGB, as points refer to it.
+        shown: The image as each of the segmenters is shown it; default: as it is.
+        ignored: (H, W) pixels that do not count.
+        groups: Which classes count as one.
+    """
+    size = (image.shape[0], image.shape[1])
+    earlier, later = (
+        _looked(segmenter, picture, size, ignored, groups)
+        for segmenter, picture in zip(segmenters, shown or (image, image), strict=True)
+    )
+    n_classes = len(earlier.probability)
+    cells = earlier.labels[earlier.counted].astype(np.int64) * n_classes
+    cells += later.labels[later.counted]
+    weights = earlier.sureness[earlier.counted]
+    moved = np.bincount(cells, weights, minlength=n_classes**2).astype(np.float64)
+    return ComparedLook(earlier, later, moved.reshape(n_classes, n_classes))
+
+
+def pair_of_looks(first: ComparedLook, second: ComparedLook, points: Points) -> ComparedPair:
+    """What two segmenters show on a pair of images, of which each may be in other pairs too.
+
+    Args:
+        first: What they see in the first image.
+        second: In the second.
+        points: The same points in both.
+    """
+    return ComparedPair(
+        _signs([first.before, second.before], points),
+        _signs([first.after, second.after], points),
+        first.moved + second.moved,
+    )
+
+
 def compare_pair(
     segmenters: tuple[Segmenter, Segmenter],
     images: tuple[Image, Image],
     points: Points,
     *,
-    network_images: tuple[tuple[Image, Image], tuple[Image, Image]] | None = None,
     ignored: npt.NDArray[np.bool_] | None = None,
     groups: ClassGroups | None = None,
 ) -> ComparedPair:
-    """What two segmenters show on a pair, and where pixels went from class to class.
-
-    Args:
-        segmenters: The earlier and the later, of one label space.
-        images: See `pair_signs`; `points`, `ignored` and `groups` too.
-        points: Of the pair.
-        network_images: Both images as each of the segmenters is shown them.
-        ignored: Pixels that do not count.
-        groups: Which classes count as one.
-    """
-    moved: list[Shares] = []
-    looks: tuple[list[_Look], list[_Look]] = ([], [])
-    for which, image in enumerate(images):
-        size = (image.shape[0], image.shape[1])
-        for number, segmenter in enumerate(segmenters):
-            picture = image if network_images is None else network_images[number][which]
-            looks[number].append(_looked(segmenter, picture, size, ignored, groups))
-        earlier, later = (found[which] for found in looks)
-        n_classes = len(earlier.probability)
-        cells = earlier.labels[earlier.counted].astype(np.int64) * n_classes
-        cells += later.labels[later.counted]
-        weights = earlier.sureness[earlier.counted]
-        here = np.bincount(cells, weights, minlength=n_classes**2).astype(np.float64)
-        moved.append(here.reshape(n_classes, n_classes))
-    return ComparedPair(_signs(looks[0], points), _signs(looks[1], points), moved[0] + moved[1])
+    """`pair_of_looks` of two images as they are; arguments as of `compare_look`."""
+    first, second = (
+        compare_look(segmenters, image, ignored=ignored, groups=groups) for image in images
+    )
+    return pair_of_looks(first, second, points)
 
 
 def agreement(table: npt.NDArray[Any]) -> float:
@@ -374,6 +413,20 @@ def compare(
         lost=_lost(class_names, shares, moved, int(classes[0].sum())),
         entropy=BeforeAfter(*entropies),
         information=BeforeAfter(spread[0] - entropies[0], spread[1] - entropies[1]),
+    )
+
+
+def compare_pairs(pairs: Sequence[ComparedPair], class_names: Sequence[str]) -> Signals:
+    """`compare` of pairs that both segmenters were compared on.
+
+    Raises:
+        ValueError: No pair, or other classes.
+    """
+    return compare(
+        [pair.before for pair in pairs],
+        [pair.after for pair in pairs],
+        class_names,
+        moved=np.sum([pair.moved for pair in pairs], axis=0),
     )
 
 

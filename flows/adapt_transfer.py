@@ -31,11 +31,13 @@ class Transferred:
     """What an arm of a transfer left.
 
     Attributes:
+        start: The pre-trained segmenter.
         segmenter: The adapted segmenter, or the pre-trained one.
         evaluation: Its `evaluation` artifact.
         panels: Its `illustration`: before and after; ``None`` of the pre-trained segmenter.
     """
 
+    start: ArtifactRef
     segmenter: ArtifactRef
     evaluation: ArtifactRef
     panels: ArtifactRef | None
@@ -72,7 +74,7 @@ def adapt_transfer(
     plan = open_plan(catalog, compute, transfer=transfer)
     done = transfer_by.fn(plan, transfer, arm, seed)
     if is_judged(arm, transfer, plan):
-        judged_by(done.segmenter, seed, transfer, plan)
+        judged_by(done.segmenter, done.start, transfer, plan)
     report_transfer_by.fn(plan, transfer, arm, seed)
     return done.evaluation
 
@@ -103,4 +105,4 @@ def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
     if is_trained(arm):
         panels = draw_panels(start, segmenter, tested, arm, seed, transfer, plan)
     evaluation = evaluate(segmenter, tested, arm, seed, transfer, plan)
-    return Transferred(segmenter, evaluation, panels)
+    return Transferred(start, segmenter, evaluation, panels)

@@ -59,6 +59,7 @@ def report_transfer_by(plan: Plan, transfer: str, arm: str | None, seed: int) ->
         tested = tested_on(trained, shown)
         made_of = trained.start, parts[f"segmenter-{shown}"], parts[f"evaluation-{shown}"], tested
         if is_judged(shown, transfer, plan):
-            parts["safeguard"] = judged_by(parts[f"segmenter-{shown}"], seed, transfer, plan)
+            adapted = parts[f"segmenter-{shown}"]
+            parts["safeguard"] = judged_by(adapted, trained.start, transfer, plan)
         parts["worst_images"] = find_worst_images(*made_of, shown, seed, transfer, plan)
     return write_transfer_report(parts, transfer, shown, seed, plan)

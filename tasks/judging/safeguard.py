@@ -26,9 +26,10 @@ from crosscity.safeguard import (
     SafeguardLimits,
     Signals,
     Verdict,
-    compare,
-    compare_pair,
+    compare_look,
+    compare_pairs,
     divergence,
+    pair_of_looks,
     static_points,
     vanished_classes,
     verdict,
@@ -346,32 +347,37 @@ def _signs_of_pair(
     except (ImageError, ValueError) as error:
         return PairSeen(pair["pair_id"], None, " ".join(str(error).split()))
     left_out = None if mask is None else mask.pixels((first.shape[0], first.shape[1]))
-    shown = [shown_to(network, (first, second), size) for network in networks]
     try:
-        signs = compare_pair(
-            networks,
-            (first, second),
-            static_points(prior.matches, prior.masks),
-            network_images=(shown[0], shown[1]),
-            ignored=left_out,
-            groups=groups,
-        )
+        looks = [
+            compare_look(
+                networks,
+                image,
+                shown=shown_to(networks, image, size),
+                ignored=left_out,
+                groups=groups,
+            )
+            for image in (first, second)
+        ]
     except torch.OutOfMemoryError as error:
         raise InputError(
             f"{device} ran out of memory with one image of {pair['pair_id']}: use a smaller "
             f"image_size in `trainings`, or end what else runs on it ({str(error).splitlines()[0]})"
         ) from None
-    return PairSeen(pair["pair_id"], signs)
+    points = static_points(prior.matches, prior.masks)
+    return PairSeen(pair["pair_id"], pair_of_looks(looks[0], looks[1], points))
 
 
 def shown_to(
-    network: Segmenter,
-    images: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]],
+    networks: tuple[Segmenter, Segmenter],
+    image: npt.NDArray[np.uint8],
     size: tuple[int, int] | None,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Images as a network is shown them: an adaptation may have chosen another size for its own."""
-    at = size or network.trained_size
-    return resized_image(images[0], at), resized_image(images[1], at)
+    """An image as each network is shown it: an adaptation may have chosen a size of its own."""
+    first, second = networks
+    return (
+        resized_image(image, size or first.trained_size),
+        resized_image(image, size or second.trained_size),
+    )
 
 
 def compared(
@@ -385,12 +391,7 @@ def compared(
     pairs = [each.signs for each in seen if each.signs is not None]
     if not pairs:
         raise InputError(f"none of the {looks.unit} of {owner} can be examined: {seen[0].reason}")
-    return compare(
-        [pair.before for pair in pairs],
-        [pair.after for pair in pairs],
-        class_names,
-        moved=np.sum([pair.moved for pair in pairs], axis=0),
-    )
+    return compare_pairs(pairs, class_names)
 
 
 def judged_row(seen: PairSeen) -> Row:
@@ -437,8 +438,7 @@ def _spoken_of(earlier: ArtifactRef, seen: LookedAt) -> str:
 
 def _sentence(found: Verdict, signals: Signals, other: str) -> str:
     if found.keep == "before":
-        reasons = " ".join(found.reasons)
-        return f"The adaptation looks harmful without any label, compared with {other}. {reasons}"
+        return harmful(found.reasons, other)
     agreed = (
         f"kappa of the two times {signals.kappa.before:.3f} before, {signals.kappa.after:.3f} after"
         if signals.points
@@ -448,6 +448,13 @@ def _sentence(found: Verdict, signals: Signals, other: str) -> str:
         f"The adaptation shows no harm on {signals.pairs} pairs without labels, compared with "
         f"{other}: {agreed}, "
         f"the predicted classes drifted by {signals.drift:.3f} bit."
+    )
+
+
+def harmful(reasons: Sequence[str], other: str) -> str:
+    """What is said of an adaptation that looks harmful beside another segmenter."""
+    return f"The adaptation looks harmful without any label, compared with {other}. " + " ".join(
+        reasons
     )
 
 

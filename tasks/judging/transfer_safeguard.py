@@ -16,9 +16,12 @@ from crosscity import second_looks
 from crosscity.adaptation.spread import spread_indices
 from crosscity.evaluation import ClassGroups, predicted_groups
 from crosscity.safeguard import (
+    ComparedLook,
+    Image,
     SafeguardLimits,
     Signals,
-    compare_pair,
+    compare_look,
+    pair_of_looks,
     vanished_classes,
     verdict,
 )
@@ -26,6 +29,7 @@ from crosscity.segmenters import Segmenter, in_train_ids
 from tasks.judging.safeguard import (
     PairSeen,
     compared,
+    harmful,
     judged_row,
     limits_of,
     publish_judgement,
@@ -42,10 +46,9 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import SAFEGUARD
 from tasks.steps.tables import write_rows
 from tasks.training.arms import is_fine_tuned, is_trained
-from tasks.training.identities import network_size, size_parameters, training_of
+from tasks.training.identities import network_size, numbered, size_parameters, training_of
 from tasks.training.labelled import Missing, StoredUnlabelled, find_unlabelled
 from tasks.training.segmenters import stored_segmenter
-from tasks.training.trained import TrainedSegmenters
 from tasks.training.trainings import on_device
 
 JUDGEMENT_VERSION: Final = (
@@ -61,18 +64,17 @@ def is_judged(arm: str, transfer: str, plan: Plan) -> bool:
     return on and is_trained(arm) and not is_fine_tuned(arm)
 
 
-def judged_by(adapted: ArtifactRef, seed: int, transfer: str, plan: Plan) -> ArtifactRef:
-    """`judge_transfer` of a segmenter that is there, with what else it needs out of the store.
+def judged_by(adapted: ArtifactRef, start: ArtifactRef, transfer: str, plan: Plan) -> ArtifactRef:
+    """`judge_transfer` on the images that the transfer was adapted to, out of the store.
 
     Raises:
-        InputError: The start or the images are not there; says what to run.
+        InputError: The images are not there; says what to run.
     """
     sets = plan.transfer(transfer)
     said = Missing(
         f"the images of {transfer} have not been read yet", f"crosscity transfer {transfer}"
     )
     images = find_unlabelled(sets.target, sets.target_split, plan, said)
-    start = TrainedSegmenters(transfer, seed, plan).start
     return judge_transfer(adapted, start, images, transfer, plan)
 
 
@@ -126,11 +128,10 @@ def judgement_identity(
     plan: Plan,
 ) -> Identity:
     """What decides a judgement; arguments as of `judge_transfer`."""
-    shards = {f"target-{number:05d}": ref for number, ref in enumerate(images)}
     return Identity(
         "safeguard",
         transfer,
-        inputs={"adaptation": adapted, "before": start, **shards},
+        inputs={"adaptation": adapted, "before": start, **numbered("target", images)},
         parameters={
             "most_images": MOST_IMAGES,
             **protocol_parameters(rules_of(plan, transfer).protocol),
@@ -168,32 +169,38 @@ def _looked_at(
         networks = on_device(both[0], plan), on_device(both[1], plan)
 
         for index in chosen:
-            for name, (copied, _) in second_looks.LOOKS.items():
-                sample = f"{found.name(index)}, {name}"
-                seen[name].append(_signs(found, index, sample, copied, networks, size, groups))
+            for name, signs in _signs_of_image(found, index, networks, size, groups).items():
+                seen[name].append(signs)
             progress.advance(f"judge {transfer}", 1, len(chosen))
     return seen, groups.names
 
 
-def _signs(
+def _signs_of_image(
     images: StoredUnlabelled,
     index: int,
-    sample: str,
-    copied: second_looks.Copy,
     networks: tuple[Segmenter, Segmenter],
     size: tuple[int, int] | None,
     groups: ClassGroups,
-) -> PairSeen:
+) -> dict[str, PairSeen]:
+    """What both segmenters show on an image and each of its copies."""
+    samples = {look: f"{images.name(index)}, {look}" for look in second_looks.LOOKS}
     try:
         image = images.images([index])[0]
-        copy, points = copied(image)
+        copies = {look: copied(image) for look, (copied, _) in second_looks.LOOKS.items()}
     except (ImageError, ValueError) as error:
-        return PairSeen(sample, None, " ".join(str(error).split()))
-    shown = [shown_to(network, (image, copy), size) for network in networks]
-    signs = compare_pair(
-        networks, (image, copy), points, network_images=(shown[0], shown[1]), groups=groups
-    )
-    return PairSeen(sample, signs)
+        why = " ".join(str(error).split())
+        return {look: PairSeen(sample, None, why) for look, sample in samples.items()}
+
+    def seen(picture: Image) -> ComparedLook:
+        return compare_look(
+            networks, picture, shown=shown_to(networks, picture, size), groups=groups
+        )
+
+    first = seen(image)
+    return {
+        look: PairSeen(samples[look], pair_of_looks(first, seen(copy), points))
+        for look, (copy, points) in copies.items()
+    }
 
 
 def _summary(
@@ -220,9 +227,9 @@ def _summary(
 
 
 def _sentence(keep: str, reasons: Sequence[str], signals: Mapping[str, Signals]) -> str:
-    other = "compared with the pre-trained segmenter"
+    other = "the pre-trained segmenter"
     if keep == "before":
-        return f"The adaptation looks harmful without any label, {other}. {' '.join(reasons)}"
+        return harmful(reasons, other)
     first = signals["smaller"]
     kappas = ", ".join(
         f"kappa of {second_looks.LOOKS[look][1].name} {each.kappa.before:.3f} before, "
@@ -230,6 +237,6 @@ def _sentence(keep: str, reasons: Sequence[str], signals: Mapping[str, Signals])
         for look, each in signals.items()
     )
     return (
-        f"The adaptation shows no harm on {first.pairs} images without labels, {other}: {kappas}, "
-        f"the predicted classes drifted by {first.drift:.3f} bit."
+        f"The adaptation shows no harm on {first.pairs} images without labels, compared with "
+        f"{other}: {kappas}, the predicted classes drifted by {first.drift:.3f} bit."
     )

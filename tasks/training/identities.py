@@ -194,10 +194,11 @@ def transfer_inputs(
 ) -> dict[str, ArtifactRef]:
     """The inputs of an adaptation to a data set, by role."""
     inputs = {"segmenter": segmenter, **digests(source), **extras.inputs()}
-    return inputs | _numbered("target", target)
+    return inputs | numbered("target", target)
 
 
-def _numbered(role: str, refs: Sequence[ArtifactRef]) -> dict[str, ArtifactRef]:
+def numbered(role: str, refs: Sequence[ArtifactRef]) -> dict[str, ArtifactRef]:
+    """Shards as inputs, in their order."""
     return {f"{role}-{number:05d}": ref for number, ref in enumerate(refs)}
 
 
@@ -229,7 +230,7 @@ def pretrained_identity(
     return Identity(
         "segmenter",
         owner,
-        inputs={} if starting.is_trained else digests(parts) | _numbered("home", home),
+        inputs={} if starting.is_trained else digests(parts) | numbered("home", home),
         parameters=parameters,
         version=TRAINING_VERSION,
         words=Words(

@@ -89,17 +89,19 @@ def test_a_harm_that_one_copy_shows_is_enough(
         n = len(table)
         return PairSigns(table, np.full(n, 10), np.full(n, 10.0), 5.0)
 
-    def compared(
-        _networks: object, images: Any, _points: object, *, groups: Any, **_: Any
-    ) -> ComparedPair:
-        n = len(groups.names)
+    def looked(_networks: object, image: Any, *, groups: Any, **_: Any) -> Any:
+        return image, len(groups.names)
+
+    def joined(first: Any, second: Any, _points: object) -> ComparedPair:
+        (image, n), (copy, _) = first, second
         good = 100 * np.eye(n, dtype=np.int64) + 1
-        is_mirrored = np.array_equal(images[1], images[0][:, ::-1])
+        is_mirrored = np.array_equal(copy, image[:, ::-1])
         harmed = is_mirrored == (seen_in == "mirrored")
         worse = 50 * np.eye(n, dtype=np.int64) + 50 // n + 1
         return ComparedPair(signs(good), signs(worse if harmed else good), np.zeros((n, n)))
 
-    monkeypatch.setattr(transfer_safeguard, "compare_pair", compared)
+    monkeypatch.setattr(transfer_safeguard, "compare_look", looked)
+    monkeypatch.setattr(transfer_safeguard, "pair_of_looks", joined)
     summary = judgement(plan, seed=1)
     assert summary["keep"] == "before"
     (reason,) = summary["reasons"]
