@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crosscity.checks import MAX_SIDE, check_list, check_map, number, whole_number
-from crosscity.static_regions import covered_shares, matched_pixels
+from crosscity.static_regions import covered_shares, matched_pixels, superpixels_in_order
 
 if TYPE_CHECKING:
     from crosscity.matching import Matches
@@ -81,7 +81,7 @@ def evidence_of_times(
     for labels in partitions:
         check_map(labels, "superpixels", types=("int32",), like=np.shape(partitions[0]))
     total: Float = np.zeros(partitions[0].shape)
-    for labels in partitions:
+    for labels in map(superpixels_in_order, partitions):
         shares = covered_shares(matches, labels, sides=sides, spacing=spacing)
         total += _told(shares).mean(axis=0)[labels]
     which = sides or ["a"] * len(matches)

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.static_regions import DOUBT, covered_shares
+from crosscity.static_regions import DOUBT, covered_shares, superpixels_in_order
 
 if TYPE_CHECKING:
     from crosscity.matching import Matches
@@ -135,6 +135,7 @@ def static_probability(
     Raises:
         ValueError: As `static_prior_of_times`.
     """
+    superpixels = superpixels_in_order(superpixels)
     covered = covered_shares(matches, superpixels, sides=sides, spacing=spacing)
     found = (curve or delivered()).of_evidence(evidence(covered), len(matches))
     shown: npt.NDArray[np.float32] = found.astype(np.float32)[superpixels]

@@ -18,6 +18,7 @@ from crosscity.checks import (
     picture_shape,
     whole_number,
 )
+from crosscity.numbering import renumbered
 
 if TYPE_CHECKING:
     from crosscity.matching import Matches
@@ -67,7 +68,7 @@ def static_prior(
         ValueError: If the superpixels are not an int32 map of labels from zero, or a setting is out
             of range.
     """
-    _check_superpixels(superpixels)
+    superpixels = superpixels_in_order(superpixels)
     k, coverage, spacing = _checked_rule(k, coverage, spacing)
     counts = matched_counts(matches, superpixels, side)
     return _static_where(counts, superpixels, k, coverage, spacing)
@@ -108,6 +109,7 @@ def static_prior_of_times(
     Raises:
         ValueError: There is no other time, there is another number of sides, or as `static_prior`.
     """
+    superpixels = superpixels_in_order(superpixels)
     k, coverage, spacing = _checked_rule(k, coverage, spacing)
     counts = counts_by_time(matches, superpixels, sides)
     if len(matches) == 1:
@@ -151,7 +153,7 @@ def counts_by_time(
         raise ValueError("a picture without another time has no static prior; give its matches")
     if len(sides) != len(matches):
         raise ValueError(f"there are {len(sides)} sides for the matches with {len(matches)} times")
-    _check_superpixels(superpixels)
+    _check_numbering(superpixels)
     pairs = zip(matches, sides, strict=True)
     return np.stack([matched_counts(of_pair, superpixels, side) for of_pair, side in pairs])
 
@@ -174,7 +176,7 @@ def matched_counts(
         superpixels: (H, W) int32 labels of the picture on `side`, zero or more.
         side: Of which picture the superpixels are.
     """
-    _check_superpixels(superpixels)
+    _check_numbering(superpixels)
     matched = matched_pixels(matches, superpixels.shape, side)
     return np.bincount(superpixels[matched], minlength=int(superpixels.max()) + 1)
 
@@ -230,10 +232,28 @@ def matched_pixels(
     return matched
 
 
+def superpixels_in_order(superpixels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The same superpixels, numbered below the number of pixels: (H, W) int32.
+
+    Raises:
+        ValueError: They are not an int32 map of labels from zero.
+    """
+    _check_superpixels(superpixels)
+    return renumbered(superpixels).astype(np.int32, copy=False)
+
+
 def _check_superpixels(superpixels: npt.NDArray[Any]) -> None:
     check_map(superpixels, "superpixels", types=("int32",))
-    low, high = int(superpixels.min()), int(superpixels.max())
+    low = int(superpixels.min())
     if low < 0:
         raise ValueError(f"superpixel labels start at 0, but {low} is among them")
-    if high > MAX_PIXELS:
-        raise ValueError(f"superpixel labels end at {MAX_PIXELS}, but {high} is among them")
+
+
+def _check_numbering(superpixels: npt.NDArray[Any]) -> None:
+    _check_superpixels(superpixels)
+    high = int(superpixels.max())
+    if high >= superpixels.size:
+        raise ValueError(
+            f"superpixels of {superpixels.size} pixels are numbered from 0 to "
+            f"{superpixels.size - 1} at most, but {high} is among them: number them in order"
+        )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crosscity.checks import MAX_SIDE, check_map, whole_number
+from crosscity.numbering import renumbered
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,28 @@ def superpixel_quality(
     n_pixels = int(counts.sum())
     if n_pixels == 0:
         raise ValueError("no pixel has a true label; nothing can be compared")
-    ours, theirs = _compact(labels[counts]), _compact(truth[counts])
-    shape = (int(ours.max()) + 1, int(theirs.max()) + 1)
-    overlaps = np.bincount(ours * shape[1] + theirs, minlength=shape[0] * shape[1]).reshape(shape)
-    outside = overlaps.sum(axis=1, keepdims=True) - overlaps
+    ours, theirs = (renumbered(each[counts]).astype(np.int64) for each in (labels, truth))
+    overlaps, owner = _overlaps(ours, theirs)
+    area = np.bincount(ours)[owner]
+    largest = np.zeros(int(ours.max()) + 1, np.int64)
+    np.maximum.at(largest, owner, overlaps)
     return SuperpixelQuality(
         boundary_recall=_boundary_recall(labels, truth, counts, tolerance),
-        undersegmentation_error=float(np.minimum(overlaps, outside).sum() / n_pixels),
-        achievable_accuracy=float(overlaps.max(axis=1).sum() / n_pixels),
+        undersegmentation_error=float(np.minimum(overlaps, area - overlaps).sum() / n_pixels),
+        achievable_accuracy=float(largest.sum() / n_pixels),
     )
 
 
-def _compact(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    """The same regions under numbers that are small."""
-    if values.min() >= 0 and values.max() <= 2**12:
-        return values.astype(np.int64)
-    numbers: npt.NDArray[np.int64] = np.unique(values, return_inverse=True)[1].astype(np.int64)
-    return numbers
+def _overlaps(
+    ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """How many pixels each superpixel has of each region that it reaches into, and which it is.
+
+    Only what overlaps is counted: a table of all by all would be as large as the pixels squared.
+    """
+    regions = int(theirs.max()) + 1
+    cells, pixels = np.unique(ours * regions + theirs, return_counts=True)
+    return pixels, cells // regions
 
 
 def boundaries(labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:

@@ -6,6 +6,8 @@ fails may show as a crash.
 
 from __future__ import annotations
 
+import re
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -324,6 +326,33 @@ def test_how_an_array_is_stored_changes_nothing(
     for layout, values in odd_layouts(given).items():
         assert np.array_equal(values, given)
         assert as_text(work(values)) == expected, (name, layout)
+
+
+FAR_APART = np.where(LABELS.max() == LABELS, np.int32(2**31 - 1), LABELS)
+"""The same regions, one of which has a large number."""
+
+
+@pytest.mark.parametrize("name", sorted(OF_LABELS))
+def test_large_numbers_of_regions_ask_for_no_more_memory(name: str) -> None:
+    tracemalloc.start()
+    try:
+        told = as_text(OF_LABELS[name](FAR_APART))
+    except ValueError as refused:
+        told = str(refused)
+        assert re.search(r"number(ed)?\b", told), told
+    else:
+        assert told == as_text(OF_LABELS[name](LABELS))
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2**25, told
+
+
+def test_regions_that_are_as_many_as_pixels_can_be_compared() -> None:
+    each = np.arange(600 * 800).reshape(600, 800)
+    assert superpixel_quality(each, each).achievable_accuracy == 1.0
+    assert superpixel_quality(each, each // 2).undersegmentation_error == 0.0
+    assert superpixel_quality(each // 2, each).achievable_accuracy == 0.5
 
 
 @pytest.mark.parametrize(("name", "work", "given"), TABLES, ids=[each[0] for each in TABLES])
