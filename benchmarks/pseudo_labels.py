@@ -95,7 +95,7 @@ class City:
     def two_looks(self, image: int, refine: Refine) -> Float:
         """φ fused with what is seen at the other time."""
         mine, theirs = (torch.from_numpy(refine(each))[None] for each in (image, image ^ 1))
-        field = torch.from_numpy(self._pairs.fields([image]))
+        field = torch.from_numpy(self._pairs.fields([image], [image ^ 1]))
         return np.asarray(fused(mine, *carry(theirs, field))[0].numpy(), np.float32)
 
     def levels(self, image: int) -> npt.NDArray[np.int64]:
@@ -105,7 +105,7 @@ class City:
 
     def parallax(self, image: int) -> Float:
         """(H, W), how far each pixel has moved between the two times; NaN where nobody knows."""
-        field = self._pairs.fields([image])[0]
+        field = self._pairs.fields([image], [image ^ 1])[0]
         rows, columns = np.mgrid[: field.shape[0], : field.shape[1]]
         far = np.hypot(field[..., 0] - columns, field[..., 1] - rows)
         return np.asarray(far, np.float32)

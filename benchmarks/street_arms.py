@@ -11,7 +11,8 @@ arms are found again in `--work`; kill it and start it again at will. Writes
 
 The pairs' own share is seen in arms that differ in nothing else: `self` learns from source labels
 and from the teacher's, `veto`, `evidence` and `probability` refine these by the static prior,
-`two_looks` fuses them with what is seen at the other time, `both` with evidence in either look;
+`two_looks` fuses them with what is seen at the other time, `both` with evidence in either look,
+`both, 5 times` with what is seen at four other times, the prior and its rates from all five;
 `source_free` reads no source image.
 Bounds: `fine_tuned` has the labels of 45 places, `source + labels` learns from these and from the
 source's in the loop of `control`. Intervals resample seeds and images together, the cities are
@@ -52,6 +53,7 @@ from benchmarks.demo_start import (
     start,
 )
 from benchmarks.entropy import minimise_entropy
+from benchmarks.more_times import TIMES, paired_of_times, places_of
 from benchmarks.paired import Counts, resampled_difference
 from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation import Adaptation, FineTuning, LabelledArrays, TargetArrays
@@ -86,6 +88,7 @@ FIRST_PLACE: Final = {True: 20_000, False: 10_000}
 """Of the places that are scored: validation places of `CHOSEN_ON`, test places of the others."""
 HOME_PAIRS: Final = 30
 """Labelled pairs of the source city, on which P(flagged | class) is measured."""
+N_CLASSES: Final = 19
 STEPS: Final = 60
 MORE_STEPS: Final = 240
 _TASK, _SELF = Term("source_task"), Term("self_training", "lambda_self", "lambda_self")
@@ -305,7 +308,8 @@ def _adapted(recipe: Recipe | None = None, *, all_static: bool = False, **change
 def _rates(work: Work) -> list[float]:
     """P(flagged | class) on labelled pairs of the source city."""
     home = loaded(work.folder / f"{HOME[0]}-train.npz")
-    rates: list[float] = flag_rates(zip(home["priors"], home["labels"], strict=True), 19).tolist()
+    known = zip(home["priors"], home["labels"], strict=True)
+    rates: list[float] = flag_rates(known, N_CLASSES).tolist()
     return rates
 
 
@@ -313,6 +317,22 @@ def _labelled_places(work: Work) -> LabelledArrays:
     """The first image of some training places with its labels."""
     found, chosen = work.train, slice(0, 2 * LABELLED, 2)
     return LabelledArrays(found["images"][chosen], found["labels"][chosen])
+
+
+def _of_times(recipe: Recipe, steps: int) -> Make:
+    """A recipe with all looks at places of several times, and the prior of all of them."""
+
+    def make(work: Work, seed: int) -> tuple[Segmenter, float]:
+        home = places_of(work.folder, *HOME, range(2_000_000, 2_000_000 + HOME_PAIRS))
+        known = [each for one in home for each in zip(one["priors"], one["labels"], strict=True)]
+        rates = flag_rates(known, N_CLASSES).tolist() if recipe.evidence else None
+        target = paired_of_times(places_of(work.folder, work.city, CITIES[work.city], range(PAIRS)))
+        source, settings = labelled(work.folder / "source.npz"), replace(ADAPTED, steps=steps)
+        return _timed(
+            Adaptation(start(), source, target, settings, seed, recipe=recipe, flag_rates=rates)
+        )
+
+    return make
 
 
 def _fine_tuned(steps: int) -> Make:
@@ -413,6 +433,8 @@ LEADS: Final[dict[str, Make]] = {
             "evidence": _adapted(PAIRED["evidence"], steps=MORE_STEPS),
             "two_looks": _adapted(PAIRED["two_looks"], steps=MORE_STEPS),
             "both": _adapted(PAIRED["both"], steps=MORE_STEPS),
+            f"two_looks, {TIMES} times": _of_times(PAIRED["two_looks"], MORE_STEPS),
+            f"both, {TIMES} times": _of_times(PAIRED["both"], MORE_STEPS),
             "probability": _adapted(PAIRED["probability"], steps=MORE_STEPS),
             "fine_tuned": _fine_tuned(MORE_STEPS),
             "self, λ = 1": _adapted(Recipe((_TASK, _CONSTANT)), steps=MORE_STEPS),
@@ -471,6 +493,10 @@ COMPARED: Final = (
             ("both", "evidence"),
             ("both", "self"),
             ("both", "control"),
+            (f"two_looks, {TIMES} times", "self"),
+            (f"both, {TIMES} times", "both"),
+            (f"both, {TIMES} times", "self"),
+            (f"both, {TIMES} times", "control"),
             ("probability", "self"),
             ("self, λ = 1", "self"),
             ("fine_tuned", "control"),

@@ -311,7 +311,8 @@ class Adaptation(Training):
                 target = self._features("target", batch.target, batch)
             predictions = self._predictions.of(batch.target, batch.prior, batch.ignored, target)
         if "partner" in needs and batch.partner is not None:
-            partner = PartnerView(batch.partner.field, *self._predictions.of_partner(batch.partner))
+            theirs = self._predictions.of_partner(batch.partner)
+            partner = PartnerView(batch.partner.of, batch.partner.field, *theirs)
         view = View(batch, source, target, grid_labels, predictions, partner)
         for objective in active:
             view.prepared[objective.name] = objective.prepare(view)

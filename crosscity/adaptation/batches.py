@@ -233,36 +233,50 @@ class TargetBatches:
         return _keys(self.reading.indices(number, size), mirrored)
 
     def partner(self, number: int, size: int) -> Partner:
-        """The other images of the batch's pairs, mirrored as the batch is.
+        """The other images of the batch's places, mirrored as the batch is.
 
         Raises:
-            ValueError: The set has no pairs, or a field has another size than its image.
+            ValueError: The set has no pairs, an image is the only one of its place, or a field has
+                another size than its image.
         """
         if not isinstance(self._target, PairedImages):
             raise ValueError("the target set has no pairs of images")  # noqa: TRY004
         indices = self.reading.indices(number, size)
-        others = self._target.partners(indices)
+        of, others = _looks(indices, self._target.partners(indices))
         pictures, found = self._target.images(others), self._maps(self._target, others)
         check_priors(pictures, found, others)
-        fields = self._target.fields(indices)
+        fields = self._target.fields([indices[place] for place in of], others)
         if fields.shape != (*pictures.shape[:3], 2):
             raise ValueError(
                 f"fields {fields.shape} do not fit the partners' images {pictures.shape}"
             )
         images, field = _images(pictures, self._device), _on_device(fields, self._device)
         maps = _on_device(found, self._device)
-        mirrored = self._augment.mirrored(len(images), self._random(number)).to(self._device)
-        turned = mirrored[:, None, None, None]
+        mirrored = self._augment.mirrored(len(indices), self._random(number))
+        owners = torch.tensor(of)
+        turned = mirrored[owners].to(self._device)[:, None, None, None]
         prior, ignored = _taken_apart(torch.where(turned[..., 0], maps.flip(-1), maps))
         return Partner(
             torch.where(turned, images.flip(-1), images),
             torch.where(turned, mirrored_field(field), field),
             prior,
             ignored,
+            owners.to(self._device),
         )
 
     def _random(self, number: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, AUGMENTATION_STREAM, TARGET_STREAM, number])
+
+
+def _looks(
+    indices: Sequence[int], partners: Sequence[Sequence[int]]
+) -> tuple[list[int], list[int]]:
+    """Of each other look of a batch the place of its image in the batch, and its own index."""
+    for index, found in zip(indices, partners, strict=True):
+        if not found:
+            raise ValueError(f"image {index} of the target set is the only one of its place")
+    of = [place for place, found in enumerate(partners) for _ in found]
+    return of, [other for found in partners for other in found]
 
 
 def _taken_apart(maps: Tensor) -> tuple[Tensor, Tensor | None]:

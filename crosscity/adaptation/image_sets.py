@@ -68,14 +68,18 @@ class KnowsProbability(Protocol):
 
 @runtime_checkable
 class PairedImages(Protocol):
-    """What target images may offer beside: the other image of the pair of each, with matches."""
+    """What target images may offer beside: other images of the place of each, with matches."""
 
-    def partners(self, indices: Sequence[int]) -> list[int]:
-        """The indices of the other images of the pairs."""
+    def partners(self, indices: Sequence[int]) -> list[list[int]]:
+        """The indices of the other images of each one's place, that of its pair first.
+
+        Those from `len` on are images that are looked at and not learned from: whatever this set
+        gives of an image, it gives of these too.
+        """
         ...
 
-    def fields(self, indices: Sequence[int]) -> npt.NDArray[np.float32]:
-        """(N, H, W, 2): where each pixel lies in the other image (`correspondence`)."""
+    def fields(self, indices: Sequence[int], others: Sequence[int]) -> npt.NDArray[np.float32]:
+        """(N, H, W, 2): where each image's pixels lie in one of its partners (`correspondence`)."""
         ...
 
 
@@ -138,25 +142,34 @@ class LabelledArrays:
 
 @dataclass(frozen=True)
 class PairedArrays:
-    """Pairs of target images in memory: those of a pair follow one another.
+    """Pairs of target images in memory, and what a place looks like at further times.
 
     Attributes:
-        target: The images, with priors.
-        all_fields: (N, H, W, 2) float32, where each image's pixels lie in the other of its pair.
+        target: The 2P images of the pairs, those of a pair one after the other, with priors; and
+            then `further` images of each place in turn, which are looked at and not learned from.
+        all_fields: (2P, H, W, 2) float32, where each image's pixels lie in the other of its pair;
+            with further times (1 + further, 2P, H, W, 2), in that and in each of these.
+        further: Images of a place beside its pair.
     """
 
     target: TargetArrays
     all_fields: npt.NDArray[np.float32]
+    further: int = 0
 
     def __post_init__(self) -> None:
-        shape = self.target.all_images.shape
-        if shape[0] % 2:
-            raise ValueError(f"{shape[0]} images are not pairs")
-        if self.all_fields.shape != (*shape[:3], 2):
-            raise ValueError(f"fields {self.all_fields.shape} do not fit images {shape}")
+        count, *size = self.target.all_images.shape[:3]
+        if self.further < 0 or count % (2 + self.further):
+            beside = f" with {self.further} further images each" if self.further else ""
+            raise ValueError(f"{count} images are not pairs{beside}")
+        looks = (1 + self.further,) if self.further else ()
+        if self.all_fields.shape != (*looks, len(self), *size, 2):
+            raise ValueError(
+                f"fields {self.all_fields.shape} do not fit {len(self)} images of pairs of "
+                f"{size[0]}×{size[1]}"
+            )
 
     def __len__(self) -> int:
-        return len(self.target)
+        return 2 * (len(self.target) // (2 + self.further))
 
     def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W, 3) uint8 RGB."""
@@ -174,13 +187,20 @@ class PairedArrays:
         """(N, H, W): 255 times the probability that a pixel is static."""
         return self.target.probabilities(indices)
 
-    def partners(self, indices: Sequence[int]) -> list[int]:
-        """The indices of the other images of the pairs."""
-        return [index ^ 1 for index in indices]
+    def partners(self, indices: Sequence[int]) -> list[list[int]]:
+        """The indices of the other images of each one's place."""
+        starts = [len(self) + index // 2 * self.further for index in indices]
+        return [
+            [index ^ 1, *range(start, start + self.further)]
+            for index, start in zip(indices, starts, strict=True)
+        ]
 
-    def fields(self, indices: Sequence[int]) -> npt.NDArray[np.float32]:
-        """(N, H, W, 2): where each pixel lies in the other image."""
-        return self.all_fields[list(indices)]
+    def fields(self, indices: Sequence[int], others: Sequence[int]) -> npt.NDArray[np.float32]:
+        """(N, H, W, 2): where each image's pixels lie in one of its partners."""
+        if not self.further:
+            return self.all_fields[list(indices)]
+        known = zip(self.partners(indices), others, strict=True)
+        return self.all_fields[[found.index(other) for found, other in known], list(indices)]
 
 
 @dataclass(frozen=True)

@@ -92,13 +92,22 @@ class TargetPredictions:
 
     @torch.no_grad()
     def of_partner(self, partner: Partner) -> tuple[Tensor, Tensor]:
-        """Features (B×D×h×w) and φ (B×C×H×W) of the pairs' other images, refined as `of` does."""
+        """Features (M×D×h×w) and φ (M×C×H×W) of other images, refined as `of` does.
+
+        As many at once as the batch has: the memory of a step is that of its batch.
+        """
         by = self._segmenter if self.teacher is None else self.teacher
+        at_once = int(partner.of.max()) + 1
+        features, predictions = [], []
         with evaluating(by):
-            features = by.features(partner.images)
-            logits = by.classify(features)
-        phi = self._distribution(logits, partner.images)
-        return features, self._refined(phi, partner.prior, partner.ignored)
+            for start in range(0, len(partner.images), at_once):
+                part = slice(start, start + at_once)
+                images = partner.images[part]
+                features.append(by.features(images))
+                phi = self._distribution(by.classify(features[-1]), images)
+                ignored = None if partner.ignored is None else partner.ignored[part]
+                predictions.append(self._refined(phi, partner.prior[part], ignored))
+        return torch.cat(features), torch.cat(predictions)
 
     @torch.no_grad()
     def first(self, target: TargetImages, index: int) -> Tensor:

@@ -56,9 +56,17 @@ def rates_of(
     return [rates.get(name, mean) for name in class_names]
 
 
-def described(entry: RecipeEntry) -> dict[str, Any]:
-    """What of an entry decides the weights; JSON-able."""
+def described(entry: RecipeEntry, times: int = 2) -> dict[str, Any]:
+    """What of an entry decides the weights; JSON-able.
+
+    Args:
+        entry: The recipe.
+        times: At how many a place of the target was captured, at most.
+    """
     found = entry.model_dump(mode="json", exclude={"settings"}, exclude_defaults=True)
-    if entry.prior != "none" and "partner" in needs_of_entry(entry):
-        found["partner"] = "refined"  # as it once was not
+    if "partner" in needs_of_entry(entry):
+        if entry.prior != "none":
+            found["partner"] = "refined"  # as it once was not
+        if times > 2:
+            found["looks"] = "of all times"  # it was one other once
     return found

@@ -161,7 +161,7 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
     )
     settings = asdict(made_with)
     if recipe is not None:
-        settings |= {"arm": arm, "recipe": described(recipe)}
+        settings |= {"arm": arm, "recipe": described(recipe, _times(plan, owner))}
     size = size_parameters(plan, owner)
     wanted = wanted_size(plan, owner)
     if wanted == "auto" or (wanted is None and way_of(arm) == "source_free"):
@@ -170,6 +170,11 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
     unmasked = fine_tuned or owner in plan.transfers
     ignored = {} if unmasked else mask_parameters(city_mask(plan, owner))
     return {"arm": arm, **settings, **size, **ignored, **where(plan), "seed": seed}
+
+
+def _times(plan: Plan, owner: str) -> int:
+    """At how many times places of a city are captured, at most; elsewhere a place has no pair."""
+    return plan.cities[owner].times if owner in plan.cities else 2
 
 
 def adaptation_inputs(

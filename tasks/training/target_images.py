@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,17 @@ from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import OK, PAIRS
 from tasks.steps.stacking import stacked
-from tasks.steps.tables import read_rows
+from tasks.steps.tables import Row, read_rows
 from tasks.training.pair_matching import PairMatching
+
+MOST_LOOKS: Final = 4
+"""Other images of a place that are looked at: each costs a step a look of the teacher."""
 
 
 class StoredTargets:
     """Both images of every training pair; decoded when asked for.
+
+    Images of the places at further times follow them: they are looked at, and not learned from.
 
     Args:
         plan: Gives the store.
@@ -51,24 +57,45 @@ class StoredTargets:
         self._matching = PairMatching(prior or PriorSettings(), plan.compute.device, mask)
         self._mask = mask
         self._imagery = Imagery(plan.open_store(), imagery)
-        rows = read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS)
-        self._ids = [
-            image_id
-            for row in rows
-            if row["split"] == "train"
-            for image_id in (row["image_a"], row["image_b"])
-        ]
-        if not self._ids:
-            raise InputError("there is no training pair to adapt on")
         self._masks: dict[str, bytes] = {}
         self._probabilities: dict[str, bytes | None] = {}
         if priors is not None:
             found = [row for row in static_prior_rows(plan, priors) if row["status"] == OK]
             self._masks = {row["image_id"]: row["mask"] for row in found}
             self._probabilities = {row["image_id"]: row["probability"] for row in found}
+        self._has_priors = priors is not None
+        rows = read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS)
+        train = [row for row in rows if row["split"] == "train"]
+        if not train:
+            raise InputError("there is no training pair to adapt on")
+        self._learned = 2 * len(train)
+        self._ids = [image_id for row in train for image_id in (row["image_a"], row["image_b"])]
+        self._partners = [[index ^ 1] for index in range(self._learned)]
+        for place, row in enumerate(train):
+            further = self._further(row)
+            numbers = range(len(self._ids), len(self._ids) + len(further))
+            self._ids += further
+            for index in (2 * place, 2 * place + 1):
+                self._partners[index] += numbers
+
+    def _further(self, row: Row) -> list[str]:
+        """Images of a pair's place at further times that fit it, and have a prior where others do.
+
+        Those without show another place, or cannot be read.
+        """
+        first = self._imagery.row(row["image_a"])
+        size = first["height"], first["width"]
+        fitting = [
+            image_id
+            for image_id in row.get("others") or ()
+            if (found := self._imagery.row(image_id))["height"] == size[0]
+            and found["width"] == size[1]
+            and (image_id in self._masks or not self._has_priors)
+        ]
+        return fitting[: MOST_LOOKS - 1]
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return self._learned
 
     def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W, 3) uint8 RGB."""
@@ -101,23 +128,26 @@ class StoredTargets:
         shown = [resized_map(pixels, self._size) for pixels in maps]
         return stacked(shown, [self._ids[index] for index in indices])
 
-    def partners(self, indices: Sequence[int]) -> list[int]:
-        """The indices of the other images of the pairs."""
-        return [index ^ 1 for index in indices]
+    def partners(self, indices: Sequence[int]) -> list[list[int]]:
+        """The indices of the other images of each one's place, that of its pair first."""
+        return [self._partners[index] for index in indices]
 
-    def fields(self, indices: Sequence[int]) -> npt.NDArray[np.float32]:
-        """(N, H, W, 2): where static, trusted points lie in the other image, else NaN."""
-        return np.stack([self._field(index) for index in indices])
+    def fields(self, indices: Sequence[int], others: Sequence[int]) -> npt.NDArray[np.float32]:
+        """(N, H, W, 2): where static, trusted points lie in a partner, else NaN."""
+        pairs = zip(indices, others, strict=True)
+        return np.stack([self._field(index, other) for index, other in pairs])
 
-    def _field(self, index: int) -> npt.NDArray[np.float32]:
-        first, second = (self._ids[index - index % 2 + end] for end in (0, 1))
-        points = self._matching.points(first, second, self._imagery)
+    def _field(self, index: int, other: int) -> npt.NDArray[np.float32]:
+        # The second image of a pair is matched with the first as the first is with the second.
+        turned = other < index
+        first, second = sorted((index, other))
+        points = self._matching.points(self._ids[first], self._ids[second], self._imagery)
         row = self._imagery.row(self._ids[index])
         shape = (row["height"], row["width"])
         size = self._size or shape
         return field_of_matches(
-            points[index % 2],
-            points[1 - index % 2],
+            points[turned],
+            points[not turned],
             size,
             spacing=self._matching.spacing,
             scale=(size[1] / shape[1], size[0] / shape[0]),

@@ -24,26 +24,29 @@ Need = Literal["source", "target", "grid_labels", "predictions", "partner", "lab
 - `grid_labels`: soft labels of the source's cells (eq. 6).
 - `predictions`: φ of the target images, by the teacher where there is one, refined by the static
   prior where the recipe says so (eq. 12); 0 for every class where a pixel is to be ignored.
-- `partner`: the other image of each target image's pair, with matches.
+- `partner`: the other images of each target image's place, with matches.
 - `labels`: labelled images of the target.
 """
 
 
 @dataclass(frozen=True)
 class Partner:
-    """The other images of a batch's pairs.
+    """The other images of the places of a batch: M ≥ B, each image's own one after another.
 
     Attributes:
-        images: B×3×H×W in [0, 1].
-        field: B×H×W×2, where each pixel of the batch's images lies in them (`correspondence`).
-        prior: B×H×W, theirs; as `Batch.prior`.
-        ignored: B×H×W bool, or ``None``; as `Batch.ignored`.
+        images: M×3×H×W in [0, 1].
+        field: M×H×W×2, where each pixel of their image of the batch lies in them
+            (`correspondence`).
+        prior: M×H×W, theirs; as `Batch.prior`.
+        ignored: M×H×W bool, or ``None``; as `Batch.ignored`.
+        of: (M,) int64, which image of the batch each is of the place of.
     """
 
     images: Tensor
     field: Tensor
     prior: Tensor
-    ignored: Tensor | None = None
+    ignored: Tensor | None
+    of: Tensor
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,9 @@ class Batch:
 
     `ignored`, B×H×W bool, are target pixels that teach nothing (watermarks, bonnets); ``None``
     where there are none; the priors are float32 probabilities where the recipe takes those.
-    `partner` has the pairs' other images, `labelled` images and labels of the target, where the
-    recipe needs them. Without a source, `source` and `labels` are empty. `keys` tells the images of
-    "source" and "target" apart: equal keys are equal pixels.
+    `partner` has other images of the same places, `labelled` images and labels of the target, where
+    the recipe needs them. Without a source, `source` and `labels` are empty. `keys` tells the
+    images of "source" and "target" apart: equal keys are equal pixels.
     """
 
     source: Tensor
@@ -69,14 +72,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class PartnerView:
-    """What the teacher makes of the pairs' other images, without gradient.
+    """What the teacher makes of other images of the same places, without gradient.
 
     Attributes:
-        field: B×H×W×2, where each pixel of the target images lies in them (`correspondence`).
-        features: B×D×h×w.
-        predictions: φ, B×C×H×W, refined by their own static prior as the target's are.
+        of: (M,) int64, which target image each is of the place of: all occur, in order.
+        field: M×H×W×2, where each pixel of that lies in them (`correspondence`).
+        features: M×D×h×w.
+        predictions: φ, M×C×H×W, refined by their own static prior as the target's are.
     """
 
+    of: Tensor
     field: Tensor
     features: Tensor
     predictions: Tensor
@@ -92,7 +97,7 @@ class View:
         target_features: B×D×h×w; empty where no objective needs "target".
         grid_labels: Φ(I_S), B×C×h×w, where an objective needs "grid_labels".
         predictions: φ, B×C×H×W without gradient, where an objective needs "predictions".
-        partner: The pairs' other images, where an objective needs "partner".
+        partner: Other images of the same places, where an objective needs "partner".
         prepared: What each objective made of the view in `prepare`, by its name.
     """
 

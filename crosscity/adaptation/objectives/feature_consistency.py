@@ -3,7 +3,8 @@
     L_point = - mean_n log ( exp(f_n · g_n / τ) / Σ_m exp(f_n · g_m / τ) )
 
 f_n is the unit feature of the segmenter at a matched point of the target's image, g_n that of the
-teacher at the same point of the partner's, and m runs over all points that were drawn in the batch.
+teacher at the same point of another image of the place, and m runs over all points that were drawn
+in the batch.
 Other points push apart what would else all become the same (Bruggemann et al., *Contrastive model
 adaptation*, ICCV 2023, eq. 3).
 """
@@ -49,7 +50,7 @@ class FeatureConsistency(Objective):
     options: Options
 
     def prepare(self, view: View) -> tuple[Tensor, Tensor]:
-        """Which cells were drawn (indices into B·h·w), and g of these (N×D)."""
+        """Which cells were drawn (indices into M·h·w), and g of these (N×D)."""
         assert view.partner is not None  # noqa: S101 - it is among the needs
         grid = view.target_features.shape[-2:]
         field = _at_cells(view.partner.field, (grid[0], grid[1]))
@@ -60,7 +61,8 @@ class FeatureConsistency(Objective):
     def loss(self, view: View) -> Tensor:
         """L_point; 0 where fewer than two points are matched."""
         drawn, theirs = view.prepared[self.name]
-        ours = _rows(view.target_features)[drawn]
+        assert view.partner is not None  # noqa: S101 - it is among the needs
+        ours = _rows(view.target_features[view.partner.of])[drawn]
         loss = point_loss(ours.float(), theirs.float(), self.options.temperature)
         self.record("feature_consistency_loss", loss)
         return loss
