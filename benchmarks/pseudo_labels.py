@@ -3,8 +3,9 @@
     python benchmarks/pseudo_labels.py --work .crosscity/street_arms
 
 The predictions of `street` on both images of 75 training places a city, taken as labels: as they
-are, with the static prior as evidence, fused with what is seen at the other time, and both; and
-evidence in other forms, which were tried on tokyo alone. All rates are measured on the labelled
+are, with the static prior as evidence, fused with what is seen at the other time, and both; the
+same where each place was captured at five times, of which the same two are scored; and evidence in
+other forms, which were tried on tokyo alone. All rates are measured on the labelled
 pairs of the source city but where it is said. Labels of training places are read to score, and
 decide nothing. Uses the data of `street_arms.py`, and makes what is missing. Writes
 `benchmarks/results/pseudo_labels.json` and `.md`.
@@ -28,13 +29,16 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.demo_start import start
+from benchmarks.demo_start import PAIRS, start
+from benchmarks.more_times import TIMES, looks, others_of, places_of
 from benchmarks.paired import resampled_difference
 from benchmarks.street_arms import (
     CHOSEN_ON,
     CITIES,
     HOME,
+    HOME_PAIRS,
     LARGE,
+    N_CLASSES,
     PROTOCOL,
     RESAMPLES,
     Work,
@@ -49,7 +53,6 @@ from crosscity.evaluation import confusion_matrix, score
 from crosscity.segmenters import Segmenter, image_tensor
 
 RESULTS: Final = Path(__file__).parent / "results"
-N_CLASSES: Final = 19
 LEVELS: Final = (13, 38, 77, 128, 179, 218, 243)
 """Borders of the bins of 255 times the probability that a pixel is static."""
 PARALLAX_BINS: Final = 5
@@ -111,6 +114,52 @@ class City:
         return np.asarray(far, np.float32)
 
 
+class SeveralTimes:
+    """Predictions, priors and matches of a city's places at several times.
+
+    Args:
+        folder: Of `street_arms`.
+        name: The city.
+        network: Predicts.
+    """
+
+    def __init__(self, folder: Path, name: str, network: Segmenter) -> None:
+        known = {**{city: (seed, range(PAIRS)) for city, seed in CITIES.items()}}
+        known[HOME[0]] = (HOME[1], range(2_000_000, 2_000_000 + HOME_PAIRS))
+        self._places = places_of(folder, name, *known[name])
+        self._phi = [_predicted(network, place["images"]) for place in self._places]
+
+    def rates(self) -> Float:
+        """P(flagged | class), measured on this city's own labels."""
+        looks_at = (
+            each for one in self._places for each in zip(one["priors"], one["labels"], strict=True)
+        )
+        return flag_rates(looks_at, N_CLASSES).astype(np.float32)
+
+    def weighed(self, image: int, flagged: Float | None) -> Float:
+        """φ of the first two images of each place, weighed by rates of flagged pixels."""
+        return self._seen(image // 2, image % 2, flagged)
+
+    def all_looks(self, image: int, flagged: Float | None) -> Float:
+        """φ fused with what is seen at all other times."""
+        place, time = divmod(image, 2)
+        others = others_of(time)
+        mine = torch.from_numpy(self._seen(place, time, flagged))[None]
+        theirs = np.stack([self._seen(place, other, flagged) for other in others])
+        fields = np.stack(looks(self._places[place], time, others))
+        carried, known = carry(torch.from_numpy(theirs), torch.from_numpy(fields))
+        of = torch.zeros(len(others), dtype=torch.int64)
+        return np.asarray(fused(mine, carried, known, of)[0].numpy(), np.float32)
+
+    def _seen(self, place: int, time: int, flagged: Float | None) -> Float:
+        phi = np.asarray(self._phi[place][time], np.float32)
+        if flagged is None:
+            return phi
+        prior = self._places[place]["priors"][time]
+        found = phi * np.where(prior, flagged[:, None, None], np.float32(1))
+        return np.asarray(found / found.sum(0), np.float32)
+
+
 def main(
     city: Annotated[list[str], typer.Option(help="Target cities.")] = list(CITIES),  # noqa: B006
     work: Annotated[Path, typer.Option(help="The folder of `street_arms.py`.")] = Path(
@@ -123,10 +172,12 @@ def main(
     network = start()
     home_work = Work(work, HOME[0])
     rows: list[dict[str, Any]] = []
+    rates = SeveralTimes(work, HOME[0], network).rates()
     for name in city:
         data(Work(work, name))
         home, there = City(home_work, network), City(Work(work, name), network)
         ways = _ways(home, there)
+        ways |= _ways_of_times(SeveralTimes(work, name, network), rates, home.rates())
         if name == CHOSEN_ON:
             ways |= _tried(home, there)
         counts = {way: _counts(there, refine) for way, refine in ways.items()}
@@ -149,6 +200,16 @@ def _ways(home: City, there: City) -> dict[str, Refine]:
         "evidence, the city's own rates": lambda image: there.weighed(image, there.rates()),
         "two looks": lambda image: there.two_looks(image, there.plain),
         "two looks, evidence in both": lambda image: there.two_looks(image, evidence),
+    }
+
+
+def _ways_of_times(there: SeveralTimes, rates: Float, rates_of_two: Float) -> dict[str, Refine]:
+    named = f"{TIMES} times: "
+    return {
+        f"{named}evidence": lambda image: there.weighed(image, rates),
+        f"{named}all looks": lambda image: there.all_looks(image, None),
+        f"{named}all looks, evidence in all": lambda image: there.all_looks(image, rates),
+        f"{named}the same, rates of two times": lambda image: there.all_looks(image, rates_of_two),
     }
 
 

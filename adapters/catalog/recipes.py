@@ -191,6 +191,14 @@ BUILT_IN_RECIPES: Final[dict[str, RecipeEntry]] = {
     "evidence": RecipeEntry(
         objectives=_with_teacher(), prior="evidence", flag_rates=dict(_FLAG_RATES)
     ),
+    "looks": RecipeEntry(
+        objectives=[
+            ObjectiveEntry(objective="source_task"),
+            ObjectiveEntry(objective="two_looks", weight="lambda_self"),
+        ],
+        prior="evidence",
+        flag_rates=dict(_FLAG_RATES),
+    ),
     "few_labels": _few("source_task", "self_training", "few_labels"),
     "few_labels_source_free": _few("self_training", "few_labels"),
 }

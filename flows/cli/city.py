@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
 _ARMS = (
     "control, bn, ga, ga_ca, full, self_training, source_free, fine_tuned, or a recipe: teacher, "
-    "evidence, few_labels, few_labels_source_free, or one of `recipes`"
+    "evidence, looks, few_labels, few_labels_source_free, or one of `recipes`"
 )
 ArmOption = Annotated[
     str | None,

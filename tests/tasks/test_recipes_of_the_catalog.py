@@ -274,7 +274,8 @@ def test_every_recipe_of_ours_is_good(write_catalog: Callable[..., Path], tmp_pa
         assert {term.objective for term in recipe.terms} <= set(OBJECTIVES)
         needs = needs_of_arm(name, plan)
         assert needs.source is (name != "few_labels_source_free")
-        assert needs.prior is (name == "evidence")
+        assert needs.prior is (name in ("evidence", "looks"))
+        assert needs.pairs is (name == "looks")
         asked = None if needs.labels is None else needs.labels.places
         assert asked == (16 if name.startswith("few_labels") else None)
     plan_again = type(plan).from_json(plan.to_json())
@@ -285,6 +286,13 @@ def test_rates_are_in_the_order_of_the_classes_and_the_mean_for_others() -> None
     entry = RecipeEntry.model_validate(ALONE)
     assert rates_of(entry, ["car", "sky", "road"]) == [0.15, pytest.approx(0.325), 0.5]
     assert "settings" not in described(entry)
+
+
+def test_only_recipes_of_all_looks_depend_on_the_number_of_times() -> None:
+    for name, entry in BUILT_IN_RECIPES.items():
+        other = described(entry, 3) != described(entry, 2)
+        assert other is (name == "looks")
+        assert described(entry) == described(entry, 2)
 
 
 def test_the_catalog_knows_which_arms_read_no_source():

@@ -35,6 +35,7 @@ from tasks.steps.errors import StaleError
 from tasks.steps.plan import Plan, open_plan
 from tasks.steps.schemas import IMAGERY, LEFT_OUT, OK, PAIRS
 from tasks.steps.tables import read_rows
+from tasks.training.target_images import StoredTargets
 
 
 def scene(seed: int, height: int = 96, width: int = 160) -> np.ndarray:
@@ -189,6 +190,24 @@ def test_a_city_of_three_times_has_a_prior_of_every_image(
     # The measure of a simulated city takes the further times' images as well.
     ref = ref_of(measure_priors.fn(priors(imagery, pairs, plan), "tokyo", plan))
     assert read_quality(store, ref).images == sum(row["status"] == OK for row in made)
+    # Looks at all three times are learned from, by a recipe that needs no entry.
+    settings = plan.city("tokyo").prior
+    made_of_all = priors(imagery, pairs, plan)
+    targets = StoredTargets(plan, imagery, pairs, made_of_all, prior=settings)
+    known = 0
+    assert len(targets) == 2 * len(training)
+    ok = {row["image_id"] for row in made if row["status"] == OK}
+    for place, row in enumerate(training):
+        beside = [each for each in row["others"] if each in ok]
+        partners = targets.partners([2 * place, 2 * place + 1])
+        assert [len(each) for each in partners] == [1 + len(beside)] * 2
+        for index, found in zip((2 * place, 2 * place + 1), partners, strict=True):
+            seen = targets.images(found)
+            field = targets.fields([index] * len(found), found)
+            assert seen.shape == (len(found), 64, 128, 3)
+            assert field.shape == (len(found), 64, 128, 2)
+            known += int(np.isfinite(field).any(axis=(1, 2, 3)).sum())
+    assert known > 2 * len(training)  # so at a third time too
     # Of two times the same places have the pairs that they had, and other artifacts.
     two = open_plan(write_catalog(tmp_path, city={"places": 5, "test_places": 1}), city="tokyo")
     of_two = harvested(two)[1]

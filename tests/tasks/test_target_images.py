@@ -11,7 +11,7 @@ from adapters.image_masks import ImageMask
 from adapters.images import encode_label_png, encode_mask_png
 from tasks.steps.errors import InputError
 from tasks.training import target_images
-from tasks.training.target_images import StoredTargets
+from tasks.training.target_images import MOST_LOOKS, StoredTargets
 
 RANDOM = np.random.default_rng(3)
 IMAGES = {name: RANDOM.integers(0, 256, (20, 30, 3), dtype=np.uint8) for name in "abcd"}
@@ -26,18 +26,19 @@ class Imagery:
         return IMAGES[name]
 
     def row(self, name):
-        return {"height": 20, "width": 30, "image_id": name}
+        height, width = IMAGES[name].shape[:2]
+        return {"height": height, "width": width, "image_id": name}
 
 
 @pytest.fixture
 def targets(monkeypatch):
     """Two training pairs, of which one has priors, and a test pair."""
 
-    def make(masks=None, probabilities=None, **options):
+    def make(masks=None, probabilities=None, others=None, **options):
         pairs = [
-            {"split": "train", "image_a": "a", "image_b": "b"},
-            {"split": "test", "image_a": "x", "image_b": "y"},
-            {"split": "train", "image_a": "c", "image_b": "d"},
+            {"split": "train", "image_a": "a", "image_b": "b", "others": others},
+            {"split": "test", "image_a": "x", "image_b": "y", "others": None},
+            {"split": "train", "image_a": "c", "image_b": "d", "others": None},
         ]
         given = MASKS if masks is None else masks
         rows = [
@@ -59,7 +60,7 @@ def targets(monkeypatch):
             def open_store(self):
                 return None
 
-        return StoredTargets(Plan(), None, None, "priors", **options)
+        return StoredTargets(Plan(), None, None, options.pop("priors", "priors"), **options)
 
     return make
 
@@ -123,3 +124,45 @@ def test_pixels_of_the_provider_come_with_the_images(targets):
     np.testing.assert_array_equal(found, expected)
     smaller = targets(mask=CORNER, size=(10, 15)).ignored([1])
     np.testing.assert_array_equal(smaller[0], expected[0, 1::2, 1::2])
+
+
+def test_further_times_are_looked_at_and_not_learned_from(targets, monkeypatch):
+    masks = {name: RANDOM.random((20, 30)) < 0.5 for name in "abefghi"}
+    for name in "efghi":
+        monkeypatch.setitem(IMAGES, name, RANDOM.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    found = targets(masks, others=list("efghi"))
+    assert len(found) == 4
+    # c and d have no further time; a and b have more than are looked at.
+    assert MOST_LOOKS == 4
+    assert found.partners([0, 1, 2, 3]) == [[1, 4, 5, 6], [0, 4, 5, 6], [3], [2]]
+    np.testing.assert_array_equal(found.images([6]), [IMAGES["g"]])
+    np.testing.assert_array_equal(found.priors([4, 6]), [masks["e"], masks["g"]])
+
+
+def test_further_times_that_cannot_be_used_are_not_looked_at(targets, monkeypatch):
+    masks = {name: RANDOM.random((20, 30)) < 0.5 for name in "abfg"}
+    for name, height in (("e", 20), ("f", 24), ("g", 20)):
+        image = RANDOM.integers(0, 256, (height, 30, 3), dtype=np.uint8)
+        monkeypatch.setitem(IMAGES, name, image)
+    # e shows another place, so that it has no prior; f has another size.
+    assert targets(masks, others=list("efg")).partners([0, 1]) == [[1, 4], [0, 4]]
+    np.testing.assert_array_equal(targets(masks, others=list("efg")).images([4]), [IMAGES["g"]])
+    # Without priors nothing is known of e.
+    without = targets(masks, others=list("efg"), priors=None)
+    assert without.partners([0, 1]) == [[1, 4, 5], [0, 4, 5]]
+
+
+def test_where_points_lie_at_further_times(targets, monkeypatch):
+    monkeypatch.setitem(IMAGES, "e", RANDOM.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    found = targets(MASKS | {"e": MASKS["a"]}, others=["e"])
+    matched = {
+        ("a", "b"): (np.array([[6.0, 8.0]]), np.array([[9.0, 7.0]])),
+        ("a", "e"): (np.array([[10.0, 8.0]]), np.array([[14.0, 9.0]])),
+        ("b", "e"): (np.array([[20.0, 8.0]]), np.array([[19.0, 6.0]])),
+    }
+    monkeypatch.setattr(found._matching, "points", lambda one, other, _: matched[one, other])
+    fields = found.fields([0, 1, 0, 1], [1, 0, 4, 4])
+    starts = [(6, 8), (9, 7), (10, 8), (20, 8)]
+    ends = [(9, 7), (6, 8), (14, 9), (19, 6)]
+    for field, (x, y), end in zip(fields, starts, ends, strict=True):
+        assert tuple(field[y, x]) == end

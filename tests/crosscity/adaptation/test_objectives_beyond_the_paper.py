@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -280,6 +281,102 @@ def test_two_looks_are_fused_by_how_sure_they_are() -> None:
                     k, m = (1 + (v * np.log(v)).sum() / math.log(3) for v in (p, q))
                     expected = (k * p + m * q) / (k + m)
                 assert np.allclose(found[b, :, y, x], expected)
+
+
+def test_looks_at_all_times_are_fused_by_how_sure_they_are() -> None:
+    first, others = distributions(0, (3, 3, 4, 5)), distributions(1, (5, 3, 4, 5))
+    known = np.random.default_rng(2).random((5, 4, 5)) < 0.5
+    of = [0, 0, 0, 1, 2]
+    found = fused(*map(torch.from_numpy, (first, others, known, np.array(of)))).numpy()
+
+    def sureness(values: np.ndarray) -> float:
+        return float(1 + (values * np.log(values)).sum() / math.log(3))
+
+    for b in range(3):
+        for y in range(4):
+            for x in range(5):
+                looks = [first[b, :, y, x]]
+                looks += [others[m, :, y, x] for m in range(5) if of[m] == b and known[m, y, x]]
+                weights = [sureness(look) for look in looks]
+                expected = np.average(looks, axis=0, weights=weights)
+                assert np.allclose(found[b, :, y, x], expected)
+    with pytest.raises(ValueError, match="5 other looks of 3 images"):
+        fused(*map(torch.from_numpy, (first, others, known)))
+
+
+FURTHER = PairedArrays(
+    TargetArrays(
+        RANDOM.integers(0, 256, (10, *SIZE, 3), dtype=np.uint8), RANDOM.random((10, *SIZE)) < 0.5
+    ),
+    RANDOM.uniform(0, 15, (4, 4, *SIZE, 2)).astype(np.float32),
+    further=3,
+)
+"""Two places at five times: images 0 to 3 are their pairs, 4 to 6 and 7 to 9 what is beside."""
+
+
+def test_places_at_several_times_are_learned_from_at_two() -> None:
+    assert len(FURTHER) == 4
+    assert FURTHER.partners([0, 1, 3]) == [[1, 4, 5, 6], [0, 4, 5, 6], [2, 7, 8, 9]]
+    found = FURTHER.fields([0, 1, 3, 3], [1, 5, 2, 9])
+    expected = [FURTHER.all_fields[k, i] for k, i in ((0, 0), (2, 1), (0, 3), (3, 3))]
+    assert np.array_equal(found, expected)
+    with pytest.raises(ValueError, match="10 images are not pairs"):
+        replace(FURTHER, further=2)
+    with pytest.raises(ValueError, match=r"fields .* do not fit 4 images of pairs of 16×24"):
+        replace(FURTHER, all_fields=FURTHER.all_fields[:3])
+
+
+def test_a_batch_has_all_looks_at_its_places_mirrored_as_it_is() -> None:
+    training = adaptation(alone("two_looks"), target=FURTHER)
+    indices = training._domains._target.reading.indices(0, 4)
+    batch = training._domains.batch(0, 4)
+    partner = batch.partner
+    assert partner is not None
+    assert partner.of.tolist() == [place for place in range(4) for _ in range(4)]
+    turned = [key.endswith("-mirrored") for key in batch.keys["target"]]
+    assert True in turned
+    assert False in turned
+    others = [other for index in indices for other in FURTHER.partners([index])[0]]
+    for look, other in enumerate(others):
+        place = int(partner.of[look])
+        expected = np.moveaxis(FURTHER.images([other])[0], -1, 0) / np.float32(255)
+        field = FURTHER.fields([indices[place]], [other])[0]
+        if turned[place]:
+            expected, field = expected[..., ::-1], field[:, ::-1] * (-1, 1) + (23, 0)
+        assert np.allclose(partner.images[look].numpy(), expected, atol=1e-6)
+        assert np.allclose(partner.field[look].numpy(), field, atol=1e-5)
+
+
+def test_what_a_step_learns_from_many_looks() -> None:
+    rates = [0.6, 0.3, 0.1]
+    recipe = replace(alone("two_looks"), uses_prior=True, evidence=True)
+    training = adaptation(recipe, target=FURTHER, flag_rates=rates)
+    partner = training._domains.batch(0, 4).partner
+    assert partner is not None
+    sizes: list[int] = []
+    teacher = training._predictions.teacher
+    assert teacher is not None
+    seen = teacher.features
+    teacher.features = lambda images: sizes.append(len(images)) or seen(images)  # type: ignore[method-assign]
+    features, phi = training._predictions.of_partner(partner)
+    assert sizes == [4, 4, 4, 4]  # never more at once than the batch has
+    assert torch.allclose(features, seen(partner.images), atol=1e-5)
+    plain = teacher.upsample(teacher.classify(features), SIZE).softmax(1)
+    assert torch.allclose(phi, weigh_by_prior(plain, partner.prior, torch.tensor(rates)), atol=1e-5)
+    (row,) = training.advance(1)
+    assert 0 < row["two_looks_matched"] <= 1
+    consistent = adaptation(alone("feature_consistency"), target=FURTHER).advance(2)
+    assert all(np.isfinite(each["feature_consistency_loss"]) for each in consistent)
+
+
+def test_an_image_that_is_the_only_one_of_its_place_is_named() -> None:
+    class Alone(PairedArrays):
+        def partners(self, indices: Sequence[int]) -> list[list[int]]:
+            return [[] if index == 2 else [index ^ 1] for index in indices]
+
+    training = adaptation(alone("two_looks"), target=Alone(TARGET.target, TARGET.all_fields))
+    with pytest.raises(ValueError, match="image 2 of the target set is the only one of its place"):
+        training.advance(3)
 
 
 def test_a_sure_look_is_one_and_an_even_one_is_nothing() -> None:
