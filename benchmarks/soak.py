@@ -21,9 +21,11 @@ memory and open files are noted, after each block the database's and the store's
 file of every artifact is checked against its hash, each city is to have the places of all rounds
 and a segmenter in use, no lease and no turn is held, and `SAMPLE` cities, run through the same
 rounds without a fault, have to have the same bytes. Killed commands are to be marked as crashed by
-the server's automation. With FOLDER given, what was done is kept
-there and gone on with, as long as the object store's process lives. Results go to
-`benchmarks/results/soak.json` and `.md`.
+the server's automations, or, where it was killed itself, by a command that begins later: in the end
+one more does, once all that died have been silent for long enough.
+
+With FOLDER given, what was done is kept there and gone on with, as long as the object store's
+process lives. Results go to `benchmarks/results/soak.json` and `.md`.
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ from benchmarks.disturbed import (
 from flows.cli.errors import PASSING
 from flows.cli.server import free_port
 from flows.dead_runs import began_automation, dead_run_automation
+from flows.silent_runs import TIMES
 from tests.tcp_gate import Gate
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -371,6 +374,32 @@ def states(stand: Stand) -> dict[str, int]:
     return dict(Counter(run["state_name"] for run in runs))
 
 
+def crashed_by(stand: Stand) -> dict[str, int]:
+    """How many crashed runs were marked by whom, by the message of their state."""
+    who = {
+        "no heartbeat for": "automation: no further heartbeat",
+        "no heartbeat within": "automation: no first heartbeat",
+        "no sign of life since": "a command that began later",
+    }
+    found: Counter[str] = Counter()
+    wanted = {"flow_runs": {"state": {"type": {"any_": ["CRASHED"]}}}, "sort": "ID_DESC"}
+    for one in stand.every("/flow_runs/filter", wanted):
+        message = str(one["state"]["message"] or "")
+        marks = [name for start, name in who.items() if message.startswith(start)]
+        found[marks[0] if marks else "the command itself"] += 1
+    return dict(found)
+
+
+def begin_one_more(disturbed: Rounds, rounds: int) -> None:
+    """New pictures of the first city, so that a flow begins, after all that died is long silent."""
+    time.sleep((TIMES + 1) * DEAD_AFTER)
+    put_places(disturbed.folder, name_of(0), 0, range(places_after(rounds)))
+    log = disturbed.folder / "logs" / "one-more.log"
+    code = disturbed.start("watch", 0, log).wait(timeout=PATIENCE)
+    if code:
+        raise RuntimeError(f"the last watch ended with {code}: {log.read_text()}")
+
+
 def run(cities: int, rounds: int, folder: Path) -> dict[str, Any]:
     """The whole soak, block after block; what was found is written after each."""
     bucket = Bucket(folder)
@@ -402,8 +431,9 @@ def run(cities: int, rounds: int, folder: Path) -> dict[str, Any]:
                 **checked(disturbed, undisturbed, done, rounds),
             }
             if done == disturbed.cities:
-                time.sleep(2 * DEAD_AFTER)  # until the server knows of the last that were killed
+                begin_one_more(disturbed, rounds)
             found["runs_in_the_end"] = states(stand)
+            found["crashed_by"] = crashed_by(stand)
             write(found)
         return found
 
@@ -500,6 +530,9 @@ def table(found: dict[str, Any]) -> str:
         "",
         f"Runs that the server shows in the end ({DEAD_AFTER} s without a heartbeat: crashed): "
         + ", ".join(f"{n} {name}" for name, n in sorted(found["runs_in_the_end"].items()))
+        + ".",
+        "Crashed runs by who marked them: "
+        + (", ".join(f"{n} {name}" for name, n in sorted(found["crashed_by"].items())) or "none")
         + ".",
     ]
     return "\n".join(lines) + "\n"

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from prefect import flow
 
 from adapters.store import ArtifactRef
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.extras import extras_by
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
@@ -40,7 +39,7 @@ class Adapted:
     name="adapt-city",
     flow_run_name=named_by_arm("adapt"),
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly, end_dead_tasks],
+    on_running=BEGINNING,
 )
 def adapt_city(
     city: str,

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.extras import extras_by
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
@@ -47,7 +46,7 @@ class Transferred:
     name="adapt-transfer",
     flow_run_name="adapt-{transfer}-{arm}",
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly, end_dead_tasks],
+    on_running=BEGINNING,
 )
 def adapt_transfer(
     transfer: str,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from adapters.store import ArtifactRef
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.runner import one_part_at_a_time
@@ -27,7 +26,7 @@ from tasks.training.trained import TrainedSegmenters
     name="compare-segmenters",
     flow_run_name="compare-{first}-{second}",
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly, end_dead_tasks],
+    on_running=BEGINNING,
 )
 def compare_segmenters(
     first: str,

@@ -21,6 +21,10 @@ from adapters.catalog import FlowName
 
 DEAD_AFTER: Final = 600
 """Seconds without a heartbeat; a server that is away loses them, and may be away for minutes."""
+DEAD_AFTER_VARIABLE: Final = "CROSSCITY_DEAD_AFTER"
+"""Names another figure than `DEAD_AFTER`."""
+HEARTBEAT: Final = "prefect.flow-run.heartbeat"
+"""The event that a run sends while it lives."""
 RUNS: Final = 3
 """How often a run that crashes is run in all."""
 LONGEST_RUN: Final = timedelta(days=60)
@@ -35,11 +39,14 @@ BLOCK: Final = "crosscity"
 """Name of the web-hook block that is told."""
 
 _MADE: Final = "Made by `crosscity deploy`; disable it here if it is not wanted."
-_HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 _PENDING: Final = "prefect.flow-run.Pending"
 _RUNNING: Final = "prefect.flow-run.Running"
 _CRASHED: Final = "prefect.flow-run.Crashed"
-_ENDS: Final = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
+_ENDS: Final = (
+    *("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended"),
+    # Whoever cancels a run does not want it to be started again, as a crashed one is.
+    "Cancelling",
+)
 _BACK_IN_LINE: Final = ("Scheduled", "AwaitingConcurrencySlot", "AwaitingRetry")
 _OURS: Final = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.crosscity"}
 _OUR_FLOWS: Final = {
@@ -88,7 +95,7 @@ def dead_run_automation(seconds: int = DEAD_AFTER) -> AutomationCore:
     return _crashes_silent(
         NAME,
         f"no heartbeat for {seconds} seconds: the process of the run is gone",
-        after=_HEARTBEAT,
+        after=HEARTBEAT,
         states=_ENDS,
         seconds=seconds,
     )
@@ -156,7 +163,7 @@ def _crashes_silent(
         description=_MADE,
         trigger=EventTrigger(
             after={after},
-            expect={_HEARTBEAT, *(f"prefect.flow-run.{state}" for state in states)},
+            expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in states)},
             match={"prefect.resource.id": "prefect.flow-run.*"},
             match_related=related or {},
             for_each={"prefect.resource.id"},

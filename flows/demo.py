@@ -6,8 +6,7 @@ from prefect import flow
 
 from adapters.store import ArtifactRef
 from flows.adapt_city import Adapted, adapt_by
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.evaluate_city import evaluate_by
 from flows.extract_priors import priors_by
 from flows.harvest_city import harvest_by
@@ -20,7 +19,7 @@ from tasks.training.identities import segmenter_of
 from tasks.training.trainings import check_fine_tuning
 
 
-@flow(name="demo", flow_run_name="demo-{city}", on_running=[end_promptly, end_dead_tasks])
+@flow(name="demo", flow_run_name="demo-{city}", on_running=BEGINNING)
 def demo(
     city: str = "tokyo",
     seed: int = 0,

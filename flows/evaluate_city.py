@@ -8,8 +8,7 @@ from prefect import flow
 
 from adapters.store import ArtifactRef
 from flows.adapt_city import Adapted
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.labelled import labelled_shards
 from flows.runner import named_by_arm, one_part_at_a_time, planned_flow
 from tasks.judging.evaluation import draw_panels, evaluate
@@ -38,7 +37,7 @@ class Scored:
     name="evaluate-city",
     flow_run_name=named_by_arm("evaluate"),
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly, end_dead_tasks],
+    on_running=BEGINNING,
 )
 def evaluate_city(
     city: str,

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.harvesting.current import Harvest, current_harvest
 from tasks.priors.extraction import (
@@ -42,7 +41,7 @@ class Priors:
     name="extract-priors",
     flow_run_name="priors-{city}",
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly, end_dead_tasks],
+    on_running=BEGINNING,
 )
 def extract_priors(
     city: str, catalog: str = DEFAULT_CATALOG, compute: str | None = None

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.harvesting.current import Harvest, announce_landed, settle_harvest
 from tasks.harvesting.harvest import (
@@ -27,7 +26,7 @@ from tasks.steps.plan import Plan, open_plan
     name="harvest-city",
     flow_run_name="harvest-{city}",
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly, end_dead_tasks],
+    on_running=BEGINNING,
 )
 def harvest_city(
     city: str, catalog: str = DEFAULT_CATALOG, compute: str | None = None

@@ -10,8 +10,7 @@ from prefect import flow
 from adapters.store import ArtifactRef
 from flows.adapt_city import Adapted, adapt_by
 from flows.adapt_transfer import Transferred, transfer_by
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.evaluate_city import evaluate_by
 from flows.extract_priors import priors_by
 from flows.harvest_city import harvest_by
@@ -58,7 +57,7 @@ class Shown:
     name="paper-tables",
     flow_run_name="paper-tables",
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly, end_dead_tasks],
+    on_running=BEGINNING,
 )
 def paper_tables(
     cities: Sequence[str] | None = None,

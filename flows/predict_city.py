@@ -5,8 +5,7 @@ from __future__ import annotations
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.runner import one_part_at_a_time
 from tasks.harvesting.current import current_harvest
 from tasks.judging.city_predictions import (
@@ -23,7 +22,7 @@ from tasks.steps.plan import open_plan
     name="predict-city",
     flow_run_name="predict-{city}",
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly, end_dead_tasks],
+    on_running=BEGINNING,
 )
 def predict_city(
     city: str, catalog: str = DEFAULT_CATALOG, compute: str | None = None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from adapters.store import ArtifactRef
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.labelled import labelled_shards
 from flows.runner import one_part_at_a_time, planned_flow
 from tasks.steps.defaults import DEFAULT_CATALOG
@@ -20,7 +19,7 @@ from tasks.training.trainings import pretrain
     name="pretrain-segmenter",
     flow_run_name="pretrain-{segmenter}",
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly, end_dead_tasks],
+    on_running=BEGINNING,
 )
 def pretrain_segmenter(
     segmenter: str = "compact",

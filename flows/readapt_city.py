@@ -8,8 +8,7 @@ from prefect import flow
 
 from adapters.store import ArtifactRef
 from flows.adapt_city import adapt_by
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.evaluate_city import evaluate_by
 from flows.extract_priors import priors_by
 from flows.harvest_city import harvest_by
@@ -43,9 +42,7 @@ class Readapted:
     judged: ArtifactRef | None = None
 
 
-@flow(
-    name="readapt-city", flow_run_name="readapt-{city}", on_running=[end_promptly, end_dead_tasks]
-)
+@flow(name="readapt-city", flow_run_name="readapt-{city}", on_running=BEGINNING)
 def readapt_city(
     city: str,
     arm: str | None = None,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from adapters.store import ArtifactRef
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.runner import planned_flow
 from tasks.judging.differences import compare_on_images
 from tasks.judging.evaluated import tested_on
@@ -18,7 +17,7 @@ from tasks.steps.plan import Plan, open_plan
 from tasks.training.trained import TrainedSegmenters
 
 
-@flow(name="report-city", flow_run_name="report-{city}", on_running=[end_promptly, end_dead_tasks])
+@flow(name="report-city", flow_run_name="report-{city}", on_running=BEGINNING)
 def report_city(
     city: str, seed: int = 0, catalog: str = DEFAULT_CATALOG, compute: str | None = None
 ) -> ArtifactRef:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from adapters.store import ArtifactRef
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.runner import planned_flow
 from tasks.judging.evaluated import tested_on
 from tasks.judging.transfer_safeguard import is_judged, judged_by
@@ -24,7 +23,7 @@ from tasks.training.trained import TrainedSegmenters
 @flow(
     name="report-transfer",
     flow_run_name="report-{transfer}",
-    on_running=[end_promptly, end_dead_tasks],
+    on_running=BEGINNING,
 )
 def report_transfer(
     transfer: str,

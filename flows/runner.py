@@ -9,6 +9,7 @@ from prefect import Flow, runtime
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows.silent_runs import note_quiet_run
 from tasks.steps.looking import is_looking
 
 P = ParamSpec("P")
@@ -68,6 +69,7 @@ def planned_flow(name: str, run_name: str) -> Callable[[Callable[P, R]], Planned
             name=name,
             flow_run_name=run_name,
             task_runner=one_part_at_a_time(),
+            on_running=[note_quiet_run],
             validate_parameters=False,  # they come from the flow around it, not from outside
         )
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
-from flows.dead_tasks import end_dead_tasks
-from flows.ending import end_promptly
+from flows.beginning import BEGINNING
 from flows.runner import one_part_at_a_time
 from tasks.harvesting.current import Harvest, announce_landed, current_harvest, grow_harvest
 from tasks.harvesting.harvest import harvest_part, harvest_parts
@@ -19,7 +18,7 @@ from tasks.steps.plan import open_plan
     name="watch-city",
     flow_run_name="watch-{city}",
     task_runner=one_part_at_a_time(),
-    on_running=[end_promptly, end_dead_tasks],
+    on_running=BEGINNING,
 )
 def watch_city(
     city: str, catalog: str = DEFAULT_CATALOG, compute: str | None = None

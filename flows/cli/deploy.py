@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 
 _UNAUTHORIZED = 401
-DEAD_AFTER_VARIABLE = "CROSSCITY_DEAD_AFTER"
-"""Seconds without a heartbeat after which a run counts as crashed."""
 WEBHOOK_VARIABLE = "CROSSCITY_WEBHOOK"
 """Address that is told of failures: a POST of {"text": ...}, as chat services take it."""
 
@@ -95,7 +93,7 @@ def deploy_catalog(
     loaded = None if remove else open_catalog(catalog)
     entries = [] if loaded is None else deployment_entries(loaded, catalog.name)
     with client_of(api) as client:
-        from flows.dead_runs import DEAD_AFTER  # noqa: PLC0415
+        from flows.dead_runs import DEAD_AFTER, DEAD_AFTER_VARIABLE  # noqa: PLC0415
         from flows.reconciliation import Reconciler  # noqa: PLC0415 - all flows load with it
 
         reconciler = Reconciler(
@@ -109,11 +107,14 @@ def deploy_catalog(
             webhook=os.environ.get(WEBHOOK_VARIABLE) or None,
         )
         done = reconciler.remove() if remove else reconciler.run(entries)
+        silent = [] if dry_run else _end_silent_runs(client)
     for change in done.changes:
         add(str(change))
     counts = dict.fromkeys(("create", "change", "remove"), 0)
     for change in done.changes:
         counts[change.kind] += 1
+    if silent:
+        add(f"marked as crashed, as nobody has heard of them for long: {', '.join(silent)}")
     would = "would be " if dry_run else ""
     add(
         f"{would}created {counts['create']}, changed {counts['change']}, removed "
@@ -126,7 +127,19 @@ def deploy_catalog(
         **counts,
         "unchanged": done.unchanged,
         "others": done.others,
+        "silent_runs_ended": silent,
     }
+
+
+def _end_silent_runs(client: SyncPrefectClient) -> list[str]:
+    """Names of runs that were shown as under way, and whose process is gone."""
+    from flows.silent_runs import end_runs, silent_runs  # noqa: PLC0415
+
+    try:
+        return end_runs(client, silent_runs(client))
+    except Exception as error:  # what was asked for is done
+        add(f"note: runs of dead processes may still be shown as running: {error}")
+        return []
 
 
 @contextmanager

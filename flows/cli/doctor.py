@@ -92,7 +92,11 @@ def diagnosis(catalog: Path) -> Iterator[Finding]:
         yield _guarded("store", lambda: _store(plan), "see what the message says", is_fatal=True)
         yield _disk(plan)
         yield _device(plan)
-    yield _server(catalog.absolute().parent)
+    root = catalog.absolute().parent
+    server = _server(root)
+    yield server
+    if not server.remedy and (address := standing_server(root)) is not None:
+        yield _guarded("runs", lambda: _runs(address), "look at the server's log")
 
 
 def _guarded(
@@ -221,3 +225,22 @@ def _answering_server(address: str) -> Finding:
     ours = metadata.version("prefect")
     remedy = "" if version == ours else f"here it is {ours}: run both ends with one version"
     return Finding("server", f"{address} runs Prefect {version}", remedy)
+
+
+def _runs(address: str) -> Finding:
+    """Whether all that is shown as under way is."""
+    from flows.cli.deploy import client_of  # noqa: PLC0415 - Prefect loads late
+    from flows.silent_runs import silent_runs  # noqa: PLC0415
+
+    with client_of(f"{address}/api") as client:
+        silent = silent_runs(client)
+    if not silent:
+        return Finding("runs", "all that are shown as under way have been heard of lately")
+    first = min(silent, key=lambda run: run.heard)
+    count = f"{len(silent)} runs are" if len(silent) > 1 else "1 run is"
+    return Finding(
+        "runs",
+        f"{count} shown as under way whose process is gone, {first.name} since "
+        f"{first.heard:%Y-%m-%d %H:%M} UTC",
+        "the next run that begins, or `crosscity deploy`, marks them as crashed",
+    )
