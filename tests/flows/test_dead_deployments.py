@@ -10,6 +10,7 @@ import sys
 import urllib.request
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -17,8 +18,10 @@ from typing import Any
 
 import pytest
 import yaml
+from prefect.client.orchestration import SyncPrefectClient
 
 from flows.dead_runs import FAILURES_NAME, NAME, PENDING_NAME, REJECTED_NAME, RESTART_NAME, RUNS
+from flows.silent_runs import end_runs, silent_runs
 
 pytestmark = pytest.mark.timeout(1800)
 DEAD_AFTER = "45"
@@ -137,6 +140,38 @@ def test_the_next_run_starts_after_worker_and_run_were_killed(
         assert ended["state_type"] == "COMPLETED"
         assert ended["run_count"] == {"RUNNING": 2, "RETRY": 3}[moment] <= RUNS
     site.kill_all()
+
+
+@pytest.mark.slow
+def test_a_silent_run_of_a_deployment_frees_its_slot_and_starts_again(
+    site: Site, deploy: Callable[..., str], waiting: Callable[..., None]
+) -> None:
+    """As one that the automations mark; here a run that begins, or `crosscity deploy`, did."""
+    deploy()
+    first, second = site.run("pending"), site.run("pending")  # no worker: states are set here
+
+    def put(run: str, kind: str) -> str:
+        body = {"state": {"type": kind, "name": kind.capitalize()}}
+        return str(site.server.post(f"/flow_runs/{run}/set_state", body)["status"])
+
+    assert put(first, "PENDING") == "ACCEPT"
+    assert put(first, "RUNNING") == "ACCEPT"
+    assert put(second, "PENDING") == "REJECT", "a deployment runs once at a time"
+    with SyncPrefectClient(f"{site.server.address}/api") as client:
+        silent = [one for one in silent_runs(client, datetime.now(UTC)) if one.id == first]
+        assert len(end_runs(client, silent)) == 1
+    waiting(
+        lambda: any(
+            state["name"] == "AwaitingRetry"
+            for state in site.server.get(f"/flow_run_states/?flow_run_id={first}")
+        ),
+        "it is run again",
+    )
+    assert put(second, "PENDING") == "ACCEPT"
+    for one in (first, second):
+        site.server.post(
+            f"/flow_runs/{one}/set_state", {"state": {"type": "CANCELLED"}, "force": True}
+        )
 
 
 @pytest.mark.slow
