@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption
-from flows.cli.outcome import JsonOption, add, ended
+from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.server import ServerAwayError, ServerError, standing_server
 from tasks.steps.defaults import folder_of
 
@@ -138,7 +138,7 @@ def _end_silent_runs(client: SyncPrefectClient) -> list[str]:
     try:
         return end_runs(client, silent_runs(client))
     except Exception as error:  # what was asked for is done
-        add(f"note: runs of dead processes may still be shown as running: {error}")
+        note(f"note: runs of dead processes may still be shown as running: {error}")
         return []
 
 

@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -> None:
-    """Look at Python, packages, catalog, store, disk, keys, GPU, port and server.
+    """Look at Python, packages, catalog, store, disk, keys, GPU, port, server and runs.
 
     Each line that is not ok says what to do. Exit code 1 where one says FAIL.
     """

@@ -21,6 +21,8 @@ from prefect.settings import (
 import flows
 from flows.asking import asked_once
 from flows.beginning import BEGINNING
+from flows.cli.deploy import _end_silent_runs
+from flows.cli.doctor import _runs
 from flows.dead_runs import HEARTBEAT, NAME, dead_run_automation
 from flows.runner import planned_flow
 from flows.silent_runs import (
@@ -188,6 +190,32 @@ def test_a_run_that_begins_asks_little_and_waits_as_long_as_the_automations(
     time.sleep(1.1)  # a server tells its time in whole seconds
     end_silent_runs(None, None, None)
     assert runs.state(run) == "CRASHED"
+
+
+def test_doctor_counts_what_deploying_ends(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runs.run("RUNNING", name="readapt-lisbon")
+    assert "heard of lately" in str(_runs(runs.server.address))
+    monkeypatch.setenv("CROSSCITY_DEAD_AFTER", "0")
+    time.sleep(1.1)  # a server tells its time in whole seconds
+    found = _runs(runs.server.address)
+    assert "whose process is gone" in found.found
+    assert "crosscity deploy" in found.remedy
+    assert runs.state(run) == "RUNNING"
+    with asked_once() as client:
+        assert "readapt-lisbon" in _end_silent_runs(client)
+    assert runs.state(run) == "CRASHED"
+    assert not _runs(runs.server.address).remedy
+
+
+def test_deploying_is_done_where_nobody_says_what_is_silent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Away(SyncPrefectClient):
+        def request(self, *_: Any, **__: Any) -> Any:
+            raise ConnectionError("nobody there")
+
+    assert _end_silent_runs(Away("http://127.0.0.1:9/api")) == []
+    assert "may still be shown as running: nobody there" in capsys.readouterr().err
 
 
 def test_a_run_without_heartbeats_says_so(runs: Runs) -> None:
