@@ -483,7 +483,7 @@ def test_a_deploying_that_broke_off_is_finished_by_the_next(site, crosscity):
     assert len(broken.stderr.strip().splitlines()) == 1, broken.stderr
     assert "does not answer" in broken.stderr
     there = [line for line in site.deployed("--dry-run") if line.startswith("+")]
-    assert 0 < len(there) < 14
+    assert 0 < len(there) < 16, "some of 16 were made, whatever other tests had made before"
     site.deployed()
     assert site.deployed()[0].startswith("created 0, changed 0, removed 0; unchanged 16")
     assert len(site.automations("lima")) == 1
