@@ -175,15 +175,15 @@ class PredictionFolder:
             labels: (H, W) uint8 indices of classes.
             confidence: (H, W) float32 in [0, 1].
         """
-        file = f"labels/{name}.png"
+        file, overlay_file, confidence_file = self._files(name)
         self._publish(file, self._label_png(labels))
         if self.wanted.overlays:
             shown = cv2.addWeighted(picture, 0.5, self._colours[labels], 0.5, 0)
             overlay = encode_jpeg(np.asarray(shown, dtype=np.uint8), _OVERLAY_QUALITY)
-            self._publish(f"overlays/{name}.jpg", overlay)
+            self._publish(overlay_file, overlay)
         if self.wanted.confidence:
             grey = np.round(confidence * 255).astype(np.uint8)
-            self._publish(f"confidence/{name}.png", encode_label_png(grey))
+            self._publish(confidence_file, encode_label_png(grey))
         counts = np.bincount(labels.ravel(), minlength=len(self.classes))
         shares = counts[: len(self.classes)] / labels.size
         return {
@@ -198,7 +198,11 @@ class PredictionFolder:
         }
 
     def finish_part(self, part: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Notes that a shard is written."""
+        """Notes that a shard is written; what failed keeps nothing of an earlier run."""
+        for row in rows:
+            if not row.get("labels"):
+                for file in self._files(str(row["image"])):
+                    (self.folder / file).unlink(missing_ok=True)
         self._part(part).parent.mkdir(exist_ok=True)
         write_table(self._part(part), self._table(rows), self.schema)
 
@@ -212,6 +216,21 @@ class PredictionFolder:
         with suppress(OSError):
             parts.rmdir()
         return path
+
+    def earlier(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Label maps in the folder that are of none of these rows, by name, sorted.
+
+        They are of images that an earlier run was given and this one was not. They may be wanted,
+        so they stay; the table has no rows of them.
+        """
+        ours = {str(row["labels"]) for row in rows if row.get("labels")}
+        labels = self.folder / "labels"
+        there = (f"labels/{file.relative_to(labels).as_posix()}" for file in labels.rglob("*.png"))
+        return sorted(file for file in there if file not in ours)
+
+    def _files(self, name: str) -> tuple[str, str, str]:
+        """Label map, overlay and confidence of an image."""
+        return f"labels/{name}.png", f"overlays/{name}.jpg", f"confidence/{name}.png"
 
     def _table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         empty = dict.fromkeys(self.schema.names)

@@ -122,6 +122,12 @@ def _show_outcome(done: Predicted, next_step: str) -> None:
         InputError: None was.
     """
     good = done.images - len(done.failed)
+    if done.earlier:
+        note(
+            f"{len(done.earlier)} further label maps in {done.table.parent} are of an earlier run "
+            f"with other images, and not in the table: {', '.join(done.earlier[:REASONS])}"
+            + (", …" if len(done.earlier) > REASONS else "")
+        )
     reasons = Counter(done.failed.values()).most_common()
     for reason, count in reasons[:REASONS]:
         typer.echo(f"{count} failed: {reason}", err=True)
@@ -185,11 +191,20 @@ def _city(what: Sequence[str], plan: Plan | None) -> str | None:
 
 def _pictures(what: Sequence[str], city: str | None, plan: Plan | None) -> list[Picture]:
     from tasks.harvesting.current import current_harvest  # noqa: PLC0415
-    from tasks.judging.predictions import pictures_of_city, pictures_of_paths  # noqa: PLC0415
+    from tasks.judging.predictions import (  # noqa: PLC0415
+        left_out_of,
+        pictures_of_city,
+        pictures_of_paths,
+    )
     from tasks.steps.imagery import Imagery  # noqa: PLC0415
 
     if city is None or plan is None:
-        return pictures_of_paths([Path(each) for each in what])
+        paths = [Path(each) for each in what]
+        pictures = pictures_of_paths(paths)
+        if left_out := left_out_of(paths):
+            types = ", ".join(sorted({each.suffix.lower() for each in left_out}))
+            note(f"{len(left_out)} files are left out, as {types} is not read: make them JPEG or PNG")
+        return pictures
     return pictures_of_city(Imagery(plan.open_store(), current_harvest(city, plan).imagery))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -64,7 +66,9 @@ def chosen_segmenter(plan: Plan, which: str, city: str | None = None) -> Chosen:
                 f"segmenters.{which} has no weights of its own to predict with: run "
                 f"`crosscity pretrain {which}` and give the key that it prints"
             )
-        return Chosen(starting.segmenter, which, {"segmenter": which, **starting.made_of})
+        network = {"network_sha256": _network_digest(starting.segmenter)}
+        made_by = {"segmenter": which, **starting.made_of, **network}
+        return Chosen(starting.segmenter, which, made_by)
     if KEY.fullmatch(which):
         return _stored(plan, _by_key(plan.open_store(), which), which)
     names = ", ".join(sorted(plan.segmenters)) or "none"
@@ -138,6 +142,12 @@ def _described(plan: Plan, city: str) -> ArtifactRef:
             f"{error}; `crosscity readapt {city}` makes all that the catalog describes, "
             f"`crosscity promote {city} KEY` takes what was made otherwise"
         ) from None
+
+
+def _network_digest(segmenter: Segmenter) -> str:
+    """SHA-256 of what a network is beside its weights: options, classes in order, normalisation."""
+    described = [segmenter.config(), segmenter.prediction_offsets.tolist()]
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def _stored(plan: Plan, ref: ArtifactRef, words: str) -> Chosen:

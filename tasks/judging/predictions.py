@@ -26,6 +26,10 @@ from tasks.steps.schemas import FAILED, OK
 
 ENDINGS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 """Endings of images in a folder, in any case."""
+OTHER_ENDINGS: Final = frozenset(
+    {".avif", ".bmp", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff"}
+)
+"""Endings of pictures of types that are not read."""
 SHARD: Final = 64
 """Images a shard: what a kill can lose."""
 STAGE: Final = "predict"
@@ -46,11 +50,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What predicting left: how many images, and those that failed with the reason."""
+    """What predicting left.
+
+    Attributes:
+        images: How many there are.
+        failed: Those that failed, and why.
+        table: The table of all of them.
+        earlier: Label maps in the folder that an earlier run made of other images.
+    """
 
     images: int
     failed: dict[str, str]
     table: Path
+    earlier: tuple[str, ...] = ()
 
 
 def pictures_of_paths(paths: Sequence[Path]) -> list[Picture]:
@@ -73,6 +85,16 @@ def pictures_of_paths(paths: Sequence[Path]) -> list[Picture]:
         else:
             raise InputError(f"{path} is neither a city of the catalog nor a file or folder")
     return _named(found)
+
+
+def left_out_of(paths: Sequence[Path]) -> list[Path]:
+    """Pictures in these folders that are of a type that is not read, sorted."""
+    return sorted(
+        file
+        for path in paths
+        for file in (path.rglob("*") if path.is_dir() else ())
+        if file.suffix.lower() in OTHER_ENDINGS and not file.name.startswith(".")
+    )
 
 
 def pictures_of_city(imagery: Imagery) -> list[Picture]:
@@ -121,7 +143,7 @@ def predict_pictures(
         tell(len(shard))
     table = folder.finish(rows)
     failed = {row["image"]: str(row["reason"]) for row in rows if row["status"] != OK}
-    return Predicted(len(rows), failed, table)
+    return Predicted(len(rows), failed, table, tuple(folder.earlier(rows)))
 
 
 def _advance(total: int, count: int) -> None:
@@ -200,7 +222,9 @@ def _digest(picture: Picture) -> tuple[str, str]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
+    """Whether it is called like an image; a link that leads nowhere becomes a row that says so."""
+    named = path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    return named and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def _named(found: dict[Path, str]) -> list[Picture]:

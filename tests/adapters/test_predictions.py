@@ -108,3 +108,25 @@ def test_the_table_has_failed_images_too(tmp_path) -> None:
     assert table["status"].to_pylist() == ["ok", "failed"]
     assert table["share_road"].to_pylist()[1] is None
     assert not (tmp_path / "out/.parts").exists()
+
+
+def test_an_image_that_fails_now_keeps_no_map_of_an_earlier_run(tmp_path) -> None:
+    """A map beside a row without one would be taken for what the image shows."""
+    wanted = {"overlays": True, "confidence": True}
+    folder, row = _written(tmp_path, **wanted)
+    folder.finish([{"image": "drive/0001", "sha256": "aa", "status": "ok", **row}])
+    again = PredictionFolder(
+        tmp_path / "out", NAMES, Wanted("labelIds", **wanted), {"segmenter": "a"}
+    )
+    bad = {"image": "drive/0001", "sha256": "bb", "status": "failed", "reason": "cut short"}
+    again.finish_part(0, [bad])
+    again.finish([bad])
+    left = sorted(each.name for each in (tmp_path / "out").rglob("*") if each.is_file())
+    assert left == ["prediction.json", "predictions.parquet"]
+
+
+def test_maps_of_images_that_are_no_longer_given_are_told(tmp_path) -> None:
+    folder, row = _written(tmp_path)
+    other = folder.write("übergröße", PICTURE, LABELS, SURE)
+    assert folder.earlier([row, other, {"image": "x", "labels": None}]) == []
+    assert folder.earlier([row]) == ["labels/übergröße.png"]

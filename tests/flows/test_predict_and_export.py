@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from crosscity.evaluation import predict
-from crosscity.segmenters import in_train_ids
+from crosscity.segmenters import build_segmenter, in_train_ids
 from flows.cli.first_look import bundled_weights
 from tasks.harvesting.current import current_harvest
 from tasks.judging.chosen_segmenter import chosen_segmenter
@@ -207,3 +207,23 @@ def test_names_of_pictures_are_text_on_the_page(finished_run) -> None:
     prior = extract_prior(first, second, plan.city("tokyo").prior)
     page = render_pair((first, second), ("<script>alert(1)</script>.jpg", "b.jpg"), prior)
     assert "<script>" not in page
+
+
+def test_other_classes_of_the_same_weights_are_other_predictions(tmp_path) -> None:
+    """A killed run of one is not gone on with by the other: maps would have ids of both."""
+    weights = tmp_path / "w.safetensors"
+    names = ["car", "road", "sky"]
+    options = {"width": 8, "class_names": names}
+    save_file(build_segmenter("compact", options, seed=0).state_dict(), weights)
+
+    def made_by(class_names):
+        entry = {"architecture": "compact", "weights": str(weights), "options": dict(options)}
+        entry["options"]["class_names"] = class_names
+        catalog = {"version": 1, "stores": {"local": {"url": "store"}}, "store": "local"}
+        catalog |= {"computes": {"laptop": {"device": "cpu"}}, "compute": "laptop"}
+        path = tmp_path / "data_catalog.yaml"
+        path.write_text(json.dumps(catalog | {"segmenters": {"mine": entry}}))
+        return chosen_segmenter(open_plan(path), "mine").made_by
+
+    assert made_by(names) == made_by(names)
+    assert made_by(names) != made_by(["road", "car", "sky"])

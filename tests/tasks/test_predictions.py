@@ -18,7 +18,7 @@ from adapters.predictions import PredictionFolder, Wanted
 from crosscity.evaluation import predict
 from crosscity.segmenters import build_segmenter
 from tasks.judging import predictions
-from tasks.judging.predictions import SHARD, pictures_of_paths, predict_pictures
+from tasks.judging.predictions import SHARD, left_out_of, pictures_of_paths, predict_pictures
 from tasks.steps.errors import InputError
 
 RANDOM = np.random.default_rng(3)
@@ -170,3 +170,14 @@ def test_so_many_pictures_are_held_and_no_more(tmp_path, monkeypatch, count: int
     # disk; each worker has one in its hands, and so has each of the three ends.
     assert most[0] <= 6 * batch + workers + 3
     assert most[0] > batch
+
+
+def test_pictures_that_are_not_read_are_told(tmp_path) -> None:
+    """A link that leads nowhere is an image that cannot be read; other types are named."""
+    folder = _images(tmp_path / "in", 2)
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    (folder / "telephone.HEIC").write_bytes(b"not read")
+    (folder / "notes.txt").write_text("not a picture")
+    done = _run([folder], tmp_path / "out")
+    assert set(done.failed) == {"gone"}
+    assert left_out_of([folder, folder / "000.png"]) == [folder / "telephone.HEIC"]
