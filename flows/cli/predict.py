@@ -203,7 +203,9 @@ def _pictures(what: Sequence[str], city: str | None, plan: Plan | None) -> list[
         pictures = pictures_of_paths(paths)
         if left_out := left_out_of(paths):
             types = ", ".join(sorted({each.suffix.lower() for each in left_out}))
-            note(f"{len(left_out)} files are left out, as {types} is not read: make them JPEG or PNG")
+            note(
+                f"{len(left_out)} files are left out, as {types} is not read: make them JPEG or PNG"
+            )
         return pictures
     return pictures_of_city(Imagery(plan.open_store(), current_harvest(city, plan).imagery))
 

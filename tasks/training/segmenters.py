@@ -39,6 +39,7 @@ from tasks.training.stored_networks import (
 )
 from tasks.training.weight_files import (
     CLASS_NAMES,
+    WeightFile,
     beginnings,
     read_weight_file,
     stated_class_names,
@@ -48,6 +49,8 @@ from tasks.training.weight_files import (
 PACKAGE_PREFIX: Final = "package:"
 """Before the path of a weight file that an installed Python package carries."""
 WEIGHTS: Final = "weights.safetensors"
+NORMALISATION: Final = ("input_mean", "input_std")
+"""Buffers of every segmenter, which weight files of others lack."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,14 @@ def _starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
     remarks: tuple[str, ...] = ()
     if entry.weights is not None:
         path = _weight_file(plan, entry.weights, f"segmenters.{name}.weights")
-        remarks = load_checked(segmenter, path, entry.rename)
+        found = _load(segmenter, path, entry.rename)
+        remarks = found.remarks
         made_of["weights_sha256"] = file_digest(path)
+        if found.tensors.keys().isdisjoint(NORMALISATION):
+            # Then the network's code decides it, which no digest of a file can tell.
+            made_of["normalisation"] = [
+                getattr(segmenter, name).flatten().tolist() for name in NORMALISATION
+            ]
     if entry.backbone_weights is not None:
         key = f"segmenters.{name}.backbone_weights"
         path = _weight_file(plan, entry.backbone_weights, key)
@@ -251,6 +260,11 @@ def load_checked(
     Raises:
         InputError: It is not a file of weights, or is of another architecture or label space.
     """
+    return _load(segmenter, path, rename).remarks
+
+
+def _load(segmenter: Segmenter, path: Path, rename: Mapping[str, str | None] | None) -> WeightFile:
+    """Loads a weight file into a segmenter; gives what the file holds, and all remarks."""
     names = stated_class_names(path) if path.is_file() else None
     if names is not None and names != segmenter.class_names:
         raise InputError(
@@ -266,11 +280,37 @@ def load_checked(
             f"{', '.join(beginnings(found.tensors))}, the segmenter's with "
             f"{', '.join(beginnings(expected))}; say which is which with `rename: {{theirs: ours}}`"
         )
+    tensors, remarks = _completed(found.tensors, segmenter, path)
     try:
-        load_weights(segmenter, found.tensors)
+        load_weights(segmenter, tensors)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-    return found.remarks
+    return replace(found, remarks=(*found.remarks, *remarks))
+
+
+def _completed(
+    tensors: Mapping[str, torch.Tensor], segmenter: Segmenter, path: Path
+) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """The tensors of a file with what files of others lack: our normalisation, and counters.
+
+    Only a file of this project holds the normalisation, as only its networks normalise inside.
+    The counters of batches (`num_batches_tracked`) move no prediction, and old files lack them.
+    """
+    ours = segmenter.state_dict()
+    counters = [name for name in ours if name.endswith(".num_batches_tracked")]
+    lacking = {name: ours[name] for name in counters if name not in tensors}
+    if tensors.keys().isdisjoint(NORMALISATION):
+        lacking |= {name: ours[name] for name in NORMALISATION}
+        mean, std = (
+            ", ".join(f"{value:.4g}" for value in ours[name].flatten().tolist())
+            for name in NORMALISATION
+        )
+        remark = (
+            f"{path.name} does not say how images are normalised: mean ({mean}) and standard "
+            f"deviation ({std}) of {segmenter.architecture} are taken, of RGB in [0, 1]"
+        )
+        return {**lacking, **tensors}, (remark,)
+    return {**lacking, **tensors}, ()
 
 
 def file_digest(path: Path) -> str:

@@ -423,6 +423,41 @@ def test_a_users_network_is_built_stored_and_read(write_catalog, tmp_path):
     assert torch.equal(again.eval()(image), starting.segmenter.eval()(image))
 
 
+@pytest.mark.usefixtures("users_package")
+def test_weights_of_a_users_network_need_no_normalisation(write_catalog, tmp_path, monkeypatch):
+    """Files of others hold neither our buffers nor, if old, batch norm's counters; the network's
+    code says how images are normalised, and another code is another segmenter."""
+    import my_networks
+
+    network = my_networks.build(6)
+    parts = {"backbone": network.extractor, "head": network.classifier}
+    theirs = {
+        f"module.{part}.{name}": tensor
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+    torch.save({"state_dict": theirs}, tmp_path / "theirs.pth")
+    rename = {"backbone.": "extractor.", "head.": "classifier."}
+    entry = {"python": "my_networks:build", "options": {"channels": 6}, "rename": rename}
+    plan = open_with(write_catalog, tmp_path, mine={**entry, "weights": "theirs.pth"})
+    starting = starting_segmenter(plan, "mine", seed=1)
+    image = torch.rand((1, 3, 32, 48))
+    assert torch.equal(starting.segmenter.eval()(image), network.eval()(image))
+    assert any("does not say how images are normalised" in each for each in starting.remarks)
+
+    build = my_networks.build
+
+    def otherwise(channels):
+        made = build(channels)
+        made.input_mean.add_(0.25)
+        return made
+
+    monkeypatch.setattr(my_networks, "build", otherwise)
+    changed = starting_segmenter(plan, "mine", seed=1)
+    assert changed.made_of != starting.made_of
+    assert not torch.equal(changed.segmenter.eval()(image), network(image))
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
