@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -14,8 +15,9 @@ import numpy.typing as npt
 
 from adapters.exports import ExportItem, check_licences, exporter
 from adapters.images import decode_label_png, decode_mask_png
-from adapters.predictions import DESCRIPTION, TABLE
+from adapters.predictions import DESCRIPTION, TABLE, table_schema
 from adapters.store import ArtifactRef, Store
+from adapters.tables import read_table
 from crosscity.labels import CLASSES, VOID
 from tasks.harvesting.current import Harvest, current_harvest
 from tasks.judging.city_predictions import CityPredictions
@@ -71,7 +73,7 @@ def export_city(
     if stored:
         labels = _StoredPredictions(plan, city)
     elif predictions is not None:
-        labels = _Predicted(predictions)
+        labels = _Predicted(predictions, city, ids)
     masks = _masks(plan, _priors(plan, city, harvest))
     splits = _splits(store, harvest.pairs)
     with whole_folder(output) as unfinished:
@@ -85,9 +87,13 @@ def export_city(
 
 
 class _Predicted:
-    """The label maps of a folder of predictions, as trainIds."""
+    """The label maps of a folder of predictions, as trainIds.
 
-    def __init__(self, folder: Path) -> None:
+    A folder outlives the images that it was made of, so its table is held against those that are
+    exported: a map of another picture of the same name would pass for what this one shows.
+    """
+
+    def __init__(self, folder: Path, city: str, ids: Sequence[str]) -> None:
         try:
             description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             classes = {str(row["name"]): int(row["id"]) for row in description["classes"]}
@@ -100,12 +106,34 @@ class _Predicted:
             raise InputError(
                 f"the predictions in {folder} are not finished: run `crosscity predict` again"
             )
-        self._folder = folder
+        schema = table_schema([str(row["name"]) for row in description["classes"]])
+        self._folder, self._again = folder, f"run `crosscity predict {city} -o {folder}` again"
+        try:
+            rows = read_table(folder / TABLE, schema).to_pylist()
+        except ValueError as error:
+            raise InputError(f"{error}; {self._again}") from None
+        self._rows = {str(row["image"]): row for row in rows}
         self._train_ids = _train_ids(classes)
+        lacking = [image_id for image_id in ids if image_id not in self._rows]
+        if lacking:
+            raise InputError(
+                f"{folder} was made of other images: it has no row of {len(lacking)} of the "
+                f"{len(ids)} of {city}, such as {lacking[0]}; {self._again}"
+            )
 
-    def of(self, image_id: str, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
-        path = self._folder / "labels" / f"{image_id}.png"
-        return _read(path, self._train_ids, size) if path.is_file() else None
+    def of(self, image_id: str, jpeg: bytes, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
+        row = self._rows[image_id]
+        if row["status"] != OK:
+            return None
+        if row["sha256"] != hashlib.sha256(jpeg).hexdigest():
+            raise InputError(
+                f"the label map of {image_id} in {self._folder} is of another image of that name: "
+                f"{self._again}"
+            )
+        path = self._folder / str(row["labels"])
+        if not path.is_file():
+            raise InputError(f"{path} is not there: {self._again}")
+        return _read(path, self._train_ids, size)
 
 
 class _StoredPredictions:
@@ -115,7 +143,12 @@ class _StoredPredictions:
         self._made = CityPredictions(city, plan)
         self._train_ids = _train_ids(self._made.classes)
 
-    def of(self, image_id: str, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
+    def of(
+        self,
+        image_id: str,
+        jpeg: bytes,  # noqa: ARG002 - their key has the images in it
+        size: tuple[int, int],
+    ) -> npt.NDArray[np.uint8] | None:
         path = self._made.label_file(image_id)
         return None if path is None else _read(path, self._train_ids, size)
 
@@ -169,12 +202,12 @@ def _items(
     def item(image_id: str) -> ExportItem:
         row = imagery.row(image_id)
         size = int(row["height"]), int(row["width"])
-        mask = masks.get(image_id)
+        jpeg, mask = imagery.data(image_id), masks.get(image_id)
         return ExportItem(
             image_id=image_id,
-            jpeg=imagery.data(image_id),
+            jpeg=jpeg,
             size=size,
-            labels=None if labels is None else labels.of(image_id, size),
+            labels=None if labels is None else labels.of(image_id, jpeg, size),
             static=None if mask is None else decode_mask_png(mask, image_id, size=size),
             split=splits.get(image_id, str(row["split"] or "train")),
             **_known_facts(row),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from crosscity.segmenters import build_segmenter, in_train_ids
 from flows.cli.first_look import bundled_weights
 from tasks.harvesting.current import current_harvest
 from tasks.judging.chosen_segmenter import chosen_segmenter
+from tasks.pages.exporting import export_city
 from tasks.pages.pair_page import render_pair
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
@@ -75,6 +77,28 @@ def test_a_city_becomes_cityscapes_with_predictions_and_priors(
     assert again.returncode == 2
     assert "holds something already: name an empty folder" in again.stderr
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_maps_of_other_images_are_not_exported(finished_run, predicted, tmp_path) -> None:
+    """A folder of predictions outlives its images: what changed since is said, never exported."""
+    plan = open_plan(finished_run.catalog)
+    for change, said in (
+        (
+            lambda table: table.slice(1),
+            r"has no row of 1 of the 14 of tokyo, such as \S+; run `cro",
+        ),
+        (
+            lambda table: table.set_column(1, table.schema.field(1), [["0" * 64] * len(table)]),
+            r"is of another image of that name: run `crosscity predict tokyo -o \S+` again",
+        ),
+    ):
+        folder = tmp_path / said[:6].replace(" ", "-")
+        shutil.copytree(predicted[1], folder)
+        table = pq.read_table(folder / "predictions.parquet")
+        pq.write_table(change(table), folder / "predictions.parquet")
+        with pytest.raises(InputError, match=said):
+            export_city(plan, "tokyo", "cityscapes", tmp_path / "city", folder)
+        assert not (tmp_path / "city").exists()
 
 
 @pytest.mark.parametrize(
