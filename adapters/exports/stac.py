@@ -21,7 +21,8 @@ class StacExporter:
     """Writes the files of the items as they come, and the JSON documents at the end."""
 
     def __init__(self, folder: Path, city: str) -> None:
-        self._folder, self._city = folder, city
+        # An asset's address is made relative to its item's, which pystac makes absolute.
+        self._folder, self._city = folder.absolute(), city
         self._stac: Any = needed("pystac", "pystac")
         self._items: list[Any] = []
         self._licences: set[str] = set()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from flows.cli.changed_files import tell_changed_files
 from flows.cli.options import CATALOG, CatalogOption, CityArgument, ComputeOption
 from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.output import warnings_shown
@@ -347,6 +348,8 @@ def opened_plan(
         from tasks.harvesting.providers import street_view  # noqa: PLC0415 - compiled code loads late
 
         street_view(plan, city)
+    else:
+        tell_changed_files(plan, city)
     return plan
 
 

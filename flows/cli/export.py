@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.changed_files import tell_changed_files
 from flows.cli.options import CATALOG, CatalogOption, CityArgument
 from flows.cli.outcome import JsonOption, ended
 from flows.cli.progress import TerminalProgress
@@ -51,6 +52,7 @@ def export(
     # All segmenters of the catalog say which networks of the store may be built.
     plan = open_plan(catalog)
     plan.city(city)
+    tell_changed_files(plan, city)
     with TerminalProgress() as shown:
         progress.listen(shown)
         count = export_city(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from flows.cli.changed_files import tell_changed_files
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.outcome import JsonOption, ended, note
 from flows.cli.progress import TerminalProgress
@@ -93,6 +94,8 @@ def predict(
     wanted_size = _size(size)
     plan = _plan(catalog, compute, needed=weights is None)
     city = _city(what, plan)
+    if plan is not None and city is not None:
+        tell_changed_files(plan, city)
     pictures = _pictures(what, city, plan)
     chosen = _chosen(plan, segmenter, weights, architecture, city)
     network, where = _on_device(chosen, plan, device)
@@ -160,6 +163,7 @@ def _into_the_store(what: Sequence[str], catalog: Path, compute: str | None) -> 
             "folder for the predictions with -o"
         )
     (city,) = what
+    tell_changed_files(plan, city)
     given = {"city": city, "catalog": str(catalog), "compute": compute}
     made = done_or_run(predict_city, given, plan, lambda ref: [ref])
     summary = plan.open_store().manifest(made).summary

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from flows.cli.changed_files import tell_changed_files
 from flows.cli.city import SeedOption, found_or_made, running
 from flows.cli.errors import FAILED, exit_code, is_passing_fault, one_sentence
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption, complete_city
@@ -243,7 +244,9 @@ def plan_of(owner: str, catalog: Path, compute: str | None = None) -> Plan:
 
     if owner in open_catalog(catalog).transfers:
         return open_plan(catalog, compute, transfer=owner)
-    return open_plan(catalog, compute, city=owner)
+    plan = open_plan(catalog, compute, city=owner)
+    tell_changed_files(plan, owner)
+    return plan
 
 
 def _finished(owner: str, seed: int, plan: Plan) -> ArtifactRef:

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 import typer
 
+from flows.cli.changed_files import tell_changed_files
 from flows.cli.options import CATALOG, CatalogOption, CityArgument, ComputeOption
 from flows.cli.outcome import JsonOption, ended, note
 from flows.cli.progress import TerminalProgress
@@ -58,6 +59,7 @@ def suggest(
     check_empty(output)
     plan = open_plan(catalog, compute)
     plan.city(city)
+    tell_changed_files(plan, city)
     ref = chosen_artifact(plan, segmenter, city)
     other = (
         suggestion.segmenter_before(plan, ref)

@@ -203,7 +203,7 @@ def _ask_provider(
 ) -> ArtifactRef | None:
     """Asks a service what is new; within the lease of the list that comes of it."""
     store, entry = plan.open_store(), plan.city(city)
-    lists = _lists_of(store, city, before)
+    lists = lists_of(store, city, before)
     lookback = timedelta(days=entry.lookback_days)
     newer_than = max(_listed_at(store, ref) for ref in lists) - lookback
     known = {digest_of(name) for name in _column(store, before, "source_id") if name}
@@ -301,7 +301,7 @@ def _column(store: Store, imagery: ArtifactRef, name: str) -> set[str]:
     return {row[name] for row in read_rows(store, imagery, "imagery.parquet", IMAGERY)}
 
 
-def _lists_of(store: Store, city: str, imagery: ArtifactRef) -> list[ArtifactRef]:
+def lists_of(store: Store, city: str, imagery: ArtifactRef) -> list[ArtifactRef]:
     """The lists that an imagery was fetched from, those of the imagery before it included."""
     found: dict[str, ArtifactRef] = {}
     pending = [imagery]

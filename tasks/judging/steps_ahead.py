@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from adapters.catalog import ServiceProvider
+from tasks.harvesting.changed_files import files_have_changed
 from tasks.judging.evaluated import evaluation_of
 from tasks.priors.identities import count_to_train_on
 from tasks.steps.errors import InputError, StaleError
@@ -48,6 +49,9 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
     """
     entry, trained = plan.city(city), TrainedSegmenters(city, seed, plan)
     steps = [_step("harvest", lambda: trained.harvest, _harvest_cost(city, plan))]
+    if steps[0].state == "found" and files_have_changed(city, trained.harvest, plan):
+        why = f"the files of {city} have changed since it was harvested"
+        steps = [StepAhead("harvest", "to be made anew", why, _harvest_cost(city, plan))]
     harvest = trained.harvest if steps[0].state == "found" else None
     priors = "all pairs of the folder to match"
     scored = "the labelled images of the folder to predict"
@@ -65,7 +69,7 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
     steps.append(start)
     if is_trained(arm):
         taken = adaptation_parameters(city, arm, seed, plan)["steps"]
-        needed = [start] if not needs_of_arm(arm, plan).source else steps
+        needed = steps if needs_of_arm(arm, plan).source else [steps[0], start]
         steps.append(
             _step_after(
                 needed,

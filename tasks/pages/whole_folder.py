@@ -29,6 +29,7 @@ def whole_folder(output: Path) -> Iterator[Path]:
         InputError: It holds something, or cannot be written.
     """
     check_empty(output)
+    output = output if output.name else output.resolve()
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

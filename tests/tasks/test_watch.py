@@ -16,6 +16,7 @@ from PIL import Image
 from tasks.harvesting import harvest as harvest_module
 from tasks.harvesting import pair_table
 from tasks.harvesting import watch as watch_module
+from tasks.harvesting.changed_files import changed_files_remark
 from tasks.harvesting.current import (
     HARVEST,
     Harvest,
@@ -40,6 +41,7 @@ from tasks.harvesting.watch import (
     find_new_captures,
     landed_event,
 )
+from tasks.judging.steps_ahead import steps_ahead
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 
@@ -403,27 +405,62 @@ def test_a_city_without_a_harvest_says_what_to_run(city):
         listed(city[1]())
 
 
-def test_new_files_in_a_folder_are_added(write_catalog, tmp_path):
+@pytest.fixture
+def folder(write_catalog, tmp_path):
+    """The catalog of a city of a folder, and what puts a picture into it."""
     train = tmp_path / "streets" / "Tokyo" / "Images" / "Train"
     train.mkdir(parents=True)
 
-    def put(place: int, time: int) -> None:
-        pixels = np.random.default_rng([place, time]).integers(0, 256, (40, 80, 3))
+    def put(place: int, time: int, seed: int = 0) -> None:
+        pixels = np.random.default_rng([place, time, seed]).integers(0, 256, (40, 80, 3))
         path = train / f"pano_{place:05d}_{time}_90.png"
         Image.fromarray(pixels.astype(np.uint8)).save(path)
 
     for place in (1, 2, 3):
         put(place, 0)
         put(place, 1)
-    put(4, 0)
     provider = {
         "kind": "folder",
         "root": str(tmp_path / "streets"),
         "licence": "CC0-1.0",
         "attribution": "x",
     }
-    city = {"provider": provider}
-    catalog = str(write_catalog(tmp_path, city=city))
+    return str(write_catalog(tmp_path, city={"provider": provider})), put
+
+
+def test_replaced_files_of_a_folder_are_told_until_they_are_harvested(folder):
+    """A picture that was replaced under its name: verbs go on with the harvest before, and say so;
+    `crosscity plan` says what `readapt` would do."""
+    catalog, put = folder
+
+    def plan() -> Plan:
+        return open_plan(catalog)
+
+    def ahead() -> dict[str, str]:
+        return {step.name: step.state for step in steps_ahead("tokyo", "full", 0, plan())}
+
+    assert changed_files_remark("tokyo", plan()) is None
+    harvest(catalog)
+    assert changed_files_remark("tokyo", plan()) is None
+    assert ahead()["harvest"] == "found"
+    put(2, 1, seed=1)
+    remark = changed_files_remark("tokyo", plan())
+    assert remark is not None
+    assert "have changed since it was harvested" in remark
+    assert ahead()["harvest"] == "to be made anew"
+    assert ahead()["adaptation full"] == "to be made"
+    harvest(catalog)
+    assert changed_files_remark("tokyo", plan()) is None
+    put(4, 0)
+    put(4, 1)
+    assert changed_files_remark("tokyo", plan()) is not None
+    assert look(catalog) is not None
+    assert changed_files_remark("tokyo", plan()) is None, "watch has taken them in"
+
+
+def test_new_files_in_a_folder_are_added(folder):
+    catalog, put = folder
+    put(4, 0)
     harvest(catalog)
     old = table(catalog, "pairs")
     assert look(catalog) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -151,10 +152,14 @@ def test_geopandas_opens_the_points(tmp_path) -> None:
     assert frame.static_share[0] == pytest.approx(ITEMS[0].static.mean())
 
 
-def test_pystac_reads_a_valid_catalog(tmp_path) -> None:
+@pytest.mark.parametrize("given", ["absolute", "relative"])
+def test_pystac_reads_a_valid_catalog(tmp_path, monkeypatch, given) -> None:
+    """Also once the folder has its name, which is not the one that it was written under."""
     import pystac
 
-    folder = _export("stac", tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    written = tmp_path / "out.part" if given == "absolute" else Path("out.part")
+    folder = _export("stac", written).rename(tmp_path / "out")
     collection = pystac.Collection.from_file(str(folder / "collection.json"))
     collection.validate()
     items = {item.id: item for item in collection.get_items(recursive=True)}
