@@ -57,6 +57,11 @@ class Segmenter(nn.Module, ABC):
         input_std: Sequence[float] = (0.25, 0.25, 0.25),
     ) -> None:
         super().__init__()
+        if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+            raise ValueError(
+                f"class_names is a list of the names of classes, not {class_names!r}: in YAML, "
+                "[road, car, sky]"
+            )
         if len(class_names) < 2 or len(set(class_names)) != len(class_names):
             raise ValueError(
                 f"a segmenter needs at least two classes with different names, not {class_names}"

@@ -8,6 +8,7 @@ it always misses, and not one that the truth lacks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,21 @@ def train_id_names(class_names: Sequence[str]) -> tuple[str, ...]:
     """The 19 classes in the order of their trainIds, and behind them the others."""
     extra = [name for name in class_names if name not in ROAD_CLASS_NAMES]
     return (*ROAD_CLASS_NAMES, *extra)
+
+
+def foreign_classes(class_names: Sequence[str]) -> dict[str, str | None]:
+    """Classes that are none of the 19, each with the one that its name resembles, if any.
+
+    Classes are known by their names alone, so "Traffic_Light" is a class that no label has.
+    """
+    near = {name: get_close_matches(_plain(name), ROAD_CLASS_NAMES, 1, 0.8) for name in class_names}
+    return {
+        name: next(iter(near[name]), None) for name in class_names if name not in ROAD_CLASS_NAMES
+    }
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").replace("-", " ").strip().lower()
 
 
 def in_train_ids(segmenter: Segmenter) -> Segmenter:

@@ -84,10 +84,16 @@ def predict(
                 "says: name a folder with -o to predict with other settings"
             )
         return _into_the_store(what, catalog, compute)
-    from adapters.predictions import IDS, PredictionFolder, Wanted  # noqa: PLC0415
+    from adapters.predictions import (  # noqa: PLC0415
+        DESCRIPTION,
+        IDS,
+        PredictionFolder,
+        Wanted,
+    )
     from tasks.judging.predictions import predict_pictures  # noqa: PLC0415
     from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
     from tasks.steps.device import using_device  # noqa: PLC0415 - PyTorch takes seconds
+    from tasks.training.segmenters import foreign_remark  # noqa: PLC0415
 
     if ids not in IDS:
         raise InputError(f"--ids is one of {', '.join(IDS)}, not {ids!r}")
@@ -104,6 +110,8 @@ def predict(
     wanted = Wanted(ids, overlays, confidence)
     folder = PredictionFolder(output, network.class_names, wanted, made_by, force=force)
     note(f"{len(pictures)} images with {chosen.words}")
+    if remark := foreign_remark(chosen.segmenter.class_names):
+        note(f"note: {remark}; `{DESCRIPTION}` has their ids")
     with TerminalProgress() as shown, using_device(where, ", ".join(what)):
         progress.listen(shown)
         done = predict_pictures(

@@ -247,6 +247,7 @@ def pretrained_identity(
                 "architecture": f"{here}.architecture",
                 "options": f"{here}.options",
                 "rename": f"{here}.rename",
+                "image_size": f"{here}.image_size",
                 **_MACHINE,
             },
             inputs={

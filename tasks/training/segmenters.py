@@ -26,6 +26,7 @@ from crosscity.segmenters import (
 from crosscity.segmenters.base import ROAD_CLASS_NAMES
 from crosscity.segmenters.home import home_fields, take_home
 from crosscity.segmenters.hugging_face import matched_labels
+from crosscity.segmenters.label_space import foreign_classes
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.delivered_folders import Folder, look_into, transformers_segmenter
@@ -49,6 +50,8 @@ from tasks.training.weight_files import (
 PACKAGE_PREFIX: Final = "package:"
 """Before the path of a weight file that an installed Python package carries."""
 WEIGHTS: Final = "weights.safetensors"
+MOST_FOREIGN: Final = 12
+"""Classes that a remark lists."""
 NORMALISATION: Final = ("input_mean", "input_std")
 """Buffers of every segmenter, which weight files of others lack."""
 
@@ -91,8 +94,39 @@ def starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
             f"the catalog's image_size {given[0]}×{given[1]} is taken"
         )
         starting = replace(starting, remarks=(*starting.remarks, remark))
+    foreign = foreign_remark(starting.segmenter.class_names)
+    if foreign is not None:
+        starting = replace(starting, remarks=(*starting.remarks, foreign))
     starting.segmenter.trained_size = _stated_size(plan, name, starting)
-    return starting
+    return _of_its_size(starting, told)
+
+
+def foreign_remark(class_names: Sequence[str]) -> str | None:
+    """What to say of classes that are none of Cityscapes' 19; ``None`` where there are none."""
+    foreign = foreign_classes(class_names)
+    if not foreign:
+        return None
+    names = [f"{name} ({near}?)" if near else name for name, near in sorted(foreign.items())]
+    listed = ", ".join(names[:MOST_FOREIGN]) + (", …" if len(names) > MOST_FOREIGN else "")
+    return (
+        f"{len(foreign)} of its {len(class_names)} classes are none of Cityscapes' 19: {listed}; "
+        "no label is of them, and exports have them as void: give what is one of the 19 its name "
+        "there (`class_names`)"
+    )
+
+
+def _of_its_size(starting: Starting, told: tuple[int, int] | None) -> Starting:
+    """A segmenter of given weights at another size than its file tells is another segmenter.
+
+    The size is stored with it and decides what it predicts, and the catalog alone says it.
+    """
+    segmenter = starting.segmenter
+    if told is None and isinstance(segmenter, HuggingFaceSegmenter):
+        told = segmenter.fixed_size
+    size = segmenter.trained_size
+    if not starting.is_trained or size is None or (told is not None and tuple(told) == tuple(size)):
+        return starting
+    return replace(starting, made_of={**starting.made_of, "image_size": list(size)})
 
 
 def _starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:

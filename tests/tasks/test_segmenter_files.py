@@ -17,6 +17,7 @@ from crosscity.labels import CLASSES
 from crosscity.segmenters import build_segmenter
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
+from tasks.training.identities import pretrained_identity
 from tasks.training.segmenters import (
     fresh_segmenter,
     load_checked,
@@ -212,6 +213,44 @@ def test_a_size_that_weights_and_catalog_state_otherwise_is_said(write_catalog, 
     said = [one for one in found.remarks if "64×128 pixels" in one]
     assert len(said) == (given == [96, 192])
     assert found.segmenter.trained_size == tuple(given or (64, 128))
+    of_the_catalog = {"image_size": given} if given == [96, 192] else {}
+    assert {k: v for k, v in found.made_of.items() if k == "image_size"} == of_the_catalog
+
+
+def test_another_size_of_given_weights_is_another_segmenter(write_catalog, tmp_path):
+    """It is stored with them: a stored one was found, and went on at the size before."""
+    save_file(fresh_segmenter(SMALL, 0).state_dict(), tmp_path / "w.safetensors")
+
+    def key(**size):
+        entry = {**SMALL, "weights": "w.safetensors", **size}
+        plan = open_with(write_catalog, tmp_path, small=entry)
+        starting = starting_segmenter(plan, "small", seed=0)
+        return pretrained_identity(starting, [], [], "small", 0, plan).key
+
+    keys = [key(), key(image_size=[64, 128]), key(image_size=[96, 192]), key()]
+    assert len(set(keys)) == 3
+    assert keys[0] == keys[3]
+
+
+def test_classes_that_are_none_of_the_19_are_named(write_catalog, tmp_path):
+    """Misspelt, they were classes of their own without a word: void in exports, never scored."""
+    names = ["road", "Traffic_Light", "pavement", "sky"]
+    model = {"architecture": "compact", "options": {"width": 8, "class_names": names}}
+    save_file(fresh_segmenter(model, 0).state_dict(), tmp_path / "w.safetensors")
+    plan = open_with(write_catalog, tmp_path, small={**model, "weights": "w.safetensors"})
+    said = starting_segmenter(plan, "small", seed=0).remarks
+    assert any("2 of its 4 classes" in one and "(traffic light?), pavement;" in one for one in said)
+    model["options"]["class_names"] = ["sky", "road"]
+    save_file(fresh_segmenter(model, 0).state_dict(), tmp_path / "w.safetensors")
+    plan = open_with(write_catalog, tmp_path, small={**model, "weights": "w.safetensors"})
+    assert not any("Cityscapes" in one for one in starting_segmenter(plan, "small", 0).remarks)
+
+
+@pytest.mark.parametrize("names", ["car", [1, 2, 3]])
+def test_class_names_are_a_list_of_names(names):
+    model = {"architecture": "compact", "options": {"width": 8, "class_names": names}}
+    with pytest.raises(InputError, match="class_names is a list of the names of classes, not"):
+        fresh_segmenter(model, 0)
 
 
 def test_a_checkpoint_of_another_size_is_reported_where_it_names_no_classes(tmp_path):
