@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,11 +38,13 @@ def load_segmenter(
     *,
     architecture: str = "efficientnet_lite0",
     options: Mapping[str, Any] | None = None,
+    build: Callable[..., Segmenter] | None = None,
     device: str = "cpu",
 ) -> Segmenter:
     """The segmenter of a folder or a weight file.
 
     A folder is data: it builds networks of `ARCHITECTURES` only, and runs no code that it names.
+    A network of somebody's own (`python:` in a catalog) is built by the function that you give.
 
     Args:
         place: A folder that `crosscity segmenter export` wrote (or an artifact of the store that
@@ -50,6 +52,8 @@ def load_segmenter(
             which have seen simulated streets alone.
         architecture: Of a file; a folder says its own.
         options: Of a file's architecture. Classes that the file states need not be given.
+        build: Builds the network of a folder whose network is of none of `ARCHITECTURES`; called
+            with the options that the folder states.
         device: Where it shall be, as PyTorch names devices.
 
     Returns:
@@ -60,7 +64,7 @@ def load_segmenter(
     """
     path = _STREET if place is None else Path(place)
     if path.is_dir():
-        segmenter = _of_folder(path)
+        segmenter = _of_folder(path, build)
         take_home(segmenter, _description(path / DESCRIPTION), path / DESCRIPTION)
     else:
         found = read_tensor_file(path)
@@ -70,14 +74,15 @@ def load_segmenter(
     return segmenter.to(torch.device(device)).eval()
 
 
-def _of_folder(folder: Path) -> Segmenter:
+def _of_folder(folder: Path, build: Callable[..., Segmenter] | None) -> Segmenter:
     description = _description(folder / DESCRIPTION)
     architecture, options = description["architecture"], description["options"]
     if architecture.startswith(PREFIX):
+        return _of_function(folder, architecture, options, build)
+    if build is not None:
         raise WeightsError(
-            f"{folder} is of a network that {architecture.removeprefix(PREFIX)[:80]!r} builds, and "
-            f"a folder names no code to run: build it yourself and give it {WEIGHTS} with "
-            "load_weights, or name function and folder in the catalog"
+            f"{folder} is of a network of the architecture {architecture[:80]!r}, which no "
+            "function builds: leave out build"
         )
     named = next(keys_that_name(options), None)
     if named is not None:
@@ -96,6 +101,35 @@ def _of_folder(folder: Path) -> Segmenter:
     segmenter = _built(architecture, options, folder)
     assert isinstance(segmenter, HuggingFaceSegmenter)  # noqa: S101 - says so to mypy
     give_transformers_weights(segmenter, read_tensor_file(theirs).tensors, description)
+    return segmenter
+
+
+def _of_function(
+    folder: Path,
+    architecture: str,
+    options: Mapping[str, Any],
+    build: Callable[..., Segmenter] | None,
+) -> Segmenter:
+    """The segmenter of a folder whose network a function of somebody's own builds."""
+    function = architecture.removeprefix(PREFIX)[:80]
+    if build is None:
+        raise WeightsError(
+            f"{folder} is of a network that {function!r} builds, and a folder names no code to "
+            "run: give the function as build=, or name function and folder in the catalog"
+        )
+    check_provenance(folder, DESCRIPTION, WEIGHTS)
+    found = read_tensor_file(folder / WEIGHTS)
+    segmenter = build(**options)
+    if not isinstance(segmenter, Segmenter):
+        raise WeightsError(
+            f"{folder}: build returned {type(segmenter).__name__}, and {function!r}, which its "
+            "network is of, returns a Segmenter"
+        )
+    _check_classes(segmenter, found, folder / WEIGHTS)
+    try:
+        load_weights(segmenter, found.tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{folder}: {error}") from None
     return segmenter
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption, CityArgument
 from flows.cli.outcome import JsonOption, add, ended
 from tasks.steps.errors import InputError
+
+if TYPE_CHECKING:
+    from tasks.pages.segmenter_folder import Exported
 
 app = typer.Typer(no_args_is_help=True, help="Hand a segmenter on.")
 
@@ -72,11 +75,20 @@ def export(
         "segmenter",
         done.folder,
         said=f"segmenter of {city}: {done.folder} ({', '.join(done.files)})",
-        next_step=f"crosscity.load_segmenter({str(done.folder)!r}) in Python, or `weights: "
-        f"{done.folder}` in a catalog",
+        next_step=_next_step(done),
         city=city,
         files=done.files,
         agreement=done.agreements,
+    )
+
+
+def _next_step(done: Exported) -> str:
+    """How it is read; a network of one's own takes its function beside the folder."""
+    beside = f", build={done.function.rpartition(':')[2]}" if done.function else ""
+    python = f"`python: {done.function}`, its options and " if done.function else ""
+    return (
+        f"crosscity.load_segmenter({str(done.folder)!r}{beside}) in Python, or {python}`weights: "
+        f"{done.folder}` in a catalog"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -28,6 +29,7 @@ class Delivery:
         onnx: How `model.onnx` agrees, in words; "" without one.
         onnx_size: The one size that it takes; ``None``: any.
         transformers: How transformers agrees, in words; "" where the network is none of theirs.
+        function: "module:name" of what builds the network, where it is one of a user's own.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Delivery:
     onnx: str = ""
     onnx_size: tuple[int, int] | None = None
     transformers: str = ""
+    function: str = ""
 
 
 def segmenter_card(segmenter: Segmenter, facts: SegmenterFacts, delivery: Delivery) -> str:
@@ -69,6 +72,8 @@ def segmenter_card(segmenter: Segmenter, facts: SegmenterFacts, delivery: Delive
         allowed=delivery.allowed,
         simulated=[one.name for one in facts.sets if one.kind == "simulated"],
         transformers=delivery.transformers,
+        function=tuple(delivery.function.split(":")) if delivery.function else (),
+        options=json.dumps(config["options"], ensure_ascii=False),
         onnx=delivery.onnx,
         onnx_sizes=_sizes(delivery.onnx_size),
         opset=OPSET,

@@ -19,6 +19,7 @@ from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, onnx_bytes
 from crosscity.segmenters.delivered import DESCRIPTION, PROVENANCE, WEIGHTS
 from crosscity.segmenters.export import OPSET
 from crosscity.segmenters.home import home_fields
+from crosscity.segmenters.plug_in import PREFIX
 from tasks.harvesting.current import current_harvest
 from tasks.judging.runtime_agreement import Agreement, agreement
 from tasks.judging.segmenter_facts import SegmenterFacts, segmenter_facts
@@ -49,11 +50,13 @@ class Exported:
         folder: Where.
         files: Its files, by name.
         agreements: How other runtimes agree, in words, by file.
+        function: What builds the network, where it is one of the user's own; else "".
     """
 
     folder: Path
     files: tuple[str, ...]
     agreements: dict[str, str]
+    function: str = ""
 
 
 def export_segmenter(
@@ -92,10 +95,16 @@ def export_segmenter(
     )
     model, segmenter = stored_segmenter(plan, ref)
     segmenter.eval()
+    named = str(model["architecture"])
+    function = named.removeprefix(PREFIX) if named.startswith(PREFIX) else ""
     size = network_size(plan, city) or segmenter.trained_size
     images = _some_images(plan, city, segmenter, size)
     delivery = Delivery(
-        output.absolute().name, image_size=size, licence=licence, allowed=allowed or ""
+        output.absolute().name,
+        image_size=size,
+        licence=licence,
+        allowed=allowed or "",
+        function=function,
     )
     agreements: dict[str, Agreement] = {}
     with whole_folder(output) as folder:
@@ -119,7 +128,7 @@ def export_segmenter(
         (folder / CARD).write_text(segmenter_card(segmenter, facts, delivery), encoding="utf-8")
         _write_json(folder / PROVENANCE, _provenance(folder, facts, agreements))
         files = tuple(sorted(path.name for path in folder.iterdir()))
-    return Exported(output, files, sentences)
+    return Exported(output, files, sentences, function)
 
 
 def _write_network(folder: Path, segmenter: Segmenter, model: dict[str, Any]) -> None:

@@ -20,6 +20,8 @@ from crosscity.segmenters import build_segmenter
 from tasks.harvesting.current import current_harvest
 from tasks.judging.evaluated import segmenter_of_arm
 from tasks.judging.runtime_agreement import agreement
+from tasks.judging.segmenter_facts import segmenter_facts
+from tasks.pages.segmenter_card import Delivery, segmenter_card
 from tasks.pages.segmenter_folder import export_segmenter
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
@@ -246,3 +248,19 @@ def test_a_runtime_that_disagrees_is_reported_with_its_numbers() -> None:
 
 def _fail() -> np.ndarray:
     raise RuntimeError("no\nreally")
+
+
+def test_the_card_of_a_network_of_ones_own_says_what_builds_it(finished_run, key) -> None:
+    """A folder names no code, so the call that a card shows must name it, or it is refused."""
+    plan = open_plan(finished_run.catalog)
+    ref = next(one for one in plan.open_store().artifacts("adaptation") if one.key == key)
+    _, segmenter = stored_segmenter(plan, ref)
+    facts = segmenter_facts(plan, ref)
+    ours = segmenter_card(segmenter, facts, Delivery("out"))
+    assert 'import crosscity\n\nsegmenter = crosscity.load_segmenter("out")\nclasses = ' in ours
+    theirs = segmenter_card(segmenter, facts, Delivery("out", function="my.nets:build"))
+    assert "import crosscity\nfrom my.nets import build  # " in theirs
+    assert 'load_segmenter("out", build=build)\nclasses = ' in theirs
+    assert "`segmenters: {mine: {weights: out}}`" in ours
+    options = json.dumps(segmenter.options())
+    assert f"{{mine: {{python: my.nets:build, options: {options}, weights: out}}}}" in theirs

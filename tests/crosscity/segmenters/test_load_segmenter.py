@@ -13,7 +13,14 @@ import torch
 from safetensors.torch import save_file
 
 from crosscity.evaluation import predict
-from crosscity.segmenters import Segmenter, WeightsError, build_segmenter, load_segmenter
+from crosscity.segmenters import (
+    ComposedSegmenter,
+    Segmenter,
+    WeightsError,
+    build_segmenter,
+    load_segmenter,
+)
+from crosscity.segmenters.home import home_fields
 
 OPTIONS: dict[str, Any] = {"class_names": ["road", "sky", "dog"], "width": 8, "dilations": [1, 2]}
 
@@ -134,3 +141,32 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("[" * 100_000)
     with pytest.raises(WeightsError, match="does not describe"):
         load_segmenter(tmp_path)
+
+
+def test_a_network_of_ones_own_is_built_by_the_function_that_is_given(
+    tmp_path: Path, image: np.ndarray
+) -> None:
+    """The folder names no code; what it says beside the weights counts: size and rule."""
+
+    def build(width: int) -> ComposedSegmenter:
+        extractor = torch.nn.Conv2d(3, width, 8, stride=8)
+        classifier = torch.nn.Sequential(torch.nn.Dropout2d(0.5), torch.nn.Conv2d(width, 2, 1))
+        return ComposedSegmenter(
+            extractor, classifier, n_features=width, stride=8, class_names=("sky", "road")
+        )
+
+    made = build(6)
+    made.set_prediction_offsets([5.0, -5.0])
+    made.trained_size = (64, 96)
+    named = {"architecture": "python:theirs:build", "options": {"width": 6}}
+    folder = written(tmp_path / "a", made, **named, **home_fields(made))
+    with pytest.raises(WeightsError, match="give the function as build="):
+        load_segmenter(folder)
+    loaded = load_segmenter(folder, build=build)
+    assert loaded.trained_size == (64, 96)
+    assert np.array_equal(predict(loaded, image), predict(made.eval(), image))
+    with pytest.raises(WeightsError, match="build returned Conv2d"):
+        load_segmenter(folder, build=lambda width: torch.nn.Conv2d(3, width, 1))
+    ours = written(tmp_path / "b", build_segmenter("compact", OPTIONS, seed=4))
+    with pytest.raises(WeightsError, match="which no function builds: leave out build"):
+        load_segmenter(ours, build=build)
