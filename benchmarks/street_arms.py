@@ -7,7 +7,8 @@ From `street` (EfficientNet-Lite0, trained on simulated frankfurt) to simulated 
 keeps the weights, which `safeguard.py` judges. tokyo is scored on validation places, as limits are
 chosen there; other cities on test places. Arms that ruin a network are made on purpose. Finished
 arms are found again in `--work`; kill it and start it again at will. Writes
-`benchmarks/results/street_arms.json` and `.md` after every seed.
+`benchmarks/results/street_arms.json` and `.md` after every seed, or files of another `--name`:
+those of five times are `several_looks`.
 
 The pairs' own share is seen in arms that differ in nothing else: `self` learns from source labels
 and from the teacher's, `veto`, `evidence` and `probability` refine these by the static prior,
@@ -168,13 +169,14 @@ def main(
         ".crosscity/street_arms"
     ),
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
+    name: Annotated[str, typer.Option(help="Of the results' files.")] = "street_arms",
 ) -> None:
-    """Runs what is missing and reports."""
+    """Runs what is missing and reports all that the folder of finished arms has."""
     torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
     for one in seed:
-        for name in city:
-            here = Work(work, name)
+        for target in city:
+            here = Work(work, target)
             data(here)
             _run(here, "pretrained", 0, lambda work, seed: (work.network("pretrained", seed), 0.0))
             for arm_name, make in ARMS.items():
@@ -182,7 +184,7 @@ def main(
                 if (arm and arm_name not in arm) or (harmful and one not in seed[:harm_seed]):
                     continue
                 _run(here, arm_name, one, make)
-        _report(work, output)
+        _report(work, output, name)
 
 
 def _run(work: Work, arm: str, seed: int, make: Make) -> None:
@@ -515,12 +517,12 @@ def _file_name(arm: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in arm)
 
 
-def _report(work: Path, output: Path) -> None:
+def _report(work: Path, output: Path, name: str) -> None:
     rows = rows_of(work)
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(rows, indent=1) + "\n"
-    (output / "street_arms.json").write_text(text, encoding="utf-8")
-    (output / "street_arms.md").write_text(report(rows, work), encoding="utf-8")
+    (output / f"{name}.json").write_text(text, encoding="utf-8")
+    (output / f"{name}.md").write_text(report(rows, work), encoding="utf-8")
 
 
 def report(rows: Sequence[dict[str, Any]], work: Path) -> str:
