@@ -244,8 +244,15 @@ class PrefectServer:
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            return json.load(answer)
+        for attempt in range(20):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                    return json.load(answer)
+            except urllib.error.HTTPError as refused:
+                # A server that has just begun locks its database, and says to come back.
+                if refused.code != 503 or attempt == 19:
+                    raise
+                time.sleep(1)
 
     def every(self, route: str, body: dict[str, Any]) -> list[dict[str, Any]]:
         """Everything that a filter finds, however many other tests' things the server holds."""
