@@ -6,7 +6,7 @@ captured. The first two times are the pairs of the arms with two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
@@ -66,6 +66,12 @@ def looks(place: Arrays, image: int, others: Sequence[int]) -> list[npt.NDArray[
         spacing = float(PATCH * PRIOR.downscale)
         fields.append(field_of_matches(here, there, (height, width), spacing=spacing))
     return fields
+
+
+def priors_with_labels(places: Sequence[Arrays]) -> Iterator[tuple[Any, Any]]:
+    """Prior and labels of each image, as `flag_rates` takes them."""
+    for place in places:
+        yield from zip(place["priors"], place["labels"], strict=True)
 
 
 def others_of(image: int) -> list[int]:

@@ -30,13 +30,13 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.demo_start import PAIRS, start
-from benchmarks.more_times import TIMES, looks, others_of, places_of
+from benchmarks.more_times import TIMES, looks, others_of, places_of, priors_with_labels
 from benchmarks.paired import resampled_difference
 from benchmarks.street_arms import (
     CHOSEN_ON,
     CITIES,
     HOME,
-    HOME_PAIRS,
+    HOME_PLACES,
     LARGE,
     N_CLASSES,
     PROTOCOL,
@@ -90,10 +90,7 @@ class City:
 
     def weighed(self, image: int, flagged: Float, other: Float | None = None) -> Float:
         """φ weighed by rates of flagged pixels, and of others where these count too."""
-        rest = np.ones_like(flagged) if other is None else other
-        weights = np.where(self.priors[image], flagged[:, None, None], rest[:, None, None])
-        found = self.plain(image) * weights
-        return np.asarray(found / found.sum(0), np.float32)
+        return _weighed(self.plain(image), self.priors[image], flagged, other)
 
     def two_looks(self, image: int, refine: Refine) -> Float:
         """φ fused with what is seen at the other time."""
@@ -124,17 +121,15 @@ class SeveralTimes:
     """
 
     def __init__(self, folder: Path, name: str, network: Segmenter) -> None:
-        known = {**{city: (seed, range(PAIRS)) for city, seed in CITIES.items()}}
-        known[HOME[0]] = (HOME[1], range(2_000_000, 2_000_000 + HOME_PAIRS))
-        self._places = places_of(folder, name, *known[name])
+        is_home = name == HOME[0]
+        seed, places = (HOME[1], HOME_PLACES) if is_home else (CITIES[name], range(PAIRS))
+        self._places = places_of(folder, name, seed, places)
         self._phi = [_predicted(network, place["images"]) for place in self._places]
 
     def rates(self) -> Float:
         """P(flagged | class), measured on this city's own labels."""
-        looks_at = (
-            each for one in self._places for each in zip(one["priors"], one["labels"], strict=True)
-        )
-        return flag_rates(looks_at, N_CLASSES).astype(np.float32)
+        found = flag_rates(priors_with_labels(self._places), N_CLASSES)
+        return found.astype(np.float32)
 
     def weighed(self, image: int, flagged: Float | None) -> Float:
         """φ of the first two images of each place, weighed by rates of flagged pixels."""
@@ -155,9 +150,7 @@ class SeveralTimes:
         phi = np.asarray(self._phi[place][time], np.float32)
         if flagged is None:
             return phi
-        prior = self._places[place]["priors"][time]
-        found = phi * np.where(prior, flagged[:, None, None], np.float32(1))
-        return np.asarray(found / found.sum(0), np.float32)
+        return _weighed(phi, self._places[place]["priors"][time], flagged)
 
 
 def main(
@@ -186,6 +179,15 @@ def main(
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "pseudo_labels.json", rows)
     (output / "pseudo_labels.md").write_text(page(rows), encoding="utf-8")
+
+
+def _weighed(
+    phi: Float, prior: npt.NDArray[np.bool_], flagged: Float, other: Float | None = None
+) -> Float:
+    """φ weighed by rates of flagged pixels, and of others where these count too."""
+    rest = np.ones_like(flagged) if other is None else other
+    found = phi * np.where(prior, flagged[:, None, None], rest[:, None, None])
+    return np.asarray(found / found.sum(0), np.float32)
 
 
 def _ways(home: City, there: City) -> dict[str, Refine]:

@@ -54,7 +54,7 @@ from benchmarks.demo_start import (
     start,
 )
 from benchmarks.entropy import minimise_entropy
-from benchmarks.more_times import TIMES, paired_of_times, places_of
+from benchmarks.more_times import TIMES, paired_of_times, places_of, priors_with_labels
 from benchmarks.paired import Counts, resampled_difference
 from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation import Adaptation, FineTuning, LabelledArrays, TargetArrays
@@ -90,6 +90,7 @@ FIRST_PLACE: Final = {True: 20_000, False: 10_000}
 HOME_PAIRS: Final = 30
 """Labelled pairs of the source city, on which P(flagged | class) is measured."""
 N_CLASSES: Final = 19
+HOME_PLACES: Final = range(2_000_000, 2_000_000 + HOME_PAIRS)
 STEPS: Final = 60
 MORE_STEPS: Final = 240
 _TASK, _SELF = Term("source_task"), Term("self_training", "lambda_self", "lambda_self")
@@ -223,7 +224,7 @@ def data(work: Work) -> None:
         folder / "source.npz",
         lambda: rendered(*HOME, range(1_000_000, 1_000_000 + SOURCE), 1),
     )
-    _pairs(folder, HOME[0], HOME[1], range(2_000_000, 2_000_000 + HOME_PAIRS))
+    _pairs(folder, HOME[0], HOME[1], HOME_PLACES)
 
 
 def _pairs(folder: Path, name: str, seed: int, places: range) -> None:
@@ -325,9 +326,10 @@ def _of_times(recipe: Recipe, steps: int) -> Make:
     """A recipe with all looks at places of several times, and the prior of all of them."""
 
     def make(work: Work, seed: int) -> tuple[Segmenter, float]:
-        home = places_of(work.folder, *HOME, range(2_000_000, 2_000_000 + HOME_PAIRS))
-        known = [each for one in home for each in zip(one["priors"], one["labels"], strict=True)]
-        rates = flag_rates(known, N_CLASSES).tolist() if recipe.evidence else None
+        home = places_of(work.folder, *HOME, HOME_PLACES)
+        rates = None
+        if recipe.evidence:
+            rates = flag_rates(priors_with_labels(home), N_CLASSES).tolist()
         target = paired_of_times(places_of(work.folder, work.city, CITIES[work.city], range(PAIRS)))
         source, settings = labelled(work.folder / "source.npz"), replace(ADAPTED, steps=steps)
         return _timed(

@@ -234,8 +234,7 @@ class PrefectServer:
 
     def get(self, path: str) -> Any:
         """GET below /api, as JSON."""
-        with urllib.request.urlopen(f"{self.address}/api{path}", timeout=60) as answer:  # noqa: S310
-            return json.load(answer)
+        return self._answer(f"{self.address}/api{path}")
 
     def post(self, path: str, body: object) -> Any:
         """POST below /api, as JSON."""
@@ -244,6 +243,9 @@ class PrefectServer:
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
+        return self._answer(request)
+
+    def _answer(self, request: urllib.request.Request | str) -> Any:
         for attempt in range(20):
             try:
                 with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310

@@ -178,11 +178,11 @@ _FLAG_RATES: Final = {
 target (`frankfurt`, `benchmarks/street_arms.py`); from city to city they differ little."""
 
 
-def _with_teacher() -> list[ObjectiveEntry]:
+def _with_teacher(objective: str = "self_training") -> list[ObjectiveEntry]:
     """Labels of the source, and those of the teacher on target images."""
     return [
         ObjectiveEntry(objective="source_task"),
-        ObjectiveEntry(objective="self_training", weight="lambda_self"),
+        ObjectiveEntry(objective=objective, weight="lambda_self"),
     ]
 
 
@@ -192,12 +192,7 @@ BUILT_IN_RECIPES: Final[dict[str, RecipeEntry]] = {
         objectives=_with_teacher(), prior="evidence", flag_rates=dict(_FLAG_RATES)
     ),
     "looks": RecipeEntry(
-        objectives=[
-            ObjectiveEntry(objective="source_task"),
-            ObjectiveEntry(objective="two_looks", weight="lambda_self"),
-        ],
-        prior="evidence",
-        flag_rates=dict(_FLAG_RATES),
+        objectives=_with_teacher("two_looks"), prior="evidence", flag_rates=dict(_FLAG_RATES)
     ),
     "few_labels": _few("source_task", "self_training", "few_labels"),
     "few_labels_source_free": _few("self_training", "few_labels"),
