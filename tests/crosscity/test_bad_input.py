@@ -48,6 +48,7 @@ from crosscity.static_regions import (
     matched_pixels,
     static_prior,
     static_prior_of_times,
+    superpixels_in_order,
 )
 
 few = settings(
@@ -279,6 +280,7 @@ OF_LABELS: dict[str, Callable[[Any], Any]] = {
     "static_prior": lambda v: static_prior(SOME, v),
     "static_prior_of_times": lambda v: static_prior_of_times([SOME, SOME], v, coverage=0.1),
     "covered_shares": lambda v: covered_shares([SOME], v, spacing=4),
+    "superpixels_in_order": superpixels_in_order,
     "matched_counts": lambda v: matched_counts(SOME, v, "b"),
     "counts_by_time": lambda v: counts_by_time([SOME, SOME], v, ["a", "b"]),
     "evidence_of_times": lambda v: evidence_of_times([SOME, SOME], [v, v], spacing=4),

@@ -42,8 +42,8 @@ CHECKED = {
     "build_matcher", "superpixel_method",
     # Of the static prior, and beside it.
     "static_prior", "static_prior_of_times", "covered_shares", "counts_by_time", "matched_counts",
-    "matched_pixels", "static_probability", "evidence_of_times", "least_evidence",
-    "without_pixels", "matches_outside", "same_place",
+    "matched_pixels", "superpixels_in_order", "static_probability", "evidence_of_times",
+    "least_evidence", "without_pixels", "matches_outside", "same_place",
 }  # fmt: skip
 """Functions that look at everything they are given: all of them are in `test_bad_input.py`."""
 RESULTS = {
