@@ -21,6 +21,10 @@ from adapters.png_chunks import missing_data
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 """The formats that are tried; Pillow's many others are attack surface without use here."""
+OTHER_ENDINGS: Final = frozenset(
+    {".avif", ".bmp", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff"}
+)
+"""Endings of files that are pictures of types that are not read, in lower case."""
 MAX_PIXELS: Final = 1 << 26
 """Default limit: 67 million pixels, an 11 584 × 5 792 panorama, 200 MB as an array."""
 MAX_BYTES: Final = 1 << 26

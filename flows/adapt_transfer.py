@@ -1,4 +1,4 @@
-"""From one labelled set to another, without pairs: the paper's Table 3, and any two sets."""
+"""From a labelled set to another's images, without pairs: the paper's Table 3, and any two sets."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from flows.extras import extras_by
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.report_transfer import report_transfer_by
-from flows.runner import one_part_at_a_time, planned_flow
+from flows.runner import named_by_arm, one_part_at_a_time, planned_flow
 from tasks.judging.evaluation import draw_panels, evaluate
 from tasks.judging.transfer_safeguard import is_judged, judged_by
 from tasks.steps.defaults import DEFAULT_CATALOG
+from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import is_fine_tuned, is_trained, needs_of_arm
 from tasks.training.identities import source_of
 from tasks.training.labelled import unlabelled_part, unlabelled_parts
 from tasks.training.trainings import adapt_transfer as adapt
 from tasks.training.trainings import fine_tune
-from tasks.training.transfers import check_transfer_arm
+from tasks.training.transfers import arm_of_transfer, check_transfer_arm
 
 
 @dataclass(frozen=True)
@@ -32,50 +33,61 @@ class Transferred:
     Attributes:
         start: The pre-trained segmenter.
         segmenter: The adapted segmenter, or the pre-trained one.
-        evaluation: Its `evaluation` artifact.
-        panels: Its `illustration`: before and after; ``None`` of the pre-trained segmenter.
+        evaluation: Its `evaluation` artifact; ``None`` where nothing is scored.
+        panels: Its `illustration`: before and after; ``None`` of the pre-trained segmenter, and
+            where nothing is scored.
     """
 
     start: ArtifactRef
     segmenter: ArtifactRef
-    evaluation: ArtifactRef
+    evaluation: ArtifactRef | None
     panels: ArtifactRef | None
+
+    def scored(self) -> ArtifactRef:
+        """The evaluation; `InputError` where nothing is scored."""
+        if self.evaluation is None:
+            raise InputError("a transfer that is not scored has no evaluation")
+        return self.evaluation
 
 
 @flow(
     name="adapt-transfer",
-    flow_run_name="adapt-{transfer}-{arm}",
+    flow_run_name=named_by_arm("adapt", "transfer"),
     task_runner=one_part_at_a_time(),
     on_running=BEGINNING,
 )
 def adapt_transfer(
     transfer: str,
-    arm: str = "ga_ca",
+    arm: str | None = None,
     seed: int = 0,
     catalog: str = DEFAULT_CATALOG,
     compute: str | None = None,
 ) -> ArtifactRef:
     """Adapts a segmenter to another set's images, scores it there, and writes a report of it.
 
+    Where the set has no labels, or the transfer names no split that is scored on, it is judged by
+    what is seen without a label.
+
     Args:
         transfer: A transfer of the catalog.
         arm: "pretrained" (nothing is adapted), "control", "bn", "ga", "ga_ca",
             "self_training" (with predicted labels that no prior refines), "source_free" (which
             reads no source image), a recipe of the catalog by its name, or "fine_tuned", which
-            trains on the target's labels as the upper bound.
+            trains on the target's labels as the upper bound; default: the transfer's own.
         seed: Fixes the trainings.
         catalog: Path of the catalog.
         compute: A compute profile of the catalog; default: the machine's.
 
     Returns:
-        The `evaluation` artifact.
+        The `evaluation` artifact; where nothing is scored, the adapted segmenter.
     """
     plan = open_plan(catalog, compute, transfer=transfer)
+    arm = arm_of_transfer(transfer, plan) if arm is None else arm
     done = transfer_by.fn(plan, transfer, arm, seed)
     if is_judged(arm, transfer, plan):
         judged_by(done.segmenter, done.start, transfer, plan)
     report_transfer_by.fn(plan, transfer, arm, seed)
-    return done.evaluation
+    return done.evaluation or done.segmenter
 
 
 @planned_flow("adapt-transfer", "adapt-{transfer}-{arm}")
@@ -99,7 +111,10 @@ def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
         ).result()
         extras = extras_by(plan, transfer, arm, seed, start)
         segmenter = adapt(start, shards, images, extras, arm, seed, transfer, plan)
-    tested = labelled_shards(plan, sets.target, sets.test_split)
+    split = plan.scored_split(transfer)
+    if split is None:
+        return Transferred(start, segmenter, None, None)
+    tested = labelled_shards(plan, sets.target, split)
     panels = None
     if is_trained(arm):
         panels = draw_panels(start, segmenter, tested, arm, seed, transfer, plan)

@@ -17,6 +17,7 @@ from flows.harvest_city import harvest_by
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.runner import one_part_at_a_time
+from tasks.judging.evaluated import scored_split
 from tasks.judging.evaluation import evaluate, evaluate_folds
 from tasks.judging.label_statistics import count_labels
 from tasks.pages.feature_maps import draw_features
@@ -25,6 +26,7 @@ from tasks.pages.paper_tables import (
     Figures,
     check_wanted,
     labelled_cities,
+    scored_transfers,
     source_test_split,
     sources_of,
     write_paper_tables,
@@ -71,7 +73,7 @@ def paper_tables(
 
     Args:
         cities: Cities of the catalog with labels; default: all of them.
-        transfers: Transfers of the catalog; default: all of them.
+        transfers: Transfers of the catalog; default: all that are scored.
         seeds: Of the trainings; numbers are mean ± standard deviation over them.
         folds: Of the fine-tuned arm of the cities: each is trained on the test images but its own.
         catalog: Path of the catalog.
@@ -82,7 +84,7 @@ def paper_tables(
     """
     plan = open_plan(catalog, compute)
     chosen = labelled_cities(plan) if cities is None else list(cities)
-    wanted = list(plan.transfers) if transfers is None else list(transfers)
+    wanted = scored_transfers(plan) if transfers is None else list(transfers)
     check_wanted(chosen, wanted, plan)
     at_home = _at_home(chosen, seeds, plan)
     shown = {city: _city(city, seeds, folds, plan) for city in chosen}
@@ -148,7 +150,7 @@ def _transfer(transfer: str, seeds: Sequence[int], plan: Plan) -> Shown:
         arm: [transfer_by(plan, transfer, arm, seed) for seed in seeds] for arm in TABLE_3_ARMS
     }
     sets = plan.transfer(transfer)
-    tested = labelled_shards(plan, sets.target, sets.test_split)
+    tested = labelled_shards(plan, sets.target, scored_split(transfer, plan))
     trained_on = labelled_shards(plan, source_of(sets.segmenter, plan), "train")
     segmenters = {arm: made[arm][0].segmenter for arm in TRANSFER_FIGURE_ARMS}
     panels = made["ga_ca"][0].panels
@@ -157,4 +159,5 @@ def _transfer(transfer: str, seeds: Sequence[int], plan: Plan) -> Shown:
         features=draw_features(segmenters, trained_on, tested, seeds[0], transfer, plan),
         panels={} if panels is None else {"ga_ca": panels},
     )
-    return Shown({arm: [one.evaluation for one in refs] for arm, refs in made.items()}, figures)
+    scored = {arm: [one.scored() for one in refs] for arm, refs in made.items()}
+    return Shown(scored, figures)

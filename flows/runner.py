@@ -26,12 +26,12 @@ def one_part_at_a_time() -> TaskRunner[PrefectFuture[Any]]:
     return cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1))
 
 
-def named_by_arm(verb: str) -> Callable[[], str]:
-    """Names runs by verb, city and arm; without an arm where the city's entry says it."""
+def named_by_arm(verb: str, owner: str = "city") -> Callable[[], str]:
+    """Names runs by verb, city (or transfer) and arm; without an arm where the entry says it."""
 
     def run_name() -> str:
         given = runtime.flow_run.parameters
-        return "-".join(each for each in (verb, given["city"], given.get("arm")) if each)
+        return "-".join(each for each in (verb, given[owner], given.get("arm")) if each)
 
     return run_name
 

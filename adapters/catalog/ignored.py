@@ -9,10 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from adapters.catalog.datasets import FolderSet
+from adapters.catalog.datasets import DatasetEntry, FolderSet, ImagesSet, PluggedSet
 from adapters.catalog.entry import Entry
 from adapters.catalog.masks import MaskEntry
-from adapters.catalog.model import Catalog, City, SegmenterEntry, SimulatedLabels, StoreEntry
+from adapters.catalog.model import (
+    Catalog,
+    City,
+    SegmenterEntry,
+    SimulatedLabels,
+    StoreEntry,
+    Transfer,
+)
 from adapters.catalog.providers import (
     FolderProvider,
     GoogleProvider,
@@ -44,8 +51,9 @@ def ignored_settings(catalog: Catalog) -> Iterator[Fault]:
     for name, segmenter in catalog.segmenters.items():
         yield from _with_key_before(("segmenters", name), _of_segmenter(segmenter))
     for name, dataset in catalog.datasets.items():
-        if isinstance(dataset, FolderSet):
-            yield from _with_key_before(("datasets", name), _of_folder_set(dataset))
+        yield from _with_key_before(("datasets", name), _of_set(dataset))
+    for name, transfer in catalog.transfers.items():
+        yield from _with_key_before(("transfers", name), _of_transfer(transfer, catalog))
     for name, store in catalog.stores.items():
         yield from _with_key_before(("stores", name), _of_store(store))
     yield from _of_accounts(catalog)
@@ -184,6 +192,36 @@ def _of_segmenter(entry: SegmenterEntry) -> Iterator[Fault]:
             "weights are taken as they are, and nothing is pre-trained: remove pretraining, or "
             "give them as backbone_weights",
         )
+
+
+def _of_transfer(transfer: Transfer, catalog: Catalog) -> Iterator[Fault]:
+    """What is about a score where nothing is scored, and splits that pictures do not have."""
+    target, written = catalog.datasets.get(transfer.target), _given_fields(transfer)
+    if target is None:
+        return  # told as such
+    if isinstance(target, ImagesSet) and transfer.target_split != "train":
+        yield (
+            ("target_split",),
+            f"all pictures of datasets.{transfer.target} are of the split train: remove "
+            "target_split",
+        )
+    if transfer.scored_on(target) is not None:
+        return
+    why = "test_split is null" if target.has_labels else f"datasets.{transfer.target} has no labels"
+    for setting in ("test_split", "evaluation_size"):
+        if setting in written:
+            yield (setting,), f"{why}, so nothing is scored: remove {setting}"
+
+
+def _of_set(entry: DatasetEntry) -> Iterator[Fault]:
+    written = _given_fields(entry)
+    if isinstance(entry, PluggedSet) and not entry.labelled and "test_split" in written:
+        yield (
+            ("test_split",),
+            "a set without labels is not scored on: remove test_split",
+        )
+    if isinstance(entry, FolderSet):
+        yield from _of_folder_set(entry)
 
 
 def _of_folder_set(entry: FolderSet) -> Iterator[Fault]:

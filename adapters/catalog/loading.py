@@ -253,8 +253,10 @@ def _dangling_references(catalog: Catalog) -> Iterable[Fault]:
     yield from (check for check in checks if check is not None)
     yield from _styles(catalog)
     yield from _shared_names(catalog)
+    yield from _without_labels(catalog)
     yield from _protocols(catalog)
     yield from _arms(catalog)
+    yield from _arms_of_transfers(catalog)
     yield from _stages(catalog)
 
 
@@ -331,6 +333,48 @@ def _arms(catalog: Catalog) -> Iterable[Fault]:
                 f"no training place of the city has a label, so the arm {city.arm!r} has nothing "
                 "to train on: name another arm",
             )
+
+
+def _arms_of_transfers(catalog: Catalog) -> Iterable[Fault]:
+    """Arms of transfers that there are not, or that lack a source or labels."""
+    for name, transfer in catalog.transfers.items():
+        here, arm = ("transfers", name, "arm"), transfer.arm
+        segmenter = catalog.segmenters.get(transfer.segmenter)
+        target = catalog.datasets.get(transfer.target)
+        if arm is None or segmenter is None or target is None:
+            continue
+        known = dict.fromkeys([*get_args(Arm), *BUILT_IN_RECIPES, *catalog.recipes])
+        if arm not in known or WAYS.get(arm) == "none":
+            yield here, f"there is no arm {arm[:80]!r} to adapt by; arms are {', '.join(known)}"
+        elif WAYS.get(arm) == "adaptation" and segmenter.source is None:
+            yield (
+                here,
+                f"the arm {arm!r} trains on images of the source set, and "
+                f"segmenters.{transfer.segmenter} has no source: name it there, or remove arm",
+            )
+        elif WAYS.get(arm) == "fine_tuning" and not target.has_labels:
+            yield (
+                here,
+                f"datasets.{transfer.target} has no labels, so the arm {arm!r} has nothing to "
+                "train on: name another arm",
+            )
+
+
+def _without_labels(catalog: Catalog) -> Iterable[Fault]:
+    """Sets without labels where labels are read."""
+    named: list[tuple[Key, str | None, str]] = [
+        (("segmenters", name, "source"), one.source, "a segmenter can be pre-trained on")
+        for name, one in catalog.segmenters.items()
+    ]
+    named += [
+        (("recipes", name, "labels", "dataset"), one.labels.dataset, "a recipe can learn from")
+        for name, one in catalog.recipes.items()
+        if one.labels is not None
+    ]
+    for key, name, what in named:
+        entry = catalog.datasets.get(name or "")
+        if entry is not None and not entry.has_labels:
+            yield key, f"datasets.{name} has no labels that {what}: name a set that has some"
 
 
 def _protocols(catalog: Catalog) -> Iterable[Fault]:

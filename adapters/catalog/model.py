@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints, field_validator, 
 
 from adapters.catalog.areas import Area
 from adapters.catalog.cron import CronLine
-from adapters.catalog.datasets import DataSet
+from adapters.catalog.datasets import DataSet, DatasetEntry
 from adapters.catalog.datasets.label_map import checked_label_map
 from adapters.catalog.entry import Auto, Entry, Seed, Size
 from adapters.catalog.protocols import Protocol, ProtocolEntry
@@ -471,9 +471,9 @@ class Training(Entry):
 
 
 class Transfer(Entry):
-    """From a segmenter's source set to another labelled set, without pairs and priors.
+    """From a segmenter's source set to the images of another set, without pairs and priors.
 
-    The paper's Table 3 (SYNTHIA to Cityscapes), and any pair of sets.
+    The paper's Table 3 (SYNTHIA to Cityscapes), any pair of sets, and pictures without labels.
     """
 
     segmenter: Name = Field(description="the pre-trained segmenter to adapt")
@@ -481,7 +481,16 @@ class Transfer(Entry):
     target_split: str = Field(
         default="train", description="its images that are adapted to; their labels are not read"
     )
-    test_split: str = Field(default="val", description="its images that are scored on")
+    test_split: str | None = Field(
+        default="val",
+        description="its images that are scored on; null: nothing is scored, as where the target "
+        "has no labels",
+    )
+    arm: str | None = Field(
+        default=None,
+        description="how it is adapted where no command says: an arm for sets (docs/method.md) or "
+        "a recipe; null: ga_ca, and source_free where the segmenter has no source",
+    )
     training: Name = Field(default="demo", description="an entry of `trainings`")
     protocol: Protocol | Name | None = Field(
         default=None,
@@ -489,6 +498,10 @@ class Transfer(Entry):
         "target's own, camvid11 for CamVid and score19 for the others",
     )
     evaluation_size: EvaluationSize = None
+
+    def scored_on(self, target: DatasetEntry) -> str | None:
+        """The split of the target that is scored on; ``None``: nothing is scored."""
+        return self.test_split if target.has_labels else None
 
 
 class StoreEntry(Entry):

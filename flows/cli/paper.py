@@ -1,4 +1,4 @@
-"""Verbs on what the paper reports, and on transfers between labelled sets."""
+"""Verbs on what the paper reports, and on transfers to the images of a set."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.outcome import JsonOption, add, ended, note
 
 if TYPE_CHECKING:
+    from adapters.store import ArtifactRef
     from tasks.steps.plan import Plan
 
 
@@ -67,24 +68,26 @@ def paper_tables(
 def transfer(
     name: Annotated[str, typer.Argument(help="A transfer of the catalog.")],
     arm: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="pretrained, control, bn, ga, ga_ca, self_training, source_free or fine_tuned."
+            help="pretrained, control, bn, ga, ga_ca, self_training, source_free, fine_tuned or a "
+            "recipe; default: `arm` of its entry, else ga_ca, or source_free without a source."
         ),
-    ] = "ga_ca",
+    ] = None,
     seed: SeedOption = 0,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
     _as_json: JsonOption = False,
 ) -> None:
-    """Adapt a segmenter from its source set to another labelled set, and score it there."""
+    """Adapt a segmenter to the images of another set, labelled or not, and score or judge it."""
     from flows.adapt_transfer import adapt_transfer  # noqa: PLC0415 - PyTorch loads late
-    from tasks.judging.evaluation import read_evaluation  # noqa: PLC0415
     from tasks.steps.plan import open_plan  # noqa: PLC0415
-    from tasks.training.transfers import check_transfer_arm  # noqa: PLC0415
+    from tasks.training.transfers import arm_of_transfer, check_transfer_arm  # noqa: PLC0415
 
     plan = open_plan(catalog, compute, transfer=name)
+    arm = arm_of_transfer(name, plan) if arm is None else arm
     check_transfer_arm(arm, name, plan)
+    _tell_of_images(name, arm, seed, plan)
     given = {
         "transfer": name,
         "arm": arm,
@@ -93,6 +96,91 @@ def transfer(
         "compute": compute,
     }
     made = done_or_run(adapt_transfer, given, plan, lambda ref: [ref], transfer=name)
+    if plan.scored_split(name) is None:
+        _show_unscored(name, arm, seed, made, plan)
+    else:
+        _show_scored(name, arm, seed, made, plan)
+
+
+def _tell_of_images(name: str, arm: str, seed: int, plan: Plan) -> None:
+    """Tells what of a target's pictures is not read, and that they are others than before.
+
+    Raises:
+        InputError: There is no image to adapt to.
+        DatasetError: The target is not there, or holds no picture.
+    """
+    from adapters.datasets.image_folder import ImageFolder  # noqa: PLC0415
+    from tasks.steps.errors import InputError, StaleError  # noqa: PLC0415
+    from tasks.training.arms import is_fine_tuned, is_trained  # noqa: PLC0415
+    from tasks.training.labelled import labelled_set, unlabelled_parts  # noqa: PLC0415
+    from tasks.training.trained import TrainedSegmenters  # noqa: PLC0415
+
+    if not is_trained(arm) or is_fine_tuned(arm):
+        return
+    sets = plan.transfer(name)
+    unlabelled_parts(sets.target, sets.target_split, plan)
+    source = labelled_set(plan, sets.target, None)
+    if isinstance(source, ImageFolder) and source.left_out:
+        types = ", ".join(sorted({each.suffix.lower() for each in source.left_out}))
+        note(
+            f"note: {len(source.left_out)} pictures of {sets.target} are left out, as {types} is "
+            "not read: make them JPEG or PNG"
+        )
+    try:
+        TrainedSegmenters(name, seed, plan).of_arm(arm)
+    except StaleError as error:
+        note(f"note: {str(error).partition(': run `')[0]}: it is made anew")
+    except InputError:
+        return  # it is made for the first time
+
+
+def _show_unscored(name: str, arm: str, seed: int, made: ArtifactRef, plan: Plan) -> None:
+    """What is seen of an adaptation without a label, and what comes next."""
+    page, content, table = _shown(name, arm, seed, plan)
+    figures, judged = content["figures"], content["safeguard"]
+    good = figures["images"] - figures["images_failed"]
+    add(f"adapted to {good} images of {plan.transfer(name).target}, by {arm}")
+    for reason, number in content["failed_images"].items():
+        note(f"note: {number} left out: {reason}")
+    add(table)
+    for remark in content["remarks"]:
+        note(f"remark: {remark}")
+    note(f"note: {content['not_scored']}, so nothing was scored: look at the pictures of the page")
+    harmful = judged is not None and judged["keep"] == "before"
+    ended(
+        "report",
+        page,
+        next_step=_step_after_adapting(name, made, harmful=harmful),
+        transfer=name,
+        arm=arm,
+        seed=seed,
+        key=made.key,
+        segmenter=made.uri,
+        verdict=None if judged is None else judged["sentence"],
+        figures=figures,
+        failed=content["failed_images"],
+        remarks=content["remarks"],
+    )
+
+
+def _step_after_adapting(name: str, made: ArtifactRef, *, harmful: bool) -> str:
+    """What to do with an adaptation that nobody has scored."""
+    if harmful:
+        return (
+            "look at the page; the segmenter before looks better: keep it, or adapt with another "
+            "--arm or other settings of `trainings` (docs/operate.md, The safeguard)"
+        )
+    return (
+        f"open it in a browser; `crosscity predict FOLDER --segmenter {made.key[:12]} -o DIR` "
+        f"uses it, `crosscity segmenter export {name} --segmenter {made.key[:12]} -o DIR` hands it "
+        "on"
+    )
+
+
+def _show_scored(name: str, arm: str, seed: int, made: ArtifactRef, plan: Plan) -> None:
+    """Scores, what is seen without them, and remarks."""
+    from tasks.judging.evaluation import read_evaluation  # noqa: PLC0415
+
     scored = read_evaluation(plan.open_store(), made)
     add(f"mIoU {100 * scored.miou:.1f} % ({scored.protocol}, {scored.images} images)")
     page, content, table = _shown(name, arm, seed, plan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +88,16 @@ class Differences:
     pictures: tuple[Shown, ...]
 
 
+class Pictures(Protocol):
+    """Images by id, as the harvest of a city and the target of a transfer have them."""
+
+    def ids(self) -> list[str]:
+        """The ids, sorted."""
+
+    def read(self, image_id: str) -> npt.NDArray[np.uint8]:
+        """An image: (H, W, 3) uint8 RGB; `ImageError` where it cannot be decoded."""
+
+
 @artifact_task("compare on images", run_name="compare two segmenters on images of {city}")
 def compare_on_images(
     before: ArtifactRef,
@@ -108,31 +118,39 @@ def compare_on_images(
         captions: What the two are called in the pictures.
     """
     torch.set_num_threads(plan.compute.threads)
-    size, mask = network_size(plan, city), city_mask(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
-        with device_turn(plan, city):
-            look_on_device(draft)
-
-    def look_on_device(draft: Draft) -> None:
-        networks = (_network(before, plan), _network(after, plan))
         images = Imagery(plan.open_store(), imagery)
-        look = _Look(networks, images, size, mask, city, captions)
-        chosen = evenly(look.images.ids(), MOST_IMAGES)
-        rows = list(look.rows(chosen))
-        if not any(row["status"] == OK for row in rows):
-            raise InputError(f"no image of {city} can be read: {rows[0]['reason']}")
-        write_rows(draft, _TABLE, rows, DIFFERENCES)
-        pictures = []
-        for number, (row, why) in enumerate(pictured(rows)):
-            name = f"picture-{number:02d}.jpg"
-            (draft.path / name).write_bytes(look.picture(row["image_id"]))
-            facts = {"file": name, "image_id": row["image_id"], "why": why}
-            pictures.append({**facts, "changed": row["changed"]})
-        draft.summary = {"pictures": pictures}
+        with device_turn(plan, city):
+            write_differences(draft, (before, after), images, city, plan, captions)
 
     identity = differences_identity(before, after, imagery, city, plan, captions)
     return make(plan.open_store(), identity, write)
+
+
+def write_differences(
+    draft: Draft,
+    segmenters: tuple[ArtifactRef, ArtifactRef],
+    images: Pictures,
+    owner: str,
+    plan: Plan,
+    captions: tuple[str, str] = BEFORE_AFTER,
+) -> None:
+    """Writes what two segmenters see in images of a city, or of a transfer's target."""
+    networks = (_network(segmenters[0], plan), _network(segmenters[1], plan))
+    mask = city_mask(plan, owner) if owner in plan.cities else None
+    look = _Look(networks, images, network_size(plan, owner), mask, owner, captions)
+    rows = list(look.rows(evenly(look.images.ids(), MOST_IMAGES)))
+    if not any(row["status"] == OK for row in rows):
+        raise InputError(f"no image of {owner} can be read: {rows[0]['reason']}")
+    write_rows(draft, _TABLE, rows, DIFFERENCES)
+    pictures = []
+    for number, (row, why) in enumerate(pictured(rows)):
+        name = f"picture-{number:02d}.jpg"
+        (draft.path / name).write_bytes(look.picture(row["image_id"]))
+        facts = {"file": name, "image_id": row["image_id"], "why": why}
+        pictures.append({**facts, "changed": row["changed"]})
+    draft.summary = {"pictures": pictures}
 
 
 def differences_identity(
@@ -228,7 +246,7 @@ class _Look:
     """Two segmenters, and the images that they look at."""
 
     networks: tuple[Segmenter, Segmenter]
-    images: Imagery
+    images: Pictures
     size: tuple[int, int] | None
     mask: ImageMask | None
     city: str

@@ -9,11 +9,13 @@ from crosscity import evaluation as evaluation_module
 from crosscity.illustrations import DRAWING_VERSION
 from tasks.judging.scoring_rules import rules_of
 from tasks.steps.artifact_task import digests
+from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, Words, find, required
 from tasks.steps.plan import Plan
 from tasks.training.identities import TRAINING_VERSION
 from tasks.training.labelled import Missing
 from tasks.training.trained import TrainedSegmenters
+from tasks.training.transfers import not_scored
 
 EVALUATION_VERSION = f"6-evaluation.{evaluation_module.ALGORITHM_VERSION}"
 PANELS_VERSION = f"5-evaluation.{evaluation_module.ALGORITHM_VERSION}-drawing.{DRAWING_VERSION}"
@@ -68,10 +70,21 @@ def tested_on(trained: TrainedSegmenters, arm: str) -> list[ArtifactRef]:
     """
     owner, split, plan = trained.owner, "test", trained.plan
     if owner in plan.transfers:
-        sets = plan.transfer(owner)
-        owner, split = sets.target, sets.test_split
+        owner, split = plan.transfer(owner).target, scored_split(owner, plan)
     said = _not_evaluated(arm, trained.seed, trained.owner, plan)
     return trained.labelled(owner, split, said)
+
+
+def scored_split(transfer: str, plan: Plan) -> str:
+    """The split of its target that a transfer is scored on.
+
+    Raises:
+        InputError: It is not scored; says why.
+    """
+    split = plan.scored_split(transfer)
+    if split is None:
+        raise InputError(f"{not_scored(transfer, plan)}: there is nothing to score on")
+    return split
 
 
 def _not_evaluated(arm: str, seed: int, owner: str, plan: Plan) -> Missing:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from adapters.images import MAX_BYTES, ImageError, decode_image
+from adapters.images import MAX_BYTES, OTHER_ENDINGS, ImageError, decode_image
 from adapters.predictions import PredictionFolder
 from adapters.store import StoreError
 from crosscity.evaluation import Prediction, predict_each
@@ -26,10 +26,6 @@ from tasks.steps.schemas import FAILED, OK
 
 ENDINGS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 """Endings of images in a folder, in any case."""
-OTHER_ENDINGS: Final = frozenset(
-    {".avif", ".bmp", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff"}
-)
-"""Endings of pictures of types that are not read."""
 SHARD: Final = 64
 """Images a shard: what a kill can lose."""
 STAGE: Final = "predict"

@@ -18,7 +18,7 @@ class Rules:
 
     Attributes:
         protocol: What each class counts as.
-        split: What is scored on.
+        split: What is scored on; ``None``: nothing is, and classes count so all the same.
         label_size: (height, width) that labels are scored at; ``None``: their own.
         image_size: (height, width) at which images go through the network; ``None``: what each
             network was trained at, else their own.
@@ -27,7 +27,7 @@ class Rules:
     protocol: ScoringProtocol
     label_size: tuple[int, int] | None
     image_size: tuple[int, int] | None
-    split: str = "test"
+    split: str | None = "test"
 
     def parameters(self) -> dict[str, Any]:
         """What of it an evaluation depends on; JSON-able."""
@@ -54,7 +54,7 @@ def rules_of(plan: Plan, owner: str) -> Rules:
         transfer = plan.transfer(owner)
         size = network_size(plan, owner)
         protocol = protocol_named(plan, protocol_of_transfer(plan, transfer))
-        return Rules(protocol, transfer.evaluation_size, size, transfer.test_split)
+        return Rules(protocol, transfer.evaluation_size, size, plan.scored_split(owner))
     if owner in plan.datasets:
         # As in the cities that its segmenter is compared with.
         split = plan.dataset(owner).scored_split or "test"

@@ -70,12 +70,20 @@ def judged_by(adapted: ArtifactRef, start: ArtifactRef, transfer: str, plan: Pla
     Raises:
         InputError: The images are not there; says what to run.
     """
+    return judge_transfer(adapted, start, images_of(transfer, plan), transfer, plan)
+
+
+def images_of(transfer: str, plan: Plan) -> list[ArtifactRef]:
+    """The shards of images that a transfer is adapted to, out of the store.
+
+    Raises:
+        InputError: They are not there; says what to run.
+    """
     sets = plan.transfer(transfer)
     said = Missing(
         f"the images of {transfer} have not been read yet", f"crosscity transfer {transfer}"
     )
-    images = find_unlabelled(sets.target, sets.target_split, plan, said)
-    return judge_transfer(adapted, start, images, transfer, plan)
+    return find_unlabelled(sets.target, sets.target_split, plan, said)
 
 
 @artifact_task("judge transfer", run_name="judge the adaptation to {transfer}")

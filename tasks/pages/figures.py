@@ -29,6 +29,12 @@ def report_figures(
     Shares and scores lie in [0, 1]; names with `_before` are of the segmenter before adaptation.
     """
     figures: dict[str, float | None] = {**_harvest(store, parts), **_prior(store, parts)}
+    return {**figures, **unlabelled_figures(store, parts), **score_figures(scored, arm)}
+
+
+def unlabelled_figures(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, float | None]:
+    """What is seen of the shown segmenter, and of the one before, without a label."""
+    figures: dict[str, float | None] = {}
     if "safeguard" in parts:
         figures |= _agreement(dict(store.manifest(parts["safeguard"]).summary))
     if "differences" in parts:
@@ -38,7 +44,7 @@ def report_figures(
         for name, (before, after) in found.shares.items():
             figures[f"share_before.{figure_name(name)}"] = before
             figures[f"share.{figure_name(name)}"] = after
-    return {**figures, **score_figures(scored, arm)}
+    return figures
 
 
 def score_figures(scored: Mapping[str, Evaluated], arm: str | None) -> dict[str, float | None]:
@@ -54,6 +60,21 @@ def score_figures(scored: Mapping[str, Evaluated], arm: str | None) -> dict[str,
         for name, iou in scored[arm].per_class.items():
             figures[f"iou.{figure_name(name)}"] = _known(iou)
     return figures
+
+
+def table_of_figures(content: Mapping[str, Any]) -> str:
+    """What is seen without labels as text, for the terminal; empty where nothing was compared."""
+    figures = content["figures"]
+    lines = [f"{'':<14}{'before':>10}{'after':>10}"]
+    for name in ("agreement", "kappa", "confidence", "entropy", "information"):
+        if name in figures:
+            values = [figures[f"{name}_before"], figures[name]]
+            shown = ["–" if value is None else f"{value:.3f}" for value in values]
+            lines.append(f"{name:<14}{shown[0]:>10}{shown[1]:>10}")
+    if len(lines) == 1:
+        return ""
+    verdict = content["verdict"]
+    return "\n".join(lines if verdict is None else [*lines, verdict["sentence"]])
 
 
 def figure_name(class_name: str) -> str:

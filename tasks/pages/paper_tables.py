@@ -17,6 +17,7 @@ import pyarrow as pa
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import write_table
 from crosscity.labels import CLASSES
+from tasks.judging.evaluated import scored_split
 from tasks.judging.evaluation import Evaluated, read_evaluation
 from tasks.judging.label_statistics import read_shares
 from tasks.pages.paper_numbers import MIOU, SOURCE_MIOU, TABLE_2, TABLE_3
@@ -144,13 +145,18 @@ def labelled_cities(plan: Plan) -> list[str]:
     return [name for name, city in plan.cities.items() if city.labels is not None]
 
 
+def scored_transfers(plan: Plan) -> list[str]:
+    """The catalog's transfers that are scored."""
+    return [name for name in plan.transfers if plan.scored_split(name) is not None]
+
+
 def check_wanted(cities: Sequence[str], transfers: Sequence[str], plan: Plan) -> None:
-    """Fails before any work where a city, its labels or a transfer is not there."""
+    """Fails before any work where a city, its labels, a transfer or its score is not there."""
     for city in cities:
         if plan.city(city).labels is None:
             raise InputError(f"cities.{city} has no labels in the catalog, so it has no table")
     for transfer in transfers:
-        plan.transfer(transfer)
+        scored_split(transfer, plan)
     if not cities and not transfers:
         raise InputError("the catalog has neither a city with labels nor a transfer to report on")
 

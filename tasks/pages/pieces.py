@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from adapters.store import ArtifactRef, Store
+from tasks.judging.differences import read_differences
 from tasks.judging.evaluation import Evaluated, class_notes, short_names
 from tasks.judging.worst_images import WorstImage, read_worst
-from tasks.pages.charts import training_curves
+from tasks.pages.charts import class_shares, training_curves
 from tasks.pages.lineage import behind
 from tasks.pages.page import inline_jpeg, inline_picture
 from tasks.pages.scores import confusion_rows, read_confusion, score_rows
@@ -122,6 +123,28 @@ def worst_pictures(store: Store, parts: Mapping[str, ArtifactRef]) -> list[dict[
         }
         for one in _worst(store, parts)
     ]
+
+
+def shown_differences(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Any] | None:
+    """What two segmenters see in the same images, as `parts.html.j2` shows it, if it is there."""
+    if "differences" not in parts:
+        return None
+    ref = parts["differences"]
+    found = read_differences(store, ref)
+    return {
+        "images": found.images,
+        "shares": found.shares,
+        "chart": class_shares(found.shares, ("before", "after"), "shares"),
+        "pictures": [
+            {
+                "source": inline_jpeg(store.path(ref, one.file).read_bytes()),
+                "image": one.image_id,
+                "why": one.why,
+                "changed": percent(one.changed),
+            }
+            for one in found.pictures
+        ],
+    }
 
 
 def curves_of(

@@ -14,7 +14,7 @@ from adapters.catalog import PriorSettings, SimulatedLabels
 from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.store import ArtifactRef, Draft, Store
 from tasks.harvesting.pair_table import count_dropped, read_dropped
-from tasks.judging.differences import read_difference_rows, read_differences
+from tasks.judging.differences import read_difference_rows
 from tasks.judging.evaluated import evaluation_of, panels_of
 from tasks.judging.evaluation import (
     read_evaluation,
@@ -22,11 +22,10 @@ from tasks.judging.evaluation import (
     short_names,
 )
 from tasks.judging.promotion import has_labels
-from tasks.pages.charts import class_shares
 from tasks.pages.city_map import map_of_places, maps_of_classes, places_of, refusals
-from tasks.pages.figures import REPORT_FORMAT, report_figures
+from tasks.pages.figures import REPORT_FORMAT, report_figures, table_of_figures
 from tasks.pages.lineage import behind, lineage, stages
-from tasks.pages.page import inline_jpeg, inline_picture, render_page
+from tasks.pages.page import inline_picture, render_page
 from tasks.pages.pieces import (
     arms_of,
     curves_of,
@@ -37,6 +36,7 @@ from tasks.pages.pieces import (
     remarks_of,
     score_tables,
     scores_as_json,
+    shown_differences,
     worst_as_json,
     worst_pictures,
 )
@@ -91,7 +91,10 @@ def write_report(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: P
         lineage = {role: ref.to_dict() for role, ref in parts.items()}
         (draft.path / "parts.json").write_text(json.dumps(lineage, indent=2), encoding="utf-8")
         evaluations = evaluations_of(parts)
-        table = score_table(evaluations, plan) if evaluations else _table_of_figures(content)
+        without = f"{city} has no adaptation yet: `crosscity adapt {city}`"
+        table = table_of_figures(content) or without
+        if evaluations:
+            table = score_table(evaluations, plan)
         (draft.path / "table.txt").write_text(table + "\n", encoding="utf-8")
 
     made = make(plan.open_store(), report_identity(parts, city, seed, plan), write)
@@ -285,20 +288,6 @@ def _dropped_from_pairs(store: Store, pairs: ArtifactRef) -> dict[str, int]:
     return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _table_of_figures(content: Mapping[str, Any]) -> str:
-    """The figures without labels as text, for the terminal."""
-    figures = content["figures"]
-    lines = [f"{'':<14}{'before':>10}{'after':>10}"]
-    for name in ("agreement", "kappa", "confidence", "entropy", "information"):
-        if name in figures:
-            values = [figures[f"{name}_before"], figures[name]]
-            shown = ["–" if value is None else f"{value:.3f}" for value in values]
-            lines.append(f"{name:<14}{shown[0]:>10}{shown[1]:>10}")
-    if len(lines) == 1:
-        return f"{content['city']} has no adaptation yet: `crosscity adapt {content['city']}`"
-    return "\n".join([*lines, content["verdict"]["sentence"]])
-
-
 def _render(
     plan: Plan,
     city: str,
@@ -331,7 +320,7 @@ def _render(
         fine_tune_images=(
             entry.labels.fine_tune_places if isinstance(entry.labels, SimulatedLabels) else 0
         ),
-        differences=_differences(store, parts),
+        differences=shown_differences(store, parts),
         map=map_of_places(
             places_of(imagery, pairs, read_dropped(store, parts["pairs"])), entry.area, "map"
         ),
@@ -358,27 +347,6 @@ def _render(
         code_version=store.manifest(parts["pairs"]).code_version,
         credits=content["credits"],
     )
-
-
-def _differences(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Any] | None:
-    if "differences" not in parts:
-        return None
-    ref = parts["differences"]
-    found = read_differences(store, ref)
-    return {
-        "images": found.images,
-        "shares": found.shares,
-        "chart": class_shares(found.shares, ("before", "after"), "shares"),
-        "pictures": [
-            {
-                "source": inline_jpeg(store.path(ref, one.file).read_bytes()),
-                "image": one.image_id,
-                "why": one.why,
-                "changed": percent(one.changed),
-            }
-            for one in found.pictures
-        ],
-    }
 
 
 def _prior(

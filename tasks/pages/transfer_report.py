@@ -28,11 +28,12 @@ from tasks.pages.pieces import (
 from tasks.pages.scores import missing_lines
 from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown
-from tasks.steps.errors import InputError
+from tasks.steps.errors import InputError, StaleError
 from tasks.steps.identity import Identity, Words, make
 from tasks.steps.plan import Plan
 from tasks.training.arms import TRANSFER_ARMS, arm_name, is_trained
 from tasks.training.trained import TrainedSegmenters
+from tasks.training.transfers import arm_of_transfer
 
 TRANSFER_REPORT_VERSION: Final = "2"
 
@@ -63,12 +64,13 @@ def write_transfer_report(
 
     store = plan.open_store()
     made = make(store, transfer_report_identity(parts, transfer, arm, seed), write)
-    _publish(store, made.ref, transfer)
+    publish_report(store, made.ref, transfer)
     return made
 
 
 @only_shown
-def _publish(store: Store, ref: ArtifactRef, transfer: str) -> None:
+def publish_report(store: Store, ref: ArtifactRef, transfer: str) -> None:
+    """Shows the report of a transfer in the dashboard."""
     table = store.path(ref, "table.txt").read_text(encoding="utf-8")
     publish_markdown(
         f"report-{transfer}",
@@ -100,33 +102,66 @@ def transfer_parts(transfer: str, seed: int, plan: Plan) -> dict[str, ArtifactRe
     """What a report of a transfer shows, as far as it is there and of what the catalog says now.
 
     Raises:
-        InputError: No arm was scored; says what to run.
+        InputError: No arm was scored, or trained where nothing is scored; says what to run.
     """
     trained = TrainedSegmenters(transfer, seed, plan)
+    parts_of_arm = _parts_of_arm if plan.scored_split(transfer) is not None else _unscored
     parts: dict[str, ArtifactRef] = {}
+    stale: StaleError | None = None
     for arm in dict.fromkeys((*TRANSFER_ARMS, *BUILT_IN_RECIPES, *plan.recipes)):
         try:
-            found = {f"evaluation-{arm}": evaluation_of(trained, arm)}
-            if is_trained(arm):
-                found[f"segmenter-{arm}"] = trained.of_arm(arm)
-                panels = panels_of(trained, arm)
-                if panels is not None:
-                    found[f"panels-{arm}"] = panels
+            parts |= parts_of_arm(trained, arm)
+        except StaleError as error:
+            stale = stale or error  # it was made otherwise
         except InputError:
-            continue  # it was not run, or otherwise
-        parts |= found
+            continue  # it was not run
     if not parts:
-        raise InputError(
-            f"no arm of {transfer} was scored with seed {seed} yet: run `crosscity transfer "
-            f"{transfer} --arm pretrained --seed {seed}`, and then other arms"
-        )
+        raise stale or InputError(_nothing_yet(transfer, seed, plan))
     return parts
+
+
+def _parts_of_arm(trained: TrainedSegmenters, arm: str) -> dict[str, ArtifactRef]:
+    found = {f"evaluation-{arm}": evaluation_of(trained, arm)}
+    if is_trained(arm):
+        found[f"segmenter-{arm}"] = trained.of_arm(arm)
+        panels = panels_of(trained, arm)
+        if panels is not None:
+            found[f"panels-{arm}"] = panels
+    return found
+
+
+def _unscored(trained: TrainedSegmenters, arm: str) -> dict[str, ArtifactRef]:
+    return {f"segmenter-{arm}": trained.of_arm(arm)} if is_trained(arm) else {}
+
+
+def _nothing_yet(transfer: str, seed: int, plan: Plan) -> str:
+    if plan.scored_split(transfer) is None:
+        return (
+            f"no arm of {transfer} was adapted with seed {seed} yet: run `crosscity transfer "
+            f"{transfer} --arm {arm_of_transfer(transfer, plan)} --seed {seed}`"
+        )
+    return (
+        f"no arm of {transfer} was scored with seed {seed} yet: run `crosscity transfer "
+        f"{transfer} --arm pretrained --seed {seed}`, and then other arms"
+    )
 
 
 def shown_arm_of_transfer(parts: Mapping[str, ArtifactRef], wanted: str | None) -> str | None:
     """The arm that a page is about: the wanted one, else the last that saw no label."""
     there = arms_of(parts)
     return wanted if wanted in there else last_blind(there)
+
+
+def shown_arm_without_scores(
+    parts: Mapping[str, ArtifactRef], wanted: str | None, transfer: str, plan: Plan
+) -> str:
+    """The arm that a page is about where nothing is scored.
+
+    The wanted one, else the transfer's own, else the last that saw no label.
+    """
+    there = arms_of(parts)
+    own = wanted if wanted in there else arm_of_transfer(transfer, plan)
+    return str(own if own in there else last_blind(there))
 
 
 def transfer_content(
@@ -138,7 +173,7 @@ def transfer_content(
     return {
         "format": REPORT_FORMAT,
         "city": transfer,
-        "transfer": plan.transfer(transfer).model_dump(mode="json"),
+        "transfer": _entry(plan, transfer),
         "seed": seed,
         "arm": arm,
         "figures": {
@@ -153,6 +188,12 @@ def transfer_content(
         "stages": stages(behind(store, parts)),
         "made_of": {role: ref.uri for role, ref in parts.items()},
     }
+
+
+def _entry(plan: Plan, transfer: str) -> dict[str, Any]:
+    """The catalog's entry; an arm only where it names one, as reports of before have it."""
+    entry = plan.transfer(transfer)
+    return entry.model_dump(mode="json", exclude={"arm"} if entry.arm is None else None)
 
 
 def _judgement(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Any]:

@@ -27,7 +27,13 @@ class TooManyFailures(RuntimeError):  # noqa: N818 - it is the finding, not an e
     """More images or pairs failed than the catalog allows."""
 
 
-def check_failures(what: str, failed: dict[str, int], total: int, limit: float) -> None:
+def check_failures(
+    what: str,
+    failed: dict[str, int],
+    total: int,
+    limit: float,
+    set_by: str = "that the catalog's failure_limit sets",
+) -> None:
     """Lets a city complete with a few bad images, and stops it when too many are.
 
     Args:
@@ -35,6 +41,7 @@ def check_failures(what: str, failed: dict[str, int], total: int, limit: float) 
         failed: Number of failures by reason.
         total: How many were tried.
         limit: The catalog's `failure_limit`, a fraction of `total`.
+        set_by: What sets the limit, or what to do, after "the limit of 5 %".
 
     Raises:
         TooManyFailures: More than `limit` of them failed, or nothing at all was left.
@@ -44,6 +51,6 @@ def check_failures(what: str, failed: dict[str, int], total: int, limit: float) 
         worst = sorted(failed.items(), key=lambda item: (-item[1], item[0]))[:3]
         reasons = "; ".join(f"{number} × {reason}" for reason, number in worst)
         raise TooManyFailures(
-            f"{count} of {total} {what} failed, more than the limit of {limit:.0%} that the "
-            f"catalog's failure_limit sets: {reasons}"
+            f"{count} of {total} {what} failed, more than the limit of {limit:.0%} "
+            f"{set_by}: {reasons}"
         )

@@ -125,6 +125,11 @@ class Plan(BaseModel):
         """The entry of a transfer between sets; `InputError` where there is none."""
         return _entry("transfer", name, self.transfers)
 
+    def scored_split(self, transfer: str) -> str | None:
+        """The split of its target that a transfer is scored on; ``None``: it is not scored."""
+        entry = self.transfer(transfer)
+        return entry.scored_on(self.dataset(entry.target))
+
     def segmenter(self, name: str) -> SegmenterEntry:
         """The entry of a segmenter; `InputError` where there is none."""
         return _entry("segmenter", name, self.segmenters)

@@ -1,4 +1,4 @@
-"""Labelled images: source sets to train on, test places of a city to score on."""
+"""Images of sets: labelled source sets to train on, test places of a city to score on."""
 
 from __future__ import annotations
 
@@ -48,6 +48,8 @@ PART_SIZE = 100
 """Images a shard: what a kill can lose."""
 FAILURE_LIMIT = 0.05
 """Of a labelled set; a set with more broken images than that is not the set that was meant."""
+_SPOKEN_OF: Final = {"labelled": "labelled images", "unlabelled": "images"}
+_LIMIT_OF_A_SET: Final = "of a data set (mend these files, or take them out)"
 _OF_SPLIT: Final = "of_split"
 """Key of a shard's summary: how many images its split had when it was read."""
 
@@ -270,7 +272,7 @@ def _make_part(
 
         rows = in_parallel(row, wanted, workers=plan.compute.workers)
         failed = failures(rows)
-        check_failures("labelled images", failed, len(rows), FAILURE_LIMIT)
+        check_failures(_SPOKEN_OF[kind], failed, len(rows), FAILURE_LIMIT, _LIMIT_OF_A_SET)
         write_rows(draft, part_name(part), rows, LABELLED)
         draft.summary = {"failures": failed, _OF_SPLIT: len(samples)}
 

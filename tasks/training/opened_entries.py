@@ -10,6 +10,7 @@ from typing import Final
 from adapters.catalog import CatalogError, ServiceProvider, SimulatedLabels
 from adapters.datasets.base import DatasetError, LabelledDataset
 from adapters.datasets.files import FileDataset
+from adapters.datasets.image_folder import ImageFolder
 from adapters.images import ImageError, image_size
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.folder import FolderStreetView
@@ -62,6 +63,8 @@ def _finding(key: str, look: Callable[[], str]) -> Finding:
 
 def _data_set(plan: Plan, name: str) -> str:
     source = labelled_set(plan, name, None)
+    if not plan.dataset(name).has_labels:
+        return _describe_pictures(source)
     return _describe_splits(source, [split for split in _SPLITS if _has_split(source, split)])
 
 
@@ -113,6 +116,26 @@ def _describe_splits(source: LabelledDataset, splits: list[str]) -> str:
         _read_some(source, split)
     if not said:
         raise InputError("it has no samples in train, val or test")
+    return "; ".join(said)
+
+
+def _describe_pictures(source: LabelledDataset) -> str:
+    """How many pictures each split has, how large some are, and what is left out."""
+    said = []
+    for split in _SPLITS:
+        try:
+            pictures = source.unlabelled(split)
+        except DatasetError:
+            continue
+        step = max(1, len(pictures) // _READ)
+        shapes = [source.read_image(one).shape for one in pictures[::step][:_READ]]
+        sizes = dict.fromkeys(f"{height}×{width}" for height, width, _ in shapes)
+        said.append(f"{split} {len(pictures)} images without labels ({', '.join(sizes)})")
+    if not said:
+        raise InputError("it has no images in train, val or test")
+    if isinstance(source, ImageFolder) and source.left_out:
+        types = ", ".join(sorted({path.suffix.lower() for path in source.left_out}))
+        said.append(f"{len(source.left_out)} more are left out, as {types} is not read")
     return "; ".join(said)
 
 

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from adapters.catalog.recipes import BUILT_IN_RECIPES
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
-from tasks.training.arms import ADAPTED_ARMS, TRANSFER_ARMS, check_source, needs_of_arm
+from tasks.training.arms import (
+    ADAPTED_ARMS,
+    TRANSFER_ARMS,
+    check_source,
+    is_fine_tuned,
+    is_trained,
+    needs_of_arm,
+)
+
+WITH_SOURCE: Final = "ga_ca"
+WITHOUT_SOURCE: Final = "source_free"
+"""How a transfer is adapted where neither a command nor the catalog says it."""
+
+
+def arm_of_transfer(transfer: str, plan: Plan) -> str:
+    """The arm of a transfer where no command names one."""
+    sets = plan.transfer(transfer)
+    has_source = plan.segmenter(sets.segmenter).source is not None
+    return sets.arm or (WITH_SOURCE if has_source else WITHOUT_SOURCE)
+
+
+def not_scored(transfer: str, plan: Plan) -> str:
+    """Why nothing of a transfer is scored, without a full stop."""
+    target = plan.transfer(transfer).target
+    if not plan.dataset(target).has_labels:
+        return f"datasets.{target} has no labels"
+    return f"transfers.{transfer}.test_split is null"
 
 
 def check_transfer_arm(arm: str, transfer: str, plan: Plan) -> None:
@@ -19,9 +47,27 @@ def check_transfer_arm(arm: str, transfer: str, plan: Plan) -> None:
     if arm not in TRANSFER_ARMS and plan.recipe(arm) is None:
         known = ", ".join([*TRANSFER_ARMS, *dict.fromkeys([*BUILT_IN_RECIPES, *plan.recipes])])
         raise InputError(f"there is no arm {arm!r}; arms are {known}")
+    _check_labels(arm, transfer, plan)
     if arm not in TRANSFER_ARMS:
         _check_recipe(arm, transfer, plan)
     check_source(arm, sets.segmenter, plan)
+
+
+def _check_labels(arm: str, transfer: str, plan: Plan) -> None:
+    """Fails where an arm needs labels of the target, to be scored or to learn from."""
+    sets, labels = plan.transfer(transfer), needs_of_arm(arm, plan).labels
+    if not is_trained(arm) and plan.scored_split(transfer) is None:
+        raise InputError(
+            f"{not_scored(transfer, plan)}, so nothing can be scored, and the arm {arm!r} does "
+            f"nothing else: adapt by --arm {arm_of_transfer(transfer, plan)}"
+        )
+    if plan.dataset(sets.target).has_labels:
+        return
+    if is_fine_tuned(arm) or (labels is not None and labels.dataset is None):
+        raise InputError(
+            f"datasets.{sets.target} has no labels, so the arm {arm!r} has nothing to train on: "
+            f"adapt by --arm {arm_of_transfer(transfer, plan)}"
+        )
 
 
 def _check_recipe(recipe: str, transfer: str, plan: Plan) -> None:

@@ -58,6 +58,11 @@ class DatasetEntry(Entry):
         return None
 
     @property
+    def has_labels(self) -> bool:
+        """Whether it can be trained and scored on; a set without labels is adapted to alone."""
+        return True
+
+    @property
     def scored_split(self) -> str | None:
         """The split that a segmenter trained on the set is scored on; ``None``: it has none."""
         return "test"

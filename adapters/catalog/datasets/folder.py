@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from adapters.catalog.datasets.base import DatasetSite, FileSet
 from adapters.catalog.datasets.label_map import checked_label_map
@@ -50,6 +50,16 @@ class FolderSet(FileSet):
         if self.splits is None or "test" in self.splits:
             return "test"
         return "val" if "val" in self.splits else None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_are_described(cls, given: object) -> object:
+        if isinstance(given, dict) and "label_map" not in given:
+            raise ValueError(
+                "label_map is missing: say what the labels mean, or write kind: images for "
+                "pictures without labels"
+            )
+        return given
 
     @field_validator("label_map", mode="before")
     @classmethod

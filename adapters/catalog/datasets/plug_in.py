@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -37,6 +37,16 @@ class PluggedSet(DatasetEntry):
         description="the split that a segmenter trained on the set is scored on; null: none",
     )
 
+    labelled: bool = Field(
+        default=True, description="false: it has no labels, and is adapted to alone"
+    )
+    unnamed: ClassVar[frozenset[str]] = frozenset({"root", "labelled"})
+
+    @property
+    def has_labels(self) -> bool:
+        """`labelled`."""
+        return self.labelled
+
     @property
     def stored_size(self) -> tuple[int, int] | None:
         """`image_size`."""
@@ -44,8 +54,8 @@ class PluggedSet(DatasetEntry):
 
     @property
     def scored_split(self) -> str | None:
-        """`test_split`."""
-        return self.test_split
+        """`test_split`, where it has labels."""
+        return self.test_split if self.labelled else None
 
     def open(self, site: DatasetSite) -> LabelledDataset:
         """What the user's function returns, checked wherever it answers."""

@@ -1,4 +1,7 @@
-"""What every labelled data set must do; each one passes the same suite."""
+"""What every data set must do; each one passes the same suite.
+
+A set without labels (`images`) passes what is not about labels: of it, images alone are read.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from adapters.datasets.base import DatasetError, LabelledDataset, LabelledSample
 from adapters.datasets.camvid import CamVidDataset
 from adapters.datasets.cityscapes import CityscapesDataset
 from adapters.datasets.cross_city import CrossCityDataset
+from adapters.datasets.image_folder import ImageFolder
 from adapters.datasets.labelled_folder import LabelledFolder
 from adapters.datasets.simulated import SimulatedDataset
 from adapters.datasets.synthia import SynthiaDataset
@@ -35,12 +39,14 @@ class Subject:
         splits: How many samples each split has.
         a_label: The label file of one sample, where there are files.
         wrong: Writes a label with a value that the source does not have, and tells the value.
+        has_labels: Whether samples have labels; of a set without, images alone are read.
     """
 
     make: Callable[[], LabelledDataset]
     splits: dict[str, int]
     a_label: Path | None = None
     wrong: Callable[[Path], str] | None = None
+    has_labels: bool = True
 
 
 RANDOM = np.random.default_rng(0)
@@ -213,6 +219,12 @@ def folder_of_colours(tmp_path: Path) -> Subject:
     )
 
 
+def images(tmp_path: Path) -> Subject:
+    for number in range(3):
+        picture(tmp_path / f"drive {number}/früh/{number}.{('jpg', 'png', 'webp')[number]}")
+    return Subject(lambda: ImageFolder(tmp_path), {"train": 3}, has_labels=False)
+
+
 SUBJECTS = [
     simulated_source,
     simulated_target,
@@ -224,6 +236,7 @@ SUBJECTS = [
     camvid_32,
     folder_of_values,
     folder_of_colours,
+    images,
 ]
 
 
@@ -250,8 +263,18 @@ def test_splits_have_their_samples_and_share_none(subject: Subject) -> None:
     assert re.fullmatch(r"[a-z_]+", dataset.name)
 
 
+def with_labels(subject: Subject) -> LabelledDataset:
+    if not subject.has_labels:
+        pytest.skip("this set has no labels, which `read` says")
+    return subject.make()
+
+
+def image_of(dataset: LabelledDataset, subject: Subject, name: str) -> npt.NDArray[np.uint8]:
+    return dataset.read(name).image if subject.has_labels else dataset.read_image(name)
+
+
 def test_samples_are_images_with_train_ids(subject: Subject) -> None:
-    dataset = subject.make()
+    dataset = with_labels(subject)
     for name in everything(dataset, subject):
         sample = dataset.read(name)
         assert sample.image.dtype == sample.train_ids.dtype == np.uint8
@@ -267,28 +290,36 @@ def test_two_instances_agree(subject: Subject) -> None:
     for split in subject.splits:
         assert list(one.samples(split)) == list(other.samples(split))
     for name in everything(one, subject):
-        assert same(one.read(name), other.read(name))
+        if subject.has_labels:
+            assert same(one.read(name), other.read(name))
+        assert np.array_equal(one.read_image(name), other.read_image(name))
 
 
 def test_samples_differ(subject: Subject) -> None:
     dataset = subject.make()
-    images = [dataset.read(name).image.tobytes() for name in everything(dataset, subject)]
-    assert len(set(images)) == len(images)
+    names = everything(dataset, subject)
+    found = [image_of(dataset, subject, name).tobytes() for name in names]
+    assert len(set(found)) == len(found)
 
 
 def test_threads_read_what_one_reads(subject: Subject) -> None:
     dataset = subject.make()
     names = everything(dataset, subject)
     with ThreadPoolExecutor(2) as pool:
-        together = list(pool.map(dataset.read, names))
-    assert all(same(one, dataset.read(name)) for one, name in zip(together, names, strict=True))
+        together = list(pool.map(lambda name: image_of(dataset, subject, name), names))
+        labelled = list(pool.map(dataset.read, names)) if subject.has_labels else []
+    for image, name in zip(together, names, strict=True):
+        assert np.array_equal(image, image_of(dataset, subject, name))
+    assert all(same(one, dataset.read(name)) for one, name in zip(labelled, names, strict=False))
 
 
 def test_survives_pickling(subject: Subject) -> None:
     dataset = subject.make()
     copy: LabelledDataset = pickle.loads(pickle.dumps(dataset))  # noqa: S301 - our own bytes
     name = everything(dataset, subject)[0]
-    assert same(copy.read(name), dataset.read(name))
+    assert np.array_equal(image_of(copy, subject, name), image_of(dataset, subject, name))
+    if subject.has_labels:
+        assert same(copy.read(name), dataset.read(name))
 
 
 def test_images_come_without_their_labels_too(subject: Subject) -> None:
@@ -296,7 +327,19 @@ def test_images_come_without_their_labels_too(subject: Subject) -> None:
     for split in subject.splits:
         assert list(dataset.unlabelled(split)) == list(dataset.samples(split))
         for name in dataset.unlabelled(split):
-            np.testing.assert_array_equal(dataset.read_image(name), dataset.read(name).image)
+            image = dataset.read_image(name)
+            assert image.dtype == np.uint8
+            assert image.ndim == 3
+            np.testing.assert_array_equal(image, image_of(dataset, subject, name))
+
+
+def test_a_set_without_labels_says_so_where_one_is_read(subject: Subject) -> None:
+    if subject.has_labels:
+        return
+    dataset = subject.make()
+    for name in everything(dataset, subject):
+        with pytest.raises(DatasetError, match="has no label"):
+            dataset.read(name)
 
 
 @pytest.mark.parametrize("split", ["dev", "", "../test", "Test"])
@@ -332,7 +375,7 @@ def the_sample_of(dataset: LabelledDataset, subject: Subject, *, label: Path) ->
 
 def with_files(subject: Subject) -> Path:
     if subject.a_label is None:
-        pytest.skip("labels of this set are rendered, not read from files")
+        pytest.skip("labels of this set are rendered, or it has none: none is read from files")
     return subject.a_label
 
 
@@ -384,6 +427,7 @@ def test_a_set_that_is_not_there_is_one_clear_sentence(tmp_path: Path) -> None:
         CamVidDataset,
         lambda root: CrossCityDataset(root, "rome"),
         lambda root: LabelledFolder(root, label_map={0: "road"}),
+        ImageFolder,
     ]
     for make in makers:
         with pytest.raises(DatasetError, match=r"no folder .*nowhere"):

@@ -1,0 +1,276 @@
+"""Adapting to pictures of one's own that have no labels: by weights alone, judged, not scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from adapters.catalog import CatalogError
+from adapters.datasets.simulated import SimulatedDataset
+from adapters.store import Store
+from crosscity.segmenters import build_segmenter
+from tasks.judging.evaluated import segmenter_of_arm
+from tasks.steps.plan import open_plan
+
+pytestmark = pytest.mark.timeout(900)
+COUNT = 24
+MODEL = {"architecture": "compact", "options": {"width": 16}}
+FAST = {"source_free": {"steps": 2, "batch_size": 2, "statistics_images": 4}}
+PICTURES = {"mine": {"kind": "images", "root": "meine Bilder"}}
+TRANSFERS = {"ours": {"segmenter": "given", "target": "mine"}}
+
+
+def pictures(folder: Path, count: int = COUNT) -> None:
+    views = SimulatedDataset("tokyo", seed=3, image_size=(64, 128), splits={"train": count})
+    for number, sample in enumerate(views.samples("train")):
+        place = folder / f"Straße {number % 3}" / ("früh", "spät")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(views.read_image(sample)).save(place / f"Foto {number:02} ä.jpg")
+
+
+def weights(folder: Path) -> None:
+    torch.save(build_segmenter("compact", {"width": 16}, seed=4).state_dict(), folder / "w.pth")
+
+
+@pytest.fixture
+def catalog(write_catalog: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Writes a catalog with weights, and changes of it."""
+    weights(tmp_path)
+
+    def write(**changes: Any) -> Path:
+        given: dict[str, Any] = {
+            "datasets": PICTURES,
+            "segmenters": {"given": {**MODEL, "weights": "w.pth"}},
+            "transfers": TRANSFERS,
+            "trainings": {"demo": FAST},
+        }
+        return write_catalog(tmp_path, **{**given, **changes})
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def adapted(many_flows, write_catalog, tmp_path_factory) -> Any:
+    """What `crosscity transfer ours` said, of pictures of which one is broken."""
+    folder = tmp_path_factory.mktemp("adapted")
+    pictures(folder / "meine Bilder")
+    broken = folder / "meine Bilder" / "broken one.jpg"
+    broken.write_bytes(next((folder / "meine Bilder").rglob("*.jpg")).read_bytes()[:400])
+    (folder / "meine Bilder" / "x.HEIC").write_bytes(b"0")
+    weights(folder)
+    catalog = write_catalog(
+        folder,
+        datasets=PICTURES,
+        segmenters={"given": {**MODEL, "weights": "w.pth"}},
+        transfers=TRANSFERS,
+        trainings={"demo": FAST},
+    )
+
+    def run(*words: object, code: int = 0) -> dict[str, Any]:
+        done: dict[str, Any] = many_flows(*words, "--catalog", catalog)
+        assert done["code"] == code, done["err"]
+        return done
+
+    done = run("transfer", "ours")
+    return SimpleNamespace(folder=folder, catalog=catalog, run=run, done=done, broken=broken)
+
+
+def test_pictures_alone_are_adapted_to_and_judged(adapted) -> None:
+    out, err = adapted.done["out"], adapted.done["err"]
+    assert f"adapted to {COUNT} images of mine, by source_free" in out
+    assert "1 pictures of mine are left out, as .heic is not read" in err
+    assert f"note: 1 left out: {adapted.broken}" in err
+    assert "datasets.mine has no labels, so nothing was scored" in err
+    assert "images are shown at" in err
+    store = Store(adapted.folder / "store")
+    made = segmenter_of_arm("ours", "source_free", 0, open_plan(adapted.catalog))
+    assert {name.partition("-")[0] for name in store.manifest(made).inputs} == {
+        "segmenter",
+        "target",
+    }
+    assert not list(store.artifacts("evaluation"))
+    assert not list(store.artifacts("labelled"))
+
+
+def test_the_page_shows_what_is_seen_without_labels(
+    adapted, check_page, shown_in_a_browser
+) -> None:
+    told = json.loads(adapted.run("report", "ours", "--json")["out"])
+    page = Path(told["where"])
+    content = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
+    assert content["not_scored"] == "datasets.mine has no labels"
+    assert content["scores"] == {}
+    assert content["transfer"]["test_split"] is None
+    figures = content["figures"]
+    assert (figures["images"], figures["images_failed"]) == (COUNT + 1, 1)
+    assert figures["images_compared"] == COUNT
+    assert sum(v for name, v in figures.items() if name.startswith("share.")) == pytest.approx(1)
+    assert set(content["safeguard"]["looks"]) == {"smaller", "mirrored"}
+    assert content["verdict"]["sentence"] in adapted.done["out"]
+    text = check_page(page)
+    assert "nothing was scored: datasets.mine has no labels" in text
+    assert "agreement of an image and its mirror image beyond chance" in text
+    assert "IoU" not in text
+    assert text.count("its segmentation before and after adaptation") == 12
+    assert "broken one.jpg is" in text
+    shown_in_a_browser(page)
+
+
+def test_what_is_done_is_found_checked_and_indexed(adapted) -> None:
+    again = adapted.run("transfer", "ours", "--json")
+    assert "everything is in the store already" in again["err"]
+    told = json.loads(again["out"])
+    assert told["segmenter"].startswith("adaptation/ours/")
+    assert "does not hold" in adapted.run("check", "ours", "--fail-if", "images<24")["out"]
+    words = ("report", "--all", "--as-they-are", "-o", adapted.folder / "all", "--json")
+    index = json.loads(adapted.run(*words)["out"])
+    assert index["transfers"] == {"ours": "reported"}
+    assert not index["problems"]
+
+
+def test_what_needs_labels_is_refused_in_one_sentence(adapted) -> None:
+    said = {
+        "pretrained": "datasets.mine has no labels, so nothing can be scored, and the arm",
+        "fine_tuned": "datasets.mine has no labels, so the arm 'fine_tuned' has nothing to train",
+        "few_labels_source_free": "datasets.mine has no labels, so the arm 'few_labels_source_f",
+    }
+    for arm, sentence in said.items():
+        done = adapted.run("transfer", "ours", "--arm", arm, code=2)
+        assert sentence in done["err"], done["err"]
+    done = adapted.run("paper-tables", "--transfer", "ours", code=2)
+    assert "datasets.mine has no labels: there is nothing to score on" in done["err"]
+
+
+def test_the_paper_s_tables_are_of_what_is_scored(adapted) -> None:
+    from tasks.pages.paper_tables import scored_transfers
+
+    assert scored_transfers(open_plan(adapted.catalog)) == []
+
+
+def test_pictures_that_were_added_or_changed_are_told(adapted) -> None:
+    """Last: it changes the folder."""
+    first = next((adapted.folder / "meine Bilder").rglob("Foto*.jpg"))
+    Image.new("RGB", (128, 64), (90, 120, 200)).save(first)
+    stale = adapted.run("report", "ours", code=2)
+    assert "made of other files" in stale["err"], stale["err"]
+    Image.new("RGB", (128, 64), (90, 20, 200)).save(first.with_name("another.jpg"))
+    done = adapted.run("transfer", "ours")
+    assert (
+        f"{COUNT + 1} when they were read, and are {COUNT + 2} now: it is made anew" in done["err"]
+    )
+    assert f"adapted to {COUNT + 1} images of mine" in done["out"]
+
+
+@pytest.mark.parametrize("deep", [(), ("--deep",)])
+def test_a_set_of_pictures_is_checked(
+    crosscity_at_once, catalog, tmp_path: Path, deep: tuple[str, ...]
+) -> None:
+    pictures(tmp_path / "meine Bilder", 4)
+    done = crosscity_at_once("catalog", "check", *deep, "--catalog", catalog())
+    assert done.returncode == 0, done.stderr
+    if deep:
+        assert "datasets.mine: train 4 images without labels (64×128)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"segmenters": {"given": {**MODEL, "source": "mine"}}},
+            r"segmenters\.given\.source: datasets\.mine has no labels that a segmenter",
+        ),
+        (
+            {
+                "recipes": {
+                    "few": {
+                        "objectives": [{"objective": "few_labels"}],
+                        "labels": {"places": 2, "chosen": "random", "dataset": "mine"},
+                    }
+                }
+            },
+            r"recipes\.few\.labels\.dataset: datasets\.mine has no labels that a recipe",
+        ),
+        (
+            {"transfers": {"ours": {**TRANSFERS["ours"], "test_split": "val"}}},
+            r"transfers\.ours\.test_split: datasets\.mine has no labels, so nothing is scored",
+        ),
+        (
+            {"transfers": {"ours": {**TRANSFERS["ours"], "target_split": "val"}}},
+            r"transfers\.ours\.target_split: all pictures of datasets\.mine are of the split train",
+        ),
+        (
+            {"transfers": {"ours": {**TRANSFERS["ours"], "arm": "fine_tuned"}}},
+            r"transfers\.ours\.arm: datasets\.mine has no labels, so the arm 'fine_tuned'",
+        ),
+        (
+            {"transfers": {"ours": {**TRANSFERS["ours"], "arm": "ga"}}},
+            r"transfers\.ours\.arm: the arm 'ga' trains on images of the source set",
+        ),
+        (
+            {"transfers": {"ours": {**TRANSFERS["ours"], "arm": "magic"}}},
+            r"transfers\.ours\.arm: there is no arm 'magic' to adapt by",
+        ),
+        (
+            {"datasets": {**PICTURES, "other": {"kind": "folder", "root": "x"}}},
+            r"datasets\.other: label_map is missing: .* kind: images for pictures without labels",
+        ),
+        (
+            {
+                "transfers": {
+                    "home": {
+                        "segmenter": "given",
+                        "target": "frankfurt",
+                        "test_split": None,
+                        "evaluation_size": [64, 128],
+                    }
+                }
+            },
+            r"transfers\.home\.evaluation_size: test_split is null, so nothing is scored",
+        ),
+    ],
+)
+def test_sets_without_labels_are_refused_where_labels_are_read(
+    catalog, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(CatalogError, match=said):
+        open_plan(catalog(**changes))
+
+
+def test_pictures_that_are_not_there_end_it_before_any_work(
+    many_flows, catalog, tmp_path: Path
+) -> None:
+    (tmp_path / "meine Bilder").mkdir()
+    for said in ("holds no picture (JPEG, PNG or WebP, at any depth): it is empty", None):
+        done = many_flows("transfer", "ours", "--catalog", catalog())
+        assert done["code"] == 2
+        assert (said or "There is no folder") in done["err"]
+        assert "watch it at" not in done["err"]
+        (tmp_path / "meine Bilder").rmdir() if said else None
+    assert not list(Store(tmp_path / "store").artifacts())
+
+
+def test_many_broken_pictures_end_it_with_what_to_do(many_flows, catalog, tmp_path: Path) -> None:
+    pictures(tmp_path / "meine Bilder", 4)
+    (tmp_path / "meine Bilder" / "a.jpg").write_bytes(b"no picture")
+    done = many_flows("transfer", "ours", "--catalog", catalog())
+    assert done["code"] == 1
+    assert "1 of 5 images failed, more than the limit of 5% of a data set" in done["err"]
+    assert "a.jpg is not a readable" in done["err"]
+
+
+def test_a_labelled_set_may_be_adapted_to_without_a_score(
+    many_flows, catalog, tmp_path: Path
+) -> None:
+    transfer = {"segmenter": "given", "target": "frankfurt", "test_split": None}
+    path = catalog(transfers={"home": transfer}, datasets={})
+    done = many_flows("transfer", "home", "--catalog", path)
+    assert done["code"] == 0, done["err"]
+    assert "transfers.home.test_split is null, so nothing was scored" in done["err"]
+    assert not list(Store(tmp_path / "store").artifacts("labelled"))
