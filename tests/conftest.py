@@ -68,6 +68,9 @@ def pytest_configure() -> None:
         NO_COLOR="1",
         COLUMNS="200",
     )
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell has what it starts in the background ignore Ctrl-C, and all that starts in turn.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # How long an example takes says what else the machine does.
     hypothesis.settings.register_profile("patient", deadline=None)
     hypothesis.settings.load_profile("patient")

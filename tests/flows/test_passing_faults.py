@@ -233,7 +233,6 @@ def test_a_signal_before_the_run_has_begun_ends_a_command_as_later_ones_do(
             if event == "import" and args[0] == "prefect":
                 os.kill(os.getpid(), int(sys.argv.pop()))
 
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where in background
         sys.addaudithook(opened)
         main.main(sys.argv[1:-1])
     """
@@ -257,7 +256,6 @@ def test_a_signal_after_the_end_of_a_verb_does_not_change_its_code(sign, moment)
         import atexit, os, signal, sys, threading, time
 
         moment, sign = sys.argv.pop(), int(sys.argv.pop())
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where in background
 
         def strike(*_):
             os.kill(os.getpid(), sign)
