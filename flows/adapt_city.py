@@ -16,10 +16,10 @@ from tasks.harvesting.current import Harvest, current_harvest
 from tasks.priors.identities import extracted
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
-from tasks.training.arms import check_arm, check_source, is_fine_tuned, needs_of_arm
+from tasks.training.arms import check_source, is_fine_tuned, needs_of_arm
 from tasks.training.identities import segmenter_of, source_of
 from tasks.training.labelled import labelled_parts
-from tasks.training.trainings import adapt, check_fine_tuning, fine_tune
+from tasks.training.trainings import adapt, check_adaptation, fine_tune
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,7 @@ def adapt_city(
     """
     plan = open_plan(catalog, compute, city=city)
     arm = plan.city(city).arm if arm is None else arm
-    check_arm(arm, plan)
-    check_source(arm, segmenter_of(city, plan), plan)
-    if is_fine_tuned(arm):
-        check_fine_tuning(city, plan)
+    check_adaptation(city, arm, plan)
     harvest = current_harvest(city, plan)
     masks = extracted(harvest.pairs, city, plan) if needs_of_arm(arm, plan).prior else None
     return adapt_by.fn(plan, city, arm, seed, harvest, masks).segmenter

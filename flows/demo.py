@@ -16,7 +16,7 @@ from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import DEMO_ARMS, is_trained
 from tasks.training.identities import segmenter_of
-from tasks.training.trainings import check_fine_tuning
+from tasks.training.trainings import check_adaptation
 
 
 @flow(name="demo", flow_run_name="demo-{city}", on_running=BEGINNING)
@@ -38,7 +38,9 @@ def demo(
         The `report` artifact.
     """
     plan = open_plan(catalog, compute, city=city)
-    check_fine_tuning(city, plan)
+    for arm in DEMO_ARMS:
+        if is_trained(arm):
+            check_adaptation(city, arm, plan)
     return write_report(_parts(plan, city, seed), city, seed, plan)
 
 

@@ -176,13 +176,26 @@ def _deployment(
     return made
 
 
+_LANDED: Final = (
+    "{% if event.payload.artifacts is mapping %}{{ event.payload.artifacts.imagery }}{% endif %}"
+)
+"""Key of the imagery in an event; empty where whoever sent it says none."""
+
+
 def _when_imagery_landed(city: str) -> dict[str, Any]:
-    """Adapts to what watch-city has added; it is there already, so nothing is harvested."""
+    """Adapts to what watch-city has added; it is there already, so nothing is harvested.
+
+    An event goes by the city's name, which another catalog's city may have too: the run looks
+    whether its own store has what landed.
+    """
     return {
         "name": f"readapt {city} when imagery has landed",
         "type": "event",
         "enabled": True,
         "match": {"prefect.resource.id": f"crosscity.city.{city}"},
         "expect": ["imagery.landed"],
-        "parameters": {"harvest": False},
+        "parameters": {
+            "harvest": False,
+            "landed": {"__prefect_kind": "jinja", "template": _LANDED},
+        },
     }

@@ -25,8 +25,7 @@ from tasks.pages.paper_tables import (
     TABLE_3_ARMS,
     Figures,
     check_wanted,
-    labelled_cities,
-    scored_transfers,
+    reportable,
     source_test_split,
     sources_of,
     write_paper_tables,
@@ -83,8 +82,9 @@ def paper_tables(
         The `paper_tables` artifact.
     """
     plan = open_plan(catalog, compute)
-    chosen = labelled_cities(plan) if cities is None else list(cities)
-    wanted = scored_transfers(plan) if transfers is None else list(transfers)
+    all_cities, all_transfers = reportable(plan) if None in (cities, transfers) else ([], [])
+    chosen = all_cities if cities is None else list(cities)
+    wanted = all_transfers if transfers is None else list(transfers)
     check_wanted(chosen, wanted, plan)
     at_home = _at_home(chosen, seeds, plan)
     shown = {city: _city(city, seeds, folds, plan) for city in chosen}

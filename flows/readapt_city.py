@@ -13,7 +13,7 @@ from flows.evaluate_city import evaluate_by
 from flows.extract_priors import priors_by
 from flows.harvest_city import harvest_by
 from flows.stages import Stages, Where
-from tasks.harvesting.current import current_harvest
+from tasks.harvesting.current import current_harvest, is_here
 from tasks.judging.promotion import has_labels, promote
 from tasks.judging.safeguard import (
     earlier_segmenters,
@@ -24,8 +24,7 @@ from tasks.judging.safeguard import (
 )
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import open_plan
-from tasks.training.arms import check_arm, check_source, is_fine_tuned
-from tasks.training.trainings import check_fine_tuning
+from tasks.training.trainings import check_adaptation
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,8 @@ def readapt_city(
     harvest: bool = True,
     compute: str | None = None,
     stages: Where = "here",
-) -> Readapted:
+    landed: str = "",
+) -> Readapted | None:
     """Brings a city's segmenter up to date; what has not changed is found, not made again.
 
     Args:
@@ -64,18 +64,19 @@ def readapt_city(
         stages: "deployments": harvest, priors, adaptation and evaluation are runs of their own
             deployments, in the work pools and by the compute profiles of those; this run waits,
             judges and promotes.
+        landed: Key of the imagery that an event says has landed; default: no event says so.
 
     Returns:
-        The segmenter that is promoted now, and the judgement that decided it.
+        The segmenter that is promoted now, and the judgement that decided it; ``None`` where the
+        store has no imagery of the key: the event was about another catalog's city of this name.
     """
     plan = open_plan(catalog, compute, city=city)
     entry = plan.city(city)
     arm = entry.arm if arm is None else arm
     seed = entry.training_seed if seed is None else seed
-    check_arm(arm, plan)
-    check_source(arm, entry.segmenter, plan)
-    if is_fine_tuned(arm):
-        check_fine_tuning(city, plan)
+    check_adaptation(city, arm, plan)
+    if landed and not is_here(landed, city, plan):
+        return None
     stage = Stages(stages, city, plan).run
     if harvest:
         found = stage(

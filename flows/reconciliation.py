@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from prefect import Flow
@@ -26,7 +27,7 @@ from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events import DeploymentTriggerTypes
 from prefect.events.schemas.automations import Automation, AutomationCore
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 from pydantic import SecretStr, TypeAdapter
@@ -46,6 +47,9 @@ Entry = dict[str, Any]
 """A deployment, as `prefect.yaml` writes it or as the server's API gives it."""
 
 _TRIGGERS: TypeAdapter[DeploymentTriggerTypes] = TypeAdapter(DeploymentTriggerTypes)
+_OVERTAKEN: Final = (404, 409)
+_WAITS: Final = (0.5, 2.0, 5.0)
+"""Seconds before what another deploying has made at the same time is compared again."""
 _AUTOMATION_NAMES = re.compile(r"readapt .+ when imagery has landed|.+__automation_\d+")
 """Names of the automations that we make, or that earlier versions had `prefect deploy` make."""
 
@@ -151,6 +155,7 @@ class Reconciler:
         self._ours = {os.path.realpath(one) for one in (folder, moved_from) if one is not None}
         self._flow_ids: dict[str, UUID] = {}
         self._done = Reconciliation()
+        self._made: list[AutomationCore] = []
 
     def run(self, entries: Sequence[Entry]) -> Reconciliation:
         """Makes the server's deployments those of the entries.
@@ -161,6 +166,19 @@ class Reconciler:
         Raises:
             InputError: Another catalog on the same server has a deployment of the same name.
         """
+        for wait in (*_WAITS, None):
+            try:
+                self._reconcile(entries)
+            except (ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError) as error:
+                if wait is None or not _is_overtaken(error):
+                    raise
+                time.sleep(wait)  # another deploying has made or removed the same: compare again
+                self._done = Reconciliation(self._done.changes)
+            else:
+                break
+        return self._done
+
+    def _reconcile(self, entries: Sequence[Entry]) -> None:
         wanted = {item.full_name: item for item in self._wanted(entries)}
         present = self._present()
         self._check_owners(wanted, present)
@@ -174,7 +192,7 @@ class Reconciler:
             else:
                 self._create(item)
         self._remove_others_than(wanted, present, automations)
-        return self._done
+        self._settle()
 
     def remove(self) -> Reconciliation:
         """Removes all that was deployed from the catalog, and makes nothing.
@@ -300,18 +318,41 @@ class Reconciler:
         """
         subject = f"automation {wanted.name!r}"
         right = [one for one in present if _compared(one) == _compared(wanted)]
-        kept = min(right, key=lambda one: one.enabled, default=None)  # one disabled by hand first
+        kept = min(right, key=_kept_first, default=None)
         if kept is None:
             self._note("change" if present else "create", subject)
-            if not self._dry_run:
-                enabled = all(one.enabled for one in present)
-                self._client.create_automation(wanted.model_copy(update={"enabled": enabled}))
+            enabled = all(one.enabled for one in present)
+            self._make_automation(wanted.model_copy(update={"enabled": enabled}))
         for surplus in present:
             if surplus is kept:
                 continue
             if kept is not None:
                 self._note("remove", f"{subject}, which is there more than once")
             self._delete_automation(surplus)
+
+    def _make_automation(self, wanted: AutomationCore) -> None:
+        if not self._dry_run:
+            self._client.create_automation(wanted)
+            self._made.append(wanted)
+
+    def _settle(self) -> None:
+        """Of each automation that was made, removes those that other deployings made meanwhile.
+
+        The server takes any number of one name. Every deploying looks after it has made its own,
+        and all of them keep the same one: so one is left, in whatever order they come.
+        """
+        if not self._made:
+            return
+        there = [
+            Automation.model_validate(page) for page in pages(self._client, "/automations/filter")
+        ]
+        for made in self._made:
+            same = [
+                one for one in there if one.name == made.name and _compared(one) == _compared(made)
+            ]
+            for surplus in sorted(same, key=_kept_first)[1:]:
+                self._delete_automation(surplus)
+        self._made.clear()
 
     def _webhook_block(self) -> UUID | None:
         """The block of the web hook that is told of failures; made or brought up to date."""
@@ -345,7 +386,7 @@ class Reconciler:
             enforce_parameter_schema=True,
         )
         for automation in _automations(item, made):
-            self._client.create_automation(automation)
+            self._make_automation(automation)
 
     def _bring_up_to_date(
         self, item: _Wanted, found: Entry, automations: Sequence[Automation]
@@ -420,18 +461,15 @@ class Reconciler:
             same = next((one for one in left if one.name == wanted.name), None)
             if same is None:
                 details.append(f"automation {wanted.name!r} added")
-                if not self._dry_run:
-                    self._client.create_automation(wanted)
+                self._make_automation(wanted)
                 continue
             left.remove(same)
             if _compared(same) != _compared(wanted):
                 details.append(f"automation {wanted.name!r} changed")
-                if not self._dry_run:
-                    # The server has no way to change one that has an owner. The new one comes
-                    # first: whoever breaks off in between leaves two, and the next removes one.
-                    kept = wanted.model_copy(update={"enabled": same.enabled})
-                    self._client.create_automation(kept)
-                    self._delete_automation(same)
+                # The server has no way to change one that has an owner. The new one comes first:
+                # whoever breaks off in between leaves two, and the next removes one.
+                self._make_automation(wanted.model_copy(update={"enabled": same.enabled}))
+                self._delete_automation(same)
         for surplus in left:
             details.append(f"automation {surplus.name!r} removed")
             self._delete_automation(surplus)
@@ -442,7 +480,8 @@ class Reconciler:
         for automation in automations:
             self._delete_automation(automation)
         if not self._dry_run:
-            self._client.delete_deployment(UUID(found["id"]))
+            with suppress(ObjectNotFound):  # another deploying was quicker
+                self._client.delete_deployment(UUID(found["id"]))
 
     def _remove_orphans(self, automations: Sequence[Automation]) -> None:
         """Automations whose deployments somebody removed by hand."""
@@ -457,6 +496,18 @@ class Reconciler:
 
     def _note(self, kind: Literal["create", "change", "remove"], subject: str) -> None:
         self._done.changes.append(Change(kind, subject))
+
+
+def _kept_first(automation: Automation) -> tuple[bool, str]:
+    """The order in which one of several alike is kept: what was disabled by hand comes first."""
+    return automation.enabled, str(automation.id)
+
+
+def _is_overtaken(error: Exception) -> bool:
+    """Whether the server has, or has no longer, what it had not, or had, when it was compared."""
+    if isinstance(error, PrefectHTTPStatusError):
+        return error.response.status_code in _OVERTAKEN
+    return isinstance(error, ObjectAlreadyExists | ObjectNotFound)
 
 
 def _catalogs_schedules(found: Entry) -> list[Entry]:

@@ -34,12 +34,12 @@ def plan(
     from tasks.judging.steps_ahead import steps_ahead  # noqa: PLC0415
     from tasks.steps.plan import open_plan  # noqa: PLC0415
     from tasks.steps.simulated_only import simulated_only_remark  # noqa: PLC0415
-    from tasks.training.arms import check_arm  # noqa: PLC0415
+    from tasks.training.trainings import check_adaptation  # noqa: PLC0415
 
     opened = open_plan(catalog, compute, city=city)
     entry = opened.city(city)
     chosen = entry.arm if arm is None else arm
-    check_arm(chosen, opened)
+    check_adaptation(city, chosen, opened)
     if as_json:
         number = entry.training_seed if seed is None else seed
         steps = steps_ahead(city, chosen, number, opened)

@@ -32,9 +32,7 @@ class Done(Generic[Result]):
     result: Result
 
 
-def find_finished(
-    find: Callable[[], ArtifactRef | None], plan: Plan, *, tell: bool = True
-) -> ArtifactRef | None:
+def find_finished(find: Callable[[], ArtifactRef | None], plan: Plan) -> ArtifactRef | None:
     """What a verb would give back, if all that it makes is in the store.
 
     Warnings of the search are shown where something is found; else the run that follows gives them.
@@ -43,7 +41,6 @@ def find_finished(
         find: Looks for it; an `InputError` says that something is missing or stale, a
             `NotDoneError` that there is something to do.
         plan: Of the catalog.
-        tell: Whether it is said that nothing has to be made.
 
     Returns:
         The artifact, its files verified; ``None`` where the flow has to run, which makes what is
@@ -61,27 +58,34 @@ def find_finished(
             _verify(plan.open_store(), [found])
         except (NotDoneError, InputError, DamagedArtifactError):
             return None
-    _say_so(held, tell=tell)
+    _say_so(held)
     return found
 
 
 def find_done(
-    run: Callable[[], Result], plan: Plan, refs: Callable[[Result], Iterable[ArtifactRef]]
+    run: Callable[[], Result],
+    plan: Plan,
+    refs: Callable[[Result], Iterable[ArtifactRef]],
+    *,
+    tell: bool = True,
 ) -> Done[Result] | None:
     """What a flow would give back, if all that it makes, commits and announces is done.
 
     The flow's function goes through its own steps without doing anything (`tasks.steps.looking`).
-    Warnings as of `find_finished`.
+    So what it refuses before it has anything to do, it refuses here, and nothing is started to say
+    so. Warnings as of `find_finished`.
 
     Args:
         run: Calls the flow's function (`fn`), not the flow.
         plan: Of the catalog.
         refs: What of the result is verified.
+        tell: Whether it is said that nothing has to be made.
 
     Returns:
         What the function gave; ``None`` where the flow has to run.
 
     Raises:
+        InputError: The flow refuses what it is asked for.
         StoreError: As of `find_finished`.
     """
     with _warnings_held() as held:
@@ -89,9 +93,12 @@ def find_done(
             with only_looking():
                 found = Done(run())
             _verify(plan.open_store(), refs(found.result))
-        except (NotDoneError, InputError, DamagedArtifactError):
+        except (NotDoneError, DamagedArtifactError):
             return None
-    _say_so(held)
+        except InputError:
+            held.flush()
+            raise
+    _say_so(held, tell=tell)
     return found
 
 

@@ -65,12 +65,10 @@ def demo(
     plan = opened_plan(catalog, compute, city, harvests=True)
     result = finished_demo(city, seed, plan)
     if result is None:
-        from tasks.steps.plan import handed_on  # noqa: PLC0415
+        from flows.demo import demo as run  # noqa: PLC0415
 
-        with handed_on(plan, compute, city=city), running(catalog):
-            from flows.demo import demo as run  # noqa: PLC0415
-
-            run(city=city, seed=seed, catalog=str(catalog), compute=compute)
+        given = {"city": city, "seed": seed, "catalog": str(catalog), "compute": compute}
+        done_or_run(run, given, plan, lambda ref: [ref], city=city)
         result = finished_demo(city, seed, plan)
         if result is None:
             raise RuntimeError("the demo ended without its report")
@@ -96,21 +94,15 @@ def harvest(
     _as_json: JsonOption = False,
 ) -> None:
     """Fetch a city's images and choose its pairs."""
+    from flows.cli.already import find_finished  # noqa: PLC0415 - reads the store's code late
     from flows.harvest_city import harvest_city  # noqa: PLC0415 - PyTorch loads late
-    from tasks.pages.finished import finished_harvest, is_listed_anew  # noqa: PLC0415
+    from tasks.pages.finished import finished_harvest  # noqa: PLC0415
 
     plan = opened_plan(catalog, compute, city, harvests=True, writes=False)
     given = {"city": city, "catalog": str(catalog), "compute": compute}
-    if is_listed_anew(city, plan):
+    made = find_finished(lambda: finished_harvest(city, plan), plan)
+    if made is None:
         made = done_or_run(harvest_city, given, plan, lambda ref: [ref], city=city)
-    else:
-        made = found_or_made(
-            lambda: finished_harvest(city, plan),
-            lambda: harvest_city(city=city, catalog=str(catalog), compute=compute),
-            plan,
-            compute,
-            city=city,
-        )
     ended("pairs", made.uri, next_step=f"`crosscity priors {city}`", city=city, key=made.key)
 
 
@@ -142,16 +134,11 @@ def priors(
     _as_json: JsonOption = False,
 ) -> None:
     """Extract the static priors of a harvested city."""
-    from tasks.pages.finished import finished_priors  # noqa: PLC0415 - PyTorch loads late
+    from flows.extract_priors import extract_priors  # noqa: PLC0415 - PyTorch loads late
 
     plan = opened_plan(catalog, compute, city, writes=False)
-
-    def run() -> ArtifactRef:
-        from flows.extract_priors import extract_priors  # noqa: PLC0415
-
-        return extract_priors(city=city, catalog=str(catalog), compute=compute)
-
-    made = found_or_made(lambda: finished_priors(city, plan), run, plan, compute, city=city)
+    given = {"city": city, "catalog": str(catalog), "compute": compute}
+    made = done_or_run(extract_priors, given, plan, lambda ref: [ref], city=city)
     ended("priors", made.uri, next_step=f"`crosscity adapt {city}`", city=city, key=made.key)
 
 
@@ -182,20 +169,12 @@ def adapt(
     _as_json: JsonOption = False,
 ) -> None:
     """Adapt the pre-trained segmenter to a city."""
-    from tasks.training.arms import check_arm  # noqa: PLC0415 - PyTorch loads late
-    from tasks.training.trained import TrainedSegmenters  # noqa: PLC0415
+    from flows.adapt_city import adapt_city  # noqa: PLC0415 - PyTorch loads late
 
     plan = opened_plan(catalog, compute, city, writes=False)
     arm = plan.city(city).arm if arm is None else arm
-    check_arm(arm, plan)
-
-    def run() -> ArtifactRef:
-        from flows.adapt_city import adapt_city  # noqa: PLC0415
-
-        return adapt_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
-
-    trained = TrainedSegmenters(city, seed, plan)
-    made = found_or_made(lambda: trained.of_arm(arm), run, plan, compute, city=city)
+    given = {"city": city, "arm": arm, "seed": seed, "catalog": str(catalog), "compute": compute}
+    made = done_or_run(adapt_city, given, plan, lambda ref: [ref], city=city)
     step = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
     if plan.city(city).labels is None:
         step = f"crosscity report {city}"
@@ -224,27 +203,13 @@ def evaluate(
     _as_json: JsonOption = False,
 ) -> None:
     """Evaluate a segmenter on the test places of a city, or without labels on its pairs."""
-    plan = opened_plan(catalog, compute, city, writes=False)
+    from flows.evaluate_city import evaluate_city  # noqa: PLC0415 - PyTorch loads late
     from tasks.judging.evaluation import read_evaluation, score_table  # noqa: PLC0415
-    from tasks.pages.finished import finished_evaluation  # noqa: PLC0415
-    from tasks.training.arms import needs_of_arm  # noqa: PLC0415
 
+    plan = opened_plan(catalog, compute, city, writes=False)
     arm = plan.city(city).arm if arm is None else arm
-    needs_of_arm(arm, plan)
-
-    def run() -> ArtifactRef:
-        from flows.evaluate_city import evaluate_city  # noqa: PLC0415
-
-        return evaluate_city(city=city, arm=arm, seed=seed, catalog=str(catalog), compute=compute)
-
-    made = found_or_made(
-        lambda: finished_evaluation(city, arm, seed, plan),
-        run,
-        plan,
-        compute,
-        city=city,
-        writes=False,
-    )
+    given = {"city": city, "arm": arm, "seed": seed, "catalog": str(catalog), "compute": compute}
+    made = done_or_run(evaluate_city, given, plan, lambda ref: [ref], city=city)
     if made.kind == "safeguard":
         _show_signals(city, arm, seed, made, plan)
         return
@@ -303,14 +268,18 @@ def readapt(
     """Harvest, extract priors, adapt, evaluate; promote the segmenter if it shows no harm."""
     from flows.cli.ahead import plan_lines  # noqa: PLC0415
     from flows.readapt_city import readapt_city  # noqa: PLC0415 - PyTorch loads late
-    from tasks.training.arms import check_arm  # noqa: PLC0415
+    from tasks.training.trainings import check_adaptation  # noqa: PLC0415
 
     plan = opened_plan(catalog, compute, city, harvests=True, writes=False)
-    check_arm(plan.city(city).arm if arm is None else arm, plan)
+    check_adaptation(city, plan.city(city).arm if arm is None else arm, plan)
     for line in plan_lines(plan, city, arm, seed):
         note(line)
     given = {"city": city, "arm": arm, "seed": seed, "catalog": str(catalog), "compute": compute}
-    made = done_or_run(readapt_city, given, plan, lambda done: [done.promoted], city=city)
+    made = done_or_run(
+        readapt_city, given, plan, lambda done: [done.promoted] if done else [], city=city
+    )
+    if made is None:
+        raise RuntimeError(f"{city} was readapted to without a segmenter")
     verdict = None
     if made.judged is not None:
         from tasks.judging.safeguard import verdict_of  # noqa: PLC0415
@@ -351,42 +320,6 @@ def opened_plan(
     else:
         tell_changed_files(plan, city)
     return plan
-
-
-def found_or_made(
-    find: Callable[[], ArtifactRef | None],
-    run: Callable[[], ArtifactRef],
-    plan: Plan,
-    compute: str | None,
-    *,
-    city: str | None = None,
-    transfer: str | None = None,
-    writes: bool = True,
-) -> ArtifactRef:
-    """What a verb gives back: found without a server, or made by its flow.
-
-    The flow works by the plan that the verb has read.
-
-    Args:
-        find: Looks for it, as `find_finished` wants it.
-        run: Runs the flow.
-        plan: Of the catalog.
-        compute: The compute profile that the verb was asked for.
-        city: What the plan is about, as `open_plan` was told.
-        transfer: So too.
-        writes: Whether the flow needs a store that can be written to, whatever it finds.
-    """
-    from flows.cli.already import find_finished  # noqa: PLC0415 - reads the store's code late
-    from tasks.steps.plan import handed_on  # noqa: PLC0415
-
-    found = find_finished(find, plan)
-    if found is not None:
-        return found
-    if writes:
-        check_store(plan)
-    about = {"city": city, "transfer": transfer}
-    with handed_on(plan, compute, **about), running(Path(plan.catalog)):
-        return run()
 
 
 def done_or_run(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.city import SeedOption, check_store, running
+from flows.cli.city import SeedOption, done_or_run
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.output import check_file, publish
@@ -78,28 +78,24 @@ def _compare_segmenters(
     catalog: Path,
     compute: str | None,
 ) -> None:
-    from tasks.harvesting.current import current_harvest  # noqa: PLC0415 - PyTorch loads late
+    from flows.compare_segmenters import compare_segmenters  # noqa: PLC0415 - PyTorch loads late
     from tasks.judging.compared_segmenters import (  # noqa: PLC0415
         city_to_look_at,
         compared_segmenter,
     )
-    from tasks.judging.pair_comparison import check_same_classes  # noqa: PLC0415
     from tasks.pages.comparison import FIGURES, comparison_path  # noqa: PLC0415
 
-    # All of it is asked before a server starts.
     compared = [compared_segmenter(plan, word) for word in (first, second)]
-    city = city_to_look_at(plan, compared, on)
-    current_harvest(city, plan)
-    store = plan.open_store()
-    if compared[0].ref is not None and compared[1].ref is not None:
-        check_same_classes(store, compared[0].ref, compared[1].ref)
-    check_store(plan)
-    with running(catalog):
-        from flows.compare_segmenters import compare_segmenters  # noqa: PLC0415
-
-        made = compare_segmenters(
-            first=first, second=second, on=city, seed=seed, catalog=str(catalog), compute=compute
-        )
+    city, store = city_to_look_at(plan, compared, on), plan.open_store()
+    given = {
+        "first": first,
+        "second": second,
+        "on": city,
+        "seed": seed,
+        "catalog": str(catalog),
+        "compute": compute,
+    }
+    made = done_or_run(compare_segmenters, given, plan, lambda ref: [ref])
     page = comparison_path(store, made)
     content = json.loads(store.path(made, FIGURES).read_text(encoding="utf-8"))
     add(store.path(made, "table.txt").read_text(encoding="utf-8").rstrip())

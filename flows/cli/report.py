@@ -7,19 +7,20 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from flows.cli.changed_files import tell_changed_files
-from flows.cli.city import SeedOption, found_or_made, running
+from flows.cli.city import SeedOption, done_or_run, running
 from flows.cli.errors import FAILED, exit_code, is_passing_fault, one_sentence
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption, complete_city
 from flows.cli.outcome import JsonOption, add, ended, note
 from tasks.steps.errors import InputError
-from tasks.steps.looking import only_looking
 
 if TYPE_CHECKING:
+    from prefect import Flow
+
     from adapters.store import ArtifactRef
     from tasks.steps.plan import Plan
 
@@ -79,14 +80,9 @@ def _report_one(owner: str, seed: int, catalog: Path, compute: str | None) -> No
     from tasks.pages.report import report_path  # noqa: PLC0415 - PyTorch loads late
 
     plan = plan_of(owner, catalog, compute)
-    made = found_or_made(
-        lambda: _finished(owner, seed, plan),
-        lambda: _run(owner, seed, catalog, compute, plan),
-        plan,
-        compute,
-        **{"transfer" if owner in plan.transfers else "city": owner},
-        writes=False,
-    )
+    given = _given(owner, seed, catalog, compute, plan)
+    about = {"transfer" if owner in plan.transfers else "city": owner}
+    made = done_or_run(_flow_of(owner, plan), given, plan, lambda ref: [ref], **about)
     page = report_path(plan.open_store(), made)
     if owner in plan.transfers:
         add(plan.open_store().path(made, "table.txt").read_text(encoding="utf-8").rstrip())
@@ -215,14 +211,16 @@ def _brought_up(
     start: Callable[[], None] | None,
 ) -> None:
     """Writes the report of one city where it is not there; `start` gives a server for it."""
-    from flows.cli.already import find_finished  # noqa: PLC0415
+    from flows.cli.already import find_done  # noqa: PLC0415
 
     _something_there(owner, seed, plan)
-    if start is None or find_finished(lambda: _finished(owner, seed, plan), plan, tell=False):
+    if start is None:
+        return
+    if find_done(lambda: _found(owner, seed, plan), plan, lambda ref: [ref], tell=False):
         return
     note(f"report of {owner}")
     start()
-    _run(owner, seed, catalog, compute, plan)
+    _flow_of(owner, plan)(**_given(owner, seed, catalog, compute, plan))
 
 
 def _something_there(owner: str, seed: int, plan: Plan) -> None:
@@ -249,23 +247,29 @@ def plan_of(owner: str, catalog: Path, compute: str | None = None) -> Plan:
     return plan
 
 
-def _finished(owner: str, seed: int, plan: Plan) -> ArtifactRef:
-    """The report, as its flow finds it; `NotDoneError` where there is something to do."""
-    with only_looking():
-        if owner in plan.transfers:
-            from flows.report_transfer import report_transfer_by  # noqa: PLC0415
-
-            return report_transfer_by.fn(plan, owner, None, seed)
-        from flows.report_city import report_city_by  # noqa: PLC0415
-
-        return report_city_by.fn(plan, owner, seed)
-
-
-def _run(owner: str, seed: int, catalog: Path, compute: str | None, plan: Plan) -> ArtifactRef:
+def _found(owner: str, seed: int, plan: Plan) -> ArtifactRef:
+    """The report, as its flow finds it by a plan of everything."""
     if owner in plan.transfers:
-        from flows.report_transfer import report_transfer  # noqa: PLC0415
+        from flows.report_transfer import report_transfer_by  # noqa: PLC0415 - Prefect loads late
 
-        return report_transfer(transfer=owner, seed=seed, catalog=str(catalog), compute=compute)
+        return report_transfer_by.fn(plan, owner, None, seed)
+    from flows.report_city import report_city_by  # noqa: PLC0415
+
+    return report_city_by.fn(plan, owner, seed)
+
+
+def _given(owner: str, seed: int, catalog: Path, compute: str | None, plan: Plan) -> dict[str, Any]:
+    """The arguments of `_flow_of`."""
+    kind = "transfer" if owner in plan.transfers else "city"
+    return {kind: owner, "seed": seed, "catalog": str(catalog), "compute": compute}
+
+
+def _flow_of(owner: str, plan: Plan) -> Flow[..., ArtifactRef]:
+    """The flow that writes the report of a city or transfer."""
+    if owner in plan.transfers:
+        from flows.report_transfer import report_transfer  # noqa: PLC0415 - Prefect loads late
+
+        return report_transfer
     from flows.report_city import report_city  # noqa: PLC0415
 
-    return report_city(city=owner, seed=seed, catalog=str(catalog), compute=compute)
+    return report_city

@@ -29,6 +29,7 @@ from flows.cli.server import (
     wait_until_healthy,
 )
 from flows.database import DatabaseError, PostgreSQL, chosen
+from tasks.steps.defaults import digits_of, folder_of
 
 STOP_SECONDS = 20.0
 """A run saves its checkpoint within ten seconds; whatever takes longer is killed."""
@@ -146,7 +147,7 @@ def worker(
     from flows.deployments import WORK_POOL  # noqa: PLC0415 - see `flows.cli.main`
 
     root = catalog.absolute().parent
-    command = _worker_command(f"foreground-{os.getpid()}", pool or WORK_POOL)
+    command = _worker_command(f"{_worker_name(catalog)}-{os.getpid()}", pool or WORK_POOL)
     environment = _worker_environment(root, catalog, server_address(root))
     os.execve(command[0], command, environment)  # noqa: S606
 
@@ -209,7 +210,7 @@ def _worker_up(root: Path, catalog: Path, address: str, pool: str) -> None:
     if service.running() is not None:
         add(f"{called}: runs")
         return
-    name = f"{socket.gethostname()}-{root.name}"
+    name = _worker_name(catalog)
     environment = _worker_environment(root, catalog, address)
     try:
         process = service.start(_worker_command(name, pool), environment)
@@ -222,6 +223,12 @@ def _worker_up(root: Path, catalog: Path, address: str, pool: str) -> None:
             raise ServerError(f"the worker did not start; its log is {service.log}")
         time.sleep(0.5)
     add(f"{called}: started, log {_shortest_path(service.log)}")
+
+
+def _worker_name(catalog: Path) -> str:
+    """The same after each start, and no other folder's, as the server goes by it."""
+    folder = folder_of(catalog)
+    return f"{socket.gethostname()}-{folder.name}-{digits_of(folder)}"
 
 
 def _worker_command(name: str, pool: str) -> list[str]:

@@ -269,6 +269,21 @@ def announce_landed(city: str, plan: Plan) -> list[dict[str, Any]]:
     return announce(plan.open_store(), HARVEST, city)
 
 
+def is_here(imagery: str, city: str, plan: Plan) -> bool:
+    """Whether the store has the imagery of a key, which an event says has landed; else it is told.
+
+    Events of all catalogs of a server go by names of cities, and two may have a city of one name.
+    """
+    if plan.open_store().find("imagery", city, imagery) is not None:
+        return True
+    log(
+        logging.INFO,
+        f"what has landed ({imagery[:12]}) is not in the store of {plan.catalog}: it landed in "
+        f"another catalog's {city}, and there is nothing to do here",
+    )
+    return False
+
+
 def _named(store: Store, city: str, state: Selection | None) -> Harvest | None:
     """The harvest that a selection names, if its artifacts are there."""
     if state is not None:

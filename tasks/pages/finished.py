@@ -1,4 +1,4 @@
-"""Finding what verbs on a city make, where all of it is there: nothing is then left to run."""
+"""Finding a harvest where all of it is there: nothing is then left to run."""
 
 from __future__ import annotations
 
@@ -6,14 +6,8 @@ from adapters.catalog import ServiceProvider
 from adapters.store import ArtifactRef, Store
 from tasks.harvesting.current import HARVEST, current_harvest, notes_its_settings
 from tasks.harvesting.harvest import HARVEST_VERSION
-from tasks.judging.evaluated import evaluation_of, panels_of
-from tasks.priors.identities import extracted, required_figure
-from tasks.priors.quality import exact_masks_known, quality_identity
 from tasks.steps.announcing import is_announced
-from tasks.steps.identity import required
 from tasks.steps.plan import Plan
-from tasks.training.arms import is_trained
-from tasks.training.trained import TrainedSegmenters
 
 
 def is_listed_anew(city: str, plan: Plan) -> bool:
@@ -40,31 +34,6 @@ def finished_harvest(city: str, plan: Plan) -> ArtifactRef | None:
     if store.manifest(harvest.imagery).version != HARVEST_VERSION:
         return None
     return harvest.pairs if _is_whole(store, harvest.imagery) else None
-
-
-def finished_priors(city: str, plan: Plan) -> ArtifactRef:
-    """The static priors of a city, with their picture and, of a simulated one, their quality.
-
-    Raises:
-        InputError: One of them is not there.
-    """
-    harvest = current_harvest(city, plan)
-    masks = extracted(harvest.pairs, city, plan)
-    required_figure(harvest.imagery, harvest.pairs, city, plan)
-    if exact_masks_known(city, plan):
-        required(plan.open_store(), quality_identity(masks, city))
-    return masks
-
-
-def finished_evaluation(city: str, arm: str, seed: int, plan: Plan) -> ArtifactRef | None:
-    """The evaluation of an arm; ``None`` where its pictures are missing.
-
-    Raises:
-        InputError: It is not there, or stale.
-    """
-    trained = TrainedSegmenters(city, seed, plan)
-    found = evaluation_of(trained, arm)
-    return found if not is_trained(arm) or panels_of(trained, arm) is not None else None
 
 
 def _is_whole(store: Store, imagery: ArtifactRef) -> bool:

@@ -24,6 +24,7 @@ from tasks.pages.paper_numbers import MIOU, SOURCE_MIOU, TABLE_2, TABLE_3
 from tasks.steps.artifact_task import Made, artifact_task, make_once
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown, small_jpeg
 from tasks.steps.errors import InputError
+from tasks.steps.logs import warn_user
 from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
 from tasks.training.arms import ARM_NAMES, BOUND, START
@@ -140,9 +141,29 @@ def over_seeds(values: Sequence[float]) -> Number:
     return Number(statistics.fmean(known), deviation, len(values))
 
 
-def labelled_cities(plan: Plan) -> list[str]:
-    """The catalog's cities that can be scored."""
-    return [name for name, city in plan.cities.items() if city.labels is not None]
+def reportable(plan: Plan) -> tuple[list[str], list[str]]:
+    """The catalog's cities and transfers that are scored, and that the tables can show.
+
+    Those whose segmenter has no source set are left out with a remark, as the arms of the tables
+    train on its images.
+    """
+    cities = [name for name, city in plan.cities.items() if city.labels is not None]
+    transfers = scored_transfers(plan)
+    left_out = [
+        f"{section}.{name}"
+        for section, names in (("cities", cities), ("transfers", transfers))
+        for name in names
+        if not _has_source(name, plan)
+    ]
+    if left_out:
+        warn_user(
+            f"{', '.join(left_out)}: not in the tables, whose arms train on images of a source "
+            "set; the segmenter named there has none"
+        )
+    return (
+        [name for name in cities if _has_source(name, plan)],
+        [name for name in transfers if _has_source(name, plan)],
+    )
 
 
 def scored_transfers(plan: Plan) -> list[str]:
@@ -151,14 +172,23 @@ def scored_transfers(plan: Plan) -> list[str]:
 
 
 def check_wanted(cities: Sequence[str], transfers: Sequence[str], plan: Plan) -> None:
-    """Fails before any work where a city, its labels, a transfer or its score is not there."""
+    """Fails before any work where a city or transfer, its labels or a source set is not there."""
     for city in cities:
         if plan.city(city).labels is None:
             raise InputError(f"cities.{city} has no labels in the catalog, so it has no table")
     for transfer in transfers:
         scored_split(transfer, plan)
+    for owner in (*cities, *transfers):
+        source_of(segmenter_of(owner, plan), plan)
     if not cities and not transfers:
-        raise InputError("the catalog has neither a city with labels nor a transfer to report on")
+        raise InputError(
+            "the catalog has neither a city with labels nor a transfer to report on whose "
+            "segmenter has a source set"
+        )
+
+
+def _has_source(owner: str, plan: Plan) -> bool:
+    return plan.segmenter(segmenter_of(owner, plan)).source is not None
 
 
 def source_test_split(source: str, plan: Plan) -> str | None:

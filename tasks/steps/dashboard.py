@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
-import hashlib
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,8 +27,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 
 from adapters.images import encode_jpeg
 from adapters.store import ArtifactRef, Store
-from tasks.steps.defaults import DEFAULT_CATALOG, folder_of
-from tasks.steps.logs import log
+from tasks.steps.defaults import DEFAULT_CATALOG, digits_of, folder_of
+from tasks.steps.logs import in_a_run, log
 from tasks.steps.outbox import OUTBOX
 
 MAX_PICTURE_BYTES = 95_000
@@ -154,12 +152,8 @@ def small_jpeg(picture: npt.NDArray[np.uint8], limit: int = MAX_PICTURE_BYTES) -
 
 
 def _post_in_a_run(key: str, send: Callable[[], object]) -> None:
-    if _in_a_run():
+    if in_a_run():
         OUTBOX.hand_over(lambda: post(key, send))
-
-
-def _in_a_run() -> bool:
-    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
 def shown_key(key: str) -> str:
@@ -182,8 +176,7 @@ def _catalog_of_the_run() -> str:
         if isinstance(catalog, str | Path):
             path, folder = Path(catalog), folder_of(catalog)
             file = "" if path.name == DEFAULT_CATALOG else f" {path.stem}"
-            where = hashlib.sha256(os.fsencode(folder)).hexdigest()[:4]
-            return f"{folder.name}{file} {where}"
+            return f"{folder.name}{file} {digits_of(folder)}"
     return ""
 
 

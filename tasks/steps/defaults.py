@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Final
@@ -17,3 +18,8 @@ def folder_of(catalog: str | Path) -> Path:
     Without `..`; a link stays one, as what it points to may be another release tomorrow.
     """
     return Path(os.path.abspath(catalog)).parent  # noqa: PTH100 - `resolve` follows links
+
+
+def digits_of(folder: Path) -> str:
+    """Four digits of where a folder is, which tell folders of one name apart."""
+    return hashlib.sha256(os.fsencode(folder)).hexdigest()[:4]

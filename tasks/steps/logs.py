@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
@@ -31,7 +32,13 @@ def warn_user(message: str) -> None:
     is for `log`.
     """
     log(logging.WARNING, message)
-    logging.getLogger(TERMINAL).warning(message)
+    if in_a_run():  # else the command line shows what the line above has said
+        logging.getLogger(TERMINAL).warning(message)
+
+
+def in_a_run() -> bool:
+    """Whether a flow or task runs here; a step called as a plain function is none."""
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
 class _ToTheRun(logging.Handler):

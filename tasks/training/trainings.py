@@ -22,7 +22,15 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
 from tasks.steps.simulated_only import simulated_only_remark
 from tasks.steps.tables import Row, read_rows, write_rows
-from tasks.training.arms import ARM_NAMES, BOUND, START, arm_name
+from tasks.training.arms import (
+    ARM_NAMES,
+    BOUND,
+    START,
+    arm_name,
+    check_arm,
+    check_source,
+    is_fine_tuned,
+)
 from tasks.training.at_home import unlearned, unlearned_remark, warn_of_unlearned
 from tasks.training.checkpoints import CheckpointPlace
 from tasks.training.extras import Extras
@@ -223,6 +231,23 @@ def fine_tune(
     if fold is None:
         _publish_training(plan.open_store(), made.ref, owner, BOUND)
     return made
+
+
+def check_adaptation(city: str, arm: str, plan: Plan) -> None:
+    """Fails before any work where the catalog alone says that a city cannot be adapted to so.
+
+    Args:
+        city: A city of the catalog.
+        arm: An arm of `adapt-city`, or a recipe.
+        plan: Of the run.
+
+    Raises:
+        InputError: There is no such arm, or it needs a source set or labels that are not there.
+    """
+    check_arm(arm, plan)
+    check_source(arm, plan.city(city).segmenter, plan)
+    if is_fine_tuned(arm):
+        check_fine_tuning(city, plan)
 
 
 def check_fine_tuning(city: str, plan: Plan) -> None:

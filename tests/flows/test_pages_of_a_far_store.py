@@ -44,7 +44,7 @@ def test_the_report_of_a_city_says_what_comes_next(plan: Any, made: ArtifactRef)
 
 def test_the_report_of_a_transfer_shows_its_table(plan, made, monkeypatch, capsys) -> None:
     monkeypatch.setattr(report, "plan_of", lambda *_: plan)
-    monkeypatch.setattr(report, "found_or_made", lambda *_, **__: made)
+    monkeypatch.setattr(report, "done_or_run", lambda *_, **__: made)
     report._report_one("both", 0, Path("data_catalog.yaml"), None)
     assert "class  IoU" in capsys.readouterr().out
 
@@ -62,6 +62,8 @@ def test_a_transfer_shows_its_figures_and_its_table(plan, made, monkeypatch) -> 
 def test_the_papers_tables_are_shown_and_their_numbers_named(
     plan, made, monkeypatch, capsys
 ) -> None:
+    import flows.paper_tables  # noqa: F401 - modules that load now would keep what is patched below
+
     monkeypatch.setattr(paper, "done_or_run", lambda *_: made)
     monkeypatch.setattr("tasks.steps.plan.open_plan", lambda *_, **__: plan)
     paper.paper_tables(None, None, None, 10, Path("data_catalog.yaml"), None)

@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from adapters.catalog import load_catalog
 from flows.deployments import deployments_yaml
+from flows.readapt_city import readapt_city
+from tasks.harvesting.current import current_harvest, is_here
+from tasks.steps.announcing import send
+from tasks.steps.looking import NotDoneError, only_looking
+from tasks.steps.plan import open_plan
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -24,7 +30,8 @@ def test_readapt_city_is_triggered_by_new_imagery_of_its_own_city(write_catalog,
     (trigger,) = by_flow["readapt_city"]["triggers"]
     assert trigger["expect"] == ["imagery.landed"]
     assert trigger["match"] == {"prefect.resource.id": "crosscity.city.tokyo"}
-    assert trigger["parameters"] == {"harvest": False}
+    assert trigger["parameters"]["harvest"] is False
+    assert "event.payload.artifacts.imagery" in trigger["parameters"]["landed"]["template"]
     assert [name for name, entry in by_flow.items() if "triggers" in entry] == ["readapt_city"]
 
 
@@ -86,6 +93,33 @@ def test_new_imagery_is_added_announced_and_readapted_to(
     waiting(lambda: bool(triggered()), "the event starts readapt-city")
     assert triggered()[0]["parameters"]["harvest"] is False
     assert triggered()[0]["parameters"]["city"] == "tokyo"
+    images = {path.name for path in (tmp_path / "store" / "imagery" / "tokyo").iterdir()}
+    assert triggered()[0]["parameters"]["landed"] in images
+
+    with temporary_settings({PREFECT_API_URL: f"{prefect_server.address}/api"}):
+        send({"event": "imagery.landed", "city": "tokyo", "payload": {"city": "tokyo"}})
+    waiting(lambda: len(triggered()) == 2, "an event of somebody else starts readapt-city")
+    assert sorted(run["parameters"]["landed"] for run in triggered())[0] == ""
+
+
+def test_what_landed_in_another_catalogs_city_of_the_same_name_is_left_alone(
+    write_catalog, tmp_path, many_flows
+) -> None:
+    """Told by the key of the imagery, as the event has it: both stores have a tokyo."""
+    catalog = write_catalog(tmp_path)
+    done = many_flows("harvest", "tokyo", "--catalog", catalog)
+    assert done["code"] == 0, done["err"]
+    plan = open_plan(catalog, city="tokyo")
+    ours, theirs = current_harvest("tokyo", plan).imagery.key, "f" * 64
+    assert is_here(ours, "tokyo", plan)
+    given = {"city": "tokyo", "catalog": str(catalog), "harvest": False}
+    before = {one.key for one in plan.open_store().artifacts()}
+    with only_looking():
+        assert readapt_city.fn(**given, landed=theirs) is None
+        for landed in (ours, ""):
+            with pytest.raises(NotDoneError):
+                readapt_city.fn(**given, landed=landed)
+    assert {one.key for one in plan.open_store().artifacts()} == before
 
 
 @pytest.mark.slow

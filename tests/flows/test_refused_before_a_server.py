@@ -1,0 +1,96 @@
+"""What a flow would refuse before it has anything to do is refused before a server is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from crosscity.segmenters import build_segmenter
+from flows.cli import city as verbs
+from flows.cli.main import app
+from tasks.steps.errors import InputError
+
+MODEL = {"architecture": "compact", "options": {"width": 16}}
+NO_SOURCE = "segmenters.given has no source"
+NO_HARVEST = "tokyo has no harvested pairs in this store: run `crosscity harvest tokyo` first"
+NO_LABELS = "cities.tokyo has no labels in the catalog"
+
+
+class ServerStartedError(Exception):
+    """A verb has started a server."""
+
+
+@pytest.fixture
+def refused(
+    write_catalog: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """refused("adapt", "tokyo", labels=None): what a verb says that starts no server.
+
+    The catalog's one segmenter is a file of weights, without a source set. Further keywords go
+    into the entry of its one city, tokyo.
+    """
+
+    def running(_catalog: Path) -> Any:
+        raise ServerStartedError
+
+    monkeypatch.setattr(verbs, "running", running)
+    torch.save(build_segmenter("compact", {"width": 16}, seed=4).state_dict(), tmp_path / "w.pth")
+
+    def say(*words: str, **entry: Any) -> str:
+        catalog = write_catalog(
+            tmp_path,
+            segmenters={"given": {**MODEL, "weights": "w.pth"}},
+            transfers={"home": {"segmenter": "given", "target": "frankfurt", "test_split": "test"}},
+            city={"segmenter": "given", **entry},
+        )
+        done = CliRunner().invoke(app, [*words, "--catalog", str(catalog)])
+        assert isinstance(done.exception, InputError), (done.output, done.exception)
+        return f"{done.output}{done.exception}"
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("adapt tokyo --arm full", NO_SOURCE),
+        ("adapt tokyo --arm control", NO_SOURCE),
+        ("adapt tokyo --arm teacher", NO_SOURCE),
+        ("readapt tokyo --arm full", NO_SOURCE),
+        ("plan tokyo --arm full", NO_SOURCE),
+        ("demo tokyo", NO_SOURCE),
+        ("transfer home --arm ga_ca", NO_SOURCE),
+        ("paper-tables", "neither a city with labels nor a transfer to report on whose segmenter"),
+        ("paper-tables --city tokyo", NO_SOURCE),
+        ("paper-tables --transfer home", NO_SOURCE),
+        ("adapt tokyo --arm nonsense", "there is no arm 'nonsense'"),
+        ("readapt tokyo --arm nonsense", "there is no arm 'nonsense'"),
+        ("evaluate tokyo --arm nonsense", "there is no arm 'nonsense'"),
+        ("adapt tokyo --arm source_free", NO_HARVEST),
+        ("evaluate tokyo --arm pretrained", NO_HARVEST),
+        ("priors tokyo", NO_HARVEST),
+        ("report tokyo", NO_HARVEST),
+        ("watch tokyo", NO_HARVEST),
+        ("compare given given --on tokyo", NO_HARVEST),
+    ],
+)
+def test_of_a_catalog_whose_segmenter_has_no_source(
+    refused: Callable[..., str], words: str, said: str
+) -> None:
+    assert said in refused(*words.split())
+
+
+@pytest.mark.parametrize(
+    "words", ["adapt tokyo --arm fine_tuned", "readapt tokyo --arm fine_tuned"]
+)
+def test_of_a_city_without_labels(refused: Callable[..., str], words: str) -> None:
+    assert NO_LABELS in refused(*words.split(), labels=None)
+
+
+def test_a_warning_is_shown_beside_the_refusal(refused: Callable[..., str]) -> None:
+    assert refused("paper-tables").count("cities.tokyo, transfers.home: not in the tables") == 1
