@@ -73,12 +73,14 @@ class ShownSize:
         chosen: At which they are shown.
         tried: All sizes that were tried; the first is what would be shown without a choice.
         images: How many were looked at.
+        sizes: How many sizes the images have; of several, `own` is the one that all are taken at.
     """
 
     own: Size
     chosen: Size
     tried: tuple[TriedSize, ...]
     images: int
+    sizes: int = 1
 
     @property
     def enlarged(self) -> float:
@@ -91,6 +93,7 @@ class ShownSize:
             "own": list(self.own),
             "chosen": list(self.chosen),
             "images": self.images,
+            **({} if self.sizes == 1 else {"sizes": self.sizes}),
             "tried": [
                 {"size": list(one.size), "entropy": one.entropy, "diversity": one.diversity}
                 for one in self.tried
@@ -99,8 +102,16 @@ class ShownSize:
 
     def remark(self) -> str:
         """One sentence for the user; empty where nothing but the first size could be tried."""
+        several = (
+            f"the images have {self.sizes} sizes, and all are shown at the proportions of "
+            f"{_words(self.own)}, the most frequent: pictures of other proportions are distorted, "
+            "so keep upright ones in a set of their own"
+        )
         if len(self.tried) < 2:
-            return ""
+            return several if self.sizes > 1 else ""
+        return f"{self._choice()}; {several}" if self.sizes > 1 else self._choice()
+
+    def _choice(self) -> str:
         signs = ", ".join(f"{_words(one.size)}: {one.entropy:.3f}" for one in self.tried)
         return (
             f"images are shown at {_words(self.chosen)} pixels (their own: {_words(self.own)}), "

@@ -1,4 +1,4 @@
-"""`crosscity plan`: what the way to a city's segmenter would do now, without doing it."""
+"""`crosscity plan`: what the way to an adapted segmenter would do now, without doing it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import CATALOG, CatalogOption, ComputeOption
+from flows.cli.options import CATALOG, CatalogOption, ComputeOption, OwnerArgument
 from flows.cli.outcome import note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tasks.judging.steps_ahead import StepAhead
     from tasks.steps.plan import Plan
 
 
@@ -21,21 +24,26 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    city: Annotated[str, typer.Argument(help="A city of the catalog.")],
-    arm: Annotated[str | None, typer.Option(help="Default: `arm` of the city's entry.")] = None,
+    city: OwnerArgument,
+    arm: Annotated[str | None, typer.Option(help="Default: `arm` of the entry.")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Default: `training_seed` of the city's entry.", min=0)
+        int | None, typer.Option(help="Default: a city's `training_seed`, else 0.", min=0)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     catalog: CatalogOption = CATALOG,
     compute: ComputeOption = None,
 ) -> None:
-    """Say what `readapt` would find, make, or make anew and why, and what it would cost."""
+    """Say what `readapt`, or `transfer`, would find, make, or make anew and why, and its cost."""
     from tasks.judging.steps_ahead import steps_ahead  # noqa: PLC0415
     from tasks.steps.plan import open_plan  # noqa: PLC0415
+    from tasks.steps.settings import open_catalog  # noqa: PLC0415
     from tasks.steps.simulated_only import simulated_only_remark  # noqa: PLC0415
     from tasks.training.trainings import check_adaptation  # noqa: PLC0415
 
+    if city in open_catalog(catalog).transfers:
+        opened = open_plan(catalog, compute, transfer=city)
+        _plan_transfer(opened, city, arm, seed or 0, as_json=as_json)
+        return
     opened = open_plan(catalog, compute, city=city)
     entry = opened.city(city)
     chosen = entry.arm if arm is None else arm
@@ -52,13 +60,37 @@ def plan(
         note(f"note: {remark}")
 
 
+def _plan_transfer(
+    opened: Plan, transfer: str, arm: str | None, seed: int, *, as_json: bool
+) -> None:
+    """The steps of `crosscity transfer`."""
+    from tasks.judging.steps_ahead import transfer_steps_ahead  # noqa: PLC0415
+    from tasks.steps.simulated_only import simulated_only_remark  # noqa: PLC0415
+    from tasks.training.transfers import arm_of_transfer, check_transfer_arm  # noqa: PLC0415
+
+    chosen = arm_of_transfer(transfer, opened) if arm is None else arm
+    check_transfer_arm(chosen, transfer, opened)
+    steps = transfer_steps_ahead(transfer, chosen, seed, opened)
+    if as_json:
+        typer.echo(json.dumps([asdict(step) for step in steps], indent=2))
+        return
+    for line in _written(steps):
+        typer.echo(line)
+    remark = simulated_only_remark(opened, transfer)
+    if remark is not None:
+        note(f"note: {remark}")
+
+
 def plan_lines(opened: Plan, city: str, arm: str | None, seed: int | None) -> list[str]:
     """The steps ahead, a line each."""
     from tasks.judging.steps_ahead import steps_ahead  # noqa: PLC0415
 
     entry = opened.city(city)
     number = entry.training_seed if seed is None else seed
-    steps = steps_ahead(city, entry.arm if arm is None else arm, number, opened)
+    return _written(steps_ahead(city, entry.arm if arm is None else arm, number, opened))
+
+
+def _written(steps: Sequence[StepAhead]) -> list[str]:
     width = max(len(step.name) for step in steps)
     lines = []
     for step in steps:

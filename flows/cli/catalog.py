@@ -54,18 +54,19 @@ def check(
     _warn_of_simulated(plan)
     _warn_of_unlearned(plan)
     add(
-        f"{catalog}: good; {len(loaded.cities)} cities, {len(loaded.datasets)} data sets, "
+        f"{catalog}: good; {_counted(loaded)}, {len(loaded.datasets)} data sets, "
         f"{len(loaded.segmenters)} segmenters"
     )
     if deep:
         _check_deeply(plan, catalog)
+    owners = [*loaded.cities, *loaded.transfers]
     ended(
         "catalog",
         catalog,
         said="",
-        next_step=f"`crosscity plan {next(iter(loaded.cities))}` says what would be made"
-        if loaded.cities
-        else "add a city, or `crosscity init` writes a catalog with one",
+        next_step=f"`crosscity plan {owners[0]}` says what would be made"
+        if owners
+        else "add a city or a transfer, or `crosscity init` writes a catalog with one",
         cities=sorted(loaded.cities),
         datasets=sorted(loaded.datasets),
         segmenters=sorted(loaded.segmenters),
@@ -74,14 +75,20 @@ def check(
     )
 
 
+def _counted(loaded: Catalog) -> str:
+    more = f", {len(loaded.transfers)} transfers" if loaded.transfers else ""
+    return f"{len(loaded.cities)} cities{more}"
+
+
 def _warn_of_simulated(plan: Plan) -> None:
     """Warns where real cities begin with a segmenter that has seen simulated streets alone."""
     from tasks.steps.simulated_only import simulated_only_remark  # noqa: PLC0415
 
-    for name in plan.cities:
-        remark = simulated_only_remark(plan, name)
-        if remark is not None:
-            typer.echo(f"warning: cities.{name}: {remark}", err=True)
+    for section, names in (("cities", plan.cities), ("transfers", plan.transfers)):
+        for name in names:
+            remark = simulated_only_remark(plan, name)
+            if remark is not None:
+                typer.echo(f"warning: {section}.{name}: {remark}", err=True)
 
 
 def _warn_of_unlearned(plan: Plan) -> None:

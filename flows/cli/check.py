@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.errors import FAILED
-from flows.cli.options import CATALOG, CatalogOption, complete_city
+from flows.cli.options import CATALOG, CatalogOption, complete_owner
 from flows.cli.outcome import JsonOption, add, ended
 from flows.cli.report import plan_of
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 def check(
     city: Annotated[
         str,
-        typer.Argument(help="A city or transfer of the catalog.", autocompletion=complete_city),
+        typer.Argument(help="A city or transfer of the catalog.", autocompletion=complete_owner),
     ],
     fail_if: Annotated[
         list[str], typer.Option("--fail-if", help="Such as 'agreement<0.6'; may be repeated.")

@@ -1,17 +1,17 @@
-"""`crosscity init`: a commented catalog for a city of one's own."""
+"""`crosscity init`: a commented catalog for a city, or for pictures, of one's own."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from flows.cli.outcome import JsonOption, ended
+from flows.cli.outcome import JsonOption, ended, note
 
 _UNKNOWN: Final = "unknown"
 _HUB: Final = "hf:"
@@ -35,6 +35,8 @@ computes:
 trainings:
 {training}
 
+{what}"""
+_CITY: Final = """\
 cities:
   {city}:
 {provider}
@@ -43,8 +45,23 @@ cities:
     arm: {arm}     # what `crosscity adapt` does; --arm takes another (docs/method.md)
     # schedule: "0 3 * * 1"     # re-adapt every Monday at three (UTC), once deployed
 """
-_DATASETS: Final = """\
-datasets:
+_TRANSFER: Final = """\
+transfers:
+  {city}:
+    # Pictures alone, without labels and without two times of a place: the adaptation is judged by
+    # what shows without labels, and not scored. `crosscity transfer {city}`
+    segmenter: street
+    target: {pictures}
+    training: own
+    arm: {arm}     # --arm takes another (docs/method.md)
+"""
+_PICTURES: Final = """\
+  {pictures}:
+    kind: images     # every JPEG, PNG and WebP below root is adapted to
+    root: {root}
+
+"""
+_SOURCE: Final = """\
   # The labelled set beside which the segmenter is adapted: here simulated streets, drawn on
   # demand. Of your own: kind folder, cityscapes, ... (docs/datasets.md).
   source:
@@ -56,6 +73,8 @@ datasets:
     test: 100
 
 """
+_BESIDE_ALONE: Final = "teacher"
+"""How pictures alone are adapted to beside a labelled source: there is no prior."""
 _STREETS: Final = 100
 """Simulated streets that are drawn once: a third of a second of processor time each."""
 _STREETS_TO_LEARN: Final = 400
@@ -73,7 +92,7 @@ _COMES_ALONG: Final = """\
 """
 _OWN: Final = """\
   street:
-    # Your own, adapted from the city's pictures alone. With the labelled set that it was trained on
+    # Your own, adapted from pictures alone. With the labelled set that it was trained on
     # as a `source:`, there are other arms too (docs/segmenters.md).
     architecture: {architecture}
 """
@@ -100,7 +119,11 @@ def register(app: typer.Typer) -> None:
 def init(
     city: Annotated[str | None, typer.Option(help="Name of the city, in lower case.")] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="Your images: <City>/Images/Train/pano_<place>_<time>_….")
+        Path | None,
+        typer.Option(
+            help="Your images: two times a place as <City>/Images/Train/pano_<place>_<time>_…, or "
+            "pictures of any names, nested anyhow."
+        ),
     ] = None,
     bbox: Annotated[
         str | None, typer.Option(help="Or an area to harvest: west,south,east,north in degrees.")
@@ -169,21 +192,21 @@ def init(
         ),
     )
     start = _Start.of(weights, architecture, along=bundled_weights() is not None)
-    if folder is None:
-        provider, images = _area(str(bbox), places or 400), None
-    else:
+    alone = folder is not None and not _has_layout(folder)
+    if folder is not None and alone:
+        _refuse_beside(
+            ("--licence", licence, folder, "pictures alone, of which none is exported"),
+            ("--attribution", attribution, folder, "pictures alone, of which none is exported"),
+        )
+        text = _of_pictures(folder, city, start)
+    elif folder is not None:
         root, named = _of_folder(folder, city)
         licence = licence or _asked_licence()
         attribution = attribution or _asked_attribution(licence)
-        provider, images = _folder(root, named, licence, attribution), _training_images(root, named)
-    text = _TEMPLATE.format(
-        city=city,
-        provider=provider,
-        segmenter=start.entry,
-        datasets=start.datasets,
-        training=_training(images, start),
-        arm=start.arm,
-    )
+        provider = _folder(root, named, licence, attribution)
+        text = _of_city(city, provider, _training_images(root, named), start)
+    else:
+        text = _of_city(city, _area(str(bbox), places or 400), None, start)
     unchecked = output.with_name(f".{output.name}.unchecked")
     publish(unchecked, lambda path: path.write_text(text, encoding="utf-8"))
     try:
@@ -192,13 +215,66 @@ def init(
     finally:
         unchecked.unlink(missing_ok=True)
     named = "" if output.name == "data_catalog.yaml" else f" --catalog {output}"
+    if alone:
+        _say_what_to_expect(output, city)
+    verb = "transfer" if alone else "harvest"
     ended(
         "catalog",
         output,
         said=f"wrote {output}",
-        next_step=f"crosscity harvest {city}{named}",
+        next_step=f"crosscity {verb} {city}{named}",
         city=city,
     )
+
+
+def _of_city(city: str, provider: str, images: int | None, start: _Start) -> str:
+    """The catalog of a city that is harvested."""
+    return _TEMPLATE.format(
+        datasets=f"datasets:\n{start.source}" if start.source else "",
+        segmenter=start.entry,
+        training=_training(images, start),
+        what=_CITY.format(city=city, provider=provider, arm=start.arm),
+    )
+
+
+def _of_pictures(folder: Path, city: str, start: _Start) -> str:
+    """The catalog of pictures alone: no two times of a place, no label.
+
+    Raises:
+        InputError: There is no picture.
+    """
+    from adapters.datasets.base import DatasetError  # noqa: PLC0415
+    from adapters.datasets.image_folder import SPLIT, ImageFolder  # noqa: PLC0415
+    from tasks.steps.errors import InputError  # noqa: PLC0415
+
+    try:
+        count = len(ImageFolder(folder).samples(SPLIT))
+    except DatasetError as error:
+        raise InputError(
+            f"{str(error).rpartition(', so ')[0]}: put pictures into it, of any names, or images "
+            "of every place at two times or more into "
+            "<City>/Images/Train/pano_<place>_<time>_<heading>.jpg (docs/imagery.md)"
+        ) from None
+    if start.arm != "source_free":
+        start = replace(start, arm=_BESIDE_ALONE)
+    pictures = f"{city[:54]}-pictures"
+    entry = _PICTURES.format(pictures=pictures, root=_quoted(str(_absolute(folder))))
+    return _TEMPLATE.format(
+        datasets=f"datasets:\n{start.source}{entry}",
+        segmenter=start.entry,
+        training=_training(count, start),
+        what=_TRANSFER.format(city=city, pictures=pictures, arm=start.arm),
+    )
+
+
+def _say_what_to_expect(catalog: Path, transfer: str) -> None:
+    """Says it where the segmenter has seen simulated streets alone."""
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+    from tasks.steps.simulated_only import simulated_only_remark  # noqa: PLC0415
+
+    remark = simulated_only_remark(open_plan(catalog, transfer=transfer), transfer)
+    if remark is not None:
+        note(f"note: {remark}; with these, expect hardly more than a trial of the way")
 
 
 def _refuse_beside(*rules: tuple[str, object, object, str]) -> None:
@@ -256,23 +332,26 @@ def _asked(question: str) -> str:
 
 
 def _of_folder(folder: Path, city: str) -> tuple[Path, str]:
-    """The folder, absolute, and the one in it that has the city's images.
+    """The folder, absolute, and the one in it that has the city's images."""
+    inside = [each.name for each in sorted(folder.iterdir()) if (each / "Images").is_dir()]
+    return _absolute(folder), next((each for each in inside if each.lower() == city), inside[0])
+
+
+def _has_layout(folder: Path) -> bool:
+    """Whether a folder holds images in the public layout, of two times of places.
 
     Raises:
-        InputError: There is no such folder, or none of images in it.
+        InputError: There is no such folder.
     """
     from tasks.steps.errors import InputError  # noqa: PLC0415
 
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: name the one that holds your images")
-    inside = [each.name for each in sorted(folder.iterdir()) if (each / "Images").is_dir()]
-    if not inside:
-        raise InputError(
-            f"{folder} holds no <City>/Images folder: put images of every place at two times or "
-            "more into <City>/Images/Train/pano_<place>_<time>_<heading>.jpg (docs/imagery.md)"
-        )
-    root = os.path.abspath(folder)  # noqa: PTH100 - without "..", and a link stays a link
-    return Path(root), next((each for each in inside if each.lower() == city), inside[0])
+    return any((each / "Images").is_dir() for each in folder.iterdir())
+
+
+def _absolute(folder: Path) -> Path:
+    return Path(os.path.abspath(folder))  # noqa: PTH100 - without "..", and a link stays a link
 
 
 def _training_images(root: Path, city: str) -> int:
@@ -286,7 +365,7 @@ class _Start:
 
     Attributes:
         entry: Its lines in `segmenters`.
-        datasets: Lines of the set that it is adapted beside; empty where it needs none.
+        source: Lines of the set that it is adapted beside; empty where it needs none.
         arm: What it is adapted by.
         preset: Of its training.
         image_size: What the training says of the size, if anything.
@@ -294,7 +373,7 @@ class _Start:
     """
 
     entry: str
-    datasets: str
+    source: str
     arm: str
     preset: str = "best"
     image_size: str = ", image_size: [256, 512]"
@@ -309,8 +388,8 @@ class _Start:
                 entry += f"    weights: {_quoted(weights)}\n"
             return cls(entry, "", "source_free", image_size="", about_size=_SIZE_FOUND)
         if along:
-            return cls(_COMES_ALONG, _DATASETS.format(streets=_STREETS), "self_training")
-        streets = _DATASETS.format(streets=_STREETS_TO_LEARN)
+            return cls(_COMES_ALONG, _SOURCE.format(streets=_STREETS), "self_training")
+        streets = _SOURCE.format(streets=_STREETS_TO_LEARN)
         return cls(_UNTRAINED, streets, "self_training", preset="demo")
 
 

@@ -32,16 +32,33 @@ OPTIONS = GlobalOptions()
 
 def complete_city(context: typer.Context, incomplete: str) -> list[str]:
     """The cities of the catalog whose names begin so, for the shell; none without a catalog."""
+    return _names(context, incomplete)
+
+
+def complete_owner(context: typer.Context, incomplete: str) -> list[str]:
+    """Cities and transfers of the catalog; see `complete_city`."""
+    return _names(context, incomplete, ("cities", "transfers"))
+
+
+def _names(
+    context: typer.Context, incomplete: str, sections: tuple[str, ...] = ("cities",)
+) -> list[str]:
     from adapters.catalog import load_catalog  # noqa: PLC0415 - `--help` needs no catalog
 
-    catalog = Path(context.params.get("catalog") or DEFAULT_CATALOG)
+    path = Path(context.params.get("catalog") or DEFAULT_CATALOG)
     with suppress(Exception):  # a shell has no place for sentences
-        return sorted(name for name in load_catalog(catalog).cities if name.startswith(incomplete))
+        catalog = load_catalog(path)
+        names = [name for section in sections for name in getattr(catalog, section)]
+        return sorted(name for name in names if name.startswith(incomplete))
     return []
 
 
 CityArgument = Annotated[
     str, typer.Argument(help="A city of the catalog.", autocompletion=complete_city)
+]
+
+OwnerArgument = Annotated[
+    str, typer.Argument(help="A city or transfer of the catalog.", autocompletion=complete_owner)
 ]
 
 CatalogOption = Annotated[

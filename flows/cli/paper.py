@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -146,11 +147,10 @@ def _show_unscored(name: str, arm: str, seed: int, made: ArtifactRef, plan: Plan
     for remark in content["remarks"]:
         note(f"remark: {remark}")
     note(f"note: {content['not_scored']}, so nothing was scored: look at the pictures of the page")
-    harmful = judged is not None and judged["keep"] == "before"
     ended(
         "report",
         page,
-        next_step=_step_after_adapting(name, made, harmful=harmful),
+        next_step=f"open it in a browser; {step_after_adapting(name, content, seed, plan)}",
         transfer=name,
         arm=arm,
         seed=seed,
@@ -163,17 +163,31 @@ def _show_unscored(name: str, arm: str, seed: int, made: ArtifactRef, plan: Plan
     )
 
 
-def _step_after_adapting(name: str, made: ArtifactRef, *, harmful: bool) -> str:
-    """What to do with an adaptation that nobody has scored."""
-    if harmful:
+def step_after_adapting(name: str, content: Mapping[str, Any], seed: int, plan: Plan) -> str:
+    """What to do with an adaptation that nobody has scored.
+
+    Args:
+        name: The transfer.
+        content: Of its `report.json`.
+        seed: Of the training.
+        plan: Of the catalog.
+    """
+    from tasks.judging.promotion import promoted_segmenter  # noqa: PLC0415
+    from tasks.training.trained import TrainedSegmenters  # noqa: PLC0415
+
+    trained, judged = TrainedSegmenters(name, seed, plan), content["verdict"]
+    if judged is not None and judged["keep"] == "before":
         return (
-            "look at the page; the segmenter before looks better: keep it, or adapt with another "
-            "--arm or other settings of `trainings` (docs/operate.md, The safeguard)"
+            "the segmenter before looks better: keep it (`crosscity promote "
+            f"{name} {trained.start.key[:12]}` notes that), or adapt with another --arm or other "
+            "settings of `trainings`"
         )
+    adapted = trained.of_arm(content["arm"])
+    in_use = promoted_segmenter(plan.open_store(), name)
+    which = name if seed == 0 and in_use in (None, adapted) else adapted.key[:12]
     return (
-        f"open it in a browser; `crosscity predict FOLDER --segmenter {made.key[:12]} -o DIR` "
-        f"uses it, `crosscity segmenter export {name} --segmenter {made.key[:12]} -o DIR` hands it "
-        "on"
+        f"`crosscity predict FOLDER --segmenter {which} -o DIR` uses it, `crosscity segmenter "
+        f"export {name} --segmenter {which} -o DIR` hands it on"
     )
 
 

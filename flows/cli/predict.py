@@ -45,7 +45,10 @@ def predict(
         ),
     ] = None,
     segmenter: Annotated[
-        str, typer.Option(help="promoted, promoted:CITY, a name of the catalog, or a key.")
+        str,
+        typer.Option(
+            help="promoted, promoted:CITY, a segmenter, transfer or city of the catalog, or a key."
+        ),
     ] = PROMOTED,
     weights: Annotated[
         Path | None, typer.Option(help="A weight file instead; then no catalog is needed.")

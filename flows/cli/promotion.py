@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import CATALOG, CatalogOption, CityArgument
+from flows.cli.options import CATALOG, CatalogOption, OwnerArgument
 from flows.cli.outcome import JsonOption, add, ended
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def promote(
-    city: CityArgument,
+    city: OwnerArgument,
     key: Annotated[
         str | None,
         typer.Argument(
@@ -57,11 +57,11 @@ def promote(
     promotion.put_in_use(store, city, ref, reason=reason)
     if keep:
         promotion.pin(store, city, reason)
-    _show_in_use(store, city, ref)
+    _show_in_use(plan, city, ref)
 
 
 def rollback(
-    city: CityArgument,
+    city: OwnerArgument,
     reason: ReasonOption = "",
     catalog: CatalogOption = CATALOG,
     _as_json: JsonOption = False,
@@ -69,12 +69,12 @@ def rollback(
     """Put the segmenter before into use again, and pin it; again goes further back."""
     from tasks.judging import promotion  # noqa: PLC0415
 
-    _, store = _open_store(city, catalog)
-    _show_in_use(store, city, promotion.roll_back(store, city, reason))
+    plan, store = _open_store(city, catalog)
+    _show_in_use(plan, city, promotion.roll_back(store, city, reason))
 
 
 def pin(
-    city: CityArgument,
+    city: OwnerArgument,
     reason: ReasonOption = "",
     catalog: CatalogOption = CATALOG,
     _as_json: JsonOption = False,
@@ -82,12 +82,12 @@ def pin(
     """Keep the segmenter in use, whatever runs make."""
     from tasks.judging import promotion  # noqa: PLC0415
 
-    _, store = _open_store(city, catalog)
-    _show_in_use(store, city, promotion.pin(store, city, reason))
+    plan, store = _open_store(city, catalog)
+    _show_in_use(plan, city, promotion.pin(store, city, reason))
 
 
 def unpin(
-    city: CityArgument,
+    city: OwnerArgument,
     reason: ReasonOption = "",
     catalog: CatalogOption = CATALOG,
     _as_json: JsonOption = False,
@@ -95,12 +95,12 @@ def unpin(
     """Let runs promote again."""
     from tasks.judging import promotion  # noqa: PLC0415
 
-    _, store = _open_store(city, catalog)
-    _show_in_use(store, city, promotion.unpin(store, city, reason))
+    plan, store = _open_store(city, catalog)
+    _show_in_use(plan, city, promotion.unpin(store, city, reason))
 
 
 def promotions(
-    city: CityArgument,
+    city: OwnerArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
     catalog: CatalogOption = CATALOG,
 ) -> None:
@@ -128,15 +128,22 @@ def promotions(
 
 def _open_store(city: str, catalog: CatalogOption) -> tuple[Plan, Store]:
     from tasks.steps.plan import open_plan  # noqa: PLC0415
+    from tasks.steps.settings import open_catalog  # noqa: PLC0415
 
-    plan = open_plan(catalog, city=city)
+    if city in open_catalog(catalog).transfers:
+        plan = open_plan(catalog, transfer=city)
+    else:
+        plan = open_plan(catalog, city=city)
     return plan, plan.open_store()
 
 
-def _show_in_use(store: Store, city: str, ref: ArtifactRef) -> None:
+def _show_in_use(plan: Plan, city: str, ref: ArtifactRef) -> None:
     from tasks.judging.promotion import pinned  # noqa: PLC0415
 
-    held = pinned(store, city)
+    held = pinned(plan.open_store(), city)
+    use = f"crosscity predict {city}"
+    if city in plan.transfers:
+        use = f"crosscity predict FOLDER --segmenter {city} -o DIR"
     add(f"in use in {city}: {ref.uri}")
     if held is not None:
         reason = f" ({held['reason']})" if held.get("reason") else ""
@@ -145,7 +152,7 @@ def _show_in_use(store: Store, city: str, ref: ArtifactRef) -> None:
         "segmenter in use",
         ref.uri,
         said="",
-        next_step=f"`crosscity predict {city}`; `crosscity promotions {city}` has its history",
+        next_step=f"`{use}`; `crosscity promotions {city}` has its history",
         city=city,
         key=ref.key,
         pinned=held,

@@ -14,7 +14,7 @@ import typer
 from flows.cli.changed_files import tell_changed_files
 from flows.cli.city import SeedOption, done_or_run, running
 from flows.cli.errors import FAILED, exit_code, is_passing_fault, one_sentence
-from flows.cli.options import CATALOG, CatalogOption, ComputeOption, complete_city
+from flows.cli.options import CATALOG, CatalogOption, ComputeOption, complete_owner
 from flows.cli.outcome import JsonOption, add, ended, note
 from tasks.steps.errors import InputError
 
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 def report(
     city: Annotated[
         str | None,
-        typer.Argument(help="A city or transfer of the catalog.", autocompletion=complete_city),
+        typer.Argument(help="A city or transfer of the catalog.", autocompletion=complete_owner),
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Report all of them, with an index over them.")
@@ -86,23 +86,57 @@ def _report_one(owner: str, seed: int, catalog: Path, compute: str | None) -> No
     page = report_path(plan.open_store(), made)
     if owner in plan.transfers:
         add(plan.open_store().path(made, "table.txt").read_text(encoding="utf-8").rstrip())
-        step = "open it in a browser"
+        step = f"open it in a browser{_next_of_transfer(owner, seed, made, plan)}"
         ended("report", page, next_step=step, transfer=owner, key=made.key)
         return
-    step = f"open it in a browser; `{_next_command(owner, made, plan)}`"
+    step = f"open it in a browser; {_next_of_city(owner, seed, made, plan)}"
     ended("report", page, next_step=step, city=owner, key=made.key)
+
+
+def _next_of_transfer(transfer: str, seed: int, made: ArtifactRef, plan: Plan) -> str:
+    """What can be done with an adaptation that was not scored; a score says it by itself."""
+    from flows.cli.paper import step_after_adapting  # noqa: PLC0415
+
+    content = _figures(made, plan)
+    if "not_scored" not in content:
+        return ""
+    return f"; {step_after_adapting(transfer, content, seed, plan)}"
+
+
+def _next_of_city(city: str, seed: int, made: ArtifactRef, plan: Plan) -> str:
+    """What can be done with what the report shows, and that what looks harmful is not used."""
+    from tasks.judging.promotion import promoted_segmenter  # noqa: PLC0415 - PyTorch loads late
+    from tasks.training.trained import TrainedSegmenters  # noqa: PLC0415
+
+    if promoted_segmenter(plan.open_store(), city) is None:
+        verdict = _figures(made, plan).get("verdict")
+        if verdict is not None and verdict["keep"] == "before":
+            start = TrainedSegmenters(city, seed, plan).start
+            return (
+                f"the segmenter before looks better: `crosscity promote {city} {start.key[:12]}` "
+                "puts it into use"
+            )
+    return f"`{_next_command(city, made, plan)}`"
+
+
+def _figures(made: ArtifactRef, plan: Plan) -> dict[str, Any]:
+    """What a report's `report.json` holds."""
+    from tasks.pages.report import FIGURES_FILE  # noqa: PLC0415 - PyTorch loads late
+
+    # Not beside the page: of a store elsewhere, each file is copied to a folder of its own.
+    path = plan.open_store().path(made, FIGURES_FILE)
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def _next_command(city: str, made: ArtifactRef, plan: Plan) -> str:
     """What can be done with what the report shows: adapt, put it into use, or use it."""
     from tasks.judging.promotion import promoted_segmenter  # noqa: PLC0415 - PyTorch loads late
-    from tasks.pages.report import FIGURES_FILE  # noqa: PLC0415
 
     store = plan.open_store()
     if promoted_segmenter(store, city) is not None:
         return f"crosscity predict {city}"
-    # Not beside the page: of a store elsewhere, each file is copied to a folder of its own.
-    arm = json.loads(store.path(made, FIGURES_FILE).read_text(encoding="utf-8"))["arm"]
+    arm = _figures(made, plan)["arm"]
     shown = None if arm is None else store.inputs_of(made).get(f"segmenter-{arm}")
     if shown is None:
         return f"crosscity adapt {city}"

@@ -1,4 +1,4 @@
-"""`crosscity segmenter`: a city's segmenter for others."""
+"""`crosscity segmenter`: a city's or transfer's segmenter for others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import CATALOG, CatalogOption, CityArgument
+from flows.cli.options import CATALOG, CatalogOption, OwnerArgument
 from flows.cli.outcome import JsonOption, add, ended
 from tasks.steps.errors import InputError
 
@@ -25,10 +25,14 @@ def _verbs() -> None:
 
 @app.command()
 def export(
-    city: CityArgument,
+    city: OwnerArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder.")],
     segmenter: Annotated[
-        str, typer.Option(help="promoted, promoted:CITY, or a key of the store.")
+        str,
+        typer.Option(
+            help="promoted (of a transfer without: its adaptation), promoted:CITY, another city or "
+            "transfer, or a key of the store."
+        ),
     ] = "promoted",
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx.")] = False,
     onnx_size: Annotated[
@@ -58,7 +62,8 @@ def export(
     size = None if onnx_size is None else _size(onnx_size)
     terms = _licence(licence)
     plan = open_plan(catalog)
-    plan.city(city)
+    if city not in plan.transfers:
+        plan.city(city)
     done = export_segmenter(
         plan,
         city,

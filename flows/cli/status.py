@@ -1,4 +1,4 @@
-"""`crosscity status`: what there is of each city, which segmenter it uses, what runs did last."""
+"""`crosscity status`: what there is of cities and transfers, what is in use, what runs did last."""
 
 from __future__ import annotations
 
@@ -31,28 +31,42 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    city: Annotated[str | None, typer.Argument(help="A city of the catalog; default: all.")] = None,
+    city: Annotated[
+        str | None, typer.Argument(help="A city or transfer of the catalog; default: all.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
     catalog: CatalogOption = CATALOG,
 ) -> None:
     """Show what there is, its age, the segmenter in use, the last failure and the next run."""
     from tasks.steps.plan import open_plan  # noqa: PLC0415 - see `flows.cli.main`
+    from tasks.steps.settings import open_catalog  # noqa: PLC0415
 
-    plan = open_plan(catalog, city=city)
+    if city is not None and city in open_catalog(catalog).transfers:
+        plan = open_plan(catalog, transfer=city)
+    else:
+        plan = open_plan(catalog, city=city)
     store = plan.open_store()
-    cities = [city] if city is not None else sorted(plan.cities)
+    cities = [one for one in sorted(plan.cities) if city in (None, one)]
+    transfers = {
+        one: _of_transfer(store, one) for one in sorted(plan.transfers) if city in (None, one)
+    }
     found = {one: _of_store(store, one) for one in cities}
     address = standing_server(catalog.absolute().parent)
     server = _of_server(address, cities, catalog)
     for one in cities:
         found[one] |= server.get(one, {})
     if as_json:
-        typer.echo(json.dumps({"server": address, "cities": found}, indent=1, default=str))
+        content = {"server": address, "cities": found, "transfers": transfers}
+        typer.echo(json.dumps(content, indent=1, default=str))
         return
     typer.echo(f"store: {plan.store.url}; server: {address or 'none runs'}")
     for one in cities:
         typer.echo(f"{one}:")
         for line in _lines(found[one]):
+            typer.echo(f"  {line}")
+    for one, of_it in transfers.items():
+        typer.echo(f"{one} (transfer):")
+        for line in _lines(of_it):
             typer.echo(f"  {line}")
 
 
@@ -87,10 +101,28 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
         if chosen is not None and segmenter is None:
             found["damaged"] = (
                 f"{chosen.refs[SINGLE].uri}, which was in use, is gone or in quarantine: run "
-                f"`crosscity rollback {city}` or `crosscity readapt {city}`"
+                f"`crosscity rollback {city}`, or make it anew"
             )
         found["pinned"] = pinned(store, city)
         found["bytes"] = _bytes_by_kind(store, city)
+    except StoreError as error:
+        found["damaged"] = str(error)
+    return found
+
+
+def _of_transfer(store: Store, transfer: str) -> dict[str, Any]:
+    """What the store has of a transfer; damage is reported, not raised."""
+    from adapters.store import StoreError  # noqa: PLC0415
+    from tasks.judging.city_history import city_history  # noqa: PLC0415
+
+    found = _of_store(store, transfer)
+    del found["harvest"]
+    found["adaptations"] = []
+    try:
+        found["adaptations"] = [
+            {"uri": one.uri, "arm": one.arm, "made_at": datetime.fromisoformat(one.made_at)}
+            for one in city_history(store, transfer).segmenters
+        ]
     except StoreError as error:
         found["damaged"] = str(error)
     return found
@@ -185,10 +217,14 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     lines = []
     if found.get("damaged"):
         lines.append(f"DAMAGED: {found['damaged']}")
-    for role, one in found["harvest"].items():
-        lines.append(f"{role}: {one['uri']} ({_age(one['made_at'])})")
-    if not found["harvest"]:
-        lines.append("not harvested yet")
+    if "adaptations" in found:
+        newest = found["adaptations"][:1]
+        lines += [f"{one['arm']}: {one['uri']} ({_age(one['made_at'])})" for one in newest]
+        lines += [] if newest else ["not adapted yet"]
+    else:
+        harvest = found["harvest"].items()
+        lines += [f"{role}: {one['uri']} ({_age(one['made_at'])})" for role, one in harvest]
+        lines += [] if harvest else ["not harvested yet"]
     used = found["in_use"]
     if used is None:
         lines.append("no segmenter in use")

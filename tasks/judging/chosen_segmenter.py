@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.store import ArtifactRef, Store
 from crosscity.segmenters import Segmenter
-from tasks.judging.promotion import promoted_segmenter
+from tasks.judging.promotion import evidence_of, promoted_segmenter
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
+from tasks.training.arms import TRANSFER_ARMS, is_trained
 from tasks.training.segmenters import (
     file_digest,
     fresh_segmenter,
@@ -23,6 +25,7 @@ from tasks.training.segmenters import (
     stored_segmenter,
 )
 from tasks.training.trained import TrainedSegmenters
+from tasks.training.transfers import arm_of_transfer
 
 PROMOTED: Final = "promoted"
 KEY: Final = re.compile(r"[0-9a-f]{6,24}")
@@ -49,8 +52,9 @@ def chosen_segmenter(plan: Plan, which: str, city: str | None = None) -> Chosen:
 
     Args:
         plan: Of the catalog.
-        which: "promoted", "promoted:CITY", a segmenter of the catalog that needs no training, or
-            the key (six digits or more) of a `segmenter` or `adaptation` in the store.
+        which: "promoted", "promoted:CITY", a segmenter of the catalog that needs no training, a
+            city or transfer (its own, as `own_segmenter` has it), or the key (six digits or more)
+            of a `segmenter` or `adaptation` in the store.
         city: The city that is predicted, which "promoted" alone refers to.
 
     Raises:
@@ -69,12 +73,14 @@ def chosen_segmenter(plan: Plan, which: str, city: str | None = None) -> Chosen:
         network = {"network_sha256": _network_digest(starting.segmenter)}
         made_by = {"segmenter": which, **starting.made_of, **network}
         return Chosen(starting.segmenter, which, made_by)
+    if which in plan.cities or which in plan.transfers:
+        return _stored(plan, own_segmenter(plan, which), which)
     if KEY.fullmatch(which):
         return _stored(plan, _by_key(plan.open_store(), which), which)
-    names = ", ".join(sorted(plan.segmenters)) or "none"
+    names = ", ".join(sorted([*plan.segmenters, *plan.transfers, *plan.cities])) or "none"
     raise InputError(
-        f"--segmenter {which!r} is neither 'promoted', nor a key in the store, nor a segmenter of "
-        f"the catalog (which has {names})"
+        f"--segmenter {which!r} is neither 'promoted', nor a key in the store, nor a segmenter, "
+        f"transfer or city of the catalog (which has {names})"
     )
 
 
@@ -83,8 +89,9 @@ def chosen_artifact(plan: Plan, which: str, city: str | None = None) -> Artifact
 
     Args:
         plan: Of the catalog.
-        which: "promoted", "promoted:CITY" or a key, as `chosen_segmenter` takes them.
-        city: The city that "promoted" alone refers to.
+        which: "promoted", "promoted:CITY", a city, a transfer or a key, as `chosen_segmenter`
+            takes them.
+        city: The city or transfer that "promoted" alone refers to.
 
     Raises:
         InputError: There is none of this kind, or several.
@@ -92,11 +99,13 @@ def chosen_artifact(plan: Plan, which: str, city: str | None = None) -> Artifact
     word, _, other = which.partition(":")
     if word == PROMOTED:
         return _promoted(plan, other or city)
+    if which in plan.cities or which in plan.transfers:
+        return own_segmenter(plan, which)
     if KEY.fullmatch(which):
         return _by_key(plan.open_store(), which)
     raise InputError(
-        f"--segmenter {which!r} is neither 'promoted' nor a key in the store: a segmenter of the "
-        "catalog gets a key from `crosscity pretrain`"
+        f"--segmenter {which!r} is neither 'promoted', nor a key in the store, nor a city or "
+        "transfer: a segmenter of the catalog gets a key from `crosscity pretrain`"
     )
 
 
@@ -113,7 +122,7 @@ def segmenter_to_promote(plan: Plan, city: str, key: str | None) -> ArtifactRef:
 
     Args:
         plan: Of the catalog.
-        city: The city.
+        city: The city, or transfer.
         key: Of a `segmenter`, or an `adaptation` to this city; default: the adaptation that the
             catalog describes, with the city's `arm` and `training_seed`.
 
@@ -133,7 +142,9 @@ def segmenter_to_promote(plan: Plan, city: str, key: str | None) -> ArtifactRef:
 
 
 def _described(plan: Plan, city: str) -> ArtifactRef:
-    """The adaptation that the catalog describes for a city."""
+    """The adaptation that the catalog describes for a city, or a transfer."""
+    if city in plan.transfers:
+        return _adapted_by(plan, city)
     entry = plan.city(city)
     try:
         return TrainedSegmenters(city, entry.training_seed, plan).of_arm(entry.arm)
@@ -142,6 +153,45 @@ def _described(plan: Plan, city: str) -> ArtifactRef:
             f"{error}; `crosscity readapt {city}` makes all that the catalog describes, "
             f"`crosscity promote {city} KEY` takes what was made otherwise"
         ) from None
+
+
+def _adapted_by(plan: Plan, transfer: str) -> ArtifactRef:
+    """The adaptation of a transfer: by its own arm, else by the last one that is there.
+
+    Raises:
+        InputError: There is none, or it was made otherwise; says what to run.
+    """
+    trained = TrainedSegmenters(transfer, 0, plan)
+    own = arm_of_transfer(transfer, plan)
+    others = [arm for arm in (*TRANSFER_ARMS, *BUILT_IN_RECIPES, *plan.recipes) if arm != own]
+    missing: InputError | None = None
+    for arm in (own, *(arm for arm in reversed(others) if is_trained(arm))):
+        try:
+            return trained.of_arm(arm)
+        except InputError as error:
+            missing = missing or error
+    raise InputError(str(missing)) from None
+
+
+def own_segmenter(plan: Plan, owner: str) -> ArtifactRef:
+    """What is in use in a city or transfer; of a transfer without, its adaptation.
+
+    Raises:
+        InputError: There is none, or what there is looks harmful; says what to do.
+    """
+    store = plan.open_store()
+    found = promoted_segmenter(store, owner)
+    if found is not None or owner not in plan.transfers:
+        return found or _promoted(plan, owner)
+    adapted = _adapted_by(plan, owner)
+    known = evidence_of(store, owner, adapted)
+    if known.get("keep") == "before":
+        start = TrainedSegmenters(owner, 0, plan).start
+        raise InputError(
+            f"{adapted.uri} was judged: {known['verdict']} Take the segmenter before, whose key is "
+            f"{start.key[:12]}, or name {adapted.key[:12]} to take it all the same"
+        )
+    return adapted
 
 
 def _network_digest(segmenter: Segmenter) -> str:
@@ -158,6 +208,8 @@ def _stored(plan: Plan, ref: ArtifactRef, words: str) -> Chosen:
 
 def _promoted(plan: Plan, city: str | None) -> ArtifactRef:
     store = plan.open_store()
+    if city is not None and city in plan.transfers:
+        return own_segmenter(plan, city)
     if city is not None:
         plan.city(city)
         found = promoted_segmenter(store, city)
@@ -167,7 +219,8 @@ def _promoted(plan: Plan, city: str | None) -> ArtifactRef:
                 "one with --segmenter"
             )
         return found
-    promoted = {name: promoted_segmenter(store, name) for name in plan.cities}
+    owners = (*plan.cities, *plan.transfers)
+    promoted = {name: promoted_segmenter(store, name) for name in owners}
     there = {name: ref for name, ref in promoted.items() if ref is not None}
     if len(there) != 1:
         listed = ", ".join(f"promoted:{name}" for name in sorted(there)) or "there is none yet"

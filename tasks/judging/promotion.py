@@ -195,7 +195,8 @@ def _note(
         found = None if state is None else state.refs.get(SINGLE)
         if state is None or found is None or not store.find_ref(found):
             raise InputError(
-                f"no segmenter is promoted for {city} yet: run `crosscity readapt {city}`"
+                f"no segmenter is promoted for {city} yet: run `crosscity promote {city}`, or "
+                f"of a city `crosscity readapt {city}`"
             )
         entry = {"action": action, "segmenter": found.to_dict(), "reason": reason}
         notes: dict[str, Any] = {

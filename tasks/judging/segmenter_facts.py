@@ -31,11 +31,16 @@ class Terms:
 
 @dataclass(frozen=True)
 class SetSeen:
-    """A labelled set that a segmenter has seen: the catalog's name, its kind, its images."""
+    """A set that a segmenter has seen: the catalog's name, its kind, its images.
+
+    Attributes:
+        labelled: Whether it has seen their labels too.
+    """
 
     name: str
     kind: str
     images: int
+    labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class SegmenterFacts:
         code_version: Of the program.
         parameters: What it was trained with.
         images: Unlabelled images that it was adapted to.
-        sets: Labelled sets that it was trained on.
+        sets: Sets that it was trained on or adapted to.
         scores: Of it, and of the segmenter that it was adapted from.
         verdict: Of the safeguard, where it looked.
         remarks: What its training said.
@@ -176,14 +181,14 @@ def _terms(store: Store, behind: dict[str, ArtifactRef | None]) -> Iterator[Term
 
 
 def _sets(store: Store, plan: Plan, behind: dict[str, ArtifactRef | None]) -> Iterator[SetSeen]:
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[str, bool]] = Counter()
     for ref in behind.values():
         if ref is not None and ref.kind in _OF_IMAGES - {"imagery"}:
-            counts[ref.city] += store.manifest(ref).rows or 0
-    for name, images in sorted(counts.items()):
+            counts[ref.city, ref.kind == "labelled"] += store.manifest(ref).rows or 0
+    for (name, labelled), images in sorted(counts.items()):
         entry = plan.datasets.get(name)
         kind = entry.kind if entry is not None else "labels of the city"
-        yield SetSeen(name, str(kind), images)
+        yield SetSeen(name, str(kind), images, labelled)
 
 
 def _scores(store: Store, ref: ArtifactRef, of: str) -> Iterator[SegmenterScore]:

@@ -9,11 +9,13 @@ from typing import Final, Literal
 from adapters.catalog import ServiceProvider
 from tasks.harvesting.changed_files import files_have_changed
 from tasks.judging.evaluated import evaluation_of
+from tasks.judging.transfer_safeguard import images_of
 from tasks.priors.identities import count_to_train_on
 from tasks.steps.errors import InputError, StaleError
 from tasks.steps.plan import Plan
-from tasks.training.arms import is_trained, needs_of_arm
+from tasks.training.arms import is_fine_tuned, is_trained, needs_of_arm
 from tasks.training.identities import adaptation_parameters, pretraining_steps, segmenter_of
+from tasks.training.labelled import labelled_set
 from tasks.training.trained import TrainedSegmenters
 
 State = Literal["found", "to be made", "to be made anew"]
@@ -87,6 +89,38 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
                 scored,
             )
         )
+    return steps
+
+
+def transfer_steps_ahead(transfer: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
+    """The steps from a set's images to a segmenter that is scored or judged; nothing is done.
+
+    Args:
+        transfer: A transfer of the catalog.
+        arm: An arm of the adaptation.
+        seed: Of the trainings.
+        plan: Of the catalog.
+
+    Raises:
+        InputError: There is no image to adapt to.
+        DatasetError: The target is not there.
+    """
+    sets, trained = plan.transfer(transfer), TrainedSegmenters(transfer, seed, plan)
+    name = sets.segmenter
+    taken = pretraining_steps(name, plan)
+    cost = f"{taken} training steps" if taken else "the weights that the catalog names"
+    steps = [_step(f"segmenter {name}", lambda: trained.start, cost)]
+    if is_trained(arm):
+        if not is_fine_tuned(arm):
+            images = labelled_set(plan, sets.target, None).unlabelled(sets.target_split)
+            cost = f"{len(images)} images to read"
+            steps.append(_step("images", lambda: images_of(transfer, plan), cost))
+        taken = adaptation_parameters(transfer, arm, seed, plan)["steps"]
+        cost = f"{taken} training steps"
+        steps.append(_step_after(steps, f"adaptation {arm}", lambda: trained.of_arm(arm), cost))
+    if plan.scored_split(transfer) is not None:
+        cost = f"the images of {plan.scored_split(transfer)} to predict"
+        steps.append(_step_after(steps, "evaluation", lambda: evaluation_of(trained, arm), cost))
     return steps
 
 

@@ -14,7 +14,7 @@ from adapters.exports.files import write_whole
 from adapters.store import ArtifactRef, Store, StoreError
 from tasks.harvesting.current import HARVEST
 from tasks.judging.city_history import CityHistory, city_history
-from tasks.judging.promotion import has_labels
+from tasks.judging.promotion import has_labels, promoted_segmenter
 from tasks.pages.dated_scores import Dated, scores_over_dates
 from tasks.pages.page import render_page
 from tasks.pages.read_report import read_report
@@ -41,7 +41,7 @@ _NOTHING: Final[Mapping[str, Any]] = {
     "segmenters": [],
     "changes": [],
 }
-"""What a city is shown with where there is nothing, and a transfer always."""
+"""What a city is shown with where there is nothing, and a transfer of which none is in use."""
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
@@ -132,6 +132,8 @@ def _entry(
     entry: dict[str, Any] = {"name": owner, "said": said.get(owner), "problems": problems}
     if owner in plan.cities:
         entry |= {"has_labels": has_labels(owner, plan), **_of_city(store, owner, problems)}
+    elif promoted_segmenter(store, owner) is not None:
+        entry |= _of_city(store, owner, problems)
     entry["reports"] = _reports(folder, store, owner, problems)
     entry["state"] = _state(entry)
     return entry

@@ -70,6 +70,7 @@ def segmenter_card(segmenter: Segmenter, facts: SegmenterFacts, delivery: Delive
         unlabelled=is_trained(facts.arm) and not is_fine_tuned(facts.arm),
         licence=delivery.licence,
         allowed=delivery.allowed,
+        from_elsewhere=not any(one.labelled for one in facts.sets),
         simulated=[one.name for one in facts.sets if one.kind == "simulated"],
         transformers=delivery.transformers,
         function=tuple(delivery.function.split(":")) if delivery.function else (),
@@ -123,9 +124,10 @@ def _about(facts: SegmenterFacts) -> str:
         return f"A segmenter of road scenes, trained on `{city}`."
     if is_fine_tuned(facts.arm):
         return f"A segmenter of road scenes, fine-tuned on labels of `{city}`."
+    seen = "pairs of street views of the same places at two times" if facts.images else "images"
     return (
         f"A segmenter of road scenes, adapted to `{city}` without a label of it, by CrossCity from "
-        "pairs of street views of the same places at two times."
+        f"{seen}."
     )
 
 

@@ -21,8 +21,11 @@ from crosscity.segmenters.export import OPSET
 from crosscity.segmenters.home import home_fields
 from crosscity.segmenters.plug_in import PREFIX
 from tasks.harvesting.current import current_harvest
+from tasks.judging.differences import Pictures
 from tasks.judging.runtime_agreement import Agreement, agreement
 from tasks.judging.segmenter_facts import SegmenterFacts, segmenter_facts
+from tasks.judging.set_differences import SetPictures
+from tasks.judging.transfer_safeguard import images_of
 from tasks.pages.segmenter_card import Delivery, segmenter_card
 from tasks.pages.whole_folder import check_empty, whole_folder
 from tasks.steps.errors import InputError
@@ -74,7 +77,7 @@ def export_segmenter(
 
     Args:
         plan: Of the catalog.
-        city: Whose images other runtimes are compared on; it was harvested.
+        city: City or transfer whose images other runtimes are compared on; they are in the store.
         ref: A `segmenter` or `adaptation` of the store.
         output: Must not be there, or be empty.
         onnx: Whether to write ONNX too.
@@ -185,7 +188,11 @@ def _some_images(
     plan: Plan, city: str, segmenter: Segmenter, size: tuple[int, int] | None
 ) -> list[Image]:
     """Images of the city, spread over it, at the size that they go through the network."""
-    imagery = Imagery(plan.open_store(), current_harvest(city, plan).imagery)
+    imagery: Pictures
+    if city in plan.transfers:
+        imagery = SetPictures(plan.open_store(), images_of(city, plan))
+    else:
+        imagery = Imagery(plan.open_store(), current_harvest(city, plan).imagery)
     ids = imagery.ids()
     if not ids:
         raise InputError(f"{city} has no images to compare runtimes on: harvest it first")

@@ -17,15 +17,18 @@ def simulated_only_remark(plan: Plan, owner: str) -> str | None:
 
     Args:
         plan: A run's plan, or the whole catalog's.
-        owner: A city or a transfer; whoever names both sets of a transfer knows what they are.
+        owner: A city or a transfer; whoever names two labelled sets knows what they are.
     """
-    if owner not in plan.cities:
-        return None
-    city = plan.city(owner)
-    if city.provider.kind == "simulated" or not _learned_from_simulated(plan, city.segmenter):
+    if owner in plan.cities:
+        segmenter = plan.city(owner).segmenter
+        is_real = plan.city(owner).provider.kind != "simulated"
+    else:
+        segmenter = plan.transfer(owner).segmenter
+        is_real = plan.dataset(plan.transfer(owner).target).kind == "images"
+    if not is_real or not _learned_from_simulated(plan, segmenter):
         return None
     return (
-        f"segmenter {city.segmenter} has seen simulated streets alone and {owner}'s are real: "
+        f"segmenter {segmenter} has seen simulated streets alone and {owner}'s are real: "
         "begin from weights that were trained on real streets (docs/segmenters.md, Weights without "
         "their source)"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -266,13 +267,24 @@ def _chosen_size(job: Job, segmenter: Segmenter) -> ShownSize | None:
         return None
     store = job.plan.open_store()
     images = StoredLabelled(store, job.source) if job.target is None else _target(job, None)
+    sizes: Counter[tuple[int, int]] = Counter()
+    if trained is None and isinstance(images, StoredUnlabelled | StoredTargets):
+        sizes.update(images.sizes())
+    if len(sizes) > 1:  # no size of the network's own says at which they could be shown together
+        images = _target(job, _most_common(sizes))
     stage = f"sizes of {job.place.stage}"
-    return choose_size(
+    shown = choose_size(
         segmenter,
         images,
         trained=trained,
         on_tried=lambda total: progress.advance(stage, 1, total),
     )
+    return shown if shown is None or len(sizes) < 2 else replace(shown, sizes=len(sizes))
+
+
+def _most_common(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
+    """Of equally common ones the largest."""
+    return max(sizes, key=lambda size: (sizes[size], size[0] * size[1], size))
 
 
 def _training(
@@ -282,7 +294,9 @@ def _training(
     shown: ShownSize | None,
 ) -> Training:
     size = None if job.image_size == "auto" else job.image_size
-    if shown is not None and (segmenter.trained_size or shown.chosen != shown.own):
+    if shown is not None and (
+        segmenter.trained_size or shown.sizes > 1 or shown.chosen != shown.own
+    ):
         size = shown.chosen
     if not isinstance(job.settings, PretrainingSettings):
         size = segmenter.trained_size = size or segmenter.trained_size

@@ -408,6 +408,10 @@ class StoredUnlabelled(_StoredImages):
         absent = "the target set is empty: there is no image to adapt to"
         super().__init__(GoodRows(store, parts), size, absent)
 
+    def sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of each image as it is stored, from its header."""
+        return [image_size(self._rows.data(i, "image"), self.name(i)) for i in range(len(self))]
+
     def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
         """(N, H, W) bool, all False."""
         sizes = (

@@ -97,6 +97,11 @@ class StoredTargets:
     def __len__(self) -> int:
         return self._learned
 
+    def sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of each image that is learned from, as it is stored."""
+        rows = (self._imagery.row(image_id) for image_id in self._ids[: self._learned])
+        return [(row["height"], row["width"]) for row in rows]
+
     def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W, 3) uint8 RGB."""
         read = (self._imagery.read(self._ids[index]) for index in indices)

@@ -163,9 +163,58 @@ def test_wrong_answers_write_nothing(crosscity, tmp_path, words, sentence) -> No
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_of_another_layout_is_named(crosscity, tmp_path) -> None:
+@pytest.mark.parametrize("files", [[], ["notes.txt"]])
+def test_a_folder_without_pictures_names_both_ways(crosscity, tmp_path, files) -> None:
     (tmp_path / "flat").mkdir()
-    Image.new("RGB", (64, 48)).save(tmp_path / "flat" / "a.jpg")
-    done = crosscity("init", "--city", "lisbon", "--folder", tmp_path / "flat", "-o", "x.yaml")
+    for name in files:
+        (tmp_path / "flat" / name).write_text("no picture", encoding="utf-8")
+    path = tmp_path / "x.yaml"
+    done = crosscity("init", "--city", "lisbon", "--folder", tmp_path / "flat", "-o", path)
     assert done.returncode == 2
-    assert "holds no <City>/Images folder: put images of every place" in done.stderr
+    assert "holds no picture" in done.stderr
+    assert "put pictures into it, of any names, or images of every place at two" in done.stderr
+    assert not path.exists()
+
+
+def _pictures(folder, number):
+    for each in range(number):
+        place = folder / f"Straße {each % 3}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 48), (each, 9, 9)).save(place / f"Foto {each} ä.jpg")
+    return folder
+
+
+@pytest.mark.parametrize(("number", "steps"), [(7, 35), (60, None)])
+def test_pictures_alone_and_weights_become_a_transfer(crosscity, tmp_path, number, steps) -> None:
+    folder, path = _pictures(tmp_path / "it's: mine", number), tmp_path / "data_catalog.yaml"
+    words = ("--city", "lisbon", "--folder", folder, "--weights", "mine.safetensors")
+    done = crosscity("init", *words, "-o", path)
+    assert done.returncode == 0, done.stderr
+    assert "next: crosscity transfer lisbon" in done.stderr
+    assert "simulated" not in done.stderr
+    catalog = open_catalog(path)
+    assert not catalog.cities
+    (name,) = catalog.datasets
+    assert catalog.datasets[name].root == str(folder)
+    transfer = catalog.transfers["lisbon"]
+    assert (transfer.target, transfer.arm, transfer.training) == (name, "source_free", "own")
+    assert catalog.trainings["own"].source_free == ({} if steps is None else {"steps": steps})
+    checked = crosscity("catalog", "check", "--catalog", path)
+    assert checked.returncode == 0, checked.stderr
+    assert "next: `crosscity plan lisbon`" in checked.stderr
+
+
+def test_pictures_with_the_segmenter_that_comes_along_say_what_to_expect(
+    crosscity, tmp_path
+) -> None:
+    folder, path = _pictures(tmp_path / "mine", 4), tmp_path / "x.yaml"
+    done = crosscity("init", "--city", "lisbon", "--folder", folder, "-o", path)
+    assert done.returncode == 0, done.stderr
+    assert f"next: crosscity transfer lisbon --catalog {path}" in done.stderr
+    assert "segmenter street has seen simulated streets alone and lisbon's are real" in done.stderr
+    catalog = open_catalog(path)
+    assert catalog.transfers["lisbon"].arm == "teacher"
+    assert set(catalog.datasets) == {"source", "lisbon-pictures"}
+    refused = crosscity("init", "--city", "b", "--folder", folder, "--licence", "x", "-o", "y.yaml")
+    assert refused.returncode == 2
+    assert "--licence says nothing beside pictures alone" in refused.stderr

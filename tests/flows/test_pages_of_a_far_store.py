@@ -42,6 +42,24 @@ def test_the_report_of_a_city_says_what_comes_next(plan: Any, made: ArtifactRef)
     assert report._next_command("both", made, plan) == "crosscity adapt both"
 
 
+def test_the_report_of_a_city_does_not_ask_to_use_what_looks_harmful(
+    plan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict = {"keep": "before", "sentence": "The adaptation looks harmful."}
+    content = {"arm": "ga", "verdict": verdict}
+    with plan.open_store().draft(
+        "report", "town", "key", inputs=[], parameters={}, version="1"
+    ) as d:
+        d.file("report.json").write_text(json.dumps(content), encoding="utf-8")
+    start = SimpleNamespace(key="0123456789abcdef")
+    trained = SimpleNamespace(start=start)
+    monkeypatch.setattr("tasks.training.trained.TrainedSegmenters", lambda *_: trained)
+    said = report._next_of_city("town", 0, d.ref, plan)
+    assert said == (
+        "the segmenter before looks better: `crosscity promote town 0123456789ab` puts it into use"
+    )
+
+
 def test_the_report_of_a_transfer_shows_its_table(plan, made, monkeypatch, capsys) -> None:
     monkeypatch.setattr(report, "plan_of", lambda *_: plan)
     monkeypatch.setattr(report, "done_or_run", lambda *_, **__: made)

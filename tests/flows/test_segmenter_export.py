@@ -154,7 +154,7 @@ def test_provenance_names_every_artifact_and_the_bytes_beside_it(delivered) -> N
     ("words", "sentence"),
     [
         (("--segmenter", "promoted"), "no segmenter is promoted for tokyo yet"),
-        (("--segmenter", "compact"), "neither 'promoted' nor a key"),
+        (("--segmenter", "compact"), "neither 'promoted', nor a key"),
         (("--onnx-size", "64"), "--onnx-size is HEIGHTxWIDTH"),
         (("--licence", "All Rights"), "write it as the hub does"),
     ],

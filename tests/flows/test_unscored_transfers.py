@@ -23,6 +23,10 @@ pytestmark = pytest.mark.timeout(900)
 COUNT = 24
 MODEL = {"architecture": "compact", "options": {"width": 16}}
 FAST = {"source_free": {"steps": 2, "batch_size": 2, "statistics_images": 4}}
+GENTLE = {
+    "source_free": {"steps": 2, "batch_size": 2, "statistics": 0.0, "learning_rate": 1e-6},
+}
+"""Hardly changes a network of random weights, so that it looks harmless for certain."""
 PICTURES = {"mine": {"kind": "images", "root": "meine Bilder"}}
 TRANSFERS = {"ours": {"segmenter": "given", "target": "mine"}}
 
@@ -70,7 +74,7 @@ def adapted(many_flows, write_catalog, tmp_path_factory) -> Any:
         datasets=PICTURES,
         segmenters={"given": {**MODEL, "weights": "w.pth"}},
         transfers=TRANSFERS,
-        trainings={"demo": FAST},
+        trainings={"demo": GENTLE},
     )
 
     def run(*words: object, code: int = 0) -> dict[str, Any]:
@@ -131,8 +135,72 @@ def test_what_is_done_is_found_checked_and_indexed(adapted) -> None:
     assert "does not hold" in adapted.run("check", "ours", "--fail-if", "images<24")["out"]
     words = ("report", "--all", "--as-they-are", "-o", adapted.folder / "all", "--json")
     index = json.loads(adapted.run(*words)["out"])
-    assert index["transfers"] == {"ours": "reported"}
+    assert index["transfers"]["ours"] in ("reported", "in use")
     assert not index["problems"]
+
+
+def test_the_adapted_segmenter_is_used_and_handed_on_by_the_transfer_s_name(adapted) -> None:
+    next_step = json.loads(adapted.run("transfer", "ours", "--json")["out"])["next"]
+    assert json.loads(adapted.run("report", "ours", "--json")["out"])["next"] == next_step
+    assert "`crosscity predict FOLDER --segmenter ours -o DIR` uses it" in next_step
+    assert "`crosscity segmenter export ours --segmenter ours -o DIR` hands it on" in next_step
+    made = segmenter_of_arm("ours", "source_free", 0, open_plan(adapted.catalog))
+    given, folder = adapted.folder / "given", adapted.folder / "meine Bilder"
+    adapted.run("segmenter", "export", "ours", "-o", given)
+    provenance = json.loads((given / "provenance.json").read_text(encoding="utf-8"))
+    assert provenance["segmenter"]["artifact"] == made.uri
+    card = (given / "README.md").read_text(encoding="utf-8")
+    assert f"- without labels: {COUNT + 1} images of `mine` (images)" in card
+    assert "weights that came from elsewhere" in card
+    assert "street views of the same places" not in card
+    predicted = ("predict", folder, "--segmenter", "ours", "-o", adapted.folder / "seen")
+    assert f"{COUNT} of {COUNT + 1} images predicted" in adapted.run(*predicted)["out"]
+
+    # In use as in a city, and back again.
+    adapted.run("promote", "ours", "--pin")
+    shown = adapted.run("status", "ours")["out"]
+    assert "ours (transfer):" in shown
+    assert f"in use: {made.uri}" in shown
+    assert "not harvested" not in shown
+    start = segmenter_of_arm("ours", "pretrained", 0, open_plan(adapted.catalog))
+    adapted.run("promote", "ours", start.key)
+    told = json.loads(adapted.run("rollback", "ours", "--json")["out"])
+    assert told["where"] == made.uri
+    assert "--segmenter ours -o DIR" in told["next"]
+    adapted.run("unpin", "ours")
+    assert "rollback" in adapted.run("promotions", "ours")["out"]
+    every = json.loads(adapted.run("status", "--json")["out"])
+    assert every["transfers"]["ours"]["in_use"]["uri"] == made.uri
+
+
+def test_what_would_be_made_of_pictures_is_planned(adapted) -> None:
+    steps = json.loads(adapted.run("plan", "ours", "--json")["out"])
+    assert [(step["name"], step["state"]) for step in steps] == [
+        ("segmenter given", "found"),
+        ("images", "found"),
+        ("adaptation source_free", "found"),
+    ]
+    anew = adapted.run("plan", "ours", "--seed", "1")["out"]
+    assert "adaptation source_free  to be made" in anew
+    assert "(2 training steps)" in anew
+
+
+def test_what_looks_harmful_is_neither_said_to_be_used_nor_handed_on(adapted, monkeypatch) -> None:
+    from flows.cli.paper import step_after_adapting
+    from tasks.judging import chosen_segmenter
+    from tasks.steps.errors import InputError
+
+    plan = open_plan(adapted.catalog)
+    start = segmenter_of_arm("ours", "pretrained", 0, plan)
+    bad = {"keep": "before", "verdict": "The adaptation looks harmful."}
+    said = step_after_adapting("ours", {"verdict": bad, "arm": "source_free"}, 0, plan)
+    assert f"crosscity promote ours {start.key[:12]}" in said
+    assert "export" not in said
+    assert "predict" not in said
+    monkeypatch.setattr(chosen_segmenter, "promoted_segmenter", lambda *_: None)
+    monkeypatch.setattr(chosen_segmenter, "evidence_of", lambda *_: bad)
+    with pytest.raises(InputError, match=f"harmful. Take the segmenter before.*{start.key[:12]}"):
+        chosen_segmenter.chosen_segmenter(plan, "ours")
 
 
 def test_what_needs_labels_is_refused_in_one_sentence(adapted) -> None:
@@ -263,6 +331,22 @@ def test_many_broken_pictures_end_it_with_what_to_do(many_flows, catalog, tmp_pa
     assert done["code"] == 1
     assert "1 of 5 images failed, more than the limit of 5% of a data set" in done["err"]
     assert "a.jpg is not a readable" in done["err"]
+
+
+@pytest.mark.parametrize("upright", [0, 3])
+def test_few_pictures_and_pictures_of_several_sizes_are_adapted_to(
+    many_flows, catalog, tmp_path: Path, upright: int
+) -> None:
+    """One alone; and some upright ones among others, which no batch could hold as they are."""
+    folder = tmp_path / "meine Bilder"
+    pictures(folder, 5 if upright else 1)
+    for number in range(upright):
+        Image.new("RGB", (64, 96), (40 * number, 99, 99)).save(folder / f"upright {number}.png")
+    done = many_flows("transfer", "ours", "--catalog", catalog())
+    assert done["code"] == 0, done["err"]
+    assert f"adapted to {5 + upright if upright else 1} images of mine" in done["out"]
+    several = "the images have 2 sizes, and all are shown at the proportions of 64×128"
+    assert (several in done["err"]) == bool(upright)
 
 
 def test_a_labelled_set_may_be_adapted_to_without_a_score(
