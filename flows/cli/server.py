@@ -266,7 +266,7 @@ def _no_answer(address: str) -> object | None:
 def server_command(port: int) -> list[str]:
     """The command line of a server on the loopback interface."""
     return [
-        *(sys.executable, "-m", "prefect", "server", "start"),
+        *(sys.executable, "-m", "flows.prefect_server", "server", "start"),
         *("--host", "127.0.0.1", "--port", str(port)),
     ]
 
