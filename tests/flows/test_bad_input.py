@@ -191,7 +191,7 @@ def test_more_bad_images_than_the_limit_fail_the_flow_with_one_sentence(
 
 
 def test_more_bad_pairs_than_the_limit_fail_the_flow_with_one_sentence(
-    write_catalog, many_flows, tmp_path
+    write_catalog, many_flows, prefect_server, tmp_path
 ):
     train = tmp_path / "streets" / "Tokyo" / "Images" / "Train"
     add_place(train, 1)
@@ -202,6 +202,11 @@ def test_more_bad_pairs_than_the_limit_fail_the_flow_with_one_sentence(
     assert done["code"] == 1
     assert "2 of 4 priors failed, more than the limit of 15%" in reported(done)
     assert not (tmp_path / "store" / "static_prior").exists()
+    assert "Traceback" not in done["err"]
+    run = prefect_server.flow_runs(catalog)[0]
+    assert (run["name"], run["state_type"]) == ("priors-tokyo", "FAILED")
+    logs = prefect_server.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
+    assert any("Traceback" in entry["message"] for entry in logs), "the dashboard shows where"
 
 
 @pytest.mark.parametrize(

@@ -324,23 +324,6 @@ def test_the_exit_code_reaches_the_shell(crosscity, tmp_path):
     assert "Traceback" not in absent.stderr
 
 
-def test_a_flow_that_fails_ends_in_one_sentence_and_leaves_its_log_in_the_dashboard(
-    crosscity, prefect_server, write_catalog, tmp_path
-):
-    catalog = write_catalog(tmp_path)
-    done = crosscity("priors", "tokyo", "--catalog", catalog, server=prefect_server)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    *_, last = done.stderr.splitlines()
-    assert last == (
-        "crosscity: tokyo has no harvested pairs in this store: run `crosscity harvest tokyo` first"
-    )
-    (run,) = prefect_server.flow_runs(catalog)
-    assert run["state_type"] == "FAILED"
-    logs = prefect_server.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
-    assert any("Traceback" in entry["message"] for entry in logs)
-
-
 def test_the_help_names_every_arm(many_commands):
     for verb in ("adapt", "readapt"):
         said = many_commands(verb, "--help")["out"]
