@@ -17,6 +17,7 @@ from flows.harvest_city import harvest_by
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.runner import one_part_at_a_time
+from tasks.harvesting.current import Harvest
 from tasks.judging.evaluated import scored_split
 from tasks.judging.evaluation import evaluate, evaluate_folds
 from tasks.judging.label_statistics import count_labels
@@ -34,7 +35,7 @@ from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import BOUND, START, is_trained
 from tasks.training.identities import segmenter_of, source_of
-from tasks.training.trainings import fine_tune
+from tasks.training.trainings import check_folds, fine_tune
 
 CITY_ARMS = (START, "ga", "ga_ca", "full")
 PICTURED_ARM = "full"
@@ -86,8 +87,11 @@ def paper_tables(
     chosen = all_cities if cities is None else list(cities)
     wanted = all_transfers if transfers is None else list(transfers)
     check_wanted(chosen, wanted, plan)
+    # All of it is there, and enough of it, before hours of training begin.
+    harvests = {city: harvest_by(plan, city) for city in chosen}
+    tested = {city: _tested(city, harvests[city], folds, plan) for city in chosen}
     at_home = _at_home(chosen, seeds, plan)
-    shown = {city: _city(city, seeds, folds, plan) for city in chosen}
+    shown = {city: _city(city, seeds, folds, harvests[city], tested[city], plan) for city in chosen}
     shown |= {transfer: _transfer(transfer, seeds, plan) for transfer in wanted}
     evaluations = {owner: one.evaluations for owner, one in shown.items()}
     figures = {owner: one.figures for owner, one in shown.items()}
@@ -111,11 +115,23 @@ def _at_home(
     return found
 
 
-def _city(city: str, seeds: Sequence[int], folds: int, plan: Plan) -> Shown:
-    """Table 2, and the figures of the first seed."""
-    harvest = harvest_by(plan, city)
-    masks = priors_by(plan, city, harvest).masks
+def _tested(city: str, harvest: Harvest, folds: int, plan: Plan) -> list[ArtifactRef]:
+    """A city's labelled test images, of which each fold has one at least."""
     tested = labelled_shards(plan, city, "test", harvest.pairs)
+    check_folds(folds, tested, city, plan)
+    return tested
+
+
+def _city(
+    city: str,
+    seeds: Sequence[int],
+    folds: int,
+    harvest: Harvest,
+    tested: Sequence[ArtifactRef],
+    plan: Plan,
+) -> Shown:
+    """Table 2, and the figures of the first seed."""
+    masks = priors_by(plan, city, harvest).masks
     found: dict[str, list[ArtifactRef]] = {arm: [] for arm in (*CITY_ARMS, BOUND)}
     segmenters: dict[str, ArtifactRef] = {}
     panels: dict[str, ArtifactRef] = {}

@@ -72,7 +72,8 @@ class SupervisedTraining(Training):
         )
         counted = class_pixels(source, segmenter.n_classes)
         shown = shown_classes(source, counted)
-        self._remarks = missing_classes(shown, segmenter.class_names, "source")
+        which = "target" if isinstance(settings, FineTuningSettings) else "source"
+        self._remarks = missing_classes(shown, segmenter.class_names, which)
         self.class_pixels = counted
         weights = class_weights(counted, settings.class_balance)
         self._class_weights = None if weights is None else weights.to(self.device)

@@ -271,6 +271,27 @@ def check_fine_tuning(city: str, plan: Plan) -> None:
         )
 
 
+def check_folds(folds: int, parts: Sequence[ArtifactRef], owner: str, plan: Plan) -> None:
+    """Fails where some fold would have no image to be tested on.
+
+    Args:
+        folds: How many there are to be.
+        parts: `labelled` shards of the test images.
+        owner: Whose they are.
+        plan: The run's plan.
+
+    Raises:
+        InputError: There are fewer images; says how many folds these allow.
+    """
+    images = images_in(plan.open_store(), parts)
+    if images < folds:
+        remedy = f"give --folds {images}" if images > 1 else "give it more test_places or labels"
+        raise InputError(
+            f"{owner} has {images} labelled test images that can be read, and {folds} folds are "
+            f"each tested on one at least: {remedy}, or leave {owner} out with --city"
+        )
+
+
 def outside(fold: tuple[int, int], images: int) -> tuple[int, ...]:
     """Places of the images that a fold is trained on; `inside` has those it is tested on."""
     which, folds = fold

@@ -168,3 +168,16 @@ def test_what_cannot_be_reported_is_refused_before_any_work(
     done = many_commands(*words, "--catalog", catalog)
     assert done["code"] == 2, done
     assert said in done["err"]
+
+
+def test_more_folds_than_test_images_end_before_anything_is_trained(
+    tmp_path, write_catalog, many_flows
+):
+    catalog = write_catalog(tmp_path)
+    done = many_flows("paper-tables", "--folds", 40, "--catalog", catalog)
+    assert done["code"] == 2
+    assert re.search(
+        r"tokyo has \d+ labelled test images that can be read, and 40 folds .*give --folds \d+",
+        done["err"],
+    )
+    assert not (tmp_path / "store" / "segmenter").exists()

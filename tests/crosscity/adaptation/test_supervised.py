@@ -61,6 +61,18 @@ def test_frozen_batch_norm_keeps_its_statistics() -> None:
         assert same == frozen
 
 
+def test_a_class_without_a_pixel_is_told_of_the_set_that_lacks_it() -> None:
+    scenes = coloured_scenes(2, 1)
+    lacking = LabelledArrays(scenes.all_images, np.minimum(scenes.all_labels, 1))
+    for kind, settings, which in (
+        (Pretraining, PretrainingSettings(), "source"),
+        (FineTuning, FineTuningSettings(), "target"),
+    ):
+        segmenter = build_segmenter("compact", OPTIONS, seed=0)
+        (said,) = kind(segmenter, lacking, settings, seed=0).remarks
+        assert said.startswith(f"the {which} set has no pixel of {segmenter.class_names[2]}:")
+
+
 def test_bad_sets_are_refused() -> None:
     segmenter = build_segmenter("compact", OPTIONS, seed=0)
     scenes = coloured_scenes(2, 1)
