@@ -72,8 +72,12 @@ def test_first_deployings_at_one_instant_leave_everything_once(
 
 
 @pytest.fixture
-def namesakes(tmp_path: Path, write_catalog: Callable[..., Path]) -> Iterator[list[Path]]:
+def namesakes(
+    tmp_path: Path, write_catalog: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[Path]]:
     """Catalogs in two folders of one name; workers that were started there are ended."""
+    # Each folder has its own, and still has when its worker is looked for to be ended.
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
     catalogs = [write_catalog(tmp_path / place / "lisbon") for place in ("a", "b")]
     yield catalogs
     for catalog in catalogs:
@@ -87,7 +91,8 @@ def test_workers_of_folders_of_one_name_have_names_of_their_own(
     own_server: Any, namesakes: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", f"{own_server.address}/api")
-    monkeypatch.delenv("PREFECT_HOME", raising=False)  # each folder has its own
+    if not own_server.post("/work_pools/filter", {"work_pools": {"name": {"any_": [WORK_POOL]}}}):
+        own_server.post("/work_pools/", {"name": WORK_POOL, "type": "process"})
 
     def online() -> list[str]:
         found = own_server.post(f"/work_pools/{WORK_POOL}/workers/filter", {"limit": 200})

@@ -33,7 +33,7 @@ def refused(monkeypatch):
         (progress, "create_progress_artifact"),
     ):
         monkeypatch.setattr(module, name, refuse(name))
-    monkeypatch.setattr(dashboard, "_in_a_run", lambda: True)
+    monkeypatch.setattr(dashboard, "in_a_run", lambda: True)
     monkeypatch.setattr(progress, "_flow_run_id", lambda: "a run")
     monkeypatch.setattr(dashboard.time, "sleep", lambda _seconds: None)
     return tried
