@@ -55,17 +55,21 @@ def write_transfer_report(
 
     def write(draft: Draft, _key: str) -> None:
         content = transfer_content(plan, transfer, arm, seed, parts)
-        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-        (draft.path / "report.json").write_text(text, encoding="utf-8")
-        html = _render(plan, transfer, parts, content)
-        (draft.path / "report.html").write_text(html, encoding="utf-8")
-        table = score_table(evaluations_of(parts), plan)
-        (draft.path / "table.txt").write_text(table + "\n", encoding="utf-8")
+        page = _render(plan, transfer, parts, content)
+        write_files(draft, content, page, score_table(evaluations_of(parts), plan))
 
     store = plan.open_store()
     made = make(store, transfer_report_identity(parts, transfer, arm, seed), write)
     publish_report(store, made.ref, transfer)
     return made
+
+
+def write_files(draft: Draft, content: Mapping[str, Any], page: str, table: str) -> None:
+    """The three files of a transfer's report: figures, page and what the terminal shows."""
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    (draft.path / "report.json").write_text(text, encoding="utf-8")
+    (draft.path / "report.html").write_text(page, encoding="utf-8")
+    (draft.path / "table.txt").write_text(f"{table}\n", encoding="utf-8")
 
 
 @only_shown

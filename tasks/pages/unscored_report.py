@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,7 +12,11 @@ from tasks.pages.figures import REPORT_FORMAT, table_of_figures, unlabelled_figu
 from tasks.pages.lineage import behind, lineage, stages
 from tasks.pages.page import render_page
 from tasks.pages.pieces import curves_of, remarks_of, shown_differences
-from tasks.pages.transfer_report import publish_report, transfer_report_identity
+from tasks.pages.transfer_report import (
+    publish_report,
+    transfer_report_identity,
+    write_files,
+)
 from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.identity import make
 from tasks.steps.plan import Plan
@@ -46,12 +49,8 @@ def write_unscored_report(
 
     def write(draft: Draft, _key: str) -> None:
         content = unscored_content(plan, transfer, arm, seed, parts)
-        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-        (draft.path / "report.json").write_text(text, encoding="utf-8")
-        html = _render(plan, transfer, parts, content)
-        (draft.path / "report.html").write_text(html, encoding="utf-8")
-        table = table_of_figures(content)
-        (draft.path / "table.txt").write_text(f"{table}\n", encoding="utf-8")
+        page = _render(plan, transfer, parts, content)
+        write_files(draft, content, page, table_of_figures(content))
 
     store = plan.open_store()
     made = make(store, transfer_report_identity(parts, transfer, arm, seed), write)
