@@ -35,16 +35,14 @@ def plan(
 ) -> None:
     """Say what `readapt`, or `transfer`, would find, make, or make anew and why, and its cost."""
     from tasks.judging.steps_ahead import steps_ahead  # noqa: PLC0415
-    from tasks.steps.plan import open_plan  # noqa: PLC0415
-    from tasks.steps.settings import open_catalog  # noqa: PLC0415
+    from tasks.steps.plan import open_plan_of  # noqa: PLC0415
     from tasks.steps.simulated_only import simulated_only_remark  # noqa: PLC0415
     from tasks.training.trainings import check_adaptation  # noqa: PLC0415
 
-    if city in open_catalog(catalog).transfers:
-        opened = open_plan(catalog, compute, transfer=city)
+    opened = open_plan_of(city, catalog, compute)
+    if city in opened.transfers:
         _plan_transfer(opened, city, arm, seed or 0, as_json=as_json)
         return
-    opened = open_plan(catalog, compute, city=city)
     entry = opened.city(city)
     chosen = entry.arm if arm is None else arm
     check_adaptation(city, chosen, opened)

@@ -127,13 +127,9 @@ def promotions(
 
 
 def _open_store(city: str, catalog: CatalogOption) -> tuple[Plan, Store]:
-    from tasks.steps.plan import open_plan  # noqa: PLC0415
-    from tasks.steps.settings import open_catalog  # noqa: PLC0415
+    from tasks.steps.plan import open_plan_of  # noqa: PLC0415
 
-    if city in open_catalog(catalog).transfers:
-        plan = open_plan(catalog, transfer=city)
-    else:
-        plan = open_plan(catalog, city=city)
+    plan = open_plan_of(city, catalog)
     return plan, plan.open_store()
 
 

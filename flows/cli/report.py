@@ -271,13 +271,11 @@ def _something_there(owner: str, seed: int, plan: Plan) -> None:
 
 def plan_of(owner: str, catalog: Path, compute: str | None = None) -> Plan:
     """The plan of a city or transfer; one that the catalog has not is told as a city."""
-    from tasks.steps.plan import open_plan  # noqa: PLC0415
-    from tasks.steps.settings import open_catalog  # noqa: PLC0415
+    from tasks.steps.plan import open_plan_of  # noqa: PLC0415
 
-    if owner in open_catalog(catalog).transfers:
-        return open_plan(catalog, compute, transfer=owner)
-    plan = open_plan(catalog, compute, city=owner)
-    tell_changed_files(plan, owner)
+    plan = open_plan_of(owner, catalog, compute)
+    if owner not in plan.transfers:
+        tell_changed_files(plan, owner)
     return plan
 
 

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.store import ArtifactRef, Store
 from crosscity.segmenters import Segmenter
 from tasks.judging.promotion import evidence_of, promoted_segmenter
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
-from tasks.training.arms import TRANSFER_ARMS, is_trained
+from tasks.training.arms import is_trained
 from tasks.training.segmenters import (
     file_digest,
     fresh_segmenter,
@@ -25,7 +24,7 @@ from tasks.training.segmenters import (
     stored_segmenter,
 )
 from tasks.training.trained import TrainedSegmenters
-from tasks.training.transfers import arm_of_transfer
+from tasks.training.transfers import arm_of_transfer, arms_of_transfers
 
 PROMOTED: Final = "promoted"
 KEY: Final = re.compile(r"[0-9a-f]{6,24}")
@@ -163,7 +162,7 @@ def _adapted_by(plan: Plan, transfer: str) -> ArtifactRef:
     """
     trained = TrainedSegmenters(transfer, 0, plan)
     own = arm_of_transfer(transfer, plan)
-    others = [arm for arm in (*TRANSFER_ARMS, *BUILT_IN_RECIPES, *plan.recipes) if arm != own]
+    others = [arm for arm in arms_of_transfers(plan) if arm != own]
     missing: InputError | None = None
     for arm in (own, *(arm for arm in reversed(others) if is_trained(arm))):
         try:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.store import ArtifactRef, Draft, Store
 from tasks.judging.evaluated import evaluation_of, panels_of
 from tasks.judging.evaluation import Evaluated, class_notes, read_evaluation, score_table
@@ -31,9 +30,9 @@ from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown
 from tasks.steps.errors import InputError, StaleError
 from tasks.steps.identity import Identity, Words, make
 from tasks.steps.plan import Plan
-from tasks.training.arms import TRANSFER_ARMS, arm_name, is_trained
+from tasks.training.arms import arm_name, is_trained
 from tasks.training.trained import TrainedSegmenters
-from tasks.training.transfers import arm_of_transfer
+from tasks.training.transfers import arm_of_transfer, arms_of_transfers
 
 TRANSFER_REPORT_VERSION: Final = "2"
 
@@ -112,7 +111,7 @@ def transfer_parts(transfer: str, seed: int, plan: Plan) -> dict[str, ArtifactRe
     parts_of_arm = _parts_of_arm if plan.scored_split(transfer) is not None else _unscored
     parts: dict[str, ArtifactRef] = {}
     stale: StaleError | None = None
-    for arm in dict.fromkeys((*TRANSFER_ARMS, *BUILT_IN_RECIPES, *plan.recipes)):
+    for arm in arms_of_transfers(plan):
         try:
             parts |= parts_of_arm(trained, arm)
         except StaleError as error:

@@ -167,6 +167,13 @@ class Plan(BaseModel):
         return _STORES.open(url, options, patience, room, pack=self.store.pack)
 
 
+def open_plan_of(owner: str, catalog: Path, compute: str | None = None) -> Plan:
+    """`open_plan` about a city or a transfer; a name that is neither is told as a city."""
+    if owner in open_catalog(catalog).transfers:
+        return open_plan(catalog, compute, transfer=owner)
+    return open_plan(catalog, compute, city=owner)
+
+
 def open_plan(
     catalog: str | Path = DEFAULT_CATALOG,
     compute: str | None = None,

@@ -28,6 +28,11 @@ def arm_of_transfer(transfer: str, plan: Plan) -> str:
     return sets.arm or (WITH_SOURCE if has_source else WITHOUT_SOURCE)
 
 
+def arms_of_transfers(plan: Plan) -> tuple[str, ...]:
+    """What transfers may be adapted by: arms that need no pairs, and recipes."""
+    return tuple(dict.fromkeys((*TRANSFER_ARMS, *BUILT_IN_RECIPES, *plan.recipes)))
+
+
 def not_scored(transfer: str, plan: Plan) -> str:
     """Why nothing of a transfer is scored, without a full stop."""
     target = plan.transfer(transfer).target
@@ -45,7 +50,7 @@ def check_transfer_arm(arm: str, transfer: str, plan: Plan) -> None:
             "is for cities"
         )
     if arm not in TRANSFER_ARMS and plan.recipe(arm) is None:
-        known = ", ".join([*TRANSFER_ARMS, *dict.fromkeys([*BUILT_IN_RECIPES, *plan.recipes])])
+        known = ", ".join(arms_of_transfers(plan))
         raise InputError(f"there is no arm {arm!r}; arms are {known}")
     _check_labels(arm, transfer, plan)
     if arm not in TRANSFER_ARMS:
