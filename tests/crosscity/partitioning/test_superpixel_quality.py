@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crosscity.partitioning import superpixel_quality
+from crosscity.partitioning import quality, superpixel_quality
 
 
 def test_the_truth_itself_is_perfect() -> None:
@@ -30,6 +30,23 @@ def test_boundaries_may_be_off_by_the_tolerance(shift: int, recall: float) -> No
     truth = np.repeat([np.arange(20) >= 10], 6, axis=0).astype(int)
     labels = np.repeat([np.arange(20) >= 10 + shift], 6, axis=0).astype(int)
     assert superpixel_quality(labels, truth).boundary_recall == recall
+
+
+def test_a_tolerance_beyond_the_image_is_the_whole_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    original = quality.cv2.dilate
+
+    def dilate(image: np.ndarray, around: np.ndarray) -> np.ndarray:
+        sizes.append(around.size)
+        return original(image, around)
+
+    monkeypatch.setattr(quality.cv2, "dilate", dilate)
+    truth, labels = np.zeros((6, 8), np.int64), np.zeros((6, 8), np.int64)
+    truth[:, 4:], labels[:, 1:] = 1, 1
+    found = [superpixel_quality(labels, truth, tolerance=one) for one in (8, 30_000)]
+    assert found[0] == found[1]
+    assert found[1].boundary_recall == 1.0
+    assert max(sizes) <= 17 * 17, "a window of the tolerance would take gigabytes"
 
 
 def test_pixels_without_a_label_do_not_count() -> None:
