@@ -46,7 +46,8 @@ from crosscity.adaptation.batch_norm_mixture import (
     set_statistics,
     statistics_of,
 )
-from crosscity.adaptation.source_free import Deliver, SourceFree, SourceFreeSettings
+from crosscity.adaptation.source_free import SourceFree
+from crosscity.adaptation.source_free_settings import Deliver, SourceFreeSettings
 from crosscity.adaptation.training import Training, TrainingState
 from crosscity.evaluation import confusion_matrix, predict, score
 from crosscity.resizing import resized_image, resized_map

@@ -16,8 +16,9 @@ What most people need is here by the name of its verb; the modules have the rest
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any, Final
+
+from crosscity.loaded_late import loaded_late
 
 if TYPE_CHECKING:
     from crosscity.evaluation import predict
@@ -41,11 +42,7 @@ import of that module would put it in the function's place."""
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - of modules, it is so
     """Loads an offered function when it is first asked for: PyTorch alone takes a second."""
-    if name not in _OFFERED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, function = _OFFERED[name]
-    found = globals()[name] = getattr(importlib.import_module(module), function)
-    return found
+    return loaded_late(globals(), _OFFERED, name)
 
 
 def __dir__() -> list[str]:

@@ -1,40 +1,52 @@
-"""Adaptation of a segmenter (paper Sec. 4): objectives, recipes, discriminators, training."""
+"""Adaptation of a segmenter (paper Sec. 4): objectives, recipes, discriminators, training.
 
-from crosscity.adaptation.adversarial import Adaptation
-from crosscity.adaptation.engine import (
-    Engine,
-    on_all_devices,
-    open_engine,
-)
-from crosscity.adaptation.freed_memory import keep_freed_memory
-from crosscity.adaptation.image_sets import (
-    LabelledArrays,
-    LabelledImages,
-    TargetArrays,
-    TargetImages,
-)
-from crosscity.adaptation.pretraining import Pretraining
-from crosscity.adaptation.recipes import ARMS_WITH_PRIOR, RECIPES, Recipe, Term
-from crosscity.adaptation.settings import (
-    ARMS,
-    FINE_TUNING_PRESETS,
-    PRESETS,
-    AdaptationSettings,
-    Arm,
-    FineTuningSettings,
-    PretrainingSettings,
-)
-from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
-from crosscity.adaptation.supervised import FineTuning
-from crosscity.adaptation.training import (
-    ALGORITHM_VERSION,
-    CollapsedError,
-    DivergedError,
-    OutOfMemoryError,
-    StateError,
-    Training,
-    TrainingState,
-)
+What is offered here is loaded when it is first asked for: settings and recipes are read wherever a
+catalog is, and PyTorch takes longer than all else that is done with them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from crosscity.loaded_late import loaded_late
+
+if TYPE_CHECKING:
+    from crosscity.adaptation.adversarial import Adaptation
+    from crosscity.adaptation.engine import (
+        Engine,
+        on_all_devices,
+        open_engine,
+    )
+    from crosscity.adaptation.freed_memory import keep_freed_memory
+    from crosscity.adaptation.image_sets import (
+        LabelledArrays,
+        LabelledImages,
+        TargetArrays,
+        TargetImages,
+    )
+    from crosscity.adaptation.pretraining import Pretraining
+    from crosscity.adaptation.recipes import ARMS_WITH_PRIOR, RECIPES, Recipe, Term
+    from crosscity.adaptation.settings import (
+        ARMS,
+        FINE_TUNING_PRESETS,
+        PRESETS,
+        AdaptationSettings,
+        Arm,
+        FineTuningSettings,
+        PretrainingSettings,
+    )
+    from crosscity.adaptation.source_free import SourceFree
+    from crosscity.adaptation.source_free_settings import SourceFreeSettings
+    from crosscity.adaptation.supervised import FineTuning
+    from crosscity.adaptation.training import (
+        ALGORITHM_VERSION,
+        CollapsedError,
+        DivergedError,
+        OutOfMemoryError,
+        StateError,
+        Training,
+        TrainingState,
+    )
 
 __all__ = [
     "ALGORITHM_VERSION",
@@ -69,3 +81,61 @@ __all__ = [
     "on_all_devices",
     "open_engine",
 ]
+
+_MODULES: Final = {
+    "adversarial": ("Adaptation",),
+    "engine": (
+        "Engine",
+        "on_all_devices",
+        "open_engine",
+    ),
+    "freed_memory": ("keep_freed_memory",),
+    "image_sets": (
+        "LabelledArrays",
+        "LabelledImages",
+        "TargetArrays",
+        "TargetImages",
+    ),
+    "pretraining": ("Pretraining",),
+    "recipes": (
+        "ARMS_WITH_PRIOR",
+        "RECIPES",
+        "Recipe",
+        "Term",
+    ),
+    "settings": (
+        "ARMS",
+        "FINE_TUNING_PRESETS",
+        "PRESETS",
+        "AdaptationSettings",
+        "Arm",
+        "FineTuningSettings",
+        "PretrainingSettings",
+    ),
+    "source_free": ("SourceFree",),
+    "source_free_settings": ("SourceFreeSettings",),
+    "supervised": ("FineTuning",),
+    "training": (
+        "ALGORITHM_VERSION",
+        "CollapsedError",
+        "DivergedError",
+        "OutOfMemoryError",
+        "StateError",
+        "Training",
+        "TrainingState",
+    ),
+}
+"""By module of this package, what it offers."""
+_OFFERED: Final = {
+    name: (f"{__name__}.{module}", name) for module, names in _MODULES.items() for name in names
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - of modules, it is so
+    """Loads what is offered when it is first asked for."""
+    return loaded_late(globals(), _OFFERED, name)
+
+
+def __dir__() -> list[str]:
+    """What is here, with what was not asked for yet."""
+    return sorted({*globals(), *__all__})

@@ -74,8 +74,7 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
     }
     if not segmenters and not trainings and not catalog.recipes:
         return
-    # PyTorch comes with it, which takes longer than everything else that reads a catalog.
-    from crosscity.adaptation import (  # noqa: PLC0415
+    from crosscity.adaptation import (  # noqa: PLC0415 - takes a while, and few catalogs change any
         FINE_TUNING_PRESETS,
         PRESETS,
         AdaptationSettings,
@@ -112,6 +111,8 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
 
 def _objective_faults(catalog: Catalog) -> Iterator[Fault]:
     """Objectives of recipes that there are not, and options that they do not take."""
+    if not catalog.recipes:
+        return  # objectives bring PyTorch, which takes longer than all else that reads a catalog
     from crosscity.adaptation import Term  # noqa: PLC0415
     from crosscity.adaptation.objectives import find_objective  # noqa: PLC0415
     from crosscity.adaptation.objectives.base import checked_options  # noqa: PLC0415
@@ -144,10 +145,8 @@ def _lacking_recipes(catalog: Catalog) -> Iterator[Fault]:
 
 def _of_recipe(arm: str, recipe: RecipeEntry, city: City, catalog: Catalog) -> Iterator[str]:
     """What a city lacks that a recipe reads, in sentences."""
-    from tasks.steps.recipes import needs_of_entry  # noqa: PLC0415 - brings PyTorch
-
     segmenter = catalog.segmenters[city.segmenter]
-    if "source" in needs_of_entry(recipe) and segmenter.source is None:
+    if segmenter.source is None and _reads_source(recipe):
         yield (
             f"the recipe {arm!r} trains on images of the source set, and segmenters."
             f"{city.segmenter} has no source: name it there, or a recipe that reads none"
@@ -169,6 +168,12 @@ def _of_recipe(arm: str, recipe: RecipeEntry, city: City, catalog: Catalog) -> I
             f"the teacher of the recipe {arm!r}, segmenters.{recipe.teacher}, has other classes "
             f"than segmenters.{city.segmenter} (class_names in their options): give both the same"
         )
+
+
+def _reads_source(recipe: RecipeEntry) -> bool:
+    from tasks.steps.recipes import needs_of_entry  # noqa: PLC0415 - brings PyTorch
+
+    return "source" in needs_of_entry(recipe)
 
 
 def _unlike_predictions(catalog: Catalog) -> Iterator[Fault]:

@@ -6,6 +6,7 @@ import importlib.metadata
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,27 @@ def test_help_and_version_load_none_of_what_does_the_work(words: list[str]) -> N
     )
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout
+
+
+def test_opening_a_catalog_and_what_harvests_need_no_pytorch(write_catalog, tmp_path: Path) -> None:
+    """It takes seconds, in each of the processes that a night of harvests starts."""
+    catalog = write_catalog(tmp_path)
+    program = (
+        "import sys\nfrom pathlib import Path\n"
+        "import flows.harvest_city, flows.watch_city, flows.cli.city, flows.cli.status\n"
+        "from tasks.steps.settings import open_catalog\n"
+        "catalog = open_catalog(Path(sys.argv[1]))\n"
+        "assert catalog.trainings['demo'].adaptation, 'settings that are checked'\n"
+        "print(sorted({'torch', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(catalog)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stdout
 

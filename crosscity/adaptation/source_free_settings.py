@@ -1,0 +1,76 @@
+"""Settings of self-training on target images alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from crosscity.adaptation.settings import Schedule
+
+Deliver = Literal["teacher", "averaged", "student"]
+
+
+@dataclass(frozen=True)
+class SourceFreeSettings:
+    """How a segmenter is adapted to images alone.
+
+    Attributes:
+        steps: Updates of the student.
+        batch_size: Target images that go through the network at once.
+        accumulation: Batches whose gradients are added up before an update.
+        learning_rate: AdamW's, at its highest.
+        schedule: Of the learning rate.
+        weight_decay: AdamW's.
+        teacher_momentum: m.
+        statistics: Share of the target in the batch-norm statistics; 0 leaves the network's own.
+        statistics_images: Images that the target's statistics are measured on.
+        kept: Share of each class's predicted pixels that is learned from; 1 keeps all.
+        jitter: Strength of `photometric_jitter`.
+        smallest_crop: Side of the smallest window, as a fraction of the largest's.
+        window: Side of the largest window that the student is shown, as a fraction of the image's;
+            the teacher sees whole images. Large images cost less time and memory with less of them.
+        flip: Mirror every other image.
+        mix: Whether thin and moving things of one image are put into another.
+        anchor: Weight of the squared distance to the first weights; 0: none.
+        deliver: "teacher", "averaged" (the mean of first weights and teacher), or "student".
+    """
+
+    steps: int = 250
+    batch_size: int = 4
+    accumulation: int = 1
+    learning_rate: float = 1e-4
+    schedule: Schedule = "constant"
+    weight_decay: float = 1e-4
+    teacher_momentum: float = 0.995
+    statistics: float = 0.5
+    statistics_images: int = 64
+    kept: float = 0.6
+    jitter: float = 0.6
+    smallest_crop: float = 0.6
+    window: float = 1.0
+    flip: bool = True
+    mix: bool = True
+    anchor: float = 0.0
+    deliver: Deliver = "averaged"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulation", "learning_rate", "statistics_images"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be greater than 0, not {getattr(self, name)}")
+        for name in ("weight_decay", "jitter", "anchor"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        for name in ("statistics", "jitter"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
+        if not 0 <= self.teacher_momentum < 1:
+            raise ValueError(f"teacher_momentum must be in [0, 1), not {self.teacher_momentum}")
+        for name in ("kept", "smallest_crop", "window"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in (0, 1], not {getattr(self, name)}")
+        if self.deliver not in get_args(Deliver):
+            known = ", ".join(get_args(Deliver))
+            raise ValueError(f"deliver must be one of {known}, not {self.deliver!r}")
+        if self.schedule not in get_args(Schedule):
+            known = ", ".join(get_args(Schedule))
+            raise ValueError(f"schedule must be one of {known}, not {self.schedule!r}")
