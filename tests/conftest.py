@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.util
 import json
 import os
@@ -9,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -51,6 +54,9 @@ def pytest_configure() -> None:
     """Keeps every Prefect in the suite, here and in subprocesses, away from the user's own."""
     for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "CROSSCITY_CATALOG", "CROSSCITY_COMPUTE"):
         os.environ.pop(name, None)
+    # Hundreds of processes would compile every module that they import, for seconds each.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     os.environ.update(
         PREFECT_HOME=tempfile.mkdtemp(prefix="crosscity-tests-"),
         XDG_CACHE_HOME=tempfile.mkdtemp(prefix="crosscity-tests-cache-"),
@@ -284,9 +290,15 @@ class PrefectServer:
         )
 
 
-def _started_server(home: Path) -> Iterator[PrefectServer]:
+def _started_server(home: Path, empty: Path | None = None) -> Iterator[PrefectServer]:
+    """Starts a server, with the tables of one that has run nothing where there is one.
+
+    Prefect makes its tables in a hundred steps, which take longer than all else at a start.
+    """
     from flows.cli.server import server_command, server_environment
 
+    if empty is not None and empty.exists():
+        shutil.copyfile(empty, home / "prefect.db")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -309,15 +321,44 @@ def _started_server(home: Path) -> Iterator[PrefectServer]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tables of a server that has run nothing; made once, by whichever worker comes first."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    made = shared / "empty" / "prefect.db"
+    with (shared / "empty.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            made.parent.mkdir()
+            unfinished = made.with_name("unfinished.db")
+            url = f"sqlite+aiosqlite:///{unfinished}"
+            subprocess.run(
+                [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"],
+                env={**os.environ, "PREFECT_API_DATABASE_CONNECTION_URL": url},
+                check=True,
+                capture_output=True,
+            )
+            with contextlib.closing(sqlite3.connect(unfinished)) as database:
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            unfinished.rename(made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def prefect_server(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path
+) -> Iterator[PrefectServer]:
     """One server for the whole session."""
-    yield from _started_server(tmp_path_factory.mktemp("prefect"))
+    yield from _started_server(tmp_path_factory.mktemp("prefect"), empty_database)
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+def own_server(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path
+) -> Iterator[PrefectServer]:
     """A server that no other module sees."""
-    yield from _started_server(tmp_path_factory.mktemp("prefect"))
+    yield from _started_server(tmp_path_factory.mktemp("prefect"), empty_database)
 
 
 def _healthy(server: PrefectServer) -> bool:
@@ -429,34 +470,12 @@ def write_catalog() -> Callable[..., Path]:
 
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+Commands = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="session")
-def crosscity() -> CommandLine:
-    """Runs `crosscity` with some words, in a process of its own; of `server`, if one is given."""
-
-    def run(
-        *words: object,
-        server: PrefectServer | None = None,
-        cwd: Path | None = None,
-        environment: dict[str, str] | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        base = server.environment if server else dict(os.environ)
-        return subprocess.run(
-            [sys.executable, "-m", "flows.cli.main", *map(str, words)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-            stdin=subprocess.DEVNULL,
-            cwd=cwd,
-            env={**base, **(environment or {})},
-        )
-
-    return run
-
-
-def _commands(environment: dict[str, str]) -> Iterator[Callable[..., dict[str, Any]]]:
+@contextlib.contextmanager
+def _commands(environment: dict[str, str]) -> Iterator[Commands]:
+    """Runs command lines one after another in one process; gives code, output and errors."""
     processes = Launcher()
     process = processes.start(
         [sys.executable, Path(__file__).parent / "flows" / "many_commands.py"],
@@ -483,35 +502,74 @@ def _commands(environment: dict[str, str]) -> Iterator[Callable[..., dict[str, A
 
 
 @pytest.fixture(scope="session")
-def many_commands() -> Iterator[Callable[..., dict[str, Any]]]:
-    """Runs command lines one after another in one process; gives code, output and errors.
+def commands_of() -> Iterator[Callable[[PrefectServer | None], Commands]]:
+    """The process that runs the command lines of a server, or of none: one for the session.
 
-    One for the session: importing takes longer than most of the commands.
+    Importing takes longer than most of the commands.
     """
-    yield from _commands(dict(os.environ))
+    with contextlib.ExitStack() as running:
+        known: dict[str | None, Commands] = {}
+
+        def of(server: PrefectServer | None) -> Commands:
+            address = server.address if server else None
+            if address not in known:
+                environment = server.environment if server else dict(os.environ)
+                known[address] = running.enter_context(_commands(environment))
+            return known[address]
+
+        yield of
 
 
 @pytest.fixture(scope="session")
-def crosscity_at_once(many_commands: Callable[..., dict[str, Any]]) -> CommandLine:
-    """`crosscity` for what needs no process of its own: in that of `many_commands`."""
-
-    def run(*words: object) -> subprocess.CompletedProcess[str]:
-        done = many_commands(*words)
-        return subprocess.CompletedProcess(words, done["code"] or 0, done["out"], done["err"])
-
-    return run
+def many_commands(commands_of: Callable[..., Commands]) -> Commands:
+    """Runs command lines without a server, in one process; gives code, output and errors."""
+    return commands_of(None)
 
 
 @pytest.fixture(scope="session")
-def many_flows(prefect_server: PrefectServer) -> Iterator[Callable[..., dict[str, Any]]]:
+def many_flows(commands_of: Callable[..., Commands], prefect_server: PrefectServer) -> Commands:
     """`many_commands`, on the session's server."""
-    yield from _commands(prefect_server.environment)
+    return commands_of(prefect_server)
 
 
 @pytest.fixture(scope="module")
-def own_server_commands(own_server: PrefectServer) -> Iterator[Callable[..., dict[str, Any]]]:
+def own_server_commands(own_server: PrefectServer) -> Iterator[Commands]:
     """`many_commands`, on the module's server."""
-    yield from _commands(own_server.environment)
+    with _commands(own_server.environment) as run:
+        yield run
+
+
+@pytest.fixture(scope="session")
+def crosscity(commands_of: Callable[..., Commands]) -> CommandLine:
+    """Runs `crosscity` with some words, of `server` if one is given.
+
+    In a process of its own where that is asked for, or a folder or an environment is given; else in
+    that of `commands_of`.
+    """
+
+    def run(
+        *words: object,
+        server: PrefectServer | None = None,
+        cwd: Path | None = None,
+        environment: dict[str, str] | None = None,
+        alone: bool = False,
+    ) -> subprocess.CompletedProcess[str]:
+        if not alone and cwd is None and environment is None:
+            done = commands_of(server)(*words)
+            return subprocess.CompletedProcess(words, done["code"] or 0, done["out"], done["err"])
+        base = server.environment if server else dict(os.environ)
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli.main", *map(str, words)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+            stdin=subprocess.DEVNULL,
+            cwd=cwd,
+            env={**base, **(environment or {})},
+        )
+
+    return run
 
 
 @dataclass(frozen=True)
@@ -540,7 +598,7 @@ def finished_run(
 ) -> FinishedRun:
     """`crosscity demo` on the miniature catalog and the session's server."""
     catalog = write_catalog(tmp_path_factory.mktemp("finished"))
-    done = crosscity("demo", "tokyo", "--catalog", catalog, server=prefect_server)
+    done = crosscity("demo", "tokyo", "--catalog", catalog, server=prefect_server, alone=True)
     assert done.returncode == 0, done.stderr
     (run,) = (r for r in prefect_server.flow_runs(catalog) if r["name"] == "demo-tokyo")
     return FinishedRun(

@@ -28,12 +28,12 @@ def _images(folder, city="Lisbon", places=1):
     return folder
 
 
-def test_a_folder_becomes_a_catalog_that_is_good(crosscity_at_once, tmp_path) -> None:
+def test_a_folder_becomes_a_catalog_that_is_good(crosscity, tmp_path) -> None:
     folder = _images(tmp_path / "it's: mine")
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / "data_catalog.yaml"
     roundabout = folder.parent / "elsewhere" / ".." / folder.name
-    done = crosscity_at_once("init", "--city", "lisbon", "--folder", roundabout, "-o", path)
+    done = crosscity("init", "--city", "lisbon", "--folder", roundabout, "-o", path)
     assert done.returncode == 0, done.stderr
     assert "next: crosscity harvest lisbon" in done.stderr
     city = yaml.safe_load(path.read_text(encoding="utf-8"))["cities"]["lisbon"]
@@ -45,19 +45,17 @@ def test_a_folder_becomes_a_catalog_that_is_good(crosscity_at_once, tmp_path) ->
         "attribution": "unknown",
     }
     assert "nothing of an unknown one is exported" in path.read_text(encoding="utf-8")
-    checked = crosscity_at_once("catalog", "check", "--catalog", path)
+    checked = crosscity("catalog", "check", "--catalog", path)
     assert checked.returncode == 0, checked.stderr
-    again = crosscity_at_once("init", "--city", "lisbon", "--folder", folder, "-o", path)
+    again = crosscity("init", "--city", "lisbon", "--folder", folder, "-o", path)
     assert again.returncode == 2
     assert "is there already" in again.stderr
 
 
 @pytest.mark.parametrize(("places", "steps"), [(4, 40), (6, None)])
-def test_few_images_take_few_steps(crosscity_at_once, tmp_path, places, steps) -> None:
+def test_few_images_take_few_steps(crosscity, tmp_path, places, steps) -> None:
     folder = _images(tmp_path / "mine", places=places)
-    done = crosscity_at_once(
-        "init", "--city", "lisbon", "--folder", folder, "-o", tmp_path / "x.yaml"
-    )
+    done = crosscity("init", "--city", "lisbon", "--folder", folder, "-o", tmp_path / "x.yaml")
     assert done.returncode == 0, done.stderr
     catalog = open_catalog(tmp_path / "x.yaml")
     changed = {} if steps is None else {"steps": steps}
@@ -108,10 +106,10 @@ def _at_a_terminal(folder, *words, answers) -> str:
     return said
 
 
-def test_an_area_and_weights_of_ones_own(crosscity_at_once, tmp_path) -> None:
+def test_an_area_and_weights_of_ones_own(crosscity, tmp_path) -> None:
     path = tmp_path / "paris.yaml"
     words = ("--bbox", "2.34,48.85,2.36,48.86", "--weights", "mine.safetensors")
-    done = crosscity_at_once("init", "--city", "paris", *words, "-o", path)
+    done = crosscity("init", "--city", "paris", *words, "-o", path)
     assert done.returncode == 0, done.stderr
     assert f"next: crosscity harvest paris --catalog {path}" in done.stderr
     catalog = open_catalog(path)
@@ -124,12 +122,12 @@ def test_an_area_and_weights_of_ones_own(crosscity_at_once, tmp_path) -> None:
 
 @pytest.mark.parametrize(("images", "steps"), [(8, 40), (50, None)])
 def test_a_network_of_the_hub_is_adapted_from_the_pictures_alone(
-    crosscity_at_once, tmp_path, images, steps
+    crosscity, tmp_path, images, steps
 ) -> None:
     folder = _images(tmp_path / "mine", places=images // 2)
     hub = "hf:nvidia/segformer-b0-finetuned-cityscapes-512-1024"
     words = ("--city", "lisbon", "--folder", folder, "--architecture", hub)
-    done = crosscity_at_once("init", *words, "-o", tmp_path / "x.yaml")
+    done = crosscity("init", *words, "-o", tmp_path / "x.yaml")
     assert done.returncode == 0, done.stderr
     catalog = open_catalog(tmp_path / "x.yaml")
     assert catalog.segmenters["street"].architecture == hub
@@ -157,21 +155,21 @@ def test_a_network_of_the_hub_is_adapted_from_the_pictures_alone(
         ),
     ],
 )
-def test_wrong_answers_write_nothing(crosscity_at_once, tmp_path, words, sentence) -> None:
+def test_wrong_answers_write_nothing(crosscity, tmp_path, words, sentence) -> None:
     path = tmp_path / "x.yaml"
-    done = crosscity_at_once("init", *words, "-o", path)
+    done = crosscity("init", *words, "-o", path)
     assert done.returncode == 2
     assert sentence in done.stderr
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("files", [[], ["notes.txt"]])
-def test_a_folder_without_pictures_names_both_ways(crosscity_at_once, tmp_path, files) -> None:
+def test_a_folder_without_pictures_names_both_ways(crosscity, tmp_path, files) -> None:
     (tmp_path / "flat").mkdir()
     for name in files:
         (tmp_path / "flat" / name).write_text("no picture", encoding="utf-8")
     path = tmp_path / "x.yaml"
-    done = crosscity_at_once("init", "--city", "lisbon", "--folder", tmp_path / "flat", "-o", path)
+    done = crosscity("init", "--city", "lisbon", "--folder", tmp_path / "flat", "-o", path)
     assert done.returncode == 2
     assert "holds no picture" in done.stderr
     assert "put pictures into it, of any names, or images of every place at two" in done.stderr
@@ -187,12 +185,10 @@ def _pictures(folder, number):
 
 
 @pytest.mark.parametrize(("number", "steps"), [(7, 35), (60, None)])
-def test_pictures_alone_and_weights_become_a_transfer(
-    crosscity_at_once, tmp_path, number, steps
-) -> None:
+def test_pictures_alone_and_weights_become_a_transfer(crosscity, tmp_path, number, steps) -> None:
     folder, path = _pictures(tmp_path / "it's: mine", number), tmp_path / "data_catalog.yaml"
     words = ("--city", "lisbon", "--folder", folder, "--weights", "mine.safetensors")
-    done = crosscity_at_once("init", *words, "-o", path)
+    done = crosscity("init", *words, "-o", path)
     assert done.returncode == 0, done.stderr
     assert "next: crosscity transfer lisbon" in done.stderr
     assert "simulated" not in done.stderr
@@ -203,24 +199,22 @@ def test_pictures_alone_and_weights_become_a_transfer(
     transfer = catalog.transfers["lisbon"]
     assert (transfer.target, transfer.arm, transfer.training) == (name, "source_free", "own")
     assert catalog.trainings["own"].source_free == ({} if steps is None else {"steps": steps})
-    checked = crosscity_at_once("catalog", "check", "--catalog", path)
+    checked = crosscity("catalog", "check", "--catalog", path)
     assert checked.returncode == 0, checked.stderr
     assert "next: `crosscity plan lisbon`" in checked.stderr
 
 
 def test_pictures_with_the_segmenter_that_comes_along_say_what_to_expect(
-    crosscity_at_once, tmp_path
+    crosscity, tmp_path
 ) -> None:
     folder, path = _pictures(tmp_path / "mine", 4), tmp_path / "x.yaml"
-    done = crosscity_at_once("init", "--city", "lisbon", "--folder", folder, "-o", path)
+    done = crosscity("init", "--city", "lisbon", "--folder", folder, "-o", path)
     assert done.returncode == 0, done.stderr
     assert f"next: crosscity transfer lisbon --catalog {path}" in done.stderr
     assert "segmenter street has seen simulated streets alone and lisbon's are real" in done.stderr
     catalog = open_catalog(path)
     assert catalog.transfers["lisbon"].arm == "teacher"
     assert set(catalog.datasets) == {"source", "lisbon-pictures"}
-    refused = crosscity_at_once(
-        "init", "--city", "b", "--folder", folder, "--licence", "x", "-o", "y.yaml"
-    )
+    refused = crosscity("init", "--city", "b", "--folder", folder, "--licence", "x", "-o", "y.yaml")
     assert refused.returncode == 2
     assert "--licence says nothing beside pictures alone" in refused.stderr

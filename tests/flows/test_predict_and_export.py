@@ -113,9 +113,9 @@ def test_maps_of_other_images_are_not_exported(finished_run, predicted, tmp_path
     ],
 )
 def test_what_cannot_be_predicted_is_one_sentence(
-    finished_run, crosscity_at_once, tmp_path, words, sentence
+    finished_run, crosscity, tmp_path, words, sentence
 ) -> None:
-    done = crosscity_at_once(
+    done = crosscity(
         "predict", "tokyo", "-o", tmp_path / "x", *words, "--catalog", finished_run.catalog
     )
     assert done.returncode == 2
@@ -143,10 +143,10 @@ def _pictures(folder: Path) -> None:
     (folder / "readme.txt").write_text("not looked at", encoding="utf-8")
 
 
-def test_broken_images_are_rows_and_the_end_says_how_many(crosscity_at_once, tmp_path) -> None:
+def test_broken_images_are_rows_and_the_end_says_how_many(crosscity, tmp_path) -> None:
     _pictures(tmp_path / "in")
     words = ("predict", tmp_path / "in", "--weights", _weights(tmp_path), "-o", tmp_path / "out")
-    done = crosscity_at_once(*words)
+    done = crosscity(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().startswith("2 of 5 images predicted, 3 failed; table: ")
     assert done.stderr.count("1 failed: ") == 3
@@ -156,12 +156,12 @@ def test_broken_images_are_rows_and_the_end_says_how_many(crosscity_at_once, tmp
         **dict.fromkeys(("text", "empty", "cut"), "failed"),
     }
     assert all(bool(row["reason"]) == (row["status"] == "failed") for row in rows)
-    told = crosscity_at_once(*words, "--json")
+    told = crosscity(*words, "--json")
     assert told.returncode == 0
     assert set(json.loads(told.stdout)["failed"]) == {"text", "empty", "cut"}
 
 
-def test_a_folder_that_gives_nothing_is_one_sentence(crosscity_at_once, tmp_path) -> None:
+def test_a_folder_that_gives_nothing_is_one_sentence(crosscity, tmp_path) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "text.jpg").write_text("no picture", encoding="utf-8")
@@ -177,17 +177,17 @@ def test_a_folder_that_gives_nothing_is_one_sentence(crosscity_at_once, tmp_path
         (("a.png", *other), "11"),
     ):
         given = ("-o", tmp_path / "out") if "-o" not in words else ()
-        done = crosscity_at_once("predict", tmp_path / words[0], *words[1:], *given)
+        done = crosscity("predict", tmp_path / words[0], *words[1:], *given)
         assert done.returncode == 2, (words, done.stderr)
         assert sentence in done.stderr
         assert "Traceback" not in done.stderr
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
-def test_a_folder_without_a_catalog_needs_weights(crosscity_at_once, tmp_path) -> None:
+def test_a_folder_without_a_catalog_needs_weights(crosscity, tmp_path) -> None:
     Image.new("RGB", (64, 48), "grey").save(tmp_path / "a.png")
     catalog = ("--catalog", tmp_path / "none.yaml")
-    done = crosscity_at_once("predict", tmp_path / "a.png", "-o", tmp_path / "x", *catalog)
+    done = crosscity("predict", tmp_path / "a.png", "-o", tmp_path / "x", *catalog)
     assert done.returncode == 2
     assert "there is no catalog at" in done.stderr
 

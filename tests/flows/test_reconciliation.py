@@ -447,11 +447,15 @@ class _Flaky(BaseHTTPRequestHandler):
             headers={"Content-Type": "application/json"},
             method=self.command,
         )
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-                status, data = answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            status, data = error.code, error.read()
+        for patience in (0.5, 1, 2, 4, 0):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                    status, data = answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                status, data = error.code, error.read()
+            if status != 503:  # SQLite was busy, which is not what is tried here
+                break
+            time.sleep(patience)
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Content-Type", "application/json")
@@ -489,7 +493,7 @@ def test_a_deploying_that_broke_off_is_finished_by_the_next(site, crosscity):
     assert len(site.automations("lima")) == 1
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_order_of_what_an_automation_expects_is_not_a_difference(seed: int) -> None:
     """What it expects is a set, and a process has an order of its own for it (PYTHONHASHSEED)."""
     from prefect.events.schemas.automations import AutomationCore

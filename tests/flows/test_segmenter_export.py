@@ -160,10 +160,10 @@ def test_provenance_names_every_artifact_and_the_bytes_beside_it(delivered) -> N
     ],
 )
 def test_what_cannot_be_exported_is_one_sentence(
-    finished_run, crosscity_at_once, tmp_path, words, sentence
+    finished_run, crosscity, tmp_path, words, sentence
 ) -> None:
     words = ("segmenter", "export", "tokyo", "-o", tmp_path / "x", *words)
-    done = crosscity_at_once(*words, "--catalog", finished_run.catalog)
+    done = crosscity(*words, "--catalog", finished_run.catalog)
     assert done.returncode == 2
     assert sentence in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -158,10 +158,10 @@ def test_predictions_are_masks_and_come_back_as_labels_that_are_scored_on(
     ],
 )
 def test_what_cannot_be_suggested_is_one_sentence(
-    finished_run, key, crosscity_at_once, tmp_path, words, sentence
+    finished_run, key, crosscity, tmp_path, words, sentence
 ) -> None:
     first = ("suggest", "tokyo", "-o", tmp_path / "x", "--segmenter", key)
-    done = crosscity_at_once(*first, *words, "--catalog", finished_run.catalog)
+    done = crosscity(*first, *words, "--catalog", finished_run.catalog)
     assert done.returncode == 2
     assert sentence in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -238,10 +238,10 @@ def test_pictures_that_were_added_or_changed_are_told(adapted) -> None:
 
 @pytest.mark.parametrize("deep", [(), ("--deep",)])
 def test_a_set_of_pictures_is_checked(
-    crosscity_at_once, catalog, tmp_path: Path, deep: tuple[str, ...]
+    crosscity, catalog, tmp_path: Path, deep: tuple[str, ...]
 ) -> None:
     pictures(tmp_path / "meine Bilder", 4)
-    done = crosscity_at_once("catalog", "check", *deep, "--catalog", catalog())
+    done = crosscity("catalog", "check", *deep, "--catalog", catalog())
     assert done.returncode == 0, done.stderr
     if deep:
         assert "datasets.mine: train 4 images without labels (64×128)" in done.stdout

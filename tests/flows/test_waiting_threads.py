@@ -20,6 +20,7 @@ class Seen:
     def find_spec(self, name, path=None, target=None):
         if name == "torch":
             print(os.environ["GOMP_SPINCOUNT"])
+            raise SystemExit  # what it has read is all that is asked
 sys.meta_path.insert(0, Seen())
 import {module}
 import torch

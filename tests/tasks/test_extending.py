@@ -157,15 +157,21 @@ def test_a_city_style(follow: Callable[[str], str], tmp_path: Path) -> None:
 
 
 def test_a_recipe(
-    follow: Callable[[str], str], tmp_path: Path, crosscity: Any, prefect_server: Any
+    follow: Callable[[str], str],
+    write_catalog: Callable[..., Path],
+    tmp_path: Path,
+    crosscity: Any,
+    prefect_server: Any,
 ) -> None:
+    plain = write_catalog(tmp_path)  # of the same store, and nothing in it depends on a recipe
+    for verb in ("harvest", "priors"):
+        done = crosscity(verb, "tokyo", "--catalog", plain, server=prefect_server)
+        assert done.returncode == 0, done.stderr
     catalog = follow("A recipe")
     here = {"PYTHONPATH": str(tmp_path / "installed")}
-    for verb in (("harvest", "tokyo"), ("priors", "tokyo"), ("adapt", "tokyo", "--arm")):
-        arm = ["sharpened"] if verb[-1] == "--arm" else []
-        words = (*verb, *arm, "--catalog", catalog)
-        done = crosscity(*words, server=prefect_server, environment=here)
-        assert done.returncode == 0, done.stderr
+    words = ("adapt", "tokyo", "--arm", "sharpened", "--catalog", catalog)
+    done = crosscity(*words, server=prefect_server, environment=here)
+    assert done.returncode == 0, done.stderr
     plan = open_plan(catalog)
     ref = TrainedSegmenters("tokyo", 0, plan).of_arm("sharpened")
     rows = pq.read_table(plan.open_store().path(ref, "history.parquet")).to_pylist()
