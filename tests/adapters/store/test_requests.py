@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from adapters.store import ArtifactRef, Store, StoreError, artifact_key, manifests, packs, upkeep
+from adapters.store import (
+    ArtifactRef,
+    Store,
+    StoreError,
+    artifact_key,
+    manifests,
+    packs,
+    turns,
+    upkeep,
+)
+from adapters.store.living import Heart
 from adapters.store.local import LocalPlace
 from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
 from tasks.harvesting.harvest import (
@@ -214,7 +224,12 @@ def test_a_change_of_a_shared_record_asks_twice(asked, tmp_path: Path):
 
 
 @pytest.mark.parametrize("count", [1, 12])
-def test_making_an_artifact_costs_a_constant_beside_its_files(asked, tmp_path: Path, count: int):
+def test_making_an_artifact_costs_a_constant_beside_its_files(
+    asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+):
+    monkeypatch.setattr(
+        turns, "HEART", Heart(3600.0)
+    )  # signs of life come with time, not with work
     heard, url, options = asked
     store = Store(url, options=options, cache_dir=tmp_path / "cache")
     store.check_writable()
