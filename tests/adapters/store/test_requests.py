@@ -227,9 +227,8 @@ def test_a_change_of_a_shared_record_asks_twice(asked, tmp_path: Path):
 def test_making_an_artifact_costs_a_constant_beside_its_files(
     asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ):
-    monkeypatch.setattr(
-        turns, "HEART", Heart(3600.0)
-    )  # signs of life come with time, not with work
+    # Signs of life come with time, not with work.
+    monkeypatch.setattr(turns, "HEART", Heart(3600.0))
     heard, url, options = asked
     store = Store(url, options=options, cache_dir=tmp_path / "cache")
     store.check_writable()
