@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from adapters.catalog import CatalogError
+from adapters.street_view.simulated import SimulatedCity, find_style
 from crosscity.segmenters import ComposedSegmenter
 from tasks.harvesting.harvest import (
     choose_pairs,
@@ -27,6 +28,7 @@ from tasks.harvesting.harvest import (
     list_captures,
 )
 from tasks.harvesting.providers import street_view
+from tasks.priors.pair_prior import extract_prior
 from tasks.steps.plan import open_plan
 from tasks.training.labelled import labelled_part, labelled_parts
 from tasks.training.segmenters import starting_segmenter
@@ -154,6 +156,27 @@ def test_a_city_style(follow: Callable[[str], str], tmp_path: Path) -> None:
     said = r"cities\.lima\.provider\.style: .*lima\.toml:1: .*no field 'tree_chances'; did you mean"
     with pytest.raises(CatalogError, match=said):
         street_view(plan, "lima")
+
+
+def test_a_matcher(follow: Callable[[str], str]) -> None:
+    settings = open_plan(follow("A matcher")).city("oslo").prior
+    assert (settings.matcher, 4 * settings.downscale) == ("python:my_shift:match", 4)
+    city = SimulatedCity(find_style("rome"), 0, (128, 256))
+    wide = city.render(0, 0).image
+    first, second = wide[3:, 5:], wide[:-3, :-5]  # what is at x, y here is at x + 5, y + 3 there
+    parked, moved = first.copy(), second.copy()
+    parked[20:60, 40:100], moved[20:60, 40:100] = 0, 255
+    prior = extract_prior(parked, moved, settings)
+    assert len(prior.matches) > 1000
+    shift = [
+        float(np.median(getattr(prior.matches, f"{axis}_b") - getattr(prior.matches, f"{axis}_a")))
+        for axis in "xy"
+    ]
+    np.testing.assert_allclose(shift, [5, 3], atol=0.1)
+    static = prior.masks[0]
+    assert static[17:57, 35:95].mean() < 0.3, "what changed"
+    assert static[:, 130:].mean() > 0.6, "what did not"
+    assert prior.probabilities == (None, None), "they are fitted to other matches"
 
 
 def test_a_recipe(
