@@ -61,7 +61,7 @@ def extract_prior(
     """
     if image_a.shape != image_b.shape:
         sizes = " and ".join(f"{image.shape[1]}×{image.shape[0]}" for image in (image_a, image_b))
-        raise ValueError(f"the two images differ in size ({sizes})")
+        raise ValueError(f"the two images differ in size ({sizes}): resize or crop one of them")
     ignored = None if mask is None else mask.pixels((image_a.shape[0], image_a.shape[1]))
     trusted = trusted_matches(image_a, image_b, settings, device, ignored)
     spacing = PATCH * settings.downscale
