@@ -38,13 +38,9 @@ def status(
     catalog: CatalogOption = CATALOG,
 ) -> None:
     """Show what there is, its age, the segmenter in use, the last failure and the next run."""
-    from tasks.steps.plan import open_plan  # noqa: PLC0415 - see `flows.cli.main`
-    from tasks.steps.settings import open_catalog  # noqa: PLC0415
+    from tasks.steps.plan import open_plan, open_plan_of  # noqa: PLC0415 - see `flows.cli.main`
 
-    if city is not None and city in open_catalog(catalog).transfers:
-        plan = open_plan(catalog, transfer=city)
-    else:
-        plan = open_plan(catalog, city=city)
+    plan = open_plan(catalog) if city is None else open_plan_of(city, catalog)
     store = plan.open_store()
     cities = [one for one in sorted(plan.cities) if city in (None, one)]
     transfers = {

@@ -179,9 +179,16 @@ def own_segmenter(plan: Plan, owner: str) -> ArtifactRef:
         InputError: There is none, or what there is looks harmful; says what to do.
     """
     store = plan.open_store()
+    if owner not in plan.transfers:
+        plan.city(owner)
     found = promoted_segmenter(store, owner)
-    if found is not None or owner not in plan.transfers:
-        return found or _promoted(plan, owner)
+    if found is not None:
+        return found
+    if owner not in plan.transfers:
+        raise InputError(
+            f"no segmenter is promoted for {owner} yet: run `crosscity readapt {owner}`, or name "
+            "one with --segmenter"
+        )
     adapted = _adapted_by(plan, owner)
     known = evidence_of(store, owner, adapted)
     if known.get("keep") == "before":
@@ -205,20 +212,11 @@ def _stored(plan: Plan, ref: ArtifactRef, words: str) -> Chosen:
     return Chosen(segmenter, f"{words} ({ref.uri})", {"segmenter": ref.uri, "digest": ref.digest})
 
 
-def _promoted(plan: Plan, city: str | None) -> ArtifactRef:
-    store = plan.open_store()
-    if city is not None and city in plan.transfers:
-        return own_segmenter(plan, city)
-    if city is not None:
-        plan.city(city)
-        found = promoted_segmenter(store, city)
-        if found is None:
-            raise InputError(
-                f"no segmenter is promoted for {city} yet: run `crosscity readapt {city}`, or name "
-                "one with --segmenter"
-            )
-        return found
-    owners = (*plan.cities, *plan.transfers)
+def _promoted(plan: Plan, owner: str | None) -> ArtifactRef:
+    """What is in use in a city or transfer; ``None``: in the only one in which one is."""
+    if owner is not None:
+        return own_segmenter(plan, owner)
+    store, owners = plan.open_store(), (*plan.cities, *plan.transfers)
     promoted = {name: promoted_segmenter(store, name) for name in owners}
     there = {name: ref for name, ref in promoted.items() if ref is not None}
     if len(there) != 1:
