@@ -7,12 +7,14 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
-SECONDS: Final = 8.0
-"""What a run has to save a checkpoint and to tell the server; cluster managers give ten or more."""
+SECONDS: Final = 7.0
+"""What a run has to save a checkpoint and to tell the server; cluster managers give ten or more, of
+which a full machine takes two before this thread has its turn."""
 INTERRUPTED: Final = 130
+GOES_ON: Final = "interrupted; run the same command again to go on where it stopped"
 
 _lock = threading.Lock()
 _state: dict[str, int] = {}
@@ -107,4 +109,14 @@ def _watch(reader: int) -> None:
             time.sleep(SECONDS)
             with _lock:
                 code = _state.get("code", INTERRUPTED)
+            if code == INTERRUPTED:
+                # Where nobody reads what this process says, it ends all the same.
+                saying = threading.Thread(target=_say_that_it_goes_on, daemon=True)
+                saying.start()
+                saying.join(0.5)
             os._exit(code)
+
+
+def _say_that_it_goes_on() -> None:
+    with suppress(OSError):
+        os.write(2, f"\n{GOES_ON}\n".encode())

@@ -44,6 +44,7 @@ from flows.cli.errors import exit_code, is_termination, one_sentence
 from flows.cli.options import OPTIONS
 from flows.cli.server import quieten
 from flows.ending import (
+    GOES_ON,
     INTERRUPTED,
     ends_with,
     ignore_signals,
@@ -167,7 +168,7 @@ def _run(arguments: list[str] | None) -> None:
     try:
         app(words, standalone_mode=True)
     except KeyboardInterrupt:
-        typer.echo("interrupted; run the same command again to go on where it stopped", err=True)
+        typer.echo(GOES_ON, err=True)
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         if OPTIONS.debug:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from flows.ending import SECONDS
+from flows.ending import GOES_ON, SECONDS
 
 pytestmark = pytest.mark.timeout(600)
 PASSING, INTERRUPTED = 75, 130
@@ -154,26 +154,43 @@ def test_a_server_that_is_away_does_not_stop_the_work(
     assert run["parameters"]["city"] == "tokyo"
 
 
-def test_a_signal_ends_a_process_whose_threads_do_not_listen():
+@pytest.mark.parametrize("reader", ["reads", "is gone", "does not read"])
+def test_a_signal_ends_a_process_whose_threads_do_not_listen(reader):
     script = """
-        import signal, sys, threading, time
+        import os, signal, sys, threading, time
         from flows.ending import end_promptly
         end_promptly()
         end_promptly()
         signal.signal(signal.SIGTERM, lambda *_: None)
         threading.Thread(target=time.sleep, args=(10000,)).start()
+        if sys.argv[1] == "does not read":
+            os.set_blocking(2, False)
+            try:
+                while True:
+                    os.write(2, b"x" * 4096)
+            except BlockingIOError:
+                os.set_blocking(2, True)
         print("ready", flush=True)
         while True:
             time.sleep(1)
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(script), reader],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
+    assert process.stderr is not None
+    if reader == "is gone":
+        process.stderr.close()
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=6 * SECONDS) == INTERRUPTED
+    if reader == "reads":
+        assert process.stderr.read().strip() == GOES_ON
     process.stdout.close()
+    process.stderr.close()
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=SLOW)])
