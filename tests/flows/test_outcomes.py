@@ -187,6 +187,7 @@ def test_no_color_is_heeded_by_help_and_progress(picture: Path, tmp_path: Path) 
     words = ("predict", picture, "--weights", WEIGHTS, "--catalog", tmp_path / "none.yaml")
     assert COLOUR.search(on_a_terminal("--help"))
     assert not COLOUR.search(on_a_terminal("--help", NO_COLOR="1"))
+    assert COLOUR.search(on_a_terminal(*words, "-o", tmp_path / "a"))
     assert not COLOUR.search(on_a_terminal(*words, "-o", tmp_path / "b", NO_COLOR="1"))
 
 

@@ -19,7 +19,6 @@ from flows.ending import GOES_ON, SECONDS
 
 pytestmark = pytest.mark.timeout(600)
 PASSING, INTERRUPTED = 75, 130
-SLOW = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +125,7 @@ def test_a_server_that_is_not_there_ends_with_75_and_a_sentence(write_catalog, c
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("away", [6, pytest.param(150, marks=SLOW)])
+@pytest.mark.parametrize("away", [6, pytest.param(150, marks=pytest.mark.slow)])
 def test_a_server_that_is_away_does_not_stop_the_work(
     gates, prefect_server, write_catalog, launcher, waiting, tmp_path, away
 ):
@@ -193,7 +192,7 @@ def test_a_signal_ends_a_process_whose_threads_do_not_listen(reader):
     process.stderr.close()
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=SLOW)])
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 def test_a_harvest_whose_service_does_not_answer_is_ended_by_a_signal(
     prefect_server, write_catalog, launcher, waiting, tmp_path, sign
 ):
@@ -222,7 +221,7 @@ def test_a_harvest_whose_service_does_not_answer_is_ended_by_a_signal(
 def test_what_a_signal_ended_goes_on(
     prefect_server, write_catalog, crosscity, launcher, waiting, tmp_path
 ):
-    catalog = write_catalog(tmp_path, city={"places": 20, "test_places": 2})
+    catalog = write_catalog(tmp_path, city={"places": 40, "test_places": 2})
     log = tmp_path / "run.log"
     process = started(
         launcher, log, prefect_server.environment, "harvest", "tokyo", "--catalog", catalog

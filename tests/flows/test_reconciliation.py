@@ -493,7 +493,7 @@ def test_a_deploying_that_broke_off_is_finished_by_the_next(site, crosscity):
     assert len(site.automations("lima")) == 1
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(6))
 def test_the_order_of_what_an_automation_expects_is_not_a_difference(seed: int) -> None:
     """What it expects is a set, and a process has an order of its own for it (PYTHONHASHSEED)."""
     from prefect.events.schemas.automations import AutomationCore

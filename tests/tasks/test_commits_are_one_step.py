@@ -14,8 +14,8 @@ SCRIPT = Path(__file__).with_name("crash_every_commit.py")
 @pytest.mark.parametrize(
     ("operation", "every", "least"),
     [
-        ("harvest", 13, 2),
-        ("watch", 13, 2),
+        ("harvest", 9, 2),
+        ("watch", 9, 2),
         pytest.param("harvest", 1, 20, marks=pytest.mark.slow),
         pytest.param("watch", 1, 20, marks=pytest.mark.slow),
         ("promote", 1, 1),
