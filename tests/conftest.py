@@ -290,15 +290,14 @@ class PrefectServer:
         )
 
 
-def _started_server(home: Path, empty: Path | None = None) -> Iterator[PrefectServer]:
-    """Starts a server, with the tables of one that has run nothing where there is one.
+def _started_server(home: Path, empty: Path) -> Iterator[PrefectServer]:
+    """Starts a server, with the tables of one that has run nothing.
 
     Prefect makes its tables in a hundred steps, which take longer than all else at a start.
     """
     from flows.cli.server import server_command, server_environment
 
-    if empty is not None and empty.exists():
-        shutil.copyfile(empty, home / "prefect.db")
+    shutil.copyfile(empty, home / "prefect.db")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -400,7 +400,7 @@ def _training(images: int | None, start: _Start) -> str:
         images: How many the city has; ``None``: not known yet.
         start: What the adaptation begins from.
     """
-    from crosscity.adaptation import PRESETS, SourceFreeSettings  # noqa: PLC0415 - PyTorch
+    from crosscity.adaptation import PRESETS, SourceFreeSettings  # noqa: PLC0415
 
     alone = start.arm == "source_free"
     settings = SourceFreeSettings() if alone else PRESETS[start.preset]

@@ -12,10 +12,17 @@ from pydantic import TypeAdapter, ValidationError
 from adapters.catalog import Catalog, City, RecipeEntry, load_catalog
 from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.catalog.tree import Fault, Key
+from crosscity.adaptation import (
+    FINE_TUNING_PRESETS,
+    PRESETS,
+    AdaptationSettings,
+    PretrainingSettings,
+    SourceFreeSettings,
+    Term,
+)
 from tasks.steps.errors import InputError
 
 if TYPE_CHECKING:
-    from crosscity.adaptation import AdaptationSettings, SourceFreeSettings
     from crosscity.adaptation.settings import SupervisedSettings
 
 Settings = TypeVar("Settings", bound="SupervisedSettings | AdaptationSettings | SourceFreeSettings")
@@ -72,16 +79,6 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
         for name, one in catalog.trainings.items()
         if one.adaptation or one.fine_tuning or one.source_free
     }
-    if not segmenters and not trainings and not catalog.recipes:
-        return
-    from crosscity.adaptation import (  # noqa: PLC0415 - takes a while, and few catalogs change any
-        FINE_TUNING_PRESETS,
-        PRESETS,
-        AdaptationSettings,
-        PretrainingSettings,
-        SourceFreeSettings,
-    )
-
     for name, segmenter in segmenters.items():
         here: Key = ("segmenters", name, "pretraining")
         yield from _with_key_before(here, _checked(PretrainingSettings(), segmenter.pretraining))
@@ -113,7 +110,6 @@ def _objective_faults(catalog: Catalog) -> Iterator[Fault]:
     """Objectives of recipes that there are not, and options that they do not take."""
     if not catalog.recipes:
         return  # objectives bring PyTorch, which takes longer than all else that reads a catalog
-    from crosscity.adaptation import Term  # noqa: PLC0415
     from crosscity.adaptation.objectives import find_objective  # noqa: PLC0415
     from crosscity.adaptation.objectives.base import checked_options  # noqa: PLC0415
 
@@ -189,8 +185,6 @@ def _unlike_predictions(catalog: Catalog) -> Iterator[Fault]:
     ]
     if not any("balanced_predictions" in changes for changes in changed):
         return
-    from crosscity.adaptation import PRESETS, PretrainingSettings  # noqa: PLC0415
-
     for section, entries in (("cities", catalog.cities), ("transfers", catalog.transfers)):
         for name, entry in entries.items():
             segmenter = catalog.segmenters.get(entry.segmenter)
