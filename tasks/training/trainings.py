@@ -82,7 +82,7 @@ def pretrain(
         if entry.source is None:
             warn_user(
                 f"segmenters.{segmenter}: it has no source, so nothing tells whether it has "
-                "learned its classes; score it before it is adapted",
+                "learned its classes; where there are labels, score it before it is adapted",
             )
     else:
         settings = pretraining_settings(segmenter, plan)
