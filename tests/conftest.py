@@ -243,25 +243,41 @@ class PrefectServer:
 
     def get(self, path: str) -> Any:
         """GET below /api, as JSON."""
-        return self._answer(f"{self.address}/api{path}")
+        return json.loads(self.request("GET", path))
 
     def post(self, path: str, body: object) -> Any:
         """POST below /api, as JSON."""
+        return json.loads(self.request("POST", path, body))
+
+    def request(self, method: str, path: str, body: object = None) -> bytes:
+        """A request below /api, with a body as JSON if there is one.
+
+        Raises:
+            urllib.error.HTTPError: The server refuses it.
+        """
+        return self.answer(method, path, None if body is None else json.dumps(body).encode())[1]
+
+    def answer(self, method: str, path: str, data: bytes | None) -> tuple[int, bytes]:
+        """Status and text of the answer; a server that is busy is asked again.
+
+        Raises:
+            urllib.error.HTTPError: The server refuses it.
+        """
         request = urllib.request.Request(  # noqa: S310
             f"{self.address}/api{path}",
-            data=json.dumps(body).encode(),
+            data=data,
             headers={"Content-Type": "application/json"},
+            method=method,
         )
-        return self._answer(request)
-
-    def _answer(self, request: urllib.request.Request | str) -> Any:
-        for attempt in range(20):
+        attempts = 20
+        while True:
             try:
                 with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-                    return json.load(answer)
+                    return answer.status, answer.read()
             except urllib.error.HTTPError as refused:
+                attempts -= 1
                 # A server that has just begun locks its database, and says to come back.
-                if refused.code != 503 or attempt == 19:
+                if refused.code != 503 or not attempts:
                     raise
                 time.sleep(1)
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -200,7 +199,8 @@ def test_each_beginning_counts_for_one_crash(
         if one["resource"]["prefect.resource.id"].endswith(run)
     )
     put("PENDING")
-    _send(site.server, {**event, "id": str(uuid.uuid4()), "follows": None})  # as if seen twice
+    twice = {**event, "id": str(uuid.uuid4()), "follows": None}  # as if seen twice
+    site.server.request("POST", "/events", [twice])
     put("CRASHED")
     # Events of a server are looked at one after the other: this one comes after all of those.
     other = site.run("running")
@@ -216,15 +216,6 @@ def test_each_beginning_counts_for_one_crash(
         site.server.post(
             f"/flow_runs/{one}/set_state", {"state": {"type": "CANCELLED"}, "force": True}
         )
-
-
-def _send(server: Any, event: dict[str, Any]) -> None:
-    request = urllib.request.Request(  # noqa: S310
-        f"{server.address}/api/events",
-        data=json.dumps([event]).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
 
 
 class _Hook(BaseHTTPRequestHandler):
@@ -260,7 +251,7 @@ def test_crashes_and_rejections_are_reported_to_a_web_hook(own_server, deploy, w
         "payload": {"city": "tokyo", "reasons": ["kappa fell", "drift"]},
         "id": "00000000-0000-4000-8000-000000004711",
     }
-    _send(own_server, event)
+    own_server.request("POST", "/events", [event])
     heard = hook.heard  # type: ignore[attr-defined]
     waiting(lambda: len(heard) >= 2, "the hook has heard of both")
     reported = sorted(json.loads(body)["text"] for body in heard)

@@ -6,9 +6,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.error
-import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -69,23 +69,6 @@ class Site:
                 return False
             raise
         return True
-
-    def request(self, method: str, path: str, body: object) -> None:
-        request = urllib.request.Request(  # noqa: S310
-            f"{self.server.address}/api{path}",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-            method=method,
-        )
-        for patience in (0.5, 1, 2, 4, 0):
-            try:
-                urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
-            except urllib.error.HTTPError as error:
-                if error.code != 503 or not patience:  # SQLite was busy
-                    raise
-                time.sleep(patience)
-            else:
-                return
 
     def automations(self, city: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.server.every("/automations/filter", {})
@@ -182,13 +165,15 @@ def test_what_an_operator_set_stays(site):
     (schedule,) = found["schedules"]
     (automation,) = site.automations("lima")
     path = f"/deployments/{found['id']}"
-    site.request("PATCH", f"{path}/schedules/{schedule['id']}", {"active": False})
+    site.server.request("PATCH", f"{path}/schedules/{schedule['id']}", {"active": False})
     extra = {"schedule": {"interval": 3600}, "active": True}
-    site.request("POST", f"{path}/schedules", [extra])
+    site.server.request("POST", f"{path}/schedules", [extra])
     parameters = {**found["parameters"], "arm": "ga_ca"}
-    site.request("PATCH", path, {"parameters": parameters, "tags": [*found["tags"], "night"]})
-    site.request("PATCH", f"/automations/{automation['id']}", {"enabled": False})
-    site.request("PATCH", "/work_pools/crosscity", {"concurrency_limit": 3})
+    site.server.request(
+        "PATCH", path, {"parameters": parameters, "tags": [*found["tags"], "night"]}
+    )
+    site.server.request("PATCH", f"/automations/{automation['id']}", {"enabled": False})
+    site.server.request("PATCH", "/work_pools/crosscity", {"concurrency_limit": 3})
 
     assert site.deployed()[0].startswith("created 0, changed 0, removed 0")
     site.catalog(lima={"schedule": TUESDAY})
@@ -201,7 +186,7 @@ def test_what_an_operator_set_stays(site):
     assert "night" in kept["tags"]
     assert not site.automations("lima")[0]["enabled"]
     assert site.server.get("/work_pools/crosscity")["concurrency_limit"] == 3
-    site.request("PATCH", "/work_pools/crosscity", {"concurrency_limit": None})
+    site.server.request("PATCH", "/work_pools/crosscity", {"concurrency_limit": None})
 
 
 def test_what_was_changed_on_the_server_is_changed_back(site):
@@ -213,11 +198,11 @@ def test_what_was_changed_on_the_server_is_changed_back(site):
         "concurrency_limit": None,
         "description": "mine",
     }
-    site.request("PATCH", f"/deployments/{found['id']}", changed)
+    site.server.request("PATCH", f"/deployments/{found['id']}", changed)
     (automation,) = site.automations("lima")
     trigger = {**automation["trigger"], "match": {"prefect.resource.id": "crosscity.city.oslo"}}
     core = {name: automation[name] for name in ("name", "actions")}
-    site.request("PUT", f"/automations/{automation['id']}", {**core, "trigger": trigger})
+    site.server.request("PUT", f"/automations/{automation['id']}", {**core, "trigger": trigger})
     reported = site.deployed()
     assert [line.split(":")[0] for line in reported[:-1]] == [
         "~ adapt-city/lima",
@@ -259,10 +244,10 @@ def test_prefect_deploy_and_crosscity_deploy_agree(site):
 
     found = site.find("readapt-city/lima")
     path = f"/deployments/{found['id']}"
-    site.request("PATCH", path, {"tags": ["lima"]})
-    site.request("DELETE", f"{path}/schedules/{found['schedules'][0]['id']}", {})
+    site.server.request("PATCH", path, {"tags": ["lima"]})
+    site.server.request("DELETE", f"{path}/schedules/{found['schedules'][0]['id']}", {})
     old = {"schedule": {"cron": MONDAY, "timezone": "UTC"}, "active": True}
-    site.request("POST", f"{path}/schedules", [old])
+    site.server.request("POST", f"{path}/schedules", [old])
     site.catalog(lima={})
     assert f"schedule {MONDAY!r} removed" in site.deployed()[0]
     assert site.find("readapt-city/lima")["schedules"] == []
@@ -396,7 +381,7 @@ def test_an_automation_goes_with_its_own_deployment_and_never_with_one_not_liste
         deploy_catalog(site.folder / "data_catalog.yaml", f"{site.server.address}/api")
     assert len(site.automations("quito")) == 1
 
-    site.request("DELETE", f"/deployments/{site.find('readapt-city/quito')['id']}", {})
+    site.server.request("DELETE", f"/deployments/{site.find('readapt-city/quito')['id']}", {})
     reported = site.deployed()
     assert [line for line in reported if "of a removed deployment" in line]
     assert site.automations("quito") == []
@@ -417,72 +402,86 @@ def test_an_automation_of_the_server_is_there_once_and_what_is_disabled_stays_so
     (first,) = restarting()
     core = {name: first[name] for name in ("name", "description", "trigger", "actions")}
     for enabled in (False, True):  # as when another catalog was deployed at the same time
-        site.request("POST", "/automations/", {**core, "enabled": enabled})
+        site.server.request("POST", "/automations/", {**core, "enabled": enabled})
     disabled = next(one for one in restarting() if not one["enabled"])
     assert len(restarting()) == 3
     reported = site.deployed()
     assert sum("more than once" in line for line in reported) == 2
     assert [one["id"] for one in restarting()] == [disabled["id"]]
     assert site.deployed()[0].startswith("created 0, changed 0, removed 0")
-    site.request("PATCH", f"/automations/{disabled['id']}", {"enabled": True})
+    site.server.request("PATCH", f"/automations/{disabled['id']}", {"enabled": True})
 
 
-class _Flaky(BaseHTTPRequestHandler):
-    """Hands requests on to a server, and breaks off from the ninth on that would write."""
+class _Front(BaseHTTPRequestHandler):
+    """Stands in front of a server, and hands requests on to it."""
 
-    upstream = ""
-    writes = 0
+    server_behind: Any
+    api = "/api"
 
     def _hand_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.command != "GET" and not self.path.endswith("/filter"):
-            type(self).writes += 1
-            if type(self).writes >= 9:
-                self.close_connection = True
-                self.connection.close()
-                return
-        request = urllib.request.Request(  # noqa: S310
-            self.upstream + self.path,
-            data=body or None,
-            headers={"Content-Type": "application/json"},
-            method=self.command,
-        )
-        for patience in (0.5, 1, 2, 4, 0):
-            try:
-                with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-                    status, data = answer.status, answer.read()
-            except urllib.error.HTTPError as error:
-                status, data = error.code, error.read()
-            if status != 503:  # SQLite was busy, which is not what is tried here
-                break
-            time.sleep(patience)
+        data = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
+        writes = self.command != "GET" and not self.path.endswith("/filter")
+        if writes and not self.before_a_write(data):
+            self.close_connection = True
+            self.connection.close()
+            return
+        status, answer = self.answer_of_the_server(data)
         self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Length", str(len(answer)))
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        self.wfile.write(data)
+        self.wfile.write(answer)
 
     do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _hand_on  # noqa: N815
+
+    def before_a_write(self, _data: bytes | None) -> bool:
+        """Whether the request is handed on; if not, the connection breaks off."""
+        return True
+
+    def answer_of_the_server(self, data: bytes | None) -> tuple[int, bytes]:
+        """Status and text of the server's own answer, whatever it is."""
+        path = self.path.removeprefix(self.api)
+        try:
+            answer: tuple[int, bytes] = self.server_behind.answer(self.command, path, data)
+        except urllib.error.HTTPError as error:
+            answer = error.code, error.read()
+        return answer
 
     def log_message(self, *arguments: object) -> None:
         """Says nothing."""
 
 
-def test_a_deploying_that_broke_off_is_finished_by_the_next(site, crosscity):
-    site.catalog(lima={"schedule": MONDAY}, oslo={})
-    handler = type("Flaky", (_Flaky,), {"upstream": site.server.address, "writes": 0})
+@contextmanager
+def in_front_of(server: Any, front: type[_Front]) -> Iterator[str]:
+    """The address of the API of such a front."""
+    handler = type(front.__name__, (front,), {"server_behind": server})
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=proxy.serve_forever, daemon=True).start()
     try:
-        api = f"http://127.0.0.1:{proxy.server_port}/api"
+        yield f"http://127.0.0.1:{proxy.server_port}{front.api}"
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+
+
+class _Flaky(_Front):
+    """Breaks off from the ninth request on that would write."""
+
+    writes = 0
+
+    def before_a_write(self, _data: bytes | None) -> bool:
+        type(self).writes += 1
+        return self.writes < 9
+
+
+def test_a_deploying_that_broke_off_is_finished_by_the_next(site, crosscity):
+    site.catalog(lima={"schedule": MONDAY}, oslo={})
+    with in_front_of(site.server, _Flaky) as api:
         broken = crosscity(
             *("deploy", "--catalog", site.folder / "data_catalog.yaml"),
             server=site.server,
             environment={"PREFECT_API_URL": api, "PREFECT_CLIENT_MAX_RETRIES": "0"},
         )
-    finally:
-        proxy.shutdown()
-        proxy.server_close()
     assert broken.returncode != 0
     assert len(broken.stderr.strip().splitlines()) == 1, broken.stderr
     assert "does not answer" in broken.stderr

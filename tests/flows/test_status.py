@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 
 from adapters.store import SINGLE, Selection, Store, artifact_key
 from tasks.harvesting.current import HARVEST
@@ -62,13 +61,7 @@ def test_the_next_run_is_reported(
     deployed = own_server_commands("deploy", "--catalog", catalog)
     assert deployed["code"] == 0, deployed["err"]
     deployment = own_server.get("/deployments/name/readapt-city/tokyo")
-    request = urllib.request.Request(  # noqa: S310
-        f"{own_server.address}/api/deployments/{deployment['id']}/schedule",
-        data=b"{}",
-        headers={"Content-Type": "application/json"},
-        method="POST",
-    )
-    urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
+    own_server.request("POST", f"/deployments/{deployment['id']}/schedule", {})
 
     def coming():
         done = own_server_commands("status", "--json", "--catalog", catalog)
