@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
+from crosscity.adaptation.limits import at_least_zero, fraction, one_of, positive, share
+
 Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training"]
 """What an adaptation does:
 
@@ -72,17 +74,17 @@ class SupervisedSettings:
     freeze_batch_norm: bool = False
 
     def __post_init__(self) -> None:
-        _positive("steps", self.steps)
-        _positive("batch_size", self.batch_size)
-        _positive("accumulation", self.accumulation)
-        _positive("learning_rate", self.learning_rate)
-        _one_of("optimiser", self.optimiser, get_args(Optimiser))
-        _one_of("schedule", self.schedule, get_args(Schedule))
-        _fraction("momentum", self.momentum, below_one=True)
-        _fraction("warm_up", self.warm_up, below_one=True)
-        _fraction("class_balance", self.class_balance)
-        _at_least_zero("weight_decay", self.weight_decay)
-        _crop(self.smallest_crop)
+        positive("steps", self.steps)
+        positive("batch_size", self.batch_size)
+        positive("accumulation", self.accumulation)
+        positive("learning_rate", self.learning_rate)
+        one_of("optimiser", self.optimiser, get_args(Optimiser))
+        one_of("schedule", self.schedule, get_args(Schedule))
+        fraction("momentum", self.momentum, below_one=True)
+        fraction("warm_up", self.warm_up, below_one=True)
+        fraction("class_balance", self.class_balance)
+        at_least_zero("weight_decay", self.weight_decay)
+        share("smallest_crop", self.smallest_crop)
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,14 @@ class PretrainingSettings(SupervisedSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _one_of("until", self.until, get_args(Until))
-        _one_of("prediction_rule", self.prediction_rule, get_args(PredictionRule))
-        _positive("validate_every", self.validate_every)
-        _positive("patience", self.patience)
-        _fraction("least_gain", self.least_gain)
-        _fraction("cooldown", self.cooldown)
-        _fraction("jitter", self.jitter)
-        _fraction("average", self.average, below_one=True)
+        one_of("until", self.until, get_args(Until))
+        one_of("prediction_rule", self.prediction_rule, get_args(PredictionRule))
+        positive("validate_every", self.validate_every)
+        positive("patience", self.patience)
+        fraction("least_gain", self.least_gain)
+        fraction("cooldown", self.cooldown)
+        fraction("jitter", self.jitter)
+        fraction("average", self.average, below_one=True)
 
 
 @dataclass(frozen=True)
@@ -233,22 +235,22 @@ class AdaptationSettings:
         # Lists come from YAML and JSON.
         object.__setattr__(self, "betas", tuple(self.betas))
         object.__setattr__(self, "discriminator_hidden", tuple(self.discriminator_hidden))
-        _one_of("arm", self.arm, ARMS)
-        _one_of("schedule", self.schedule, get_args(Schedule))
-        _one_of("class_reduction", self.class_reduction, get_args(ClassReduction))
-        _one_of("class_feature_loss", self.class_feature_loss, get_args(ClassFeatureLoss))
-        _one_of("on_collapse", self.on_collapse, get_args(OnCollapse))
+        one_of("arm", self.arm, ARMS)
+        one_of("schedule", self.schedule, get_args(Schedule))
+        one_of("class_reduction", self.class_reduction, get_args(ClassReduction))
+        one_of("class_feature_loss", self.class_feature_loss, get_args(ClassFeatureLoss))
+        one_of("on_collapse", self.on_collapse, get_args(OnCollapse))
         for name in ("steps", "batch_size", "accumulation", "learning_rate", "ramp_steepness"):
-            _positive(name, getattr(self, name))
+            positive(name, getattr(self, name))
         for name in ("global_discriminator_rate", "class_discriminator_rate"):
-            _positive(name, getattr(self, name))
+            positive(name, getattr(self, name))
         for name in ("lambda_global", "lambda_class", "lambda_self"):
-            _at_least_zero(name, getattr(self, name))
-        _fraction("ca_start", self.ca_start, below_one=True)
-        _fraction("teacher_momentum", self.teacher_momentum, below_one=True)
-        _fraction("phi_floor", self.phi_floor, below_one=True)
-        _fraction("discriminator_dropout", self.discriminator_dropout, below_one=True)
-        _fraction("class_balance", self.class_balance)
+            at_least_zero(name, getattr(self, name))
+        fraction("ca_start", self.ca_start, below_one=True)
+        fraction("teacher_momentum", self.teacher_momentum, below_one=True)
+        fraction("phi_floor", self.phi_floor, below_one=True)
+        fraction("discriminator_dropout", self.discriminator_dropout, below_one=True)
+        fraction("class_balance", self.class_balance)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be two numbers in [0, 1), not {self.betas}")
         if not all(channels >= 1 for channels in self.discriminator_hidden):
@@ -256,31 +258,6 @@ class AdaptationSettings:
                 f"discriminator_hidden must be positive numbers of channels, not "
                 f"{self.discriminator_hidden}"
             )
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} must be greater than 0, not {value}")
-
-
-def _at_least_zero(name: str, value: float) -> None:
-    if not value >= 0:
-        raise ValueError(f"{name} must be at least 0, not {value}")
-
-
-def _fraction(name: str, value: float, *, below_one: bool = False) -> None:
-    if not (0 <= value < 1 or (value == 1 and not below_one)):
-        raise ValueError(f"{name} must be in [0, 1{')' if below_one else ']'}, not {value}")
-
-
-def _crop(value: float) -> None:
-    if not 0 < value <= 1:
-        raise ValueError(f"smallest_crop must be in (0, 1], not {value}")
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
 
 
 PRESETS: Final[dict[str, AdaptationSettings]] = {

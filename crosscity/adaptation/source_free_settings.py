@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from crosscity.adaptation.limits import at_least_zero, fraction, one_of, positive, share
 from crosscity.adaptation.settings import Schedule
 
 Deliver = Literal["teacher", "averaged", "student"]
@@ -55,22 +56,13 @@ class SourceFreeSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulation", "learning_rate", "statistics_images"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be greater than 0, not {getattr(self, name)}")
-        for name in ("weight_decay", "jitter", "anchor"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+            positive(name, getattr(self, name))
+        for name in ("weight_decay", "anchor"):
+            at_least_zero(name, getattr(self, name))
         for name in ("statistics", "jitter"):
-            if getattr(self, name) > 1:
-                raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)}")
-        if not 0 <= self.teacher_momentum < 1:
-            raise ValueError(f"teacher_momentum must be in [0, 1), not {self.teacher_momentum}")
+            fraction(name, getattr(self, name))
         for name in ("kept", "smallest_crop", "window"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in (0, 1], not {getattr(self, name)}")
-        if self.deliver not in get_args(Deliver):
-            known = ", ".join(get_args(Deliver))
-            raise ValueError(f"deliver must be one of {known}, not {self.deliver!r}")
-        if self.schedule not in get_args(Schedule):
-            known = ", ".join(get_args(Schedule))
-            raise ValueError(f"schedule must be one of {known}, not {self.schedule!r}")
+            share(name, getattr(self, name))
+        fraction("teacher_momentum", self.teacher_momentum, below_one=True)
+        one_of("deliver", self.deliver, get_args(Deliver))
+        one_of("schedule", self.schedule, get_args(Schedule))

@@ -202,6 +202,7 @@ def test_the_student_learns_from_windows_of_what_the_teacher_sees() -> None:
         {"kept": 0.0},
         {"smallest_crop": 1.1},
         {"window": 0.0},
+        {"statistics": -0.5},
         {"teacher_momentum": 1.0},
         {"deliver": "best"},
         {"schedule": "linear"},
