@@ -16,7 +16,7 @@ What most people need is here by the name of its verb; the modules have the rest
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from crosscity.loaded_late import loaded_late
 
@@ -39,12 +39,5 @@ _OFFERED: Final = {
 """Where each function is. None of them may share its name with a module of this package: the
 import of that module would put it in the function's place."""
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - of modules, it is so
-    """Loads an offered function when it is first asked for: PyTorch alone takes a second."""
-    return loaded_late(globals(), _OFFERED, name)
-
-
-def __dir__() -> list[str]:
-    """What is here, with what was not asked for yet."""
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # a checker knows the names from the imports above, and no others
+    __getattr__, __dir__ = loaded_late(__name__, _OFFERED)

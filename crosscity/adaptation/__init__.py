@@ -6,7 +6,7 @@ catalog is, and PyTorch takes longer than all else that is done with them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from crosscity.loaded_late import loaded_late
 
@@ -130,12 +130,5 @@ _OFFERED: Final = {
     name: (f"{__name__}.{module}", name) for module, names in _MODULES.items() for name in names
 }
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - of modules, it is so
-    """Loads what is offered when it is first asked for."""
-    return loaded_late(globals(), _OFFERED, name)
-
-
-def __dir__() -> list[str]:
-    """What is here, with what was not asked for yet."""
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # a checker knows the names from the imports above, and no others
+    __getattr__, __dir__ = loaded_late(__name__, _OFFERED)
