@@ -64,22 +64,11 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
         pairs = count_to_train_on(plan.open_store(), harvest.pairs)
         priors = f"{pairs} pairs to match"
     steps.append(_step_after(steps, "static priors", lambda: trained.static_prior, priors))
-    name = segmenter_of(city, plan)
-    taken = pretraining_steps(name, plan)
-    cost = f"{taken} training steps" if taken else "the weights that the catalog names"
-    start = _step(f"segmenter {name}", lambda: trained.start, cost)
+    start = _start(segmenter_of(city, plan), trained)
     steps.append(start)
     if is_trained(arm):
-        taken = adaptation_parameters(city, arm, seed, plan)["steps"]
         needed = steps if needs_of_arm(arm, plan).source else [steps[0], start]
-        steps.append(
-            _step_after(
-                needed,
-                f"adaptation {arm}",
-                lambda: trained.of_arm(arm),
-                f"{taken} training steps",
-            )
-        )
+        steps.append(_adaptation(needed, trained, arm))
     if entry.labels is not None:
         steps.append(
             _step_after(
@@ -106,22 +95,31 @@ def transfer_steps_ahead(transfer: str, arm: str, seed: int, plan: Plan) -> list
         DatasetError: The target is not there.
     """
     sets, trained = plan.transfer(transfer), TrainedSegmenters(transfer, seed, plan)
-    name = sets.segmenter
-    taken = pretraining_steps(name, plan)
-    cost = f"{taken} training steps" if taken else "the weights that the catalog names"
-    steps = [_step(f"segmenter {name}", lambda: trained.start, cost)]
+    steps = [_start(sets.segmenter, trained)]
     if is_trained(arm):
         if not is_fine_tuned(arm):
             images = labelled_set(plan, sets.target, None).unlabelled(sets.target_split)
             cost = f"{len(images)} images to read"
             steps.append(_step("images", lambda: images_of(transfer, plan), cost))
-        taken = adaptation_parameters(transfer, arm, seed, plan)["steps"]
-        cost = f"{taken} training steps"
-        steps.append(_step_after(steps, f"adaptation {arm}", lambda: trained.of_arm(arm), cost))
+        steps.append(_adaptation(steps, trained, arm))
     if plan.scored_split(transfer) is not None:
         cost = f"the images of {plan.scored_split(transfer)} to predict"
         steps.append(_step_after(steps, "evaluation", lambda: evaluation_of(trained, arm), cost))
     return steps
+
+
+def _start(name: str, trained: TrainedSegmenters) -> StepAhead:
+    """The segmenter that an adaptation begins with."""
+    taken = pretraining_steps(name, trained.plan)
+    cost = f"{taken} training steps" if taken else "the weights that the catalog names"
+    return _step(f"segmenter {name}", lambda: trained.start, cost)
+
+
+def _adaptation(before: list[StepAhead], trained: TrainedSegmenters, arm: str) -> StepAhead:
+    """The training of an arm."""
+    taken = adaptation_parameters(trained.owner, arm, trained.seed, trained.plan)["steps"]
+    cost = f"{taken} training steps"
+    return _step_after(before, f"adaptation {arm}", lambda: trained.of_arm(arm), cost)
 
 
 def _step(name: str, look: Callable[[], object], cost: str) -> StepAhead:

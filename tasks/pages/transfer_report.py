@@ -215,25 +215,53 @@ def _render(
     plan: Plan, transfer: str, parts: Mapping[str, ArtifactRef], content: Mapping[str, Any]
 ) -> str:
     store, sets, arm = plan.open_store(), plan.transfer(transfer), content["arm"]
-    known = behind(store, parts)
-    first = next(iter(parts.values()))
-    return render_page(
+    return transfer_page(
         "transfer.html.j2",
-        transfer=transfer,
-        source=plan.segmenter(sets.segmenter).source or "other places",
-        segmenter=sets.segmenter,
-        target=sets.target,
+        plan,
+        transfer,
+        parts,
+        content,
         split=sets.test_split,
-        seed=content["seed"],
-        arm=None if arm is None else arm_name(arm),
-        figures=content["figures"],
         judged=content.get("safeguard"),
         scores=score_tables(store, _scored(store, parts), parts, arm, content["missing"], plan),
         worst=worst_pictures(store, parts),
         panels=labelled_panels(store, parts.get(f"panels-{arm}"), sets.target),
+    )
+
+
+def transfer_page(
+    template: str,
+    plan: Plan,
+    transfer: str,
+    parts: Mapping[str, ArtifactRef],
+    content: Mapping[str, Any],
+    **shown: object,
+) -> str:
+    """The page of a transfer: what every such page has, and what else its template shows.
+
+    Args:
+        template: The template's file name.
+        plan: The run's plan.
+        transfer: Of the catalog.
+        parts: Of the report.
+        content: What `report.json` holds.
+        shown: Of this kind of page alone.
+    """
+    store, sets, arm = plan.open_store(), plan.transfer(transfer), content["arm"]
+    first = next(iter(parts.values()))
+    return render_page(
+        template,
+        transfer=transfer,
+        source=plan.segmenter(sets.segmenter).source or "other places",
+        segmenter=sets.segmenter,
+        target=sets.target,
+        seed=content["seed"],
+        arm=None if arm is None else arm_name(arm),
+        figures=content["figures"],
         curves=curves_of(store, parts, arm),
         remarks=remarks_of(store, parts),
         stages=content["stages"],
-        lineage=lineage(known),
+        lineage=lineage(behind(store, parts)),
         code_version=store.manifest(first).code_version,
+        **shown,
     )

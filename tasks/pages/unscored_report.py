@@ -6,21 +6,20 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from adapters.store import ArtifactRef, Draft, Store
+from adapters.store import ArtifactRef, Draft
 from crosscity.second_looks import LOOKS
 from tasks.pages.figures import REPORT_FORMAT, table_of_figures, unlabelled_figures
-from tasks.pages.lineage import behind, lineage, stages
-from tasks.pages.page import render_page
-from tasks.pages.pieces import curves_of, remarks_of, shown_differences
+from tasks.pages.lineage import behind, stages
+from tasks.pages.pieces import remarks_of, shown_differences
 from tasks.pages.transfer_report import (
     publish_report,
+    transfer_page,
     transfer_report_identity,
     write_files,
 )
 from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.identity import make
 from tasks.steps.plan import Plan
-from tasks.training.arms import arm_name
 from tasks.training.transfers import not_scored
 
 _TARGET: Final = "target-"
@@ -102,27 +101,18 @@ def _some(summary: Mapping[str, Any], *names: str) -> dict[str, Any] | None:
 def _render(
     plan: Plan, transfer: str, parts: Mapping[str, ArtifactRef], content: Mapping[str, Any]
 ) -> str:
-    store, sets, arm = plan.open_store(), plan.transfer(transfer), content["arm"]
-    return render_page(
+    return transfer_page(
         "unscored.html.j2",
-        transfer=transfer,
-        source=plan.segmenter(sets.segmenter).source or "other places",
-        segmenter=sets.segmenter,
-        target=sets.target,
-        split=sets.target_split,
-        seed=content["seed"],
-        arm=arm_name(arm),
+        plan,
+        transfer,
+        parts,
+        content,
+        split=plan.transfer(transfer).target_split,
         not_scored=content["not_scored"],
-        figures=content["figures"],
         verdict=content["verdict"],
         measures=_measures(content),
-        differences=shown_differences(store, parts),
+        differences=shown_differences(plan.open_store(), parts),
         failed=content["failed_images"],
-        curves=curves_of(store, parts, arm),
-        remarks=content["remarks"],
-        stages=content["stages"],
-        lineage=lineage(behind(store, parts)),
-        code_version=_code_version(store, parts),
     )
 
 
@@ -141,7 +131,3 @@ def _measures(content: Mapping[str, Any]) -> list[tuple[str, float | None, float
         if name in figures
     ]
     return rows
-
-
-def _code_version(store: Store, parts: Mapping[str, ArtifactRef]) -> str:
-    return store.manifest(next(iter(parts.values()))).code_version
