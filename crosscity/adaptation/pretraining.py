@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -225,13 +225,19 @@ class Pretraining(SupervisedTraining):
 def _update_average(average: Segmenter, segmenter: Segmenter, momentum: float, step: int) -> None:
     """Moves the average towards the weights and statistics; at first faster, as they are new."""
     share = 1 - min(momentum, step / (step + 10))
-    mine, its = average.state_dict(), segmenter.state_dict()
-    for name, value in its.items():
-        kept: Tensor = mine[name]
+    # Not by `state_dict`, in which a tensor of several names would be moved several times.
+    pairs = zip(_tensors(average), _tensors(segmenter), strict=True)
+    for kept, value in pairs:
         if value.is_floating_point():
             kept.lerp_(value, share)
         else:
             kept.copy_(value)
+
+
+def _tensors(network: Segmenter) -> Iterator[Tensor]:
+    """Weights and statistics, each once."""
+    yield from network.parameters()
+    yield from network.buffers()
 
 
 __all__ = ["Pretraining"]

@@ -222,7 +222,8 @@ class SourceFree(Training):
         network = self.segmenter if way == "student" else self._teacher
         weights = {name: value.clone() for name, value in network.state_dict().items()}
         if way == "averaged":
-            for name, first in self._start.named_parameters():
+            # With all names of a parameter that has several: each has a copy of its own here.
+            for name, first in self._start.named_parameters(remove_duplicate=False):
                 weights[name].lerp_(first, 0.5)
         return weights
 

@@ -14,7 +14,7 @@ from crosscity.segmenters.plug_in import ComposedSegmenter
 from crosscity.segmenters.prediction_rule import RULES, Rule, rule_offsets
 from crosscity.segmenters.registry import ARCHITECTURES, build_segmenter
 from crosscity.segmenters.seeding import seeded_randomness
-from crosscity.segmenters.weights import load_weights
+from crosscity.segmenters.weights import load_weights, separate_tensors
 
 ALGORITHM_VERSION: Final = "1"
 """Raised by hand whenever the same weights give other predictions, or a seed other weights."""
@@ -41,4 +41,5 @@ __all__ = [
     "onnx_bytes",
     "rule_offsets",
     "seeded_randomness",
+    "separate_tensors",
 ]

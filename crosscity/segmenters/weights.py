@@ -1,13 +1,35 @@
-"""Loading weights into a segmenter, with one sentence when they do not fit."""
+"""Weights out of a segmenter and into one, with one sentence when they do not fit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from crosscity.segmenters.base import Segmenter, WeightsError
+
+
+def separate_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The `state_dict` of a module as safetensors takes it.
+
+    A network of somebody else may have a tensor under several names: tied weights, or a head that
+    is also a part of the module before it. Each name gets its own copy then, so that a file can be
+    read without knowing which were one.
+
+    Returns:
+        By name; on the processor, contiguous, no two sharing memory. A tensor that is so already
+        is not copied.
+    """
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in module.state_dict().items():
+        own = tensor.detach().cpu().contiguous()
+        if own.untyped_storage().data_ptr() in seen:
+            own = own.clone()
+        seen.add(own.untyped_storage().data_ptr())
+        found[name] = own
+    return found
 
 
 def load_weights(segmenter: Segmenter, tensors: Mapping[str, Tensor]) -> None:

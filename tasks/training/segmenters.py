@@ -22,6 +22,7 @@ from crosscity.segmenters import (
     WeightsError,
     build_segmenter,
     load_weights,
+    separate_tensors,
 )
 from crosscity.segmenters.base import ROAD_CLASS_NAMES
 from crosscity.segmenters.home import home_fields, take_home
@@ -244,11 +245,8 @@ def write_segmenter(draft: Draft, segmenter: Segmenter, model: Mapping[str, Any]
 
 def write_weights(segmenter: Segmenter, path: Path) -> None:
     """Writes the weights with the label space that they belong to."""
-    weights = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in segmenter.state_dict().items()
-    }
     names = {CLASS_NAMES: json.dumps(segmenter.class_names)}
-    save_file(weights, path, metadata=names)
+    save_file(separate_tensors(segmenter), path, metadata=names)
 
 
 def stored_segmenter(plan: Plan, ref: ArtifactRef) -> tuple[dict[str, Any], Segmenter]:
@@ -432,8 +430,7 @@ def _of_the_hub(
 
 def _digest_of(segmenter: Segmenter) -> str:
     """SHA-256 of all weights of a network."""
-    weights = {key: tensor.contiguous() for key, tensor in segmenter.state_dict().items()}
-    return hashlib.sha256(save(weights)).hexdigest()
+    return hashlib.sha256(save(separate_tensors(segmenter))).hexdigest()
 
 
 def _check_fixed_size(

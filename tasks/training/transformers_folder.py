@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from crosscity.segmenters import HuggingFaceSegmenter
+from crosscity.segmenters import HuggingFaceSegmenter, separate_tensors
 from crosscity.segmenters.delivered import TRANSFORMERS_WEIGHTS
 from crosscity.segmenters.hugging_face import transformers_library
 
@@ -38,8 +38,7 @@ def write_transformers(segmenter: HuggingFaceSegmenter, folder: Path) -> None:
     network.config.save_pretrained(folder)
     # Not `network.save_pretrained`: it gives tensors the names of older releases, and
     # `load_segmenter` wants those that the network has. `from_pretrained` knows both.
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, folder / TRANSFORMERS_WEIGHTS, metadata={"format": "pt"})
+    save_file(separate_tensors(network), folder / TRANSFORMERS_WEIGHTS, metadata={"format": "pt"})
     settings = {
         "image_processor_type": _processor_name(network.config.model_type),
         "do_resize": False,
