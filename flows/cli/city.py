@@ -14,6 +14,7 @@ from flows.cli.changed_files import tell_changed_files
 from flows.cli.options import CATALOG, CatalogOption, CityArgument, ComputeOption
 from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.output import warnings_shown
+from flows.cli.promotion import show_pin
 from flows.cli.server import run_dashboard, running_server
 
 if TYPE_CHECKING:
@@ -286,13 +287,17 @@ def readapt(
 
         verdict = verdict_of(made.judged, plan)
         add(verdict)
+    add(f"in use in {city}: {made.promoted.uri}")
+    held = show_pin(plan, city)
     ended(
-        "promoted segmenter",
+        "segmenter in use",
         made.promoted.uri,
+        said="",
         next_step=f"`crosscity predict {city}`, `crosscity segmenter export {city} -o DIR`",
         city=city,
         key=made.promoted.key,
         verdict=verdict,
+        pinned=held,
     )
 
 

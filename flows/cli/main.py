@@ -101,7 +101,7 @@ def _global_options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Prefect's log.")] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Say nothing but results and errors.")
+        bool, typer.Option("--quiet", help="Say nothing but results, warnings and errors.")
     ] = False,
     log_level: Annotated[
         LogLevel | None,

@@ -18,7 +18,7 @@ class GlobalOptions:
 
     Attributes:
         debug: Whether errors come with their traceback.
-        quiet: Whether nothing is said but results and errors.
+        quiet: Whether nothing is said but results, warnings and errors.
         json: Whether results are JSON.
     """
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli.options import CATALOG, CatalogOption, OwnerArgument
-from flows.cli.outcome import JsonOption, add, ended
+from flows.cli.outcome import JsonOption, add, ended, note
 
 if TYPE_CHECKING:
     from adapters.store import ArtifactRef, Store
@@ -28,7 +29,8 @@ def promote(
     key: Annotated[
         str | None,
         typer.Argument(
-            help="Key of a segmenter (six digits or more); default: what the catalog describes."
+            help="Key of a segmenter (its first six digits or more, or all that commands print "
+            "of it); default: what the catalog describes."
         ),
     ] = None,
     reason: ReasonOption = "",
@@ -54,9 +56,7 @@ def promote(
             f"{ref.uri} was judged: {known['verdict']} Promote it all the same with "
             "--despite-verdict"
         )
-    promotion.put_in_use(store, city, ref, reason=reason)
-    if keep:
-        promotion.pin(store, city, reason)
+    promotion.put_in_use(store, city, ref, reason=reason, keep=keep)
     _show_in_use(plan, city, ref)
 
 
@@ -96,6 +96,8 @@ def unpin(
     from tasks.judging import promotion  # noqa: PLC0415
 
     plan, store = _open_store(city, catalog)
+    if promotion.pinned(store, city) is None and promotion.promoted_segmenter(store, city):
+        note(f"{city} was not pinned")
     _show_in_use(plan, city, promotion.unpin(store, city, reason))
 
 
@@ -126,6 +128,17 @@ def promotions(
                 typer.echo(f"    {more}")
 
 
+def show_pin(plan: Plan, city: str) -> Mapping[str, Any] | None:
+    """Says, and returns, since when and why the segmenter in use is pinned, if it is."""
+    from tasks.judging.promotion import pinned  # noqa: PLC0415
+
+    held = pinned(plan.open_store(), city)
+    if held is not None:
+        reason = f" ({held['reason']})" if held.get("reason") else ""
+        add(f"pinned since {held['at']}{reason}; `crosscity unpin {city}` ends it")
+    return held
+
+
 def _open_store(city: str, catalog: CatalogOption) -> tuple[Plan, Store]:
     from tasks.steps.plan import open_plan_of  # noqa: PLC0415
 
@@ -134,16 +147,11 @@ def _open_store(city: str, catalog: CatalogOption) -> tuple[Plan, Store]:
 
 
 def _show_in_use(plan: Plan, city: str, ref: ArtifactRef) -> None:
-    from tasks.judging.promotion import pinned  # noqa: PLC0415
-
-    held = pinned(plan.open_store(), city)
     use = f"crosscity predict {city}"
     if city in plan.transfers:
         use = f"crosscity predict FOLDER --segmenter {city} -o DIR"
     add(f"in use in {city}: {ref.uri}")
-    if held is not None:
-        reason = f" ({held['reason']})" if held.get("reason") else ""
-        add(f"pinned since {held['at']}{reason}; `crosscity unpin {city}` ends it")
+    held = show_pin(plan, city)
     ended(
         "segmenter in use",
         ref.uri,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,8 +27,10 @@ from tasks.training.trained import TrainedSegmenters
 from tasks.training.transfers import arm_of_transfer, arms_of_transfers
 
 PROMOTED: Final = "promoted"
-KEY: Final = re.compile(r"[0-9a-f]{6,24}")
 _KINDS: Final = ("adaptation", "segmenter")
+KEY: Final = re.compile(rf"(?:(?:{'|'.join(_KINDS)})/[^/]+/)?[0-9a-f]{{6,24}}")
+"""A key in the store: its digits, or all that commands print of it, `adaptation/tokyo/<digits>`."""
+_LISTED: Final = 4
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def chosen_segmenter(plan: Plan, which: str, city: str | None = None) -> Chosen:
         plan: Of the catalog.
         which: "promoted", "promoted:CITY", a segmenter of the catalog that needs no training, a
             city or transfer (its own, as `own_segmenter` has it), or the key (six digits or more)
-            of a `segmenter` or `adaptation` in the store.
+            of a `segmenter` or `adaptation` in the store, with its kind and city or without.
         city: The city that is predicted, which "promoted" alone refers to.
 
     Raises:
@@ -122,8 +124,9 @@ def segmenter_to_promote(plan: Plan, city: str, key: str | None) -> ArtifactRef:
     Args:
         plan: Of the catalog.
         city: The city, or transfer.
-        key: Of a `segmenter`, or an `adaptation` to this city; default: the adaptation that the
-            catalog describes, with the city's `arm` and `training_seed`.
+        key: Of a `segmenter`, or an `adaptation` to this city, with its kind and city or without;
+            default: the adaptation that the catalog describes, with the city's `arm` and
+            `training_seed`.
 
     Raises:
         InputError: There is none of this key, it is of another city, or what the catalog describes
@@ -226,13 +229,23 @@ def _promoted(plan: Plan, owner: str | None) -> ArtifactRef:
 
 
 def _by_key(store: Store, key: str) -> ArtifactRef:
-    found = [ref for ref in _segmenters(store) if ref.key.startswith(key)]
+    there = list(_segmenters(store))
+    known = KEY.fullmatch(key) is not None
+    found = [ref for ref in there if known and key in (ref.key[: len(key)], ref.uri[: len(key)])]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise InputError(f"the store has no segmenter or adaptation with the key {key}")
-    listed = ", ".join(ref.uri for ref in found[:4])
-    raise InputError(f"several segmenters have keys that begin with {key}: {listed}")
+        raise InputError(
+            f"the store has no segmenter or adaptation with the key {key} (six digits or more); "
+            f"it has {_listed(there)}"
+        )
+    raise InputError(f"several segmenters have keys that begin with {key}: {_listed(found)}")
+
+
+def _listed(refs: Sequence[ArtifactRef]) -> str:
+    names = [ref.uri for ref in refs[:_LISTED]]
+    more = len(refs) - len(names)
+    return ", ".join([*names, *([f"{more} more"] if more else [])]) or "none yet"
 
 
 def _segmenters(store: Store) -> Iterator[ArtifactRef]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,7 +13,7 @@ from tasks.steps.announcing import alter, announce
 from tasks.steps.artifact_task import step
 from tasks.steps.dashboard import publish_lineage
 from tasks.steps.errors import InputError
-from tasks.steps.logs import log
+from tasks.steps.logs import warn_user
 from tasks.steps.plan import Plan
 
 PROMOTED: Final = "promoted"
@@ -46,6 +45,7 @@ def put_in_use(
     action: str = "promote",
     reason: str = "",
     unless_pinned: bool = False,
+    keep: bool = False,
 ) -> ArtifactRef:
     """Makes a segmenter the one that is used, in one switch; those before it stay noted.
 
@@ -60,6 +60,7 @@ def put_in_use(
         action: What the log calls it.
         reason: Why, in words, for the log.
         unless_pinned: Whether another segmenter that is pinned stays in use.
+        keep: Whether it is pinned in the same switch.
 
     Returns:
         The segmenter that is in use now.
@@ -80,6 +81,8 @@ def put_in_use(
             if before is not None:
                 kept[EARLIER] = [*_listed(kept, EARLIER), before.to_dict()]
             kept[LOG] = [*_listed(kept, LOG), _logged(entry, before)]
+        if keep:
+            kept = _pinned_too(kept, segmenter, reason)  # no run's promotion comes between
         return {SINGLE: segmenter}, {**kept, **(notes or {})}
 
     now = alter(store, PROMOTED, city, changed, events)
@@ -137,12 +140,15 @@ def roll_back(store: Store, city: str, reason: str = "") -> ArtifactRef:
 
 def pin(store: Store, city: str, reason: str = "") -> ArtifactRef:
     """Keeps the segmenter in use until `unpin`, whatever runs make; `InputError` without one."""
-    return _note(store, city, "pin", _pin(reason), reason)
+    return _change_pin(store, city, reason, keep=True)
 
 
 def unpin(store: Store, city: str, reason: str = "") -> ArtifactRef:
-    """Lets runs change the segmenter in use again; `InputError` without one."""
-    return _note(store, city, "unpin", None, reason)
+    """Lets runs change the segmenter in use again; `InputError` without one.
+
+    Where it is not pinned, nothing is changed or logged.
+    """
+    return _change_pin(store, city, reason, keep=False)
 
 
 def pinned(store: Store, city: str) -> Mapping[str, Any] | None:
@@ -188,9 +194,9 @@ def evidence_by_digest(store: Store, city: str) -> dict[str, dict[str, Any]]:
     return known
 
 
-def _note(
-    store: Store, city: str, action: str, value: Mapping[str, Any] | None, reason: str
-) -> ArtifactRef:
+def _change_pin(store: Store, city: str, reason: str, *, keep: bool) -> ArtifactRef:
+    """Pins the segmenter in use, or ends that; returns it."""
+
     def changed(state: Selection | None) -> _Changed:
         found = None if state is None else state.refs.get(SINGLE)
         if state is None or found is None or not store.find_ref(found):
@@ -198,20 +204,35 @@ def _note(
                 f"no segmenter is promoted for {city} yet: run `crosscity promote {city}`, or "
                 f"of a city `crosscity readapt {city}`"
             )
-        entry = {"action": action, "segmenter": found.to_dict(), "reason": reason}
-        notes: dict[str, Any] = {
-            **state.notes,
-            LOG: [*_listed(state.notes, LOG), {"at": _now(), "run": _flow_run(), **entry}],
-        }
-        notes.pop(PINNED, None)
-        if value is not None:
-            notes[PINNED] = dict(value)
-        return {SINGLE: found}, notes
+        if keep:
+            return {SINGLE: found}, _pinned_too(state.notes, found, reason)
+        return {SINGLE: found}, _unpinned(state.notes, found, reason)
 
     now = alter(store, PROMOTED, city, changed)
     if now is None:
         raise InputError(f"nothing is promoted for {city}")
     return now.refs[SINGLE]
+
+
+def _pinned_too(notes: Mapping[str, Any], segmenter: ArtifactRef, reason: str) -> dict[str, Any]:
+    """The notes with a pin of the segmenter in use, and the log's entry of it."""
+    return {**notes, LOG: _with_entry(notes, "pin", segmenter, reason), PINNED: _pin(reason)}
+
+
+def _unpinned(notes: Mapping[str, Any], segmenter: ArtifactRef, reason: str) -> dict[str, Any]:
+    """The notes without a pin, and with the log's entry where there was one."""
+    if PINNED not in notes:
+        return dict(notes)
+    logged = {**notes, LOG: _with_entry(notes, "unpin", segmenter, reason)}
+    return {name: value for name, value in logged.items() if name != PINNED}
+
+
+def _with_entry(
+    notes: Mapping[str, Any], action: str, segmenter: ArtifactRef, reason: str
+) -> list[dict[str, Any]]:
+    """The log with an entry of what leaves the segmenter in use as it is."""
+    entry = {"action": action, "segmenter": segmenter.to_dict(), "reason": reason}
+    return [*_listed(notes, LOG), {"at": _now(), "run": _flow_run(), **entry}]
 
 
 def _pin(reason: str) -> dict[str, Any]:
@@ -251,8 +272,7 @@ def promote(adapted: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
     store = plan.open_store()
     in_use, held = promoted_segmenter(store, city), pinned(store, city)
     if in_use is not None and held is not None and in_use != adapted:
-        log(
-            logging.WARNING,
+        warn_user(
             f"{city}: the segmenter in use has been pinned since {held.get('at')} "
             f"({held.get('reason') or 'no reason given'}), so {adapted.uri} is not promoted; "
             f"`crosscity unpin {city}` lets runs promote again.",

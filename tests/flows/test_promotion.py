@@ -12,7 +12,9 @@ from tasks.judging.promotion import promoted_segmenter
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_a_city_is_promoted_rolled_back_pinned_and_readapted(write_catalog, many_flows, tmp_path):
+def test_a_city_is_promoted_rolled_back_pinned_and_readapted(  # noqa: PLR0915 - a single story
+    write_catalog, many_flows, tmp_path
+):
     catalog = write_catalog(tmp_path, city={"arm": "ga"})
     store = Store(tmp_path / "store")
 
@@ -41,8 +43,9 @@ def test_a_city_is_promoted_rolled_back_pinned_and_readapted(write_catalog, many
     assert in_use() == newest.key
     assert "pinned since" in said
 
-    run("readapt")
+    said = run("readapt")
     assert in_use() == newest.key, "a pin is heeded"
+    assert f"in use in tokyo: {newest.uri}\npinned since" in said, "and told"
     run("unpin")
     run("readapt")
     assert in_use() == first
@@ -53,6 +56,15 @@ def test_a_city_is_promoted_rolled_back_pinned_and_readapted(write_catalog, many
     run("readapt")
     assert in_use() == newest.key, "a rollback sticks"
 
+    unknown = many_flows("promote", "tokyo", "0" * 24, "--catalog", catalog)
+    assert unknown["code"] == 2
+    assert newest.uri in unknown["err"], "what there is instead"
+    assert f"in use in tokyo: {newest.uri}" in run("promote", newest.uri), "a key as it is printed"
+    run("unpin")
+    again = many_flows("unpin", "tokyo", "--catalog", catalog)
+    assert again["code"] == 0
+    assert "tokyo was not pinned" in again["err"]
+
     log = json.loads(run("promotions", "--json"))
     assert [one["action"] for one in log] == [
         "promote",
@@ -61,6 +73,7 @@ def test_a_city_is_promoted_rolled_back_pinned_and_readapted(write_catalog, many
         "unpin",
         "promote",
         "rollback",
+        "unpin",
     ]
     assert log[0]["run"]
     assert not log[1]["run"]

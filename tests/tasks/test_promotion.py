@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 import pytest
 
 from adapters.store import ArtifactRef, Store, StoreError, artifact_key
 from tasks.judging import promotion
+from tasks.steps import logs
 from tasks.steps.errors import InputError
 
 
@@ -89,6 +92,53 @@ def test_there_is_nothing_to_pin_before_the_first(store):
         with pytest.raises(InputError):
             change(store, "tokyo")
     assert promotion.promotion_log(store, "tokyo") == []
+
+
+def test_a_promotion_that_is_kept_is_pinned_in_the_same_switch(store, three, monkeypatch):
+    """Else a run that promotes in between has its own segmenter pinned."""
+    switches = []
+    alter = Store.alter
+
+    def counted(self, name, city, change):
+        switches.append(name)
+        return alter(self, name, city, change)
+
+    monkeypatch.setattr(Store, "alter", counted)
+    promotion.put_in_use(store, "tokyo", three[0], reason="a trial", keep=True)
+    assert switches == [promotion.PROMOTED]
+    held = promotion.pinned(store, "tokyo")
+    assert held is not None
+    assert held["reason"] == "a trial"
+    log = promotion.promotion_log(store, "tokyo")
+    assert [(one["action"], one["segmenter"]) for one in log[3:]] == [
+        ("promote", three[0].to_dict()),
+        ("pin", three[0].to_dict()),
+    ]
+
+
+def test_ending_a_pin_that_is_not_there_is_not_logged(store, three):
+    before = promotion.promotion_log(store, "tokyo")
+    assert promotion.unpin(store, "tokyo") == three[2]
+    assert promotion.promotion_log(store, "tokyo") == before
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.usefixtures("three")
+def test_a_run_that_meets_a_pin_says_so_on_the_terminal(store, held, monkeypatch):
+    class Planned:
+        def open_store(self):
+            return store
+
+    monkeypatch.setattr(logs, "in_a_run", lambda: True)
+    shown = MemoryHandler(10)
+    if held:
+        promotion.pin(store, "tokyo", "an exhibition")
+    logging.getLogger(logs.TERMINAL).addHandler(shown)
+    try:
+        promotion.promote.fn(made(store, "adaptation", 9), "tokyo", Planned())
+    finally:
+        logging.getLogger(logs.TERMINAL).removeHandler(shown)
+    assert ["crosscity unpin tokyo" in one.getMessage() for one in shown.buffer] == [True] * held
 
 
 def test_a_run_does_not_promote_over_a_pin(store, three):
