@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -47,9 +47,12 @@ Entry = dict[str, Any]
 """A deployment, as `prefect.yaml` writes it or as the server's API gives it."""
 
 _TRIGGERS: TypeAdapter[DeploymentTriggerTypes] = TypeAdapter(DeploymentTriggerTypes)
-_OVERTAKEN: Final = (404, 409)
+_ABSENT: Final = 404
+_CONFLICT: Final = 409
 _WAITS: Final = (0.5, 2.0, 5.0)
 """Seconds before what another deploying has made at the same time is compared again."""
+_UNFIT: Final = "Error updating deployment:"
+"""Begins the server's answer to parameters that do not fit the flow of a deployment."""
 _AUTOMATION_NAMES = re.compile(r"readapt .+ when imagery has landed|.+__automation_\d+")
 """Names of the automations that we make, or that earlier versions had `prefect deploy` make."""
 
@@ -170,7 +173,7 @@ class Reconciler:
             try:
                 self._reconcile(entries)
             except (ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError) as error:
-                if wait is None or not _is_overtaken(error):
+                if wait is None or _status_of(error) not in (_ABSENT, _CONFLICT):
                     raise
                 time.sleep(wait)  # another deploying has made or removed the same: compare again
                 self._done = Reconciliation(self._done.changes)
@@ -293,13 +296,12 @@ class Reconciler:
         """Makes the work pools that are not there; one that is there stays as it is."""
         present = {pool["name"] for pool in pages(self._client, "/work_pools/filter")}
         for name in sorted(wanted - present):
-            self._note("create", f"work pool {name}")
-            if self._dry_run:
-                continue
-            template = ProcessWorker.get_default_base_job_template()
-            made = WorkPoolCreate(name=name, type="process", base_job_template=template)
             with suppress(ObjectAlreadyExists):  # a worker came first
-                self._client.create_work_pool(made)
+                if not self._dry_run:
+                    template = ProcessWorker.get_default_base_job_template()
+                    made = WorkPoolCreate(name=name, type="process", base_job_template=template)
+                    self._client.create_work_pool(made)
+                self._note("create", f"work pool {name}")
 
     def _have_server_automations(self) -> None:
         """One of each for all catalogs of the server; what an operator disabled stays disabled."""
@@ -365,8 +367,8 @@ class Reconciler:
         return UUID(str(block.save(BLOCK, overwrite=True)))
 
     def _create(self, item: _Wanted) -> None:
-        self._note("create", item.full_name)
         if self._dry_run:
+            self._note("create", item.full_name)
             return
         if item.flow_name not in self._flow_ids:
             self._flow_ids[item.flow_name] = self._client.create_flow_from_name(item.flow_name)
@@ -385,6 +387,7 @@ class Reconciler:
             parameter_openapi_schema=item.schema,
             enforce_parameter_schema=True,
         )
+        self._note("create", item.full_name)
         for automation in _automations(item, made):
             self._make_automation(automation)
 
@@ -401,15 +404,18 @@ class Reconciler:
         ]
         if details:
             self._done.changes.insert(before, Change("change", item.full_name, tuple(details)))
-        else:
-            self._done.unchanged += 1
+        elif all(change.subject != item.full_name for change in self._done.changes):
+            self._done.unchanged += 1  # nor did we change it before another overtook us
 
     def _fields(self, item: _Wanted, found: Entry) -> list[str]:
         update, details = _differing_fields(item, found)
         if update and not self._dry_run:
-            self._client.request(
-                "PATCH", "/deployments/{id}", path_params={"id": found["id"]}, json=update
-            )
+            try:
+                self._client.request(
+                    "PATCH", "/deployments/{id}", path_params={"id": found["id"]}, json=update
+                )
+            except PrefectHTTPStatusError as error:
+                raise _unfit_parameters(item.full_name, error) or error from None
         return details
 
     def _schedules(self, item: _Wanted, found: Entry) -> list[str]:
@@ -480,7 +486,7 @@ class Reconciler:
         for automation in automations:
             self._delete_automation(automation)
         if not self._dry_run:
-            with suppress(ObjectNotFound):  # another deploying was quicker
+            with _also_if_gone():
                 self._client.delete_deployment(UUID(found["id"]))
 
     def _remove_orphans(self, automations: Sequence[Automation]) -> None:
@@ -491,7 +497,7 @@ class Reconciler:
 
     def _delete_automation(self, automation: Automation) -> None:
         if not self._dry_run:
-            with suppress(ObjectNotFound):  # another catalog's deploying was quicker
+            with _also_if_gone():
                 self._client.delete_automation(automation.id)
 
     def _note(self, kind: Literal["create", "change", "remove"], subject: str) -> None:
@@ -503,11 +509,38 @@ def _kept_first(automation: Automation) -> tuple[bool, str]:
     return automation.enabled, str(automation.id)
 
 
-def _is_overtaken(error: Exception) -> bool:
-    """Whether the server has, or has no longer, what it had not, or had, when it was compared."""
+def _status_of(error: Exception) -> int:
+    """What the server answered; Prefect's client has errors of its own for some of it only."""
     if isinstance(error, PrefectHTTPStatusError):
-        return error.response.status_code in _OVERTAKEN
-    return isinstance(error, ObjectAlreadyExists | ObjectNotFound)
+        return error.response.status_code
+    return _ABSENT if isinstance(error, ObjectNotFound) else _CONFLICT
+
+
+@contextmanager
+def _also_if_gone() -> Iterator[None]:
+    """For what removes something: another deploying may have been quicker."""
+    try:
+        yield
+    except (ObjectNotFound, PrefectHTTPStatusError) as error:
+        if _status_of(error) != _ABSENT:
+            raise
+
+
+def _unfit_parameters(name: str, error: PrefectHTTPStatusError) -> InputError | None:
+    """What to say where a deployment has parameters that its flow does not take.
+
+    The server says so by the same status as of what another deploying has made meanwhile.
+    """
+    with suppress(ValueError, AttributeError):
+        reason = str(error.response.json().get("detail"))
+        if error.response.status_code == _CONFLICT and reason.startswith(_UNFIT):
+            return InputError(
+                f"the server has parameters of {name} that its flow does not take "
+                f"({reason.removeprefix(_UNFIT).strip()}): they were set there and not by the "
+                "catalog, so set them right on the dashboard, or remove the deployment there, and "
+                "deploy again"
+            )
+    return None
 
 
 def _catalogs_schedules(found: Entry) -> list[Entry]:

@@ -306,14 +306,19 @@ class PrefectServer:
         )
 
 
-def _started_server(home: Path, empty: Path) -> Iterator[PrefectServer]:
+def _started_on_sqlite(home: Path, empty: Path) -> Iterator[PrefectServer]:
     """Starts a server, with the tables of one that has run nothing.
 
     Prefect makes its tables in a hundred steps, which take longer than all else at a start.
     """
+    shutil.copyfile(empty, home / "prefect.db")
+    yield from _started_server(home)
+
+
+def _started_server(home: Path, **more: str) -> Iterator[PrefectServer]:
+    """Starts a server with a home, and more in its environment."""
     from flows.cli.server import server_command, server_environment
 
-    shutil.copyfile(empty, home / "prefect.db")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -325,7 +330,7 @@ def _started_server(home: Path, empty: Path) -> Iterator[PrefectServer]:
             server_command(port),
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=server_environment(home, port),
+            env={**server_environment(home, port), **more},
         )
     try:
         wait_until(lambda: process.poll() is not None or _healthy(server), "the server is up")
@@ -365,7 +370,7 @@ def prefect_server(
     tmp_path_factory: pytest.TempPathFactory, empty_database: Path
 ) -> Iterator[PrefectServer]:
     """One server for the whole session."""
-    yield from _started_server(tmp_path_factory.mktemp("prefect"), empty_database)
+    yield from _started_on_sqlite(tmp_path_factory.mktemp("prefect"), empty_database)
 
 
 @pytest.fixture(scope="module")
@@ -373,7 +378,38 @@ def own_server(
     tmp_path_factory: pytest.TempPathFactory, empty_database: Path
 ) -> Iterator[PrefectServer]:
     """A server that no other module sees."""
-    yield from _started_server(tmp_path_factory.mktemp("prefect"), empty_database)
+    yield from _started_on_sqlite(tmp_path_factory.mktemp("prefect"), empty_database)
+
+
+@pytest.fixture(scope="module")
+def postgresql_server() -> Iterator[PrefectServer]:
+    """A server on a PostgreSQL of its own, that no other module sees."""
+    from flows import database
+
+    if database._programs() is None:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    if database._is_root() and shutil.which("setpriv") is None:
+        pytest.skip("PostgreSQL refuses to run as root, and there is no setpriv")
+    # Its user has to pass the folder, as pytest's own cannot be passed.
+    home = Path(tempfile.mkdtemp(prefix="crosscity-pg-"))
+    home.chmod(0o755)
+    running = database.PostgreSQL(home, home / "services")
+    try:
+        running.start()
+        yield from _started_server(home, PREFECT_API_DATABASE_CONNECTION_URL=running.url)
+    finally:
+        running.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+)
+def each_server(request: pytest.FixtureRequest) -> PrefectServer:
+    """`own_server`, then one on PostgreSQL."""
+    name = "own_server" if request.param == "sqlite" else "postgresql_server"
+    server: PrefectServer = request.getfixturevalue(name)
+    return server
 
 
 def _healthy(server: PrefectServer) -> bool:

@@ -16,6 +16,7 @@ from flows.cli.server import ServerAwayError, ServerError, standing_server
 from tasks.steps.defaults import folder_of
 
 if TYPE_CHECKING:
+    import httpx
     from prefect.client.orchestration import SyncPrefectClient
 
 
@@ -151,7 +152,11 @@ def client_of(api: str) -> Iterator[SyncPrefectClient]:
     """
     import httpx  # noqa: PLC0415 - Prefect loads late
     from prefect.client.orchestration import SyncPrefectClient  # noqa: PLC0415
-    from prefect.exceptions import PrefectHTTPStatusError  # noqa: PLC0415
+    from prefect.exceptions import (  # noqa: PLC0415
+        ObjectAlreadyExists,
+        ObjectNotFound,
+        PrefectHTTPStatusError,
+    )
     from prefect.settings import (  # noqa: PLC0415
         PREFECT_API_AUTH_STRING,
         PREFECT_API_KEY,
@@ -167,21 +172,29 @@ def client_of(api: str) -> Iterator[SyncPrefectClient]:
             }
             with SyncPrefectClient(api, **secrets) as client:
                 yield client
-        except PrefectHTTPStatusError as error:
-            answer = error.response
-            if answer.status_code == _UNAUTHORIZED:
-                raise ServerError(
-                    f"the Prefect server at {api} wants to know who asks: set "
-                    "PREFECT_API_AUTH_STRING to the user:password of its "
-                    "PREFECT_SERVER_API_AUTH_STRING"
-                ) from None
-            kind = ServerAwayError if answer.status_code >= 500 else ServerError
-            raise kind(
-                f"the Prefect server at {api} answered {answer.status_code} to "
-                f"{answer.request.method} {answer.request.url.path}: {answer.text[:300]}"
-            ) from None
+        except (ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError) as error:
+            # The first two have no words of their own, and the answer as their cause.
+            refused = getattr(error, "http_exc", error)
+            if not isinstance(refused, httpx.HTTPStatusError):
+                raise
+            raise _refused(api, refused.response) from None
         except httpx.TransportError as error:
             raise ServerAwayError(
                 f"the Prefect server at {api} does not answer ({type(error).__name__}): see that "
                 "it runs, and run the same command again"
             ) from None
+
+
+def _refused(api: str, answer: httpx.Response) -> ServerError:
+    """What to say of an answer that is not what was asked for."""
+    if answer.status_code == _UNAUTHORIZED:
+        return ServerError(
+            f"the Prefect server at {api} wants to know who asks: set "
+            "PREFECT_API_AUTH_STRING to the user:password of its "
+            "PREFECT_SERVER_API_AUTH_STRING"
+        )
+    kind = ServerAwayError if answer.status_code >= 500 else ServerError
+    return kind(
+        f"the Prefect server at {api} answered {answer.status_code} to "
+        f"{answer.request.method} {answer.request.url.path}: {answer.text[:300]}"
+    )

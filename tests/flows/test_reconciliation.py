@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import urllib.error
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +19,9 @@ import httpx
 import pytest
 
 from flows.cli.deploy import deploy_catalog
+from flows.cli.server import ServerError
 from flows.deployments import CITY_FLOWS
+from tasks.steps.errors import InputError
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -27,7 +30,7 @@ CITY_DEPLOYMENTS = len(CITY_FLOWS)
 
 
 class Site:
-    """A folder with a catalog of cities, and the session's server."""
+    """A folder with a catalog of cities, and a server."""
 
     def __init__(self, folder: Path, server: Any, write_catalog: Any, commands: Any) -> None:
         self.folder = folder.resolve()
@@ -83,6 +86,15 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def site(folder, own_server, write_catalog, own_server_commands):
     made = Site(folder, own_server, write_catalog, own_server_commands)
+    yield made
+    made.catalog()
+    made.deployed()
+
+
+@pytest.fixture
+def each_site(folder, each_server, write_catalog, commands_of):
+    """On SQLite, then on PostgreSQL."""
+    made = Site(folder, each_server, write_catalog, commands_of(each_server))
     yield made
     made.catalog()
     made.deployed()
@@ -452,9 +464,9 @@ class _Front(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def in_front_of(server: Any, front: type[_Front]) -> Iterator[str]:
-    """The address of the API of such a front."""
-    handler = type(front.__name__, (front,), {"server_behind": server})
+def in_front_of(server: Any, front: type[_Front], **more: object) -> Iterator[str]:
+    """The address of the API of such a front, which has more attributes."""
+    handler = type(front.__name__, (front,), {"server_behind": server, **more})
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=proxy.serve_forever, daemon=True).start()
     try:
@@ -490,6 +502,134 @@ def test_a_deploying_that_broke_off_is_finished_by_the_next(site, crosscity):
     site.deployed()
     assert site.deployed()[0].startswith("created 0, changed 0, removed 0; unchanged 16")
     assert len(site.automations("lima")) == 1
+
+
+class _OneAhead(_Front):
+    """Another deploying of the same catalog is a moment ahead: it has done each write already."""
+
+    refused: list[tuple[str, int, bytes]]
+
+    def before_a_write(self, data: bytes | None) -> bool:
+        self.answer_of_the_server(data)
+        return True
+
+    def answer_of_the_server(self, data: bytes | None) -> tuple[int, bytes]:
+        status, answer = super().answer_of_the_server(data)
+        if status >= 400:
+            self.refused.append((self.command, status, answer))
+        return status, answer
+
+
+def created(lines: Iterable[str]) -> list[str]:
+    """Deployments that are reported as made, automations of the server left out."""
+    return [line[2:] for line in lines if line.startswith("+ ") and "/" in line]
+
+
+def nothing_is_left_to_do(site: Site) -> bool:
+    automations = Counter(one["name"] for one in site.server.every("/automations/filter", {}))
+    assert set(automations.values()) <= {1}, automations
+    return site.deployed("--dry-run")[0].startswith(
+        "would be created 0, changed 0, removed 0; unchanged 16"
+    )
+
+
+def test_what_another_deploying_did_a_moment_before_is_compared_again(
+    each_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.reconciliation._WAITS", (0.01, 0.02, 0.05))
+    site, refused = each_site, list[tuple[str, int, bytes]]()
+    catalog = site.folder / "data_catalog.yaml"
+    with in_front_of(site.server, _OneAhead, refused=refused) as api:
+        site.catalog(lima={"schedule": MONDAY}, oslo={})
+        planned = created(site.deployed("--dry-run"))
+        made = deploy_catalog(catalog, api)
+        assert created(made["changes"]) == planned != []
+        assert nothing_is_left_to_do(site)
+
+        site.catalog(lima={"schedule": TUESDAY}, oslo={"schedule": MONDAY})
+        added = deploy_catalog(catalog, api)
+        (lima,) = added["changes"]
+        assert lima.startswith("~ readapt-city/lima: schedule")
+        assert added["unchanged"] == 15, "the other one has added the schedule of oslo"
+        assert nothing_is_left_to_do(site)
+        assert len(site.find("readapt-city/oslo")["schedules"]) == 1
+        conflicts = {answer for method, status, answer in refused if (method, status) == _TAKEN}
+        assert conflicts - {_POOL} in ({_INTEGRITY}, {_SLUGS})
+
+        site.catalog(lima={}, oslo={"schedule": MONDAY})
+        deploy_catalog(catalog, api)
+        assert nothing_is_left_to_do(site)
+        assert site.find("readapt-city/lima")["schedules"] == []
+        site.catalog(oslo={"schedule": MONDAY})
+        deploy_catalog(catalog, api)
+        assert not site.is_there("readapt-city/lima")
+        removed = deploy_catalog(catalog, api, remove=True)
+        assert removed["remove"] == 9
+        assert on_the_server(site, catalog.name) == {}
+    assert {status for method, status, _ in refused if method != "GET"} == {404, 409}
+    assert ("DELETE", 404) in {(method, status) for method, status, _ in refused}
+
+
+_TAKEN = ("POST", 409)
+_POOL = b'{"detail":"A work pool with this name already exists."}'
+_INTEGRITY = (
+    b'{"detail":"Data integrity conflict. This usually means a unique or foreign key constraint '
+    b'was violated. See server logs for details."}'
+)
+"""What the server answers where two have made the same; on PostgreSQL, of schedules, the next."""
+_SLUGS = b'{"detail":"Schedule slugs must be unique within a deployment."}'
+
+
+class _Taken(_Front):
+    """Its first deployments are made by another, whose transaction ends a moment before ours."""
+
+    taken = 1
+    asked: list[str]
+
+    def answer_of_the_server(self, data: bytes | None) -> tuple[int, bytes]:
+        answer = super().answer_of_the_server(data)
+        if (self.command, self.path) != ("POST", f"{self.api}/deployments/"):
+            return answer
+        self.asked.append(json.loads(data or b"")["name"])
+        return answer if len(self.asked) > self.taken else (409, _INTEGRITY)
+
+
+def test_a_deployment_that_another_has_made_is_not_reported_as_ours(site: Site) -> None:
+    site.catalog(lima={"schedule": MONDAY}, oslo={})
+    planned = created(site.deployed("--dry-run"))
+    with in_front_of(site.server, _Taken, asked=[]) as api:
+        made = deploy_catalog(site.folder / "data_catalog.yaml", api)
+    assert created(made["changes"]) == planned[1:] != []
+    assert made["unchanged"] == 16 - len(planned) + 1
+    assert nothing_is_left_to_do(site)
+
+
+def test_a_conflict_that_stays_is_said_in_a_sentence(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.reconciliation._WAITS", (0.01, 0.02, 0.05))
+    site.catalog(lima={"schedule": MONDAY}, oslo={})
+    asked: list[str] = []
+    with (
+        in_front_of(site.server, _Taken, asked=asked, taken=99) as api,
+        pytest.raises(ServerError, match=r"answered 409 to POST /api/deployments/: .*integrity"),
+    ):
+        deploy_catalog(site.folder / "data_catalog.yaml", api)
+    assert len(asked) == 4
+
+
+def test_parameters_that_the_flow_does_not_take_are_named_and_not_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.catalog(lima={})
+    site.deployed()
+    found = site.find("adapt-city/lima")
+    parameters = {**found["parameters"], "seed": "many"}
+    changed = {"parameters": parameters, "enforce_parameter_schema": False}
+    site.server.request("PATCH", f"/deployments/{found['id']}", changed)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"it waits {seconds} s"))
+    with pytest.raises(InputError, match=r"parameters of adapt-city/lima .*many.*dashboard"):
+        deploy_catalog(site.folder / "data_catalog.yaml", f"{site.server.address}/api")
 
 
 @pytest.mark.parametrize("seed", range(6))

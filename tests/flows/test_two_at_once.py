@@ -50,14 +50,14 @@ def _deploy(kind: type[Reconciler], api: str, catalog: Path) -> Reconciliation:
 
 
 def test_first_deployings_at_one_instant_leave_everything_once(
-    own_server: Any, write_catalog: Callable[..., Path], tmp_path: Path
+    each_server: Any, write_catalog: Callable[..., Path], tmp_path: Path
 ) -> None:
     catalog = write_catalog(tmp_path / "same")
     others = write_catalog(tmp_path / "other", name="other")
     others.write_text(
         others.read_text(encoding="utf-8").replace("tokyo:", "rome:"), encoding="utf-8"
     )
-    api = f"{own_server.address}/api"
+    api = f"{each_server.address}/api"
     three = [catalog, catalog, others]
     together = type("Together", (_Together,), {"barrier": Barrier(len(three))})
     with ThreadPoolExecutor(len(three)) as pool:
