@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -73,10 +75,26 @@ def ends_with(code: int) -> None:
         signal.signal(number, lambda *_: None)
 
 
-def ignore_signals() -> None:
-    """For the very end of a process, where Python has no more functions that handle them."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+def end_at_once() -> None:
+    """The very end of a process whose code is settled (`ends_with`): for `atexit`, as the first.
+
+    After PyTorch and Prefect, Python takes itself down for seconds, on a full machine for seven, in
+    which no thread of it can end the process. Nothing waits for that. Where it is not settled, or
+    what was said cannot be handed on, Python ends it as it does.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):  # Python has no more functions that handle them
         signal.signal(number, signal.SIG_IGN)
+    with _lock:
+        code = _state.get("code")
+    if code is None:
+        return
+    try:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(code)
 
 
 @contextmanager

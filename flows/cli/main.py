@@ -46,8 +46,8 @@ from flows.cli.server import quieten
 from flows.ending import (
     GOES_ON,
     INTERRUPTED,
+    end_at_once,
     ends_with,
-    ignore_signals,
     interrupted_by_signals,
     waits_no_more,
 )
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: Instead of the process's own, which then goes on.
     """
     if arguments is None:
-        atexit.register(ignore_signals)  # the first that is registered comes last
+        atexit.register(end_at_once)  # the first that is registered comes last
     try:
         # From the first moment on: imports take seconds, before a flow handles it.
         with interrupted_by_signals():
@@ -153,6 +153,12 @@ def main(arguments: list[str] | None = None) -> None:
         os._exit(_code_of(ending))
 
 
+def _is_of_an_interrupt(ending: SystemExit) -> bool:
+    """Whether Typer made it of a `KeyboardInterrupt`, which it does without a word."""
+    made_of = ending.__context__
+    return made_of is not None and isinstance(made_of.__cause__, KeyboardInterrupt)
+
+
 def _code_of(ending: SystemExit | KeyboardInterrupt) -> int:
     if isinstance(ending, KeyboardInterrupt):
         return INTERRUPTED
@@ -168,6 +174,11 @@ def _run(arguments: list[str] | None) -> None:
     try:
         app(words, standalone_mode=True)
     except KeyboardInterrupt:
+        typer.echo(GOES_ON, err=True)
+        raise SystemExit(INTERRUPTED) from None
+    except SystemExit as ending:
+        if not _is_of_an_interrupt(ending):
+            raise
         typer.echo(GOES_ON, err=True)
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:

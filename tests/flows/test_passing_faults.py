@@ -193,6 +193,44 @@ def test_a_signal_ends_a_process_whose_threads_do_not_listen(reader):
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_verb_says_that_it_goes_on_and_does_not_wait_for_pythons_end(sign):
+    """Python takes seconds to take PyTorch down, where no thread of it can end the process."""
+    script = """
+        import sys, time
+        from flows.cli import main
+
+        class Slow:
+            def __del__(self, sleep=time.sleep):
+                sleep(10000)
+
+        slow = Slow()
+
+        @main.app.command("wait")
+        def wait():
+            print("ready", flush=True)
+            time.sleep(10000)
+
+        sys.argv = ["crosscity", "wait"]
+        main.main()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(sign)
+            assert process.wait(timeout=6 * SECONDS) == INTERRUPTED
+            assert process.stderr.read().strip() == GOES_ON
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 def test_a_harvest_whose_service_does_not_answer_is_ended_by_a_signal(
     prefect_server, write_catalog, launcher, waiting, tmp_path, sign
 ):
