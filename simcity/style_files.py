@@ -61,9 +61,20 @@ def _style_of(text: str, name: str, where: str, bases: Mapping[str, CityStyle]) 
                 f"{where}:{_line(text, field)}: a city style has no field {field!r}{hint}"
             )
     style = CityStyle(name=name) if base is None else replace(bases[base], name=name)
-    for field, value in given.items():
+    values = {field: _tuples(value) for field, value in given.items()}
+    try:
+        return replace(style, **values)
+    except ValueError:
+        return _field_by_field(style, values, text, where)
+
+
+def _field_by_field(
+    style: CityStyle, values: Mapping[str, Any], text: str, where: str
+) -> CityStyle:
+    """Finds the field at fault: setting each checks all of them, so this takes long."""
+    for field, value in values.items():
         try:
-            style = replace(style, **{field: _tuples(value)})
+            style = replace(style, **{field: value})
         except ValueError as error:
             raise ValueError(f"{where}:{_line(text, field)}: {error}") from None
     return style

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import json
+import pkgutil
 import subprocess
 import sys
+
+import flows
+from flows.runner import PlannedFlow
 
 
 def test_no_import_of_prefect_compiles_a_grammar() -> None:
@@ -12,3 +19,18 @@ def test_no_import_of_prefect_compiles_a_grammar() -> None:
     code = "import sys, prefect.flows; print({'rfc3987_syntax', 'lark'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()", "`pip uninstall rfc3987-syntax lark`, or a fresh .venv"
+
+
+def test_no_flow_describes_all_that_a_catalog_may_say() -> None:
+    modules = [
+        importlib.import_module(f"flows.{module.name}")
+        for module in pkgutil.iter_modules(flows.__path__)
+    ]
+    planned = {
+        id(one): one for room in modules for one in vars(room).values() if type(one) is PlannedFlow
+    }
+    assert len(planned) >= 8
+    for one in planned.values():
+        assert list(one.parameters.properties) == list(inspect.signature(one.fn).parameters)
+        assert "plan" in one.parameters.properties
+        assert len(json.dumps(one.parameters.model_dump(mode="json"))) < 1500, one.name
