@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -28,7 +28,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from adapters.exports.files import write_bytes
+from adapters.exports.files import cannot_be_written, write_bytes
 from adapters.images import encode_jpeg, encode_label_png
 from adapters.tables import read_table, write_table
 from crosscity.labels import CLASSES, VOID
@@ -174,6 +174,9 @@ class PredictionFolder:
             picture: (H, W, 3) uint8 RGB.
             labels: (H, W) uint8 indices of classes.
             confidence: (H, W) float32 in [0, 1].
+
+        Raises:
+            PredictionsError: The folder cannot be written.
         """
         file, overlay_file, confidence_file = self._files(name)
         self._publish(file, self._label_png(labels))
@@ -198,18 +201,28 @@ class PredictionFolder:
         }
 
     def finish_part(self, part: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Notes that a shard is written; what failed keeps nothing of an earlier run."""
-        for row in rows:
-            if not row.get("labels"):
-                for file in self._files(str(row["image"])):
-                    (self.folder / file).unlink(missing_ok=True)
-        self._part(part).parent.mkdir(exist_ok=True)
-        write_table(self._part(part), self._table(rows), self.schema)
+        """Notes that a shard is written; what failed keeps nothing of an earlier run.
+
+        Raises:
+            PredictionsError: The folder cannot be written.
+        """
+        with self._writing():
+            for row in rows:
+                if not row.get("labels"):
+                    for file in self._files(str(row["image"])):
+                        (self.folder / file).unlink(missing_ok=True)
+            self._part(part).parent.mkdir(exist_ok=True)
+            write_table(self._part(part), self._table(rows), self.schema)
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Writes the table of all images and removes what only going on needed."""
+        """Writes the table of all images and removes what only going on needed.
+
+        Raises:
+            PredictionsError: The folder cannot be written.
+        """
         path = self.folder / TABLE
-        write_table(path, self._table(rows), self.schema)
+        with self._writing():
+            write_table(path, self._table(rows), self.schema)
         parts = self.folder / _PARTS
         for part in parts.glob("part-*.parquet"):
             part.unlink(missing_ok=True)
@@ -252,7 +265,7 @@ class PredictionFolder:
             **made_by,
         }
         data = (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode()
-        try:
+        with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             before = self.folder / DESCRIPTION
             if before.is_file():
@@ -268,10 +281,14 @@ class PredictionFolder:
                 for part in (self.folder / _PARTS).glob("part-*.parquet"):
                     part.unlink(missing_ok=True)
             self._publish(DESCRIPTION, data)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Inside, what keeps files from being written is one sentence that names the folder."""
+        try:
+            yield
         except OSError as error:
-            raise PredictionsError(
-                f"{self.folder} cannot be written: {error.strerror or error}"
-            ) from None
+            raise PredictionsError(cannot_be_written(self.folder, error)) from None
 
     def _label_png(self, labels: npt.NDArray[np.uint8]) -> bytes:
         ids: npt.NDArray[np.uint8] = self._ids[labels]
@@ -288,7 +305,8 @@ class PredictionFolder:
         return buffer.getvalue()
 
     def _publish(self, name: str, data: bytes) -> None:
-        write_bytes(self.folder / name, data)
+        with self._writing():
+            write_bytes(self.folder / name, data)
 
 
 def _further_colour(index: int) -> tuple[int, int, int]:

@@ -44,12 +44,12 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
         InputError: The file cannot be written there.
     """
     check_file(path)
-    from adapters.exports.files import write_whole  # noqa: PLC0415 - `--help` loads nothing that works
+    from adapters.exports.files import cannot_be_written, write_whole  # noqa: PLC0415 - `--help` loads nothing that works
 
     try:
         write_whole(path, write)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise InputError(cannot_be_written(path, error)) from None
 
 
 def make_folder(path: Path) -> None:

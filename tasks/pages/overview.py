@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.exports.files import write_whole
+from adapters.exports.files import cannot_be_written, write_whole
 from adapters.store import ArtifactRef, Store, StoreError
 from tasks.harvesting.current import HARVEST
 from tasks.judging.city_history import CityHistory, city_history
@@ -105,7 +105,7 @@ def write_overview(
         write_whole(folder / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
         write_whole(folder / PAGE, lambda path: path.write_text(html, encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror or error}") from None
+        raise InputError(cannot_be_written(folder, error)) from None
     return content
 
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from adapters.exports.files import cannot_be_written
 from adapters.store.durable import sync, sync_tree
+from adapters.store.errors import means_full
 from tasks.steps.errors import InputError
 
 
@@ -40,7 +42,10 @@ def whole_folder(output: Path) -> Iterator[Path]:
             output.rmdir()
         unfinished.rename(output)
         sync(output.parent)
-    except OSError as error:
-        raise InputError(f"{output} cannot be written: {error.strerror or error}") from None
+    except Exception as error:
+        # Libraries in other languages report a full disk as their own exception.
+        if not isinstance(error, OSError) and not means_full(error):
+            raise
+        raise InputError(cannot_be_written(output, error)) from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,97 @@
+"""What a command says whose output meets a full disk; it goes on once there is room."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adapters.predictions import PredictionFolder, PredictionsError, Wanted
+from flows.cli.errors import BAD_INPUT, exit_code, one_sentence
+from flows.cli.output import publish
+from tasks.pages.whole_folder import whole_folder
+from tasks.steps.errors import InputError
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+LABELS = np.random.default_rng(1).integers(0, 2, (64, 96)).astype(np.uint8)
+SURE = np.ones((64, 96), np.float32)
+
+
+@contextmanager
+def full(room: int) -> Iterator[None]:
+    """Inside, the system lets no file of this process grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+@pytest.mark.parametrize("step", ["an image", "a shard", "the table"])
+def test_predictions_name_the_full_folder_and_go_on(tmp_path, step):
+    folder = PredictionFolder(tmp_path / "masks", ("road", "sky"), Wanted(), {})
+    row = {"image": "one", "sha256": "0" * 64, "status": "ok"}
+
+    def work() -> None:
+        if step == "an image":
+            folder.write("one", PICTURE, LABELS, SURE)
+        elif step == "a shard":
+            folder.finish_part(0, [row])
+        else:
+            folder.finish([row])
+
+    before = files(folder.folder)
+    with (
+        pytest.raises(PredictionsError, match=r"masks .* full: free some space") as told,
+        full(500),
+    ):
+        work()
+    assert exit_code(told.value) == BAD_INPUT
+    assert files(folder.folder) == before, "nothing half-written"
+    work()
+    assert len(files(folder.folder)) > len(before)
+
+
+def test_a_folder_or_file_that_is_written_whole_names_the_full_place(tmp_path):
+    with (
+        pytest.raises(InputError, match=r"out cannot .* full: free some space"),
+        full(500),
+        whole_folder(tmp_path / "out") as unfinished,
+    ):
+        (unfinished / "image.png").write_bytes(bytes(1000))
+    with pytest.raises(InputError, match=r"page.html cannot .* full: free some space"), full(500):
+        publish(tmp_path / "page.html", lambda path: path.write_bytes(bytes(1000)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_library_that_reports_a_full_disk_in_its_own_way_is_understood(tmp_path):
+    class SafetensorError(Exception):
+        pass
+
+    with (
+        pytest.raises(InputError, match=r"out cannot .* full: free some space"),
+        whole_folder(tmp_path / "out"),
+    ):
+        raise SafetensorError("Error while serializing: IoError(StorageFull)")
+    with pytest.raises(SafetensorError), whole_folder(tmp_path / "out"):
+        raise SafetensorError("of another kind")
+
+
+@pytest.mark.parametrize("name", ["/var/lib/x.db", None])
+def test_a_disk_that_is_full_anywhere_else_is_told_in_a_sentence(name):
+    error = OSError(errno.ENOSPC, "No space left on device", name)
+    assert "the disk is full: free some space" in one_sentence(error)
+    assert (name or "machine") in one_sentence(error)
+    assert exit_code(error) == BAD_INPUT
