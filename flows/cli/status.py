@@ -251,5 +251,9 @@ def _whose(run: Mapping[str, Any]) -> str:
 
 
 def _age(made_at: datetime) -> str:
-    hours = (datetime.now(UTC) - made_at).total_seconds() / 3600
+    """An age in the largest unit of which there are at least two."""
+    minutes = (datetime.now(UTC) - made_at).total_seconds() / 60
+    if minutes < 120:
+        return f"{minutes:.0f} {'minute' if round(minutes) == 1 else 'minutes'} old"
+    hours = minutes / 60
     return f"{hours:.0f} hours old" if hours < 72 else f"{hours / 24:.0f} days old"

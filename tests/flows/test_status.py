@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from adapters.store import SINGLE, Selection, Store, artifact_key
+from flows.cli import status
 from tasks.harvesting.current import HARVEST
 from tasks.judging import promotion
 
@@ -42,7 +47,7 @@ def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
     assert found["bytes"] == {"adaptation": 7, "pairs": 7}
     words = reported("tokyo")
     assert "disk: 0.0 MB (" in words
-    assert f"in use: {segmenter.uri} (0 hours old)" in words
+    assert re.search(rf"in use: {re.escape(segmenter.uri)} \(\d+ minutes? old\)", words)
     assert "pinned since" in words
 
     manifest = tmp_path / "store" / segmenter.kind / "tokyo" / segmenter.key / "artifact.json"
@@ -77,3 +82,18 @@ def test_the_next_run_is_reported(
     other = write_catalog(namesake)
     told = own_server_commands("status", "--catalog", other)
     assert f"(deployed from {tmp_path})" in told["out"], "another catalog's run is told as such"
+
+
+@pytest.mark.parametrize(
+    ("age", "said"),
+    [
+        (timedelta(seconds=5), "0 minutes old"),
+        (timedelta(seconds=62), "1 minute old"),
+        (timedelta(minutes=100), "100 minutes old"),
+        (timedelta(hours=2, minutes=10), "2 hours old"),
+        (timedelta(hours=71), "71 hours old"),
+        (timedelta(days=9), "9 days old"),
+    ],
+)
+def test_an_age_is_said_in_a_unit_that_fits(age, said) -> None:
+    assert status._age(datetime.now(UTC) - age) == said
