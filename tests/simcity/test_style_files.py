@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from simcity import STYLES, CityStyle, read_style
 
-OURS = Path(__file__).resolve().parents[2] / "simcity" / "styles"
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ROOT / "simcity" / "styles"
 DIGESTS = {
     "frankfurt": "a3a7ce43e00b6bc0",
     "rome": "ef553fb88b66cba7",
@@ -83,3 +85,15 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_style(tmp_path / "latin.toml")
     with pytest.raises(ValueError, match="name"):
         read_style(written(tmp_path, "", "Lima.toml"))
+
+
+def test_the_documented_files_are_read_as_they_stand(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "simulated-cities.md").read_text(encoding="utf-8")
+    found = re.findall(r"```toml\n# (\w+\.toml)\n(.*?)```", text, re.S)
+    assert [name for name, _ in found] == ["lima.toml", "tokyo_dashcam.toml"]
+    for name, content in found:
+        style = read_style(written(tmp_path, content, name))
+        (base,) = (STYLES[one] for one in re.findall(r'based_on = "(\w+)"', content))
+        stated = set(re.findall(r"^(\w+) = ", content, re.M)) - {"based_on"}
+        differing = {key for key, value in vars(style).items() if value != getattr(base, key)}
+        assert differing == stated | {"name"}
