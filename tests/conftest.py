@@ -46,6 +46,7 @@ FINISHED_RUN = (
     "tasks/test_worst_images.py",
 )
 """What looks at `finished_run`, below this folder: one worker makes it once for all of these."""
+QUICK_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 PATIENCE = 300.0
 """Seconds that a test waits for something that takes a few on a machine with nothing else to do."""
 
@@ -514,7 +515,8 @@ def write_catalog() -> Callable[..., Path]:
         document = _merge(_without_unread(miniature, changes), changes)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "data_catalog.yaml"
-        path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        text = yaml.dump(document, Dumper=QUICK_DUMPER, sort_keys=False)
+        path.write_text(text, encoding="utf-8")
         return path
 
     return write

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -271,8 +272,16 @@ def _to_blame(defaults: Settings, changes: Mapping[str, Any]) -> Key:
 
 def _settings_with(defaults: Settings, changes: Mapping[str, Any]) -> Settings:
     values = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
-    made: Settings = TypeAdapter(type(defaults)).validate_python({**values, **changes})
+    # mypy takes the class for one of its instances, which have no hash.
+    adapter = _adapter(type(defaults))  # type: ignore[arg-type]
+    made: Settings = adapter.validate_python({**values, **changes})
     return made
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    """Made once: that takes longer than all else that is done to open a catalog."""
+    return TypeAdapter(kind)
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,12 @@ def test_catalog_check_and_the_start_of_a_command_tell_it(many_commands, tmp_pat
         assert done["err"].startswith(f"crosscity: {path}:19: trainings.demo.adaptation.stepz: ")
         assert len(done["err"].splitlines()) == 1
     assert not (tmp_path / "store").exists()
+
+
+def test_a_catalog_that_was_changed_prepares_no_kind_of_settings_again(
+    write_catalog: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_catalog(write_catalog(tmp_path))
+    monkeypatch.setattr("tasks.steps.settings.TypeAdapter", lambda kind: pytest.fail(str(kind)))
+    changed = write_catalog(tmp_path, trainings={"demo": {"adaptation": {"steps": 7}}})
+    assert open_catalog(changed).trainings["demo"].adaptation["steps"] == 7
