@@ -155,6 +155,15 @@ class FileDataset(ABC):
             raise DatasetError(f"The sample {sample!r} of the {self.name} set has no image.")
         return decode_image(self._read_bytes(path), str(path))
 
+    def file_name(self, sample: str) -> str:
+        """What the image of a sample is called: its path below the root; the id, where it has none.
+
+        Raises:
+            DatasetError: There is no such sample.
+        """
+        path = self._files_of(sample).image
+        return sample if path is None else path.relative_to(self._root).as_posix()
+
     def revision(self, samples: Sequence[str] | None = None) -> str:
         """A digest of the samples' files, by default of all labelled ones; each is read once."""
         wanted = {name: self._files_of(name) for name in samples or self._files}

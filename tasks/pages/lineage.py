@@ -13,7 +13,7 @@ _STAGES: Final = {
     "fetching images": ("imagery_part", "imagery"),
     "choosing pairs": ("pairs",),
     "static priors": ("static_prior_part", "static_prior"),
-    "reading labelled images": ("labelled", "unlabelled"),
+    "reading images of a set": ("labelled", "unlabelled"),
     "pre-training": ("segmenter",),
     "adaptation": ("adaptation",),
     "scoring": ("evaluation",),

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from adapters.datasets.base import DatasetError
+from adapters.datasets.files import FileDataset
 from adapters.store import ArtifactRef, Store
 from tasks.judging.differences import read_differences
 from tasks.judging.evaluation import Evaluated, class_notes, short_names
@@ -20,6 +22,7 @@ from tasks.steps.schemas import HISTORY
 from tasks.steps.tables import read_rows
 from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS, arm_name, is_fine_tuned
 from tasks.training.at_home import protocol_named
+from tasks.training.labelled import labelled_set
 
 
 def evaluations_of(parts: Mapping[str, ArtifactRef]) -> dict[str, ArtifactRef]:
@@ -110,12 +113,35 @@ def score_tables(
     }
 
 
-def worst_pictures(store: Store, parts: Mapping[str, ArtifactRef]) -> list[dict[str, Any]]:
+class FileNames:
+    """What the images of a set are called where they lie; ids are spelt otherwise.
+
+    Args:
+        plan: Of the catalog.
+        owner: Name of the set; of one without files, and of a city, an image is called by its id.
+    """
+
+    def __init__(self, plan: Plan, owner: str) -> None:
+        self._source = labelled_set(plan, owner, None) if owner in plan.datasets else None
+
+    def of(self, sample: str) -> str:
+        """The path of an image below the root of its set, or its id."""
+        if not isinstance(self._source, FileDataset):
+            return sample
+        try:
+            return self._source.file_name(sample)
+        except DatasetError:  # it was taken away meanwhile
+            return sample
+
+
+def worst_pictures(
+    store: Store, parts: Mapping[str, ArtifactRef], names: FileNames | None = None
+) -> list[dict[str, Any]]:
     """The images of which least is right, as `parts.html.j2` shows them."""
     return [
         {
             "source": inline_jpeg(store.path(parts["worst_images"], one.file).read_bytes()),
-            "sample": one.sample,
+            "sample": one.sample if names is None else names.of(one.sample),
             "right": percent(one.right),
             "truth": one.truth,
             "taken_for": one.taken_for,
@@ -125,7 +151,9 @@ def worst_pictures(store: Store, parts: Mapping[str, ArtifactRef]) -> list[dict[
     ]
 
 
-def shown_differences(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Any] | None:
+def shown_differences(
+    store: Store, parts: Mapping[str, ArtifactRef], names: FileNames | None = None
+) -> dict[str, Any] | None:
     """What two segmenters see in the same images, as `parts.html.j2` shows it, if it is there."""
     if "differences" not in parts:
         return None
@@ -138,7 +166,7 @@ def shown_differences(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[st
         "pictures": [
             {
                 "source": inline_jpeg(store.path(ref, one.file).read_bytes()),
-                "image": one.image_id,
+                "image": one.image_id if names is None else names.of(one.image_id),
                 "why": one.why,
                 "changed": percent(one.changed),
             }

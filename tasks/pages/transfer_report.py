@@ -13,6 +13,7 @@ from tasks.pages.figures import REPORT_FORMAT, score_figures
 from tasks.pages.lineage import behind, lineage, stages
 from tasks.pages.page import render_page
 from tasks.pages.pieces import (
+    FileNames,
     arms_of,
     curves_of,
     evaluations_of,
@@ -34,7 +35,7 @@ from tasks.training.arms import arm_name, is_trained
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.transfers import arm_of_transfer, arms_of_transfers
 
-TRANSFER_REPORT_VERSION: Final = "2"
+TRANSFER_REPORT_VERSION: Final = "3"
 
 
 @artifact_task("write report of a transfer", run_name="report of {transfer}, {arm}")
@@ -224,7 +225,7 @@ def _render(
         split=sets.test_split,
         judged=content.get("safeguard"),
         scores=score_tables(store, _scored(store, parts), parts, arm, content["missing"], plan),
-        worst=worst_pictures(store, parts),
+        worst=worst_pictures(store, parts, FileNames(plan, sets.target)),
         panels=labelled_panels(store, parts.get(f"panels-{arm}"), sets.target),
     )
 

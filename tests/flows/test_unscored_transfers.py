@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,6 +125,9 @@ def test_the_page_shows_what_is_seen_without_labels(
     assert "IoU" not in text
     assert text.count("its segmentation before and after adaptation") == 12
     assert "broken one.jpg is" in text
+    shown = re.findall(r"Straße \d/(?:früh|spät)/Foto \d\d ä\.jpg: (?:most|evenly)", text)
+    assert len(shown) == 12, "pictures are called as their files are"
+    assert "reading labelled" not in text, "nothing is labelled"
     shown_in_a_browser(page)
 
 
