@@ -1,7 +1,7 @@
 """Artifacts: made in a temporary place, checked, published whole, never changed afterwards."""
 
 from adapters.store.draft import Draft
-from adapters.store.errors import StoreAwayError, StoreError
+from adapters.store.errors import StoreAwayError, StoreError, StoreRefusesError
 from adapters.store.records import ArtifactRef, FileEntry, Manifest, artifact_key
 from adapters.store.selection import SINGLE, Selection
 from adapters.store.shared import SharedRecord
@@ -18,5 +18,6 @@ __all__ = [
     "Store",
     "StoreAwayError",
     "StoreError",
+    "StoreRefusesError",
     "artifact_key",
 ]

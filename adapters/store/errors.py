@@ -42,6 +42,10 @@ class StoreAwayError(StoreError):
     """The store does not answer, or asks to come again: a fault that goes by itself."""
 
 
+class StoreRefusesError(StoreError):
+    """The store does not admit the credentials that the catalog gives; nothing is damaged."""
+
+
 class DamagedFileError(Exception):
     """A stored file is missing, cut short or altered; the message says which and how."""
 

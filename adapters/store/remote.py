@@ -27,7 +27,13 @@ from cachetools import LRUCache
 from adapters.store import s3
 from adapters.store.copies import Kept, LocalCopies
 from adapters.store.durable import write_probe
-from adapters.store.errors import DamagedFileError, StoreAwayError, StoreError, explained
+from adapters.store.errors import (
+    DamagedFileError,
+    StoreAwayError,
+    StoreError,
+    StoreRefusesError,
+    explained,
+)
 from adapters.store.names import MANIFEST_NAME, SCRATCH_FOLDER
 from adapters.store.packs import Asked, stretch_of, write_pack
 from adapters.store.patience import is_passing
@@ -473,7 +479,7 @@ class RemotePlace:
 
     def _error(self, done: str, error: Exception) -> StoreError:
         if isinstance(error, PermissionError):
-            return StoreError(
+            return StoreRefusesError(
                 f"the store at {self.label} does not admit these credentials: check the options "
                 "and environment variables of the catalog's store, and its permissions"
             )

@@ -13,7 +13,8 @@ import sys
 import traceback
 from enum import StrEnum
 from importlib.metadata import version
-from typing import Annotated
+from itertools import islice
+from typing import Annotated, Final
 
 import typer
 
@@ -79,6 +80,9 @@ predict.register(app)
 export.register(app)
 suggest.register(app)
 warm_up.register(app)
+
+
+_LEVEL: Final = "--log-level"
 
 
 class LogLevel(StrEnum):
@@ -153,6 +157,21 @@ def main(arguments: list[str] | None = None) -> None:
         os._exit(_code_of(ending))
 
 
+def _global_options_first(words: list[str]) -> list[str]:
+    """The words with global options first, wherever they stand: people write them last."""
+    flags = ("--debug", "--verbose", "--quiet", "--log-json")
+    first, rest = [], []
+    coming = iter(words)
+    for word in coming:
+        if word in flags or word.startswith(f"{_LEVEL}="):
+            first.append(word)
+        elif word == _LEVEL:
+            first += [word, *islice(coming, 1)]
+        else:
+            rest.append(word)
+    return first + rest
+
+
 def _is_of_an_interrupt(ending: SystemExit) -> bool:
     """Whether Typer made it of a `KeyboardInterrupt`, which it does without a word."""
     made_of = ending.__context__
@@ -166,11 +185,7 @@ def _code_of(ending: SystemExit | KeyboardInterrupt) -> int:
 
 
 def _run(arguments: list[str] | None) -> None:
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    # The global flags are understood wherever they stand, as people write them last.
-    known = ("--debug", "--verbose", "--quiet", "--log-json")
-    flags = [flag for flag in known if flag in words]
-    words = flags + [word for word in words if word not in flags]
+    words = _global_options_first(list(sys.argv[1:] if arguments is None else arguments))
     try:
         app(words, standalone_mode=True)
     except KeyboardInterrupt:

@@ -67,8 +67,18 @@ def status(
 
 
 def _of_store(store: Store, city: str) -> dict[str, Any]:
-    """What the store has of a city; damage is reported, not raised."""
-    from adapters.store import SINGLE, StoreError  # noqa: PLC0415
+    """What the store has of a city; damage is reported, not raised.
+
+    Raises:
+        StoreAwayError: The store does not answer, so that nothing is known.
+        StoreRefusesError: It does not admit us.
+    """
+    from adapters.store import (  # noqa: PLC0415
+        SINGLE,
+        StoreAwayError,
+        StoreError,
+        StoreRefusesError,
+    )
     from tasks.harvesting.current import HARVEST  # noqa: PLC0415
     from tasks.judging.promotion import (  # noqa: PLC0415
         PROMOTED,
@@ -101,6 +111,8 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
             )
         found["pinned"] = pinned(store, city)
         found["bytes"] = _bytes_by_kind(store, city)
+    except (StoreAwayError, StoreRefusesError):
+        raise
     except StoreError as error:
         found["damaged"] = str(error)
     return found
@@ -108,7 +120,7 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
 
 def _of_transfer(store: Store, transfer: str) -> dict[str, Any]:
     """What the store has of a transfer; damage is reported, not raised."""
-    from adapters.store import StoreError  # noqa: PLC0415
+    from adapters.store import StoreAwayError, StoreError, StoreRefusesError  # noqa: PLC0415
     from tasks.judging.city_history import city_history  # noqa: PLC0415
 
     found = _of_store(store, transfer)
@@ -119,6 +131,8 @@ def _of_transfer(store: Store, transfer: str) -> dict[str, Any]:
             {"uri": one.uri, "arm": one.arm, "made_at": datetime.fromisoformat(one.made_at)}
             for one in city_history(store, transfer).segmenters
         ]
+    except (StoreAwayError, StoreRefusesError):
+        raise
     except StoreError as error:
         found["damaged"] = str(error)
     return found

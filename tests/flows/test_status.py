@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from adapters.store import SINGLE, Selection, Store, artifact_key
+from adapters.store import (
+    SINGLE,
+    Selection,
+    Store,
+    StoreAwayError,
+    StoreRefusesError,
+    artifact_key,
+)
 from flows.cli import status
 from tasks.harvesting.current import HARVEST
 from tasks.judging import promotion
@@ -59,6 +68,64 @@ def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
     assert unknown["code"] == 2
 
 
+@pytest.fixture
+def refusing():
+    """Address of an S3 server that admits nobody."""
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"<Error><Code>InvalidAccessKeyId</Code><Message>No such key.</Message></Error>"
+            self.send_response(403)
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_PUT = do_GET  # noqa: N815 - as the server calls them
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_store_that_admits_nobody_is_not_called_damaged(
+    refusing, write_catalog, many_commands, tmp_path
+):
+    pytest.importorskip("s3fs", reason="crosscity[s3] is not installed")
+    options = {
+        "key": "a-wrong-key",
+        "secret": "a-secret-word",
+        "client_kwargs": {"endpoint_url": refusing, "region_name": "us-east-1"},
+    }
+    catalog = write_catalog(
+        tmp_path, stores={"local": {"url": "s3://bucket/store", "options": options}}
+    )
+    done = many_commands("status", "--catalog", catalog)
+    assert done["code"] == 2
+    assert "s3://bucket/store does not admit these credentials" in done["err"]
+    assert "DAMAGED" not in done["out"]
+    assert "not harvested" not in done["out"], "nobody knows"
+    assert "a-secret-word" not in done["out"] + done["err"]
+
+
+@pytest.mark.parametrize("fault", [StoreAwayError("it is away"), StoreRefusesError("no entry")])
+def test_what_keeps_us_from_the_store_ends_the_status(tmp_path, monkeypatch, fault):
+    def fails(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(Store, "selected", fails)
+    with pytest.raises(type(fault)):
+        status._of_store(Store(tmp_path), "tokyo")
+
+
 def test_the_next_run_is_reported(
     own_server, own_server_commands, write_catalog, waiting, tmp_path
 ):
@@ -97,3 +164,15 @@ def test_the_next_run_is_reported(
 )
 def test_an_age_is_said_in_a_unit_that_fits(age, said) -> None:
     assert status._age(datetime.now(UTC) - age) == said
+
+
+@pytest.mark.parametrize("level", [["--log-level", "warning"], ["--log-level=warning"]])
+def test_global_options_are_understood_behind_the_verb(
+    write_catalog, many_commands, tmp_path, level
+):
+    catalog = write_catalog(tmp_path)
+    for words in (["status", *level], [*level, "status"], ["status", "--quiet", *level]):
+        done = many_commands(*words, "--catalog", catalog)
+        assert done["code"] == 0, done["err"]
+        assert "tokyo:" in done["out"]
+    assert many_commands("status", "--log-level", "--catalog", catalog)["code"] == 2
