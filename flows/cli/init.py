@@ -147,8 +147,9 @@ def init(
     architecture: Annotated[
         str | None,
         typer.Option(
-            help="Architecture of --weights (default: efficientnet_lite0), or hf:<name on the hub "
-            "or folder>, which brings its weights."
+            help="Architecture of --weights (default: efficientnet_lite0; of your own network "
+            "python:<module>:<function>), or hf:<name on the hub or folder>, which brings its "
+            "weights."
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The catalog.")] = Path(

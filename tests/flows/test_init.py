@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
+from crosscity.segmenters import build_segmenter
 from tasks.steps.settings import open_catalog
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -202,6 +204,24 @@ def test_pictures_alone_and_weights_become_a_transfer(crosscity, tmp_path, numbe
     checked = crosscity("catalog", "check", "--catalog", path)
     assert checked.returncode == 0, checked.stderr
     assert "next: `crosscity plan lisbon`" in checked.stderr
+
+
+def test_a_network_of_ones_own_is_named_and_can_be_built(crosscity, tmp_path) -> None:
+    folder, path = _pictures(tmp_path / "mine", 4), tmp_path / "data_catalog.yaml"
+    (tmp_path / "given_net.py").write_text(
+        "from crosscity.segmenters import build_segmenter\n"
+        "def build(**options):\n"
+        "    return build_segmenter('compact', {'width': 16}, seed=0)\n"
+    )
+    torch.save(build_segmenter("compact", {"width": 16}, seed=4).state_dict(), tmp_path / "w.pth")
+    words = ("--city", "lisbon", "--folder", folder, "--weights", "w.pth")
+    network = ("--architecture", "python:given_net:build")
+    done = crosscity("init", *words, *network, "-o", path)
+    assert done.returncode == 0, done.stderr
+    environment = {"PYTHONPATH": str(tmp_path)}
+    built = crosscity("catalog", "check", "--deep", "--catalog", path, environment=environment)
+    assert built.returncode == 0, built.stderr
+    assert "segmenters.street: 19 classes, trained" in built.stdout
 
 
 def test_pictures_with_the_segmenter_that_comes_along_say_what_to_expect(
