@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ from tasks.judging.promotion import LOG, PROMOTED, promote
 from tasks.judging.safeguard import keep_earlier
 from tasks.steps import announcing
 from tasks.steps.plan import Plan, open_plan
+
+with suppress(ImportError):  # PyArrow loads it where it is installed: each child would do so anew
+    import pandas  # noqa: F401
 
 CITY = "tokyo"
 
