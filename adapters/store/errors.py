@@ -43,7 +43,7 @@ class StoreAwayError(StoreError):
 
 
 class StoreRefusesError(StoreError):
-    """The store does not admit the credentials that the catalog gives; nothing is damaged."""
+    """The store does not admit the catalog's credentials, or has no bucket; nothing is damaged."""
 
 
 class DamagedFileError(Exception):

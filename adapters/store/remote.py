@@ -223,7 +223,9 @@ class RemotePlace:
             self._files.invalidate_cache()
             try:
                 found = self._files.ls(self._full(path), detail=False)
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError) as error:
+                if s3.lacks_bucket(error):
+                    raise
                 return []
         names = {str(name).rstrip("/").rpartition("/")[2] for name in found}
         return sorted(names - {path.rpartition("/")[2], ""})
@@ -482,6 +484,11 @@ class RemotePlace:
             return StoreRefusesError(
                 f"the store at {self.label} does not admit these credentials: check the options "
                 "and environment variables of the catalog's store, and its permissions"
+            )
+        if s3.lacks_bucket(error):
+            return StoreRefusesError(
+                f"the store at {self.label} has no bucket: make it, or correct the url of the "
+                "catalog's store"
             )
         reason = self._redacted(f"{type(error).__name__}: {error}")
         if is_passing(error):

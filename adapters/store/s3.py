@@ -86,7 +86,7 @@ def get(
             the object ends before them.
 
     Raises:
-        Exception: What s3fs raises where S3 does not answer or refuses.
+        Exception: What s3fs raises where S3 does not answer or refuses, or has no such bucket.
     """
     bucket, key, _ = files.split_path(path)
     condition = {"IfNoneMatch": unless} if unless else {}
@@ -94,7 +94,9 @@ def get(
         condition["Range"] = f"bytes={part[0]}-{part[0] + part[1] - 1}"
     try:
         answer = files.call_s3("get_object", Bucket=bucket, Key=key, **condition)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if lacks_bucket(error):
+            raise
         return None
     except OSError as error:
         if unless and status_of(error) == HTTPStatus.NOT_MODIFIED:
@@ -196,6 +198,13 @@ def abandon(files: S3Files, path: str, upload: str) -> None:
         files.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
     except FileNotFoundError:
         return
+
+
+def lacks_bucket(error: Exception) -> bool:
+    """Whether it is not the object that is missing, but all of the bucket."""
+    answer = getattr(error.__cause__, "response", None)
+    found = answer.get("Error", {}) if isinstance(answer, dict) else {}
+    return bool(found.get("Code") == "NoSuchBucket")
 
 
 def status_of(error: OSError) -> int | None:

@@ -96,6 +96,18 @@ def refusing():
     server.server_close()
 
 
+@pytest.fixture
+def bucketless():
+    """Address of a real S3 server (moto) without any bucket."""
+    pytest.importorskip("s3fs", reason="crosscity[s3] is not installed")
+    moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
 def test_a_store_that_admits_nobody_is_not_called_damaged(
     refusing, write_catalog, many_commands, tmp_path
 ):
@@ -114,6 +126,23 @@ def test_a_store_that_admits_nobody_is_not_called_damaged(
     assert "DAMAGED" not in done["out"]
     assert "not harvested" not in done["out"], "nobody knows"
     assert "a-secret-word" not in done["out"] + done["err"]
+
+
+@pytest.mark.parametrize("words", [["status"], ["store", "verify"], ["promotions", "tokyo"]])
+def test_a_bucket_that_is_not_there_is_not_an_empty_store(
+    bucketless, write_catalog, many_commands, tmp_path, words
+):
+    options = {
+        "key": "a-key",
+        "secret": "a-secret-word",
+        "client_kwargs": {"endpoint_url": bucketless, "region_name": "us-east-1"},
+    }
+    catalog = write_catalog(
+        tmp_path, stores={"local": {"url": "s3://mistyped/store", "options": options}}
+    )
+    done = many_commands(*words, "--catalog", catalog)
+    assert done["code"] == 2, done["out"]
+    assert "the store at s3://mistyped/store has no bucket: make it, or correct" in done["err"]
 
 
 @pytest.mark.parametrize("fault", [StoreAwayError("it is away"), StoreRefusesError("no entry")])
