@@ -1,4 +1,4 @@
-"""What a page says, without its pictures: in the letters of base64 any short word comes by chance."""
+"""What a page says, without its pictures: by chance base64 holds any short word."""
 
 from __future__ import annotations
 
