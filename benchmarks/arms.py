@@ -54,7 +54,7 @@ from crosscity.adaptation.prior_refinement import refine_by_prior
 from crosscity.adaptation.task_loss import class_pixels, class_weights
 from crosscity.evaluation import evaluate, score
 from crosscity.labels import CROSS_CITY_CLASSES
-from crosscity.segmenters import Segmenter, build_segmenter
+from crosscity.segmenters import Segmenter, build_segmenter, separate_tensors
 from tasks.priors.pair_prior import extract_prior
 
 RESULTS = Path(__file__).parent / "results"
@@ -237,10 +237,8 @@ def _truth(phi: Tensor, labels: Tensor, _static: Sequence[int]) -> Tensor:
 
 def save(segmenter: Segmenter, path: Path) -> None:
     """Writes the weights, whole or not at all."""
-    # Trained on a processor they lie channels last, which a file of tensors does not know.
-    state = {name: value.contiguous() for name, value in segmenter.state_dict().items()}
     with written_whole(path) as unfinished:
-        save_file(state, unfinished)
+        save_file(separate_tensors(segmenter), unfinished)
 
 
 def labelled(path: Path) -> LabelledArrays:

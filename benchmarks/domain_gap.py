@@ -23,8 +23,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -53,7 +53,7 @@ from crosscity.adaptation.batch_norm_mixture import (
     statistics_of,
 )
 from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
-from crosscity.evaluation import evaluate_each, score
+from crosscity.evaluation import ProtocolName, evaluate_each, score
 from crosscity.resizing import resized_image, resized_map
 from crosscity.segmenters import Segmenter, image_tensor
 from simcity import CityStyle
@@ -144,9 +144,10 @@ def main(
     for name, make in places.items():
         data = work / f"{_file_name(name)}.npz"
         once(data, make)
+        target = Target(name, loaded(data))
         for way, build in WAYS.items():
             if train or way != "source_free":
-                _run(work, name, way, build, data)
+                _run(work, target, way, build)
         report(work, output, list(places))
 
 
@@ -183,47 +184,60 @@ def _evenly(samples: Sequence[str], count: int) -> list[str]:
     return [samples[one] for one in np.linspace(0, len(samples) - 1, count).round().astype(int)]
 
 
-def _start(_found: Arrays) -> Segmenter:
+@dataclass(frozen=True)
+class Target:
+    """What is known of a target, read and measured once.
+
+    Attributes:
+        name: Of the table's row.
+        found: Its images.
+    """
+
+    name: str
+    found: Arrays
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Batch-norm statistics of the unlabelled images under the start."""
+        images = self.found["images"]
+        batches = (image_tensor(images[i : i + 4]) for i in range(0, len(images), 4))
+        return measure_statistics(start(), batches)
+
+
+def _start(_target: Target) -> Segmenter:
     return start()
 
 
-def _statistics(share: float) -> Callable[[Arrays], Segmenter]:
-    def make(found: Arrays) -> Segmenter:
+def _statistics(share: float) -> Callable[[Target], Segmenter]:
+    def make(target: Target) -> Segmenter:
         network = start()
-        theirs = target_statistics(found)
-        set_statistics(network, mix_statistics(statistics_of(network), theirs, share))
+        mixed = mix_statistics(statistics_of(network), target.statistics, share)
+        set_statistics(network, mixed)
         return network
 
     return make
 
 
-def _source_free(found: Arrays) -> Segmenter:
+def _source_free(target: Target) -> Segmenter:
     settings = SourceFreeSettings(steps=STEPS)
-    training = SourceFree(start(), TargetArrays(found["images"]), settings, seed=0)
+    training = SourceFree(start(), TargetArrays(target.found["images"]), settings, seed=0)
     training.advance(STEPS)
     return training.segmenter
 
 
-WAYS: Final[dict[str, Callable[[Arrays], Segmenter]]] = {
+WAYS: Final[dict[str, Callable[[Target], Segmenter]]] = {
     "start": _start,
     **{f"statistics {share}": _statistics(share) for share in SHARES},
     "source_free": _source_free,
 }
 
 
-def target_statistics(found: Arrays) -> Statistics:
-    """Batch-norm statistics of the unlabelled images under the start."""
-    images = found["images"]
-    batches = (image_tensor(images[i : i + 4]) for i in range(0, len(images), 4))
-    return measure_statistics(start(), batches)
-
-
-def distances(found: Arrays) -> list[float]:
+def distances(target: Target) -> list[float]:
     """How far the features are from home, in the thirds of the network from its first layer on."""
     home = statistics_of(start())
     layers = [
         float((2 * (mean - other) ** 2 / (variance + there + 1e-6)).mean())
-        for (mean, variance), (other, there) in zip(home, target_statistics(found), strict=True)
+        for (mean, variance), (other, there) in zip(home, target.statistics, strict=True)
     ]
     return [float(np.mean(part)) for part in np.array_split(np.array(layers), 3)]
 
@@ -232,24 +246,23 @@ def _file_name(name: str) -> str:
     return name.replace(",", "").replace("'", "").replace(" ", "_")
 
 
-def _run(work: Path, name: str, way: str, make: Callable[[Arrays], Segmenter], data: Path) -> None:
-    stem = f"{_file_name(name)}-{_file_name(way)}"
+def _run(work: Path, target: Target, way: str, make: Callable[[Target], Segmenter]) -> None:
+    stem = f"{_file_name(target.name)}-{_file_name(way)}"
     if (work / f"row-{stem}.json").exists():
         return
-    found = loaded(data)
-    images = LabelledArrays(found["scored"], found["labels"])
-    counts = np.stack([each.confusion for each in evaluate_each(make(found), images)])
+    images = LabelledArrays(target.found["scored"], target.found["labels"])
+    counts = np.stack([each.confusion for each in evaluate_each(make(target), images)])
     with written_whole(work / f"counts-{stem}.npz") as unfinished:
         np.savez_compressed(unfinished, counts=counts.astype(np.int32))
-    scored = score(counts.sum(0), protocol_of(name))
-    row = {"target": name, "way": way, "miou": scored.miou, "classes": len(scored.per_class)}
+    scored = score(counts.sum(0), protocol_of(target.name))
+    row = {"target": target.name, "way": way, "miou": scored.miou, "classes": len(scored.per_class)}
     if way == "start":
-        row["distances"] = distances(found)
+        row["distances"] = distances(target)
     write_json(work / f"row-{stem}.json", row)
     print(json.dumps(row), flush=True)
 
 
-def protocol_of(name: str) -> Any:  # noqa: ANN401 - one of the protocols' names
+def protocol_of(name: str) -> ProtocolName:
     """Which classes are scored there."""
     return "camvid11" if name == REAL else "score13"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -73,12 +74,7 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
         StoreAwayError: The store does not answer, so that nothing is known.
         StoreRefusesError: It does not admit us.
     """
-    from adapters.store import (  # noqa: PLC0415
-        SINGLE,
-        StoreAwayError,
-        StoreError,
-        StoreRefusesError,
-    )
+    from adapters.store import SINGLE  # noqa: PLC0415
     from tasks.harvesting.current import HARVEST  # noqa: PLC0415
     from tasks.judging.promotion import (  # noqa: PLC0415
         PROMOTED,
@@ -89,7 +85,7 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
     )
 
     found: dict[str, Any] = {"harvest": {}, "in_use": None, "pinned": None}
-    try:
+    with _damage_noted(found):
         state = store.selected(HARVEST, city)
         for role, ref in sorted((state.refs if state else {}).items()):
             if store.find_ref(ref):
@@ -111,31 +107,35 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
             )
         found["pinned"] = pinned(store, city)
         found["bytes"] = _bytes_by_kind(store, city)
-    except (StoreAwayError, StoreRefusesError):
-        raise
-    except StoreError as error:
-        found["damaged"] = str(error)
     return found
 
 
 def _of_transfer(store: Store, transfer: str) -> dict[str, Any]:
-    """What the store has of a transfer; damage is reported, not raised."""
-    from adapters.store import StoreAwayError, StoreError, StoreRefusesError  # noqa: PLC0415
+    """What the store has of a transfer; the same is reported, and raised."""
     from tasks.judging.city_history import city_history  # noqa: PLC0415
 
     found = _of_store(store, transfer)
     del found["harvest"]
     found["adaptations"] = []
-    try:
+    with _damage_noted(found):
         found["adaptations"] = [
             {"uri": one.uri, "arm": one.arm, "made_at": datetime.fromisoformat(one.made_at)}
             for one in city_history(store, transfer).segmenters
         ]
+    return found
+
+
+@contextmanager
+def _damage_noted(found: dict[str, Any]) -> Iterator[None]:
+    """Inside, damage is noted in what is found; a store that is away or refuses us is raised."""
+    from adapters.store import StoreAwayError, StoreError, StoreRefusesError  # noqa: PLC0415
+
+    try:
+        yield
     except (StoreAwayError, StoreRefusesError):
         raise
     except StoreError as error:
         found["damaged"] = str(error)
-    return found
 
 
 def _bytes_by_kind(store: Store, city: str) -> dict[str, int]:
