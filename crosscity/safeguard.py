@@ -439,6 +439,23 @@ def vanished_classes(signals: Signals, limits: SafeguardLimits) -> list[str]:
     ]
 
 
+def vanished_sentence(signals: Signals, limits: SafeguardLimits) -> str:
+    """Names the classes of which hardly anything is left; empty where there is none.
+
+    A verdict may take an adaptation although a class is gone, as the class was rare or doubtful;
+    whoever needs that class has to know.
+    """
+    gone = vanished_classes(signals, limits)
+    if not gone:
+        return ""
+    shares = ", ".join(
+        f"{name} ({100 * signals.shares[name].before:.2f} % of the pixels before, "
+        f"{100 * signals.shares[name].after:.2f} % after)"
+        for name in gone
+    )
+    return f" Look at what has all but vanished: {shares}."
+
+
 def verdict(
     signals: Signals, limits: SafeguardLimits | None = None, *, looks: Looks = TIMES
 ) -> Verdict:

@@ -48,6 +48,10 @@ SURENESS: Final = 1.5
 """What entropy weighs against diversity; `benchmarks/shown_size.py` is how it was chosen."""
 LEAST_GAIN: Final = 0.002
 """Nats."""
+PRESENT: Final = 0.002
+"""Share of the pixels above which a class counts as seen."""
+GONE: Final = 0.1
+"""A class of which less than this fraction is left at another size is named."""
 
 Size = tuple[int, int]
 Images = TargetImages | LabelledImages
@@ -61,11 +65,13 @@ class TriedSize:
         size: (height, width).
         entropy: H, in nats a pixel.
         diversity: D, in nats.
+        shares: (C,) mean probabilities, q; empty where nobody asks for them.
     """
 
     size: Size
     entropy: float
     diversity: float
+    shares: tuple[float, ...] = ()
 
     @property
     def information(self) -> float:
@@ -83,6 +89,7 @@ class ShownSize:
         tried: All sizes that were tried; the first is what would be shown without a choice.
         images: How many were looked at.
         sizes: How many sizes the images have; of several, `own` is the one that all are taken at.
+        class_names: Of the network.
     """
 
     own: Size
@@ -90,6 +97,7 @@ class ShownSize:
     tried: tuple[TriedSize, ...]
     images: int
     sizes: int = 1
+    class_names: tuple[str, ...] = ()
 
     @property
     def enlarged(self) -> float:
@@ -125,8 +133,22 @@ class ShownSize:
         return (
             f"images are shown at {_words(self.chosen)} pixels (their own: {_words(self.own)}), "
             f"chosen without a label by how sure and how varied predictions are on {self.images} "
-            f"of them ({signs}; the highest is taken); image_size in `trainings` sets another"
+            f"of them ({signs}; the highest is taken){self._gone()}; "
+            "image_size in `trainings` sets another"
         )
+
+    def _gone(self) -> str:
+        """Names what is hardly predicted any more; J is of all classes, a user may need one."""
+        first = self.tried[0]
+        chosen = next(one for one in self.tried if one.size == self.chosen)
+        gone = [
+            f"{name} ({100 * before:.2f} % of what is predicted, {100 * after:.2f} % at this size)"
+            for name, before, after in zip(
+                self.class_names, first.shares, chosen.shares, strict=False
+            )
+            if before >= PRESENT and after < GONE * before
+        ]
+        return f"; it has all but lost {', '.join(gone)}" if gone else ""
 
 
 def choose_size(
@@ -164,7 +186,9 @@ def choose_size(
             if not tried:
                 raise
         on_tried(len(sizes))
-    return ShownSize(own, best_size(tried), tuple(tried), len(chosen))
+    return ShownSize(
+        own, best_size(tried), tuple(tried), len(chosen), class_names=tuple(segmenter.class_names)
+    )
 
 
 def _sizes(own: Size, trained: Size | None) -> list[Size]:
@@ -213,7 +237,12 @@ def _tried(
             shares.append(log.exp().mean(1))
     mean = torch.stack(shares).mean(0)
     diversity = -(mean * mean.clamp_min(1e-12).log()).sum()
-    return TriedSize(size, float(torch.stack(entropies).mean()), float(diversity))
+    return TriedSize(
+        size,
+        float(torch.stack(entropies).mean()),
+        float(diversity),
+        tuple(mean.double().tolist()),
+    )
 
 
 def _words(size: Size) -> str:

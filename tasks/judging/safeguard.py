@@ -32,6 +32,7 @@ from crosscity.safeguard import (
     pair_of_looks,
     static_points,
     vanished_classes,
+    vanished_sentence,
     verdict,
 )
 from crosscity.segmenters import Segmenter, in_train_ids
@@ -421,7 +422,7 @@ def _summary(seen: LookedAt, limits: SafeguardLimits, earlier: ArtifactRef) -> d
     return {
         "keep": found.keep,
         "reasons": list(found.reasons),
-        "sentence": _sentence(found, signals, _spoken_of(earlier, seen)) + unseen,
+        "sentence": _sentence(found, signals, limits, _spoken_of(earlier, seen)) + unseen,
         "failed": seen.failed,
         "signals": signals_as_json(signals),
         "vanished": vanished_classes(signals, limits),
@@ -436,7 +437,7 @@ def _spoken_of(earlier: ArtifactRef, seen: LookedAt) -> str:
     return f"the pre-trained segmenter{at}"
 
 
-def _sentence(found: Verdict, signals: Signals, other: str) -> str:
+def _sentence(found: Verdict, signals: Signals, limits: SafeguardLimits, other: str) -> str:
     if found.keep == "before":
         return harmful(found.reasons, other)
     agreed = (
@@ -448,6 +449,7 @@ def _sentence(found: Verdict, signals: Signals, other: str) -> str:
         f"The adaptation shows no harm on {signals.pairs} pairs without labels, compared with "
         f"{other}: {agreed}, "
         f"the predicted classes drifted by {signals.drift:.3f} bit."
+        f"{vanished_sentence(signals, limits)}"
     )
 
 

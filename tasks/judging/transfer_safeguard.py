@@ -23,6 +23,7 @@ from crosscity.safeguard import (
     compare_look,
     pair_of_looks,
     vanished_classes,
+    vanished_sentence,
     verdict,
 )
 from crosscity.segmenters import Segmenter, in_train_ids
@@ -226,7 +227,7 @@ def _summary(
     return {
         "keep": keep,
         "reasons": reasons,
-        "sentence": _sentence(keep, reasons, signals) + unseen,
+        "sentence": _sentence(keep, reasons, signals, limits) + unseen,
         "failed": failed,
         "signals": signals_as_json(first),
         "looks": {look: signals_as_json(each) for look, each in signals.items()},
@@ -234,7 +235,9 @@ def _summary(
     }
 
 
-def _sentence(keep: str, reasons: Sequence[str], signals: Mapping[str, Signals]) -> str:
+def _sentence(
+    keep: str, reasons: Sequence[str], signals: Mapping[str, Signals], limits: SafeguardLimits
+) -> str:
     other = "the pre-trained segmenter"
     if keep == "before":
         return harmful(reasons, other)
@@ -247,4 +250,5 @@ def _sentence(keep: str, reasons: Sequence[str], signals: Mapping[str, Signals])
     return (
         f"The adaptation shows no harm on {first.pairs} images without labels, compared with "
         f"{other}: {kappas}, the predicted classes drifted by {first.drift:.3f} bit."
+        f"{vanished_sentence(first, limits)}"
     )

@@ -26,6 +26,7 @@ from crosscity.safeguard import (
     pair_signs,
     static_points,
     vanished_classes,
+    vanished_sentence,
     verdict,
 )
 from crosscity.segmenters import build_segmenter, image_tensor
@@ -214,6 +215,11 @@ def test_a_class_that_vanishes_is_named_and_counts_when_it_was_not_rare():
     rare = SafeguardLimits(missed=0.05)
     assert vanished_classes(signals, rare) == ["person"]
     assert verdict(signals, rare).keep == "after"
+    assert vanished_sentence(signals, rare) == (
+        " Look at what has all but vanished: person (3.12 % of the pixels before, 0.00 % after)."
+    )
+    same = compare(signs(labels), signs(labels), NAMES)
+    assert vanished_sentence(same, rare) == ""
 
 
 ROADS = ("road", "car", "truck", "person")

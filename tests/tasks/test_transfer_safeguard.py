@@ -110,6 +110,31 @@ def test_a_harm_that_one_copy_shows_is_enough(
     assert summary["sentence"].startswith("The adaptation looks harmful without any label")
 
 
+def test_a_class_that_is_gone_is_named_although_no_harm_was_seen(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was never sure: what it takes to refuse is more, and its user has to know."""
+
+    def looked(_networks: object, image: Any, *, groups: Any, **_: Any) -> Any:
+        return image, groups.names
+
+    def joined(first: Any, _second: Any, _points: object) -> ComparedPair:
+        names = first[1]
+        n, table = len(names), 100 * np.eye(len(names), dtype=np.int64) + 1
+        seen = np.full(n, 1000)
+        gone = seen.copy()
+        gone[names.index("bicycle")] = 1
+        signs = (PairSigns(table, each, each.astype(float), 5.0) for each in (seen, gone))
+        return ComparedPair(*signs, np.zeros((n, n)))
+
+    monkeypatch.setattr(transfer_safeguard, "compare_look", looked)
+    monkeypatch.setattr(transfer_safeguard, "pair_of_looks", joined)
+    summary = judgement(plan, seed=2)
+    assert summary["keep"] == "after"
+    assert summary["vanished"] == ["bicycle"]
+    assert "Look at what has all but vanished: bicycle (" in summary["sentence"]
+
+
 def test_what_labels_were_trained_on_and_what_the_catalog_leaves_out_is_not_judged(
     plan: Plan,
 ) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from crosscity.adaptation import TargetArrays, shown_size
-from crosscity.adaptation.shown_size import TriedSize, best_size, choose_size
+from crosscity.adaptation.shown_size import ShownSize, TriedSize, best_size, choose_size
 from crosscity.segmenters import Segmenter
 
 OWN = (32, 48)
@@ -75,6 +75,25 @@ def test_a_network_is_shown_what_it_has_learned(slope: float, factor: float) -> 
     assert found.enlarged == pytest.approx(factor)
     assert [one.size for one in found.tried] == [OWN, (48, 72), (64, 96)]
     assert f"{found.chosen[0]}×{found.chosen[1]}" in found.remark()
+
+
+def test_a_class_that_the_chosen_size_loses_is_named() -> None:
+    tried = (
+        TriedSize(OWN, 0.5, 1.0, (0.90, 0.009, 0.091)),
+        TriedSize((64, 96), 0.1, 1.0, (0.95, 0.0004, 0.0496)),
+    )
+    names = ("road", "bicycle", "sky")
+    said = ShownSize(OWN, (64, 96), tried, 3, class_names=names).remark()
+    assert (
+        "; it has all but lost bicycle (0.90 % of what is predicted, 0.04 % at this size);" in said
+    )
+    kept = ShownSize(OWN, OWN, tried, 3, class_names=names).remark()
+    assert "lost" not in kept
+    found = choose_size(OfSlopes(learned(8)), pictures(16))
+    assert found is not None
+    assert found.class_names == ("rises", "falls")
+    assert sum(found.tried[0].shares) == pytest.approx(1)
+    assert "lost" not in found.remark()
 
 
 def test_entropy_and_diversity_are_those_of_the_formulas() -> None:
