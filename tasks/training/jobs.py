@@ -177,6 +177,8 @@ def carry_out(job: Job) -> Trained:
     if "home" in summary:
         segmenter.set_prediction_offsets(summary["home"]["offsets"])
         segmenter.trained_size = summary["home"]["image_size"]
+    elif job.image_size is not None and job.image_size != "auto":
+        segmenter.trained_size = job.image_size
     if summary.get("trained_size") is not None:
         height, width = summary["trained_size"]
         segmenter.trained_size = (height, width)

@@ -20,6 +20,7 @@ from adapters.images import encode_label_png, encode_png
 from adapters.store import ArtifactRef, Store
 from crosscity.adaptation import (
     AdaptationSettings,
+    FineTuningSettings,
     LabelledArrays,
     Pretraining,
     PretrainingSettings,
@@ -326,6 +327,7 @@ if __name__ == "__main__":
     from tasks.training.jobs import carry_out
 
     trained = carry_out(pickle.loads(Path(sys.argv[1]).read_bytes()))
+    print(trained.segmenter.trained_size)
     print(len(trained.history), trained.history[-1]["task_loss"])
 """
 
@@ -339,7 +341,8 @@ def test_two_devices_train_as_one_and_leave_one_segmenter(write_catalog, tmp_pat
     compute = {"device": "cpu", "devices": 2, "threads": 1, "precision": "bf16"}
     path = write_catalog(tmp_path, computes={"laptop": compute})
     plan = open_plan(path)
-    (tmp_path / "job").write_bytes(pickle.dumps(job(plan)))
+    tuned = job(plan, settings=FineTuningSettings(6, 2), image_size=(24, 32))
+    (tmp_path / "job").write_bytes(pickle.dumps(tuned))
     script = tmp_path / "two.py"
     script.write_text(TWO_DEVICES)
     done = subprocess.run(
@@ -354,6 +357,7 @@ def test_two_devices_train_as_one_and_leave_one_segmenter(write_catalog, tmp_pat
     steps, loss = done.stdout.split()[-2:]
     assert steps == "6"
     assert 0 < float(loss) < 10
+    assert "(24, 32)" in done.stdout
     assert saved_step(plan) == 6
 
 
