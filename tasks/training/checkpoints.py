@@ -20,13 +20,13 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from adapters.store import Store
 from crosscity.adaptation import Training, TrainingState, keep_freed_memory
 from tasks.steps import progress
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
+from tasks.training.tensor_files import write_tensors
 from tasks.training.tracking import tracked
 
 CHECKPOINT: Final = "checkpoint.safetensors"
@@ -152,7 +152,7 @@ def _save(
         place.city,
         place.key,
         CHECKPOINT,
-        lambda path: save_file(tensors, path, metadata=notes),
+        lambda path: write_tensors(tensors, path, notes),
     )
 
 

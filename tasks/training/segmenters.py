@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 
 from adapters.catalog import SegmenterEntry
 from adapters.file_digests import file_digests
@@ -39,6 +39,7 @@ from tasks.training.stored_networks import (
     check_options,
     read_description,
 )
+from tasks.training.tensor_files import write_tensors
 from tasks.training.weight_files import (
     CLASS_NAMES,
     WeightFile,
@@ -246,7 +247,7 @@ def write_segmenter(draft: Draft, segmenter: Segmenter, model: Mapping[str, Any]
 def write_weights(segmenter: Segmenter, path: Path) -> None:
     """Writes the weights with the label space that they belong to."""
     names = {CLASS_NAMES: json.dumps(segmenter.class_names)}
-    save_file(separate_tensors(segmenter), path, metadata=names)
+    write_tensors(separate_tensors(segmenter), path, names)
 
 
 def stored_segmenter(plan: Plan, ref: ArtifactRef) -> tuple[dict[str, Any], Segmenter]:

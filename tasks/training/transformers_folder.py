@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
 from torch.nn import functional
 
 from crosscity.segmenters import HuggingFaceSegmenter, separate_tensors
 from crosscity.segmenters.delivered import TRANSFORMERS_WEIGHTS
 from crosscity.segmenters.hugging_face import transformers_library
+from tasks.training.tensor_files import write_tensors
 
 PROCESSOR: Final = "preprocessor_config.json"
 
@@ -38,7 +38,7 @@ def write_transformers(segmenter: HuggingFaceSegmenter, folder: Path) -> None:
     network.config.save_pretrained(folder)
     # Not `network.save_pretrained`: it gives tensors the names of older releases, and
     # `load_segmenter` wants those that the network has. `from_pretrained` knows both.
-    save_file(separate_tensors(network), folder / TRANSFORMERS_WEIGHTS, metadata={"format": "pt"})
+    write_tensors(separate_tensors(network), folder / TRANSFORMERS_WEIGHTS, {"format": "pt"})
     settings = {
         "image_processor_type": _processor_name(network.config.model_type),
         "do_resize": False,
