@@ -89,7 +89,8 @@ def paper_tables(
     check_wanted(chosen, wanted, plan)
     # All of it is there, and enough of it, before hours of training begin.
     harvests = {city: harvest_by(plan, city) for city in chosen}
-    tested = {city: _tested(city, harvests[city], folds, plan) for city in chosen}
+    tested = {city: labelled_shards(plan, city, "test", harvests[city].pairs) for city in chosen}
+    check_folds(folds, tested, plan)
     at_home = _at_home(chosen, seeds, plan)
     shown = {city: _city(city, seeds, folds, harvests[city], tested[city], plan) for city in chosen}
     shown |= {transfer: _transfer(transfer, seeds, plan) for transfer in wanted}
@@ -113,13 +114,6 @@ def _at_home(
                 scored = evaluate(trained, tested, START, seed, source, plan)
                 found[segmenter].append(scored)
     return found
-
-
-def _tested(city: str, harvest: Harvest, folds: int, plan: Plan) -> list[ArtifactRef]:
-    """A city's labelled test images, of which each fold has one at least."""
-    tested = labelled_shards(plan, city, "test", harvest.pairs)
-    check_folds(folds, tested, city, plan)
-    return tested
 
 
 def _city(

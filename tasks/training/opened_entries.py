@@ -104,7 +104,7 @@ def _has_split(source: LabelledDataset, split: str) -> bool:
 
 def _describe_splits(source: LabelledDataset, splits: list[str]) -> str:
     """Pairs of each split, what has no partner, and whether some samples can be read."""
-    said = []
+    said, void = [], False
     for split in splits:
         if isinstance(source, FileDataset):
             matching = source.matching(split)
@@ -113,7 +113,14 @@ def _describe_splits(source: LabelledDataset, splits: list[str]) -> str:
             said.append(f"{counted}, {rest}" if rest else counted)
         else:
             said.append(f"{split} {len(source.samples(split))} samples")
-        _read_some(source, split)
+        if _is_void(source, split):
+            if split != "test":
+                raise InputError(f"the labels of {split} that were examined are all void")
+            # As Cityscapes hands out its own: to be looked at, and not to be scored on.
+            said[-1] += " (the labels that were examined are all void: nothing is scored on it)"
+            void = True
+    if void and len(said) == 1:
+        raise InputError("the labels of test that were examined are all void")
     if not said:
         raise InputError("it has no samples in train, val or test")
     return "; ".join(said)
@@ -139,15 +146,14 @@ def _describe_pictures(source: LabelledDataset) -> str:
     return "; ".join(said)
 
 
-def _read_some(source: LabelledDataset, split: str) -> None:
+def _is_void(source: LabelledDataset, split: str) -> bool:
     """Reads a few whole samples; where the set is in files, of those that have both."""
     samples = list(source.samples(split))
     if isinstance(source, FileDataset):
         samples = source.pairs(split)
     step = max(1, len(samples) // _READ)
     chosen = samples[::step][:_READ]
-    if chosen and all((source.read(sample).train_ids == VOID).all() for sample in chosen):
-        raise InputError(f"the labels of {split} that were examined are all void")
+    return bool(chosen) and all((source.read(sample).train_ids == VOID).all() for sample in chosen)
 
 
 def _segmenter(plan: Plan, name: str) -> str:

@@ -271,25 +271,31 @@ def check_fine_tuning(city: str, plan: Plan) -> None:
         )
 
 
-def check_folds(folds: int, parts: Sequence[ArtifactRef], owner: str, plan: Plan) -> None:
+def check_folds(folds: int, tested: Mapping[str, Sequence[ArtifactRef]], plan: Plan) -> None:
     """Fails where some fold would have no image to be tested on.
 
     Args:
         folds: How many there are to be.
-        parts: `labelled` shards of the test images.
-        owner: Whose they are.
+        tested: `labelled` shards of the test images, by the city whose they are.
         plan: The run's plan.
 
     Raises:
-        InputError: There are fewer images; says how many folds these allow.
+        InputError: There are fewer images; says how many folds all cities allow.
     """
-    images = images_in(plan.open_store(), parts)
-    if images < folds:
-        remedy = f"give --folds {images}" if images > 1 else "give it more test_places or labels"
-        raise InputError(
-            f"{owner} has {images} labelled test images that can be read, and {folds} folds are "
-            f"each tested on one at least: {remedy}, or leave {owner} out with --city"
-        )
+    store = plan.open_store()
+    images = {city: images_in(store, parts) for city, parts in tested.items()}
+    few = {city: count for city, count in images.items() if count < folds}
+    if not few:
+        return
+    least = min(few.values())
+    remedy = f"give --folds {least}" if least > 1 else "give it more test_places or labels"
+    counted = " and ".join(
+        f"{city} has {count} labelled test images" for city, count in few.items()
+    )
+    raise InputError(
+        f"{counted} that can be read, and {folds} folds are each tested on one at least: {remedy}, "
+        f"or leave {' and '.join(few)} out: name the others with --city"
+    )
 
 
 def outside(fold: tuple[int, int], images: int) -> tuple[int, ...]:

@@ -7,11 +7,16 @@ import json
 import re
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+
+from tasks.steps.errors import InputError
+from tasks.training import trainings
 
 RANDOM = np.random.default_rng(5)
 CAMVID = {"train": 3, "val": 2, "test": 2}
@@ -168,6 +173,18 @@ def test_what_cannot_be_reported_is_refused_before_any_work(
     done = many_commands(*words, "--catalog", catalog)
     assert done["code"] == 2, done
     assert said in done["err"]
+
+
+def test_folds_are_proposed_that_all_cities_have_images_for(monkeypatch) -> None:
+    plan: Any = SimpleNamespace(open_store=lambda: None)
+    monkeypatch.setattr(trainings, "images_in", lambda _, parts: len(parts))
+    tested: dict[str, Any] = {"rome": range(8), "rio": range(4), "tokyo": range(12)}
+    with pytest.raises(
+        InputError, match=r"^rome has 8 .* and rio has 4 .* give --folds 4, "
+    ) as said:
+        trainings.check_folds(12, tested, plan)
+    assert "tokyo" not in str(said.value)
+    trainings.check_folds(4, tested, plan)
 
 
 def test_more_folds_than_test_images_end_before_anything_is_trained(

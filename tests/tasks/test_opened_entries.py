@@ -105,6 +105,21 @@ def test_faults_of_every_kind_are_reported_and_the_rest_is_opened(
     assert not (tmp_path / "store").exists()
 
 
+def test_test_labels_of_cityscapes_are_empty_as_they_are_handed_out(write_catalog, tmp_path):
+    for split, value in (("train", 7), ("val", 7), ("test", 1)):  # road; ego vehicle, which is void
+        image = tmp_path / f"cs/leftImg8bit/{split}/{split}/{split}_000000_000019_leftImg8bit.png"
+        label = tmp_path / f"cs/gtFine/{split}/{split}/{split}_000000_000019_gtFine_labelIds.png"
+        for path, shape in ((image, (40, 64, 3)), (label, (40, 64))):
+            path.parent.mkdir(parents=True)
+            Image.fromarray(np.full(shape, value, dtype=np.uint8)).save(path)
+    sets = {"cityscapes": {"kind": "cityscapes", "root": "cs"}}
+    found = findings(write_catalog, tmp_path, datasets=sets)["datasets.cityscapes"]
+    assert not found.is_fault, found.said
+    assert (
+        "test 1 pairs of image and label (the labels that were examined are all void" in found.said
+    )
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_city_is_opened_with_its_folder_and_labels(write_catalog, tmp_path, count):
     made(tmp_path / "ours", count, count)
