@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -126,7 +127,23 @@ def predict(
             workers=plan.compute.workers if plan is not None else 2,
         )
     export = f"`crosscity export {city} --as cityscapes -o … --predictions {output}`"
+    _tell_of_distorted(done, image_size)
     _show_outcome(done, next_step=export if city is not None else "")
+
+
+def _tell_of_distorted(done: Predicted, shown: tuple[int, int] | None) -> None:
+    """Says which images went through the network at other proportions than theirs."""
+    distorted = done.distorted(shown)
+    if shown is None or not distorted:
+        return
+    (height, width), _ = distorted.most_common(1)[0]
+    scale = math.sqrt(shown[0] * shown[1] / (height * width))
+    fitting = "x".join(str(max(32, 8 * round(scale * each / 8))) for each in (height, width))
+    note(
+        f"note: {distorted.total()} of {done.sizes.total()} images have other proportions than "
+        f"the {shown[0]}×{shown[1]} at which they went through the network, which sees them "
+        f"distorted: predict those of {height}×{width} by themselves with --size {fitting}"
+    )
 
 
 def _show_outcome(done: Predicted, next_step: str) -> None:

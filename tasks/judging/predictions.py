@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+import math
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,8 @@ ENDINGS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 SHARD: Final = 64
 """Images a shard: what a kill can lose."""
 STAGE: Final = "predict"
+_DISTORTED: Final = math.log(1.25)
+"""Proportions that differ by more are told: a wheel is no longer round then."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,26 @@ class Predicted:
         failed: Those that failed, and why.
         table: The table of all of them.
         earlier: Label maps in the folder that an earlier run made of other images.
+        sizes: (height, width) of the images that were predicted, and how many have it.
     """
 
     images: int
     failed: dict[str, str]
     table: Path
     earlier: tuple[str, ...] = ()
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+    def distorted(self, shown: tuple[int, int] | None) -> Counter[tuple[int, int]]:
+        """Of `sizes`, those that have clearly other proportions than they are shown at."""
+        if shown is None:
+            return Counter()
+        return Counter(
+            {
+                size: count
+                for size, count in self.sizes.items()
+                if abs(math.log(size[0] * shown[1] / (size[1] * shown[0]))) > _DISTORTED
+            }
+        )
 
 
 def pictures_of_paths(paths: Sequence[Path]) -> list[Picture]:
@@ -139,7 +156,9 @@ def predict_pictures(
         tell(len(shard))
     table = folder.finish(rows)
     failed = {row["image"]: str(row["reason"]) for row in rows if row["status"] != OK}
-    return Predicted(len(rows), failed, table, tuple(folder.earlier(rows)))
+    good = [row for row in rows if row["status"] == OK]
+    sizes = Counter((int(row["height"]), int(row["width"])) for row in good)
+    return Predicted(len(rows), failed, table, tuple(folder.earlier(rows)), sizes)
 
 
 def _advance(total: int, count: int) -> None:

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from adapters.images import encode_jpeg, encode_png
 from adapters.predictions import PredictionFolder, Wanted
 from crosscity.evaluation import predict
 from crosscity.segmenters import build_segmenter
+from flows.cli.first_look import bundled_weights
 from tasks.judging import predictions
 from tasks.judging.predictions import SHARD, left_out_of, pictures_of_paths, predict_pictures
 from tasks.steps.errors import InputError
@@ -126,6 +128,19 @@ def test_a_killed_run_goes_on_with_the_next_shard(tmp_path, monkeypatch) -> None
     for each in sorted((tmp_path / "fresh/labels").iterdir()):
         assert each.read_bytes() == (tmp_path / "out/labels" / each.name).read_bytes()
     assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_pictures_that_the_network_sees_distorted_are_told(tmp_path, many_commands) -> None:
+    folder = _images(tmp_path / "in", 2, size=(64, 48))
+    Image.fromarray(np.zeros((64, 128, 3), np.uint8)).save(folder / "wide.png")
+    words = ("predict", folder, "--weights", bundled_weights(), "--no-overlays")
+    done = many_commands(*words, "-o", tmp_path / "out")  # trained at 256×512
+    assert done["code"] == 0, done["err"]
+    assert "2 of 3 images have other proportions than the 256×512 at which" in done["err"]
+    assert "predict those of 64×48 by themselves with --size 416x312" in done["err"]
+    (folder / "wide.png").unlink()
+    done = many_commands(*words, "--size", "64x48", "-o", tmp_path / "fitting")
+    assert "proportions" not in done["err"]
 
 
 @pytest.mark.parametrize("count", [24, 60])
