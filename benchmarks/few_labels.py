@@ -299,7 +299,9 @@ class Bench:
         times, segmenters = [], []
         for place in range(self.options.places):
             both = images[2 * place : 2 * place + 2]
-            seen, other = predict(before, both), predict(after, both)
+            seen, other = (
+                predict(one, both, image_size=both.shape[1:3]) for one in (before, after)
+            )
             pair = extract_prior(both[0], both[1], prior)
             here, there = static_points(pair.matches, pair.masks)
             differ = seen[0][here[:, 0], here[:, 1]] != seen[1][there[:, 0], there[:, 1]]

@@ -86,7 +86,9 @@ def draw_street(before: Segmenter, after: Segmenter, output: Path) -> None:
     for place in range(FIRST_PLACE, FIRST_PLACE + PLACES):
         rendering = city.render(place, 0)
         small = resized_image(rendering.image, SIZE)[None]
-        maps = [predict(network, small, size=FULL)[0] for network in (before, after)]
+        maps = [
+            predict(network, small, size=FULL, image_size=SIZE)[0] for network in (before, after)
+        ]
         labels = rendering.train_ids
         right = [float((found == labels)[labels < 255].mean()) for found in maps]
         gains.append(right[1] - right[0])

@@ -272,12 +272,11 @@ class Bench:
             network = make(seed)
             _stored(network.state_dict(), weights)
         pictures, labels = self.images(split)
-        counts = [
-            confusion_matrix(
-                truth, predict(network, _enlarged(picture, enlarged)[None], size=truth.shape)[0], 19
-            )
-            for picture, truth in zip(pictures, labels, strict=True)
-        ]
+        counts = []
+        for picture, truth in zip(pictures, labels, strict=True):
+            shown = _enlarged(picture, enlarged)
+            seen = predict(network, shown, size=truth.shape, image_size=shown.shape[:2])
+            counts.append(confusion_matrix(truth, seen, 19))
         with written_whole(path) as unfinished:
             np.savez_compressed(unfinished, counts=np.stack(counts).astype(np.int32))
         print(split, arm, seed, f"{100 * self.miou(split, arm, seed):.1f}", flush=True)

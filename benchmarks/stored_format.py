@@ -101,7 +101,7 @@ def trained_miou(dataset: CamVidDataset, name: str, seed: int) -> float:
     for sample in dataset.samples("test"):
         tested = dataset.read(sample)
         shown, truth = resized_image(tested.image, SIZE), tested.train_ids
-        seen = predict(training.segmenter, shown[None], size=truth.shape)[0]
+        seen = predict(training.segmenter, shown[None], size=truth.shape, image_size=SIZE)[0]
         counts += confusion_matrix(truth, seen, 19)
     return 100 * score(counts, "camvid11").miou
 

@@ -102,14 +102,20 @@ def _predictions(
 
 
 def predict(
-    segmenter: Segmenter, images: npt.NDArray[np.uint8], *, size: Size | None = None
+    segmenter: Segmenter,
+    images: npt.NDArray[np.uint8],
+    *,
+    size: Size | None = None,
+    image_size: Size | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """The likeliest class of every pixel.
+    """The likeliest class of every pixel, as `crosscity predict` finds it.
 
     Args:
         segmenter: Left in the mode (training or not) that it was in.
         images: (N, H, W, 3) uint8 RGB, or one image (H, W, 3).
         size: (height, width) of the prediction; default: that of the images.
+        image_size: (height, width) at which images go through the network; default: what the
+            segmenter was trained at (`trained_size`) where that is known, else their own.
 
     Returns:
         (N, height, width) uint8 indices into `segmenter.class_names`; of one image (height, width).
@@ -120,10 +126,15 @@ def predict(
     if not isinstance(images, np.ndarray) or images.ndim not in (3, 4):
         raise ValueError("images to predict must be an array of shape (N, H, W, 3) or (H, W, 3)")
     if images.ndim == 3:
-        of_one: npt.NDArray[np.uint8] = predict(segmenter, images[None], size=size)[0]
+        one = predict(segmenter, images[None], size=size, image_size=image_size)
+        of_one: npt.NDArray[np.uint8] = one[0]
         return of_one
+    image_size = image_size or segmenter.trained_size
+    shown = images
+    if image_size is not None and len(images):
+        shown = np.stack([resized_image(image, image_size) for image in images])
     with evaluating(segmenter), torch.inference_mode():
-        predicted = _predicted(segmenter, images, size or (images.shape[1], images.shape[2]))
+        predicted = _predicted(segmenter, shown, size or (images.shape[1], images.shape[2]))
     labels: npt.NDArray[np.uint8] = predicted.cpu().numpy()
     return labels
 

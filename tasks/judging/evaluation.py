@@ -319,8 +319,9 @@ def seen_by(
     network: Segmenter, image: npt.NDArray[np.uint8], size: tuple[int, ...], rules: Rules
 ) -> npt.NDArray[np.uint8]:
     """What a segmenter sees of an image by the rules of a scoring; (height, width) of `size`."""
-    shown = resized_image(image, rules.image_size or network.trained_size)
-    seen: npt.NDArray[np.uint8] = predict(network, shown, size=(size[0], size[1]))
+    seen: npt.NDArray[np.uint8] = predict(
+        network, image, size=(size[0], size[1]), image_size=rules.image_size
+    )
     return seen
 
 

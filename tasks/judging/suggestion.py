@@ -17,7 +17,6 @@ from adapters.store import ArtifactRef, Draft
 from crosscity import labelling
 from crosscity.evaluation import predict
 from crosscity.labelling import combined_ranks, spread_choice
-from crosscity.resizing import resized_image
 from crosscity.safeguard import static_points
 from crosscity.segmenters import Segmenter, in_train_ids
 from tasks.harvesting.current import current_harvest
@@ -202,8 +201,7 @@ class _Look:
         return row
 
     def _labels(self, network: Segmenter, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        shape, size = (image.shape[0], image.shape[1]), self.size or network.trained_size
-        return predict(network, resized_image(image, size), size=shape)
+        return predict(network, image, image_size=self.size)
 
     def _share_that_differs(
         self, first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]

@@ -19,7 +19,6 @@ from adapters.store import ArtifactRef
 from adapters.tables import write_table
 from crosscity.evaluation import predict
 from crosscity.labels import CLASSES, VOID
-from crosscity.resizing import resized_image
 from crosscity.segmenters import in_train_ids
 from tasks.harvesting.current import current_harvest
 from tasks.judging.suggestion import Suggested
@@ -85,12 +84,11 @@ def write_labelling_task(
     device = plan.compute.device
     with using_device(device, city), whole_folder(output) as folder:
         network = on_device(in_train_ids(stored_segmenter(plan, segmenter)[1]), plan)
-        size = network_size(plan, city) or network.trained_size
+        size = network_size(plan, city)
         exporter = CvatExporter(folder, f"{city}: places worth a label")
         for place, row in zip(places, terms, strict=True):
             image = imagery.read(place.image_id)
-            shape = (image.shape[0], image.shape[1])
-            labels = predict(network, resized_image(image, size), size=shape)
+            labels = predict(network, image, image_size=size)
             exporter.add(_item(place, row, imagery.data(place.image_id), labels))
         exporter.finish()
         rows = [

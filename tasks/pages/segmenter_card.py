@@ -77,6 +77,7 @@ def segmenter_card(segmenter: Segmenter, facts: SegmenterFacts, delivery: Delive
         options=json.dumps(config["options"], ensure_ascii=False),
         onnx=delivery.onnx,
         onnx_sizes=_sizes(delivery.onnx_size),
+        shown_size=delivery.onnx_size or delivery.image_size,
         opset=OPSET,
     )
 

@@ -101,6 +101,7 @@ def export_segmenter(
     named = str(model["architecture"])
     function = named.removeprefix(PREFIX) if named.startswith(PREFIX) else ""
     size = network_size(plan, city) or segmenter.trained_size
+    segmenter.trained_size = size  # whoever reads the folder shows pictures as they were scored
     images = _some_images(plan, city, segmenter, size)
     delivery = Delivery(
         output.absolute().name,
@@ -229,7 +230,12 @@ def _preprocessing(segmenter: Segmenter, size: tuple[int, int] | None) -> dict[s
         "mean": segmenter.input_mean.flatten().tolist(),
         "deviation": segmenter.input_std.flatten().tolist(),
         "image_size": None if size is None else list(size),
-        "output": "logits of every pixel, N×C×H×W",
+        "resizing": (
+            "pictures go through at image_size, where there is one: averaged where they shrink, "
+            "cubic where they grow; logits are taken to the picture's own size bilinearly, before "
+            "the class is chosen"
+        ),
+        "output": "logits of every pixel, N×C×H×W; the class is the index of the largest",
     }
 
 

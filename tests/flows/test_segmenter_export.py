@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import crosscity as package
 from adapters.exports import ExportError
 from adapters.store import ArtifactRef, Draft, artifact_key
 from crosscity.evaluation import predict
+from crosscity.resizing import resized_image
 from crosscity.segmenters import build_segmenter
 from tasks.harvesting.current import current_harvest
 from tasks.judging.evaluated import segmenter_of_arm
@@ -110,7 +113,32 @@ def test_the_onnx_model_runs_on_images_of_another_size(delivered, images) -> Non
         batch = np.stack([image, image[::-1]])
         values = (batch.astype(np.float32) / 255).transpose(0, 3, 1, 2)
         (logits,) = session.run(["logits"], {"images": values})
-        assert (logits.argmax(1) == predict(segmenter, batch)).mean() > 0.999
+        seen = predict(segmenter, batch, image_size=image.shape[:2])
+        assert (logits.argmax(1) == seen).mean() > 0.999
+
+
+def test_the_card_says_how_onnxruntime_sees_what_we_see(
+    delivered, images, tmp_path, monkeypatch
+) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    code = (delivered / "README.md").read_text(encoding="utf-8").split("```python\n")[2]
+    folder = tmp_path / "handed-on"
+    shutil.copytree(delivered, folder)
+    height, width = images[0].shape[:2]
+    picture = resized_image(images[0], (2 * height, 2 * width + 10))
+    Image.fromarray(picture).save(folder / "street.png")  # without a loss, unlike JPEG
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    exec(code.split("```")[0].replace("street.jpg", "street.png"), names)  # noqa: S102
+    ours = predict(package.load_segmenter(folder), picture)
+    # Logits go to the shown size first and from there to the picture's, ours there at once.
+    assert (names["classes"] == ours).mean() > 0.97
+    assert (names["label_ids"] == np.array(names["ids"])[names["classes"]]).all()
+
+
+def test_all_may_read_what_is_handed_on(delivered) -> None:
+    modes = {path.name: path.stat().st_mode for path in delivered.iterdir()}
+    assert set(modes.values()) == {modes["README.md"]}
 
 
 def test_the_card_is_one_that_the_hub_reads(delivered, finished_run) -> None:

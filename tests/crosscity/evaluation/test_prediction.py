@@ -31,6 +31,25 @@ def test_predicts_the_likeliest_class_without_dropout() -> None:
     np.testing.assert_array_equal(predicted, expected)
 
 
+def test_images_are_shown_at_the_size_that_the_segmenter_was_trained_at() -> None:
+    segmenter = build_segmenter("compact", {"width": 16}, seed=1)
+    with torch.no_grad():  # so that it sees more than one class
+        noise = torch.Generator().manual_seed(3)
+        for one in segmenter.parameters():
+            one.add_(torch.randn(one.shape, generator=noise), alpha=0.5)
+    as_they_are = predict(segmenter, IMAGES.all_images)
+    segmenter.trained_size = (36, 60)
+    found = predict(segmenter, IMAGES.all_images)
+    assert found.shape == LABELS.shape
+    shown = [
+        each.labels for each in predict_each(segmenter, IMAGES.all_images, image_size=(36, 60))
+    ]
+    np.testing.assert_array_equal(found, np.stack(shown))
+    asked = predict(segmenter, IMAGES.all_images, image_size=(18, 30))
+    np.testing.assert_array_equal(as_they_are, asked)
+    assert (found != as_they_are).mean() > 0.05
+
+
 def test_evaluates_every_image_once() -> None:
     expected = np.zeros((19, 19), dtype=np.int64)
     for i in range(5):
