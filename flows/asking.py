@@ -1,4 +1,4 @@
-"""Asking the Prefect server for what a run can do without: once, and not for long."""
+"""Asking the Prefect server for what a run can do without: hardly again, and not for long."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ ANSWER_SECONDS: Final = 20.0
 
 
 @contextmanager
-def asked_once() -> Iterator[SyncPrefectClient]:
+def asked_once(again: int = 0) -> Iterator[SyncPrefectClient]:
     """A client whose requests fail at once where the server does not answer.
 
     What a run needs of a server is asked for a quarter of an hour; what is only for the dashboard
     is not to keep a run from its work as long.
+
+    Args:
+        again: How often a request is made again that the server was too busy for (503, as where its
+            database is locked), or that it did not hear, where a run would suffer.
     """
-    once = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: ANSWER_SECONDS}
+    once = {PREFECT_CLIENT_MAX_RETRIES: again, PREFECT_API_REQUEST_TIMEOUT: ANSWER_SECONDS}
     with (
         temporary_settings(once),
         # Settings of its own, so that it is no client that others have opened, with theirs.

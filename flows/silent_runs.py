@@ -80,7 +80,8 @@ def note_quiet_run(flow: object, flow_run: Any, state: object) -> None:  # noqa:
     if seconds is not None and seconds < DEAD_AFTER:
         return
     try:
-        with asked_once() as client:
+        # A run that lives and is marked as crashed is worse than a second's wait.
+        with asked_once(again=3) as client:
             client.update_flow_run_labels(flow_run.id, {QUIET_LABEL: str(seconds)})
     except Exception as error:
         _LOG.warning("this run may be shown as crashed while it goes on: %s", error)

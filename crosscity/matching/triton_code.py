@@ -203,7 +203,10 @@ def aggregate_kernel(
                 share = tl.load(shares + patch * 4 + k)
                 row = y + down
                 column = x + across
-                inside = counts & (child >= 0) & (row >= 0) & (row < below_height)
+                # A child that is not there has no rows; Triton 3.9's interpreter makes numbers of a
+                # mask that is combined with a single truth value.
+                rows = tl.where(child >= 0, below_height, 0)
+                inside = counts & (row >= 0) & (row < rows)
                 inside = inside & (column >= 0) & (column < below_width)
                 base = below + tl.maximum(child, 0) * below_height * below_width
                 at = base + row * below_width + column

@@ -38,7 +38,12 @@ def clone(tmp_path):
     # What is committed tells nothing of what is being changed: the documents' own words do.
     for name in ("README.md", "docs/operate.md", "Makefile"):
         shutil.copyfile(ROOT / name, folder / name)
-    (folder / ".venv").symlink_to(sys.prefix, target_is_directory=True)
+    # The environment that tests run in, whatever its name and whoever made it, as a ready one.
+    (folder / ".venv").mkdir()
+    for each in Path(sys.prefix).iterdir():
+        if each.name != ".ready":
+            (folder / ".venv" / each.name).symlink_to(each, target_is_directory=each.is_dir())
+    (folder / ".venv" / ".ready").touch()
     for name in ("pyproject.toml", "constraints.txt"):  # older than the environment: nothing to do
         os.utime(folder / name, (0, 0))
     yield folder

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +228,44 @@ def test_a_run_without_heartbeats_says_so(runs: Runs) -> None:
             note_quiet_run(None, one, None)
         labels = runs.server.get(f"/flow_runs/{run}")["labels"]
         assert (QUIET_LABEL in labels) is (seconds is None)
+
+
+@pytest.mark.parametrize(("busy", "noted"), [(0, True), (2, True), (9, False)])
+def test_a_server_that_is_busy_is_told_again(
+    busy: int, noted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server whose database is locked answers 503; the run would be shown as crashed."""
+    asked: list[int] = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # a token against forged requests: this one gives none
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_PATCH(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(503 if len(asked) < busy else 204)
+            self.send_response(asked[-1])
+            self.send_header("Retry-After", "0.01")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings = {
+        PREFECT_API_URL: f"http://127.0.0.1:{server.server_address[1]}/api",
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with temporary_settings(settings):
+        note_quiet_run(None, type("Run", (), {"id": uuid.uuid4()})(), None)
+    server.shutdown()
+    server.server_close()
+    assert len(asked) == min(busy, 3) + 1
+    assert ("may be shown as crashed" in caplog.text) is not noted
 
 
 def test_a_server_that_does_not_answer_stops_no_run(
