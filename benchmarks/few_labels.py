@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -42,6 +42,7 @@ from adapters.catalog.model import PriorSettings
 from adapters.catalog.recipes import BUILT_IN_RECIPES, ObjectiveEntry, RecipeEntry
 from adapters.images import decode_image
 from adapters.street_view.simulated import SimulatedCity, find_style
+from benchmarks.arms import save
 from benchmarks.paired import interval
 from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation import (
@@ -209,9 +210,7 @@ class Bench:
         path = self._work / f"unlabelled-{self.options.name}-{seed}.safetensors"
         if not path.exists():
             network = self._adapt(UNLABELLED, seed, None)
-            state = {name: value.contiguous() for name, value in network.state_dict().items()}
-            with written_whole(path) as unfinished:
-                save_file(state, unfinished)
+            save(network, path)
         network = self.start()
         network.load_state_dict(load_file(path))
         return network
