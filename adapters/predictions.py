@@ -30,6 +30,7 @@ from PIL import Image
 
 from adapters.exports.files import cannot_be_written, write_bytes
 from adapters.images import encode_jpeg, encode_label_png
+from adapters.prediction_folders import DESCRIPTION
 from adapters.tables import read_table, write_table
 from crosscity.labels import CLASSES, VOID
 
@@ -37,7 +38,6 @@ Ids = Literal["labelIds", "trainIds", "palette"]
 """labelIds, trainIds: greyscale PNGs of these ids; palette: trainIds with the colours beside them,
 which most viewers show in colour and Pillow reads as ids."""
 IDS: Final[tuple[Ids, ...]] = ("labelIds", "trainIds", "palette")
-DESCRIPTION: Final = "prediction.json"
 TABLE: Final = "predictions.parquet"
 _PARTS: Final = ".parts"
 _FORMAT: Final = 1

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from adapters.datasets.base import DatasetError, LabelledSample
 from adapters.datasets.files import FileDataset, Files, only_images, sample_ids
 from adapters.images import MAX_BYTES, OTHER_ENDINGS
+from adapters.prediction_folders import prediction_folders
 from crosscity.resizing import resized_image
 
 SPLIT: Final = "train"
@@ -26,7 +27,8 @@ is read at every step of a training, and a photograph of 24 million pixels as PN
 class ImageFolder(FileDataset):
     """All pictures below a folder, at any depth; there are no labels.
 
-    They are of the split "train", in the order of their ids. Hidden files and folders are left out.
+    They are of the split "train", in the order of their ids. Hidden files and folders are left out,
+    and what `crosscity predict` has made.
 
     Attributes:
         left_out: Pictures of types that are not read (TIFF, HEIC, ...), sorted.
@@ -100,10 +102,12 @@ def _files_below(root: Path, images: str) -> list[Path]:
         found = {path for folder in folders if folder.is_dir() for path in folder.rglob("*")}
     except OSError as error:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error
+    made = [one for folder in folders if folder.is_dir() for one in prediction_folders(folder)]
     return sorted(
         path
         for path in found
-        if not any(part.startswith(".") for part in path.relative_to(root).parts)
+        if not any(path.is_relative_to(one) for one in made)
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
         and not path.is_dir()
     )
 

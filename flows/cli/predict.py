@@ -88,12 +88,8 @@ def predict(
                 "says: name a folder with -o to predict with other settings"
             )
         return _into_the_store(what, catalog, compute)
-    from adapters.predictions import (  # noqa: PLC0415
-        DESCRIPTION,
-        IDS,
-        PredictionFolder,
-        Wanted,
-    )
+    from adapters.prediction_folders import DESCRIPTION  # noqa: PLC0415
+    from adapters.predictions import IDS, PredictionFolder, Wanted  # noqa: PLC0415
     from tasks.judging.predictions import predict_pictures  # noqa: PLC0415
     from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
     from tasks.steps.device import using_device  # noqa: PLC0415 - PyTorch takes seconds
@@ -227,12 +223,16 @@ def _pictures(what: Sequence[str], city: str | None, plan: Plan | None) -> list[
         left_out_of,
         pictures_of_city,
         pictures_of_paths,
+        predictions_among,
     )
     from tasks.steps.imagery import Imagery  # noqa: PLC0415
 
     if city is None or plan is None:
         paths = [Path(each) for each in what]
         pictures = pictures_of_paths(paths)
+        if made := predictions_among(paths):
+            told = ", ".join(map(str, made[:REASONS])) + (", …" if len(made) > REASONS else "")
+            note(f"what is in {told} is left out: it was predicted")
         if left_out := left_out_of(paths):
             types = ", ".join(sorted({each.suffix.lower() for each in left_out}))
             note(

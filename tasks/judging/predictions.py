@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.images import MAX_BYTES, OTHER_ENDINGS, ImageError, decode_image
+from adapters.prediction_folders import prediction_folders
 from adapters.predictions import PredictionFolder
 from adapters.store import StoreError
 from crosscity.evaluation import Prediction, predict_each
@@ -87,7 +88,7 @@ def pictures_of_paths(paths: Sequence[Path]) -> list[Picture]:
     found: dict[Path, str] = {}
     for path in paths:
         if path.is_dir():
-            files = [each for each in sorted(path.rglob("*")) if _is_image(each)]
+            files = [each for each in _files_below(path) if _is_image(each)]
             if not files:
                 raise InputError(
                     f"{path} has no image: looked for {', '.join(sorted(ENDINGS))} in it and below"
@@ -105,9 +106,25 @@ def left_out_of(paths: Sequence[Path]) -> list[Path]:
     return sorted(
         file
         for path in paths
-        for file in (path.rglob("*") if path.is_dir() else ())
-        if file.suffix.lower() in OTHER_ENDINGS and not file.name.startswith(".")
+        for file in (_files_below(path) if path.is_dir() else ())
+        if file.suffix.lower() in OTHER_ENDINGS
     )
+
+
+def predictions_among(paths: Sequence[Path]) -> list[Path]:
+    """Folders of predictions below these folders, whose files are left out, sorted."""
+    return sorted(each for path in paths if path.is_dir() for each in prediction_folders(path))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """What is below a folder, sorted; neither predictions nor what is hidden."""
+    made = prediction_folders(folder)
+    return [
+        each
+        for each in sorted(folder.rglob("*"))
+        if not any(part.startswith(".") for part in each.relative_to(folder).parts)
+        and not any(each.is_relative_to(one) for one in made)
+    ]
 
 
 def pictures_of_city(imagery: Imagery) -> list[Picture]:
@@ -238,7 +255,7 @@ def _digest(picture: Picture) -> tuple[str, str]:
 
 def _is_image(path: Path) -> bool:
     """Whether it is called like an image; a link that leads nowhere becomes a row that says so."""
-    named = path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    named = path.suffix.lower() in ENDINGS
     return named and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 

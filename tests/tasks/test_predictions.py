@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from adapters.datasets.image_folder import ImageFolder
 from adapters.images import encode_jpeg, encode_png
 from adapters.predictions import PredictionFolder, Wanted
 from crosscity.evaluation import predict
@@ -128,6 +129,23 @@ def test_a_killed_run_goes_on_with_the_next_shard(tmp_path, monkeypatch) -> None
     for each in sorted((tmp_path / "fresh/labels").iterdir()):
         assert each.read_bytes() == (tmp_path / "out/labels" / each.name).read_bytes()
     assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_predictions_among_the_pictures_are_no_pictures(tmp_path, many_commands) -> None:
+    folder = _images(tmp_path / "in", 3, size=(32, 64))
+    _images(folder / ".thumbnails", 2)
+    words = ("predict", folder, "--weights", bundled_weights(), "--size", "32x64")
+    for _ in range(2):
+        done = many_commands(*words, "-o", folder / "masks")
+        assert done["code"] == 0, done["err"]
+        assert "3 of 3 images predicted" in done["out"]
+    assert f"what is in {folder / 'masks'} is left out: it was predicted" in done["err"]
+    assert ImageFolder(folder).samples("train") == ("000", "001", "002")
+    # Whoever names the folder itself means it.
+    assert len(pictures_of_paths([folder / "masks" / "overlays"])) == 3
+    # A file of that name alone is no description of ours.
+    (folder / "prediction.json").write_text("[]")
+    assert len(pictures_of_paths([tmp_path])) == 3
 
 
 def test_pictures_that_the_network_sees_distorted_are_told(tmp_path, many_commands) -> None:
