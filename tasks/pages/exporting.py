@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from adapters.exports import ExportItem, check_licences, exporter
 from adapters.images import decode_label_png, decode_mask_png
-from adapters.predictions import DESCRIPTION, TABLE, table_schema
+from adapters.prediction_folders import DESCRIPTION
+from adapters.predictions import TABLE, table_schema
 from adapters.store import ArtifactRef, Store
 from adapters.tables import read_table
 from crosscity.labels import CLASSES, VOID
