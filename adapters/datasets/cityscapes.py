@@ -52,6 +52,7 @@ class CityscapesDataset(FileDataset):
         """
         super().__init__(root, max_bytes=max_bytes)
         self._map = LABEL_IDS if labels == "labelIds" else TRAIN_IDS
+        self.reads_label_ids = labels == "labelIds"
         ending = f"_gtFine_{labels}.png"
         for split in _SPLITS:
             images = _listed(self._root / "leftImg8bit" / split, _IMAGE_ENDING)

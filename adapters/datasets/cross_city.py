@@ -44,6 +44,7 @@ class CrossCityDataset(FileDataset):
     """
 
     name = "cross_city"
+    reads_label_ids = True
 
     def __init__(self, root: Path | str, city: str, *, max_bytes: int = MAX_BYTES) -> None:
         """Lists the city's files.

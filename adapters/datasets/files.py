@@ -86,9 +86,14 @@ class FileDataset(ABC):
     A subclass lists the files of each split in its constructor (`_add_split`) and reads a label. A
     sample is listed if its image or its label is there; reading it says which is missing. So a
     lost label is never a silently smaller set.
+
+    Attributes:
+        reads_label_ids: Whether its labels are taken for Cityscapes labelIds, of which trainIds
+            cannot be told by their values: 0 to 18 are both.
     """
 
     name: str
+    reads_label_ids: bool = False
 
     def __init__(self, root: Path | str, *, max_bytes: int = MAX_BYTES) -> None:
         self._root = Path(root)

@@ -68,6 +68,7 @@ class LabelledFolder(FileDataset):
         """
         super().__init__(root, max_bytes=max_bytes)
         self._map = _label_map(label_map)
+        self.reads_label_ids = self._map is LABEL_IDS
         for folder in (images, labels, *(splits or {}).values()):
             if Path(folder).is_absolute() or ".." in Path(folder).parts:
                 raise DatasetError(f"The folder {folder!r} must lie below the set's root.")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+import numpy as np
+
 from adapters.catalog import CatalogError, ServiceProvider, SimulatedLabels
 from adapters.datasets.base import DatasetError, LabelledDataset
 from adapters.datasets.files import FileDataset
@@ -14,7 +16,7 @@ from adapters.datasets.image_folder import ImageFolder
 from adapters.images import ImageError, image_size
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.folder import FolderStreetView
-from crosscity.labels import VOID
+from crosscity.labels import CLASSES, VOID
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter
 from crosscity.segmenters.plug_in import check_shapes
 from tasks.steps.errors import InputError
@@ -24,6 +26,10 @@ from tasks.training.segmenters import starting_segmenter
 
 _SPLITS: Final = ("train", "val", "test")
 _READ: Final = 3
+_TRAIN_IDS_AS_LABEL_IDS: Final = frozenset(
+    each.train_id for each in CLASSES if each.label_id < len(CLASSES)
+)
+"""What trainIds (0 to 18) become where they are taken for labelIds."""
 """Samples of a split that are read, spread over it."""
 _REAL_SIZE: Final = (360, 480)
 _FAULTS: Final = (CatalogError, DatasetError, ImageError, InputError, StreetViewError, ValueError)
@@ -113,7 +119,10 @@ def _describe_splits(source: LabelledDataset, splits: list[str]) -> str:
             said.append(f"{counted}, {rest}" if rest else counted)
         else:
             said.append(f"{split} {len(source.samples(split))} samples")
-        if _is_void(source, split):
+        seen = _classes_seen(source, split)
+        if seen and isinstance(source, FileDataset) and source.reads_label_ids:
+            said[-1] += _remark_on_ids(seen)
+        if seen is not None and not seen:
             if split != "test":
                 raise InputError(f"the labels of {split} that were examined are all void")
             # As Cityscapes hands out its own: to be looked at, and not to be scored on.
@@ -146,14 +155,32 @@ def _describe_pictures(source: LabelledDataset) -> str:
     return "; ".join(said)
 
 
-def _is_void(source: LabelledDataset, split: str) -> bool:
-    """Reads a few whole samples; where the set is in files, of those that have both."""
+def _remark_on_ids(seen: set[int]) -> str:
+    """What is to be said where streets have nothing but what trainIds are as labelIds."""
+    if not seen <= _TRAIN_IDS_AS_LABEL_IDS:
+        return ""
+    names = ", ".join(each.name for each in CLASSES if each.train_id in seen)
+    return (
+        f" (as labelIds, all that was examined is {names} or void, nothing is sky, vegetation or "
+        "a car: if the files hold trainIds, say labelTrainIds, or make labelIds of them)"
+    )
+
+
+def _classes_seen(source: LabelledDataset, split: str) -> set[int] | None:
+    """TrainIds in a few whole samples, where the set is in files of those that have both.
+
+    Returns:
+        ``None`` where there is no sample; nothing where all are void.
+    """
     samples = list(source.samples(split))
     if isinstance(source, FileDataset):
         samples = source.pairs(split)
     step = max(1, len(samples) // _READ)
     chosen = samples[::step][:_READ]
-    return bool(chosen) and all((source.read(sample).train_ids == VOID).all() for sample in chosen)
+    if not chosen:
+        return None
+    found = (np.unique(source.read(sample).train_ids) for sample in chosen)
+    return {int(each) for train_ids in found for each in train_ids} - {VOID}
 
 
 def _segmenter(plan: Plan, name: str) -> str:

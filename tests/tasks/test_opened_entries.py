@@ -120,6 +120,23 @@ def test_test_labels_of_cityscapes_are_empty_as_they_are_handed_out(write_catalo
     )
 
 
+@pytest.mark.parametrize(("value", "told"), [(7, True), (23, False)])
+def test_train_ids_that_are_taken_for_label_ids_are_told(write_catalog, tmp_path, value, told):
+    made(tmp_path / "ours", 3, 3, value=value)  # 7: a road as labelId, a traffic sign as trainId
+    sets = {
+        "ours": folder_set(label_map="labelIds"),
+        "right": folder_set(label_map="labelTrainIds"),
+    }
+    if value == 23:  # the sky, and no trainId
+        del sets["right"]
+    found = findings(write_catalog, tmp_path, datasets=sets)
+    assert not found["datasets.ours"].is_fault
+    assert ("if the files hold trainIds" in found["datasets.ours"].said) is told
+    if told:
+        assert "is road or void" in found["datasets.ours"].said
+        assert "trainIds" not in found["datasets.right"].said
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_city_is_opened_with_its_folder_and_labels(write_catalog, tmp_path, count):
     made(tmp_path / "ours", count, count)
