@@ -95,6 +95,8 @@ STEPS: Final = 60
 MORE_STEPS: Final = 240
 _TASK, _SELF = Term("source_task"), Term("self_training", "lambda_self", "lambda_self")
 _TWO: Final = Term("two_looks", "lambda_self", "lambda_self")
+PARTNERS: Final = ("two_looks", "feature_consistency")
+"""Objectives that look at the other image of a place."""
 PAIRED: Final = {
     "self": Recipe((_TASK, _SELF)),
     "veto": Recipe((_TASK, _SELF), uses_prior=True),
@@ -219,23 +221,23 @@ def data(work: Work) -> None:
     folder, name = work.folder, work.city
     places = range(FIRST_PLACE[name == CHOSEN_ON], FIRST_PLACE[name == CHOSEN_ON] + SCORED)
     once(folder / f"{name}-scored.npz", lambda: rendered(name, CITIES[name], places, 1))
-    _pairs(folder, name, CITIES[name], range(PAIRS))
+    pairs(folder, name, lambda: rendered(name, CITIES[name], range(PAIRS), 2))
     once(
         folder / "source.npz",
         lambda: rendered(*HOME, range(1_000_000, 1_000_000 + SOURCE), 1),
     )
-    _pairs(folder, HOME[0], HOME[1], HOME_PLACES)
+    pairs(folder, HOME[0], lambda: rendered(*HOME, HOME_PLACES, 2))
 
 
-def _pairs(folder: Path, name: str, seed: int, places: range) -> None:
-    """Both images of places with labels, priors and static points."""
+def pairs(folder: Path, name: str, render: Callable[[], Arrays]) -> None:
+    """Both images of places, one place after another, with labels, priors and static points."""
     points, train = folder / f"{name}-points.npz", folder / f"{name}-train.npz"
     if train.exists():
         return
-    found = rendered(name, seed, places, 2)
+    found = render()
     priors: list[Any] = []
     columns: dict[str, list[Any]] = {"pair": [], "first": [], "second": []}
-    for pair in range(len(places)):
+    for pair in range(len(found["images"]) // 2):
         both = found["images"][2 * pair], found["images"][2 * pair + 1]
         prior = extract_prior(*both, PRIOR)
         priors += prior.masks
@@ -291,18 +293,25 @@ def paired(work: Work) -> PairedArrays:
     return PairedArrays(target, np.stack(fields))
 
 
-def _adapted(recipe: Recipe | None = None, *, all_static: bool = False, **changes: Any) -> Make:  # noqa: ANN401 - settings
-    """An arm of the paper or ours, or a recipe."""
+def adapted(
+    recipe: Recipe | None = None,
+    *,
+    all_static: bool = False,
+    statistics: float = 0.0,
+    **changes: Any,  # noqa: ANN401 - settings
+) -> Make:
+    """An arm of the paper or ours, or a recipe; from a share of the target's statistics."""
 
     def make(work: Work, seed: int) -> tuple[Segmenter, float]:
         settings = replace(ADAPTED, **{"steps": STEPS, **changes})
-        looks = recipe is not None and any(one.objective == "two_looks" for one in recipe.terms)
+        looks = recipe is not None and any(one.objective in PARTNERS for one in recipe.terms)
         probable = recipe is not None and recipe.probability
         target = paired(work) if looks else _target(work, all_static=all_static, probable=probable)
         rates = _rates(work) if recipe is not None and recipe.evidence else None
         source = labelled(work.folder / "source.npz")
+        network = start() if statistics == 0 else _statistics(statistics)(work, seed)[0]
         return _timed(
-            Adaptation(start(), source, target, settings, seed, recipe=recipe, flag_rates=rates)
+            Adaptation(network, source, target, settings, seed, recipe=recipe, flag_rates=rates)
         )
 
     return make
@@ -415,56 +424,54 @@ def _scrambled(_work: Work, _seed: int) -> tuple[Segmenter, float]:
 HARMS: Final[dict[str, Make]] = {
     "entropy 1e-4": _entropy(1e-4),
     "entropy 1e-3": _entropy(1e-3),
-    "ga, λ_G = 3": _adapted(RECIPES["ga"], lambda_global=3.0, learning_rate=5e-4),
-    "ga, learning rate × 40": _adapted(RECIPES["ga"], learning_rate=4e-3),
-    "ga_ca, λ_class = 3": _adapted(RECIPES["ga_ca"], lambda_class=3.0, learning_rate=5e-4),
-    STATIC: _adapted(
-        RECIPES["self_training"], all_static=True, lambda_self=3.0, learning_rate=5e-4
-    ),
+    "ga, λ_G = 3": adapted(RECIPES["ga"], lambda_global=3.0, learning_rate=5e-4),
+    "ga, learning rate × 40": adapted(RECIPES["ga"], learning_rate=4e-3),
+    "ga_ca, λ_class = 3": adapted(RECIPES["ga_ca"], lambda_class=3.0, learning_rate=5e-4),
+    STATIC: adapted(RECIPES["self_training"], all_static=True, lambda_self=3.0, learning_rate=5e-4),
     SCRAMBLED: _scrambled,
 }
 """Ways to do harm: what is tempting, what a wrong line in a catalog does, wrong priors."""
 _CONSTANT: Final = Term("self_training", 1.0, "lambda_self", ramp="constant")
 _MASKED: Final = Term("masked_consistency", 1.0, ramp="constant")
 LEADS: Final[dict[str, Make]] = {
-    "self, λ = 1 from the start": _adapted(Recipe((_TASK, _CONSTANT))),
-    "self, λ = 1, and masked": _adapted(Recipe((_TASK, _CONSTANT, _MASKED))),
+    "self, λ = 1 from the start": adapted(Recipe((_TASK, _CONSTANT))),
+    "self, λ = 1, and masked": adapted(Recipe((_TASK, _CONSTANT, _MASKED))),
     **{
         f"{name}, {MORE_STEPS} steps": make
         for name, make in {
-            "control": _adapted(RECIPES["control"], steps=MORE_STEPS),
-            "self": _adapted(PAIRED["self"], steps=MORE_STEPS),
-            "evidence": _adapted(PAIRED["evidence"], steps=MORE_STEPS),
-            "two_looks": _adapted(PAIRED["two_looks"], steps=MORE_STEPS),
-            "both": _adapted(PAIRED["both"], steps=MORE_STEPS),
+            "control": adapted(RECIPES["control"], steps=MORE_STEPS),
+            "self": adapted(PAIRED["self"], steps=MORE_STEPS),
+            "evidence": adapted(PAIRED["evidence"], steps=MORE_STEPS),
+            "two_looks": adapted(PAIRED["two_looks"], steps=MORE_STEPS),
+            "both": adapted(PAIRED["both"], steps=MORE_STEPS),
             f"two_looks, {TIMES} times": _of_times(PAIRED["two_looks"], MORE_STEPS),
             f"both, {TIMES} times": _of_times(PAIRED["both"], MORE_STEPS),
-            "probability": _adapted(PAIRED["probability"], steps=MORE_STEPS),
+            "probability": adapted(PAIRED["probability"], steps=MORE_STEPS),
             "fine_tuned": _fine_tuned(MORE_STEPS),
-            "self, λ = 1": _adapted(Recipe((_TASK, _CONSTANT)), steps=MORE_STEPS),
+            "self, λ = 1": adapted(Recipe((_TASK, _CONSTANT)), steps=MORE_STEPS),
         }.items()
     },
 }
 """What might do more; each is first tried on the city that choices are made on."""
 ARMS: Final[dict[str, Make]] = {
-    "control": _adapted(RECIPES["control"]),
-    "self": _adapted(PAIRED["self"]),
-    "evidence": _adapted(PAIRED["evidence"]),
-    "self_training": _adapted(RECIPES["self_training"]),
+    "control": adapted(RECIPES["control"]),
+    "self": adapted(PAIRED["self"]),
+    "evidence": adapted(PAIRED["evidence"]),
+    "self_training": adapted(RECIPES["self_training"]),
     "source + labels": _source_and_labels,
     "fine_tuned": _fine_tuned(STEPS),
-    "two_looks": _adapted(PAIRED["two_looks"]),
-    "both": _adapted(PAIRED["both"]),
-    "probability": _adapted(PAIRED["probability"]),
-    "veto": _adapted(PAIRED["veto"]),
-    "full": _adapted(RECIPES["full"]),
+    "two_looks": adapted(PAIRED["two_looks"]),
+    "both": adapted(PAIRED["both"]),
+    "probability": adapted(PAIRED["probability"]),
+    "veto": adapted(PAIRED["veto"]),
+    "full": adapted(RECIPES["full"]),
     "bn 0.3": _statistics(0.3),
     "bn 0.5": _statistics(0.5),
     "bn 1.0": _statistics(1.0),
     "source_free": _source_free,
     **HARMS,
     **LEADS,
-    "ga_ca": _adapted(RECIPES["ga_ca"]),
+    "ga_ca": adapted(RECIPES["ga_ca"]),
 }
 """In the order of their worth: a run that is cut off has the first."""
 COMPARED: Final = (
@@ -586,8 +593,8 @@ def _differences(cities: Sequence[str], rows: Sequence[dict[str, Any]], work: Pa
         if not both:
             continue
         every = list(both.values())
-        cells = [_gain([both[name]]) if name in both else "–" for name in cities]
-        cells += [_gain(every), _gain(every, large=True), _gain(every, large=False)]
+        cells = [gain([both[name]]) if name in both else "–" for name in cities]
+        cells += [gain(every), gain(every, large=True), gain(every, large=False)]
         runs = sum(len(ours) for ours, _ in every)
         lines.append(f"| {arm} − {other} | " + " | ".join([*cells, str(runs)]) + " |")
     return lines
@@ -598,7 +605,7 @@ def _counted(work: Work, arm: str, seed: int) -> Counts:
         return np.asarray(found["counts"], dtype=np.int64)
 
 
-def _gain(
+def gain(
     cities: Sequence[tuple[Sequence[Counts], Sequence[Counts]]], *, large: bool | None = None
 ) -> str:
     """A difference with its interval; of some classes where `large` says which."""

@@ -1,0 +1,276 @@
+"""What pairs give where one look is easier: a city by night, learned from pairs of day and night.
+
+    python benchmarks/night_pairs.py --work .crosscity/night_pairs
+
+The segmenter that comes along (`street`) loses at night what it sees by day (`NIGHT`: the light of
+dusk, a fifth to a third of the exposure, a sensor's noise). Each of 75 places of a simulated city
+is seen once by day and once by night. Arms differ in nothing but what they make of the pairs:
+`self` learns from the source's labels and from the teacher's of each image, `two_looks` fuses these
+with what is seen at the other time, by how sure each is, `evidence` refines them by the static
+prior, `both` does both; `consistency` is `self` with a contrast of features at matched points.
+`control` takes the same steps of source labels, `source_free` reads no source image, `bn` mixes in
+the target's statistics, and arms with `statistics` begin with these.
+
+Each is scored on images of other places by night, and on the same places by day: validation places
+in tokyo, test places elsewhere. Settings are those of `street_arms.py`; nothing is chosen here but
+the night, before any arm was trained. Finished arms are found again in `--work`; kill it and start
+it again at will. Writes `benchmarks/results/night_pairs.json` and `.md` after every arm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+import typer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from adapters.images import decode_image
+from adapters.street_view.simulated import SimulatedCity, find_style
+from benchmarks.arms import Arrays, labelled, once, save
+from benchmarks.demo_start import PAIRS, SIZE, SOURCE, rendered
+from benchmarks.paired import Counts
+from benchmarks.street_arms import (
+    ARMS,
+    CHOSEN_ON,
+    CITIES,
+    FIRST_PLACE,
+    HOME,
+    HOME_PLACES,
+    PAIRED,
+    PROTOCOL,
+    SCORED,
+    STEPS,
+    Make,
+    Work,
+    adapted,
+    gain,
+    pairs,
+)
+from benchmarks.whole_files import write_json, written_whole
+from crosscity.adaptation.recipes import Recipe, Term
+from crosscity.evaluation import evaluate_each, score
+
+RESULTS: Final = Path(__file__).parent / "results"
+NIGHT: Final[dict[str, Any]] = {
+    "weather_weights": (0.0, 0.0, 1.0),
+    "exposure": (0.2, 0.35),
+    "noise": 10.0,
+    "blur": 1.5,
+    "saturation": 0.7,
+}
+DAY: Final[dict[str, Any]] = {"weather_weights": (0.5, 0.5, 0.0)}
+TIMES: Final = ("day", "night")
+"""By the number of the time at which a place is drawn."""
+SHARE: Final = 0.3
+"""Of the target's batch-norm statistics, where an arm begins with them: the default of `bn`."""
+CHOSEN: Final[dict[str, Make]] = {
+    "pretrained": lambda work, seed: (work.network("pretrained", seed), 0.0),
+    **{
+        name: ARMS[name]
+        for name in ("bn 0.3", "control", "self", "two_looks", "both", "evidence", "source_free")
+    },
+    "self, statistics": adapted(PAIRED["self"], statistics=SHARE),
+    "two_looks, statistics": adapted(PAIRED["two_looks"], statistics=SHARE),
+    "consistency": adapted(
+        Recipe((*PAIRED["self"].terms, Term("feature_consistency", 0.1, ramp="constant")))
+    ),
+}
+COMPARED: Final = (
+    ("bn 0.3", "pretrained"),
+    ("control", "pretrained"),
+    ("self", "control"),
+    ("self", "pretrained"),
+    ("source_free", "pretrained"),
+    ("source_free", "self"),
+    ("two_looks", "self"),
+    ("evidence", "self"),
+    ("both", "self"),
+    ("both", "two_looks"),
+    ("consistency", "self"),
+    ("self, statistics", "bn 0.3"),
+    ("two_looks, statistics", "self, statistics"),
+    ("two_looks, statistics", "bn 0.3"),
+    ("two_looks, statistics", "pretrained"),
+    ("both", "control"),
+    ("both", "pretrained"),
+)
+
+
+def main(
+    city: Annotated[list[str], typer.Option(help="Target cities.")] = list(CITIES),  # noqa: B006
+    seed: Annotated[list[int], typer.Option(help="Of the trainings.")] = [0, 1, 2],  # noqa: B006
+    arm: Annotated[list[str], typer.Option(help="Only these arms.")] = list(CHOSEN),  # noqa: B006
+    work: Annotated[Path, typer.Option(help="Folder of finished arms.")] = Path(
+        ".crosscity/night_pairs"
+    ),
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
+) -> None:
+    """Runs what is missing and reports all that the folder of finished arms has."""
+    torch.set_num_threads(1)
+    work.mkdir(parents=True, exist_ok=True)
+    for one in seed:
+        for name in city:
+            here = Work(work, name)
+            _data(here)
+            for arm_name in arm:
+                if arm_name not in ("pretrained", "bn 0.3") or one == seed[0]:
+                    _run(here, arm_name, one)
+                    _report(work, output)
+
+
+def _seen(style: str, seed: int, places: range, times: Sequence[str]) -> Arrays:
+    """Images and labels of places at these times, those of one place after another."""
+    changes = {"day": DAY, "night": NIGHT}
+    cities = {
+        name: SimulatedCity(replace(find_style(style), **changes[name]), seed, SIZE)
+        for name in times
+    }
+    images, labels = [], []
+    for place in places:
+        for name, drawn in cities.items():
+            rendering = drawn.render(place, TIMES.index(name))
+            images.append(decode_image(drawn.encode(rendering), f"{style} {place} {name}"))
+            labels.append(rendering.train_ids)
+    return {"images": np.stack(images), "labels": np.stack(labels)}
+
+
+def _data(work: Work) -> None:
+    """Draws the images that are not there yet, and matches the pairs."""
+    folder, name = work.folder, work.city
+    first = FIRST_PLACE[name == CHOSEN_ON]
+    for time in TIMES:
+        once(
+            _scored(work, time),
+            lambda time=time: _seen(  # type: ignore[misc]
+                name, CITIES[name], range(first, first + SCORED), [time]
+            ),
+        )
+    pairs(folder, name, lambda: _seen(name, CITIES[name], range(PAIRS), TIMES))
+    once(folder / "source.npz", lambda: rendered(*HOME, range(1_000_000, 1_000_000 + SOURCE), 1))
+    pairs(folder, HOME[0], lambda: _seen(*HOME, HOME_PLACES, TIMES))
+
+
+def _scored(work: Work, time: str) -> Path:
+    return work.folder / f"{work.city}-{time}.npz"
+
+
+def _counts(work: Work, arm: str, seed: int, time: str) -> Path:
+    path = work.counts(arm, seed)
+    return path.with_name(path.name.replace("counts-", f"counts-{time}-", 1))
+
+
+def _run(work: Work, arm: str, seed: int) -> None:
+    if work.row(arm, seed).exists():
+        return
+    if work.weights(arm, seed).exists():  # killed before it was scored
+        network, step = work.network(arm, seed), None
+    else:
+        network, step = CHOSEN[arm](work, seed)
+        save(network, work.weights(arm, seed))
+    row: dict[str, Any] = {"city": work.city, "seed": seed, "arm": arm, "step_seconds": step}
+    for time in TIMES:
+        each = evaluate_each(network, labelled(_scored(work, time)))
+        counts = np.stack([one.confusion for one in each])
+        with written_whole(_counts(work, arm, seed, time)) as unfinished:
+            np.savez_compressed(unfinished, counts=counts.astype(np.int32))
+        found = score(counts.sum(0), PROTOCOL)
+        row[time] = {"miou": found.miou, "per_class": found.per_class}
+    write_json(work.row(arm, seed), row)
+    print(work.city, seed, arm, *(f"{time} {100 * row[time]['miou']:.1f}" for time in TIMES),
+          flush=True)  # fmt: skip
+
+
+def _report(work: Path, output: Path) -> None:
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(work.glob("row-*"))]
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / "night_pairs.json", rows)
+    with written_whole(output / "night_pairs.md") as unfinished:
+        unfinished.write_text(report(rows, work), encoding="utf-8")
+
+
+def report(rows: Sequence[dict[str, Any]], folder: Path) -> str:
+    """Scores and paired differences in Markdown."""
+    cities = [name for name in CITIES if any(row["city"] == name for row in rows)]
+    places = ", ".join(
+        f"{name} on {'validation' if name == CHOSEN_ON else 'test'} places" for name in cities
+    )
+    lines = [
+        f"From `street` at {SIZE[0]}×{SIZE[1]}, {PAIRS} pairs of day and night, {STEPS} steps of 4 "
+        f"images, mIoU (percent, 13 classes) on {SCORED} images a city ({places}); mean over "
+        "seeds, in brackets how many.",
+        "",
+        "| arm | " + " | ".join(f"{name}, {time}" for time in ("night", "day") for name in cities)
+        + " |",
+        "|---|" + "---|" * (2 * len(cities)),
+    ]  # fmt: skip
+    for arm in CHOSEN:
+        cells = []
+        for time in ("night", "day"):
+            for name in cities:
+                found = [row[time]["miou"] for row in rows
+                         if (row["city"], row["arm"]) == (name, arm)]  # fmt: skip
+                cells.append(f"{100 * np.mean(found):.1f} ({len(found)})" if found else "–")
+        if set(cells) != {"–"}:
+            lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    for time in ("night", "day"):
+        lines += _differences(rows, folder, cities, time)
+    return "\n".join(lines) + "\n"
+
+
+def _differences(
+    rows: Sequence[dict[str, Any]], folder: Path, cities: Sequence[str], time: str
+) -> list[str]:
+    """Arms against others on images of one time, in the cities and seeds that have both."""
+    lines = [
+        "",
+        f"Differences in points by {time} (95 % over seeds and images), by city, over all cities "
+        "that have both, and over all in the large classes and in the others:",
+        "",
+        "| | " + " | ".join([*cities, "all", "6 large", "7 thin or rare", "runs"]) + " |",
+        "|---|" + "---|" * (len(cities) + 4),
+    ]
+    known = {(row["city"], row["arm"], row["seed"]) for row in rows}
+    for arm, other in COMPARED:
+        both: dict[str, tuple[list[Counts], list[Counts]]] = {}
+        for name in cities:
+            work = Work(folder, name)
+            ours, others = ({seed for city, one, seed in known if (city, one) == (name, each)}
+                            for each in (arm, other))  # fmt: skip
+            if other in ("pretrained", "bn 0.3"):  # have one seed
+                common = [(seed, 0) for seed in sorted(ours) if others]
+            else:
+                common = [(seed, seed) for seed in sorted(ours & others)]
+            if common:
+                both[name] = (
+                    [_counted(work, arm, seed, time) for seed, _ in common],
+                    [_counted(work, other, seed, time) for _, seed in common],
+                )
+        if not both:
+            continue
+        every = list(both.values())
+        cells = [gain([both[name]]) if name in both else "–" for name in cities]
+        cells += [gain(every), gain(every, large=True), gain(every, large=False)]
+        runs = sum(len(ours) for ours, _ in every)
+        lines.append(f"| {arm} − {other} | " + " | ".join([*cells, str(runs)]) + " |")
+    return lines
+
+
+def _counted(work: Work, arm: str, seed: int, time: str) -> Counts:
+    with np.load(_counts(work, arm, seed, time), allow_pickle=False) as found:
+        return np.asarray(found["counts"], dtype=np.int64)
+
+
+if __name__ == "__main__":
+    typer.run(main)
