@@ -65,7 +65,9 @@ elif moment == "in a checkpoint":
                 stand_still()
         Path(path).write_bytes(data)
 
-    checkpoints.save_file = half
+    if not callable(getattr(checkpoints, "write_tensors", None)):
+        raise SystemExit("checkpoints are written by another function now: stop in that")
+    checkpoints.write_tensors = half
 else:
     raise SystemExit(f"no moment {moment!r}")
 
