@@ -19,7 +19,6 @@ it again at will. Writes `benchmarks/results/night_pairs.json` and `.md` after e
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -57,6 +56,7 @@ from benchmarks.street_arms import (
     adapted,
     gain,
     pairs,
+    rows_of,
 )
 from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation.recipes import Recipe, Term
@@ -87,6 +87,8 @@ CHOSEN: Final[dict[str, Make]] = {
         Recipe((*PAIRED["self"].terms, Term("feature_consistency", 0.1, ramp="constant")))
     ),
 }
+UNTRAINED: Final = ("pretrained", "bn 0.3")
+"""They have one run, of seed 0."""
 COMPARED: Final = (
     ("bn 0.3", "pretrained"),
     ("control", "pretrained"),
@@ -125,9 +127,8 @@ def main(
             here = Work(work, name)
             _data(here)
             for arm_name in arm:
-                if arm_name not in ("pretrained", "bn 0.3") or one == seed[0]:
-                    _run(here, arm_name, one)
-                    _report(work, output)
+                _run(here, arm_name, 0 if arm_name in UNTRAINED else one)
+                _report(work, output)
 
 
 def _seen(style: str, seed: int, places: range, times: Sequence[str]) -> Arrays:
@@ -193,7 +194,7 @@ def _run(work: Work, arm: str, seed: int) -> None:
 
 
 def _report(work: Path, output: Path) -> None:
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(work.glob("row-*"))]
+    rows = rows_of(work)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "night_pairs.json", rows)
     with written_whole(output / "night_pairs.md") as unfinished:
@@ -248,7 +249,7 @@ def _differences(
             work = Work(folder, name)
             ours, others = ({seed for city, one, seed in known if (city, one) == (name, each)}
                             for each in (arm, other))  # fmt: skip
-            if other in ("pretrained", "bn 0.3"):  # have one seed
+            if other in UNTRAINED:
                 common = [(seed, 0) for seed in sorted(ours) if others]
             else:
                 common = [(seed, seed) for seed in sorted(ours & others)]

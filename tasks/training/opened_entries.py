@@ -26,11 +26,11 @@ from tasks.training.segmenters import starting_segmenter
 
 _SPLITS: Final = ("train", "val", "test")
 _READ: Final = 3
+"""Samples of a split that are read, spread over it."""
 _TRAIN_IDS_AS_LABEL_IDS: Final = frozenset(
     each.train_id for each in CLASSES if each.label_id < len(CLASSES)
 )
 """What trainIds (0 to 18) become where they are taken for labelIds."""
-"""Samples of a split that are read, spread over it."""
 _REAL_SIZE: Final = (360, 480)
 _FAULTS: Final = (CatalogError, DatasetError, ImageError, InputError, StreetViewError, ValueError)
 
