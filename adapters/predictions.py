@@ -146,6 +146,10 @@ class PredictionFolder:
             self._colours[index] = row.colour
         self._open(made_by, force=force)
 
+    def has_part(self, part: int) -> bool:
+        """Whether an earlier run has written this shard, of whatever images."""
+        return self._part(part).is_file()
+
     def finished(self, part: int, images: Mapping[str, str]) -> list[dict[str, Any]] | None:
         """The rows of a shard that is written already, for these images (name: SHA-256)."""
         path = self._part(part)

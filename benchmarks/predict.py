@@ -40,7 +40,7 @@ from adapters.predictions import PredictionFolder, Wanted
 from crosscity import load_segmenter
 from crosscity.evaluation import predict_each
 from crosscity.segmenters import Segmenter
-from tasks.judging.predictions import pictures_of_paths, predict_pictures
+from tasks.judging.predictions import found_in, predict_pictures
 
 RESULTS = Path(__file__).parent / "results" / "predict.json"
 BATCH_SIZE = 8
@@ -75,7 +75,7 @@ def whole(segmenter: Segmenter, files: Path, wanted: Wanted, workers: int) -> tu
         folder = PredictionFolder(Path(out), segmenter.class_names, wanted, {})
         done = predict_pictures(
             segmenter,
-            pictures_of_paths([files]),
+            found_in([files]).pictures,
             folder,
             batch_size=BATCH_SIZE,
             image_size=None,

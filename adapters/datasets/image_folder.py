@@ -15,7 +15,7 @@ import numpy.typing as npt
 from adapters.datasets.base import DatasetError, LabelledSample
 from adapters.datasets.files import FileDataset, Files, only_images, sample_ids
 from adapters.images import MAX_BYTES, OTHER_ENDINGS
-from adapters.prediction_folders import prediction_folders
+from adapters.prediction_folders import below
 from crosscity.resizing import resized_image
 
 SPLIT: Final = "train"
@@ -99,16 +99,16 @@ def _files_below(root: Path, images: str) -> list[Path]:
     """The files below the folders that a pattern names, sorted, without hidden ones."""
     try:
         folders = sorted(root.glob(images)) if "*" in images else [root / images]
-        found = {path for folder in folders if folder.is_dir() for path in folder.rglob("*")}
+        walked = [below(folder) for folder in folders if folder.is_dir()]
     except OSError as error:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error
-    made = [one for folder in folders if folder.is_dir() for one in prediction_folders(folder)]
+    # A pattern can name a folder of predictions beside what holds it.
+    made = [one for walk in walked for one in walk.predictions]
     return sorted(
         path
-        for path in found
+        for path in {path for walk in walked for path in walk.files}
         if not any(path.is_relative_to(one) for one in made)
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and not path.is_dir()
     )
 
 

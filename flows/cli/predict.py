@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from crosscity.segmenters import Segmenter
     from tasks.judging.chosen_segmenter import Chosen
-    from tasks.judging.predictions import Picture, Predicted
+    from tasks.judging.predictions import Found, Picture, Predicted
     from tasks.steps.plan import Plan
 
 
@@ -219,27 +219,32 @@ def _city(what: Sequence[str], plan: Plan | None) -> str | None:
 
 def _pictures(what: Sequence[str], city: str | None, plan: Plan | None) -> list[Picture]:
     from tasks.harvesting.current import current_harvest  # noqa: PLC0415
-    from tasks.judging.predictions import (  # noqa: PLC0415
-        left_out_of,
-        pictures_of_city,
-        pictures_of_paths,
-        predictions_among,
-    )
+    from tasks.judging.predictions import found_in, pictures_of_city  # noqa: PLC0415
     from tasks.steps.imagery import Imagery  # noqa: PLC0415
 
     if city is None or plan is None:
-        paths = [Path(each) for each in what]
-        pictures = pictures_of_paths(paths)
-        if made := predictions_among(paths):
-            told = ", ".join(map(str, made[:REASONS])) + (", …" if len(made) > REASONS else "")
-            note(f"what is in {told} is left out: it was predicted")
-        if left_out := left_out_of(paths):
-            types = ", ".join(sorted({each.suffix.lower() for each in left_out}))
-            note(
-                f"{len(left_out)} files are left out, as {types} is not read: make them JPEG or PNG"
-            )
-        return pictures
+        found = found_in([Path(each) for each in what])
+        _tell_of_left_out(found)
+        return found.pictures
     return pictures_of_city(Imagery(plan.open_store(), current_harvest(city, plan).imagery))
+
+
+def _tell_of_left_out(found: Found) -> None:
+    """Says which files below the folders are not predicted, and why."""
+    if found.predictions:
+        note(f"what is in {_some(found.predictions)} is left out: it was predicted")
+    if found.unreadable:
+        note(f"what is in {_some(found.unreadable)} is left out: it does not admit this user")
+    if found.left_out:
+        types = ", ".join(sorted({each.suffix.lower() for each in found.left_out}))
+        note(
+            f"{len(found.left_out)} files are left out, as {types} is not read: make them JPEG or "
+            "PNG"
+        )
+
+
+def _some(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths[:REASONS])) + (", …" if len(paths) > REASONS else "")
 
 
 def _chosen(

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.images import MAX_BYTES, OTHER_ENDINGS, ImageError, decode_image
-from adapters.prediction_folders import prediction_folders
+from adapters.prediction_folders import Below, below
 from adapters.predictions import PredictionFolder
 from adapters.store import StoreError
 from crosscity.evaluation import Prediction, predict_each
@@ -79,52 +79,64 @@ class Predicted:
         )
 
 
-def pictures_of_paths(paths: Sequence[Path]) -> list[Picture]:
-    """The images that files and folders (and folders below them) name, sorted.
+@dataclass(frozen=True)
+class Found:
+    """What files and folders hold.
+
+    Attributes:
+        pictures: The images to predict.
+        predictions: Folders of predictions, which are left out, sorted.
+        left_out: Pictures of a type that is not read, sorted.
+        unreadable: Folders that do not admit this user, sorted.
+    """
+
+    pictures: list[Picture]
+    predictions: list[Path]
+    left_out: list[Path]
+    unreadable: list[Path]
+
+
+def found_in(paths: Sequence[Path]) -> Found:
+    """The images that files and folders (and folders below them) name, by path; one walk each.
 
     Raises:
-        InputError: A path is not there, a folder has no image, or two names would be one.
+        InputError: A path is not there or cannot be read, a folder has no image, or two names would
+            be one.
     """
-    found: dict[Path, str] = {}
+    named: dict[Path, str] = {}
+    walks: list[Below] = []
     for path in paths:
         if path.is_dir():
-            files = [each for each in _files_below(path) if _is_image(each)]
-            if not files:
-                raise InputError(
-                    f"{path} has no image: looked for {', '.join(sorted(ENDINGS))} in it and below"
-                )
-            found |= {each: each.relative_to(path).as_posix() for each in files}
+            walks.append(_walk(path))
+            named |= _images_of(path, walks[-1])
         elif path.is_file():
-            found[path] = path.name
+            named[path] = path.name
         else:
             raise InputError(f"{path} is neither a city of the catalog nor a file or folder")
-    return _named(found)
-
-
-def left_out_of(paths: Sequence[Path]) -> list[Path]:
-    """Pictures in these folders that are of a type that is not read, sorted."""
-    return sorted(
-        file
-        for path in paths
-        for file in (_files_below(path) if path.is_dir() else ())
-        if file.suffix.lower() in OTHER_ENDINGS
+    others = {one for walk in walks for one in walk.files if one.suffix.lower() in OTHER_ENDINGS}
+    return Found(
+        _named(named),
+        sorted({one for walk in walks for one in walk.predictions}),
+        sorted(others),
+        sorted({one for walk in walks for one in walk.unreadable}),
     )
 
 
-def predictions_among(paths: Sequence[Path]) -> list[Path]:
-    """Folders of predictions below these folders, whose files are left out, sorted."""
-    return sorted(each for path in paths if path.is_dir() for each in prediction_folders(path))
+def _walk(folder: Path) -> Below:
+    try:
+        return below(folder)
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """What is below a folder, sorted; neither predictions nor what is hidden."""
-    made = prediction_folders(folder)
-    return [
-        each
-        for each in sorted(folder.rglob("*"))
-        if not any(part.startswith(".") for part in each.relative_to(folder).parts)
-        and not any(each.is_relative_to(one) for one in made)
-    ]
+def _images_of(folder: Path, walk: Below) -> dict[Path, str]:
+    """The images of a walk, and what they are called."""
+    named = {one: one.relative_to(folder).as_posix() for one in walk.files if _is_image(one)}
+    if not named:
+        raise InputError(
+            f"{folder} has no image: looked for {', '.join(sorted(ENDINGS))} in it and below"
+        )
+    return named
 
 
 def pictures_of_city(imagery: Imagery) -> list[Picture]:
@@ -164,8 +176,7 @@ def predict_pictures(
     for number, start in enumerate(range(0, len(pictures), SHARD)):
         shard = pictures[start : start + SHARD]
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            digests = dict(pool.map(_digest, shard))
-            known = folder.finished(number, digests)
+            known = _finished(folder, number, shard, pool)
             if known is None:
                 known = _shard(segmenter, shard, folder, batch_size, image_size, pool)
                 folder.finish_part(number, known)
@@ -176,6 +187,15 @@ def predict_pictures(
     good = [row for row in rows if row["status"] == OK]
     sizes = Counter((int(row["height"]), int(row["width"])) for row in good)
     return Predicted(len(rows), failed, table, tuple(folder.earlier(rows)), sizes)
+
+
+def _finished(
+    folder: PredictionFolder, number: int, shard: Sequence[Picture], pool: ThreadPoolExecutor
+) -> list[dict[str, Any]] | None:
+    """The rows of a shard that an earlier run has written of the same images."""
+    if not folder.has_part(number):
+        return None  # what is not compared is not read
+    return folder.finished(number, dict(pool.map(_digest, shard)))
 
 
 def _advance(total: int, count: int) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from adapters.predictions import PredictionFolder, Wanted
 from crosscity.evaluation import predict
 from crosscity.segmenters import build_segmenter
 from flows.cli.first_look import bundled_weights
+from flows.cli.predict import _pictures as pictures_of_verb
 from tasks.judging import predictions
-from tasks.judging.predictions import SHARD, left_out_of, pictures_of_paths, predict_pictures
+from tasks.judging.predictions import SHARD, found_in, predict_pictures
 from tasks.steps.errors import InputError
 
 RANDOM = np.random.default_rng(3)
@@ -35,7 +37,7 @@ def _run(paths, out, **options):
     segmenter = _segmenter()
     folder = PredictionFolder(out, segmenter.class_names, Wanted("trainIds"), {"segmenter": "a"})
     given = {"batch_size": 4, "image_size": None, "workers": 2, **options}
-    return predict_pictures(segmenter, pictures_of_paths(paths), folder, **given)
+    return predict_pictures(segmenter, found_in(paths).pictures, folder, **given)
 
 
 def _images(folder: Path, count: int, size=(32, 48)) -> Path:
@@ -80,12 +82,12 @@ def test_names_that_differ_by_ending_alone_keep_it(tmp_path) -> None:
 def test_what_is_not_an_image_is_said_before_any_work(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty has no image: looked for \.jpeg, \.jpg"):
-        pictures_of_paths([tmp_path / "empty"])
+        found_in([tmp_path / "empty"])
     with pytest.raises(InputError, match="neither a city of the catalog nor a file or folder"):
-        pictures_of_paths([tmp_path / "nowhere"])
+        found_in([tmp_path / "nowhere"])
     one, two = _images(tmp_path / "a", 1), _images(tmp_path / "b", 1)
     with pytest.raises(InputError, match=r"two images are called 000\.png"):
-        pictures_of_paths([one, two])
+        found_in([one, two])
 
 
 PROGRAM = """
@@ -142,10 +144,85 @@ def test_predictions_among_the_pictures_are_no_pictures(tmp_path, many_commands)
     assert f"what is in {folder / 'masks'} is left out: it was predicted" in done["err"]
     assert ImageFolder(folder).samples("train") == ("000", "001", "002")
     # Whoever names the folder itself means it.
-    assert len(pictures_of_paths([folder / "masks" / "overlays"])) == 3
+    assert len(found_in([folder / "masks" / "overlays"]).pictures) == 3
     # A file of that name alone is no description of ours.
     (folder / "prediction.json").write_text("[]")
-    assert len(pictures_of_paths([tmp_path])) == 3
+    assert len(found_in([tmp_path]).pictures) == 3
+
+
+@pytest.fixture
+def listed(tmp_path, monkeypatch) -> Counter[Path]:
+    """How often each folder below the test's own is listed, by whatever way."""
+    counted: Counter[Path] = Counter()
+    scandir, listdir = os.scandir, os.listdir
+
+    def counting(reads):
+        def read(path="."):
+            if Path(path).is_relative_to(tmp_path):
+                counted[Path(path)] += 1
+            return reads(path)
+
+        return read
+
+    monkeypatch.setattr(os, "scandir", counting(scandir))
+    monkeypatch.setattr(os, "listdir", counting(listdir))
+    return counted
+
+
+def _nested(folder: Path) -> Path:
+    """Pictures at several depths, hidden ones and predictions."""
+    for name in ("", "a", "a/b", "c", ".hidden/deep", "masks/labels", "masks/overlays"):
+        _images(folder / name, 1)
+    (folder / "masks" / "prediction.json").write_text('{"format": 1, "ids": "", "classes": []}')
+    return folder
+
+
+def test_each_folder_of_pictures_is_listed_once(tmp_path, listed, capsys) -> None:
+    """Also by the verb itself: on a share of a network, listing is what takes the time."""
+    folder = _nested(tmp_path / "in")
+    once = {folder / name for name in ("", "a", "a/b", "c", "masks")}
+    listed.clear()
+    pictures = pictures_of_verb([str(folder)], None, None)
+    assert [each.name for each in pictures] == ["000", "a/000", "a/b/000", "c/000"]
+    assert listed == dict.fromkeys(once, 1)
+    assert f"what is in {folder / 'masks'} is left out" in capsys.readouterr().err
+    listed.clear()
+    assert len(ImageFolder(folder).samples("train")) == 4
+    assert listed == dict.fromkeys(once, 1)
+
+
+def test_a_folder_that_is_not_admitted_is_told_and_the_others_are_predicted(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    folder, scandir = _nested(tmp_path / "in"), os.scandir
+
+    def refusing(path):
+        if Path(path).name in refused:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    refused = {"a"}
+    assert len(pictures_of_verb([str(folder)], None, None)) == 2
+    told = capsys.readouterr().err
+    assert f"what is in {folder / 'a'} is left out: it does not admit this user" in told
+    refused = {"in"}
+    with pytest.raises(InputError, match="in cannot be read: Permission denied"):
+        pictures_of_verb([str(folder)], None, None)
+
+
+def test_a_picture_is_read_once_where_no_earlier_run_has_left_any(tmp_path, monkeypatch) -> None:
+    read: Counter[Path] = Counter()
+    read_bytes = Path.read_bytes
+
+    def counting(path):
+        read[path] += 1
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counting)
+    folder = _images(tmp_path / "in", 3)
+    _run([folder], tmp_path / "out")
+    assert {read[path] for path in folder.iterdir()} == {1}
 
 
 def test_pictures_that_the_network_sees_distorted_are_told(tmp_path, many_commands) -> None:
@@ -192,7 +269,7 @@ def test_so_many_pictures_are_held_and_no_more(tmp_path, monkeypatch, count: int
     out = SlowDisk(tmp_path / "out", segmenter.class_names, Wanted("trainIds"), {"segmenter": "a"})
     done = predict_pictures(
         segmenter,
-        pictures_of_paths([folder]),
+        found_in([folder]).pictures,
         out,
         batch_size=batch,
         image_size=None,
@@ -213,4 +290,4 @@ def test_pictures_that_are_not_read_are_told(tmp_path) -> None:
     (folder / "notes.txt").write_text("not a picture")
     done = _run([folder], tmp_path / "out")
     assert set(done.failed) == {"gone"}
-    assert left_out_of([folder, folder / "000.png"]) == [folder / "telephone.HEIC"]
+    assert found_in([folder, folder / "000.png"]).left_out == [folder / "telephone.HEIC"]
