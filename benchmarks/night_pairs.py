@@ -51,10 +51,11 @@ from benchmarks.street_arms import (
     PROTOCOL,
     SCORED,
     STEPS,
+    Both,
     Make,
     Work,
     adapted,
-    gain,
+    differences,
     pairs,
     rows_of,
 )
@@ -234,38 +235,24 @@ def _differences(
     rows: Sequence[dict[str, Any]], folder: Path, cities: Sequence[str], time: str
 ) -> list[str]:
     """Arms against others on images of one time, in the cities and seeds that have both."""
-    lines = [
-        "",
-        f"Differences in points by {time} (95 % over seeds and images), by city, over all cities "
-        "that have both, and over all in the large classes and in the others:",
-        "",
-        "| | " + " | ".join([*cities, "all", "6 large", "7 thin or rare", "runs"]) + " |",
-        "|---|" + "---|" * (len(cities) + 4),
-    ]
     known = {(row["city"], row["arm"], row["seed"]) for row in rows}
-    for arm, other in COMPARED:
-        both: dict[str, tuple[list[Counts], list[Counts]]] = {}
-        for name in cities:
-            work = Work(folder, name)
-            ours, others = ({seed for city, one, seed in known if (city, one) == (name, each)}
-                            for each in (arm, other))  # fmt: skip
-            if other in UNTRAINED:
-                common = [(seed, 0) for seed in sorted(ours) if others]
-            else:
-                common = [(seed, seed) for seed in sorted(ours & others)]
-            if common:
-                both[name] = (
-                    [_counted(work, arm, seed, time) for seed, _ in common],
-                    [_counted(work, other, seed, time) for _, seed in common],
-                )
-        if not both:
-            continue
-        every = list(both.values())
-        cells = [gain([both[name]]) if name in both else "–" for name in cities]
-        cells += [gain(every), gain(every, large=True), gain(every, large=False)]
-        runs = sum(len(ours) for ours, _ in every)
-        lines.append(f"| {arm} − {other} | " + " | ".join([*cells, str(runs)]) + " |")
-    return lines
+
+    def runs(name: str, arm: str, other: str) -> Both | None:
+        work = Work(folder, name)
+        ours, others = ({seed for city, one, seed in known if (city, one) == (name, each)}
+                        for each in (arm, other))  # fmt: skip
+        if other in UNTRAINED:
+            common = [(seed, 0) for seed in sorted(ours) if others]
+        else:
+            common = [(seed, seed) for seed in sorted(ours & others)]
+        if not common:
+            return None
+        return (
+            [_counted(work, arm, seed, time) for seed, _ in common],
+            [_counted(work, other, seed, time) for _, seed in common],
+        )
+
+    return differences(f"Differences in points by {time}", cities, COMPARED, runs)
 
 
 def _counted(work: Work, arm: str, seed: int, time: str) -> Counts:

@@ -161,6 +161,8 @@ class Work:
 
 Make = Callable[[Work, int], tuple[Segmenter, float]]
 """What makes an arm's network of a seed, and the processor seconds of a step (0: no steps)."""
+Both = tuple[list[Counts], list[Counts]]
+"""What two arms get right and wrong in each image, a run each."""
 
 
 def main(
@@ -564,14 +566,6 @@ def report(rows: Sequence[dict[str, Any]], work: Path) -> str:
 
 def _differences(cities: Sequence[str], rows: Sequence[dict[str, Any]], work: Path) -> list[str]:
     """Arms against others in the cities and seeds that have both."""
-    lines = [
-        "",
-        "Differences in points (95 % over seeds and images), by city, over all cities that have "
-        "both, and over all in the large classes and in the others:",
-        "",
-        "| | " + " | ".join([*cities, "all", "6 large", "7 thin or rare", "runs"]) + " |",
-        "|---|" + "---|" * (len(cities) + 4),
-    ]
     seeds = {
         (name, arm): sorted(
             row["seed"]
@@ -582,21 +576,50 @@ def _differences(cities: Sequence[str], rows: Sequence[dict[str, Any]], work: Pa
         for name in cities
         for arm in ("pretrained", *ARMS)
     }
-    for arm, other in COMPARED:
-        both: dict[str, tuple[list[Counts], list[Counts]]] = {}
-        for name in cities:
-            common = [seed for seed in seeds[name, arm] if seed in seeds[name, other]]
-            if common:
-                one, two = ([_counted(Work(work, name), each, seed) for seed in common]
-                            for each in (arm, other))  # fmt: skip
-                both[name] = (one, two)
+
+    def runs(name: str, arm: str, other: str) -> Both | None:
+        common = [seed for seed in seeds[name, arm] if seed in seeds[name, other]]
+        if not common:
+            return None
+        ours, others = ([_counted(Work(work, name), each, seed) for seed in common]
+                        for each in (arm, other))  # fmt: skip
+        return ours, others
+
+    return differences("Differences in points", cities, COMPARED, runs)
+
+
+def differences(
+    title: str,
+    cities: Sequence[str],
+    compared: Sequence[tuple[str, str]],
+    runs: Callable[[str, str, str], Both | None],
+) -> list[str]:
+    """A table of arms against others, in Markdown.
+
+    Args:
+        title: What its sentence begins with.
+        cities: One column each.
+        compared: An arm, and the other that it is compared with.
+        runs: Of a city, an arm and an other the runs of both, or ``None`` where one has none.
+    """
+    lines = [
+        "",
+        f"{title} (95 % over seeds and images), by city, over all cities that have both, and over "
+        "all in the large classes and in the others:",
+        "",
+        "| | " + " | ".join([*cities, "all", "6 large", "7 thin or rare", "runs"]) + " |",
+        "|---|" + "---|" * (len(cities) + 4),
+    ]
+    for arm, other in compared:
+        found = {name: runs(name, arm, other) for name in cities}
+        both = {name: one for name, one in found.items() if one is not None}
         if not both:
             continue
         every = list(both.values())
         cells = [gain([both[name]]) if name in both else "–" for name in cities]
         cells += [gain(every), gain(every, large=True), gain(every, large=False)]
-        runs = sum(len(ours) for ours, _ in every)
-        lines.append(f"| {arm} − {other} | " + " | ".join([*cells, str(runs)]) + " |")
+        count = sum(len(ours) for ours, _ in every)
+        lines.append(f"| {arm} − {other} | " + " | ".join([*cells, str(count)]) + " |")
     return lines
 
 

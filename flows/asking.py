@@ -18,7 +18,7 @@ ANSWER_SECONDS: Final = 20.0
 
 
 @contextmanager
-def asked_once(again: int = 0) -> Iterator[SyncPrefectClient]:
+def impatient_client(again: int = 0) -> Iterator[SyncPrefectClient]:
     """A client whose requests fail at once where the server does not answer.
 
     What a run needs of a server is asked for a quarter of an hour; what is only for the dashboard

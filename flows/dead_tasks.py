@@ -24,7 +24,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import State, StateType
 from prefect.states import Crashed
 
-from flows.asking import asked_once
+from flows.asking import impatient_client
 
 MOST: Final = 200
 """Tasks that one beginning run looks at; the next one sees the rest."""
@@ -55,7 +55,7 @@ def end_dead_tasks(flow: object, flow_run: Any, state: object) -> None:  # noqa:
 def end_tasks_of(flow_run_id: UUID) -> int:
     """Marks the tasks of a run that begins anew, and of crashed runs, as crashed; how many."""
     this = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
-    with asked_once() as client:
+    with impatient_client() as client:
         dead = {
             task.id: task
             for runs in (this, _CRASHED)

@@ -20,7 +20,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import get_current_settings
 
 from adapters.catalog import FlowName
-from flows.asking import asked_once
+from flows.asking import impatient_client
 from flows.dead_runs import DEAD_AFTER, DEAD_AFTER_VARIABLE, HEARTBEAT, NAME
 
 FLOWS: Final = (
@@ -65,7 +65,7 @@ class SilentRun:
 def end_silent_runs(flow: object, flow_run: Any, state: object) -> None:  # noqa: ANN401, ARG001
     """Marks runs as crashed that have long been silent (a state hook of flows that begin)."""
     try:
-        with asked_once() as client:
+        with impatient_client() as client:
             ended = end_runs(client, silent_runs(client))
     except Exception as error:  # it is for the dashboard: the work goes on without
         _LOG.warning("runs of dead processes may still be shown as running: %s", error)
@@ -81,7 +81,7 @@ def note_quiet_run(flow: object, flow_run: Any, state: object) -> None:  # noqa:
         return
     try:
         # A run that lives and is marked as crashed is worse than a second's wait.
-        with asked_once(again=3) as client:
+        with impatient_client(again=3) as client:
             client.update_flow_run_labels(flow_run.id, {QUIET_LABEL: str(seconds)})
     except Exception as error:
         _LOG.warning("this run may be shown as crashed while it goes on: %s", error)

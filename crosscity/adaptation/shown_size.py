@@ -32,6 +32,7 @@ import torch
 from crosscity.adaptation.image_sets import IgnoresPixels, LabelledImages, TargetImages
 from crosscity.adaptation.spread import spread_indices
 from crosscity.resizing import resized_image
+from crosscity.safeguard import SafeguardLimits
 from crosscity.segmenters import Segmenter, evaluating, image_tensor
 
 ALGORITHM_VERSION: Final = "3"
@@ -48,10 +49,8 @@ SURENESS: Final = 1.5
 """What entropy weighs against diversity; `benchmarks/shown_size.py` is how it was chosen."""
 LEAST_GAIN: Final = 0.002
 """Nats."""
-PRESENT: Final = 0.002
-"""Share of the pixels above which a class counts as seen."""
-GONE: Final = 0.1
-"""A class of which less than this fraction is left at another size is named."""
+LIMITS: Final = SafeguardLimits()
+"""When a class counts as seen, and as lost: as the safeguard sees it."""
 
 Size = tuple[int, int]
 Images = TargetImages | LabelledImages
@@ -146,7 +145,7 @@ class ShownSize:
             for name, before, after in zip(
                 self.class_names, first.shares, chosen.shares, strict=False
             )
-            if before >= PRESENT and after < GONE * before
+            if before >= LIMITS.present and after < LIMITS.vanished * before
         ]
         return f"; it has all but lost {', '.join(gone)}" if gone else ""
 

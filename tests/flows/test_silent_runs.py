@@ -21,7 +21,7 @@ from prefect.settings import (
 )
 
 import flows
-from flows.asking import asked_once
+from flows.asking import impatient_client
 from flows.beginning import BEGINNING
 from flows.cli.deploy import _end_silent_runs
 from flows.cli.doctor import _runs
@@ -107,7 +107,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def ended(before: datetime) -> list[str]:
-    with asked_once() as client:
+    with impatient_client() as client:
         return end_runs(client, silent_runs(client, before))
 
 
@@ -164,7 +164,7 @@ def test_a_run_that_only_seemed_dead_ends_as_it_ends(runs: Runs) -> None:
 
 def test_what_has_gone_on_meanwhile_is_left_alone(runs: Runs) -> None:
     run = runs.run("RUNNING")
-    with asked_once() as client:
+    with impatient_client() as client:
         silent = [one for one in silent_runs(client, datetime.now(UTC)) if one.id == run]
         assert len(silent) == 1
         runs.put(run, "SCHEDULED/AwaitingRetry")  # as the server does with one that crashed
@@ -203,7 +203,7 @@ def test_doctor_counts_what_deploying_ends(runs: Runs, monkeypatch: pytest.Monke
     assert "whose process is gone" in found.found
     assert "crosscity deploy" in found.remedy
     assert runs.state(run) == "RUNNING"
-    with asked_once() as client:
+    with impatient_client() as client:
         assert "readapt-lisbon" in _end_silent_runs(client)
     assert runs.state(run) == "CRASHED"
     assert not _runs(runs.server.address).remedy
