@@ -28,10 +28,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from adapters.exports.files import cannot_be_written, write_bytes
+from adapters.exports.files import write_bytes
 from adapters.images import encode_jpeg, encode_label_png
 from adapters.prediction_folders import DESCRIPTION
 from adapters.tables import read_table, write_table
+from adapters.unwritable import cannot_be_written
 from crosscity.labels import CLASSES, VOID
 
 Ids = Literal["labelIds", "trainIds", "palette"]

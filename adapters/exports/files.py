@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from adapters.store.durable import sync
-from adapters.store.errors import means_full
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -27,17 +26,6 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with suppress(OSError):  # nothing to remove is the good case
             unfinished.unlink()
-
-
-def cannot_be_written(place: Path, error: Exception) -> str:
-    """The sentence for a place where a file could not be written, with what to do about it."""
-    if means_full(error):
-        return (
-            f"{place} cannot be written, since the disk is full: free some space there, or choose "
-            "another place, and run again"
-        )
-    strerror = error.strerror if isinstance(error, OSError) else None
-    return f"{place} cannot be written: {strerror or error}"
 
 
 def write_bytes(path: Path, data: bytes) -> None:

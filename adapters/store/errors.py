@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
-# Libraries written in C++ or Rust (safetensors, Arrow) report a full disk as their own exception.
-_FULL_WORDS = ("No space left on device", "Disk quota exceeded", "StorageFull")
+from adapters.unwritable import does_not_work, full_disk
 
 
 class StoreError(Exception):
@@ -50,44 +46,14 @@ class DamagedFileError(Exception):
     """A stored file is missing, cut short or altered; the message says which and how."""
 
 
-def means_full(error: BaseException) -> bool:
-    """Whether an exception of any library says that the disk is full."""
-    if isinstance(error, OSError) and error.errno in FULL:
-        return True
-    return any(word in str(error) for word in _FULL_WORDS)
-
-
 def full_store(place: str) -> StoreError:
     """The error for a full disk or quota at `place`."""
-    return StoreError(
-        f"{place} is full: free some space there, or choose another place for it, and run again"
-    )
+    return StoreError(full_disk(place))
 
 
 def from_os_error(error: OSError, place: str) -> StoreError:
     """The error for an operating-system failure at `place`, with what to do about it."""
-    if error.errno in FULL:
-        return full_store(place)
-    if error.errno == errno.EROFS:
-        return StoreError(
-            f"{place} lies on a read-only file system: mount it writable, or choose "
-            "another place for it, and run again"
-        )
-    if error.errno in _FORBIDDEN:
-        return StoreError(
-            f"{place} does not admit this user: grant read and write permission on "
-            f"{error.filename or place}, or choose another place for it, and run again"
-        )
-    if error.errno in {errno.ENOTDIR, errno.EEXIST}:
-        return StoreError(
-            f"{place} cannot be made because {error.filename or place}, or a folder above, "
-            "is a file: move that file away, or choose another place for it, and run again"
-        )
-    reason = error.strerror or type(error).__name__
-    return StoreError(
-        f"{place} failed ({reason} at {error.filename or place}): check the disk or "
-        "mount behind it and run again"
-    )
+    return StoreError(does_not_work(place, error))
 
 
 @contextmanager

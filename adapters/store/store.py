@@ -20,7 +20,6 @@ from adapters.store.errors import (
     NewerReleaseError,
     StoreError,
     full_store,
-    means_full,
 )
 from adapters.store.left import Left, left_by_the_dead, remove_left
 from adapters.store.living import Census, Watch, sign_of_life
@@ -60,6 +59,7 @@ from adapters.store.records import (
 from adapters.store.selection import Selection
 from adapters.store.shared import DamagedRecordError, SharedRecord
 from adapters.store.turns import Timing, Turns
+from adapters.unwritable import means_full
 
 _LOG = logging.getLogger("crosscity.store")
 

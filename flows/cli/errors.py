@@ -17,7 +17,7 @@ def exit_code(error: Exception) -> int:
     """75 for a fault that passes, 2 where the input was wrong, 1 for everything else."""
     if is_passing_fault(error):
         return PASSING
-    from adapters.store.errors import means_full  # noqa: PLC0415 - `--help` needs none of these
+    from adapters.unwritable import means_full  # noqa: PLC0415 - `--help` needs none of these
 
     return BAD_INPUT if isinstance(error, _bad_input()) or means_full(error) else FAILED
 
@@ -47,7 +47,7 @@ def is_termination(error: BaseException) -> bool:
 
 def one_sentence(error: Exception) -> str:
     """What the user reads instead of a traceback."""
-    from adapters.store.errors import means_full  # noqa: PLC0415 - `--help` needs none of these
+    from adapters.unwritable import full_disk, means_full  # noqa: PLC0415 - `--help` needs none of these
     from tasks.steps.errors import (  # noqa: PLC0415
         ClusterAwayError,
         DeviceFailedError,
@@ -66,8 +66,7 @@ def one_sentence(error: Exception) -> str:
     if isinstance(error, (*_bad_input(), *of_machines, ServerError, TooManyFailures, ValueError)):
         return text
     if means_full(error):
-        place = getattr(error, "filename", None) or "a folder of this machine"
-        return f"{place} cannot be written, since the disk is full: free some space, and run again"
+        return full_disk(getattr(error, "filename", None) or "a folder of this machine")
     return f"{type(error).__name__}: {text or 'no message'} (run again with --debug for the trace)"
 
 

@@ -44,7 +44,8 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
         InputError: The file cannot be written there.
     """
     check_file(path)
-    from adapters.exports.files import cannot_be_written, write_whole  # noqa: PLC0415 - `--help` loads nothing that works
+    from adapters.exports.files import write_whole  # noqa: PLC0415 - `--help` loads nothing that works
+    from adapters.unwritable import cannot_be_written  # noqa: PLC0415
 
     try:
         write_whole(path, write)
@@ -54,10 +55,12 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
 
 def make_folder(path: Path) -> None:
     """Makes a folder and those above it; `InputError` where that is impossible."""
+    from adapters.unwritable import cannot_be_written  # noqa: PLC0415 - as above
+
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"the folder {path} cannot be made: {error.strerror or error}") from None
+        raise InputError(cannot_be_written(path, error)) from None
 
 
 @contextmanager

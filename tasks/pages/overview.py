@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.exports.files import cannot_be_written, write_whole
+from adapters.exports.files import write_whole
 from adapters.store import ArtifactRef, Store, StoreError
+from adapters.unwritable import cannot_be_written
 from tasks.harvesting.current import HARVEST
 from tasks.judging.city_history import CityHistory, city_history
 from tasks.judging.promotion import has_labels, promoted_segmenter

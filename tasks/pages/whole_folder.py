@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from adapters.exports.files import cannot_be_written
 from adapters.store.durable import sync, sync_tree
-from adapters.store.errors import means_full
+from adapters.unwritable import cannot_be_written, means_full
 from tasks.steps.errors import InputError
 
 

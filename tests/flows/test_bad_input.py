@@ -311,8 +311,9 @@ def test_a_full_store_is_one_sentence(write_catalog, prefect_server, tmp_path, l
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert done.returncode == 2, done.stderr
-    assert f"the store at {tmp_path / 'store'} is full" in reported(
-        {"err": done.stderr, "code": done.returncode}
+    assert (
+        f"the store at {tmp_path / 'store'} cannot be written, since the disk is full"
+        in reported({"err": done.stderr, "code": done.returncode})
     )
     assert bool(prefect_server.flow_runs(catalog)) == work_began
     assert not list(tmp_path.glob("store/imagery_part/*/*"))

@@ -200,7 +200,7 @@ def outcomes(
         ("different sizes", r"differ in size \(96×64 and 48×32\)"),
         ("different sizes of a prior", r"differ in size \(96×64 and 48×32\)"),
         ("match below a file", r"file/m cannot be written"),
-        ("prior below a file", r"file/p cannot be made"),
+        ("prior below a file", r"file/p cannot be made because .* is a file"),
         ("superpixels below a file", r"file/labels\.png cannot be written"),
         ("deployments below a file", r"file/prefect\.yaml cannot be written"),
         ("too many superpixels", r"-n 70000 is too many"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 
 from adapters.predictions import PredictionFolder, PredictionsError, Wanted
+from adapters.unwritable import cannot_be_written, full_disk
 from flows.cli.errors import BAD_INPUT, exit_code, one_sentence
 from flows.cli.output import publish
 from tasks.pages.whole_folder import whole_folder
 from tasks.steps.errors import InputError
 
+ROOT = Path(__file__).resolve().parents[2]
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
 LABELS = np.random.default_rng(1).integers(0, 2, (64, 96)).astype(np.uint8)
 SURE = np.ones((64, 96), np.float32)
@@ -94,4 +97,30 @@ def test_a_disk_that_is_full_anywhere_else_is_told_in_a_sentence(name):
     error = OSError(errno.ENOSPC, "No space left on device", name)
     assert "the disk is full: free some space" in one_sentence(error)
     assert (name or "machine") in one_sentence(error)
+    assert one_sentence(error) == full_disk(name or "a folder of this machine")
     assert exit_code(error) == BAD_INPUT
+
+
+def test_the_words_of_a_full_disk_stand_in_one_place():
+    """Whoever looks for the sentence in the documents finds it, whatever met the full disk."""
+    sources = [
+        path for room in ("adapters", "tasks", "flows") for path in (ROOT / room).rglob("*.py")
+    ]
+    saying = [path for path in sources if "disk is full:" in path.read_text(encoding="utf-8")]
+    assert saying == [ROOT / "adapters" / "unwritable.py"]
+    told = full_disk("X").partition(":")[0]
+    assert told.replace("X", "…") in (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EROFS, "out lies on a read-only file system: mount it writable"),
+        (errno.EACCES, "out does not admit this user: grant read and write permission on /out"),
+        (errno.ENOTDIR, "out cannot be made because /out, or a folder above, is a file"),
+        (errno.EIO, "out cannot be written: Input/output error"),
+    ],
+)
+def test_an_output_that_cannot_be_written_says_what_to_do(number, said):
+    error = OSError(number, os.strerror(number), "/out/.page.html.12.part")
+    assert cannot_be_written("/out", error).removeprefix("/").startswith(said)

@@ -52,8 +52,8 @@ def test_a_path_below_a_file_is_explained(write, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (errno.ENOSPC, "is full: free some space"),
-        (errno.EDQUOT, "is full: free some space"),
+        (errno.ENOSPC, "the disk is full: free some space"),
+        (errno.EDQUOT, "the disk is full: free some space"),
         (errno.EROFS, "read-only file system: mount it writable"),
         (errno.EACCES, "grant read and write permission"),
         (errno.EIO, "check the disk or mount"),
