@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 from typing import Final
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
-# Libraries written in C++ or Rust (safetensors, Arrow) report a full disk as their own exception.
-_FULL_WORDS: Final = ("No space left on device", "Disk quota exceeded", "StorageFull")
+# Libraries of other languages (safetensors, Arrow, SQLite) report it as an exception of their own.
+_FULL_WORDS: Final = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "StorageFull",
+    "database or disk is full",
+)
+_NOTHING: Final = 1 << 16
+"""Bytes: programs that need room end with a few pages left."""
 
 
 def means_full(error: BaseException) -> bool:
@@ -17,6 +25,14 @@ def means_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in _FULL:
         return True
     return any(word in str(error) for word in _FULL_WORDS)
+
+
+def is_full(folder: Path) -> bool:
+    """Whether next to nothing more can be written into a folder."""
+    try:
+        return shutil.disk_usage(folder).free < _NOTHING
+    except OSError:
+        return False
 
 
 def full_disk(place: object) -> str:

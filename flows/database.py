@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from flows.background import AlreadyRunningError, Background
+from flows.background import AlreadyRunningError, Background, check_room
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 30.0
@@ -83,6 +83,7 @@ class PostgreSQL:
         while subprocess.run(ready, check=False).returncode != 0:  # noqa: S603 - ours
             if process.poll() is not None or time.monotonic() > deadline:
                 self._service.stop(patience=STOP_SECONDS)
+                check_room("PostgreSQL", self._service.log)
                 raise DatabaseError(f"PostgreSQL did not start; its log is {self._service.log}")
             time.sleep(0.1)
         return True

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.background import Background
+from flows.background import Background, check_room
 from flows.ending import end_without_waiting
 from flows.json_log import FORMATTER as JSON_LINES
 
@@ -336,6 +336,7 @@ def wait_until_healthy(process: subprocess.Popen[bytes], address: str, log: Path
     if others or (process.poll() is not None and _is_taken(address)):
         _stop(process)
         raise PortTakenError(f"another process listens at {address}: choose another port")
+    check_room("the local Prefect server", log)
     raise ServerError(f"the local Prefect server did not start; its log is {log}")
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.background import AlreadyRunningError, Background
+from flows.background import AlreadyRunningError, Background, check_room
 from flows.cli.deploy import client_of, deploy_catalog
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.outcome import JsonOption, add, ended, note
@@ -220,6 +220,7 @@ def _worker_up(root: Path, catalog: Path, address: str, pool: str) -> None:
     while not _is_online(f"{address}/api", name, pool):
         if process.poll() is not None or time.monotonic() > deadline:
             service.stop(patience=STOP_SECONDS)
+            check_room("the worker", service.log)
             raise ServerError(f"the worker did not start; its log is {service.log}")
         time.sleep(0.5)
     add(f"{called}: started, log {_shortest_path(service.log)}")

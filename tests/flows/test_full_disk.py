@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from adapters.predictions import PredictionFolder, PredictionsError, Wanted
 from adapters.unwritable import cannot_be_written, full_disk
 from flows.cli.errors import BAD_INPUT, exit_code, one_sentence
 from flows.cli.output import publish
+from flows.cli.server import ServerError, wait_until_healthy
 from tasks.pages.whole_folder import whole_folder
 from tasks.steps.errors import InputError
 
@@ -99,6 +103,19 @@ def test_a_disk_that_is_full_anywhere_else_is_told_in_a_sentence(name):
     assert (name or "machine") in one_sentence(error)
     assert one_sentence(error) == full_disk(name or "a folder of this machine")
     assert exit_code(error) == BAD_INPUT
+
+
+def test_a_server_without_room_for_its_database_names_the_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    asked = (ended, "http://127.0.0.1:9", tmp_path / "server.log")
+    with pytest.raises(InputError, match=r"did not start: .* the disk is full: free") as told:
+        wait_until_healthy(*asked)
+    assert exit_code(told.value) == BAD_INPUT
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 30))
+    with pytest.raises(ServerError, match=r"server did not start; its log is"):
+        wait_until_healthy(*asked)
 
 
 def test_the_words_of_a_full_disk_stand_in_one_place():
