@@ -52,10 +52,10 @@ def adapt_city(
 
     Args:
         city: A city of the catalog that was harvested.
-        arm: "control", "bn", "ga", "ga_ca", "full" or "self_training"; "source_free", which
-            reads no source image; a recipe of the catalog by its name; "fine_tuned" trains on
-            labels of the city instead, where the catalog has them, as the upper bound. Default:
-            `arm` of the city's entry.
+        arm: "control", "bn", "ga", "ga_ca", "full" or "self_training"; "source_free" and
+            "source_free_looks", which read no source image; a recipe of the catalog by its name;
+            "fine_tuned" trains on labels of the city instead, where the catalog has them, as the
+            upper bound. Default: `arm` of the city's entry.
         seed: Fixes discriminators, order of images and dropout.
         catalog: Path of the catalog.
         compute: A compute profile of the catalog; default: the machine's.

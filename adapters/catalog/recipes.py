@@ -8,7 +8,17 @@ from pydantic import Field, StringConstraints, model_validator
 
 from adapters.catalog.entry import Entry, Seed
 
-Arm = Literal["control", "bn", "ga", "ga_ca", "full", "self_training", "source_free", "fine_tuned"]
+Arm = Literal[
+    "control",
+    "bn",
+    "ga",
+    "ga_ca",
+    "full",
+    "self_training",
+    "source_free",
+    "source_free_looks",
+    "fine_tuned",
+]
 """What adapt-city can run beside recipes (tasks.training.arms)."""
 Way = Literal["none", "adaptation", "source_free", "fine_tuning"]
 """How an arm comes to its segmenter, which is also the section of its settings: by no training, by
@@ -17,6 +27,7 @@ WAYS: Final[dict[str, Way]] = {
     **dict.fromkeys(get_args(Arm), "adaptation"),
     "pretrained": "none",
     "source_free": "source_free",
+    "source_free_looks": "source_free",
     "fine_tuned": "fine_tuning",
 }
 """Every arm, and so all names that no recipe may have."""

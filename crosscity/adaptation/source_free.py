@@ -4,7 +4,8 @@ A slow teacher predicts the target's images; the student learns these labels und
 crops and mixtures; the teacher follows the student. What is delivered is the mean of start and
 teacher (or the teacher), which has seen many students, and not the last student.
 
-    labels      y = argmax p, p = softmax of the teacher on the image as it is
+    labels      y = argmax p, p = softmax of the teacher on the image as it is; with `looks` fused
+                with what it sees at other times of the place (`objectives.two_looks`)
     weights     w = max p where it is among the surest of its class (`ClassThresholds`), else 0
     loss        Σ w · CE(student(augmented image), y) / Σ w
     teacher     θ' ← m θ' + (1 - m) θ
@@ -36,8 +37,10 @@ from crosscity.adaptation.batch_norm_mixture import (
 )
 from crosscity.adaptation.batches import ReadingAhead, TargetBatches
 from crosscity.adaptation.class_thresholds import ClassThresholds
+from crosscity.adaptation.correspondence import carry
 from crosscity.adaptation.engine import Engine
-from crosscity.adaptation.image_sets import TargetImages
+from crosscity.adaptation.image_sets import PairedImages, TargetImages
+from crosscity.adaptation.objectives.two_looks import fused
 from crosscity.adaptation.photometric import photometric_jitter
 from crosscity.adaptation.sampling import AUGMENTATION_STREAM, TARGET_STREAM
 from crosscity.adaptation.schedule import learning_rate_factor
@@ -75,13 +78,14 @@ class SourceFree(Training):
     Args:
         segmenter: Has learned its classes elsewhere; is adapted in place.
         target: Images of the city; their priors are not read. Pixels to ignore are not learned.
+            With `looks` they know each other (`PairedImages`).
         settings: Of the recipe.
         seed: Fixes order, augmentation and dropout.
         engine: See `Training`.
         readers: Threads that read images ahead; 0 reads them in between.
 
     Raises:
-        ValueError: An empty set.
+        ValueError: An empty set; one without pairs where both looks are asked for.
     """
 
     kind: ClassVar[str] = "source_free"
@@ -99,6 +103,11 @@ class SourceFree(Training):
     ) -> None:
         if not len(target):
             raise ValueError("the target set is empty: harvest images of the city first")
+        if settings.looks and not isinstance(target, PairedImages):
+            raise ValueError(
+                "both looks at a place need pairs of images, and the target set has none: leave "
+                "looks out"
+            )
         super().__init__(segmenter, settings, seed, engine)  # type: ignore[arg-type]
         self.settings = settings
         self._target = TargetBatches(
@@ -172,6 +181,8 @@ class SourceFree(Training):
         self.segmenter.train()
         freeze_batch_norm(self.segmenter)
         row: HistoryRow = {"self_training_loss": None, "kept_share": None, "learning_rate": rate}
+        if self.settings.looks:
+            row["two_looks_matched"] = None
         self._zero(self._optimiser)
         for number in self._numbers():
             lesson = self._lesson(number)
@@ -194,9 +205,7 @@ class SourceFree(Training):
     def _lesson(self, number: int) -> _Lesson:
         """Labels of the teacher, mixed, cropped and in another light."""
         images, _, ignored = self._target.batch(number, self.settings.batch_size)
-        with torch.no_grad(), self.engine.autocast():
-            probabilities = functional.softmax(self._teacher(images).float(), dim=1)
-        sureness, labels = probabilities.max(1)
+        sureness, labels = self._predicted(number, images).max(1)
         kept = self._thresholds.keep(labels, sureness, ignored)
         lesson = _Lesson(images, labels, sureness * kept)
         if self.settings.mix and len(images) > 1 and len(self._mixed):
@@ -206,6 +215,27 @@ class SourceFree(Training):
         _, weights = self._crop(lesson.images, lesson.weights, np.random.default_rng(key))
         random = np.random.default_rng([*key, 2])
         return _Lesson(photometric_jitter(cut, random, self.settings.jitter), labels, weights)
+
+    @torch.no_grad()
+    def _predicted(self, number: int, images: Tensor) -> Tensor:
+        """What labels of a batch are made of, N×C×H×W."""
+        own = self._seen(images)
+        if not self.settings.looks:
+            return own
+        partner = self._target.partner(number, self.settings.batch_size)
+        # As many at once as the batch has: the memory of a step is that of its batch.
+        parts = torch.split(partner.images, len(images))
+        theirs = torch.cat([self._seen(part) for part in parts])
+        if partner.ignored is not None:
+            theirs = theirs.masked_fill(partner.ignored.unsqueeze(1), 0.0)
+        carried, known = carry(theirs, partner.field)
+        self._record("two_looks_matched", known.float().mean())
+        return fused(own, carried, known, partner.of)
+
+    def _seen(self, images: Tensor) -> Tensor:
+        with self.engine.autocast():
+            logits = self._teacher(images)
+        return functional.softmax(logits.float(), dim=1)
 
     def _distance(self) -> Tensor:
         """Squared distance of the weights to the first ones."""

@@ -33,6 +33,8 @@ class SourceFreeSettings:
         flip: Mirror every other image.
         mix: Whether thin and moving things of one image are put into another.
         anchor: Weight of the squared distance to the first weights; 0: none.
+        looks: Whether a label is of all looks at a place, fused by how sure each is
+            (`objectives.two_looks`); the target set needs pairs then.
         deliver: "teacher", "averaged" (the mean of first weights and teacher), or "student".
     """
 
@@ -52,6 +54,7 @@ class SourceFreeSettings:
     flip: bool = True
     mix: bool = True
     anchor: float = 0.0
+    looks: bool = False
     deliver: Deliver = "averaged"
 
     def __post_init__(self) -> None:

@@ -27,8 +27,8 @@ Result = TypeVar("Result")
 
 SeedOption = Annotated[int, typer.Option(help="Seed of the training.", min=0)]
 _ARMS = (
-    "control, bn, ga, ga_ca, full, self_training, source_free, fine_tuned, or a recipe: teacher, "
-    "evidence, looks, few_labels, few_labels_source_free, or one of `recipes`"
+    "control, bn, ga, ga_ca, full, self_training, source_free, source_free_looks, fine_tuned, or a "
+    "recipe: teacher, evidence, looks, few_labels, few_labels_source_free, or one of `recipes`"
 )
 ArmOption = Annotated[
     str | None,

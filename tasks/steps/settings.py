@@ -96,7 +96,11 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
         defaults = FINE_TUNING_PRESETS[training.preset]
         yield from _with_key_before(here, _checked(defaults, training.fine_tuning))
         here = ("trainings", name, "source_free")
-        yield from _with_key_before(here, _checked(SourceFreeSettings(), training.source_free))
+        alone = dict(training.source_free)
+        if "looks" in alone:
+            del alone["looks"]
+            yield (*here, "looks"), "it is the arm source_free_looks: remove looks"
+        yield from _with_key_before(here, _checked(SourceFreeSettings(), alone, hidden="looks"))
     for name, recipe in catalog.recipes.items():
         here = ("recipes", name, "settings")
         own = dict(recipe.settings)

@@ -29,6 +29,9 @@ class Arm:
 START: Final = "pretrained"
 """The arm that all others begin with."""
 
+LOOKS: Final = "source_free_looks"
+"""The arm without a source whose labels are of all times of a place."""
+
 BOUND: Final = "fine_tuned"
 """The arm that says how much labels would bring."""
 
@@ -41,6 +44,7 @@ _ARMS: Final = {
     "full": Arm("Full method", for_sets=False),  # self-training takes predictions as they are
     "self_training": Arm("Full + self-training"),
     "source_free": Arm("Source-free"),
+    LOOKS: Arm("Source-free, all looks", for_sets=False),
     BOUND: Arm("Fine-tuned"),
 }
 
@@ -105,7 +109,9 @@ def needs_of_arm(arm: str, plan: Plan) -> ArmNeeds:
         InputError: There is no such arm or recipe, or the recipe is wrong.
     """
     if arm in ARM_NAMES:
-        return ArmNeeds(source=way_of(arm) == "adaptation", prior=arm in ARMS_WITH_PRIOR)
+        return ArmNeeds(
+            source=way_of(arm) == "adaptation", prior=arm in ARMS_WITH_PRIOR, pairs=arm == LOOKS
+        )
     entry = plan.recipe(arm)
     if entry is None:
         known = ", ".join([*ARM_NAMES, *dict.fromkeys([*BUILT_IN_RECIPES, *plan.recipes])])

@@ -22,14 +22,20 @@ from crosscity.adaptation import (
 from crosscity.adaptation.shown_size import ALGORITHM_VERSION as SIZE_CHOICE_VERSION
 from crosscity.labelling import ALGORITHM_VERSION as LABELLING_VERSION
 from crosscity.segmenters import ALGORITHM_VERSION as SEGMENTERS_VERSION
-from tasks.priors.identities import PRIOR_VERSION, city_mask, mask_parameters
+from tasks.priors.identities import (
+    PRIOR_VERSION,
+    city_mask,
+    mask_parameters,
+    prior_parameters,
+    prior_version,
+)
 from tasks.steps.artifact_task import digests
 from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, Words
 from tasks.steps.plan import Plan
 from tasks.steps.recipes import described
 from tasks.steps.settings import checked_settings
-from tasks.training.arms import ARM_NAMES, is_fine_tuned, way_of
+from tasks.training.arms import ARM_NAMES, LOOKS, is_fine_tuned, needs_of_arm, way_of
 from tasks.training.extras import Extras
 from tasks.training.jobs import where
 from tasks.training.segmenters import Starting
@@ -147,7 +153,7 @@ def adaptation_settings(
     if recipe is not None:
         return checked_settings(PRESETS[entry.preset], {**entry.adaptation, **recipe.settings})
     if way_of(arm) == "source_free":
-        return checked_settings(SourceFreeSettings(), entry.source_free)
+        return checked_settings(SourceFreeSettings(looks=arm == LOOKS), entry.source_free)
     return checked_settings(PRESETS[entry.preset], {**entry.adaptation, "arm": arm})
 
 
@@ -160,6 +166,8 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
         fine_tuning_settings(entry) if fine_tuned else adaptation_settings(entry, arm, recipe)
     )
     settings = asdict(made_with)
+    if settings.get("looks") is False:  # as it was when there was no such setting
+        del settings["looks"]
     if recipe is not None:
         settings |= {"arm": arm, "recipe": described(recipe, _times(plan, owner))}
     size = size_parameters(plan, owner)
@@ -169,7 +177,19 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
     # A transfer has no provider, and labels say themselves where there is nothing to learn.
     unmasked = fine_tuned or owner in plan.transfers
     ignored = {} if unmasked else mask_parameters(city_mask(plan, owner))
-    return {"arm": arm, **settings, **size, **ignored, **where(plan), "seed": seed}
+    matched = {} if unmasked else _matched(owner, arm, plan)
+    return {"arm": arm, **settings, **size, **ignored, **matched, **where(plan), "seed": seed}
+
+
+def _matched(city: str, arm: str, plan: Plan) -> dict[str, Any]:
+    """What other looks at a place depend on, where an arm reads them."""
+    needs = needs_of_arm(arm, plan)
+    found: dict[str, Any] = {}
+    if needs.pairs and city_mask(plan, city) is not None:
+        found["ignored_looks"] = "left out"  # once they counted as looks that are sure of nothing
+    if needs.pairs and not needs.prior:  # a prior is an input, and of the same matches
+        found["matches"] = {**prior_parameters(city, plan), "version": prior_version(city, plan)}
+    return found
 
 
 def _times(plan: Plan, owner: str) -> int:

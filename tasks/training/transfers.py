@@ -45,9 +45,9 @@ def check_transfer_arm(arm: str, transfer: str, plan: Plan) -> None:
     """Fails before any work where the transfer or the arm is not there."""
     sets = plan.transfer(transfer)
     if arm in ADAPTED_ARMS and arm not in TRANSFER_ARMS:
+        lacks = "" if needs_of_arm(arm, plan).pairs else " and so no static prior"
         raise InputError(
-            f"transfers.{transfer} has no pairs of images and so no static prior: the arm {arm!r} "
-            "is for cities"
+            f"transfers.{transfer} has no pairs of images{lacks}: the arm {arm!r} is for cities"
         )
     if arm not in TRANSFER_ARMS and plan.recipe(arm) is None:
         known = ", ".join(arms_of_transfers(plan))

@@ -16,6 +16,7 @@ from crosscity.segmenters import build_segmenter
 from tasks.judging.evaluated import segmenter_of_arm
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
+from tasks.training.identities import adaptation_parameters
 from tasks.training.segmenters import starting_segmenter
 
 MODEL = {"architecture": "compact", "options": {"width": 16}}
@@ -89,6 +90,38 @@ def test_weights_alone_are_adapted_to_a_city(
     store = Store(tmp_path / "store")
     adapted = segmenter_of_arm("tokyo", "source_free", 0, open_plan(catalog))
     assert "static_prior" not in store.manifest(adapted).inputs
+
+    done = many_flows("adapt", "tokyo", "--arm", "source_free_looks", "--catalog", catalog)
+    assert done["code"] == 0, done["err"]
+    looking = segmenter_of_arm("tokyo", "source_free_looks", 0, open_plan(catalog))
+    assert "static_prior" not in store.manifest(looking).inputs
+    one, all_looks = (
+        store.path(each, "weights.safetensors").read_bytes() for each in (adapted, looking)
+    )
+    assert one != all_looks
+
+
+def test_what_matches_depend_on_is_in_the_key_of_an_arm_that_reads_no_prior(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A prior is an input, and says it; without one nothing else would."""
+    pairs = {"objectives": [{"objective": "two_looks", "weight": 1.0}]}
+    with_prior = {**pairs, "prior": "veto"}
+    recipes = {"pairs": pairs, "with_prior": with_prior}
+    found = []
+    for prior in ({}, {"downscale": 2}):
+        plan = open_plan(write_catalog(tmp_path, city={"prior": prior}, recipes=recipes))
+        arms = ("source_free", "source_free_looks", *recipes)
+        found.append({arm: adaptation_parameters("tokyo", arm, 0, plan) for arm in arms})
+    changed = {arm for arm in found[0] if found[0][arm] != found[1][arm]}
+    assert changed == {"source_free_looks", "pairs"}
+    assert "looks" not in found[0]["source_free"]  # as releases that had no such setting wrote it
+
+
+def test_the_arm_is_no_setting(write_catalog: Callable[..., Path], tmp_path: Path) -> None:
+    wrong = {"demo": {"source_free": {"looks": True}}}
+    with pytest.raises(CatalogError, match=r"source_free\.looks: it is the arm source_free_looks"):
+        open_plan(write_catalog(tmp_path, trainings=wrong))
 
 
 @pytest.mark.parametrize(

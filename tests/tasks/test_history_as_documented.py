@@ -24,6 +24,7 @@ from crosscity.adaptation import (
     SourceFreeSettings,
     TargetArrays,
 )
+from crosscity.adaptation.image_sets import PairedArrays
 from crosscity.segmenters import build_segmenter
 from tasks.training.checkpoints import TAKEN
 from tasks.training.trainings import write_history
@@ -40,7 +41,7 @@ TARGET = TargetArrays(
 )
 RECIPES = "recipes that name these objectives"  # of the catalog; each objective's own test has them
 PLATEAU = "pre-training until its plateau"
-TRAININGS = ("pre-training", PLATEAU, "fine-tuning", *ARMS, "source_free")
+TRAININGS = ("pre-training", PLATEAU, "fine-tuning", *ARMS, "source_free", "source_free_looks")
 
 
 def documented(training: str) -> set[str]:
@@ -55,7 +56,7 @@ def documented(training: str) -> set[str]:
         if "all" in listed:
             listed = set(TRAININGS)
         elif "adaptation" in listed:
-            listed = {*ARMS, "source_free"}
+            listed = {*ARMS, "source_free", "source_free_looks"}
         if "pre-training" in listed:
             listed.add(PLATEAU)
         assert listed <= {*TRAININGS, RECIPES}
@@ -76,6 +77,11 @@ def history(training: str, store: Store) -> list[tuple[int, str, float]]:
     elif training == "source_free":
         alone = SourceFreeSettings(steps=STEPS, batch_size=2)
         trained = SourceFree(segmenter, TARGET, alone, seed=0)
+    elif training == "source_free_looks":
+        looking = SourceFreeSettings(steps=STEPS, batch_size=2, looks=True)
+        pair = TargetArrays(TARGET.all_images[:2], TARGET.all_priors[:2])
+        fields = np.zeros((*pair.all_images.shape[:3], 2), np.float32)
+        trained = SourceFree(segmenter, PairedArrays(pair, fields), looking, seed=0)
     else:
         settings = replace(
             PRESETS["demo"], arm=training, steps=STEPS, batch_size=2, ca_start=CA_START / STEPS

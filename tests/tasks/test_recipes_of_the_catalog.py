@@ -301,5 +301,5 @@ def test_the_catalog_knows_which_arms_read_no_source():
 
     assert set(WAYS) == set(ARM_NAMES)
     assert {arm for arm in WAYS if not needs_of_arm(arm, None).source} == {
-        "pretrained", "source_free", "fine_tuned",
+        "pretrained", "source_free", "source_free_looks", "fine_tuned",
     }  # fmt: skip

@@ -32,6 +32,10 @@ def test_arms_that_need_no_pairs_are_taken(plan: Plan, arm: str) -> None:
 
 
 def test_what_a_transfer_has_not_is_reported_before_any_work(plan: Plan) -> None:
+    with pytest.raises(
+        InputError, match=r"no pairs of images: .* 'source_free_looks' is for cities"
+    ):
+        check_transfer_arm("source_free_looks", "home", plan)
     with pytest.raises(InputError, match=r"no pairs of images and so no static prior: .* 'full'"):
         check_transfer_arm("full", "home", plan)
     with pytest.raises(InputError, match="no arm 'magic'; arms are pretrained, "):

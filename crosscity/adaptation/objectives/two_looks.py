@@ -58,7 +58,8 @@ def fused(phi: Tensor, carried: Tensor, known: Tensor, of: Tensor | None = None)
 
     Args:
         phi: B×C×H×W distributions of the first looks.
-        carried: M×C×H×W distributions of other looks, at the first ones' pixels.
+        carried: M×C×H×W distributions of other looks, at the first ones' pixels; 0 for every class
+            where theirs are to be ignored.
         known: M×H×W bool, where there is such a look.
         of: (M,) which first look each is another of; by default one of each.
 
@@ -68,6 +69,7 @@ def fused(phi: Tensor, carried: Tensor, known: Tensor, of: Tensor | None = None)
     """
     if of is None and len(carried) != len(phi):
         raise ValueError(f"{len(carried)} other looks of {len(phi)} images: say of which")
+    known = known & (carried.sum(1) > 0.5)  # a look of pixels to be ignored says nothing
     sure = confidence(phi)
     total, weight = sure * phi, sure.clone()
     looked = known.new_zeros((len(phi), *known.shape[1:]))

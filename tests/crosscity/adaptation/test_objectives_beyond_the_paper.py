@@ -269,15 +269,16 @@ def test_a_probability_that_nobody_knows_is_asked_for_in_vain() -> None:
 def test_two_looks_are_fused_by_how_sure_they_are() -> None:
     one, other = distributions(0, (2, 3, 4, 5)), distributions(1, (2, 3, 4, 5))
     known = np.random.default_rng(2).random((2, 4, 5)) < 0.6
-    ignored = np.random.default_rng(3).random((2, 4, 5)) < 0.2
-    one = np.where(ignored[:, None], 0, one)
+    ignored = np.random.default_rng(3).random((2, 2, 4, 5)) < 0.2
+    one, other = (np.where(ignored[i][:, None], 0, look) for i, look in enumerate((one, other)))
+    assert (known & ignored[1] & ~ignored[0]).any()
     found = fused(*map(torch.from_numpy, (one, other, known))).numpy()
     for b in range(2):
         for y in range(4):
             for x in range(5):
                 p, q = one[b, :, y, x], other[b, :, y, x]
                 expected = p
-                if known[b, y, x] and p.sum():
+                if known[b, y, x] and p.sum() and q.sum():
                     k, m = (1 + (v * np.log(v)).sum() / math.log(3) for v in (p, q))
                     expected = (k * p + m * q) / (k + m)
                 assert np.allclose(found[b, :, y, x], expected)

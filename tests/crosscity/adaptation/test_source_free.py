@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from crosscity.adaptation import LabelledArrays, Pretraining, PretrainingSettings, TargetArrays
 from crosscity.adaptation.class_thresholds import ClassThresholds
+from crosscity.adaptation.image_sets import PairedArrays
 from crosscity.adaptation.photometric import photometric_jitter
 from crosscity.adaptation.source_free import (
     SourceFree,
@@ -78,19 +79,77 @@ def test_what_is_delivered(deliver) -> None:
     assert any(moved)
 
 
-@pytest.mark.parametrize("changes", [{}, {"anchor": 0.1}, {"deliver": "averaged"}])
+@pytest.mark.parametrize("changes", [{}, {"anchor": 0.1}, {"deliver": "averaged"}, {"looks": True}])
 def test_a_resumed_training_ends_with_the_same_bytes(changes) -> None:
     settings = SourceFreeSettings(steps=5, batch_size=2, **changes)
-    whole = SourceFree(segmenter(dropout=0.3), TARGET, settings, seed=3)
+    target = paired(EVERYWHERE) if settings.looks else TARGET
+    whole = SourceFree(segmenter(dropout=0.3), target, settings, seed=3)
     whole.advance(5)
-    first = SourceFree(segmenter(dropout=0.3), TARGET, settings, seed=3)
+    first = SourceFree(segmenter(dropout=0.3), target, settings, seed=3)
     first.advance(2)
     state = first.state()
-    second = SourceFree(segmenter(dropout=0.3), TARGET, settings, seed=3)
+    second = SourceFree(segmenter(dropout=0.3), target, settings, seed=3)
     second.restore(state)
     second.advance(5)
     for name, value in whole.segmenter.state_dict().items():
         assert torch.equal(value, second.segmenter.state_dict()[name]), name
+
+
+def paired(field, *, ignored=None, further=0):
+    """The six images as pairs of places, each with the same field."""
+    target = replace(TARGET, all_ignored=ignored)
+    learned = 6 if not further else 2 * (6 // (2 + further))
+    looks = (1 + further,) if further else ()
+    fields = np.broadcast_to(field, (*looks, learned, 32, 48, 2)).astype(np.float32)
+    return PairedArrays(target, fields, further)
+
+
+EVERYWHERE = np.stack(np.meshgrid(np.arange(48), np.arange(32)), axis=-1)
+"""A field of two images whose pixels lie at the same places."""
+BOTH = replace(PLAIN, looks=True)
+
+
+def seen(images):
+    return functional.softmax(segmenter().eval()(image_tensor(images)).detach(), 1)
+
+
+def sure(phi):
+    return 1 + (phi * phi.log()).sum(1, keepdim=True) / math.log(phi.shape[1])
+
+
+@pytest.mark.parametrize("further", [0, 1])
+def test_labels_of_all_looks_are_fused_by_how_sure_each_is(further) -> None:
+    training = SourceFree(segmenter(), paired(EVERYWHERE, further=further), BOTH, seed=0)
+    order = training._target.reading._sampler.batch(0, 2)
+    lesson = training._lesson(0)
+    others = paired(EVERYWHERE, further=further).partners(order)
+    looks = [seen(TARGET.images(order))]
+    looks += [seen(TARGET.images(one)) for one in zip(*others, strict=True)]
+    fused = sum(sure(phi) * phi for phi in looks) / sum(sure(phi) for phi in looks)
+    weights, labels = fused.max(1)
+    assert torch.equal(lesson.labels, labels)
+    torch.testing.assert_close(lesson.weights, weights)
+
+
+def test_a_look_without_a_match_or_of_pixels_to_ignore_says_nothing() -> None:
+    alone = SourceFree(segmenter(), TARGET, PLAIN, seed=0)._lesson(0)
+    nowhere = paired(np.full_like(EVERYWHERE, np.nan, dtype=np.float32))
+    unmatched = SourceFree(segmenter(), nowhere, BOTH, seed=0)
+    order = unmatched._target.reading._sampler.batch(0, 2)
+    hidden = np.ones((6, 32, 48), dtype=np.bool_)
+    hidden[order] = False  # what is learned from; the other looks show nothing of the street
+    if order[0] ^ 1 == order[1]:
+        pytest.fail("the batch has both looks of one place: choose another seed")
+    covered = SourceFree(segmenter(), paired(EVERYWHERE, ignored=hidden), BOTH, seed=0)
+    for training in (unmatched, covered):
+        lesson = training._lesson(0)
+        assert torch.equal(lesson.labels, alone.labels)
+        torch.testing.assert_close(lesson.weights, alone.weights)
+
+
+def test_all_looks_need_pairs() -> None:
+    with pytest.raises(ValueError, match="need pairs of images, and the target set has none"):
+        SourceFree(segmenter(), TARGET, BOTH, seed=0)
 
 
 def test_mixing_moves_kept_things_with_their_labels_and_weights() -> None:
