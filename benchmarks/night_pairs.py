@@ -8,12 +8,14 @@ is seen once by day and once by night. Arms differ in nothing but what they make
 `self` learns from the source's labels and from the teacher's of each image, `two_looks` fuses these
 with what is seen at the other time, by how sure each is, `evidence` refines them by the static
 prior, `both` does both; `consistency` is `self` with a contrast of features at matched points.
-`control` takes the same steps of source labels, `source_free` reads no source image, `bn` mixes in
-the target's statistics, and arms with `statistics` begin with these.
+`control` takes the same steps of source labels, `bn` mixes in the target's statistics, and arms
+with `statistics` begin with these. `source_free` reads no source image, and begins with half of the
+target's statistics; the labels of `source_free_looks` are of both looks.
 
 Each is scored on images of other places by night, and on the same places by day: validation places
 in tokyo, test places elsewhere. Settings are those of `street_arms.py`; nothing is chosen here but
-the night, before any arm was trained. Finished arms are found again in `--work`; kill it and start
+the night, before any arm was trained. The safeguard judges each arm on 48 of the pairs, as
+`readapt-city` does. Finished arms are found again in `--work`; kill it and start
 it again at will. Writes `benchmarks/results/night_pairs.json` and `.md` after every arm.
 """
 
@@ -38,8 +40,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.images import decode_image
 from adapters.street_view.simulated import SimulatedCity, find_style
 from benchmarks.arms import Arrays, labelled, once, save
-from benchmarks.demo_start import PAIRS, SIZE, SOURCE, rendered
+from benchmarks.demo_start import PAIRS, SIZE, SOURCE, rendered, start
 from benchmarks.paired import Counts
+from benchmarks.safeguard import JUDGED_PAIRS, signals_of_arm, signals_path
 from benchmarks.street_arms import (
     ARMS,
     CHOSEN_ON,
@@ -56,12 +59,17 @@ from benchmarks.street_arms import (
     Work,
     adapted,
     differences,
+    paired,
     pairs,
     rows_of,
+    timed,
 )
 from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation.recipes import Recipe, Term
+from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
 from crosscity.evaluation import evaluate_each, score
+from crosscity.safeguard import SafeguardLimits, verdict
+from crosscity.segmenters import Segmenter
 
 RESULTS: Final = Path(__file__).parent / "results"
 NIGHT: Final[dict[str, Any]] = {
@@ -74,13 +82,31 @@ NIGHT: Final[dict[str, Any]] = {
 DAY: Final[dict[str, Any]] = {"weather_weights": (0.5, 0.5, 0.0)}
 TIMES: Final = ("day", "night")
 """By the number of the time at which a place is drawn."""
+LONG: Final = SourceFreeSettings().steps
 SHARE: Final = 0.3
 """Of the target's batch-norm statistics, where an arm begins with them: the default of `bn`."""
+
+
+def alone(steps: int, *, looks: bool) -> Make:
+    """Without a source; with labels of both looks, or of one."""
+
+    def make(work: Work, seed: int) -> tuple[Segmenter, float]:
+        settings = SourceFreeSettings(steps=steps, looks=looks)
+        return timed(SourceFree(start(), paired(work), settings, seed))
+
+    return make
+
+
 CHOSEN: Final[dict[str, Make]] = {
     "pretrained": lambda work, seed: (work.network("pretrained", seed), 0.0),
     **{
         name: ARMS[name]
         for name in ("bn 0.3", "control", "self", "two_looks", "both", "evidence", "source_free")
+    },
+    "source_free_looks": alone(STEPS, looks=True),
+    **{
+        f"{name}, {LONG} steps": alone(LONG, looks=name != "source_free")
+        for name in ("source_free", "source_free_looks")
     },
     "self, statistics": adapted(PAIRED["self"], statistics=SHARE),
     "two_looks, statistics": adapted(PAIRED["two_looks"], statistics=SHARE),
@@ -97,6 +123,12 @@ COMPARED: Final = (
     ("self", "pretrained"),
     ("source_free", "pretrained"),
     ("source_free", "self"),
+    ("source_free_looks", "source_free"),
+    (f"source_free, {LONG} steps", "pretrained"),
+    (f"source_free, {LONG} steps", "bn 0.3"),
+    (f"source_free, {LONG} steps", "source_free"),
+    (f"source_free_looks, {LONG} steps", f"source_free, {LONG} steps"),
+    (f"source_free_looks, {LONG} steps", "pretrained"),
     ("two_looks", "self"),
     ("evidence", "self"),
     ("both", "self"),
@@ -128,7 +160,10 @@ def main(
             here = Work(work, name)
             _data(here)
             for arm_name in arm:
-                _run(here, arm_name, 0 if arm_name in UNTRAINED else one)
+                of = 0 if arm_name in UNTRAINED else one
+                _run(here, arm_name, of)
+                if arm_name != "pretrained":
+                    signals_of_arm(here, arm_name, of)
                 _report(work, output)
 
 
@@ -228,7 +263,34 @@ def report(rows: Sequence[dict[str, Any]], folder: Path) -> str:
             lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     for time in ("night", "day"):
         lines += _differences(rows, folder, cities, time)
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_judged(rows, folder, cities)]) + "\n"
+
+
+def _judged(rows: Sequence[dict[str, Any]], folder: Path, cities: Sequence[str]) -> list[str]:
+    """What the safeguard says of the arms it has looked at."""
+    lines = [
+        "",
+        f"The safeguard on {JUDGED_PAIRS} of the training pairs: by how much the agreement of day "
+        "and night (kappa, 95 % over pairs) rises over `pretrained`, and what is kept:",
+        "",
+        "| arm | " + " | ".join(cities) + " |",
+        "|---|" + "---|" * len(cities),
+    ]
+    known = {(row["city"], row["arm"]): row["seed"] for row in reversed(rows)}
+    for arm in CHOSEN:
+        cells = []
+        for name in cities:
+            work, seed = Work(folder, name), known.get((name, arm))
+            if seed is None or not signals_path(work, arm, seed).exists():
+                cells.append("–")
+                continue
+            seen = signals_of_arm(work, arm, seed)
+            low, high = seen.interval
+            kept = "taken" if verdict(seen, SafeguardLimits()).keep == "after" else "refused"
+            cells.append(f"{seen.kappa_change:+.3f} ({low:+.3f} … {high:+.3f}), {kept}")
+        if set(cells) != {"–"}:
+            lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _differences(

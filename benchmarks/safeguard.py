@@ -72,10 +72,10 @@ def main(
     starts = {row["city"]: row["miou"] for row in scored if row["arm"] == "pretrained"}
     rows: list[Row] = []
     for row in scored:
-        known = _signals_path(Work(work, row["city"]), row["arm"], row["seed"]).exists()
+        known = signals_path(Work(work, row["city"]), row["arm"], row["seed"]).exists()
         if row["arm"] != "pretrained" and (known or not judged):
             change = 100 * (row["miou"] - starts[row["city"]])
-            signals = _signals(Work(work, row["city"]), row["arm"], row["seed"])
+            signals = signals_of_arm(Work(work, row["city"]), row["arm"], row["seed"])
             rows.append(_judged(row, change, signals))
             _write(rows, output)
 
@@ -87,13 +87,14 @@ def _write(rows: Sequence[Row], output: Path) -> None:
     (output / "safeguard.md").write_text(report(rows), encoding="utf-8")
 
 
-def _signals_path(work: Work, arm: str, seed: int) -> Path:
+def signals_path(work: Work, arm: str, seed: int) -> Path:
+    """Where what the safeguard sees of an arm is."""
     return work.row(arm, seed).with_name(f"signals-{work.row(arm, seed).name}")
 
 
-def _signals(work: Work, arm: str, seed: int) -> Signals:
-    """What the safeguard sees; kept, as it takes most of the time."""
-    path = _signals_path(work, arm, seed)
+def signals_of_arm(work: Work, arm: str, seed: int) -> Signals:
+    """What the safeguard sees of an arm; kept, as it takes most of the time."""
+    path = signals_path(work, arm, seed)
     if not path.exists():
         write_json(path, asdict(_looked_at(work, arm, seed)))
         print(path.stem, flush=True)

@@ -258,7 +258,7 @@ def points_of(path: Path) -> list[tuple[Any, Any]]:
     return [(found["first"][rows], found["second"][rows]) for rows in here]
 
 
-def _timed(training: Training) -> tuple[Segmenter, float]:
+def timed(training: Training) -> tuple[Segmenter, float]:
     """Trains to the end; the processor seconds of a step."""
     began = time.process_time()
     training.advance(training.total_steps)
@@ -312,7 +312,7 @@ def adapted(
         rates = _rates(work) if recipe is not None and recipe.evidence else None
         source = labelled(work.folder / "source.npz")
         network = start() if statistics == 0 else _statistics(statistics)(work, seed)[0]
-        return _timed(
+        return timed(
             Adaptation(network, source, target, settings, seed, recipe=recipe, flag_rates=rates)
         )
 
@@ -343,7 +343,7 @@ def _of_times(recipe: Recipe, steps: int) -> Make:
             rates = flag_rates(priors_with_labels(home), N_CLASSES).tolist()
         target = paired_of_times(places_of(work.folder, work.city, CITIES[work.city], range(PAIRS)))
         source, settings = labelled(work.folder / "source.npz"), replace(ADAPTED, steps=steps)
-        return _timed(
+        return timed(
             Adaptation(start(), source, target, settings, seed, recipe=recipe, flag_rates=rates)
         )
 
@@ -353,7 +353,7 @@ def _of_times(recipe: Recipe, steps: int) -> Make:
 def _fine_tuned(steps: int) -> Make:
     def make(work: Work, seed: int) -> tuple[Segmenter, float]:
         settings = replace(FINE_TUNED, steps=steps)
-        return _timed(FineTuning(start(), _labelled_places(work), settings, seed))
+        return timed(FineTuning(start(), _labelled_places(work), settings, seed))
 
     return make
 
@@ -368,14 +368,14 @@ def _source_and_labels(work: Work, seed: int) -> tuple[Segmenter, float]:
         np.concatenate([home["labels"], there.all_labels[again]]),
     )
     settings = replace(ADAPTED, steps=STEPS)
-    return _timed(
+    return timed(
         Adaptation(start(), both, _target(work), settings, seed, recipe=RECIPES["control"])
     )
 
 
 def _source_free(work: Work, seed: int) -> tuple[Segmenter, float]:
     settings = SourceFreeSettings(steps=STEPS)
-    return _timed(SourceFree(start(), _target(work), settings, seed))
+    return timed(SourceFree(start(), _target(work), settings, seed))
 
 
 def _batches(work: Work, seed: int) -> list[torch.Tensor]:
