@@ -19,7 +19,7 @@ from typing import Final
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _IMPORTED: Final = [
-    *("__main__", "flows.cli.main", "s3fs"),
+    *("__main__", "flows.cli.application", "s3fs"),
     *("flows.readapt_city", "flows.watch_city", "flows.predict_city", "flows.report_city"),
 ]
 NICE: Final = 5

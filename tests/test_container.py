@@ -57,7 +57,7 @@ def test_services_wait_for_what_is_healthy_and_keep_what_they_make(compose):
 def test_every_command_of_compose_is_one_of_crosscity(compose):
     from typer.main import get_command
 
-    from flows.cli.main import app
+    from flows.cli.application import app
 
     known = set(get_command(app).commands)
     for name, service in compose["services"].items():

@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from adapters.catalog import load_catalog
-from flows.cli.main import app
+from flows.cli.application import app
 from tasks.steps.plan import open_plan
 from tasks.steps.simulated_only import simulated_only_remark
 

@@ -88,7 +88,7 @@ def deploy_catalog(
     Raises:
         ServerError: The server does not answer.
     """
-    from flows.deployments import deployment_entries  # noqa: PLC0415 - see `flows.cli.main`
+    from flows.deployments import deployment_entries  # noqa: PLC0415 - see `flows.cli.application`
     from tasks.steps.settings import open_catalog  # noqa: PLC0415
 
     loaded = None if remove else open_catalog(catalog)

@@ -45,6 +45,17 @@ def is_termination(error: BaseException) -> bool:
     return isinstance(error, TerminationSignal)
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether some library made it of Ctrl-C or SIGTERM that met it at work."""
+    met: BaseException | None = error
+    while met is not None:
+        # Pydantic, in Rust, keeps of what it met while it wrote JSON no more than its name.
+        if isinstance(met, KeyboardInterrupt) or KeyboardInterrupt.__name__ in str(met):
+            return True
+        met = met.__cause__ or met.__context__
+    return False
+
+
 def one_sentence(error: Exception) -> str:
     """What the user reads instead of a traceback."""
     from adapters.unwritable import full_disk, means_full  # noqa: PLC0415 - `--help` needs none of these

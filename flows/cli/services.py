@@ -74,7 +74,7 @@ def up(
 
     What runs already is left running, so it may be called at any time.
     """
-    from flows.deployments import work_pools  # noqa: PLC0415 - see `flows.cli.main`
+    from flows.deployments import work_pools  # noqa: PLC0415 - see `flows.cli.application`
     from tasks.steps.settings import open_catalog  # noqa: PLC0415
 
     if database not in ("auto", "sqlite", "postgresql"):
@@ -144,7 +144,7 @@ def worker(
     ] = None,
 ) -> None:
     """Run a worker in the foreground, until Ctrl-C; the work pool stays as it is."""
-    from flows.deployments import WORK_POOL  # noqa: PLC0415 - see `flows.cli.main`
+    from flows.deployments import WORK_POOL  # noqa: PLC0415 - see `flows.cli.application`
 
     root = catalog.absolute().parent
     command = _worker_command(f"{_worker_name(catalog)}-{os.getpid()}", pool or WORK_POOL)
@@ -203,7 +203,7 @@ def _database_up(root: Path, wanted: str) -> dict[str, str]:
 
 
 def _worker_up(root: Path, catalog: Path, address: str, pool: str) -> None:
-    from flows.deployments import WORK_POOL  # noqa: PLC0415 - see `flows.cli.main`
+    from flows.deployments import WORK_POOL  # noqa: PLC0415 - see `flows.cli.application`
 
     called = "worker" if pool == WORK_POOL else f"worker-{pool}"
     service = Background(services_folder(root), called)

@@ -39,7 +39,7 @@ def status(
     catalog: CatalogOption = CATALOG,
 ) -> None:
     """Show what there is, its age, the segmenter in use, the last failure and the next run."""
-    from tasks.steps.plan import open_plan, open_plan_of  # noqa: PLC0415 - see `flows.cli.main`
+    from tasks.steps.plan import open_plan, open_plan_of  # noqa: PLC0415 - see `flows.cli.application`
 
     plan = open_plan(catalog) if city is None else open_plan_of(city, catalog)
     store = plan.open_store()

@@ -19,7 +19,7 @@ from adapters.store.errors import StoreError
 from adapters.store.local import LocalPlace
 from flows import runner
 from flows.cli import city as verbs
-from flows.cli.main import app
+from flows.cli.application import app
 from tasks.steps import announcing, artifact_task
 
 VERBS = [

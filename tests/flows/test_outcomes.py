@@ -16,7 +16,7 @@ import pytest
 import typer
 from PIL import Image
 
-from flows.cli.main import app
+from flows.cli.application import app
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*(?:3[0-9]|4[0-9]|9[0-7])[0-9;]*m")
 """Codes that choose a colour (ECMA-48, "Select graphic rendition"); not bold and dim."""

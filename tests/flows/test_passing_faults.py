@@ -197,7 +197,7 @@ def test_an_interrupted_verb_says_that_it_goes_on_and_does_not_wait_for_pythons_
     """Python takes seconds to take PyTorch down, where no thread of it can end the process."""
     script = """
         import sys, time
-        from flows.cli import main
+        from flows.cli import application, main
 
         class Slow:
             def __del__(self, sleep=time.sleep):
@@ -205,7 +205,7 @@ def test_an_interrupted_verb_says_that_it_goes_on_and_does_not_wait_for_pythons_
 
         slow = Slow()
 
-        @main.app.command("wait")
+        @application.app.command("wait")
         def wait():
             print("ready", flush=True)
             time.sleep(10000)
@@ -282,7 +282,7 @@ def test_a_signal_before_the_run_has_begun_ends_a_command_as_later_ones_do(
     catalog = write_catalog(tmp_path)
     script = """
         import os, signal, sys
-        from flows.cli import main
+        from flows.cli import application, main
 
         def opened(event, args):  # while the verb still imports what it needs
             if event == "import" and args[0] == "prefect":
@@ -316,7 +316,7 @@ def test_a_signal_after_the_end_of_a_verb_does_not_change_its_code(sign, moment)
             os.kill(os.getpid(), sign)
             time.sleep(0.1)
 
-        from flows.cli import main
+        from flows.cli import application, main
 
         def strike_once_settled():
             threading.main_thread().join()
@@ -325,11 +325,11 @@ def test_a_signal_after_the_end_of_a_verb_does_not_change_its_code(sign, moment)
         if moment == "its threads end":
             threading.Thread(target=strike_once_settled).start()
         else:
-            original = main.app
+            original = application.app
             def app(*words, **options):
                 atexit.register(strike)
                 original(*words, **options)
-            main.app = app
+            application.app = app
         sys.argv = ["crosscity", "--version"]
         main.main()
     """
@@ -347,7 +347,7 @@ def test_a_signal_after_the_end_of_a_verb_does_not_change_its_code(sign, moment)
 def test_what_hangs_after_its_verb_is_ended_by_a_signal_with_the_code_of_the_verb():
     script = """
         import sys, threading, time
-        from flows.cli import main
+        from flows.cli import application, main
         from flows.ending import end_promptly
 
         end_promptly()

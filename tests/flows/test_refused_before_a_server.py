@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from crosscity.segmenters import build_segmenter
 from flows.cli import city as verbs
-from flows.cli.main import app
+from flows.cli.application import app
 from tasks.steps.errors import InputError
 
 MODEL = {"architecture": "compact", "options": {"width": 16}}

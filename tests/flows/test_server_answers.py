@@ -92,7 +92,7 @@ from contextlib import contextmanager
 
 import typer
 
-from flows.cli import main, server
+from flows.cli import application, main, server
 
 server.LAST_SECONDS = 1.0
 server._check_answers = lambda _: None
@@ -110,7 +110,7 @@ def work() -> None:
     raise typer.Exit(3)
 
 
-main.app = app
+application.app = app
 main.main([])
 """
     with socket.socket() as deaf:
