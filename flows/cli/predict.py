@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -129,17 +128,11 @@ def predict(
 
 def _tell_of_distorted(done: Predicted, shown: tuple[int, int] | None) -> None:
     """Says which images went through the network at other proportions than theirs."""
-    distorted = done.distorted(shown)
-    if shown is None or not distorted:
-        return
-    (height, width), _ = distorted.most_common(1)[0]
-    scale = math.sqrt(shown[0] * shown[1] / (height * width))
-    fitting = "x".join(str(max(32, 8 * round(scale * each / 8))) for each in (height, width))
-    note(
-        f"note: {distorted.total()} of {done.sizes.total()} images have other proportions than "
-        f"the {shown[0]}×{shown[1]} at which they went through the network, which sees them "
-        f"distorted: predict those of {height}×{width} by themselves with --size {fitting}"
-    )
+    from crosscity.proportions import distorted_remark  # noqa: PLC0415
+
+    advice = "predict those of {size} by themselves with --size {height}x{width}"
+    if remark := distorted_remark(done.sizes, shown, advice):
+        note(f"note: {remark}")
 
 
 def _show_outcome(done: Predicted, next_step: str) -> None:

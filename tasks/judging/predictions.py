@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,8 +30,6 @@ ENDINGS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 SHARD: Final = 64
 """Images a shard: what a kill can lose."""
 STAGE: Final = "predict"
-_DISTORTED: Final = math.log(1.25)
-"""Proportions that differ by more are told: a wheel is no longer round then."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +62,6 @@ class Predicted:
     table: Path
     earlier: tuple[str, ...] = ()
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-
-    def distorted(self, shown: tuple[int, int] | None) -> Counter[tuple[int, int]]:
-        """Of `sizes`, those that have clearly other proportions than they are shown at."""
-        if shown is None:
-            return Counter()
-        return Counter(
-            {
-                size: count
-                for size, count in self.sizes.items()
-                if abs(math.log(size[0] * shown[1] / (size[1] * shown[0]))) > _DISTORTED
-            }
-        )
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ from crosscity.adaptation import (
     open_engine,
 )
 from crosscity.adaptation.shown_size import ShownSize, choose_size
+from crosscity.adaptation.spread import spread_indices
+from crosscity.proportions import distorted_remark
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, load_weights
 from tasks.priors.identities import city_mask
 from tasks.steps import progress
@@ -49,6 +51,12 @@ from tasks.training.segmenters import (
 )
 from tasks.training.target_images import StoredTargets
 
+SIZED_IMAGES: Final = 256
+"""Target images whose proportions are looked at."""
+_FITTING: Final = (
+    "image_size: [{height}, {width}] in `trainings` fits those of {size}; keep pictures of several "
+    "proportions in sets of their own"
+)
 HOME_IMAGES: Final = 128
 """Of the source's validation split that a pre-training looks at each time."""
 
@@ -210,6 +218,7 @@ class _Opened:
     training: Training
     model: dict[str, Any]
     shown: ShownSize | None
+    remarks: tuple[str, ...] = ()
 
 
 def _run(opened: _Opened, job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -222,7 +231,7 @@ def _run(opened: _Opened, job: Job) -> tuple[list[dict[str, Any]], dict[str, Any
     warnings = [f"step {row['step']}: {row['warning']}" for row in history if row.get("warning")]
     summary = {
         "steps": len(history),
-        "remarks": [*training.remarks, *_remarks(opened.shown)],
+        "remarks": [*training.remarks, *_remarks(opened.shown), *opened.remarks],
         "warnings": {"count": len(warnings), "first": warnings[:3], "last": warnings[-1:]},
         "speed": {"device": str(training.device), **measured.summary()},
     }
@@ -246,7 +255,9 @@ def _opened(engine: Engine, job: Job) -> _Opened:
     shared: dict[str, Any] = {"engine": engine, "readers": _readers(job.plan)}
     try:
         shown = _chosen_size(job, segmenter.to(engine.device))
-        return _Opened(_training(job, segmenter, shared, shown), model, shown)
+        training = _training(job, segmenter, shared, shown)
+        told = () if shown is not None and shown.sizes > 1 else _of_distorted(job, segmenter)
+        return _Opened(training, model, shown, told)
     except InputError:
         raise
     except torch.OutOfMemoryError as error:
@@ -257,6 +268,20 @@ def _opened(engine: Engine, job: Job) -> _Opened:
         ) from None
     except ValueError as error:
         raise InputError(f"{job.place.stage}: {error}") from error
+
+
+def _of_distorted(job: Job, segmenter: Segmenter) -> tuple[str, ...]:
+    """What is said of target images that the network sees at other proportions than theirs."""
+    if job.target is None or segmenter.trained_size is None:
+        return ()
+    images = _target(job, None)
+    if not isinstance(images, StoredUnlabelled | StoredTargets):
+        return ()
+    some = spread_indices(len(images), SIZED_IMAGES)
+    remark = distorted_remark(Counter(images.sizes(some)), segmenter.trained_size, _FITTING)
+    if remark and len(some) < len(images):
+        remark = f"of {len(images)} images {len(some)} were looked at: {remark}"
+    return (remark,) if remark else ()
 
 
 def _chosen_size(job: Job, segmenter: Segmenter) -> ShownSize | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -408,9 +408,10 @@ class StoredUnlabelled(_StoredImages):
         absent = "the target set is empty: there is no image to adapt to"
         super().__init__(GoodRows(store, parts), size, absent)
 
-    def sizes(self) -> list[tuple[int, int]]:
-        """(height, width) of each image as it is stored, from its header."""
-        return [image_size(self._rows.data(i, "image"), self.name(i)) for i in range(len(self))]
+    def sizes(self, indices: Iterable[int] | None = None) -> list[tuple[int, int]]:
+        """(height, width) of these images, or of all, as they are stored, from their headers."""
+        wanted = range(len(self)) if indices is None else indices
+        return [image_size(self._rows.data(i, "image"), self.name(i)) for i in wanted]
 
     def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
         """(N, H, W) bool, all False."""

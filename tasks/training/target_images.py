@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -97,9 +97,10 @@ class StoredTargets:
     def __len__(self) -> int:
         return self._learned
 
-    def sizes(self) -> list[tuple[int, int]]:
-        """(height, width) of each image that is learned from, as it is stored."""
-        rows = (self._imagery.row(image_id) for image_id in self._ids[: self._learned])
+    def sizes(self, indices: Iterable[int] | None = None) -> list[tuple[int, int]]:
+        """(height, width) of these images, or of all that are learned from, as they are stored."""
+        wanted = range(self._learned) if indices is None else indices
+        rows = (self._imagery.row(self._ids[index]) for index in wanted)
         return [(row["height"], row["width"]) for row in rows]
 
     def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:

@@ -353,6 +353,21 @@ def test_few_pictures_and_pictures_of_several_sizes_are_adapted_to(
     assert (several in done["err"]) == bool(upright)
 
 
+def test_pictures_that_a_known_size_distorts_are_told(many_flows, catalog, tmp_path: Path) -> None:
+    folder = tmp_path / "meine Bilder"
+    pictures(folder, 4)
+    for number in range(2):
+        Image.new("RGB", (64, 96), (40 * number, 99, 99)).save(folder / f"upright {number}.png")
+    path = catalog(trainings={"demo": {**FAST, "image_size": [64, 128]}})
+    done = many_flows("transfer", "ours", "--catalog", path)
+    assert done["code"] == 0, done["err"]
+    assert "2 of 6 images have other proportions than the 64×128 at which they go" in done["err"]
+    assert "image_size: [112, 72] in `trainings` fits those of 96×64" in done["err"]
+    (made,) = Store(tmp_path / "store").artifacts("adaptation")
+    remarks = Store(tmp_path / "store").manifest(made).summary["remarks"]
+    assert any("which sees them distorted" in remark for remark in remarks)
+
+
 def test_a_labelled_set_may_be_adapted_to_without_a_score(
     many_flows, catalog, tmp_path: Path
 ) -> None:

@@ -231,7 +231,7 @@ def test_pictures_that_the_network_sees_distorted_are_told(tmp_path, many_comman
     words = ("predict", folder, "--weights", bundled_weights(), "--no-overlays")
     done = many_commands(*words, "-o", tmp_path / "out")  # trained at 256×512
     assert done["code"] == 0, done["err"]
-    assert "2 of 3 images have other proportions than the 256×512 at which" in done["err"]
+    assert "2 of 3 images have other proportions than the 256×512 at which they go" in done["err"]
     assert "predict those of 64×48 by themselves with --size 416x312" in done["err"]
     (folder / "wide.png").unlink()
     done = many_commands(*words, "--size", "64x48", "-o", tmp_path / "fitting")
