@@ -82,6 +82,8 @@ _STREETS_TO_LEARN: Final = 400
 _LEAST_STEPS: Final = 20
 _LOOKS: Final = 20
 """So often each image is looked at, where there are too few for the steps of the preset."""
+SEGMENTER: Final = "street"
+"""What the catalog calls it."""
 _COMES_ALONG: Final = """\
   street:
     # Comes along; has seen simulated streets alone. Better: weights from real streets, by
@@ -192,6 +194,7 @@ def init(
             "a segmenter without --weights",
         ),
     )
+    weights = None if weights is None else _as_seen_from(output, weights)
     start = _Start.of(weights, architecture, along=bundled_weights() is not None)
     alone = folder is not None and not _has_layout(folder)
     if folder is not None and alone:
@@ -212,6 +215,8 @@ def init(
     publish(unchecked, lambda path: path.write_text(text, encoding="utf-8"))
     try:
         open_catalog(unchecked)
+        if weights is not None:
+            _check_weights(unchecked)
         unchecked.replace(output)
     finally:
         unchecked.unlink(missing_ok=True)
@@ -226,6 +231,19 @@ def init(
         next_step=f"crosscity {verb} {city}{named}",
         city=city,
     )
+
+
+def _check_weights(catalog: Path) -> None:
+    """Loads the weights into their network: what does not fit is told here and not in an hour.
+
+    Raises:
+        InputError: They are not there, are no whole file of weights, or do not fit the network.
+    """
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+    from tasks.training.segmenters import starting_segmenter  # noqa: PLC0415 - brings PyTorch
+
+    for remark in starting_segmenter(open_plan(catalog), SEGMENTER, seed=0).remarks:
+        note(f"note: {remark}")
 
 
 def _of_city(city: str, provider: str, images: int | None, start: _Start) -> str:
@@ -353,6 +371,16 @@ def _has_layout(folder: Path) -> bool:
 
 def _absolute(folder: Path) -> Path:
     return Path(os.path.abspath(folder))  # noqa: PTH100 - without "..", and a link stays a link
+
+
+def _as_seen_from(catalog: Path, weights: str) -> str:
+    """A file beside the user as a catalog in another folder names it: relative to that it is none.
+
+    What is not beside the user stays as it is written, and is looked for beside the catalog.
+    """
+    if _absolute(catalog).parent == Path.cwd() or not Path(weights).exists():
+        return weights
+    return str(_absolute(Path(weights)))
 
 
 def _training_images(root: Path, city: str) -> int:

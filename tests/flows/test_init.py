@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -14,8 +15,10 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from crosscity.segmenters import build_segmenter
+from flows.cli.first_look import bundled_weights
 from tasks.steps.settings import open_catalog
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -110,6 +113,7 @@ def _at_a_terminal(folder, *words, answers) -> str:
 
 def test_an_area_and_weights_of_ones_own(crosscity, tmp_path) -> None:
     path = tmp_path / "paris.yaml"
+    shutil.copyfile(str(bundled_weights()), tmp_path / "mine.safetensors")
     words = ("--bbox", "2.34,48.85,2.36,48.86", "--weights", "mine.safetensors")
     done = crosscity("init", "--city", "paris", *words, "-o", path)
     assert done.returncode == 0, done.stderr
@@ -189,6 +193,7 @@ def _pictures(folder, number):
 @pytest.mark.parametrize(("number", "steps"), [(7, 35), (60, None)])
 def test_pictures_alone_and_weights_become_a_transfer(crosscity, tmp_path, number, steps) -> None:
     folder, path = _pictures(tmp_path / "it's: mine", number), tmp_path / "data_catalog.yaml"
+    shutil.copyfile(str(bundled_weights()), tmp_path / "mine.safetensors")
     words = ("--city", "lisbon", "--folder", folder, "--weights", "mine.safetensors")
     done = crosscity("init", *words, "-o", path)
     assert done.returncode == 0, done.stderr
@@ -216,12 +221,64 @@ def test_a_network_of_ones_own_is_named_and_can_be_built(crosscity, tmp_path) ->
     torch.save(build_segmenter("compact", {"width": 16}, seed=4).state_dict(), tmp_path / "w.pth")
     words = ("--city", "lisbon", "--folder", folder, "--weights", "w.pth")
     network = ("--architecture", "python:given_net:build")
-    done = crosscity("init", *words, *network, "-o", path)
-    assert done.returncode == 0, done.stderr
     environment = {"PYTHONPATH": str(tmp_path)}
+    done = crosscity("init", *words, *network, "-o", path, environment=environment)
+    assert done.returncode == 0, done.stderr
     built = crosscity("catalog", "check", "--deep", "--catalog", path, environment=environment)
     assert built.returncode == 0, built.stderr
     assert "segmenters.street: 19 classes, trained" in built.stdout
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("missing", "there is no weight file {path}: it is not there"),
+        ("no weights", "{path} is not a weight file: it begins with b'hello'"),
+        ("a page", "{path} is a web page and not weights"),
+        ("cut short", "{path} is cut short or damaged, no whole safetensors file"),
+        (
+            "of another network",
+            "{path}: the weights do not fit the segmenter 'compact' with 19 classes",
+        ),
+        ("of other shapes", "(1, 3, 1, 1)"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_told_and_no_catalog_is_written(
+    crosscity, tmp_path, case, said
+) -> None:
+    folder, path = _pictures(tmp_path / "mine", 4), tmp_path / "w.safetensors"
+    whole = Path(str(bundled_weights())).read_bytes()
+    network = "compact" if case.startswith("of another") else "efficientnet_lite0"
+    if case == "no weights":
+        path.write_bytes(b"hello")
+    elif case == "a page":
+        path.write_bytes(b"<html>sign in first</html>")
+    elif case == "of other shapes":
+        tensors = {
+            name: torch.zeros(2, *tensor.shape) if tensor.ndim == 4 else tensor
+            for name, tensor in load_file(str(bundled_weights())).items()
+        }
+        save_file(tensors, path)
+    elif case != "missing":
+        path.write_bytes(whole[: len(whole) // 2] if case == "cut short" else whole)
+    words = ("--weights", path, "--architecture", network, "-o", tmp_path / "catalog.yaml")
+    done = crosscity("init", "--city", "lisbon", "--folder", folder, *words)
+    assert done.returncode == 2, done.stderr
+    assert said.format(path=path) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "catalog.yaml").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_weights_beside_the_user_are_found_by_a_catalog_elsewhere(crosscity, tmp_path) -> None:
+    folder, elsewhere = _pictures(tmp_path / "mine", 4), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copyfile(str(bundled_weights()), tmp_path / "w.safetensors")
+    path = elsewhere / "data_catalog.yaml"
+    words = ("--folder", folder, "--weights", "w.safetensors", "-o", path)
+    done = crosscity("init", "--city", "lisbon", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert open_catalog(path).segmenters["street"].weights == str(tmp_path / "w.safetensors")
 
 
 def test_pictures_with_the_segmenter_that_comes_along_say_what_to_expect(
