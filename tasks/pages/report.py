@@ -266,7 +266,9 @@ def report_content(
         "figures": report_figures(store, parts, scored, arm),
         "verdict": verdict,
         "scores": scores_as_json(scored),
-        "missing": missing_lines(scored, city, seed, shown=arm) if has_labels(city, plan) else [],
+        "missing": (
+            missing_lines(scored, city, seed, plan, shown=arm) if has_labels(city, plan) else []
+        ),
         "refused_images": refusals(imagery),
         "dropped_from_pairs": _dropped_from_pairs(store, parts["pairs"]),
         "worst_images": worst_as_json(store, parts),

@@ -14,8 +14,10 @@ from adapters.store import ArtifactRef, Store
 from crosscity.evaluation import ScoringProtocol, scored_counts
 from crosscity.evaluation.protocols import NOT_SCORED
 from tasks.judging.evaluation import CONFUSION, Evaluated
+from tasks.steps.plan import Plan
 from tasks.steps.tables import read_rows
 from tasks.training.arms import ARM_NAMES, BOUND, START, UNLABELLED_ARMS, arm_name, is_trained
+from tasks.training.identities import segmenter_of
 
 LEAST_GAP: Final = 0.005
 """Of mIoU between the pre-trained segmenter and the bound: a share of less says nothing."""
@@ -82,19 +84,22 @@ def missing_lines(
     scored: Mapping[str, Evaluated],
     owner: str,
     seed: int,
+    plan: Plan,
     verb: str = "evaluate",
     shown: str | None = None,
 ) -> list[str]:
     """Sentences about the lines that a table should have beside an adaptation and has not.
 
+    What the city or transfer cannot be adapted by is not asked for.
+
     Args:
         scored: The evaluations by arm.
         owner: City or transfer.
         seed: Of the trainings.
+        plan: Of the catalog.
         verb: Scores an arm: "evaluate", after `adapt`, or "transfer", which does both.
         shown: The arm that the page is about, whose segmenter is there.
     """
-    lines = {START: "where it began", "bn": "the cheapest adaptation", BOUND: "bound"}
     sentences = []
     if shown is not None and shown not in scored:
         words = f"{owner} --arm {shown} --seed {seed}"
@@ -102,7 +107,7 @@ def missing_lines(
             f"{arm_name(shown)}, which this page is about, was not scored: `crosscity {verb} "
             f"{words}`, then the report again"
         )
-    for arm, why in lines.items():
+    for arm, why in _lines_beside(owner, plan).items():
         if arm == shown:
             continue
         if arm not in scored:
@@ -113,6 +118,19 @@ def missing_lines(
                 f"{ARM_NAMES[arm]} ({why}) was not scored: {adapt}`crosscity {verb} {words}"
             )
     return sentences
+
+
+def _lines_beside(owner: str, plan: Plan) -> dict[str, str]:
+    """The arms that should stand beside an adaptation, and why."""
+    lines = {START: "where it began"}
+    if plan.segmenter(segmenter_of(owner, plan)).source is None:
+        lines["source_free"] = "the adaptation without a source"
+    else:
+        lines["bn"] = "the cheapest adaptation"
+    # Of a city whose test places alone have labels, the folds of `paper-tables` have the bound.
+    if owner not in plan.cities or plan.city(owner).labelled_training_places:
+        lines[BOUND] = "bound"
+    return lines
 
 
 def read_confusion(store: Store, ref: ArtifactRef, rules: ScoringProtocol) -> Confusion:

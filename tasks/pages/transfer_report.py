@@ -188,7 +188,7 @@ def transfer_content(
         "worst_images": worst_as_json(store, parts),
         **_judgement(store, parts),
         "remarks": [*class_notes(scored), *remarks_of(store, parts)],
-        "missing": missing_lines(scored, transfer, seed, verb="transfer"),
+        "missing": missing_lines(scored, transfer, seed, plan, verb="transfer"),
         "stages": stages(behind(store, parts)),
         "made_of": {role: ref.uri for role, ref in parts.items()},
     }
