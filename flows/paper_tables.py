@@ -75,7 +75,7 @@ def paper_tables(
         cities: Cities of the catalog with labels; default: all of them.
         transfers: Transfers of the catalog; default: all that are scored.
         seeds: Of the trainings; numbers are mean ± standard deviation over them.
-        folds: Of the fine-tuned arm of the cities: each is trained on the test images but its own.
+        folds: Of the fine-tuned arm of the cities: each is trained on the test places but its own.
         catalog: Path of the catalog.
         compute: A compute profile of the catalog; default: the machine's.
 
@@ -90,7 +90,7 @@ def paper_tables(
     # All of it is there, and enough of it, before hours of training begin.
     harvests = {city: harvest_by(plan, city) for city in chosen}
     tested = {city: labelled_shards(plan, city, "test", harvests[city].pairs) for city in chosen}
-    check_folds(folds, tested, plan)
+    check_folds(folds, tested, {city: harvests[city].pairs for city in chosen}, plan)
     at_home = _at_home(chosen, seeds, plan)
     shown = {city: _city(city, seeds, folds, harvests[city], tested[city], plan) for city in chosen}
     shown |= {transfer: _transfer(transfer, seeds, plan) for transfer in wanted}
@@ -141,9 +141,12 @@ def _city(
             if arm == PICTURED_ARM and scored.panels is not None:
                 panels.setdefault(arm, scored.panels)
         tuned = [
-            fine_tune(start, tested, seed, city, plan, fold=(fold, folds)) for fold in range(folds)
+            fine_tune(start, tested, seed, city, plan, (fold, folds), harvest.pairs)
+            for fold in range(folds)
         ]
-        in_folds = evaluate_folds(tuned, tested, "fine_tuned_folds", city, plan, folds)
+        in_folds = evaluate_folds(
+            tuned, tested, "fine_tuned_folds", city, plan, folds, harvest.pairs
+        )
         found[BOUND].append(in_folds)
     trained_on = labelled_shards(plan, source_of(segmenter_of(city, plan), plan), "train")
     figures = Figures(

@@ -37,9 +37,10 @@ from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
 from tasks.steps.tables import Row
 from tasks.training.arms import arm_name
+from tasks.training.folds import inside, places_of
 from tasks.training.labelled import StoredLabelled, check_some_label
 from tasks.training.segmenters import stored_segmenter
-from tasks.training.trainings import images_in, inside, on_device
+from tasks.training.trainings import on_device
 
 BATCH_SIZE = 16
 
@@ -146,6 +147,7 @@ def evaluate_folds(
     city: str,
     plan: Plan,
     folds: int,
+    pairs: ArtifactRef | None = None,
 ) -> Made:
     """Each segmenter on the images that its fold kept out; the counts of all folds are added up."""
     torch.set_num_threads(plan.compute.threads)
@@ -154,10 +156,10 @@ def evaluate_folds(
     def write(draft: Draft, _key: str) -> None:
         total, names = np.zeros((0, 0), dtype=np.int64), tuple[str, ...]()
         rows: list[Row] = []
-        count = images_in(plan.open_store(), parts)
+        places = places_of(plan, parts, pairs)
         check_some_label(StoredLabelled(plan.open_store(), parts), f"evaluate {city} {arm}")
         for which, ref in enumerate(segmenters):
-            images = StoredLabelled(plan.open_store(), parts, chosen=inside((which, folds), count))
+            images = StoredLabelled(plan.open_store(), parts, chosen=inside((which, folds), places))
             stage = f"evaluate {city} {arm}, fold {which}"
             with using_device(plan.compute.device, city):
                 network = scored_network(ref, plan)

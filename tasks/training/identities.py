@@ -37,6 +37,7 @@ from tasks.steps.recipes import described
 from tasks.steps.settings import checked_settings
 from tasks.training.arms import ARM_NAMES, LOOKS, is_fine_tuned, needs_of_arm, way_of
 from tasks.training.extras import Extras
+from tasks.training.folds import inside
 from tasks.training.jobs import where
 from tasks.training.segmenters import Starting
 
@@ -288,6 +289,7 @@ def adapted_identity(
     owner: str,
     plan: Plan,
     fold: tuple[int, int] | None = None,
+    places: Sequence[str] = (),
 ) -> Identity:
     """What decides an adapted or fine-tuned segmenter.
 
@@ -298,8 +300,12 @@ def adapted_identity(
         owner: The city or transfer.
         plan: The run's plan.
         fold: See `fine_tune`.
+        places: Of the labelled images that are dealt into folds.
     """
-    folded = {} if fold is None else {"fold": list(fold)}
+    folded: dict[str, Any] = {} if fold is None else {"fold": list(fold)}
+    if fold is not None and len({*places}) < len(places):
+        # Where each image is of a place of its own, the numbers of the fold say all.
+        folded["kept_out"] = list(inside(fold, places))
     number = "" if fold is None else f"-fold-{fold[0]}-of-{fold[1]}"
     return Identity(
         "adaptation",

@@ -34,6 +34,7 @@ from tasks.training.arms import (
 from tasks.training.at_home import unlearned, unlearned_remark, warn_of_unlearned
 from tasks.training.checkpoints import CheckpointPlace
 from tasks.training.extras import Extras
+from tasks.training.folds import Fold, outside, places_of
 from tasks.training.identities import (
     adaptation_inputs,
     adaptation_settings,
@@ -47,7 +48,6 @@ from tasks.training.identities import (
     wanted_size,
 )
 from tasks.training.jobs import Job, PairTargets, SetTargets, carry_out
-from tasks.training.labelled import StoredLabelled
 from tasks.training.segmenters import Starting, starting_segmenter, write_segmenter
 
 PRETRAINING_CHECKPOINT_EVERY = 100
@@ -195,7 +195,8 @@ def fine_tune(
     seed: int,
     owner: str,
     plan: Plan,
-    fold: tuple[int, int] | None = None,
+    fold: Fold | None = None,
+    pairs: ArtifactRef | None = None,
 ) -> Made:
     """Trains on labels of the city itself: the upper bound that adaptation is compared with.
 
@@ -205,9 +206,11 @@ def fine_tune(
         seed: Of the training.
         owner: The city or transfer.
         plan: The run's plan.
-        fold: (which, of how many): train on all images but every n-th, which are kept for
-            testing, as the paper does with ten folds; ``None``: train on all.
+        fold: (which, of how many): train on all images but those of every n-th place, which are
+            kept for testing, as the paper does with ten folds; ``None``: train on all.
+        pairs: The city's, which know the places of images; of folds alone.
     """
+    places = () if fold is None else places_of(plan, parts, pairs)
     entry = training_of(plan, owner)
     settings = fine_tuning_settings(entry)
 
@@ -221,12 +224,12 @@ def fine_tune(
             place=CheckpointPlace("adaptation", owner, key, f"fine-tune {owner}"),
             every=entry.checkpoint_every,
             image_size=wanted_size(plan, owner),
-            chosen=None if fold is None else outside(fold, images_in(plan.open_store(), parts)),
+            chosen=None if fold is None else outside(fold, places),
         )
         train(job, draft)
 
     inputs = {"segmenter": segmenter, **digests(parts)}
-    identity = adapted_identity(inputs, BOUND, seed, owner, plan, fold)
+    identity = adapted_identity(inputs, BOUND, seed, owner, plan, fold, places)
     made = make(plan.open_store(), identity, write)
     if fold is None:
         _publish_training(plan.open_store(), made.ref, owner, BOUND)
@@ -271,48 +274,36 @@ def check_fine_tuning(city: str, plan: Plan) -> None:
         )
 
 
-def check_folds(folds: int, tested: Mapping[str, Sequence[ArtifactRef]], plan: Plan) -> None:
+def check_folds(
+    folds: int,
+    tested: Mapping[str, Sequence[ArtifactRef]],
+    pairs: Mapping[str, ArtifactRef],
+    plan: Plan,
+) -> None:
     """Fails where some fold would have no image to be tested on.
 
     Args:
         folds: How many there are to be.
         tested: `labelled` shards of the test images, by the city whose they are.
+        pairs: The cities' pairs, which know the places of images.
         plan: The run's plan.
 
     Raises:
-        InputError: There are fewer images; says how many folds all cities allow.
+        InputError: There are fewer places; says how many folds all cities allow.
     """
-    store = plan.open_store()
-    images = {city: images_in(store, parts) for city, parts in tested.items()}
-    few = {city: count for city, count in images.items() if count < folds}
+    places = {city: len({*places_of(plan, parts, pairs[city])}) for city, parts in tested.items()}
+    few = {city: count for city, count in places.items() if count < folds}
     if not few:
         return
     least = min(few.values())
     remedy = f"give --folds {least}" if least > 1 else "give it more test_places or labels"
     counted = " and ".join(
-        f"{city} has {count} labelled test images" for city, count in few.items()
+        f"{city} has readable labelled test images of {count} places" for city, count in few.items()
     )
     raise InputError(
-        f"{counted} that can be read, and {folds} folds are each tested on one at least: {remedy}, "
+        f"{counted}, and {folds} folds are each tested on one place at least: {remedy}, "
         f"or leave {' and '.join(few)} out: name the others with --city"
     )
-
-
-def outside(fold: tuple[int, int], images: int) -> tuple[int, ...]:
-    """Places of the images that a fold is trained on; `inside` has those it is tested on."""
-    which, folds = fold
-    return tuple(place for place in range(images) if place % folds != which)
-
-
-def inside(fold: tuple[int, int], images: int) -> tuple[int, ...]:
-    """Places of the images that a fold is tested on."""
-    which, folds = fold
-    return tuple(range(which, images, folds))
-
-
-def images_in(store: Store, parts: Sequence[ArtifactRef]) -> int:
-    """Number of good images in labelled shards."""
-    return len(StoredLabelled(store, parts))
 
 
 def train(job: Job, draft: Draft) -> None:

@@ -176,15 +176,17 @@ def test_what_cannot_be_reported_is_refused_before_any_work(
 
 
 def test_folds_are_proposed_that_all_cities_have_images_for(monkeypatch) -> None:
-    plan: Any = SimpleNamespace(open_store=lambda: None)
-    monkeypatch.setattr(trainings, "images_in", lambda _, parts: len(parts))
-    tested: dict[str, Any] = {"rome": range(8), "rio": range(4), "tokyo": range(12)}
+    plan: Any = SimpleNamespace()
+    monkeypatch.setattr(trainings, "places_of", lambda _, parts, _pairs: parts)
+    # Of rio's eight images, two are of each place.
+    tested: dict[str, Any] = {"rome": range(8), "rio": [0, 1, 2, 3] * 2, "tokyo": range(12)}
+    pairs: dict[str, Any] = dict.fromkeys(tested)
     with pytest.raises(
-        InputError, match=r"^rome has 8 .* and rio has 4 .* give --folds 4, "
+        InputError, match=r"^rome has .* of 8 places and rio has .* of 4 places.* give --folds 4, "
     ) as said:
-        trainings.check_folds(12, tested, plan)
+        trainings.check_folds(12, tested, pairs, plan)
     assert "tokyo" not in str(said.value)
-    trainings.check_folds(4, tested, plan)
+    trainings.check_folds(4, tested, pairs, plan)
 
 
 def test_more_folds_than_test_images_end_before_anything_is_trained(
@@ -194,7 +196,7 @@ def test_more_folds_than_test_images_end_before_anything_is_trained(
     done = many_flows("paper-tables", "--folds", 40, "--catalog", catalog)
     assert done["code"] == 2
     assert re.search(
-        r"tokyo has \d+ labelled test images that can be read, and 40 folds .*give --folds \d+",
+        r"tokyo has readable labelled test images of \d+ places, and 40 folds .*give --folds \d+",
         done["err"],
     )
     assert not (tmp_path / "store" / "segmenter").exists()
