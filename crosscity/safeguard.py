@@ -19,6 +19,7 @@ import torch
 
 from crosscity.checks import check_map
 from crosscity.labels import CATEGORY
+from crosscity.percentages import percentage
 from crosscity.segmenters import Segmenter, evaluating, image_tensor
 
 if TYPE_CHECKING:
@@ -449,8 +450,8 @@ def vanished_sentence(signals: Signals, limits: SafeguardLimits) -> str:
     if not gone:
         return ""
     shares = ", ".join(
-        f"{name} ({100 * signals.shares[name].before:.2f} % of the pixels before, "
-        f"{100 * signals.shares[name].after:.2f} % after)"
+        f"{name} ({percentage(signals.shares[name].before)} % of the pixels before, "
+        f"{percentage(signals.shares[name].after)} % after)"
         for name in gone
     )
     return f" Look at what has all but vanished: {shares}."
@@ -528,8 +529,8 @@ def _losses(signals: Signals, limits: SafeguardLimits) -> list[str]:
     if len(missed) == 1 and signals.interval[0] > 0:
         return []
     return [
-        f"The class {name} vanished: from {100 * signals.shares[name].before:.2f} % of the pixels "
-        f"to {100 * signals.shares[name].after:.2f} %."
+        f"The class {name} vanished: from {percentage(signals.shares[name].before)} % of the "
+        f"pixels to {percentage(signals.shares[name].after)} %."
         for name in missed
     ]
 

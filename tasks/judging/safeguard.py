@@ -18,6 +18,7 @@ from adapters.images import ImageError
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity import safeguard as safeguard_module
 from crosscity.evaluation import ClassGroups, ScoringProtocol, predicted_groups
+from crosscity.percentages import percentage
 from crosscity.resizing import resized_image
 from crosscity.safeguard import (
     TIMES,
@@ -491,7 +492,8 @@ def publish_judgement(store: Store, ref: ArtifactRef, city: str) -> None:
         shown = ["–" if value is None else f"{value:.3f}" for value in values]
         lines.append(f"| {name} | {shown[0]} | {shown[1]} |")
     for name, share in signals["shares"].items():
-        lines.append(f"| {name}, % | {100 * share['before']:.2f} | {100 * share['after']:.2f} |")
+        shown = [percentage(share[when]) for when in ("before", "after")]
+        lines.append(f"| {name}, % | {shown[0]} | {shown[1]} |")
     publish_markdown(f"safeguard-{city}", "\n".join(lines), f"Is the adaptation of {city} sound?")
     publish_lineage(f"safeguard-{city}-lineage", store, ref, summary["sentence"])
     log(logging.INFO, f"{city}: {summary['sentence']}")

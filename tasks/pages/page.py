@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from adapters.store import ArtifactRef, Store
+from crosscity.percentages import percentage
 from tasks.steps.dashboard import small_jpeg
 from tasks.steps.pictures import read_picture
 
@@ -26,7 +27,7 @@ def render_page(template: str, **shown: Any) -> str:  # noqa: ANN401 - whatever 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["told"] = told
+    environment.filters |= {"told": told, "percentage": percentage}
     return environment.get_template(template).render(shown)
 
 

@@ -13,6 +13,7 @@ from adapters.images import encode_jpeg
 from crosscity.evaluation import Prediction, predict_each
 from crosscity.illustrations import draw_prior, prior_figure
 from crosscity.labels import CLASSES, colourise
+from crosscity.percentages import percentage
 from crosscity.resizing import resized_image
 from crosscity.safeguard import static_points
 from crosscity.segmenters import Segmenter, in_train_ids
@@ -78,7 +79,7 @@ def _class_rows(labels: Sequence[Picture]) -> list[dict[str, Any]]:
         shares = [float((each == road_class.train_id).mean()) for each in labels]
         if max(shares) > 0:
             colour = ", ".join(map(str, road_class.colour))
-            shown = [f"{share:.1%}" for share in shares]
+            shown = [f"{percentage(share, 1)}%" for share in shares]
             rows.append({"name": road_class.name, "colour": colour, "shares": shown})
     return rows
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import write_table
 from crosscity.labels import CLASSES
+from crosscity.percentages import percentage
 from tasks.judging.evaluated import scored_split
 from tasks.judging.evaluation import Evaluated, read_evaluation
 from tasks.judging.label_statistics import read_shares
@@ -418,7 +419,7 @@ def _means(plan: Plan, scored: Mapping[str, Mapping[str, Scored]], cities: Seque
 def _shares_table(shares: Mapping[str, Mapping[str, float]]) -> Table:
     owners = list(shares)
     rows = tuple(
-        (road_class.name, *(f"{100 * shares[owner][road_class.name]:.2f}" for owner in owners))
+        (road_class.name, *(percentage(shares[owner][road_class.name]) for owner in owners))
         for road_class in CLASSES
     )
     note = "Percent of the labelled pixels of the test images."

@@ -15,6 +15,7 @@ from crosscity.evaluation import (
     own_protocol,
     unlearned_classes,
 )
+from crosscity.percentages import percentage
 from crosscity.segmenters import Segmenter
 from tasks.steps.errors import InputError
 from tasks.steps.logs import warn_user
@@ -45,7 +46,7 @@ def unlearned(segmenter: Segmenter, job: Job) -> Unlearned:
 
 def unlearned_remark(found: Unlearned) -> str:
     """A sentence on classes that a segmenter does not recognise at home."""
-    names = ", ".join(f"{name} ({share:.1%} of the pixels)" for name, share in found)
+    names = ", ".join(f"{name} ({percentage(share, 1)}% of the pixels)" for name, share in found)
     return (
         f"hardly a pixel is recognised of {names} on the source's own images, and no adaptation "
         "learns what the segmenter does not know: train until its plateau, on larger images, or by "
