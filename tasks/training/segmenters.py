@@ -25,7 +25,7 @@ from crosscity.segmenters import (
     separate_tensors,
 )
 from crosscity.segmenters.base import ROAD_CLASS_NAMES
-from crosscity.segmenters.home import home_fields, take_home
+from crosscity.segmenters.home import checked_size, home_fields, take_home
 from crosscity.segmenters.hugging_face import matched_labels
 from crosscity.segmenters.label_space import foreign_classes
 from tasks.steps.errors import InputError
@@ -52,6 +52,7 @@ from tasks.training.weight_files import (
 PACKAGE_PREFIX: Final = "package:"
 """Before the path of a weight file that an installed Python package carries."""
 WEIGHTS: Final = "weights.safetensors"
+ADAPTATION: Final = "adaptation"
 MOST_FOREIGN: Final = 12
 """Classes that a remark lists."""
 NORMALISATION: Final = ("input_mean", "input_std")
@@ -277,7 +278,19 @@ def read_segmenter(
     segmenter = fresh_segmenter(description.model, seed=0)
     load_checked(segmenter, store.path(ref, WEIGHTS))
     _take_home(segmenter, description.content, f"{ref.uri}/{DESCRIPTION}")
+    segmenter.trained_size = _adapted_size(store, ref) or segmenter.trained_size
     return description.model, segmenter
+
+
+def _adapted_size(store: Store, ref: ArtifactRef) -> tuple[int, int] | None:
+    """The size that the settings of an adaptation had its images go through the network at.
+
+    Its description says the same, but for those that several processes made with releases that left
+    the size of the segmenter before in it.
+    """
+    if ref.kind != ADAPTATION:
+        return None
+    return checked_size(store.manifest(ref).parameters.get("image_size"))
 
 
 def load_checked(

@@ -64,6 +64,25 @@ def planted(plan: Plan, architecture: object, options: object, key: str = "plant
     return draft.ref
 
 
+def test_an_adaptation_is_shown_the_size_that_its_settings_say(opened) -> None:
+    """Several processes once left the size of the segmenter before in its description."""
+    plan = opened()
+    network = fresh_segmenter(SMALL, 0)
+    network.trained_size = (256, 512)
+    for kind, given, size in (
+        ("adaptation", {"image_size": [64, 128]}, (64, 128)),
+        ("adaptation", {"image_size": "auto"}, (256, 512)),
+        ("adaptation", {}, (256, 512)),
+        ("segmenter", {"image_size": [64, 128]}, (256, 512)),
+    ):
+        key = f"{kind}-{len(given)}-{given.get('image_size') == 'auto'}".encode().hex()[:40]
+        with plan.open_store().draft(
+            kind, "tokyo", key, inputs={}, parameters=given, version="1"
+        ) as draft:
+            write_segmenter(draft, network, SMALL)
+        assert stored_segmenter(plan, draft.ref)[1].trained_size == size, (kind, given)
+
+
 def named(**options) -> dict[str, object]:
     return {"python": "planted_plug_in:build", "source": "frankfurt", "options": options}
 
