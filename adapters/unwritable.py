@@ -27,6 +27,17 @@ def means_full(error: BaseException) -> bool:
     return any(word in str(error) for word in _FULL_WORDS)
 
 
+def means_a_place(error: BaseException) -> bool:
+    """Whether an exception says of a named file or folder that this user cannot write it, or read.
+
+    Those are a fault of the place, and not of what met it.
+    """
+    if means_full(error):
+        return True
+    of_place = isinstance(error, OSError) and error.errno in {errno.EROFS, *_FORBIDDEN}
+    return of_place and getattr(error, "filename", None) is not None
+
+
 def is_full(folder: Path) -> bool:
     """Whether next to nothing more can be written into a folder."""
     try:

@@ -25,13 +25,13 @@ def check_room(what: str, log: Path) -> None:
     """To be asked where a process did not start: a full disk is what its log cannot even tell.
 
     Raises:
-        InputError: The disk is full that it writes to.
+        UnwritableError: The disk is full that it writes to.
     """
     from adapters.unwritable import full_disk, is_full  # noqa: PLC0415 - `--help` needs none of it
-    from tasks.steps.errors import InputError  # noqa: PLC0415
+    from tasks.steps.errors import UnwritableError  # noqa: PLC0415
 
     if is_full(log.parent):
-        raise InputError(f"{what} did not start: {full_disk(log.parent)}")
+        raise UnwritableError(f"{what} did not start: {full_disk(log.parent)}")
 
 
 class AlreadyRunningError(RuntimeError):

@@ -20,7 +20,7 @@ import typer
 
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.outcome import JsonOption, add, ended
-from flows.cli.server import DASHBOARD_PORT, standing_server
+from flows.cli.server import DASHBOARD_PORT, prefect_home, standing_server
 from tasks.steps.defaults import COMPUTE_VARIABLE
 
 if TYPE_CHECKING:
@@ -194,10 +194,17 @@ def _device(plan: Plan) -> Finding:
 
 def _server(root: Path) -> Finding:
     address = standing_server(root)
-    return _no_server() if address is None else _answering_server(address)
+    return _no_server(root) if address is None else _answering_server(address)
 
 
-def _no_server() -> Finding:
+def _no_server(root: Path) -> Finding:
+    place = home = prefect_home(root)
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        remedy = "set PREFECT_HOME to a folder that can be written"
+        said = f"none runs, and one that a command starts cannot keep its database in {home}"
+        return Finding("server", said, remedy, is_fatal=True)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -17,9 +17,9 @@ def exit_code(error: Exception) -> int:
     """75 for a fault that passes, 2 where the input was wrong, 1 for everything else."""
     if is_passing_fault(error):
         return PASSING
-    from adapters.unwritable import means_full  # noqa: PLC0415 - `--help` needs none of these
+    from adapters.unwritable import means_a_place  # noqa: PLC0415 - `--help` needs none of these
 
-    return BAD_INPUT if isinstance(error, _bad_input()) or means_full(error) else FAILED
+    return BAD_INPUT if isinstance(error, _bad_input()) or means_a_place(error) else FAILED
 
 
 def is_passing_fault(error: Exception) -> bool:
@@ -58,7 +58,7 @@ def is_interrupt(error: BaseException) -> bool:
 
 def one_sentence(error: Exception) -> str:
     """What the user reads instead of a traceback."""
-    from adapters.unwritable import full_disk, means_full  # noqa: PLC0415 - `--help` needs none of these
+    from adapters.unwritable import cannot_be_written, means_a_place  # noqa: PLC0415 - `--help` needs none of these
     from tasks.steps.errors import (  # noqa: PLC0415
         ClusterAwayError,
         DeviceFailedError,
@@ -76,8 +76,9 @@ def one_sentence(error: Exception) -> str:
     text = str(error).strip()
     if isinstance(error, (*_bad_input(), *of_machines, ServerError, TooManyFailures, ValueError)):
         return text
-    if means_full(error):
-        return full_disk(getattr(error, "filename", None) or "a folder of this machine")
+    if means_a_place(error):
+        place = getattr(error, "filename", None) or "a folder of this machine"
+        return cannot_be_written(place, error)
     return f"{type(error).__name__}: {text or 'no message'} (run again with --debug for the trace)"
 
 

@@ -16,7 +16,7 @@ from flows.cli.city import SeedOption, done_or_run, running
 from flows.cli.errors import FAILED, exit_code, is_passing_fault, one_sentence
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption, complete_owner
 from flows.cli.outcome import JsonOption, add, ended, note
-from tasks.steps.errors import InputError
+from tasks.steps.errors import InputError, UnwritableError
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -227,7 +227,8 @@ def _guarded(owner: str, told: _Told, work: Callable[[], None]) -> None:
     except Exception as error:
         if is_passing_fault(error):
             raise
-        says_what_to_do = exit_code(error) != FAILED and not isinstance(error, StoreError)
+        of_a_place = isinstance(error, (StoreError, UnwritableError, OSError))
+        says_what_to_do = exit_code(error) != FAILED and not of_a_place
         (told.missing if says_what_to_do else told.damaged)[owner] = _sentence(error)
 
 

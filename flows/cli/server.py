@@ -25,6 +25,7 @@ from flows.json_log import FORMATTER as JSON_LINES
 
 DASHBOARD_PORT = 4200
 _PORT_TRIES = 3
+_LOCK = "starting.lock"
 START_SECONDS = 300.0
 """A first start migrates the database: 20 seconds on a busy laptop, over a hundred were seen."""
 ANSWER_SECONDS = 60.0
@@ -199,6 +200,20 @@ def _started_server(home: Path) -> tuple[subprocess.Popen[bytes], str]:
     )
 
 
+def _check_writable(home: Path) -> None:
+    from adapters.unwritable import cannot_be_written  # noqa: PLC0415 - as where it is called
+    from tasks.steps.errors import UnwritableError  # noqa: PLC0415
+
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        (home / _LOCK).open("ab").close()
+    except OSError as error:
+        raise UnwritableError(
+            f"{cannot_be_written(home, error)}; the local Prefect server keeps its database in it, "
+            "and PREFECT_HOME names another folder"
+        ) from None
+
+
 @contextmanager
 def one_start_at_a_time(home: Path) -> Iterator[None]:
     """Keeps other servers of a home from starting meanwhile.
@@ -207,11 +222,14 @@ def one_start_at_a_time(home: Path) -> Iterator[None]:
 
     Args:
         home: The server's folder; it is made where it is not there.
+
+    Raises:
+        UnwritableError: Nothing can be written there.
     """
     from adapters.store.scratch import locked  # noqa: PLC0415 - needed where one starts alone
 
-    home.mkdir(parents=True, exist_ok=True)
-    with locked(home / "starting.lock"):
+    _check_writable(home)
+    with locked(home / _LOCK):
         yield
 
 
@@ -286,7 +304,7 @@ def server_environment(home: Path, port: int) -> dict[str, str]:
 def run_dashboard(root: Path, environment: Mapping[str, str] = QUIET) -> int:
     """Runs the server in the foreground until it is interrupted; gives its exit code."""
     home = prefect_home(root)
-    home.mkdir(parents=True, exist_ok=True)
+    _check_writable(home)
     port = free_port(DASHBOARD_PORT)
     process = subprocess.Popen(
         server_command(port),

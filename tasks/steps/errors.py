@@ -7,6 +7,10 @@ class InputError(ValueError):
     """What was asked for is wrong or not there yet; the message says what to do."""
 
 
+class UnwritableError(InputError):
+    """A place of this machine, other than the store, cannot be written; the message says which."""
+
+
 class StaleError(InputError):
     """What is there was made with other settings, by another version, or of other inputs."""
 

@@ -17,7 +17,9 @@ import pytest
 
 from adapters.predictions import PredictionFolder, PredictionsError, Wanted
 from adapters.unwritable import cannot_be_written, full_disk
-from flows.cli.errors import BAD_INPUT, exit_code, one_sentence
+from flows.background import check_room
+from flows.cli import report
+from flows.cli.errors import BAD_INPUT, FAILED, exit_code, one_sentence
 from flows.cli.output import publish
 from flows.cli.server import ServerError, wait_until_healthy
 from tasks.pages.whole_folder import whole_folder
@@ -116,6 +118,45 @@ def test_a_server_without_room_for_its_database_names_the_full_disk(tmp_path, mo
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 30))
     with pytest.raises(ServerError, match=r"server did not start; its log is"):
         wait_until_healthy(*asked)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_place_that_cannot_be_written_is_told_in_a_sentence_by_whatever_meets_it(number):
+    error = OSError(number, os.strerror(number), "/var/lib/x.db")
+    assert one_sentence(error) == cannot_be_written("/var/lib/x.db", error)
+    assert exit_code(error) == BAD_INPUT
+    nameless = OSError(number, os.strerror(number))
+    assert exit_code(nameless) == FAILED
+
+
+@pytest.mark.parametrize("words", [("harvest", "tokyo"), ("dashboard",)])
+def test_a_server_whose_folder_cannot_be_written_names_it_and_another_way(
+    write_catalog, crosscity, tmp_path, words
+):
+    catalog = write_catalog(tmp_path)
+    (tmp_path / "file").touch()
+    home = {"PREFECT_HOME": str(tmp_path / "file" / "home")}
+    environment = {"PREFECT_API_URL": "", **home}
+    done = crosscity(*words, "--catalog", catalog, environment=environment)
+    assert done.returncode == BAD_INPUT, done.stderr
+    assert "home cannot be made because" in done.stderr
+    assert "PREFECT_HOME names another folder" in done.stderr
+    found = crosscity("doctor", "--catalog", catalog, environment=environment)
+    assert found.returncode == 1
+    assert "FAIL  server: none runs, and one that a command starts cannot keep" in found.stdout
+
+
+def test_a_report_that_finds_no_place_to_work_is_no_city_without_a_report(monkeypatch):
+    told = report._Told()
+
+    def work() -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/x/starting.lock")
+
+    report._guarded("tokyo", told, work)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    report._guarded("rome", told, lambda: check_room("the server", Path("/nowhere/log")))
+    assert list(told.damaged) == ["tokyo", "rome"]
+    assert not told.missing
 
 
 def test_the_words_of_a_full_disk_stand_in_one_place():
