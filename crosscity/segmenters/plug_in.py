@@ -170,10 +170,16 @@ def _check(
 ) -> None:
     if not isinstance(found, Tensor) or found.shape != shape:
         described = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        enlarged = (
+            "; where the head enlarges the grid, make the whole network the extractor, at the "
+            "stride of what it returns, and the classifier one that picks the classes"
+            if what == "logits" and isinstance(found, Tensor) and found.shape[:2] == shape[:2]
+            else ""
+        )
         raise ValueError(
             f"the {what} of {_images(shape)} of {size[0]}×{size[1]} pixels{when} are {described} "
             f"instead of {shape}: n_features, stride and class_names must say what the modules do, "
-            "and a grid has ceil(side / stride) cells"
+            f"and a grid has ceil(side / stride) cells{enlarged}"
         )
     if not bool(torch.isfinite(found).all()):
         raise ValueError(

@@ -162,6 +162,33 @@ def test_a_head_is_tried_too(package: Any) -> None:
         package(Pooled(), nn.Conv2d(8, 3, 1))
 
 
+class Whole(nn.Module):
+    """Its last layer enlarges the grid twofold, as those of ENet and ERFNet do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Pooled()
+        self.head = nn.ConvTranspose2d(8, N, 3, stride=2, padding=1, output_padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.head(self.backbone(x))
+        return made[..., : -(-x.shape[-2] // 2), : -(-x.shape[-1] // 2)]
+
+
+def test_a_network_whose_head_enlarges_the_grid_is_told_how_it_is_given(package: Any) -> None:
+    network = Whole()
+    with pytest.raises(ValueError, match=r"where the head enlarges .* make the whole network the"):
+        package(network.backbone, network.head)
+    module = types.ModuleType("a_whole_package")
+    sys.modules["a_whole_package"] = module
+    module.build = lambda: ComposedSegmenter(  # type: ignore[attr-defined]
+        network, nn.Identity(), n_features=N, stride=2
+    )
+    segmenter = build_segmenter("python:a_whole_package:build", {})
+    assert segmenter(torch.rand(1, 3, 97, 131)).shape == (1, N, 97, 131)
+    del sys.modules["a_whole_package"]
+
+
 def test_what_pads_is_taken_and_left_as_it_was(package: Any) -> None:
     network = nn.Sequential(Padded(), nn.BatchNorm2d(8), nn.Dropout(0.5))
     torch.manual_seed(3)
