@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crosscity.segmenters import DilatedVgg16, WeightsError, build_segmenter, load_weights
+from crosscity.segmenters import (
+    DilatedVgg16,
+    WeightsError,
+    build_segmenter,
+    dilated_vgg16,
+    load_weights,
+)
 
 STAGES = (2, 2, 3, 3, 3)
 
@@ -107,6 +114,39 @@ def test_it_is_the_papers_size() -> None:
     assert segmenter.n_features == 4096
     poolings = [layer for layer in segmenter.modules() if isinstance(layer, nn.MaxPool2d)]
     assert len(poolings) == 3
+
+
+def test_fc6_in_parts_learns_what_it_learns_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a processor the gradient of all outputs at once takes a hundred times as long."""
+    network = DilatedVgg16(width=4, fc_width=20, dropout=0.0)
+    images = torch.rand(2, 3, 32, 48)
+    parts: list[int] = []
+    conv2d = functional.conv2d
+
+    def counted(seen: Tensor, weight: Tensor, *rest: Any, **options: Any) -> Tensor:
+        if weight.shape[-1] == 7:
+            parts.append(weight.shape[0])
+        return conv2d(seen, weight, *rest, **options)
+
+    def learned(most: int) -> tuple[Tensor, list[Tensor]]:
+        monkeypatch.setattr(dilated_vgg16, "MOST_AT_ONCE", most)
+        outputs = network.extract(images)
+        return outputs, list(
+            torch.autograd.grad(outputs.square().sum(), [*network.fc6.parameters()])
+        )
+
+    monkeypatch.setattr(functional, "conv2d", counted)
+    whole, of_whole = learned(20)
+    assert parts == [20]
+    parts.clear()
+    split, of_split = learned(8)
+    assert parts == [8, 8, 4]
+    torch.testing.assert_close(split, whole)
+    torch.testing.assert_close(of_split, of_whole)
+    parts.clear()
+    with torch.no_grad():
+        network.extract(images)
+    assert parts == [20], "what does not learn is computed, and exported, as one convolution"
 
 
 def test_dropout_follows_fc6_and_fc7_while_training_only() -> None:
