@@ -18,6 +18,7 @@ OPSET: Final = 18
 _TRACED_SIZE: Final = (96, 160)
 """Of the images that a network of any size is traced with: the sides differ, and neither is 1."""
 _LARGEST_SIDE: Final = 16384
+_LOGGERS: Final = ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "onnx_ir")
 
 
 def onnx_bytes(
@@ -72,22 +73,30 @@ def onnx_bytes(
             ) from error
     if program is None:
         raise ValueError("PyTorch could not export this segmenter to ONNX")
-    exported: bytes = program.model_proto.SerializeToString()
+    model = program.model_proto
+    if model.graph.input[0].type.tensor_type.shape.dim[0].dim_value:
+        raise ValueError(
+            "PyTorch traced this network for a batch of two images alone: somewhere it takes their "
+            "number for a constant, as len(x) and int(x.shape[0]) do; write x.shape[0]"
+        )
+    exported: bytes = model.SerializeToString()
     return exported
 
 
 @contextmanager
 def _without_its_remarks() -> Iterator[None]:
-    """Keeps the exporter from warning of its own future, and of torchvision, which is not used."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keeps the exporter quiet about its future, torchvision and what it tries in vain first."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class _Predicting(nn.Module):
