@@ -176,7 +176,8 @@ def image_tensor(images: npt.NDArray[np.uint8], device: torch.device | str = "cp
         raise ValueError(
             f"images must be uint8 of shape (N, H, W, 3), not {images.dtype} of {images.shape}"
         )
-    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    # A copy of what may not be written, as Pillow's images may not: PyTorch warns of it.
+    tensor = torch.from_numpy(np.require(images, requirements=("C", "W"))).to(device)
     return tensor.permute(0, 3, 1, 2).float().div_(255.0)
 
 
