@@ -40,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.images import decode_image
 from adapters.street_view.simulated import SimulatedCity, find_style
 from benchmarks.arms import Arrays, labelled, once, save
-from benchmarks.demo_start import PAIRS, SIZE, SOURCE, rendered, start
+from benchmarks.demo_start import PAIRS, SIZE, SOURCE, rendered
 from benchmarks.paired import Counts
 from benchmarks.safeguard import JUDGED_PAIRS, signals_of_arm, signals_path
 from benchmarks.street_arms import (
@@ -59,17 +59,15 @@ from benchmarks.street_arms import (
     Work,
     adapted,
     differences,
-    paired,
     pairs,
     rows_of,
-    timed,
+    source_free,
 )
 from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation.recipes import Recipe, Term
-from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
+from crosscity.adaptation.source_free import SourceFreeSettings
 from crosscity.evaluation import evaluate_each, score
 from crosscity.safeguard import SafeguardLimits, verdict
-from crosscity.segmenters import Segmenter
 
 RESULTS: Final = Path(__file__).parent / "results"
 NIGHT: Final[dict[str, Any]] = {
@@ -85,29 +83,15 @@ TIMES: Final = ("day", "night")
 LONG: Final = SourceFreeSettings().steps
 SHARE: Final = 0.3
 """Of the target's batch-norm statistics, where an arm begins with them: the default of `bn`."""
-
-
-def alone(steps: int, *, looks: bool) -> Make:
-    """Without a source; with labels of both looks, or of one."""
-
-    def make(work: Work, seed: int) -> tuple[Segmenter, float]:
-        settings = SourceFreeSettings(steps=steps, looks=looks)
-        return timed(SourceFree(start(), paired(work), settings, seed))
-
-    return make
-
-
 CHOSEN: Final[dict[str, Make]] = {
     "pretrained": lambda work, seed: (work.network("pretrained", seed), 0.0),
     **{
         name: ARMS[name]
         for name in ("bn 0.3", "control", "self", "two_looks", "both", "evidence", "source_free")
     },
-    "source_free_looks": alone(STEPS, looks=True),
-    **{
-        f"{name}, {LONG} steps": alone(LONG, looks=name != "source_free")
-        for name in ("source_free", "source_free_looks")
-    },
+    "source_free_looks": source_free(looks=True),
+    f"source_free, {LONG} steps": source_free(LONG),
+    f"source_free_looks, {LONG} steps": source_free(LONG, looks=True),
     "self, statistics": adapted(PAIRED["self"], statistics=SHARE),
     "two_looks, statistics": adapted(PAIRED["two_looks"], statistics=SHARE),
     "consistency": adapted(
@@ -155,16 +139,22 @@ def main(
     """Runs what is missing and reports all that the folder of finished arms has."""
     torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
-    for one in seed:
-        for name in city:
-            here = Work(work, name)
-            _data(here)
-            for arm_name in arm:
-                of = 0 if arm_name in UNTRAINED else one
-                _run(here, arm_name, of)
-                if arm_name != "pretrained":
-                    signals_of_arm(here, arm_name, of)
-                _report(work, output)
+    missing = [
+        (Work(work, name), arm_name, of)
+        for one in seed
+        for name in city
+        for arm_name in arm
+        for of in [0 if arm_name in UNTRAINED else one]
+        if not _is_finished(Work(work, name), arm_name, of)
+    ]
+    for here, arm_name, of in missing:
+        _data(here)
+        _run(here, arm_name, of)
+        if arm_name != "pretrained":
+            signals_of_arm(here, arm_name, of)
+        _report(work, output)
+    if not missing:
+        _report(work, output)
 
 
 def _seen(style: str, seed: int, places: range, times: Sequence[str]) -> Arrays:
@@ -206,6 +196,12 @@ def _scored(work: Work, time: str) -> Path:
 def _counts(work: Work, arm: str, seed: int, time: str) -> Path:
     path = work.counts(arm, seed)
     return path.with_name(path.name.replace("counts-", f"counts-{time}-", 1))
+
+
+def _is_finished(work: Work, arm: str, seed: int) -> bool:
+    """Whether an arm was scored, and judged where there is something to judge."""
+    judged = arm == "pretrained" or signals_path(work, arm, seed).exists()
+    return judged and work.row(arm, seed).exists()
 
 
 def _run(work: Work, arm: str, seed: int) -> None:

@@ -373,9 +373,15 @@ def _source_and_labels(work: Work, seed: int) -> tuple[Segmenter, float]:
     )
 
 
-def _source_free(work: Work, seed: int) -> tuple[Segmenter, float]:
-    settings = SourceFreeSettings(steps=STEPS)
-    return timed(SourceFree(start(), _target(work), settings, seed))
+def source_free(steps: int = STEPS, *, looks: bool = False) -> Make:
+    """Without a source; with labels of both looks at a place, or of one."""
+
+    def make(work: Work, seed: int) -> tuple[Segmenter, float]:
+        settings = SourceFreeSettings(steps=steps, looks=looks)
+        target = paired(work) if looks else _target(work)
+        return timed(SourceFree(start(), target, settings, seed))
+
+    return make
 
 
 def _batches(work: Work, seed: int) -> list[torch.Tensor]:
@@ -470,7 +476,7 @@ ARMS: Final[dict[str, Make]] = {
     "bn 0.3": _statistics(0.3),
     "bn 0.5": _statistics(0.5),
     "bn 1.0": _statistics(1.0),
-    "source_free": _source_free,
+    "source_free": source_free(),
     **HARMS,
     **LEADS,
     "ga_ca": adapted(RECIPES["ga_ca"]),

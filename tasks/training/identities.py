@@ -178,15 +178,15 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
     # A transfer has no provider, and labels say themselves where there is nothing to learn.
     unmasked = fine_tuned or owner in plan.transfers
     ignored = {} if unmasked else mask_parameters(city_mask(plan, owner))
-    matched = {} if unmasked else _matched(owner, arm, plan)
+    matched = {} if unmasked else _matched(owner, arm, plan, masked=bool(ignored))
     return {"arm": arm, **settings, **size, **ignored, **matched, **where(plan), "seed": seed}
 
 
-def _matched(city: str, arm: str, plan: Plan) -> dict[str, Any]:
+def _matched(city: str, arm: str, plan: Plan, *, masked: bool) -> dict[str, Any]:
     """What other looks at a place depend on, where an arm reads them."""
     needs = needs_of_arm(arm, plan)
     found: dict[str, Any] = {}
-    if needs.pairs and city_mask(plan, city) is not None:
+    if needs.pairs and masked:
         found["ignored_looks"] = "left out"  # once they counted as looks that are sure of nothing
     if needs.pairs and not needs.prior:  # a prior is an input, and of the same matches
         found["matches"] = {**prior_parameters(city, plan), "version": prior_version(city, plan)}
