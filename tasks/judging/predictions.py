@@ -17,7 +17,6 @@ import numpy.typing as npt
 from adapters.images import MAX_BYTES, OTHER_ENDINGS, ImageError, decode_image
 from adapters.prediction_folders import Below, below
 from adapters.predictions import PredictionFolder
-from adapters.store import StoreError
 from crosscity.evaluation import Prediction, predict_each
 from crosscity.segmenters import Segmenter
 from tasks.steps import progress
@@ -241,7 +240,7 @@ def _read_ahead(
 def _decoded(picture: Picture) -> tuple[str, npt.NDArray[np.uint8] | str]:
     try:
         data = picture.data()
-    except (OSError, ImageError, StoreError) as error:
+    except (OSError, ImageError) as error:  # what a store does not give is no fault of the image
         return "", " ".join(str(getattr(error, "strerror", None) or error).split())
     digest = hashlib.sha256(data).hexdigest()
     try:
@@ -254,7 +253,7 @@ def _digest(picture: Picture) -> tuple[str, str]:
     """Name and SHA-256 of an image; an empty one where it cannot be read."""
     try:
         return picture.name, hashlib.sha256(picture.data()).hexdigest()
-    except (OSError, ImageError, StoreError):
+    except (OSError, ImageError):
         return picture.name, ""
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.images import decode_image
-from adapters.store import ArtifactRef, Store
-from tasks.steps.errors import InputError
+from adapters.store import ArtifactRef, Store, StoreError
+from adapters.store.errors import explained
 from tasks.steps.schemas import IMAGERY, OK
 from tasks.steps.tables import Row, read_rows
 
@@ -34,7 +34,11 @@ class ImageSource:
 
 
 class Imagery:
-    """Reads the images of an `imagery` artifact; safe to use from several threads."""
+    """Reads the images of an `imagery` artifact; safe to use from several threads.
+
+    An image that the store does not give is a `StoreError`, and none of the errors by which a bad
+    image becomes a row: that row would stay in its artifact when the image is there again.
+    """
 
     def __init__(self, store: Store, imagery: ArtifactRef) -> None:
         self._store = store
@@ -59,7 +63,9 @@ class Imagery:
     def data(self, image_id: str) -> bytes:
         """The encoded image, as it was stored."""
         row = self._rows[image_id]
-        return self._store.path(self._part(row["artifact"]), row["file"]).read_bytes()
+        path = self._store.path(self._part(row["artifact"]), row["file"])
+        with explained(str(path)):
+            return path.read_bytes()
 
     def _part(self, location: str) -> ArtifactRef:
         known = self._parts.get(location)
@@ -67,7 +73,7 @@ class Imagery:
             known = self._store.known_at(location)
             if known is None:
                 city = location.split("/")[1]
-                raise InputError(
+                raise StoreError(
                     f"the images in {location} are gone from the store: harvest {city} again"
                 )
             self._parts[location] = known
