@@ -17,6 +17,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.lights import UNKNOWN, Codes, Lights, light_is_wanted, lights_fit, lights_missing
+
 EARTH_RADIUS_METRES: Final = 6_371_008.8
 """Mean radius of the WGS84 ellipsoid (IUGG R1)."""
 ALGORITHM_VERSION: Final = "1"
@@ -36,6 +38,7 @@ class CaptureTable:
         heading: Degrees, any winding; NaN where unknown.
         days: Time of capture in days since a common origin, NaN where unknown.
         split: "train" or "test" where the provider says it, else ``None``; empty for all ``None``.
+        light: By day, in twilight or by night; ``None`` where it is unknown of all.
     """
 
     image_id: Sequence[str]
@@ -45,11 +48,14 @@ class CaptureTable:
     heading: Float
     days: Float
     split: Sequence[str | None] = ()
+    light: Codes | None = None
 
     def __post_init__(self) -> None:
         n = len(self.image_id)
-        columns = (self.place_id, self.lat, self.lon, self.heading, self.days)
-        if any(len(column) != n for column in columns) or len(self.split) not in (0, n):
+        columns = (self.place_id, self.lat, self.lon, self.heading, self.days, self.light)
+        if any(column is not None and len(column) != n for column in columns) or (
+            len(self.split) not in (0, n)
+        ):
             raise ValueError("The columns of a capture table must have the same length.")
         if len(set(self.image_id)) != n:
             raise ValueError("The image ids of a capture table must be unique.")
@@ -146,6 +152,7 @@ def make_pairs(
     max_degrees_apart: float = 15.0,
     test_margin_metres: float = 0.0,
     times: int = 2,
+    lights: Lights | None = None,
 ) -> Pairs:
     """Chooses one pair for each place and heading, and holds places out for the test.
 
@@ -175,6 +182,8 @@ def make_pairs(
         test_margin_metres: Least distance of training places to test places, metres; what has no
             position is not checked.
         times: Most captures of a pair and its others together.
+        lights: The light of one capture of a pair and that of the other, and of its others one of
+            the two. Unlike the rest it must be known. Any by default.
 
     Returns:
         The pairs, their split, and what was dropped.
@@ -184,7 +193,7 @@ def make_pairs(
     """
     if times < 2:
         raise ValueError(f"A pair is of two times at least, not {times}.")
-    limits = _Limits(max_metres_apart, min_days_apart, max_degrees_apart)
+    limits = _Limits(max_metres_apart, min_days_apart, max_degrees_apart, lights)
     chosen: list[tuple[int, ...]] = []
     dropped: list[Dropped] = []
     for place, rows in _rows_by_place(captures):
@@ -289,6 +298,7 @@ class _Limits:
     metres: float
     days: float
     degrees: float
+    lights: Lights | None
 
 
 def _rows_by_place(captures: CaptureTable) -> list[tuple[str, list[int]]]:
@@ -306,9 +316,10 @@ def _pair_place(
 
     Behind the two rows of a pair stand those of its others.
     """
-    candidates = _admissible(captures, rows, limits)
+    alike = _admissible(captures, rows, limits)
+    candidates = alike[~_in_wrong_light(captures, alike, limits)]
     days = np.nan_to_num(_days(captures, candidates))
-    partners = {(int(i), int(j)) for i, j in candidates} if times > 2 else set()
+    partners = _partners(captures, alike, limits) if times > 2 else set()
     pairs: list[tuple[int, ...]] = []
     free = set(rows)
     for index in np.argsort(-days, kind="stable"):  # stable: candidates come by image id
@@ -359,8 +370,17 @@ def _others(
     )
 
 
+def _partners(
+    captures: CaptureTable, alike: npt.NDArray[np.int64], limits: _Limits
+) -> set[tuple[int, int]]:
+    """Which two rows may go with one pair; of two lights each may have either."""
+    if limits.lights is not None:
+        alike = alike[light_is_wanted(_light(captures)[alike], limits.lights).all(axis=1)]
+    return {(int(i), int(j)) for i, j in alike}
+
+
 def _admissible(captures: CaptureTable, rows: list[int], limits: _Limits) -> npt.NDArray[np.int64]:
-    """All admissible pairs of rows, (n, 2), in lexical order of their image ids."""
+    """All pairs of rows that are admissible in any light, (n, 2), in lexical order of image ids."""
     pairs = np.array(list(combinations(rows, 2)), dtype=np.int64).reshape(-1, 2)
     turned, far, soon = _faults(captures, pairs, limits)
     admissible: npt.NDArray[np.int64] = pairs[~(turned | far | soon)]
@@ -378,19 +398,39 @@ def _faults(
     return turned, far, soon
 
 
+def _in_wrong_light(
+    captures: CaptureTable, pairs: npt.NDArray[np.int64], limits: _Limits
+) -> npt.NDArray[np.bool_]:
+    """Which pairs do not have the two lights that are wanted; where the hour is unknown, too."""
+    if limits.lights is None:
+        return np.zeros(len(pairs), dtype=np.bool_)
+    light = _light(captures)[pairs]
+    return ~lights_fit(light[:, 0], light[:, 1], limits.lights)
+
+
+def _light(captures: CaptureTable) -> Codes:
+    if captures.light is None:
+        return np.full(len(captures), UNKNOWN, dtype=np.int8)
+    return captures.light
+
+
 def _why_unpaired(captures: CaptureTable, rows: list[int], limits: _Limits) -> str:
     """The first demand that no two of the rows meet together with those before it."""
     if len(rows) == 1:
         return "only one capture at this place and heading"
     pairs = np.array(list(combinations(rows, 2)), dtype=np.int64)
     turned, far, soon = _faults(captures, pairs, limits)
+    dim = _in_wrong_light(captures, pairs, limits)
     if turned.all():
         return f"no two captures within {limits.degrees:g} degrees of heading"
     if (turned | far).all():
         return f"no two captures within {limits.metres:g} metres"
-    if not (turned | far | soon).all():  # impossible: such a pair would have been taken
+    if (turned | far | soon).all():
+        return f"no two captures {limits.days:g} days apart"
+    if limits.lights is None or not (turned | far | soon | dim).all():
+        # Impossible: such a pair would have been taken.
         raise AssertionError("an admissible pair was left over")
-    return f"no two captures {limits.days:g} days apart"
+    return lights_missing(limits.lights)
 
 
 def _looks_like(

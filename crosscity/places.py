@@ -21,6 +21,7 @@ from typing import Final, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.lights import Codes, Lights, light_is_wanted, lights_fit
 from crosscity.pairing import EARTH_RADIUS_METRES, haversine_metres, heading_difference
 
 ALGORITHM_VERSION: Final = "1"
@@ -52,6 +53,7 @@ class Shots:
         fov: Horizontal field of view in degrees; 360 of a whole panorama.
         first_day: Days since a common origin: the earliest that the picture may be of.
         last_day: The latest; the same where the moment is known.
+        light: By day, in twilight or by night; only rules that name lights read it.
     """
 
     key: Sequence[str]
@@ -61,13 +63,14 @@ class Shots:
     fov: Float
     first_day: Float
     last_day: Float
+    light: Codes | None = None
 
     def __post_init__(self) -> None:
         n = len(self.key)
         columns = (
-            self.lat, self.lon, self.heading, self.fov, self.first_day, self.last_day,
+            self.lat, self.lon, self.heading, self.fov, self.first_day, self.last_day, self.light,
         )  # fmt: skip
-        if any(len(column) != n for column in columns):
+        if any(column is not None and len(column) != n for column in columns):
             raise ValueError("The columns of pictures must have the same length.")
 
     def __len__(self) -> int:
@@ -85,6 +88,8 @@ class PlaceRules:
         cell_metres: Side of a place.
         fov: Degrees; the view that is wanted, which photographs may be too narrow for.
         times: Most pictures of a place and view: a pair and its others.
+        lights: The light of one picture of a pair and that of the other, and of its others one of
+            the two; any by default.
     """
 
     max_metres_apart: float = 10.0
@@ -93,6 +98,7 @@ class PlaceRules:
     cell_metres: float = 20.0
     fov: float = 90.0
     times: int = 2
+    lights: Lights | None = None
 
 
 @dataclass(frozen=True)
@@ -408,6 +414,12 @@ def _close(
         start = stop
 
 
+def _lights(shots: Shots) -> Codes:
+    if shots.light is None:
+        raise ValueError("Rules that name lights need the light of every picture.")
+    return shots.light
+
+
 def _others(shots: Shots, pair: PlacePair, rules: PlaceRules) -> tuple[int, ...]:
     """Rows of further pictures that go with a pair, by time."""
     ends = np.array([pair.earlier, pair.later])
@@ -420,6 +432,8 @@ def _others(shots: Shots, pair: PlacePair, rules: PlaceRules) -> tuple[int, ...]
     whole = shots.fov >= 360.0
     near = (metres <= rules.max_metres_apart) & (shows >= pair.fov)
     near &= whole | (aside <= rules.max_degrees_apart)
+    if rules.lights is not None:
+        near &= light_is_wanted(_lights(shots), rules.lights)
     near[ends] = False
     kept, left = [pair.earlier, pair.later], np.flatnonzero(near)
     while len(kept) < rules.times:
@@ -465,6 +479,9 @@ def _admissible(
     fov = np.where(narrowest >= 360.0, rules.fov, np.minimum(rules.fov, 0.9 * shared))
     good = (days >= rules.min_days_apart) & (fov >= min(_NARROWEST_VIEW, rules.fov))
     good &= ~photographs | (turn <= rules.max_degrees_apart)
+    if rules.lights is not None:
+        light = _lights(shots)
+        good &= lights_fit(light[earlier], light[later], rules.lights)
     if own is not None:
         good &= own[earlier]
     if fresh is not None:

@@ -96,6 +96,8 @@ def _of_city(city: City) -> Iterator[Fault]:
             "watch-city compares all that there is with what it has, except at services: remove "
             "lookback_days",
         )
+    if "lights" in written and provider.without_light is not None:
+        yield ("lights",), f"{provider.without_light}: remove lights"
     if city.area is not None:
         yield from _with_key_before(("area",), _of_area(city))
     if isinstance(city.labels, SimulatedLabels) and not isinstance(provider, SimulatedProvider):

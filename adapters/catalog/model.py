@@ -16,6 +16,7 @@ from adapters.catalog.protocols import Protocol, ProtocolEntry
 from adapters.catalog.providers import Account, CitySite, Provider
 from adapters.catalog.recipes import Arm, RecipeEntry
 from crosscity.labels import CLASSES
+from crosscity.lights import Lights
 from crosscity.prior_parts import check_matcher, check_superpixel_method
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -222,6 +223,12 @@ class City(Entry):
         description="captures kept of a place and view, where there are so many: static priors are "
         "made of all of them, everything else of the two that are farthest apart in time",
     )
+    lights: Lights | None = Field(
+        default=None,
+        description="the light of one picture of a pair and that of the other, in any order: two "
+        "of day, twilight and night, as [day, night], by where the sun stood (docs/imagery.md); "
+        "null: any",
+    )
     image_size: Size | None = Field(
         default=None,
         description="[height, width] in pixels of the rendered views; null: [647, 1280]. Of a "
@@ -313,6 +320,7 @@ class City(Entry):
             min_days_apart=self.min_days_apart,
             max_metres_apart=self.max_metres_apart,
             times=self.times,
+            lights=self.lights,
         )
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from adapters.street_view.sunlight import lights_of
 from crosscity.pairing import CaptureTable, haversine_metres
 from crosscity.panorama import View
 from crosscity.places import Bounds
@@ -169,8 +170,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 
 
-def capture_table(captures: Sequence[Capture]) -> CaptureTable:
-    """The columns that pairing needs, row i of which is capture i."""
+def capture_table(captures: Sequence[Capture], *, with_light: bool = False) -> CaptureTable:
+    """The columns that pairing needs, row i of which is capture i.
+
+    Args:
+        captures: The captures.
+        with_light: Whether their light is wanted, which is computed for each.
+    """
+    moments = [(c.lat, c.lon, c.captured_at, c.time_precision) for c in captures]
 
     def number(value: float | None) -> float:
         return float("nan") if value is None else value
@@ -186,4 +193,5 @@ def capture_table(captures: Sequence[Capture]) -> CaptureTable:
         heading=np.array([c.heading for c in captures], dtype=np.float64),
         days=np.array([days(c.captured_at) for c in captures], dtype=np.float64),
         split=tuple(c.split for c in captures),
+        light=lights_of(moments) if with_light else None,
     )

@@ -41,7 +41,9 @@ from adapters.street_view.base import (
     captures_within,
 )
 from adapters.street_view.records import Shot, UnusableError, check_shape, digest_of
+from adapters.street_view.sunlight import lights_of
 from adapters.street_view.web.client import WebClient
+from crosscity.lights import LIGHTS, Lights
 from crosscity.panorama import ALGORITHM_VERSION as VIEW_VERSION
 from crosscity.panorama import (
     Equirectangular,
@@ -80,6 +82,8 @@ FAR_AWAY: Final = "its position is far from where it was asked for"
 NO_COMPASS: Final = "all pictures of its drive head 0 degrees: it has no heading"
 NOT_GIVEN: Final = "counted_and_not_given"
 """Key of `Listing.completeness`: pictures that answers count and do not hold."""
+LIGHT_NAMES: Final = (*LIGHTS, "unknown")
+"""Keys of `Listing.lights`; the last is that of `UNKNOWN`, -1."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EXAMPLES: Final = 100
 _KEPT_SHOTS: Final = 10_000
@@ -120,6 +124,7 @@ class HarvestPlan:
         place_metres: Side of the cells that count as one place.
         tile_metres: Side of the tiles in which the area is listed; what memory is bounded by.
         times: Most captures of a place and view.
+        lights: The light of one capture of a pair and that of the other; any by default.
     """
 
     bounds: Bounds
@@ -139,6 +144,7 @@ class HarvestPlan:
     place_metres: float = 20.0
     tile_metres: float = 500.0
     times: int = 2
+    lights: Lights | None = None
 
     @property
     def rules(self) -> PlaceRules:
@@ -149,6 +155,7 @@ class HarvestPlan:
             cell_metres=self.place_metres,
             fov=self.fov,
             times=self.times,
+            lights=self.lights,
         )
 
 
@@ -179,6 +186,7 @@ class Listing:
             sorted: what a later look back must not take for new.
         completeness: What the check of the densest answer found (`ServiceStreetView.check`), and
             how many pictures the service counts in its answers and does not give.
+        lights: Pictures of the area by light (`LIGHT_NAMES`), those of which there are any.
     """
 
     captures: tuple[Capture, ...]
@@ -188,6 +196,7 @@ class Listing:
     examples: tuple[Rejected, ...]
     recent: tuple[str, ...] = ()
     completeness: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    lights: Mapping[str, int] = dataclass_field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -394,6 +403,7 @@ class ServiceStreetView(ABC):
             examples=tuple(state.examples),
             recent=tuple(sorted(state.recent)),
             completeness=completeness,
+            lights={light: state.lights[light] for light in LIGHT_NAMES if state.lights[light]},
         )
 
     def _tiles(self) -> list[Bounds]:
@@ -441,9 +451,9 @@ class ServiceStreetView(ABC):
             fresh = np.array(
                 [s.captured_at >= newer_than and digest_of(s.source_id) not in known for s in shots]
             )
-        for pair in place_pairs(
-            columns, self.plan.rules, fresh=fresh, own=self._is_of_tile(columns, tile)
-        ):
+        own = self._is_of_tile(columns, tile)
+        state.see_lights(columns, own)
+        for pair in place_pairs(columns, self.plan.rules, fresh=fresh, own=own):
             state.sample.offer(
                 pair.cell,
                 _Pair(
@@ -709,6 +719,7 @@ def _columns(shots: Sequence[Shot]) -> Shots:
         fov=np.array([s.fov for s in shots]),
         first_day=first,
         last_day=first + np.array([_UNCERTAIN_DAYS[s.precision] for s in shots]),
+        light=lights_of((s.lat, s.lon, s.captured_at, s.precision) for s in shots),
     )
 
 
@@ -722,6 +733,7 @@ class _ListingState:
         self.tiles = 0
         self.pictures = 0
         self.rejected: Counter[str] = Counter()
+        self.lights: Counter[str] = Counter()
         self.examples: list[Rejected] = []
         self.densest: Answered | None = None
         self.not_given = 0
@@ -738,6 +750,11 @@ class _ListingState:
         if self._recent_from is not None:
             since = self._recent_from
             self.recent |= {digest_of(s.source_id) for s in shots if s.captured_at >= since}
+
+    def see_lights(self, shots: Shots, own: npt.NDArray[np.bool_]) -> None:
+        if shots.light is None:
+            return
+        self.lights += Counter(LIGHT_NAMES[code] for code in shots.light[own].tolist())
 
     def reject(self, item: Rejected) -> None:
         self.rejected[item.reason] += 1
@@ -763,6 +780,7 @@ class _ListingState:
             "pictures": self.pictures,
             "seen": self.sample.seen,
             "rejected": dict(self.rejected),
+            "lights": dict(self.lights),
             "examples": [[item.name, item.reason] for item in self.examples],
             "recent": sorted(self.recent),
             "kept": kept,
@@ -778,6 +796,7 @@ class _ListingState:
             return
         self.tiles, self.pictures = content["tiles"], content["pictures"]
         self.rejected = Counter(content["rejected"])
+        self.lights = Counter(content.get("lights", {}))
         self.examples = [Rejected(*item) for item in content["examples"]]
         for row, column, earlier, later, heading, fov, *others in content["kept"]:
             pair = _Pair(

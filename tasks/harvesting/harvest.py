@@ -241,7 +241,8 @@ def choose_pairs(imagery: ArtifactRef, city: str, plan: Plan) -> Made:
         shown, apart = split_by_overlap([row for row in images if row["status"] == OK], least)
         captures = [capture_of(row) for row in shown]
         try:
-            pairs = make_pairs(capture_table(captures), **settings)
+            table = capture_table(captures, with_light="lights" in settings)
+            pairs = make_pairs(table, **settings)
         except ValueError as error:
             raise InputError(f"cities.{city}: {error}") from None
         rows = [pair_row(captures, pairs, index) for index in range(len(pairs))]
@@ -339,7 +340,10 @@ def _list_at_service(plan: Plan, city: str, provider: ServiceStreetView) -> Made
         draft.summary = summary
         publish_table(
             f"listing-{city}",
-            [{"what": k, "value": v} for k, v in summary.items() if not isinstance(v, dict)],
+            [
+                *({"what": k, "value": v} for k, v in summary.items() if not isinstance(v, dict)),
+                *({"what": f"pictures: {k}", "value": v} for k, v in listing.lights.items()),
+            ],
             f"What {provider.client.service} lists for {city}",
         )
 

@@ -55,8 +55,12 @@ def listing_parameters(entry: City, provider: ServiceStreetView) -> dict[str, An
 
 
 def times_parameters(entry: City) -> dict[str, Any]:
-    """More than two captures of a place, in the keys of steps that read it; two are as ever."""
-    return {"times": entry.times} if entry.times > 2 else {}
+    """More than two captures of a place, and their light, in the keys of steps that read them.
+
+    Without them keys are as ever.
+    """
+    times = {"times": entry.times} if entry.times > 2 else {}
+    return times if entry.lights is None else {**times, "lights": list(entry.lights)}
 
 
 class _Record:
@@ -138,6 +142,7 @@ def list_service(
         "places_with_a_pair": listing.candidates,
         "rejected": dict(sorted(listing.rejected.items())),
         "completeness": dict(listing.completeness),
+        "lights": dict(listing.lights),
         "listed_at": listed_at.isoformat(timespec="seconds"),
         "spent": spending.total.to_dict(),
     }
@@ -178,8 +183,17 @@ def check_listing(city: str, provider: ServiceStreetView, listing: Listing) -> N
         f"{provider.client.service} has {listing.pictures} usable pictures in the area of {city} "
         f"({rejected or 'none'} left out), but no place with two of them within "
         f"{provider.plan.max_metres_apart:g} metres and {provider.plan.min_days_apart:g} days "
-        "apart: enlarge the area or relax the limits"
+        f"apart{_light_asked_for(provider, listing)}: enlarge the area or relax the limits"
     )
+
+
+def _light_asked_for(provider: ServiceStreetView, listing: Listing) -> str:
+    """Which lights a city asks for, and how many pictures of each there are."""
+    lights = provider.plan.lights
+    if lights is None:
+        return ""
+    seen = ", ".join(f"{light} {count}" for light, count in listing.lights.items())
+    return f" of which one is of the {lights[0]} and one of the {lights[1]} (of all: {seen})"
 
 
 def captures_key(parameters: dict[str, Any], version: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crosscity.lights import LIGHTS, UNKNOWN, Lights
 from crosscity.pairing import (
     EARTH_RADIUS_METRES,
     CaptureTable,
@@ -39,6 +40,7 @@ def table(*rows: dict[str, Any]) -> CaptureTable:
         heading=column("heading", 0.0),
         days=column("days", NAN),
         split=tuple(row.get("split") for row in rows),
+        light=np.array([row.get("light", UNKNOWN) for row in rows], dtype=np.int8),
     )
 
 
@@ -163,6 +165,39 @@ def test_reasons(second: dict[str, Any] | None, reason: str) -> None:
     assert pairs.dropped[0].captures == tuple(range(len(captures)))
 
 
+@pytest.mark.parametrize(
+    ("lights", "of_two", "reason"),
+    [
+        (("day", "night"), (0, 0), "no two captures of which one is by day and one by night"),
+        (("day", "night"), (0, UNKNOWN), "no two captures of which one is by day and one by night"),
+        (("day", "day"), (0, 1), "no two captures by day"),
+        (("night", "twilight"), (2, 1), None),
+    ],
+)
+def test_two_lights_are_asked_for(
+    lights: Lights, of_two: tuple[int, int], reason: str | None
+) -> None:
+    captures = table({"days": 0, "light": of_two[0]}, {"days": 99, "light": of_two[1]})
+    assert len(paired(captures)) == 1
+    pairs = paired(captures, lights=lights)
+    assert [d.reason for d in pairs.dropped] == ([] if reason is None else [reason])
+    assert len(pairs) == (reason is None)
+
+
+def test_others_of_a_pair_of_two_lights_have_either() -> None:
+    by_day, dusk, by_night = range(3)
+    captures = table(
+        {"days": 0, "light": by_day},
+        {"days": 100, "light": by_night},
+        {"days": 200, "light": by_day},
+        {"days": 300, "light": dusk},
+        {"days": 400, "light": by_night},
+    )
+    pairs = paired(captures, lights=("day", "night"), times=4)
+    assert rows(pairs) == [(0, 4)]
+    assert pairs.others == ((1, 2),)
+
+
 def test_limits_are_inclusive() -> None:
     captures = table({"days": 0, "heading": 0}, {"days": 30, "heading": 15})
     assert len(paired(captures)) == 1
@@ -193,13 +228,17 @@ capture_rows = st.lists(
             "lat": st.one_of(st.just(NAN), st.integers(0, 20).map(lambda n: n * METRE_OF_LATITUDE)),
             "lon": st.just(0.0),
             "days": some_number,
+            "light": st.sampled_from([UNKNOWN, *range(len(LIGHTS))]),
         }
     ),
     max_size=12,
 )
 
 
-def admissible(captures: CaptureTable, i: int, j: int) -> bool:
+some_lights = st.sampled_from([None, ("day", "night"), ("night", "day"), ("night", "night")])
+
+
+def admissible(captures: CaptureTable, i: int, j: int, lights: Lights | None = None) -> bool:
     """Written from the description, one capture at a time."""
     turn = abs(captures.heading[i] - captures.heading[j]) % 360
     metres = abs(captures.lat[i] - captures.lat[j]) / METRE_OF_LATITUDE
@@ -209,16 +248,26 @@ def admissible(captures: CaptureTable, i: int, j: int) -> bool:
         and not min(turn, 360 - turn) > 15
         and not metres > 10.0001
         and not days < 30
+        and (
+            lights is None
+            or sorted(lights) == sorted(name_of_light(captures, row) for row in (i, j))
+        )
     )
 
 
-def brute_force(captures: CaptureTable) -> set[frozenset[int]]:
+def name_of_light(captures: CaptureTable, row: int) -> str:
+    assert captures.light is not None
+    code = int(captures.light[row])
+    return "unknown" if code == UNKNOWN else LIGHTS[code]
+
+
+def brute_force(captures: CaptureTable, lights: Lights | None) -> set[frozenset[int]]:
     free = set(range(len(captures)))
     found: set[frozenset[int]] = set()
     while True:
         ranked = []
         for i, j in itertools.combinations(sorted(free, key=lambda r: captures.image_id[r]), 2):
-            if admissible(captures, i, j):
+            if admissible(captures, i, j, lights):
                 days = abs(captures.days[i] - captures.days[j])
                 names = (captures.image_id[i], captures.image_id[j])
                 ranked.append((0.0 if math.isnan(days) else -days, names, i, j))
@@ -235,12 +284,13 @@ def brute_force(captures: CaptureTable) -> set[frozenset[int]]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(capture_rows)
-def test_against_brute_force(raw: list[dict[str, Any]]) -> None:
+@given(capture_rows, some_lights)
+def test_against_brute_force(raw: list[dict[str, Any]], lights: Lights | None) -> None:
     captures = table(*raw)
     # The reference measures flat metres; 1e-4 of slack keeps both on the same side of the limit.
-    pairs = paired(captures, max_metres_apart=10.0001)
-    assert {frozenset(pair) for pair in rows(pairs)} == brute_force(captures)
+    pairs = paired(captures, max_metres_apart=10.0001, lights=lights)
+    assert {frozenset(pair) for pair in rows(pairs)} == brute_force(captures, lights)
+    assert all(item.reason for item in pairs.dropped)
 
 
 @settings(max_examples=150, deadline=None)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crosscity.lights import LIGHTS, UNKNOWN, Lights
 from crosscity.pairing import haversine_metres
 from crosscity.places import (
     METRES_A_DEGREE,
@@ -52,6 +53,7 @@ def shots(*rows: dict[str, Any]) -> Shots:
         fov=column("fov", 360.0),
         first_day=day,
         last_day=day + column("uncertain", 0.0),
+        light=column("light", UNKNOWN).astype(np.int8),
     )
 
 
@@ -102,6 +104,26 @@ def test_the_closest_pair_of_a_cell_is_taken_then_the_longest_time():
     assert (pair.earlier, pair.later) == (0, 3)
 
 
+def test_others_of_a_pair_of_two_lights_have_either():
+    by_day, dusk, by_night = range(3)
+    pictures = shots(
+        {"day": 0, "light": by_day},
+        {"day": 100, "light": dusk},
+        {"day": 200, "light": by_day},
+        {"day": 400, "light": by_night},
+    )
+    rules = replace(RULES, times=4, lights=("day", "night"))
+    (pair,) = place_pairs(pictures, rules)
+    assert (pair.earlier, pair.later, pair.others) == (0, 3, (2,))
+    (any_light,) = place_pairs(pictures, replace(rules, lights=None))
+    assert any_light.others == (1, 2)
+
+
+def test_lights_are_not_guessed():
+    with pytest.raises(ValueError, match="light of every picture"):
+        place_pairs(replace(shots(*TWO), light=None), replace(RULES, lights=("day", "night")))
+
+
 def test_own_and_fresh_pictures():
     pictures = shots(*TWO)
     yes, no = np.array([True, True]), np.array([False, False])
@@ -117,6 +139,7 @@ some_shots = st.lists(
             "east": st.integers(0, 120).map(lambda v: v / 2),
             "north": st.integers(0, 60).map(lambda v: v / 2),
             "day": st.integers(0, 6).map(lambda v: v * 20),
+            "light": st.sampled_from([UNKNOWN, *range(len(LIGHTS))]),
         }
     ),
     max_size=25,
@@ -143,11 +166,20 @@ def test_neighbours_are_all_pairs_within_the_distance(rows):
     assert set(found) == wanted
 
 
-@given(some_shots)
-@settings(max_examples=80, deadline=None)
-def test_places_against_brute_force(rows):
-    pictures = shots(*rows)
-    found = {pair.cell: (pair.earlier, pair.later) for pair in place_pairs(pictures, RULES)}
+some_lights = st.sampled_from([None, ("day", "night"), ("night", "day"), ("day", "day")])
+
+
+def have_lights(one: int, other: int, wanted: Lights | None) -> bool:
+    """Written from the description, one pair at a time."""
+    named = [("unknown" if code == UNKNOWN else LIGHTS[code]) for code in (one, other)]
+    return wanted is None or sorted(named) == sorted(wanted)
+
+
+@given(some_shots, some_lights)
+@settings(max_examples=160, deadline=None)
+def test_places_against_brute_force(rows, lights):
+    pictures, rules = shots(*rows), replace(RULES, lights=lights)
+    found = {pair.cell: (pair.earlier, pair.later) for pair in place_pairs(pictures, rules)}
     row_of, column_of = cells_of(pictures.lat, pictures.lon, 20.0)
     best: dict[tuple[int, int], tuple[Any, ...]] = {}
     for a, b in itertools.permutations(range(len(rows)), 2):
@@ -155,7 +187,7 @@ def test_places_against_brute_force(rows):
         metres = float(
             haversine_metres(pictures.lat[a], pictures.lon[a], pictures.lat[b], pictures.lon[b])
         )
-        if days < 30 or metres > 10:
+        if days < 30 or metres > 10 or not have_lights(rows[a]["light"], rows[b]["light"], lights):
             continue
         cell = (int(row_of[a]), int(column_of[a]))
         rank = (math.floor(metres), -days, pictures.key[a], pictures.key[b], a, b)

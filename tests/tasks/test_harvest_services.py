@@ -31,6 +31,8 @@ from tasks.pages.report import render_credits
 from tasks.steps.errors import InputError, TooManyFailures
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import open_plan
+from tasks.steps.schemas import PAIRS
+from tasks.steps.tables import read_rows
 
 AREA = {"bbox": [139.699, 35.6595, 139.701, 35.663]}
 ONE_IS_ENOUGH = [
@@ -584,3 +586,51 @@ def test_of_three_times_all_are_fetched_together_and_aligned_to_the_earlier(
     of_place = Counter(row["place_id"] for row in rows)
     assert sorted(of_place.values()) == [2, 3, 3, 3]
     assert {r["place_id"]: len(r["others"] or ()) + 2 for r in pairs} == of_place
+
+
+@pytest.fixture
+def lit_world(services: Any, street_world: Any) -> Any:
+    """Two cars at noon, and a third by night at three of the four places; Tokyo is 9 h ahead."""
+    noon, night = (datetime(2019, 5, 2, hour, tzinfo=UTC) for hour in (3, 12))
+    cars = [
+        services.moved(picture, picture.number, taken=noon.replace(year=2017 + picture.number % 2))
+        for picture in street_world.pictures
+    ]
+    late = [
+        services.moved(cars[2 * place + 1], 900 + place, taken=night, drive="by night")
+        for place in (0, 1, 2)
+    ]
+    return services.World([*cars, *late])
+
+
+@pytest.mark.parametrize("kind", ["panoramax", "mapillary", "kartaview"])
+def test_pairs_of_day_and_night_are_asked_for(make_city, lit_world, kind):
+    city = make_city(kind, lit_world)
+    by_day = harvest(city.catalog())
+    pairs = harvest(city.catalog(lights=["night", "day"]))
+    assert pairs != by_day
+    store = open_plan(city.catalog()).open_store()
+    assert store.manifest(by_day).summary["pairs"] == 4
+    assert store.manifest(pairs).summary["pairs"] == 3
+    taken = {
+        row["image_id"]: row["captured_at"].hour
+        for row in city.rows("imagery/tokyo/*/imagery.parquet")
+    }
+    rows = read_rows(store, pairs, "pairs.parquet", PAIRS)
+    assert [sorted((taken[r["image_a"]], taken[r["image_b"]])) for r in rows] == [[3, 12]] * 3
+    listings = [
+        json.loads(path.read_text())["summary"]["lights"]
+        for path in (city.folder / "store/captures/tokyo").glob("*/artifact.json")
+    ]
+    assert listings == [{"day": 8, "night": 3}] * 2
+
+
+def test_lights_that_an_area_lacks_are_said_before_anything_is_fetched(make_city, lit_world):
+    city = make_city("panoramax", lit_world)
+    with pytest.raises(
+        InputError,
+        match=r"30 days apart of which one is of the day and one of the twilight "
+        r"\(of all: day 8, night 3\): enlarge the area",
+    ):
+        harvest(city.catalog(lights=["day", "twilight"]))
+    assert city.server.paths("pictures") == []

@@ -61,6 +61,7 @@ OTHER: Final[dict[type[BaseModel], dict[str, Any]]] = {
         "min_days_apart": 77.0,
         "max_metres_apart": 3.5,
         "times": 3,
+        "lights": ["day", "night"],
         "image_size": [96, 128],
         "pairs_per_part": 3,
         "failure_limit": 0.5,

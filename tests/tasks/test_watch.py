@@ -356,6 +356,29 @@ def test_what_was_there_at_the_last_listing_is_not_news_but_late_uploads_are(cit
     assert [r["captured_at"] for r in rows if r["aligned_to"]] == [yesterday - timedelta(days=2)]
 
 
+def test_news_of_another_light_than_asked_for_is_none(city, services):
+    server, make = city
+    drives = [
+        services.moved(p, p.number, taken=p.taken.replace(hour=3)) for p in server.world.pictures
+    ]
+    server.world.pictures[:] = drives
+    new_drive(services, server.world, (0, 1, 3), NOW.replace(year=2021, hour=13))
+    catalog = make(lights=["day", "night"])
+    harvest(catalog)
+    assert len(table(catalog, "pairs")) == 3
+    new_drive(services, server.world, (2,), (NOW + timedelta(days=1)).replace(hour=2))
+    assert look(catalog) is None  # by day, where all that there is was taken by day
+    new_drive(services, server.world, (2,), (NOW + timedelta(days=400)).replace(hour=13))
+    look(catalog)
+    rows = table(catalog, "pairs")
+    assert len(rows) == 4
+    taken = {row["image_id"]: row["captured_at"].hour for row in table(catalog, "imagery")}
+    assert {tuple(sorted((taken[r["image_a"]], taken[r["image_b"]]))) for r in rows} <= {
+        (2, 13),
+        (3, 13),
+    }
+
+
 def test_later_than_the_lookback_is_not_found(city, services):
     server, make = city
     catalog = make(lookback_days=1)

@@ -13,6 +13,7 @@ from adapters.catalog.areas import Polygon
 from adapters.catalog.entry import Entry
 from adapters.catalog.environment import resolve_environment, resolve_folder
 from adapters.catalog.masks import Mask
+from crosscity.lights import Lights
 
 if TYPE_CHECKING:
     from adapters.street_view.base import StreetView
@@ -35,6 +36,7 @@ class CitySite:
         min_days_apart: Least time between the two captures of a pair, days.
         max_metres_apart: Most distance between them, metres.
         times: Most captures of a place and view.
+        lights: The light of one capture of a pair and that of the other; ``None`` for any.
     """
 
     name: str
@@ -49,6 +51,7 @@ class CitySite:
     min_days_apart: float
     max_metres_apart: float
     times: int = 2
+    lights: Lights | None = None
 
     @property
     def key(self) -> str:
@@ -83,6 +86,8 @@ class ProviderEntry(Entry):
     """Whether it gives the city's number of places, and not all that there are."""
     has_own_sizes: ClassVar[bool] = False
     """Whether images come at sizes of their own, and not at the city's `image_size`."""
+    without_light: ClassVar[str | None] = None
+    """Why nothing tells whether its pictures are of the day or the night, where that is so."""
     test_margin: ClassVar[float] = 0.0
     """Default of `City.test_margin_metres`."""
 

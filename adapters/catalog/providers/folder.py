@@ -26,6 +26,7 @@ class FolderProvider(ProviderEntry):
     attribution: str = Field(description="whom to credit, carried into every artifact")
 
     has_own_sizes: ClassVar[bool] = True
+    without_light: ClassVar[str | None] = "a folder's images have no times"
 
     def open(self, site: CitySite) -> StreetView:
         """The images of the city's folder."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 class GoogleProvider(ServiceProvider):
     """Google Street View through the Map Tiles API; runs only with an agreement."""
+
+    without_light: ClassVar[str | None] = (
+        "Google tells the month of a picture and not its hour, so not whether it is of the night"
+    )
 
     kind: Literal["google"]
     base_url: str = "https://tile.googleapis.com"

@@ -180,6 +180,7 @@ class ServiceProvider(ProviderEntry):
             place_metres=self.place_metres,
             tile_metres=self.tile_metres,
             times=site.times,
+            lights=site.lights,
         )
 
     def client(

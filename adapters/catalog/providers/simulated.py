@@ -19,6 +19,10 @@ class SimulatedProvider(ProviderEntry):
     """Procedural street views of `simcity`."""
 
     needs_area: ClassVar[bool] = True
+    without_light: ClassVar[str | None] = (
+        "the light of a simulated city is drawn by the `weather_weights` of its style, whatever "
+        "the hour"
+    )
 
     kind: Literal["simulated"]
     style: str = Field(description=STYLE)

@@ -55,6 +55,15 @@ def test_the_documented_cities_are_valid(catalog_text: str, tmp_path: Path) -> N
             "paris.provider",
             "must be earlier",
         ),
+        ("places: 1600", "places: 1600\n    lights: [day, dusk]", "paris.lights.1", "'twilight'"),
+        ("places: 1600", "places: 1600\n    lights: [day]", "paris.lights.1", "missing"),
+        (
+            "usd: 60",
+            "usd: 60\n    lights: [day, night]",
+            "tokyo-google",
+            "tells the month of a picture and not its hour, so not whether it is of the night: "
+            "remove lights",
+        ),
     ],
 )
 def test_wrong_settings_of_services_are_reported_with_their_key(
