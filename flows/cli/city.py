@@ -12,7 +12,7 @@ import typer
 
 from flows.cli.changed_files import tell_changed_files
 from flows.cli.options import CATALOG, CatalogOption, CityArgument, ComputeOption
-from flows.cli.outcome import JsonOption, add, ended, note
+from flows.cli.outcome import JsonOption, add, ended, note, tell_remarks
 from flows.cli.output import warnings_shown
 from flows.cli.promotion import show_pin
 from flows.cli.server import run_dashboard, running_server
@@ -215,6 +215,8 @@ def evaluate(
         _show_signals(city, arm, seed, made, plan)
         return
     add(score_table({arm: made}, plan))
+    summary: dict[str, Any] = dict(plan.open_store().manifest(made).summary)
+    tell_remarks(summary)
     found = read_evaluation(plan.open_store(), made)
     ended(
         "evaluation",
@@ -226,6 +228,7 @@ def evaluate(
         key=made.key,
         miou=found.miou,
         per_class={name: None if math.isnan(iou) else iou for name, iou in found.per_class.items()},
+        remarks=summary.get("remarks", []),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -62,3 +63,9 @@ def note(line: str) -> None:
     """A line beside the result, on the standard error; none with --quiet."""
     if not OPTIONS.quiet:
         typer.echo(line, err=True)
+
+
+def tell_remarks(summary: Mapping[str, Any]) -> None:
+    """What an artifact's summary remarks on the data that it was made of, a line each."""
+    for remark in summary.get("remarks", ()):
+        note(f"remark: {remark}")

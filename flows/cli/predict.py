@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from flows.cli.changed_files import tell_changed_files
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
-from flows.cli.outcome import JsonOption, ended, note
+from flows.cli.outcome import JsonOption, ended, note, tell_remarks
 from flows.cli.progress import TerminalProgress
 from tasks.steps.errors import InputError
 
@@ -183,7 +183,8 @@ def _into_the_store(what: Sequence[str], catalog: Path, compute: str | None) -> 
     tell_changed_files(plan, city)
     given = {"city": city, "catalog": str(catalog), "compute": compute}
     made = done_or_run(predict_city, given, plan, lambda ref: [ref])
-    summary = plan.open_store().manifest(made).summary
+    summary: dict[str, Any] = dict(plan.open_store().manifest(made).summary)
+    tell_remarks(summary)
     ended(
         "predictions",
         made.uri,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import torch
@@ -31,6 +32,7 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import IMAGERY, OK
 from tasks.steps.slices import Slice, deal
 from tasks.steps.tables import Row, failures, read_rows
+from tasks.training.distorted import distorted_sizes
 from tasks.training.identities import TRAINING_VERSION, network_size, size_parameters
 from tasks.training.segmenters import stored_segmenter
 from tasks.training.stored_networks import read_class_names
@@ -105,7 +107,10 @@ def predict_part(
             on_shard=lambda count: progress.advance(stage, count, total),
         )
         draft.rows = done.images
-        draft.summary = {"failed": len(done.failed)}
+        draft.summary = {
+            "failed": len(done.failed),
+            "image_size": None if size is None else list(size),
+        }
 
     made = make(store, _part_identity(segmenter, imagery, part.number, city, plan), write)
     if made.cached:
@@ -130,6 +135,8 @@ def join_predictions(
         if name.startswith("share_")
     }
 
+    sizes = Counter((int(row["height"]), int(row["width"])) for row in good)
+
     def write(draft: Draft, _key: str) -> None:
         table = pa.Table.from_pylist(rows, schema=schema)
         write_table(draft.path / TABLE, table, schema)
@@ -139,6 +146,7 @@ def join_predictions(
             "failures": failed,
             "mean_confidence": _mean([row["mean_confidence"] for row in good]),
             "shares": shares,
+            "remarks": distorted_sizes(sizes, _size_of_parts(store, parts)),
         }
 
     made = make(store, _joined_identity(segmenter, parts, city), write)
@@ -269,6 +277,12 @@ def _rows(store: Store, parts: Sequence[ArtifactRef], schema: pa.Schema) -> list
     for ref in parts:
         rows += read_table(store.path(ref, TABLE), schema).to_pylist()
     return rows
+
+
+def _size_of_parts(store: Store, parts: Sequence[ArtifactRef]) -> tuple[int, int] | None:
+    """The size at which the images of shards went through the network, which is one for all."""
+    found: Any = store.manifest(parts[0]).summary.get("image_size") if parts else None
+    return None if found is None else (int(found[0]), int(found[1]))
 
 
 def _class_names(store: Store, segmenter: ArtifactRef) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
 from tasks.steps.tables import Row
 from tasks.training.arms import arm_name
+from tasks.training.distorted import distorted_images
 from tasks.training.folds import inside, places_of
 from tasks.training.labelled import StoredLabelled, check_some_label
 from tasks.training.segmenters import stored_segmenter
@@ -132,6 +133,7 @@ def evaluate(
             network = scored_network(segmenter, plan)
             confusion, rows = _counted(network, images, rules, stage)
         write_evaluation(draft, confusion, rows, rules, network.class_names)
+        draft.summary = {**draft.summary, "remarks": _distorted(images, network, rules)}
 
     identity = evaluation_identity(segmenter, parts, arm, seed, city, plan)
     made = make(plan.open_store(), identity, write)
@@ -156,8 +158,10 @@ def evaluate_folds(
     def write(draft: Draft, _key: str) -> None:
         total, names = np.zeros((0, 0), dtype=np.int64), tuple[str, ...]()
         rows: list[Row] = []
+        remarks: list[str] = []
         places = places_of(plan, parts, pairs)
-        check_some_label(StoredLabelled(plan.open_store(), parts), f"evaluate {city} {arm}")
+        every = StoredLabelled(plan.open_store(), parts)
+        check_some_label(every, f"evaluate {city} {arm}")
         for which, ref in enumerate(segmenters):
             images = StoredLabelled(plan.open_store(), parts, chosen=inside((which, folds), places))
             stage = f"evaluate {city} {arm}, fold {which}"
@@ -167,7 +171,9 @@ def evaluate_folds(
             rows += of_fold
             total = confusion if which == 0 else total + confusion
             names = network.class_names
+            remarks += _distorted(every, network, rules)
         write_evaluation(draft, total, rows, rules, names)
+        draft.summary = {**draft.summary, "remarks": list(dict.fromkeys(remarks))}
 
     made = make_once(
         plan.open_store(),
@@ -191,6 +197,11 @@ def scored_network(segmenter: ArtifactRef, plan: Plan) -> Segmenter:
         in_train_ids(stored_segmenter(plan, segmenter)[1]),
         plan,
     )
+
+
+def _distorted(images: StoredLabelled, network: Segmenter, rules: Rules) -> list[str]:
+    """What is said of scored images that the network sees at other proportions than theirs."""
+    return distorted_images(images, rules.image_size or network.trained_size)
 
 
 def _counted(

@@ -56,13 +56,15 @@ def scores_as_json(scored: Mapping[str, Evaluated]) -> dict[str, Any]:
 
 
 def remarks_of(store: Store, parts: Mapping[str, ArtifactRef]) -> list[str]:
-    """What trainings remarked on their data, and what they warned of last, each once."""
+    """What trainings and scores remarked on their data, and what was warned of last, each once."""
     remarks: dict[str, None] = {}
     for each in behind(store, parts):
-        if each.ref.kind not in ("segmenter", "adaptation"):
+        if each.ref.kind not in ("segmenter", "adaptation", "evaluation"):
             continue
         summary: dict[str, Any] = dict(each.manifest.summary)
         name = arm_name(str(each.manifest.parameters.get("arm", "pretrained")))
+        if each.ref.kind == "evaluation":  # of all arms the same
+            name = "Scored images"
         warnings = summary.get("warnings") or {}
         for remark in [*summary.get("remarks", []), *warnings.get("last", [])]:
             remarks[f"{name}: {remark}"] = None

@@ -31,8 +31,6 @@ from crosscity.adaptation import (
     open_engine,
 )
 from crosscity.adaptation.shown_size import ShownSize, choose_size
-from crosscity.adaptation.spread import spread_indices
-from crosscity.proportions import distorted_remark
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, load_weights
 from tasks.priors.identities import city_mask
 from tasks.steps import progress
@@ -42,6 +40,7 @@ from tasks.steps.plan import Plan
 from tasks.steps.recipes import rates_of, science_of
 from tasks.training.checkpoints import CHECKPOINT, CheckpointPlace, Measured, run_resumably
 from tasks.training.child_errors import errors_kept, kept_error
+from tasks.training.distorted import distorted_images
 from tasks.training.extras import Extras, chosen_rows
 from tasks.training.flag_rates import read_rates
 from tasks.training.labelled import StoredLabelled, StoredUnlabelled, check_some_label
@@ -51,12 +50,6 @@ from tasks.training.segmenters import (
 )
 from tasks.training.target_images import StoredTargets
 
-SIZED_IMAGES: Final = 256
-"""Target images whose proportions are looked at."""
-_FITTING: Final = (
-    "image_size: [{height}, {width}] in `trainings` fits those of {size}; keep pictures of several "
-    "proportions in sets of their own"
-)
 HOME_IMAGES: Final = 128
 """Of the source's validation split that a pre-training looks at each time."""
 
@@ -271,17 +264,20 @@ def _opened(engine: Engine, job: Job) -> _Opened:
 
 
 def _of_distorted(job: Job, segmenter: Segmenter) -> tuple[str, ...]:
-    """What is said of target images that the network sees at other proportions than theirs."""
-    if job.target is None or segmenter.trained_size is None:
+    """What is said of images that the network sees at other proportions than theirs.
+
+    Of the target's; of the labelled ones where these are what a segmenter is tuned to.
+    """
+    images: TargetImages | StoredLabelled
+    if job.target is not None:
+        images = _target(job, None)
+    elif isinstance(job.settings, FineTuningSettings):
+        images = StoredLabelled(job.plan.open_store(), job.source, chosen=job.chosen)
+    else:
         return ()
-    images = _target(job, None)
-    if not isinstance(images, StoredUnlabelled | StoredTargets):
+    if not isinstance(images, StoredUnlabelled | StoredTargets | StoredLabelled):
         return ()
-    some = spread_indices(len(images), SIZED_IMAGES)
-    remark = distorted_remark(Counter(images.sizes(some)), segmenter.trained_size, _FITTING)
-    if remark and len(some) < len(images):
-        remark = f"of {len(images)} images {len(some)} were looked at: {remark}"
-    return (remark,) if remark else ()
+    return tuple(distorted_images(images, segmenter.trained_size))
 
 
 def _chosen_size(job: Job, segmenter: Segmenter) -> ShownSize | None:

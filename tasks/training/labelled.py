@@ -337,6 +337,11 @@ class _StoredImages:
         shown = [resized_image(image, self._size) for image in read]
         return stacked(shown, [self.name(i) for i in indices])
 
+    def sizes(self, indices: Iterable[int] | None = None) -> list[tuple[int, int]]:
+        """(height, width) of these images, or of all, as they are stored, from their headers."""
+        wanted = range(len(self)) if indices is None else indices
+        return [image_size(self._rows.data(i, "image"), self.name(i)) for i in wanted]
+
     def name(self, index: int) -> str:
         """The sample's id."""
         return self._rows.name(index)
@@ -407,11 +412,6 @@ class StoredUnlabelled(_StoredImages):
     ) -> None:
         absent = "the target set is empty: there is no image to adapt to"
         super().__init__(GoodRows(store, parts), size, absent)
-
-    def sizes(self, indices: Iterable[int] | None = None) -> list[tuple[int, int]]:
-        """(height, width) of these images, or of all, as they are stored, from their headers."""
-        wanted = range(len(self)) if indices is None else indices
-        return [image_size(self._rows.data(i, "image"), self.name(i)) for i in wanted]
 
     def priors(self, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
         """(N, H, W) bool, all False."""

@@ -158,6 +158,24 @@ def test_other_settings_are_other_predictions(predicted) -> None:
 
 
 @pytest.mark.parametrize(
+    "words", [("predict", "tokyo"), ("evaluate", "tokyo", "--arm", "pretrained")]
+)
+def test_images_that_the_network_sees_distorted_are_told(
+    predicted, finished_run, crosscity, tmp_path, words
+) -> None:
+    catalog = yaml.safe_load(predicted.read_text(encoding="utf-8"))
+    shutil.copytree(predicted.parent / "store", tmp_path / "store")
+    name = catalog["cities"]["tokyo"].get("training", "demo")
+    catalog["trainings"][name]["image_size"] = [64, 64]
+    other = tmp_path / "data_catalog.yaml"
+    other.write_text(yaml.safe_dump(catalog), encoding="utf-8")
+    done = crosscity(*words, "--catalog", other, server=finished_run.server)
+    assert done.returncode == 0, done.stderr
+    assert "have other proportions than the 64×64 at which they go" in done.stderr
+    assert "in `trainings` fits those of 64×128" in done.stderr
+
+
+@pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("tokyo",), "no segmenter is promoted for tokyo yet"),

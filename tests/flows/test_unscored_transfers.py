@@ -368,6 +368,30 @@ def test_pictures_that_a_known_size_distorts_are_told(many_flows, catalog, tmp_p
     assert any("which sees them distorted" in remark for remark in remarks)
 
 
+def test_labelled_pictures_that_a_known_size_distorts_are_told(
+    many_flows, catalog, tmp_path: Path
+) -> None:
+    """Those that a segmenter is tuned to, and those that it is scored on; the page has both."""
+    transfer = {"segmenter": "given", "target": "frankfurt", "target_split": "train"}
+    short = {"preset": "demo", "fine_tuning": {"steps": 1, "batch_size": 1}, "image_size": [64, 64]}
+    path = catalog(
+        transfers={"home": {**transfer, "training": "short"}},
+        trainings={"demo": FAST, "short": short},
+        datasets={},
+    )
+    done = many_flows("transfer", "home", "--arm", "fine_tuned", "--catalog", path)
+    assert done["code"] == 0, done["err"]
+    told = "images have other proportions than the 64×64 at which they go through the network"
+    lines = [line for line in done["err"].splitlines() if told in line]
+    assert any("remark: Scored images: " in line for line in lines), done["err"]
+    assert sum("remark: Scored images: " in line for line in lines) == 1
+    store = Store(tmp_path / "store")
+    for kind in ("adaptation", "evaluation"):
+        found = [store.manifest(made).summary["remarks"] for made in store.artifacts(kind)]
+        assert found, kind
+        assert all(any(told in remark for remark in remarks) for remarks in found), kind
+
+
 def test_a_labelled_set_may_be_adapted_to_without_a_score(
     many_flows, catalog, tmp_path: Path
 ) -> None:
