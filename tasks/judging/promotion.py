@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from prefect.context import FlowRunContext, TaskRunContext
 
-from adapters.store import SINGLE, ArtifactRef, Selection, Store
+from adapters.store import SINGLE, ArtifactRef, Manifest, Selection, Store
 from tasks.steps.announcing import alter, announce
 from tasks.steps.artifact_task import step
 from tasks.steps.dashboard import publish_lineage
@@ -35,6 +35,13 @@ def promoted_segmenter(store: Store, city: str) -> ArtifactRef | None:
     return found if found is not None and store.find_ref(found) else None
 
 
+def _lost(store: Store, city: str) -> ArtifactRef | None:
+    """The segmenter that was in use last and is gone from the store, if that is so."""
+    state = store.selected(PROMOTED, city)
+    found = state.refs.get(SINGLE) if state is not None else None
+    return None if found is None or store.find_ref(found) else found
+
+
 def put_in_use(
     store: Store,
     city: str,
@@ -59,7 +66,8 @@ def put_in_use(
         events: What is to be announced of it.
         action: What the log calls it.
         reason: Why, in words, for the log.
-        unless_pinned: Whether another segmenter that is pinned stays in use.
+        unless_pinned: Whether another segmenter that is pinned stays in use, as long as it is in
+            the store; the pin of one that is gone ends.
         keep: Whether it is pinned in the same switch.
 
     Returns:
@@ -75,12 +83,15 @@ def put_in_use(
     def changed(state: Selection | None) -> _Changed | None:
         kept: dict[str, Any] = {} if state is None else dict(state.notes)
         before = None if state is None else state.refs.get(SINGLE)
-        if unless_pinned and before not in (None, segmenter) and PINNED in kept:
+        is_held = unless_pinned and before not in (None, segmenter) and PINNED in kept
+        if is_held and before is not None and store.find_ref(before):
             return None
         if before != segmenter:
             if before is not None:
                 kept[EARLIER] = [*_listed(kept, EARLIER), before.to_dict()]
             kept[LOG] = [*_listed(kept, LOG), _logged(entry, before)]
+        if is_held:
+            kept = _unpinned(kept, segmenter, "what was pinned is gone from the store")
         if keep:
             kept = _pinned_too(kept, segmenter, reason)  # no run's promotion comes between
         return {SINGLE: segmenter}, {**kept, **(notes or {})}
@@ -161,37 +172,47 @@ def pinned(store: Store, city: str) -> Mapping[str, Any] | None:
 def promotion_log(store: Store, city: str) -> list[dict[str, Any]]:
     """Every change of the segmenter in use, the oldest first.
 
-    Each has `at`, `action` (promote, rollback, pin, unpin), `segmenter`, `before`, `reason`, `run`
-    (of Prefect; empty for a command line), and what was known then: `verdict` of the safeguard and
-    `miou` on the test places.
+    Each has `at`, `action` (promote, rollback, pin, unpin), `segmenter`, `reason` and `run` (of
+    Prefect; empty for a command line); what replaced another also `before`, and what was known
+    then: `verdict` of the safeguard and `miou` on the test places.
     """
     state = store.selected(PROMOTED, city)
     return [] if state is None else _listed(state.notes, LOG)
 
 
 def evidence_of(store: Store, city: str, segmenter: ArtifactRef) -> dict[str, Any]:
-    """What the store knows of a segmenter: `verdict`, `keep` and `miou`, as far as it does."""
+    """What the store knows of a segmenter: `verdict`, `keep` and `miou`, as far as it does.
+
+    Of judgements beside one and the same segmenter, and of scores, the newest is told: limits,
+    pairs and labels of before are of no matter once it was judged or scored anew.
+    """
     return evidence_by_digest(store, city).get(segmenter.digest, {})
 
 
 def evidence_by_digest(store: Store, city: str) -> dict[str, dict[str, Any]]:
     """`evidence_of` of every segmenter that was judged or scored in a city, by its digest."""
     known: dict[str, dict[str, Any]] = {}
-    for ref in store.artifacts("safeguard", city):
-        manifest = store.manifest(ref)
+    judgements: dict[tuple[str, str | None], Manifest] = {}
+    for manifest in _oldest_first(store, "safeguard", city):
+        inputs = manifest.inputs if isinstance(manifest.inputs, dict) else {}
         # Only of the segmenter that was judged, and not of the one that it was compared with.
-        judged = manifest.inputs.get("adaptation") if isinstance(manifest.inputs, dict) else None
-        if judged is not None and known.get(judged, {}).get("keep") != "before":
+        if "adaptation" in inputs:
+            judgements[inputs["adaptation"], inputs.get("before")] = manifest
+    for (judged, _), manifest in judgements.items():
+        if known.get(judged, {}).get("keep") != "before":
             # One judgement against it outweighs those for it.
             summary = manifest.summary
-            told = {"verdict": summary.get("sentence"), "keep": summary.get("keep")}
-            known[judged] = told
-    for ref in store.artifacts("evaluation", city):
-        manifest = store.manifest(ref)
-        inputs = manifest.inputs
-        for digest in inputs.values() if isinstance(inputs, dict) else inputs:
+            known[judged] = {"verdict": summary.get("sentence"), "keep": summary.get("keep")}
+    for manifest in _oldest_first(store, "evaluation", city):
+        inputs_of_it = manifest.inputs
+        for digest in inputs_of_it.values() if isinstance(inputs_of_it, dict) else inputs_of_it:
             known.setdefault(digest, {})["miou"] = manifest.summary.get("miou")
     return known
+
+
+def _oldest_first(store: Store, kind: str, city: str) -> list[Manifest]:
+    manifests = map(store.manifest, store.artifacts(kind, city))
+    return sorted(manifests, key=lambda manifest: (manifest.made_at, manifest.ref.key))
 
 
 def _change_pin(store: Store, city: str, reason: str, *, keep: bool) -> ArtifactRef:
@@ -267,10 +288,17 @@ def _flow_run() -> str:
 def promote(adapted: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
     """Points `current/<city>/promoted.json` at an adaptation; the one before stays in the store.
 
-    Where the segmenter in use is pinned, it stays, and is returned.
+    Where the segmenter in use is pinned, it stays, and is returned; where it is gone from the
+    store, there is nothing to keep, and the pin ends.
     """
     store = plan.open_store()
     in_use, held = promoted_segmenter(store, city), pinned(store, city)
+    lost = _lost(store, city) if held is not None else None
+    if lost is not None:
+        warn_user(
+            f"{city}: {lost.uri}, which was pinned, is gone from the store: the pin ends, and "
+            f"{adapted.uri} is promoted"
+        )
     if in_use is not None and held is not None and in_use != adapted:
         warn_user(
             f"{city}: the segmenter in use has been pinned since {held.get('at')} "

@@ -237,3 +237,48 @@ def test_a_pin_set_while_a_run_promotes_is_heeded(store, three):
     promotion.pin(store, "tokyo", "now")
     assert promotion.put_in_use(store, "tokyo", three[0], unless_pinned=True) == three[2]
     assert in_use(store) == three[2]
+
+
+def test_of_judgements_beside_one_segmenter_the_newest_counts(store, three):
+    """The limits of the catalog were changed, or there are more pairs: it was judged anew."""
+    bad, start, used = three
+
+    def judge(number: int, beside: ArtifactRef, keep: str) -> None:
+        inputs = {"adaptation": bad.digest, "before": beside.digest}
+        made(store, "safeguard", number, inputs, {"keep": keep, "sentence": f"{number}: {keep}"})
+
+    judge(5, start, "before")
+    assert promotion.evidence_of(store, "tokyo", bad)["keep"] == "before"
+    judge(4, start, "after")
+    assert promotion.evidence_of(store, "tokyo", bad) == {"keep": "after", "verdict": "4: after"}
+    judge(3, used, "before")  # beside another one it looks harmful
+    judge(2, start, "after")
+    assert promotion.evidence_of(store, "tokyo", bad) == {"keep": "before", "verdict": "3: before"}
+
+
+def test_of_scores_of_a_segmenter_the_newest_is_told(store, three):
+    for number in range(6):
+        made(store, "evaluation", number, {"segmenter": three[0].digest}, {"miou": number / 10})
+        assert promotion.evidence_of(store, "tokyo", three[0])["miou"] == number / 10
+
+
+def test_a_pin_ends_with_the_segmenter_that_it_held(store, three, monkeypatch):
+    class Planned:
+        def open_store(self):
+            return store
+
+    said: list[str] = []
+    monkeypatch.setattr(promotion, "warn_user", said.append)
+    promotion.pin(store, "tokyo", "an exhibition")
+    store.remove(three[2])
+    newer = made(store, "adaptation", 9)
+    assert promotion.promote.fn(newer, "tokyo", Planned()) == newer
+    assert in_use(store) == newer
+    assert promotion.pinned(store, "tokyo") is None
+    assert [one["action"] for one in promotion.promotion_log(store, "tokyo")[-2:]] == [
+        "promote",
+        "unpin",
+    ]
+    (sentence,) = said
+    assert three[2].uri in sentence
+    assert "is gone from the store" in sentence
