@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 
 from adapters.store import ArtifactRef, Draft
+from tasks.harvesting.current import Harvest
 from tasks.judging.suggestion import suggested_places
 from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.errors import InputError
 from tasks.steps.identity import make
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import PAIRS
+from tasks.steps.schemas import PAIRS, images_of
 from tasks.steps.tables import read_rows
 from tasks.training.extras import CHOICE, check_enough, labelled_places
 from tasks.training.identities import choice_identity
@@ -40,7 +41,9 @@ def choose_places(
     check_enough(len(there), entry.labels, arm)
 
     def write(draft: Draft, _key: str) -> None:
-        ranked = suggested_places(plan, city, 10**6, segmenter, teacher)
+        # Of these pairs: the city may stand on others by now.
+        harvest = Harvest(imagery, pairs)
+        ranked = suggested_places(plan, city, 10**6, segmenter, teacher, harvest=harvest)
         order = ranked_names(there, [each.place_id for each in ranked], plan, pairs)
         (draft.path / CHOICE).write_text(json.dumps(order) + "\n", encoding="utf-8")
         draft.summary = {"ranked": len(ranked), "labelled": len(there)}
@@ -61,9 +64,9 @@ def ranked_names(
         pairs: Which images are of which place.
     """
     place_of = {
-        row[end]: row["place_id"]
+        image_id: row["place_id"]
         for row in read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS)
-        for end in ("image_a", "image_b")
+        for image_id in images_of(row)
     }
     rank = {place: number for number, place in enumerate(ranked)}
     return sorted(there, key=lambda name: rank.get(place_of.get(name, ""), len(rank)))

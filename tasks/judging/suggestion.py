@@ -19,7 +19,7 @@ from crosscity.evaluation import predict
 from crosscity.labelling import combined_ranks, spread_choice
 from crosscity.safeguard import static_points
 from crosscity.segmenters import Segmenter, in_train_ids
-from tasks.harvesting.current import current_harvest
+from tasks.harvesting.current import Harvest, current_harvest
 from tasks.priors.identities import PRIOR_VERSION, city_mask
 from tasks.priors.pair_prior import extract_prior
 from tasks.steps import progress
@@ -82,6 +82,7 @@ def suggested_places(
     other: ArtifactRef | None = None,
     *,
     split: Split = "train",
+    harvest: Harvest | None = None,
 ) -> list[Suggested]:
     """The places whose labels would say most, spread over the city, the best first.
 
@@ -92,16 +93,17 @@ def suggested_places(
         segmenter: Whose predictions are examined.
         other: A second one (before adaptation, a teacher); ``None``: its two times alone.
         split: Which places: labels of "train" may be learned from, those of "test" scored on.
+        harvest: Of the city; default: the one that it stands on.
 
     Raises:
         InputError: The city has no such pair, or none that could be examined.
     """
-    harvest = current_harvest(city, plan)
+    harvest = current_harvest(city, plan) if harvest is None else harvest
     store = plan.open_store()
     pairs = _candidates(read_rows(store, harvest.pairs, "pairs.parquet", PAIRS), split)
     if not pairs:
         raise InputError(f"{city} has no pair of its split {split!r} to look at")
-    made = _looked_at(plan, city, pairs, segmenter, other, split)
+    made = _looked_at(plan, city, harvest, pairs, segmenter, other, split)
     rows = read_rows(store, made, "disagreement.parquet", SUGGESTION)
     seen = {row["pair_id"]: row for row in rows if row["status"] == OK}
     if not seen:
@@ -125,13 +127,14 @@ def _candidates(rows: Sequence[Row], split: Split) -> list[Row]:
 def _looked_at(
     plan: Plan,
     city: str,
+    harvest: Harvest,
     pairs: Sequence[Row],
     segmenter: ArtifactRef,
     other: ArtifactRef | None,
     split: Split,
 ) -> ArtifactRef:
     """The artifact that says how much each of the pairs is disputed."""
-    harvest, entry = current_harvest(city, plan), plan.city(city)
+    entry = plan.city(city)
     size, mask = network_size(plan, city), city_mask(plan, city)
 
     def write(draft: Draft, _key: str) -> None:

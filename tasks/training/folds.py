@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from adapters.store import ArtifactRef
 from adapters.street_view.cross_city_layout import parse_image_name
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import PAIRS
+from tasks.steps.schemas import PAIRS, images_of
 from tasks.steps.tables import read_rows
 from tasks.training.labelled import StoredLabelled
 
@@ -51,7 +51,7 @@ def places_of(
     images, known = StoredLabelled(plan.open_store(), parts), dict[str, str]()
     if pairs is not None:
         for row in read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS):
-            for image_id in (row["image_a"], row["image_b"], *(row.get("others") or ())):
+            for image_id in images_of(row):
                 known[image_id] = row["place_id"]
     return tuple(_place(images.name(index), known) for index in range(len(images)))
 
