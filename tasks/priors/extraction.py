@@ -30,7 +30,7 @@ from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, step
 from tasks.steps.dashboard import publish_lineage, publish_picture, publish_table
 from tasks.steps.device import device_turn
-from tasks.steps.errors import InputError, check_failures
+from tasks.steps.errors import InputError, TooManyFailures, check_failures
 from tasks.steps.identity import make
 from tasks.steps.imagery import Imagery
 from tasks.steps.logs import log
@@ -41,7 +41,7 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, IMAGERY, LEFT_OUT, OK, PAIRS, STATIC_PRIOR, images_of
 from tasks.steps.slices import Slice, Tables, deal
 from tasks.steps.spread import spread
-from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
+from tasks.steps.tables import Row, failures, left_out, part_name, read_rows, write_rows
 
 
 def prior_parts(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> list[Slice]:
@@ -145,8 +145,15 @@ def prior_parts_on_workers(
 
 @artifact_task("join priors", run_name="join priors of {city}")
 def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, plan: Plan) -> Made:
-    """Joins the shards to the city's `static_prior`."""
+    """Joins the shards to the city's `static_prior`.
+
+    Raises:
+        InputError: There is no training pair.
+        TooManyFailures: More failed than the catalog allows, or no image at all has a prior.
+    """
     store = plan.open_store()
+    if not parts:
+        raise InputError(f"{city} has no pair to adapt on: all are held out for the test")
     rows = [
         row
         for number, ref in enumerate(parts)
@@ -158,6 +165,10 @@ def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, pla
         publish_table(f"failed-priors-{city}", counted, "Pairs that failed, by reason")
     check_failures("priors", failed, len(rows), plan.city(city).failure_limit)
     fractions = [row["static_fraction"] for row in rows if row["status"] == OK]
+    if not fractions:
+        reasons = "; ".join(f"{count} × {reason}" for reason, count in left_out(rows).items())
+        raise TooManyFailures(f"no image of {city} has a static prior: {reasons}")
+    mean_fraction = float(np.mean(fractions))
 
     def write(draft: Draft, _key: str) -> None:
         for number, ref in enumerate(parts):
@@ -166,7 +177,7 @@ def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, pla
         draft.summary = {
             "images": len(rows),
             "failures": failed,
-            "mean_static_fraction": float(np.mean(fractions)),
+            "mean_static_fraction": mean_fraction,
         }
 
     made = make(store, priors_identity(parts, pairs, city), write)
@@ -174,7 +185,7 @@ def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, pla
         f"priors-{city}",
         [
             {"what": "images with a prior", "value": len(fractions)},
-            {"what": "mean static fraction", "value": round(float(np.mean(fractions)), 3)},
+            {"what": "mean static fraction", "value": round(mean_fraction, 3)},
             {"what": "images that failed", "value": sum(failed.values())},
         ],
         f"Static priors of {city}",

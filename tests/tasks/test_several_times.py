@@ -25,13 +25,13 @@ from tasks.harvesting.harvest import (
     join_imagery,
     list_captures,
 )
-from tasks.priors import identities, several_times
+from tasks.priors import extraction, identities, several_times
 from tasks.priors.extraction import join_priors, prior_part, prior_parts, static_prior_rows
 from tasks.priors.identities import PRIOR_VERSION, prior_version
 from tasks.priors.pair_prior import extract_prior, superpixels_of
 from tasks.priors.quality import measure_priors, read_quality
 from tasks.priors.several_times import ALONE, ANOTHER_PLACE, ImagePrior, priors_of_times
-from tasks.steps.errors import StaleError
+from tasks.steps.errors import InputError, StaleError, TooManyFailures
 from tasks.steps.plan import Plan, open_plan
 from tasks.steps.schemas import IMAGERY, LEFT_OUT, OK, PAIRS
 from tasks.steps.tables import read_rows
@@ -297,3 +297,19 @@ def test_priors_of_the_rule_before_are_said_to_be_stale_before_they_are_made_ane
         assert identities.extracted(pairs, "tokyo", plan)
     with pytest.raises(StaleError, match=r"made by version .* of the algorithm"):
         identities.extracted(pairs, "tokyo", plan)
+
+
+def test_a_city_none_of_whose_images_has_a_prior_is_told(
+    write_catalog: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What shows another place is left out and no failure, so no limit of failures is met."""
+    catalog = write_catalog(tmp_path, city={"times": 3, "places": 3, "test_places": 1})
+    plan = open_plan(catalog, city="tokyo")
+    imagery, pairs = harvested(plan)
+    nowhere = lambda images, *_: [ANOTHER_PLACE] * len(images)  # noqa: E731
+    monkeypatch.setattr(extraction, "priors_of_times", nowhere)
+    with pytest.raises(TooManyFailures, match=rf"no image of tokyo has a .*: 6 × {ANOTHER_PLACE}"):
+        priors(imagery, pairs, plan)
+    assert not list(plan.open_store().artifacts("static_prior", "tokyo"))
+    with pytest.raises(InputError, match="tokyo has no pair to adapt on: all are held out"):
+        join_priors.fn([], pairs, "tokyo", plan)
