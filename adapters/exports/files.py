@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +17,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: It cannot be written there; nothing is left behind.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    unfinished = unfinished_beside(path)
     try:
         write(unfinished)
         sync(unfinished)
@@ -26,6 +26,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with suppress(OSError):  # nothing to remove is the good case
             unfinished.unlink()
+
+
+def unfinished_beside(path: Path) -> Path:
+    """A name beside a file or folder for what is to become it, which nobody else takes.
+
+    The number of the process would not do: in a container it is always the same.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from adapters.exports.files import unfinished_beside
 from adapters.store.durable import sync, sync_tree
 from adapters.unwritable import cannot_be_written, means_full
 from tasks.steps.errors import InputError
@@ -31,7 +31,7 @@ def whole_folder(output: Path) -> Iterator[Path]:
     """
     check_empty(output)
     output = output if output.name else output.resolve()
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
+    unfinished = unfinished_beside(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         unfinished.mkdir()
