@@ -36,18 +36,20 @@ class Known:
 def behind(store: Store, parts: Mapping[str, ArtifactRef]) -> list[Known]:
     """Everything that artifacts rest on, inputs before what was made of them."""
     ordered: dict[str, Known] = {}
-
-    def visit(ref: ArtifactRef) -> None:
+    # A stack of its own: a watched city's imagery rests on as many artifacts as it was extended.
+    pending: list[tuple[ArtifactRef, Sequence[ArtifactRef | None] | None]] = [
+        (ref, None) for ref in reversed(list(parts.values()))
+    ]
+    while pending:
+        ref, made_of = pending.pop()
         if ref.digest in ordered:
-            return
+            continue
+        if made_of is not None:
+            ordered[ref.digest] = Known(ref, store.manifest(ref), made_of)
+            continue
         made_of = list(store.inputs_of(ref).values())
-        for one in made_of:
-            if one is not None:
-                visit(one)
-        ordered[ref.digest] = Known(ref, store.manifest(ref), made_of)
-
-    for ref in parts.values():
-        visit(ref)
+        pending.append((ref, made_of))
+        pending += [(one, None) for one in reversed(made_of) if one is not None]
     return list(ordered.values())
 
 
