@@ -152,7 +152,11 @@ def report_identity(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan
         "report",
         city,
         inputs=parts,
-        parameters={"seed": seed, "arm": shown_arm(parts, city, plan)},
+        parameters={
+            "seed": seed,
+            "arm": shown_arm(parts, city, plan),
+            **_said_of_catalog(parts, city, seed, plan),
+        },
         version=REPORT_VERSION,
         words=Words(
             what=f"the report of {city} was",
@@ -160,6 +164,22 @@ def report_identity(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan
             verb=f"crosscity report {city} --seed {seed}",
         ),
     )
+
+
+def _said_of_catalog(
+    parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: Plan
+) -> dict[str, Any]:
+    """What a page says of the catalog that none of its parts decides; arguments as there."""
+    entry, labelled = plan.city(city), has_labels(city, plan)
+    scored, shown = evaluations_of(parts), shown_arm(parts, city, plan)
+    return {
+        "source": plan.segmenter(entry.segmenter).source or "other places",
+        "has_labels": labelled,
+        "missing": missing_lines(scored, city, seed, plan, shown=shown) if labelled else [],
+        "fine_tune_places": (
+            entry.labels.fine_tune_places if isinstance(entry.labels, SimulatedLabels) else 0
+        ),
+    }
 
 
 def report_parts(
@@ -266,9 +286,7 @@ def report_content(
         "figures": report_figures(store, parts, scored, arm),
         "verdict": verdict,
         "scores": scores_as_json(scored),
-        "missing": (
-            missing_lines(scored, city, seed, plan, shown=arm) if has_labels(city, plan) else []
-        ),
+        "missing": _said_of_catalog(parts, city, seed, plan)["missing"],
         "refused_images": refusals(imagery),
         "dropped_from_pairs": _dropped_from_pairs(store, parts["pairs"]),
         "worst_images": worst_as_json(store, parts),
@@ -300,14 +318,14 @@ def _render(
     store, entry = plan.open_store(), plan.city(city)
     content = report_content(plan, city, seed, parts) if content is None else content
     scored = {arm: read_evaluation(store, ref) for arm, ref in evaluations_of(parts).items()}
-    arm = content["arm"]
+    arm, said = content["arm"], _said_of_catalog(parts, city, seed, plan)
     imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY)
     pairs = read_rows(store, parts["pairs"], "pairs.parquet", PAIRS)
     known = behind(store, parts)
     return render_page(
         "report.html.j2",
         city=city,
-        source=plan.segmenter(entry.segmenter).source or "other places",
+        source=said["source"],
         seed=seed,
         arm=None if arm is None else arm_name(arm),
         figures=content["figures"],
@@ -316,12 +334,10 @@ def _render(
             score_tables(store, scored, parts, arm, content["missing"], plan) if scored else None
         ),
         missing=content["missing"],
-        has_labels=has_labels(city, plan),
+        has_labels=said["has_labels"],
         worst=worst_pictures(store, parts),
         remarks=content["remarks"],
-        fine_tune_images=(
-            entry.labels.fine_tune_places if isinstance(entry.labels, SimulatedLabels) else 0
-        ),
+        fine_tune_images=said["fine_tune_places"],
         differences=shown_differences(store, parts),
         map=map_of_places(
             places_of(imagery, pairs, read_dropped(store, parts["pairs"])), entry.area, "map"

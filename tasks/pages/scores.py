@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,7 +81,7 @@ def gap_closed(scored: Mapping[str, Evaluated], arm: str) -> float | None:
 
 
 def missing_lines(
-    scored: Mapping[str, Evaluated],
+    scored: Collection[str],
     owner: str,
     seed: int,
     plan: Plan,
@@ -93,7 +93,7 @@ def missing_lines(
     What the city or transfer cannot be adapted by is not asked for.
 
     Args:
-        scored: The evaluations by arm.
+        scored: The arms that were.
         owner: City or transfer.
         seed: Of the trainings.
         plan: Of the catalog.

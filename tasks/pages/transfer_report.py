@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from adapters.store import ArtifactRef, Draft, Store
@@ -33,7 +33,7 @@ from tasks.steps.identity import Identity, Words, make
 from tasks.steps.plan import Plan
 from tasks.training.arms import arm_name, is_trained
 from tasks.training.trained import TrainedSegmenters
-from tasks.training.transfers import arm_of_transfer, arms_of_transfers
+from tasks.training.transfers import arm_of_transfer, arms_of_transfers, not_scored
 
 TRANSFER_REPORT_VERSION: Final = "3"
 
@@ -59,7 +59,7 @@ def write_transfer_report(
         write_files(draft, content, page, score_table(evaluations_of(parts), plan))
 
     store = plan.open_store()
-    made = make(store, transfer_report_identity(parts, transfer, arm, seed), write)
+    made = make(store, transfer_report_identity(parts, transfer, arm, seed, plan), write)
     publish_report(store, made.ref, transfer)
     return made
 
@@ -85,14 +85,14 @@ def publish_report(store: Store, ref: ArtifactRef, transfer: str) -> None:
 
 
 def transfer_report_identity(
-    parts: Mapping[str, ArtifactRef], transfer: str, arm: str | None, seed: int
+    parts: Mapping[str, ArtifactRef], transfer: str, arm: str | None, seed: int, plan: Plan
 ) -> Identity:
     """What decides a report of a transfer; arguments as of `write_transfer_report`."""
     return Identity(
         "report",
         transfer,
         inputs=parts,
-        parameters={"seed": seed, "arm": arm},
+        parameters={"seed": seed, "arm": arm, **_said_of_catalog(parts, transfer, seed, plan)},
         version=TRANSFER_REPORT_VERSION,
         words=Words(
             what=f"the report of {transfer} was",
@@ -100,6 +100,28 @@ def transfer_report_identity(
             verb=f"crosscity report {transfer} --seed {seed}",
         ),
     )
+
+
+def _said_of_catalog(
+    parts: Mapping[str, ArtifactRef], transfer: str, seed: int, plan: Plan
+) -> dict[str, Any]:
+    """What a page says of the catalog that none of its parts decides; arguments as there."""
+    entry = plan.transfer(transfer)
+    scored = plan.scored_split(transfer) is not None
+    return {
+        "transfer": entry.model_dump(mode="json"),
+        "source": _source(transfer, plan),
+        "missing": _missing(evaluations_of(parts), transfer, seed, plan) if scored else [],
+        "not_scored": None if scored else not_scored(transfer, plan),
+    }
+
+
+def _source(transfer: str, plan: Plan) -> str:
+    return plan.segmenter(plan.transfer(transfer).segmenter).source or "other places"
+
+
+def _missing(scored: Collection[str], transfer: str, seed: int, plan: Plan) -> list[str]:
+    return missing_lines(scored, transfer, seed, plan, verb="transfer")
 
 
 def transfer_parts(transfer: str, seed: int, plan: Plan) -> dict[str, ArtifactRef]:
@@ -188,7 +210,7 @@ def transfer_content(
         "worst_images": worst_as_json(store, parts),
         **_judgement(store, parts),
         "remarks": [*class_notes(scored), *remarks_of(store, parts)],
-        "missing": missing_lines(scored, transfer, seed, plan, verb="transfer"),
+        "missing": _missing(scored, transfer, seed, plan),
         "stages": stages(behind(store, parts)),
         "made_of": {role: ref.uri for role, ref in parts.items()},
     }
@@ -253,7 +275,7 @@ def transfer_page(
     return render_page(
         template,
         transfer=transfer,
-        source=plan.segmenter(sets.segmenter).source or "other places",
+        source=_source(transfer, plan),
         segmenter=sets.segmenter,
         target=sets.target,
         seed=content["seed"],

@@ -52,7 +52,7 @@ def write_unscored_report(
         write_files(draft, content, page, table_of_figures(content))
 
     store = plan.open_store()
-    made = make(store, transfer_report_identity(parts, transfer, arm, seed), write)
+    made = make(store, transfer_report_identity(parts, transfer, arm, seed, plan), write)
     publish_report(store, made.ref, transfer)
     return made
 

@@ -66,6 +66,25 @@ def test_a_report_is_of_the_arm_that_the_catalog_names(finished_run) -> None:
     assert keys[0] != keys[1]
 
 
+def test_a_page_of_before_a_city_had_labels_is_not_the_page_of_now(finished_run) -> None:
+    """What it says of the catalog is in its key: what is not scored yet is no part of it."""
+    document = yaml.safe_load(finished_run.catalog.read_text(encoding="utf-8"))
+    document["cities"]["tokyo"]["labels"] = None
+    catalog = finished_run.catalog.with_name("without_labels.yaml")
+    catalog.write_text(yaml.safe_dump(document), encoding="utf-8")
+    now, before = open_plan(finished_run.catalog), open_plan(catalog)
+    parts = {
+        role: ref
+        for role, ref in report.report_parts("tokyo", 0, now).items()
+        if not role.startswith(("evaluation-", "panels-"))
+    }
+    said = [report.report_content(plan, "tokyo", 0, parts)["missing"] for plan in (before, now)]
+    assert said[0] == []
+    assert said[1]
+    keys = [report.report_identity(parts, "tokyo", 0, plan).key for plan in (before, now)]
+    assert keys[0] != keys[1]
+
+
 @pytest.mark.parametrize("also_scored", [False, True])
 def test_an_arm_that_is_shown_and_was_not_scored_is_told(finished_run, also_scored) -> None:
     plan = open_plan(finished_run.catalog)

@@ -12,6 +12,7 @@ import pytest
 
 from adapters.store import Store
 from tasks.judging.evaluated import segmenter_of_arm
+from tasks.pages.transfer_report import transfer_report_identity
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import TRANSFER_ARMS
@@ -113,3 +114,14 @@ def test_the_report_of_a_transfer_is_found_checked_and_indexed(transferred) -> N
     index = json.loads(transferred.run(*words)["out"])
     assert index["transfers"] == {"home": "reported"}
     assert index["cities"] == {"tokyo": "nothing yet"}
+
+
+def test_a_report_says_what_the_catalog_says_now(write_catalog, tmp_path: Path) -> None:
+    """Its page holds the entry, and which lines it lacks: both are of its key."""
+    keys = []
+    for split in ("val", None):
+        folder = tmp_path / str(split)
+        folder.mkdir()
+        catalog = write_catalog(folder, transfers={"home": {**TRANSFER, "test_split": split}})
+        keys.append(transfer_report_identity({}, "home", "ga", 0, open_plan(catalog)).key)
+    assert keys[0] != keys[1]
