@@ -10,7 +10,8 @@ with what is seen at the other time, by how sure each is, `evidence` refines the
 prior, `both` does both; `consistency` is `self` with a contrast of features at matched points.
 `control` takes the same steps of source labels, `bn` mixes in the target's statistics, and arms
 with `statistics` begin with these. `source_free` reads no source image, and begins with half of the
-target's statistics; the labels of `source_free_looks` are of both looks.
+target's statistics; the labels of `source_free_looks` are of both looks. What these deliver is the
+mean of start and teacher; arms that end in "teacher" are the teacher alone, of the same training.
 
 Each is scored on images of other places by night, and on the same places by day: validation places
 in tokyo, test places elsewhere. Settings are those of `street_arms.py`; nothing is chosen here but
@@ -40,7 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.images import decode_image
 from adapters.street_view.simulated import SimulatedCity, find_style
 from benchmarks.arms import Arrays, labelled, once, save
-from benchmarks.demo_start import PAIRS, SIZE, SOURCE, rendered
+from benchmarks.demo_start import PAIRS, SIZE, SOURCE, rendered, start
 from benchmarks.paired import Counts
 from benchmarks.safeguard import JUDGED_PAIRS, signals_of_arm, signals_path
 from benchmarks.street_arms import (
@@ -68,6 +69,7 @@ from crosscity.adaptation.recipes import Recipe, Term
 from crosscity.adaptation.source_free import SourceFreeSettings
 from crosscity.evaluation import evaluate_each, score
 from crosscity.safeguard import SafeguardLimits, verdict
+from crosscity.segmenters import Segmenter
 
 RESULTS: Final = Path(__file__).parent / "results"
 NIGHT: Final[dict[str, Any]] = {
@@ -81,6 +83,23 @@ DAY: Final[dict[str, Any]] = {"weather_weights": (0.5, 0.5, 0.0)}
 TIMES: Final = ("day", "night")
 """By the number of the time at which a place is drawn."""
 LONG: Final = SourceFreeSettings().steps
+
+
+def teacher_of(arm: str) -> Make:
+    """The teacher alone, out of what an arm left that delivers its mean with the start."""
+
+    def make(work: Work, seed: int) -> tuple[Segmenter, float]:
+        if not work.row(arm, seed).exists():
+            _run(work, arm, seed)
+        network, first = work.network(arm, seed), dict(start().named_parameters())
+        with torch.no_grad():
+            for name, mean in network.named_parameters():
+                mean.mul_(2).sub_(first[name])
+        return network, 0.0
+
+    return make
+
+
 SHARE: Final = 0.3
 """Of the target's batch-norm statistics, where an arm begins with them: the default of `bn`."""
 CHOSEN: Final[dict[str, Make]] = {
@@ -92,6 +111,8 @@ CHOSEN: Final[dict[str, Make]] = {
     "source_free_looks": source_free(looks=True),
     f"source_free, {LONG} steps": source_free(LONG),
     f"source_free_looks, {LONG} steps": source_free(LONG, looks=True),
+    f"source_free, {LONG} steps, teacher": teacher_of(f"source_free, {LONG} steps"),
+    f"source_free_looks, {LONG} steps, teacher": teacher_of(f"source_free_looks, {LONG} steps"),
     "self, statistics": adapted(PAIRED["self"], statistics=SHARE),
     "two_looks, statistics": adapted(PAIRED["two_looks"], statistics=SHARE),
     "consistency": adapted(
@@ -113,6 +134,10 @@ COMPARED: Final = (
     (f"source_free, {LONG} steps", "source_free"),
     (f"source_free_looks, {LONG} steps", f"source_free, {LONG} steps"),
     (f"source_free_looks, {LONG} steps", "pretrained"),
+    (f"source_free, {LONG} steps, teacher", f"source_free, {LONG} steps"),
+    (f"source_free, {LONG} steps, teacher", "pretrained"),
+    (f"source_free_looks, {LONG} steps, teacher", f"source_free, {LONG} steps, teacher"),
+    (f"source_free_looks, {LONG} steps, teacher", "pretrained"),
     ("two_looks", "self"),
     ("evidence", "self"),
     ("both", "self"),
