@@ -430,6 +430,8 @@ def _why_unpaired(captures: CaptureTable, rows: list[int], limits: _Limits) -> s
     if limits.lights is None or not (turned | far | soon | dim).all():
         # Impossible: such a pair would have been taken.
         raise AssertionError("an admissible pair was left over")
+    if (_light(captures)[rows] == UNKNOWN).all():
+        return "lights are asked for, and no capture tells its hour"
     return lights_missing(limits.lights)
 
 

@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, get_args
 
 from adapters.street_view.base import (
     Capture,
+    Precision,
     Rejected,
     ReportsRejected,
     StreetView,
@@ -129,7 +130,7 @@ def _fault(capture: object) -> str | None:
         return "has a heading, pitch or fov that is not a finite number"
     if not 0 <= capture.heading < 360:
         return f"has the heading {capture.heading:g}, which does not lie in [0, 360)"
-    return _place_fault(capture) or _time_fault(capture.captured_at)
+    return _place_fault(capture) or _time_fault(capture.captured_at, capture.time_precision)
 
 
 def _place_fault(capture: Capture) -> str | None:
@@ -144,7 +145,11 @@ def _place_fault(capture: Capture) -> str | None:
     return None
 
 
-def _time_fault(moment: object) -> str | None:
+def _time_fault(moment: object, precision: object) -> str | None:
+    if precision not in (None, *get_args(Precision)):
+        return (
+            f"has the time_precision {precision!r}: give {', '.join(get_args(Precision))} or None"
+        )
     if moment is None:
         return None
     if not isinstance(moment, datetime) or moment.utcoffset() != UTC.utcoffset(None):

@@ -170,6 +170,11 @@ def test_reasons(second: dict[str, Any] | None, reason: str) -> None:
     [
         (("day", "night"), (0, 0), "no two captures of which one is by day and one by night"),
         (("day", "night"), (0, UNKNOWN), "no two captures of which one is by day and one by night"),
+        (
+            ("day", "day"),
+            (UNKNOWN, UNKNOWN),
+            "lights are asked for, and no capture tells its hour",
+        ),
         (("day", "day"), (0, 1), "no two captures by day"),
         (("night", "twilight"), (2, 1), None),
     ],

@@ -170,6 +170,10 @@ def test_a_function_that_builds_no_provider_ends_in_a_sentence(
         ([replace(CAPTURE, lon=None)], "only one of lat and lon"),
         ([replace(CAPTURE, lat=91.0)], "lat 91, lon 2"),
         ([replace(CAPTURE, captured_at=datetime(2020, 1, 1))], "not a datetime in UTC"),
+        (
+            [replace(CAPTURE, time_precision="hour")],  # type: ignore[arg-type]
+            "time_precision 'hour': give second, day, month or None",
+        ),
         ([replace(CAPTURE, licence=None)], "licence that is not a string"),  # type: ignore[arg-type]
     ],
 )
