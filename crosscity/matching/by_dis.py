@@ -27,6 +27,8 @@ RETURN: Final = 2.0
 PATCH: Final = 4
 LEAST: Final = 32
 """Pixels each side must have: below, OpenCV's pyramid has no level."""
+MOST: Final = 32_766
+"""Pixels a side may have: what OpenCV looks up in has 16-bit coordinates."""
 
 
 def build(settings: MatcherSettings) -> Matcher:
@@ -51,21 +53,26 @@ class _Dis:
                 f"images of {image_a.shape[1]}×{image_a.shape[0]} pixels are too small to match: "
                 f"each side must have at least {max(LEAST, self.spacing)}"
             )
+        if max(image_a.shape[:2]) > MOST:
+            raise ValueError(
+                f"images of {image_a.shape[1]}×{image_a.shape[0]} pixels are too large for DIS: no "
+                f"side may have more than {MOST}"
+            )
         grey_a, grey_b = _grey(image_a), _grey(image_b)
         there, back = _flow(grey_a, grey_b), _flow(grey_b, grey_a)
         height, width = grey_a.shape
         half = self.spacing // 2
-        y, x = (
-            axis.ravel()
-            for axis in np.mgrid[
-                half : height // self.spacing * self.spacing : self.spacing,
-                half : width // self.spacing * self.spacing : self.spacing,
-            ].astype(np.float32)
-        )
+        grid = np.mgrid[
+            half : height // self.spacing * self.spacing : self.spacing,
+            half : width // self.spacing * self.spacing : self.spacing,
+        ].astype(np.float32)
+        y, x = (axis.ravel() for axis in grid)
         moved = there[y.astype(np.int64), x.astype(np.int64)]
         to_x, to_y = x + moved[:, 0], y + moved[:, 1]
-        returned = cv2.remap(back, to_x, to_y, cv2.INTER_LINEAR).reshape(-1, 2)
-        missed = np.abs(moved + returned).max(axis=1)
+        # As a picture of the points: a row of all of them is longer than OpenCV takes.
+        points = grid.shape[1:]
+        returned = cv2.remap(back, to_x.reshape(points), to_y.reshape(points), cv2.INTER_LINEAR)
+        missed = np.abs(moved + returned.reshape(-1, 2)).max(axis=1)
         kept = (missed <= RETURN) & (to_x >= 0) & (to_x <= width - 1)
         kept &= (to_y >= 0) & (to_y <= height - 1)
         if self.radius is not None:

@@ -129,6 +129,19 @@ def test_too_small_is_one_sentence(name: str) -> None:
         build_matcher(name, MatcherSettings(4))(scene(7, 12, 40), scene(7, 12, 40))
 
 
+def test_dis_matches_more_points_than_a_row_of_opencv_has() -> None:
+    a = np.tile(scene(2), (6, 6, 1))
+    found = build_matcher("dis", MatcherSettings(1))(a, a)
+    assert len(found) > 32_767
+    assert np.abs(found.x_b - found.x_a).max() < 1
+
+
+def test_what_is_too_large_for_dis_is_one_sentence() -> None:
+    long = np.tile(scene(7, 32, 128), (1, 256, 1))
+    with pytest.raises(ValueError, match="too large for DIS: no side may have more than 32766"):
+        build_matcher("dis", MatcherSettings(4))(long, long)
+
+
 @pytest.mark.parametrize("name", ["sift", "", "python:", "python:nothing", "DIS"])
 def test_unknown_names_are_refused_with_the_list(name: str) -> None:
     with pytest.raises(ValueError, match="deep_matching, deep_matching_refined, dis"):
