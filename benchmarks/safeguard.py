@@ -106,8 +106,10 @@ def signals_of(content: dict[str, Any]) -> Signals:
     both = ("agreement", "kappa", "entropy", "information")
     found = {name: BeforeAfter(**content[name]) for name in both}
     shares = {name: BeforeAfter(**each) for name, each in content["shares"].items()}
+    agreed = {name: BeforeAfter(**each) for name, each in content.get("agreed", {}).items()}
     low, high = content["interval"]
-    return Signals(**{**content, **found, "shares": shares, "interval": (low, high)})
+    kept = {"shares": shares, "agreed": agreed, "interval": (low, high)}
+    return Signals(**{**content, **found, **kept})
 
 
 def _looked_at(work: Work, arm: str, seed: int) -> Signals:

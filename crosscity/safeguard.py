@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from crosscity.evaluation import ClassGroups
     from crosscity.matching import Matches
 
-ALGORITHM_VERSION: Final = "3"
+ALGORITHM_VERSION: Final = "4"
 """Raised by hand whenever the signals or the verdict of some input change."""
 
 RESAMPLES: Final = 2000
@@ -177,6 +177,8 @@ class Signals:
         entropy: Mean entropy of the predictions, bits.
         information: Mutual information of pixel and class, bits: entropy of the mean prediction
             minus mean entropy. High where a segmenter is sure and uses all its classes.
+        agreed: By class name, IoU of the class between the two looks, in [0, 1]; NaN where neither
+            look has it.
     """
 
     pairs: int
@@ -190,6 +192,7 @@ class Signals:
     lost: Mapping[str, float]
     entropy: BeforeAfter
     information: BeforeAfter
+    agreed: Mapping[str, BeforeAfter] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -326,6 +329,20 @@ def agreement(table: npt.NDArray[Any]) -> float:
     return float(np.trace(table)) / total if total else float("nan")
 
 
+def class_agreement(table: npt.NDArray[Any]) -> list[float]:
+    """IoU of each class between the two times; NaN where neither has it.
+
+    Args:
+        table: (C, C) counts by the class at the first and at the second time.
+    """
+    both = np.diag(table).astype(np.float64)
+    either = table.sum(axis=0) + table.sum(axis=1) - both
+    found: list[float] = np.where(
+        either > 0, both / np.where(either > 0, either, 1), np.nan
+    ).tolist()
+    return found
+
+
 def kappa(table: npt.NDArray[Any]) -> float:
     """Agreement beyond chance (Cohen 1960), at most 1; NaN without points.
 
@@ -414,6 +431,10 @@ def compare(
         lost=_lost(class_names, shares, moved, int(classes[0].sum())),
         entropy=BeforeAfter(*entropies),
         information=BeforeAfter(spread[0] - entropies[0], spread[1] - entropies[1]),
+        agreed={
+            name: BeforeAfter(*both)
+            for name, *both in zip(class_names, *map(class_agreement, totals), strict=True)
+        },
     )
 
 

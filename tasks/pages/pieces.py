@@ -10,6 +10,8 @@ from typing import Any
 from adapters.datasets.base import DatasetError
 from adapters.datasets.files import FileDataset
 from adapters.store import ArtifactRef, Store
+from crosscity.safeguard import TIMES
+from crosscity.second_looks import LOOKS
 from tasks.judging.differences import read_differences
 from tasks.judging.evaluation import Evaluated, class_notes, short_names
 from tasks.judging.worst_images import WorstImage, read_worst
@@ -69,6 +71,35 @@ def remarks_of(store: Store, parts: Mapping[str, ArtifactRef]) -> list[str]:
         for remark in [*summary.get("remarks", []), *warnings.get("last", [])]:
             remarks[f"{name}: {remark}"] = None
     return list(remarks)
+
+
+def judged_classes(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Any] | None:
+    """What a judgement saw of each class, as `parts.html.j2` shows it; ``None`` without one.
+
+    Returns:
+        What was compared, by column; and of each class that was seen its share of the pixels and,
+        by column, the IoU of the class between the two looks, each before and after.
+    """
+    if "safeguard" not in parts:
+        return None
+    summary: dict[str, Any] = dict(store.manifest(parts["safeguard"]).summary)
+    looks = {
+        LOOKS[name][1].name if name in LOOKS else TIMES.name: signals
+        for name, signals in summary.get("looks", {"times": summary["signals"]}).items()
+    }
+    rows = [
+        {
+            "name": name,
+            "share": (share["before"], share["after"]),
+            "agreed": [
+                (agreed["before"], agreed["after"])
+                for agreed in (signals["agreed"][name] for signals in looks.values())
+            ],
+        }
+        for name, share in summary["signals"]["shares"].items()
+        if share["before"] or share["after"]
+    ]
+    return {"looks": list(looks), "rows": rows}
 
 
 def worst_as_json(store: Store, parts: Mapping[str, ArtifactRef]) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from tasks.pages.pieces import (
     arms_of,
     curves_of,
     evaluations_of,
+    judged_classes,
     labelled_panels,
     last_blind,
     percent,
@@ -278,6 +279,7 @@ def report_content(
     if "safeguard" in parts:
         judged: dict[str, Any] = dict(store.manifest(parts["safeguard"]).summary)
         verdict = {name: judged[name] for name in ("keep", "sentence", "reasons", "vanished")}
+        verdict["agreed"] = judged["signals"]["agreed"]
     return {
         "format": REPORT_FORMAT,
         "city": city,
@@ -330,6 +332,7 @@ def _render(
         arm=None if arm is None else arm_name(arm),
         figures=content["figures"],
         verdict=content["verdict"],
+        classes=judged_classes(store, parts),
         scores=(
             score_tables(store, scored, parts, arm, content["missing"], plan) if scored else None
         ),

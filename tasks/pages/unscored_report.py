@@ -10,7 +10,7 @@ from adapters.store import ArtifactRef, Draft
 from crosscity.second_looks import LOOKS
 from tasks.pages.figures import REPORT_FORMAT, table_of_figures, unlabelled_figures
 from tasks.pages.lineage import behind, stages
-from tasks.pages.pieces import FileNames, remarks_of, shown_differences
+from tasks.pages.pieces import FileNames, judged_classes, remarks_of, shown_differences
 from tasks.pages.transfer_report import (
     publish_report,
     transfer_page,
@@ -112,6 +112,7 @@ def _render(
         not_scored=content["not_scored"],
         verdict=content["verdict"],
         measures=_measures(content),
+        classes=judged_classes(plan.open_store(), parts),
         differences=shown_differences(plan.open_store(), parts, names),
         failed=content["failed_images"],
     )

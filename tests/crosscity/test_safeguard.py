@@ -19,6 +19,7 @@ from crosscity.safeguard import (
     PairSigns,
     SafeguardLimits,
     agreement,
+    class_agreement,
     compare,
     compare_pair,
     divergence,
@@ -61,6 +62,17 @@ def test_kappa_and_agreement_are_those_of_counting_the_points(table):
     chance = sum(a == b for a in first for b in second) / n**2  # every first with every second
     assert agreement(table) == pytest.approx(equal)
     assert kappa(table) == pytest.approx(0 if chance == 1 else (equal - chance) / (1 - chance))
+
+
+@given(TABLES)
+def test_agreement_on_a_class_is_that_of_counting_the_points(table):
+    points = list(zip(*labels_of(table), strict=True))
+    for at, found in enumerate(class_agreement(table)):
+        either = [both for both in points if at in both]
+        if not either:
+            assert math.isnan(found)
+        else:
+            assert found == pytest.approx(sum(both == (at, at) for both in either) / len(either))
 
 
 @given(TABLES)

@@ -81,6 +81,9 @@ def test_the_page_shows_what_can_be_seen_without_labels(report) -> None:
     assert 0 < figures["confidence"] <= 1
     assert sum(v for k, v in figures.items() if k.startswith("share.")) == pytest.approx(1)
     assert content["verdict"]["sentence"].replace("'", "&#39;") in text
+    agreed = content["verdict"]["agreed"]["building"]
+    assert "agreement of the two times of a pair before" in text
+    assert f"<td>{agreed['before']:.3f}</td><td>{agreed['after']:.3f}</td>" in text
     assert len(re.findall(r"most different,", text)) == 6
     assert len(re.findall(r"evenly spread, \d", text)) == 6
     assert "learning rate" in text.lower()

@@ -122,6 +122,7 @@ def test_the_page_shows_what_is_seen_without_labels(
     text = check_page(page)
     assert "nothing was scored: datasets.mine has no labels" in text
     assert "agreement of an image and its mirror image beyond chance" in text
+    assert "agreement of an image and its smaller copy before" in text
     assert "IoU" not in text
     assert text.count("its segmentation before and after adaptation") == 12
     assert "broken one.jpg is" in text

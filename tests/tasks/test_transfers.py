@@ -96,6 +96,11 @@ def test_a_transfer_says_its_remarks_and_leaves_a_page(
     assert judged["sentence"] in err + out
     assert "images without labels" in judged["sentence"] or judged["keep"] == "before"
     text = check_page(page)
+    assert "Class by class" in text
+    assert "agreement of an image and its mirror image before" in text
+    road = judged["looks"]["smaller"]["agreed"]["road"]
+    assert all(0 <= road[when] <= 1 for when in ("before", "after"))
+    assert f"<td>{road['before']:.3f}</td><td>{road['after']:.3f}</td>" in text
     assert judged["sentence"].split(":")[0] in text
     assert "taken for" in text
     assert "<code>crosscity transfer home --arm fine_tuned --seed 0</code>" in text
