@@ -54,7 +54,7 @@ from tasks.steps.dashboard import (
 )
 from tasks.steps.errors import InputError, StaleError
 from tasks.steps.identity import Identity, Words, find, make
-from tasks.steps.imagery import Imagery
+from tasks.steps.imagery import Imagery, ImageSource
 from tasks.steps.logs import log
 from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
@@ -132,13 +132,18 @@ def _publish(store: Store, ref: ArtifactRef, parts: Mapping[str, ArtifactRef], c
 
 def render_credits(city: str, imagery: Imagery) -> str:
     """The page that names every image's author, licence and original, as licences ask."""
-    groups = []
-    for licence, attribution, count in imagery.credits():
-        terms = (licence, attribution)
-        sources = [s for s in imagery.sources() if (s.licence, s.attribution) == terms]
-        groups.append(
-            {"licence": licence, "attribution": attribution, "count": count, "sources": sources}
-        )
+    sources: dict[tuple[str, str], list[ImageSource]] = {}
+    for source in imagery.sources():
+        sources.setdefault((source.licence, source.attribution), []).append(source)
+    groups = [
+        {
+            "licence": licence,
+            "attribution": attribution,
+            "count": count,
+            "sources": sources[licence, attribution],
+        }
+        for licence, attribution, count in imagery.credits()
+    ]
     return render_page("credits.html.j2", city=city, groups=groups)
 
 
