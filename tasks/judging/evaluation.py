@@ -341,6 +341,7 @@ def seen_by(
 def read_evaluation(store: Store, ref: ArtifactRef) -> Evaluated:
     """The content of an `evaluation` artifact."""
     content = json.loads(store.path(ref, "evaluation.json").read_text(encoding="utf-8"))
+    of_truth = content.get("miou_of_truth")
     return Evaluated(
         miou=float(content["miou"]),
         per_class={
@@ -351,7 +352,7 @@ def read_evaluation(store: Store, ref: ArtifactRef) -> Evaluated:
         protocol=str(content["protocol"]),
         label_size=None if content["label_size"] is None else tuple(content["label_size"]),
         not_in_truth=tuple(content.get("not_in_truth", ())),
-        miou_of_truth=float(content.get("miou_of_truth") or math.nan),
+        miou_of_truth=math.nan if of_truth is None else float(of_truth),
     )
 
 
