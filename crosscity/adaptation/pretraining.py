@@ -156,8 +156,12 @@ class Pretraining(SupervisedTraining):
         assert self._home is not None  # noqa: S101 - refused without
         assert self._best is not None  # noqa: S101 - read only where it is kept
         shown = self._delivered
-        found = torch.tensor(self._home.miou(shown, self._own_rule), device=self.device)
-        miou = float(self.engine.mean(found))  # the same decision in every process
+        # By the first process, for all: each has batch-norm statistics of its own, and what is
+        # delivered, and what a checkpoint has, are the first one's.
+        found = torch.zeros((), device=self.device)
+        if self.engine.rank == 0:
+            found += self.engine.ranks * self._home.miou(shown, self._own_rule)
+        miou = float(self.engine.mean(found))
         if all(miou > earlier for _, earlier in self._looks):
             self._best.load_state_dict(shown.state_dict())
         self._looks.append((self.step, miou))

@@ -194,6 +194,7 @@ class SourceFree(Training):
             if self.settings.anchor:
                 loss = loss + self.settings.anchor * self._distance()
             self.engine.backward(loss / self.settings.accumulation)
+        self._share_thresholds()
         self._fill_row(row)
         self._move(self._optimiser, self.segmenter)
         if not self._trial:
@@ -201,6 +202,15 @@ class SourceFree(Training):
             if self.step + 1 == self.total_steps:
                 self._hand_over()
         return {**row, "warning": ""}
+
+    def _share_thresholds(self) -> None:
+        """Makes those of all processes their mean: a checkpoint has one of each."""
+        if self.engine.ranks == 1:
+            return
+        values = self._thresholds.values
+        known = ~values.isnan()
+        total, share = self.engine.mean(torch.stack([values.nan_to_num(), known.float()]))
+        self._thresholds.values = total / share  # NaN where no process has seen the class
 
     def _lesson(self, number: int) -> _Lesson:
         """Labels of the teacher, mixed, cropped and in another light."""

@@ -46,7 +46,11 @@ CHOICE_VERSION: Final = f"1-labelling.{LABELLING_VERSION}-prior.{PRIOR_VERSION}"
 _MACHINE: Final = {
     "ranks": "devices of the compute profile",
     "precision": "precision of the compute profile",
+    "together": "version of what the processes of a training share",
 }
+TOGETHER_VERSION: Final = "2"
+"""Of what several processes share where one of them decides: the thresholds of `source_free`, the
+score at home of a pre-training. Since 2 a resumed training does what a whole one does."""
 _SECTIONS: Final = {"fine_tuned": "fine_tuning.", "source_free": "source_free."}
 """Where the catalog's trainings have the settings of an arm; of the others: `adaptation.`"""
 
@@ -179,7 +183,13 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
     unmasked = fine_tuned or owner in plan.transfers
     ignored = {} if unmasked else mask_parameters(city_mask(plan, owner))
     matched = {} if unmasked else _matched(owner, arm, plan, masked=bool(ignored))
-    return {"arm": arm, **settings, **size, **ignored, **matched, **where(plan), "seed": seed}
+    shared = _together(plan) if way_of(arm) == "source_free" else {}
+    made_where = {**where(plan), **shared}
+    return {"arm": arm, **settings, **size, **ignored, **matched, **made_where, "seed": seed}
+
+
+def _together(plan: Plan) -> dict[str, Any]:
+    return {"together": TOGETHER_VERSION} if plan.compute.devices > 1 else {}
 
 
 def _matched(city: str, arm: str, plan: Plan, *, masked: bool) -> dict[str, Any]:
@@ -250,6 +260,8 @@ def pretrained_identity(
     if not starting.is_trained:
         settings = asdict(pretraining_settings(segmenter, plan))
         parameters |= {**settings, **where(plan), "seed": seed}
+        if settings["until"] == "plateau":
+            parameters |= _together(plan)
     owner = owner_of(segmenter, plan)
     here = f"segmenters.{segmenter}"
     given = ("weights_sha256", "backbone_sha256", "hf_sha256", "built_sha256")

@@ -31,6 +31,7 @@ from tasks.steps.plan import Plan, open_plan
 from tasks.steps.schemas import HISTORY, LABELLED, OK
 from tasks.steps.tables import part_name, read_rows, write_rows
 from tasks.training.checkpoints import CHECKPOINT, TAKEN, CheckpointPlace, Measured, run_resumably
+from tasks.training.identities import adaptation_parameters
 from tasks.training.jobs import Job, SetTargets, carry_out
 from tasks.training.trainings import train
 
@@ -325,6 +326,22 @@ if __name__ == "__main__":
     print(trained.segmenter.trained_size)
     print(len(trained.history), trained.history[-1]["task_loss"])
 """
+
+
+def test_what_processes_share_is_in_the_keys_of_those_that_share_it(write_catalog, tmp_path):
+    """Not of one process, nor where no process decides for the others."""
+    shared = {}
+    for devices in (1, 2):
+        (tmp_path / str(devices)).mkdir()
+        path = write_catalog(
+            tmp_path / str(devices), computes={"laptop": {"devices": devices, "threads": 1}}
+        )
+        made = {
+            arm: adaptation_parameters("tokyo", arm, 0, open_plan(path))
+            for arm in ("source_free", "source_free_looks", "full", "fine_tuned")
+        }
+        shared[devices] = {arm for arm, found in made.items() if "together" in found}
+    assert shared == {1: set(), 2: {"source_free", "source_free_looks"}}
 
 
 @pytest.mark.slow
