@@ -125,7 +125,8 @@ class PredictionFolder:
         force: Whether a folder that holds something else is written into all the same.
 
     Raises:
-        PredictionsError: The folder holds something else, or cannot be written.
+        PredictionsError: The folder holds something else, or cannot be written, or the classes have
+            more ids than a label map.
     """
 
     def __init__(
@@ -139,6 +140,12 @@ class PredictionFolder:
     ) -> None:
         self.folder, self.wanted = folder, wanted
         self.classes = class_rows(class_names, wanted.ids)
+        largest = max(row.id for row in self.classes)
+        if largest >= VOID:
+            raise PredictionsError(
+                f"label maps have 8 bits, of which {VOID} is void, and the {len(class_names)} "
+                f"classes have {wanted.ids} up to {largest}: write trainIds"
+            )
         self.schema = table_schema(class_names)
         self._ids = np.full(256, VOID, dtype=np.uint8)
         self._colours = np.zeros((256, 3), dtype=np.uint8)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crosscity.labels import CLASSES
+from crosscity.labels import CLASSES, VOID
 from crosscity.segmenters.bilinear import LARGEST_GRID, upsample_by_products
 from crosscity.segmenters.prediction_rule import check_offsets
 
@@ -65,6 +65,12 @@ class Segmenter(nn.Module, ABC):
         if len(class_names) < 2 or len(set(class_names)) != len(class_names):
             raise ValueError(
                 f"a segmenter needs at least two classes with different names, not {class_names}"
+            )
+        together = len({*class_names, *ROAD_CLASS_NAMES})
+        if together > VOID:
+            raise ValueError(
+                f"a segmenter's classes and the {len(CLASSES)} road classes may be {VOID} "
+                f"together, as labels have 8 bits, not {together}"
             )
         self.class_names = tuple(class_names)
         self.n_classes = len(self.class_names)

@@ -56,6 +56,15 @@ def test_shares_and_confidence_are_those_of_the_pixels(tmp_path) -> None:
     assert overlay.shape == (12, 20, 3)
 
 
+def test_no_class_is_written_as_void(tmp_path) -> None:
+    names = tuple(f"class {number}" for number in range(222))
+    with pytest.raises(PredictionsError, match="have labelIds up to 255: write trainIds"):
+        PredictionFolder(tmp_path / "out", names, Wanted("labelIds"), {})
+    assert not (tmp_path / "out").exists()
+    folder = PredictionFolder(tmp_path / "out", names, Wanted("trainIds"), {})
+    assert len({row.id for row in folder.classes} - {VOID}) == 222
+
+
 def test_further_classes_get_ids_that_cityscapes_has_not(tmp_path) -> None:
     names = (*NAMES, "lane marking", "crosswalk")
     labels = LABELS.copy()

@@ -70,3 +70,14 @@ def test_a_class_that_a_segmenter_lacks_never_wins_between_cells(precision):
     fine = segmenter.upsample(logits.to(precision).float(), (24, 40))
     assert torch.isfinite(fine).all()
     assert fine.argmax(1).max() < 2
+
+
+def test_more_classes_than_labels_tell_apart_are_refused():
+    """Of 300 the 290th was predicted as the 34th: labels have 8 bits."""
+    most = [f"class {number}" for number in range(236)]
+    renamed = in_train_ids(build_segmenter("compact", {"width": 8, "class_names": most}))
+    assert renamed.n_classes == VOID
+    with pytest.raises(ValueError, match="may be 255 together, as labels have 8 bits, not 256"):
+        build_segmenter("compact", {"width": 8, "class_names": [*most, "one more"]})
+    last = build_segmenter("compact", {"width": 8, "class_names": [*most[:-1], *NAMES]})
+    assert last.n_classes == 254
