@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
+from contextlib import nullcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,9 @@ Points = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 class PairMatching:
     """Static points that trusted matches join; kept once they are known, as they are small.
 
+    Readers match different pairs side by side on the processor. A device has the training to do,
+    and matches one at a time.
+
     Args:
         settings: How the images of a pair are matched.
         device: Where.
@@ -30,16 +35,30 @@ class PairMatching:
 
     def __init__(self, settings: PriorSettings, device: str, mask: ImageMask | None) -> None:
         self._settings, self._device, self._mask = settings, device, mask
-        self._known: dict[tuple[str, str], Points] = {}
+        self._known: dict[tuple[str, str], Future[Points]] = {}
         self._lock = threading.Lock()
+        self._turn = threading.Lock() if device != "cpu" else nullcontext()
         self.spacing = float(PATCH * settings.downscale)
 
     def points(self, first: str, second: str, imagery: Imagery) -> Points:
         """The points of a pair of images; none where they cannot be matched."""
+        pair = first, second
         with self._lock:
-            if (first, second) not in self._known:
-                self._known[first, second] = self._matched(first, second, imagery)
-            return self._known[first, second]
+            known = self._known.get(pair)
+            mine = Future[Points]()
+            if known is None:
+                self._known[pair] = mine
+        if known is not None:
+            return known.result()
+        try:
+            with self._turn:
+                mine.set_result(self._matched(first, second, imagery))
+        except BaseException as error:
+            with self._lock:
+                del self._known[pair]  # the next to ask tries again
+            mine.set_exception(error)
+            raise
+        return mine.result()
 
     def _matched(self, first: str, second: str, imagery: Imagery) -> Points:
         nothing = np.zeros((0, 2))
