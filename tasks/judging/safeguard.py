@@ -432,9 +432,12 @@ def _summary(seen: LookedAt, limits: SafeguardLimits, earlier: ArtifactRef) -> d
 
 
 def _spoken_of(earlier: ArtifactRef, seen: LookedAt) -> str:
-    if not _is_start(earlier):
-        return "the one in use"
-    at = "" if seen.shown is None else f" at the same size ({seen.shown[0]}×{seen.shown[1]})"
+    return the_start(seen.shown) if _is_start(earlier) else "the one in use"
+
+
+def the_start(shown: tuple[int, int] | None) -> str:
+    """What an adaptation began with, and at which size it was shown images, if not its own."""
+    at = "" if shown is None else f" at the same size ({shown[0]}×{shown[1]})"
     return f"the pre-trained segmenter{at}"
 
 

@@ -36,6 +36,7 @@ from tasks.judging.safeguard import (
     publish_judgement,
     shown_to,
     signals_as_json,
+    the_start,
 )
 from tasks.judging.scoring_rules import protocol_parameters, rules_of
 from tasks.steps import progress
@@ -53,7 +54,7 @@ from tasks.training.segmenters import stored_segmenter
 from tasks.training.trainings import on_device
 
 JUDGEMENT_VERSION: Final = (
-    f"1-safeguard.{safeguard_module.ALGORITHM_VERSION}-looks.{second_looks.ALGORITHM_VERSION}"
+    f"2-safeguard.{safeguard_module.ALGORITHM_VERSION}-looks.{second_looks.ALGORITHM_VERSION}"
 )
 MOST_IMAGES: Final = 32
 """Images of the set that are examined, spread evenly: a minute or two for a light network."""
@@ -110,7 +111,7 @@ def judge_transfer(
     limits = limits_of(transfer, plan)
 
     def write(draft: Draft, _key: str) -> None:
-        seen, names = _looked_at(adapted, start, images, transfer, plan)
+        seen, names, shown = _looked_at(adapted, start, images, transfer, plan)
         rows = [judged_row(each) for looks in seen.values() for each in looks]
         write_rows(draft, "pairs.parquet", rows, SAFEGUARD)
         signals = {
@@ -118,7 +119,7 @@ def judge_transfer(
             for look, each in seen.items()
         }
         failed = sum(each.reason is not None for each in seen["smaller"])
-        draft.summary = _summary(signals, limits, failed)
+        draft.summary = _summary(signals, limits, failed, shown)
 
     store = plan.open_store()
     made = make(store, judgement_identity(adapted, start, images, transfer, plan), write)
@@ -162,17 +163,20 @@ def _looked_at(
     images: Sequence[ArtifactRef],
     transfer: str,
     plan: Plan,
-) -> tuple[dict[str, list[PairSeen]], Sequence[str]]:
-    """What both segmenters show on images and their copies, by copy; and the classes' names."""
+) -> tuple[dict[str, list[PairSeen]], Sequence[str], tuple[int, int] | None]:
+    """What both segmenters show on images and their copies, by copy; and the classes' names.
+
+    At last the size that the start was shown images at, where it is not its own.
+    """
     torch.set_num_threads(plan.compute.threads)
     found = StoredUnlabelled(plan.open_store(), images)
     chosen = spread_indices(len(found), MOST_IMAGES)
     seen: dict[str, list[PairSeen]] = {look: [] for look in second_looks.LOOKS}
     with device_turn(plan, transfer):
         earlier, later = (stored_segmenter(plan, ref)[1] for ref in (start, adapted))
-        size = network_size(plan, transfer)
-        if size is None:
-            earlier.trained_size = later.trained_size
+        size, shown = network_size(plan, transfer), None
+        if size is None and earlier.trained_size != later.trained_size:
+            shown = earlier.trained_size = later.trained_size
         both = in_train_ids(earlier), in_train_ids(later)
         groups = predicted_groups(rules_of(plan, transfer).protocol, both[0].class_names)
         networks = on_device(both[0], plan), on_device(both[1], plan)
@@ -181,7 +185,7 @@ def _looked_at(
             for name, signs in _signs_of_image(found, index, networks, size, groups).items():
                 seen[name].append(signs)
             progress.advance(f"judge {transfer}", 1, len(chosen))
-    return seen, groups.names
+    return seen, groups.names, shown
 
 
 def _signs_of_image(
@@ -213,7 +217,10 @@ def _signs_of_image(
 
 
 def _summary(
-    signals: Mapping[str, Signals], limits: SafeguardLimits, failed: int
+    signals: Mapping[str, Signals],
+    limits: SafeguardLimits,
+    failed: int,
+    shown: tuple[int, int] | None,
 ) -> dict[str, Any]:
     """The verdict of all copies together: each may have seen a harm that the others have not."""
     found = {
@@ -227,7 +234,7 @@ def _summary(
     return {
         "keep": keep,
         "reasons": reasons,
-        "sentence": _sentence(keep, reasons, signals, limits) + unseen,
+        "sentence": _sentence(keep, reasons, signals, limits, the_start(shown)) + unseen,
         "failed": failed,
         "signals": signals_as_json(first),
         "looks": {look: signals_as_json(each) for look, each in signals.items()},
@@ -236,9 +243,12 @@ def _summary(
 
 
 def _sentence(
-    keep: str, reasons: Sequence[str], signals: Mapping[str, Signals], limits: SafeguardLimits
+    keep: str,
+    reasons: Sequence[str],
+    signals: Mapping[str, Signals],
+    limits: SafeguardLimits,
+    other: str,
 ) -> str:
-    other = "the pre-trained segmenter"
     if keep == "before":
         return harmful(reasons, other)
     first = signals["smaller"]

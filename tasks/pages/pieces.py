@@ -78,7 +78,8 @@ def judged_classes(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, 
 
     Returns:
         What was compared, by column; and of each class that was seen its share of the pixels and,
-        by column, the IoU of the class between the two looks, each before and after.
+        by column, the IoU of the class between the two looks, each before and after. The class on
+        which looks agree less than before, by the most, comes first.
     """
     if "safeguard" not in parts:
         return None
@@ -99,7 +100,13 @@ def judged_classes(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, 
         for name, share in summary["signals"]["shares"].items()
         if share["before"] or share["after"]
     ]
-    return {"looks": list(looks), "rows": rows}
+    return {"looks": list(looks), "rows": sorted(rows, key=_fall, reverse=True)}
+
+
+def _fall(row: Mapping[str, Any]) -> float:
+    """By how much looks agree less on a class, in their mean; on one that is gone they do not."""
+    known = [before - (after or 0.0) for before, after in row["agreed"] if before is not None]
+    return sum(known) / len(known) if known else -math.inf
 
 
 def worst_as_json(store: Store, parts: Mapping[str, ArtifactRef]) -> list[dict[str, Any]]:

@@ -52,17 +52,18 @@ def plan(
     return open_plan(write_catalog(tmp_path, transfers=transfers, trainings={"off": off}))
 
 
-def network(store: Store, kind: str, seed: int) -> ArtifactRef:
+def network(store: Store, kind: str, seed: int, size: tuple[int, int] | None = None) -> ArtifactRef:
     made = fresh_segmenter(MODEL, seed)
+    made.trained_size = size
     where = "frankfurt" if kind == "segmenter" else "home"
     with store.draft(kind, where, f"{seed}", inputs={}, parameters={}, version="1") as draft:
         write_segmenter(draft, made, MODEL)
     return draft.ref
 
 
-def judgement(plan: Plan, seed: int = 0) -> dict[str, Any]:
+def judgement(plan: Plan, seed: int = 0, size: tuple[int, int] | None = None) -> dict[str, Any]:
     store = plan.open_store()
-    start, adapted = network(store, "segmenter", 0), network(store, "adaptation", seed)
+    start, adapted = network(store, "segmenter", 0), network(store, "adaptation", seed, size)
     made = judge_transfer.fn(adapted, start, [], "home", plan)
     ref = made if isinstance(made, ArtifactRef) else made.ref
     return dict(store.manifest(ref).summary)
@@ -79,6 +80,14 @@ def test_equal_weights_show_no_change_on_any_copy(plan: Plan) -> None:
         assert look["kappa_change"] == 0
         assert look["points"] == 5 * 8 * 16
     assert "not scored" in summary["signals"]["shares"], "classes count as the transfer is scored"
+
+
+def test_a_size_that_the_start_was_shown_beside_its_own_is_told(plan: Plan) -> None:
+    summary = judgement(plan, size=(48, 96))
+    assert summary["signals"]["drift"] == 0, "both see the same at one size"
+    told = "compared with the pre-trained segmenter at the same size (48×96):"
+    assert told in summary["sentence"]
+    assert "same size" not in judgement(plan, seed=3)["sentence"]
 
 
 @pytest.mark.parametrize("seen_in", ["smaller", "mirrored"])
