@@ -66,8 +66,9 @@ def carry(maps: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
         field: B×H×W×2, in pixels of images whose size is that of the field.
 
     Returns:
-        B×C×H×W, interpolated, 0 where nothing is known; and B×H×W bool, where something is: a
-        match whose point lies inside the second image.
+        B×C×H×W, interpolated in fp32 (half a precision cannot tell the places of a wide map apart),
+        0 where nothing is known; and B×H×W bool, where something is: a match whose point lies
+        inside the second image.
     """
     height, width = field.shape[1:3]
     size = field.new_tensor([width, height])
@@ -76,7 +77,8 @@ def carry(maps: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
     known = known & inside
     places = torch.where(known[..., None], field, 0.0)
     grid = (2 * places + 1) / size - 1
+    kind = torch.promote_types(maps.dtype, torch.float32)
     carried = functional.grid_sample(
-        maps, grid.to(maps.dtype), mode="bilinear", padding_mode="border", align_corners=False
+        maps.to(kind), grid.to(kind), mode="bilinear", padding_mode="border", align_corners=False
     )
     return carried * known.unsqueeze(1), known

@@ -48,6 +48,9 @@ _MACHINE: Final = {
     "precision": "precision of the compute profile",
     "together": "version of what the processes of a training share",
 }
+CARRIED: Final = {"feature_consistency"}
+"""Objectives that carry features from one look at a place to another: in fp32, whatever the
+precision of the networks."""
 TOGETHER_VERSION: Final = "2"
 """Of what several processes share where one of them decides: the thresholds of `source_free`, the
 score at home of a pre-training. Since 2 a resumed training does what a whole one does."""
@@ -175,6 +178,8 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
         del settings["looks"]
     if recipe is not None:
         settings |= {"arm": arm, "recipe": described(recipe, _times(plan, owner))}
+        if plan.compute.precision != "fp32" and CARRIED & {one.name for one in recipe.objectives}:
+            settings["carried"] = "in fp32"  # as it once was not
     size = size_parameters(plan, owner)
     wanted = wanted_size(plan, owner)
     if wanted == "auto" or (wanted is None and way_of(arm) == "source_free"):

@@ -25,6 +25,7 @@ from tasks.steps.plan import open_plan
 from tasks.steps.recipes import described, rates_of, science_of
 from tasks.training.arms import check_arm, check_source, needs_of_arm
 from tasks.training.flag_rates import read_rates
+from tasks.training.identities import adaptation_parameters
 from tasks.training.labelled import Missing, StoredLabelled
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.transfers import check_transfer_arm
@@ -293,6 +294,25 @@ def test_only_recipes_of_all_looks_depend_on_the_number_of_times() -> None:
         other = described(entry, 3) != described(entry, 2)
         assert other is (name == "looks")
         assert described(entry) == described(entry, 2)
+
+
+def test_features_that_are_carried_in_half_precision_have_another_key(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    alike = {"objectives": [{"objective": "feature_consistency"}], "settings": {"steps": 2}}
+    marked = {}
+    for precision in ("fp32", "bf16"):
+        (tmp_path / precision).mkdir()
+        path = write_catalog(
+            tmp_path / precision,
+            recipes={"alike": alike, "alone": ALONE},
+            computes={"laptop": {"precision": precision, "threads": 1}},
+        )
+        marked[precision] = [
+            "carried" in adaptation_parameters("tokyo", arm, 0, open_plan(path))
+            for arm in ("alike", "alone", "full")
+        ]
+    assert marked == {"fp32": [False, False, False], "bf16": [True, False, False]}
 
 
 def test_the_catalog_knows_which_arms_read_no_source():

@@ -97,6 +97,16 @@ def test_a_field_at_half_the_size_points_to_the_same_places() -> None:
     assert np.allclose(field[known], np.stack([columns + 2, rows], -1))
 
 
+def test_half_precision_carries_from_where_the_match_says() -> None:
+    """In bf16, which has 8 bits, places of a map of 256 cells are off by up to half of one."""
+    maps = torch.randn(1, 16, 8, 256, generator=torch.Generator().manual_seed(0))
+    x, y = torch.meshgrid(torch.arange(256.0), torch.arange(8.0), indexing="xy")
+    field = torch.stack([x, y], dim=-1)[None]
+    found, known = carry(maps.bfloat16(), field)
+    assert known.all()
+    assert torch.equal(found, maps.bfloat16().float())
+
+
 def test_carrying_against_a_loop_with_bilinear_weights() -> None:
     maps = np.random.default_rng(0).random((1, 2, 5, 7))
     field = np.random.default_rng(1).uniform(-1, 7, (1, 5, 7, 2)).astype(np.float32)
