@@ -2,16 +2,17 @@
 
     python benchmarks/night_pairs.py --work .crosscity/night_pairs
 
-The segmenter that comes along (`street`) loses at night what it sees by day (`NIGHT`: the light of
-dusk, a fifth to a third of the exposure, a sensor's noise). Each of 75 places of a simulated city
-is seen once by day and once by night. Arms differ in nothing but what they make of the pairs:
-`self` learns from the source's labels and from the teacher's of each image, `two_looks` fuses these
-with what is seen at the other time, by how sure each is, `evidence` refines them by the static
-prior, `both` does both; `consistency` is `self` with a contrast of features at matched points.
-`control` takes the same steps of source labels, `bn` mixes in the target's statistics, and arms
-with `statistics` begin with these. `source_free` reads no source image, and begins with half of the
-target's statistics; the labels of `source_free_looks` are of both looks. What these deliver is the
-mean of start and teacher; arms that end in "teacher" are the teacher alone, of the same training.
+The segmenter that comes along (`street`) loses at night what it sees by day (`simcity.in_light`:
+the light of dusk, a fifth to a third of the exposure, a sensor's noise). Each of 75 places of a
+simulated city is seen once by day and once by night. Arms differ in nothing but what they make of
+the pairs: `self` learns from the source's labels and from the teacher's of each image, `two_looks`
+fuses these with what is seen at the other time, by how sure each is, `evidence` refines them by the
+static prior, `both` does both; `consistency` is `self` with a contrast of features at matched
+points. `control` takes the same steps of source labels, `bn` mixes in the target's statistics, and
+arms with `statistics` begin with these. `source_free` reads no source image, and begins with half
+of the target's statistics; the labels of `source_free_looks` are of both looks. What these deliver
+is the mean of start and teacher; arms that end in "teacher" are the teacher alone, of the same
+training.
 
 Each is scored on images of other places by night, and on the same places by day: validation places
 in tokyo, test places elsewhere. Settings are those of `street_arms.py`; nothing is chosen here but
@@ -25,7 +26,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -70,16 +70,9 @@ from crosscity.adaptation.source_free import SourceFreeSettings
 from crosscity.evaluation import evaluate_each, score
 from crosscity.safeguard import SafeguardLimits, verdict
 from crosscity.segmenters import Segmenter
+from simcity import in_light
 
 RESULTS: Final = Path(__file__).parent / "results"
-NIGHT: Final[dict[str, Any]] = {
-    "weather_weights": (0.0, 0.0, 1.0),
-    "exposure": (0.2, 0.35),
-    "noise": 10.0,
-    "blur": 1.5,
-    "saturation": 0.7,
-}
-DAY: Final[dict[str, Any]] = {"weather_weights": (0.5, 0.5, 0.0)}
 TIMES: Final = ("day", "night")
 """By the number of the time at which a place is drawn."""
 LONG: Final = SourceFreeSettings().steps
@@ -184,11 +177,7 @@ def main(
 
 def _seen(style: str, seed: int, places: range, times: Sequence[str]) -> Arrays:
     """Images and labels of places at these times, those of one place after another."""
-    changes = {"day": DAY, "night": NIGHT}
-    cities = {
-        name: SimulatedCity(replace(find_style(style), **changes[name]), seed, SIZE)
-        for name in times
-    }
+    cities = {name: SimulatedCity(in_light(find_style(style), name), seed, SIZE) for name in times}
     images, labels = [], []
     for place in places:
         for name, drawn in cities.items():

@@ -7,6 +7,7 @@ holds the ones that come with the project.
 from __future__ import annotations
 
 from simcity.camera import Pose, capture_pose
+from simcity.lit import in_light
 from simcity.rendering import Rendering, render, render_from
 from simcity.style import CityStyle
 from simcity.style_files import STYLES, read_style
@@ -19,6 +20,7 @@ __all__ = [
     "Pose",
     "Rendering",
     "capture_pose",
+    "in_light",
     "read_style",
     "render",
     "render_from",

@@ -12,6 +12,7 @@ from adapters.datasets.base import DatasetError, LabelledSample
 from adapters.images import decode_image
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.simulated import MAX_PLACES, SimulatedCity, find_style
+from crosscity.lights import Lights
 from simcity import CityStyle
 
 _FIRST_PLACE: Final = {"train": MAX_PLACES, "val": 2 * MAX_PLACES, "test": 3 * MAX_PLACES}
@@ -36,6 +37,7 @@ class SimulatedDataset:
         seed: int,
         image_size: tuple[int, int],
         splits: Mapping[str, int | Sequence[str]],
+        lights: Lights | None = None,
     ) -> None:
         """Lists the samples; nothing is rendered yet.
 
@@ -44,13 +46,14 @@ class SimulatedDataset:
             seed: Fixes the city; that of the street views for a target city.
             image_size: (height, width) of the images in pixels.
             splits: For "train", "val" and "test": how many places, or which place ids.
+            lights: Those of the street views for a target city, of which the first is scored.
 
         Raises:
             DatasetError: An argument is out of range, a place id is of another city, or a place
                 is in two splits.
         """
         try:
-            self.city = SimulatedCity(find_style(style), seed, image_size)
+            self.city = SimulatedCity(find_style(style), seed, image_size, lights)
             places = {split: self._places(split, wanted) for split, wanted in splits.items()}
         except (StreetViewError, ValueError) as error:
             raise DatasetError(str(error)) from error

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from adapters.street_view.base import (
     captures_near,
     captures_within,
 )
+from adapters.street_view.sunlight import lights_of
+from crosscity.lights import LIGHTS, Lights
 from crosscity.pairing import EARTH_RADIUS_METRES
 from crosscity.panorama import View
 from crosscity.places import Bounds
@@ -29,6 +31,7 @@ from simcity import (
     CityStyle,
     Rendering,
     capture_pose,
+    in_light,
     render,
     render_from,
 )
@@ -40,6 +43,8 @@ MAX_PLACES: Final = 1_000_000
 _FIRST_DAY: Final = datetime(2010, 1, 1, tzinfo=UTC)
 _DAYS_OF_FIRST_CAPTURE: Final = 5 * 365
 _DAYS_BEYOND_MINIMUM: Final = 3 * 365
+_QUARTERS_OF_A_YEAR: Final = 366 * 96
+"""Of an hour."""
 _LAYOUT_KEY: Final = 0x57EE7
 """Sets this module's random numbers apart from the renderer's, which have the same seed."""
 
@@ -52,11 +57,14 @@ class SimulatedCity:
         style: The look of the city.
         seed: Which city of that look.
         image_size: (height, width) of the views in pixels.
+        lights: The light of the views at even times and that of those at odd ones; as the style
+            draws it where there are none.
     """
 
     style: CityStyle
     seed: int
     image_size: tuple[int, int]
+    lights: Lights | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", self.style.name):
@@ -95,10 +103,14 @@ class SimulatedCity:
             )
         return place
 
+    def style_at(self, time: int) -> CityStyle:
+        """The style in the light of a time."""
+        return self.style if self.lights is None else in_light(self.style, self.lights[time % 2])
+
     def render(self, place: int, time: int) -> Rendering:
         """The scene before it is encoded, with its exact labels."""
         return render(
-            self.style,
+            self.style_at(time),
             seed=self.seed,
             place=place,
             time=time,
@@ -111,9 +123,16 @@ class SimulatedCity:
         return encode_jpeg(rendering.image, self.style.jpeg_quality)
 
     def revision(self) -> str:
-        """A digest of what fixes the pixels: the renderer's version, the style, seed and size."""
-        fixed = repr((ALGORITHM_VERSION, self.style, self.seed, tuple(self.image_size)))
-        return hashlib.sha256(fixed.encode()).hexdigest()
+        """A digest of what fixes the pixels: the renderer's version, the style, seed and size.
+
+        And the light, where it is not the style's own.
+        """
+        fixed: tuple[Any, ...] = (
+            ALGORITHM_VERSION, self.style, self.seed, tuple(self.image_size),
+        )  # fmt: skip
+        if self.lights is not None:
+            fixed += (self.style_at(0), self.style_at(1))
+        return hashlib.sha256(repr(fixed).encode()).hexdigest()
 
 
 class SimulatedStreetView:
@@ -135,6 +154,7 @@ class SimulatedStreetView:
         image_size: tuple[int, int],
         min_days_apart: float = 30.0,
         times: int = 2,
+        lights: Lights | None = None,
     ) -> None:
         """Checks the settings; nothing is laid out or rendered yet.
 
@@ -146,6 +166,8 @@ class SimulatedStreetView:
             image_size: (height, width) of the views in pixels.
             min_days_apart: Least time between two captures of a place, days.
             times: Captures of a place.
+            lights: The light of the first, third, ... capture of a place and that of the others;
+                taken at hours at which the sun stands so. As the style draws it by default.
 
         Raises:
             StreetViewError: An argument is out of range; the sentence says which.
@@ -165,7 +187,7 @@ class SimulatedStreetView:
                 "change times."
             )
         try:
-            self.city = SimulatedCity(find_style(style), seed, image_size)
+            self.city = SimulatedCity(find_style(style), seed, image_size, lights)
         except ValueError as error:
             raise StreetViewError(str(error)) from error
         self._bbox = bbox
@@ -199,7 +221,7 @@ class SimulatedStreetView:
         try:
             rendering = render_from(
                 replace(pose, pitch_degrees=view.pitch),
-                replace(city.style, fov_degrees=view.fov),
+                replace(city.style_at(time), fov_degrees=view.fov),
                 seed=city.seed,
                 place=place,
                 time=time,
@@ -226,6 +248,24 @@ class SimulatedStreetView:
         """
         return self.city.render(*self._numbers(capture))
 
+    def _in_light(self, lat: float, lon: float) -> Callable[[datetime, int], datetime]:
+        """Puts the moment of a time off until the sun stands as its light wants it."""
+        lights = self.city.lights
+
+        def put_off(moment: datetime, time: int) -> datetime:
+            if lights is None:
+                return moment
+            for _ in range(_QUARTERS_OF_A_YEAR):  # beyond a polar circle, the next half of a year
+                (code,) = lights_of([(lat, lon, moment, "second")])
+                if code == LIGHTS.index(lights[time % 2]):
+                    return moment
+                moment += timedelta(minutes=15)
+            raise StreetViewError(
+                f"At latitude {lat:.1f} it is never {lights[time % 2]}: change lights or the area."
+            )
+
+        return put_off
+
     def _numbers(self, capture: Capture) -> tuple[int, int]:
         """Place and time of a capture of this city."""
         place_id, _, time = capture.image_id.rpartition("_")
@@ -249,7 +289,7 @@ class SimulatedStreetView:
         rng = np.random.default_rng([_LAYOUT_KEY, city.seed, place])
         lat, lon = _uniform_position(rng, self._bbox)
         street = float(rng.uniform(0.0, 360.0))
-        moments = _moments(rng, self._min_days_apart, len(self._times))
+        moments = _moments(rng, self._min_days_apart, len(self._times), self._in_light(lat, lon))
         poses = [
             capture_pose(style, seed=city.seed, place=place, time=time) for time in self._times
         ]
@@ -322,12 +362,17 @@ def _displaced(
     return moved_lat, (moved_lon + 180.0) % 360.0 - 180.0
 
 
-def _moments(rng: np.random.Generator, min_days_apart: float, count: int) -> list[datetime]:
+def _moments(
+    rng: np.random.Generator,
+    min_days_apart: float,
+    count: int,
+    put_off: Callable[[datetime, int], datetime],
+) -> list[datetime]:
     """Moments in whole seconds, each at least so many days after the one before."""
     first = _FIRST_DAY + timedelta(seconds=int(rng.integers(_DAYS_OF_FIRST_CAPTURE * 86_400)))
-    moments = [first]
+    moments = [put_off(first, 0)]
     while len(moments) < count:
         beyond = int(rng.integers(_DAYS_BEYOND_MINIMUM * 86_400))
         apart = math.ceil(min_days_apart * 86_400) + beyond
-        moments.append(moments[-1] + timedelta(seconds=apart))
+        moments.append(put_off(moments[-1] + timedelta(seconds=apart), len(moments)))
     return moments

@@ -313,6 +313,7 @@ def labelled_set(plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledD
         city.provider.city_style(city.site(owner, plan.root)),
         seed=city.seed,
         image_size=city.view_size,
+        lights=city.lights,
         splits={
             "test": places["test"],
             "train": places["train"][: city.labels.fine_tune_places],

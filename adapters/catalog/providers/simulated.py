@@ -19,10 +19,6 @@ class SimulatedProvider(ProviderEntry):
     """Procedural street views of `simcity`."""
 
     needs_area: ClassVar[bool] = True
-    without_light: ClassVar[str | None] = (
-        "the light of a simulated city is drawn by the `weather_weights` of its style, whatever "
-        "the hour"
-    )
 
     kind: Literal["simulated"]
     style: str = Field(description=STYLE)
@@ -54,4 +50,5 @@ class SimulatedProvider(ProviderEntry):
             image_size=site.image_size,
             min_days_apart=site.min_days_apart,
             times=site.times,
+            lights=site.lights,
         )

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adapters.datasets.simulated import SimulatedDataset
 from adapters.images import decode_image
-from adapters.street_view.base import StreetViewError
+from adapters.street_view.base import StreetViewError, capture_table
 from adapters.street_view.simulated import SimulatedStreetView
-from crosscity.pairing import haversine_metres
-from simcity import STYLES, capture_pose
+from crosscity.lights import LIGHTS
+from crosscity.pairing import haversine_metres, make_pairs
+from crosscity.panorama import View
+from simcity import STYLES, capture_pose, in_light
 
 BBOX = (12.45, 41.88, 12.51, 41.93)
 
@@ -110,6 +113,74 @@ def test_revision_follows_the_style_record() -> None:
     assert provider(style=style).revision() == provider().revision()
     worse = replace(style, jpeg_quality=style.jpeg_quality - 10)
     assert provider(style=worse).revision() != provider().revision()
+
+
+def test_lights_are_drawn_and_taken_at_their_hours() -> None:
+    lit = provider(lights=("night", "day"), times=3, min_days_apart=30)
+    plain = provider(times=3, min_days_apart=30)
+    table = capture_table(lit.captures(), with_light=True)
+    assert table.light is not None
+    assert [LIGHTS[code] for code in table.light] == 4 * ["night", "day", "night"]
+    pairs = make_pairs(
+        table,
+        max_metres_apart=100,
+        min_days_apart=30,
+        test_places=0,
+        seed=0,
+        lights=("day", "night"),
+    )
+    assert len(pairs) == 4
+    for a, b in zip(lit.captures(), plain.captures(), strict=True):
+        assert replace(a, captured_at=None) == replace(b, captured_at=None)
+    for place in _by_place(lit):
+        assert all(
+            later.captured_at - earlier.captured_at >= timedelta(days=30)  # type: ignore[operator]
+            for earlier, later in itertools.pairwise(place)
+        )
+        shown = [decode_image(lit.fetch(c), "it") for c in place]
+        by_night, by_day = shown[0][16:].mean(), shown[1][16:].mean()  # of the street
+        assert by_night < 0.6 * by_day
+        scene, same = (it.ground_truth(place[0]) for it in (lit, plain))
+        # Houses and traffic stay; leaves are those of the season, which is drawn after the weather.
+        assert (scene.train_ids == same.train_ids).mean() > 0.9
+        view = View(place[0].heading, place[0].pitch, place[0].fov, 32, 64)
+        assert decode_image(lit.fetch(place[0], view), "it").mean() < shown[1].mean()
+
+
+def _by_place(city: SimulatedStreetView) -> list[list[Any]]:
+    return [list(group) for _, group in itertools.groupby(city.captures(), lambda c: c.place_id)]
+
+
+def test_labels_of_a_city_by_night_are_of_its_first_look() -> None:
+    lit = provider(lights=("night", "day"))
+    first = lit.captures()[0]
+    labelled = SimulatedDataset(
+        "rome",
+        seed=11,
+        image_size=(32, 64),
+        splits={"test": [first.place_id]},
+        lights=("night", "day"),
+    )
+    sample = labelled.read(first.image_id)
+    assert (sample.image == decode_image(lit.fetch(first), "it")).all()
+    assert labelled.revision() == lit.revision()
+
+
+def test_lights_change_the_revision_and_their_absence_does_not() -> None:
+    revisions = {
+        provider(**changes).revision()
+        for changes in ({}, {"lights": ("day", "night")}, {"lights": ("night", "day")})
+    }
+    assert len(revisions) == 3
+    assert provider(lights=None).revision() == provider().revision()
+
+
+def test_beyond_a_polar_circle_the_other_half_of_the_year_is_waited_for() -> None:
+    pole = (10.0, 89.0, 11.0, 89.5)
+    lit = provider(bbox=pole, lights=("day", "night"), places=2)
+    assert len(lit.captures()) == 4
+    with pytest.raises(KeyError):
+        in_light(STYLES["rome"], "dawn")
 
 
 def test_image_has_the_size_and_the_labels_belong_to_it() -> None:
