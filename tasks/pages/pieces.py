@@ -16,7 +16,7 @@ from tasks.judging.differences import read_differences
 from tasks.judging.evaluation import Evaluated, class_notes, short_names
 from tasks.judging.worst_images import WorstImage, read_worst
 from tasks.pages.charts import class_shares, training_curves
-from tasks.pages.lineage import behind
+from tasks.pages.lineage import Known
 from tasks.pages.page import inline_jpeg, inline_picture
 from tasks.pages.scores import confusion_rows, read_confusion, score_rows
 from tasks.steps.plan import Plan
@@ -57,10 +57,10 @@ def scores_as_json(scored: Mapping[str, Evaluated]) -> dict[str, Any]:
     }
 
 
-def remarks_of(store: Store, parts: Mapping[str, ArtifactRef]) -> list[str]:
+def remarks_of(behind: Sequence[Known]) -> list[str]:
     """What trainings and scores remarked on their data, and what was warned of last, each once."""
     remarks: dict[str, None] = {}
-    for each in behind(store, parts):
+    for each in behind:
         if each.ref.kind not in ("segmenter", "adaptation", "evaluation"):
             continue
         summary: dict[str, Any] = dict(each.manifest.summary)

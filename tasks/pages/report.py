@@ -24,7 +24,7 @@ from tasks.judging.evaluation import (
 from tasks.judging.promotion import has_labels
 from tasks.pages.city_map import map_of_places, maps_of_classes, places_of, refusals
 from tasks.pages.figures import REPORT_FORMAT, report_figures, table_of_figures
-from tasks.pages.lineage import behind, lineage, stages
+from tasks.pages.lineage import Known, behind, lineage, stages
 from tasks.pages.page import inline_picture, render_page
 from tasks.pages.pieces import (
     arms_of,
@@ -82,10 +82,11 @@ def write_report(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: P
     """
 
     def write(draft: Draft, _key: str) -> None:
-        content = report_content(plan, city, seed, parts)
+        rests_on = behind(plan.open_store(), parts)
+        content = report_content(plan, city, seed, parts, rests_on)
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
         (draft.path / FIGURES_FILE).write_text(text, encoding="utf-8")
-        html = _render(plan, city, seed, parts, content)
+        html = _render(plan, city, seed, parts, content, rests_on)
         (draft.path / "report.html").write_text(html, encoding="utf-8")
         page = render_credits(city, Imagery(plan.open_store(), parts["imagery"]))
         (draft.path / "credits.html").write_text(page, encoding="utf-8")
@@ -273,13 +274,17 @@ def compared_segmenters(
 
 
 def report_content(
-    plan: Plan, city: str, seed: int, parts: Mapping[str, ArtifactRef]
+    plan: Plan,
+    city: str,
+    seed: int,
+    parts: Mapping[str, ArtifactRef],
+    rests_on: Sequence[Known] | None = None,
 ) -> dict[str, Any]:
-    """What `report.json` holds."""
+    """What `report.json` holds; `rests_on` is `behind` the parts, where that is known."""
     store, arm = plan.open_store(), shown_arm(parts, city, plan)
     scored = {name: read_evaluation(store, ref) for name, ref in evaluations_of(parts).items()}
     imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY)
-    known = behind(store, parts)
+    known = behind(store, parts) if rests_on is None else rests_on
     verdict = None
     if "safeguard" in parts:
         judged: dict[str, Any] = dict(store.manifest(parts["safeguard"]).summary)
@@ -297,7 +302,7 @@ def report_content(
         "refused_images": refusals(imagery),
         "dropped_from_pairs": _dropped_from_pairs(store, parts["pairs"]),
         "worst_images": worst_as_json(store, parts),
-        "remarks": remarks_of(store, parts),
+        "remarks": remarks_of(known),
         "stages": stages(known),
         "made_of": {role: ref.uri for role, ref in parts.items()},
         "credits": [
@@ -321,6 +326,7 @@ def _render(
     seed: int,
     parts: Mapping[str, ArtifactRef],
     content: Mapping[str, Any] | None = None,
+    rests_on: Sequence[Known] | None = None,
 ) -> str:
     store, entry = plan.open_store(), plan.city(city)
     content = report_content(plan, city, seed, parts) if content is None else content
@@ -328,7 +334,7 @@ def _render(
     arm, said = content["arm"], _said_of_catalog(parts, city, seed, plan)
     imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY)
     pairs = read_rows(store, parts["pairs"], "pairs.parquet", PAIRS)
-    known = behind(store, parts)
+    known = behind(store, parts) if rests_on is None else rests_on
     return render_page(
         "report.html.j2",
         city=city,

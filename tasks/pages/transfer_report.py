@@ -196,7 +196,7 @@ def transfer_content(
 ) -> dict[str, Any]:
     """What `report.json` holds; `city` is the transfer, so that what reads reports reads it."""
     store = plan.open_store()
-    scored = _scored(store, parts)
+    scored, known = _scored(store, parts), behind(store, parts)
     return {
         "format": REPORT_FORMAT,
         "city": transfer,
@@ -210,9 +210,9 @@ def transfer_content(
         "scores": scores_as_json(scored),
         "worst_images": worst_as_json(store, parts),
         **_judgement(store, parts),
-        "remarks": [*class_notes(scored), *remarks_of(store, parts)],
+        "remarks": [*class_notes(scored), *remarks_of(known)],
         "missing": _missing(scored, transfer, seed, plan),
-        "stages": stages(behind(store, parts)),
+        "stages": stages(known),
         "made_of": {role: ref.uri for role, ref in parts.items()},
     }
 
@@ -273,7 +273,7 @@ def transfer_page(
         shown: Of this kind of page alone.
     """
     store, sets, arm = plan.open_store(), plan.transfer(transfer), content["arm"]
-    first = next(iter(parts.values()))
+    first, known = next(iter(parts.values())), behind(store, parts)
     return render_page(
         template,
         transfer=transfer,
@@ -284,9 +284,9 @@ def transfer_page(
         arm=None if arm is None else arm_name(arm),
         figures=content["figures"],
         curves=curves_of(store, parts, arm),
-        remarks=remarks_of(store, parts),
+        remarks=remarks_of(known),
         stages=content["stages"],
-        lineage=lineage(behind(store, parts)),
+        lineage=lineage(known),
         code_version=store.manifest(first).code_version,
         **shown,
     )

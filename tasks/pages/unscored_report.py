@@ -62,6 +62,7 @@ def unscored_content(
 ) -> dict[str, Any]:
     """What `report.json` holds; `city` is the transfer, so that what reads reports reads it."""
     store = plan.open_store()
+    known = behind(store, parts)
     shards = [ref for role, ref in parts.items() if role.startswith(_TARGET)]
     images = sum(store.manifest(ref).rows or 0 for ref in shards)
     failed: Counter[str] = Counter()
@@ -87,9 +88,9 @@ def unscored_content(
         "safeguard": _some(judged, "keep", "sentence", "looks"),
         "failed_images": dict(failed.most_common()),
         "scores": {},
-        "remarks": remarks_of(store, parts),
+        "remarks": remarks_of(known),
         "missing": [],
-        "stages": stages(behind(store, parts)),
+        "stages": stages(known),
         "made_of": {role: ref.uri for role, ref in parts.items()},
     }
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from adapters.store import Store
 from tasks.pages import report
 from tasks.pages.scores import score_rows
 from tasks.steps.dashboard import artifact_slug, small_jpeg
@@ -83,6 +84,18 @@ def test_a_page_of_before_a_city_had_labels_is_not_the_page_of_now(finished_run)
     assert said[1]
     keys = [report.report_identity(parts, "tokyo", 0, plan).key for plan in (before, now)]
     assert keys[0] != keys[1]
+
+
+def test_what_a_page_rests_on_is_gone_through_once(finished_run, monkeypatch) -> None:
+    """In a far store, each of a city's many shards is a request each time."""
+    plan = open_plan(finished_run.catalog)
+    parts = report.report_parts("tokyo", 0, plan)
+    rests_on = report.behind(plan.open_store(), parts)
+    wanted = report.report_content(plan, "tokyo", 0, parts)
+    monkeypatch.setattr(Store, "inputs_of", lambda *_: pytest.fail("gone through again"))
+    content = report.report_content(plan, "tokyo", 0, parts, rests_on)
+    assert content == wanted
+    assert "<table" in report._render(plan, "tokyo", 0, parts, content, rests_on)
 
 
 @pytest.mark.parametrize("also_scored", [False, True])
