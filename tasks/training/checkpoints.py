@@ -62,10 +62,10 @@ class Measured:
     intervals: list[dict[str, float]] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """For a manifest: the mean speed, the most memory, and the course at 50 steps at most."""
+        """For a manifest: the mean speed, the most memory, and its course in 50 rows at most."""
         if not self.intervals:
             return {}
-        every = max(1, len(self.intervals) // 50)
+        every = -(-len(self.intervals) // 50)
         names = ("images_per_second", "waiting_share")
         seconds = sum(interval["seconds"] for interval in self.intervals)
         means = {
