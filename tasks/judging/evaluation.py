@@ -82,15 +82,27 @@ class Evaluated:
         """The classes that the mIoU is over."""
         return tuple(name for name, iou in self.per_class.items() if not math.isnan(iou))
 
-    def class_note(self) -> str:
-        """Over how many classes the mIoU is, and which of them the truth does not have."""
+    @property
+    def counts_absent(self) -> bool:
+        """Whether the mIoU is over a class, too, that the truth does not have."""
+        return not set(self.counted).isdisjoint(self.not_in_truth)
+
+    def classes_note(self) -> str:
+        """Over how many classes the mIoU is, and which the truth does not have: of all arms."""
         note = f"mIoU over {len(self.counted)} of {len(self.per_class)} classes"
         if self.not_in_truth:
-            note += (
-                f"; the truth has no {', '.join(self.not_in_truth)} (over the classes that it has: "
-                f"{100 * self.miou_of_truth:.1f} %)"
-            )
+            note += f"; the truth has no {', '.join(self.not_in_truth)}"
         return note
+
+    def class_note(self) -> str:
+        """`classes_note`, and the mIoU over those that the truth has where it is another."""
+        if not self.counts_absent:
+            return self.classes_note()
+        return f"{self.classes_note()} (over the classes that it has: {self.of_truth()})"
+
+    def of_truth(self) -> str:
+        """The mIoU over the classes that the truth has, in percent."""
+        return f"{100 * self.miou_of_truth:.1f} %"
 
 
 def class_notes(evaluations: Mapping[str, Evaluated]) -> list[str]:
@@ -99,17 +111,23 @@ def class_notes(evaluations: Mapping[str, Evaluated]) -> list[str]:
     A class that the truth does not have counts as 0 where an arm predicts it, and not at all where
     it does not: then the arms' mIoU are over different classes.
     """
-    notes = [next(iter(evaluations.values())).class_note()]
+    first, *others = evaluations.values()
+    if not others:
+        return [first.class_note()]
     if len({one.counted for one in evaluations.values()}) > 1:
         each = ", ".join(
-            f"{arm_name(arm)} {len(one.counted)} ({100 * one.miou_of_truth:.1f} %)"
+            f"{arm_name(arm)} {len(one.counted)} ({one.of_truth()})"
             for arm, one in evaluations.items()
         )
-        notes.append(
+        warning = (
             "warning: the arms' mIoU are over different classes, as some predict classes that the "
             f"truth does not have; classes, and mIoU over those that the truth has: {each}"
         )
-    return notes
+        return [first.classes_note(), warning]
+    if not first.counts_absent:
+        return [first.classes_note()]
+    each = ", ".join(f"{arm_name(arm)} {one.of_truth()}" for arm, one in evaluations.items())
+    return [f"{first.classes_note()} (over the classes that it has: {each})"]
 
 
 @artifact_task("evaluate", run_name="evaluate {arm} on {city}")

@@ -387,7 +387,7 @@ def _by_class(plan: Plan, arms: Mapping[str, Scored], title: str, folds: int | N
             rows.append(("– paper", *(_plain(paper.get(name)) for name in (*classes, MIOU))))
     note = (
         f"IoU in percent, protocol `{first.protocol}`, {first.images} test images, labels scored "
-        f"at {_written(first.label_size)}. {first.class_note()}."
+        f"at {_written(first.label_size)}. {first.classes_note()}."
     )
     if folds is not None and BOUND in arms:
         note += (

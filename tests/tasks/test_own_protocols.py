@@ -114,7 +114,16 @@ def test_arms_over_different_classes_are_warned_of():
     alike = class_notes({"pretrained": evaluated(0.0), "ga": evaluated(0.0)})
     assert alike == [
         "mIoU over 2 of 2 classes; the truth has no traffic light (over the classes that it has: "
+        "Pre-trained 90.0 %, GA 90.0 %)"
+    ]
+    alone = class_notes({"ga": evaluated(0.0)})
+    assert alone == [
+        "mIoU over 2 of 2 classes; the truth has no traffic light (over the classes that it has: "
         "90.0 %)"
+    ]
+    # Where no arm predicts it, the mIoU is over the classes that the truth has.
+    assert class_notes({"pretrained": evaluated(math.nan), "ga": evaluated(math.nan)}) == [
+        "mIoU over 1 of 2 classes; the truth has no traffic light"
     ]
     differing = class_notes({"pretrained": evaluated(0.0), "ga": evaluated(math.nan)})
     assert differing[1].startswith("warning: the arms' mIoU are over different classes")
