@@ -52,6 +52,7 @@ def put_in_use(
     action: str = "promote",
     reason: str = "",
     unless_pinned: bool = False,
+    unless_used: bool = False,
     keep: bool = False,
 ) -> ArtifactRef:
     """Makes a segmenter the one that is used, in one switch; those before it stay noted.
@@ -68,6 +69,8 @@ def put_in_use(
         reason: Why, in words, for the log.
         unless_pinned: Whether another segmenter that is pinned stays in use, as long as it is in
             the store; the pin of one that is gone ends.
+        unless_used: Whether another segmenter that is in use stays so in any case, as long as it is
+            in the store: only notes and events come then.
         keep: Whether it is pinned in the same switch.
 
     Returns:
@@ -83,9 +86,10 @@ def put_in_use(
     def changed(state: Selection | None) -> _Changed | None:
         kept: dict[str, Any] = {} if state is None else dict(state.notes)
         before = None if state is None else state.refs.get(SINGLE)
-        is_held = unless_pinned and before not in (None, segmenter) and PINNED in kept
-        if is_held and before is not None and store.find_ref(before):
-            return None
+        is_pinned = before not in (None, segmenter) and PINNED in kept
+        is_held = (unless_pinned or unless_used) and is_pinned
+        if before is not None and (is_held or unless_used) and store.find_ref(before):
+            return ({SINGLE: before}, {**kept, **(notes or {})}) if unless_used else None
         if before != segmenter:
             if before is not None:
                 kept[EARLIER] = [*_listed(kept, EARLIER), before.to_dict()]

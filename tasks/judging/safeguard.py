@@ -302,7 +302,10 @@ def keep_earlier(
     events = (
         [] if _is_known(store, city, judged) else [event_of(ADAPTATION_REJECTED, city, payload)]
     )
-    put_in_use(store, city, promoted, notes={REJECTED: judged.digest}, events=events)
+    # What was promoted meanwhile is not taken out of use again.
+    promoted = put_in_use(
+        store, city, promoted, notes={REJECTED: judged.digest}, events=events, unless_used=True
+    )
     announce(store, PROMOTED, city)
     log(logging.WARNING, f"{city}: {summary['sentence']} Promoted is {promoted.uri}.")
     return promoted

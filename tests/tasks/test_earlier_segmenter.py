@@ -8,7 +8,7 @@ import pytest
 
 from adapters.store import ArtifactRef, Store, StoreError
 from crosscity.labels import CLASSES
-from tasks.judging.promotion import promote, promoted_segmenter, put_in_use
+from tasks.judging.promotion import pinned, promote, promoted_segmenter, put_in_use
 from tasks.judging.safeguard import earlier_segmenters, keep_earlier, sampled_pairs
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
@@ -64,6 +64,43 @@ def test_one_in_use_of_other_classes_is_not_compared_with_but_stays(world, monke
     assert keep_earlier.fn(start, adapted, d.ref, "tokyo", plan) == used
     assert promoted_segmenter(store, "tokyo") == used
     assert [event["payload"]["reasons"] for event in events] == [["It does."]]
+
+
+def test_what_is_promoted_while_a_rejection_is_noted_stays_in_use(world, monkeypatch):
+    plan, store, start, adapted = world
+    events: list[dict[str, Any]] = []
+    monkeypatch.setattr("tasks.steps.announcing.send", events.append)
+    used = network(store, "adaptation", "aused", {"segmenter": start}, NAMES)
+    newer = network(store, "adaptation", "anewer", {"segmenter": start}, NAMES)
+    put_in_use(store, "tokyo", used)
+    with store.draft("safeguard", "tokyo", "ajudged", inputs={}, parameters={}, version="1") as d:
+        (d.path / "pairs.parquet").write_bytes(b"none")
+        d.summary = {"sentence": "It looks harmful.", "reasons": ["It does."]}
+    verify = Store.verify
+
+    def promoted_meanwhile(self: Store, ref: ArtifactRef) -> None:
+        verify(self, ref)
+        put_in_use(store, "tokyo", newer, keep=True, reason="by hand")
+
+    monkeypatch.setattr(Store, "verify", promoted_meanwhile)
+    assert keep_earlier.fn(start, adapted, d.ref, "tokyo", plan) == newer
+    assert promoted_segmenter(store, "tokyo") == newer
+    assert pinned(store, "tokyo") is not None
+    assert len(events) == 1
+
+
+def test_a_rejection_ends_the_pin_of_a_segmenter_that_is_gone(world, monkeypatch):
+    plan, store, start, adapted = world
+    monkeypatch.setattr("tasks.steps.announcing.send", lambda _: None)
+    used = network(store, "adaptation", "aused", {"segmenter": start}, NAMES)
+    put_in_use(store, "tokyo", used, keep=True)
+    store.remove(used)
+    with store.draft("safeguard", "tokyo", "ajudged", inputs={}, parameters={}, version="1") as d:
+        (d.path / "pairs.parquet").write_bytes(b"none")
+        d.summary = {"sentence": "It looks harmful.", "reasons": ["It does."]}
+    assert keep_earlier.fn(start, adapted, d.ref, "tokyo", plan) == start
+    assert promoted_segmenter(store, "tokyo") == start
+    assert pinned(store, "tokyo") is None
 
 
 def test_a_rejection_is_announced_once(world, monkeypatch):
