@@ -31,7 +31,7 @@ def why_unusable(device: str) -> str | None:
     import torch  # noqa: PLC0415 - large; who matches on the processor need not load it
 
     try:
-        torch.zeros(1, device=torch.device(device))
+        torch.zeros(1, device=torch.device(device)).item()  # "meta" computes nothing
     except torch.OutOfMemoryError:
         return None
     except (RuntimeError, AssertionError) as error:

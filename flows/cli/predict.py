@@ -281,5 +281,5 @@ def _on_device(chosen: Chosen, plan: Plan | None, device: str | None) -> tuple[S
     if plan is not None:
         torch.set_num_threads(plan.compute.threads)
     name = device or (plan.compute.device if plan is not None else "cpu")
-    check_device(name)
+    check_device(name, asked_for=device is not None)
     return in_train_ids(chosen.segmenter).to(torch.device(name)), name

@@ -78,11 +78,19 @@ def using_device(device: str, owner: str) -> Iterator[None]:
         ) from error
 
 
-def check_device(device: str) -> None:
-    """Fails with one sentence where the machine has no such device."""
+def check_device(device: str, *, asked_for: bool = False) -> None:
+    """Fails with one sentence where the machine has no such device.
+
+    Args:
+        device: As torch names it.
+        asked_for: Whether the command names it, and not the compute profile.
+    """
     why = why_unusable(device)
-    if why is not None:
-        raise InputError(
-            f"the device {device!r} of the compute profile cannot be used ({why}): choose another "
-            "profile with --compute or CROSSCITY_COMPUTE"
-        )
+    if why is None:
+        return
+    if asked_for:
+        raise InputError(f"--device {device} cannot be used ({why}): name another, as cpu")
+    raise InputError(
+        f"the device {device!r} of the compute profile cannot be used ({why}): choose another "
+        "profile with --compute or CROSSCITY_COMPUTE"
+    )

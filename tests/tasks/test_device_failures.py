@@ -39,7 +39,7 @@ from tasks.harvesting.harvest import (
 )
 from tasks.judging.predictions import SHARD
 from tasks.priors.extraction import make_prior_part, prior_parts
-from tasks.steps.device import using_device
+from tasks.steps.device import check_device, using_device
 from tasks.steps.errors import DeviceFailedError, InputError
 from tasks.steps.plan import Plan, open_plan
 from tasks.steps.schemas import LABELLED, OK, STATIC_PRIOR
@@ -203,12 +203,19 @@ def test_a_device_that_cannot_even_be_asked_any_more_fails_no_pair(
     assert {row["status"] for row in rows_of(plan, made, part.number)} == {OK}
 
 
-@pytest.mark.parametrize("device", ["cuda:7", "abacus", "", "cpu:x"])
+@pytest.mark.parametrize("device", ["cuda:7", "abacus", "", "cpu:x", "meta"])
 def test_why_a_device_cannot_be_used_is_told_in_a_line(device: str) -> None:
     why = why_unusable(device)
     assert why
     assert "\n" not in why
     assert why_unusable("cpu") is None
+
+
+def test_what_named_a_device_is_what_is_to_be_changed() -> None:
+    with pytest.raises(InputError, match=r"of the compute profile .* --compute"):
+        check_device("abacus")
+    with pytest.raises(InputError, match=r"^--device abacus cannot be used .*: name another"):
+        check_device("abacus", asked_for=True)
 
 
 def test_a_device_that_is_full_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
