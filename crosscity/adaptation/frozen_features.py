@@ -7,9 +7,11 @@ and a training that was resumed reads what the whole one read.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +20,14 @@ from torch import Tensor
 
 from crosscity.segmenters import Segmenter, evaluating
 
+SPARE_BYTES: Final = 1 << 30
+"""What is left free on the disk of the files: the temporary folder is everybody's."""
+
 
 class FrozenFeatures:
     """Features by the image's key, kept in files of one array each.
+
+    Where the disk has no room for more, those of further images are computed each time.
 
     Args:
         segmenter: Its features stay what they are.
@@ -55,8 +62,11 @@ class FrozenFeatures:
 
     def _features_of(self, name: str, image: Tensor) -> npt.NDArray[np.float32]:
         if name not in self._known:
+            features = self._compute_features(image)
+            if shutil.disk_usage(self._folder).free - features.nbytes < SPARE_BYTES:
+                return features
             path = self._folder / f"{name}.npy"
-            np.save(path, self._compute_features(image))
+            np.save(path, features)
             # Mapped, so that the system keeps in memory what fits.
             self._known[name] = np.load(path, mmap_mode="r", allow_pickle=False)
         return self._known[name]
