@@ -177,7 +177,6 @@ def capture_table(captures: Sequence[Capture], *, with_light: bool = False) -> C
         captures: The captures.
         with_light: Whether their light is wanted, which is computed for each.
     """
-    moments = [(c.lat, c.lon, c.captured_at, c.time_precision) for c in captures]
 
     def number(value: float | None) -> float:
         return float("nan") if value is None else value
@@ -193,5 +192,9 @@ def capture_table(captures: Sequence[Capture], *, with_light: bool = False) -> C
         heading=np.array([c.heading for c in captures], dtype=np.float64),
         days=np.array([days(c.captured_at) for c in captures], dtype=np.float64),
         split=tuple(c.split for c in captures),
-        light=lights_of(moments) if with_light else None,
+        light=(
+            lights_of((c.lat, c.lon, c.captured_at, c.time_precision) for c in captures)
+            if with_light
+            else None
+        ),
     )

@@ -266,8 +266,9 @@ def _new_pairs(
     }
     held = [capture_of(row) for row in usable if row["image_id"] in test_images]
     table = capture_table([*captures, *held])
-    candidates_of = capture_table(captures, with_light="lights" in settings)
-    chosen = make_pairs(candidates_of, **{**settings, "test_places": 0})
+    chosen = make_pairs(
+        capture_table(captures, with_light="lights" in settings), **{**settings, "test_places": 0}
+    )
     ends = np.stack([chosen.a, chosen.b])
     fixed = len(captures) + np.arange(len(held))
     near = within_margin(

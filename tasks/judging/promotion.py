@@ -30,16 +30,14 @@ _Changed = tuple[Mapping[str, ArtifactRef], Mapping[str, Any]]
 
 def promoted_segmenter(store: Store, city: str) -> ArtifactRef | None:
     """The segmenter that is in use in a city; ``None`` if there is none, or it is gone."""
-    state = store.selected(PROMOTED, city)
-    found = state.refs.get(SINGLE) if state is not None else None
+    found = _last_promoted(store, city)
     return found if found is not None and store.find_ref(found) else None
 
 
-def _lost(store: Store, city: str) -> ArtifactRef | None:
-    """The segmenter that was in use last and is gone from the store, if that is so."""
+def _last_promoted(store: Store, city: str) -> ArtifactRef | None:
+    """The segmenter that a city points to, whether or not it is still there."""
     state = store.selected(PROMOTED, city)
-    found = state.refs.get(SINGLE) if state is not None else None
-    return None if found is None or store.find_ref(found) else found
+    return state.refs.get(SINGLE) if state is not None else None
 
 
 def put_in_use(
@@ -87,14 +85,14 @@ def put_in_use(
         kept: dict[str, Any] = {} if state is None else dict(state.notes)
         before = None if state is None else state.refs.get(SINGLE)
         is_pinned = before not in (None, segmenter) and PINNED in kept
-        is_held = (unless_pinned or unless_used) and is_pinned
-        if before is not None and (is_held or unless_used) and store.find_ref(before):
+        stays = unless_used or (unless_pinned and is_pinned)
+        if before is not None and stays and store.find_ref(before):
             return ({SINGLE: before}, {**kept, **(notes or {})}) if unless_used else None
         if before != segmenter:
             if before is not None:
                 kept[EARLIER] = [*_listed(kept, EARLIER), before.to_dict()]
             kept[LOG] = [*_listed(kept, LOG), _logged(entry, before)]
-        if is_held:
+        if stays and is_pinned:
             kept = _unpinned(kept, segmenter, "what was pinned is gone from the store")
         if keep:
             kept = _pinned_too(kept, segmenter, reason)  # no run's promotion comes between
@@ -297,7 +295,7 @@ def promote(adapted: ArtifactRef, city: str, plan: Plan) -> ArtifactRef:
     """
     store = plan.open_store()
     in_use, held = promoted_segmenter(store, city), pinned(store, city)
-    lost = _lost(store, city) if held is not None else None
+    lost = _last_promoted(store, city) if held is not None and in_use is None else None
     if lost is not None:
         warn_user(
             f"{city}: {lost.uri}, which was pinned, is gone from the store: the pin ends, and "
