@@ -8,9 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
-from crosscity.segmenters import Segmenter, evaluating
-
-_TRIED: tuple[int, int] = (64, 64)
+from crosscity.segmenters import Segmenter, evaluating, grey_image
 
 
 def trainable_parameters(segmenter: Segmenter, trainable: str) -> list[nn.Parameter]:
@@ -76,11 +74,9 @@ def feature_layers(segmenter: Segmenter) -> list[nn.Module]:
         for module in segmenter.modules()
         if next(module.parameters(recurse=False), None) is not None
     ]
-    size = getattr(segmenter, "fixed_size", None) or _TRIED
-    grey = torch.full((1, 3, *size), 0.5, device=segmenter.input_mean.device)
     try:
         with evaluating(segmenter):
-            segmenter.features(grey)
+            segmenter.features(grey_image(segmenter))
     finally:
         for hook in hooks:
             hook.remove()

@@ -26,7 +26,7 @@ from crosscity.adaptation.training_state import (
     packed,
     unpack,
 )
-from crosscity.segmenters import Segmenter, evaluating, seeded_randomness
+from crosscity.segmenters import Segmenter, evaluating, grey_image, seeded_randomness
 
 ALGORITHM_VERSION: Final = "5"
 """Raised by hand whenever the same settings and seed would give other weights."""
@@ -167,9 +167,9 @@ class Training(ABC):
     @torch.no_grad()
     def _check_outcome(self) -> None:
         """No loss follows the last step and would show what it has done to the segmenter."""
-        grey = torch.full((1, 3, 64, 64), 0.5, device=self.device)
         with evaluating(self.segmenter):
-            values = [*self.segmenter.state_dict().values(), self.segmenter(grey)]
+            seen = self.segmenter(grey_image(self.segmenter))
+        values = [*self.segmenter.state_dict().values(), seen]
         if not all(bool(value.isfinite().all()) for value in values if value.is_floating_point()):
             raise DivergedError(
                 f"after the last step, {self._step - 1}, the segmenter predicts values that are "

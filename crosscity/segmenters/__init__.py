@@ -2,7 +2,13 @@
 
 from typing import Final
 
-from crosscity.segmenters.base import Segmenter, WeightsError, evaluating, image_tensor
+from crosscity.segmenters.base import (
+    Segmenter,
+    WeightsError,
+    evaluating,
+    grey_image,
+    image_tensor,
+)
 from crosscity.segmenters.compact import CompactSegmenter
 from crosscity.segmenters.delivered import load_segmenter
 from crosscity.segmenters.dilated_vgg16 import DilatedVgg16
@@ -34,6 +40,7 @@ __all__ = [
     "build_segmenter",
     "class_table",
     "evaluating",
+    "grey_image",
     "image_tensor",
     "in_train_ids",
     "load_segmenter",

@@ -19,6 +19,7 @@ from crosscity.segmenters.prediction_rule import check_offsets
 
 ROAD_CLASS_NAMES: tuple[str, ...] = tuple(road_class.name for road_class in CLASSES)
 """The label space of the 19 Cityscapes classes, at the index of their trainId."""
+_SMALL_SIZE = (64, 64)
 
 
 class WeightsError(ValueError):
@@ -46,6 +47,8 @@ class Segmenter(nn.Module, ABC):
     """(C,) what is added to the logits when it predicts; see `prediction_rule`."""
     trained_size: tuple[int, int] | None = None
     """(height, width) of the images that it was trained on, where that is known."""
+    fixed_size: tuple[int, int] | None = None
+    """(height, width) where it takes images of one size only."""
 
     def __init__(
         self,
@@ -185,6 +188,12 @@ def image_tensor(images: npt.NDArray[np.uint8], device: torch.device | str = "cp
     # A copy of what may not be written, as Pillow's images may not: PyTorch warns of it.
     tensor = torch.from_numpy(np.require(images, requirements=("C", "W"))).to(device)
     return tensor.permute(0, 3, 1, 2).float().div_(255.0)
+
+
+def grey_image(segmenter: Segmenter) -> Tensor:
+    """A grey image, 1×3×H×W, of a small size that a segmenter takes, to try it on."""
+    size = segmenter.fixed_size or _SMALL_SIZE
+    return torch.full((1, 3, *size), 0.5, device=segmenter.input_mean.device)
 
 
 @contextmanager

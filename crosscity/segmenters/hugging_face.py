@@ -50,7 +50,6 @@ class HuggingFaceSegmenter(Segmenter):
             logits of a class the highest counts. ``None``: one each.
 
     Attributes:
-        fixed_size: (height, width) where the network takes images of one size only.
         n_rows: Logits of the network itself.
 
     Raises:

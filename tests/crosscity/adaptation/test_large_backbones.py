@@ -12,8 +12,12 @@ import torch
 from crosscity.adaptation import (
     Adaptation,
     AdaptationSettings,
+    FineTuning,
+    FineTuningSettings,
     LabelledArrays,
     Recipe,
+    SourceFree,
+    SourceFreeSettings,
     TargetArrays,
     Term,
 )
@@ -29,8 +33,8 @@ TARGET = TargetArrays(RANDOM.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8))
 SETTINGS = AdaptationSettings(steps=3, batch_size=2, learning_rate=1e-3, teacher_momentum=0.9)
 
 
-def config(kind: str) -> dict[str, Any]:
-    """A tiny configuration: SegFormer's, or a dense head on DINOv2 (DPT)."""
+def config(kind: str, side: int = 64) -> dict[str, Any]:
+    """A tiny configuration: SegFormer's, or a dense head on DINOv2 (DPT), of one size alone."""
     transformers = pytest.importorskip("transformers", reason="the extra [hf] is not installed")
     if kind == "segformer":
         made = transformers.SegformerConfig(
@@ -45,7 +49,7 @@ def config(kind: str) -> dict[str, Any]:
             hidden_size=16,
             num_hidden_layers=4,
             num_attention_heads=2,
-            image_size=64,
+            image_size=side,
             patch_size=16,
             mlp_ratio=2,
             out_features=["stage1", "stage2", "stage3", "stage4"],
@@ -58,7 +62,7 @@ def config(kind: str) -> dict[str, Any]:
             fusion_hidden_size=16,
             hidden_size=16,
             num_attention_heads=2,
-            image_size=64,
+            image_size=side,
             use_auxiliary_head=False,
             reassemble_factors=[4, 2, 1, 0.5],
         )
@@ -120,6 +124,19 @@ def test_low_rank_changes_begin_at_nothing_and_resume_with_the_same_bytes(kind: 
     finished = adaptation(kind, "lora")
     finished.restore(whole.state())
     assert finished.finished
+
+
+def test_a_network_of_one_size_is_trained_to_the_end_at_that_size() -> None:
+    side = 96  # what a network is tried on when a training ends is smaller
+    options = {"config": config("dinov2", side), "class_names": NAMES}
+    segmenter = build_segmenter("hf", options, seed=0)
+    assert segmenter.fixed_size == (side, side)
+    images = RANDOM.integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    settings = SourceFreeSettings(steps=1, batch_size=2)
+    SourceFree(segmenter, TargetArrays(images), settings, 0).advance(1)
+    labels = RANDOM.integers(0, 3, (2, side, side), dtype=np.uint8)
+    tuning = FineTuningSettings(steps=1, batch_size=2)
+    assert FineTuning(segmenter, LabelledArrays(images, labels), tuning, 0).advance(1)
 
 
 def test_a_network_without_linear_layers_is_reported() -> None:
