@@ -41,7 +41,7 @@ class FrozenFeatures:
             self._temporary = tempfile.TemporaryDirectory(prefix="crosscity-features-")
             folder = Path(self._temporary.name)
         self._folder = folder
-        self._known: dict[str, npt.NDArray[np.float32]] = {}
+        self._known: set[str] = set()
 
     def of(self, domain: str, keys: Sequence[str], images: Tensor) -> Tensor:
         """Features of a batch.
@@ -61,15 +61,16 @@ class FrozenFeatures:
         return torch.from_numpy(np.stack(found)).to(images.device)
 
     def _features_of(self, name: str, image: Tensor) -> npt.NDArray[np.float32]:
-        if name not in self._known:
-            features = self._compute_features(image)
-            if shutil.disk_usage(self._folder).free - features.nbytes < SPARE_BYTES:
-                return features
-            path = self._folder / f"{name}.npy"
+        path = self._folder / f"{name}.npy"
+        if name in self._known:
+            # Not mapped: each map would hold a file open, and a process may have 1024 of them.
+            kept: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
+            return kept
+        features = self._compute_features(image)
+        if shutil.disk_usage(self._folder).free - features.nbytes >= SPARE_BYTES:
             np.save(path, features)
-            # Mapped, so that the system keeps in memory what fits.
-            self._known[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return self._known[name]
+            self._known.add(name)
+        return features
 
     @torch.no_grad()
     def _compute_features(self, image: Tensor) -> npt.NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -38,6 +39,19 @@ def test_an_image_is_computed_once(network, computed, tmp_path):
     assert torch.equal(kept.of("source", ["a", "b"], images), first)
     assert computed == [1, 1]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+OPEN = Path("/proc/self/fd")
+
+
+@pytest.mark.skipif(not OPEN.is_dir(), reason="only Linux lists open files so")
+def test_no_file_stays_open(network, tmp_path):
+    kept = FrozenFeatures(network, tmp_path)
+    few = len(list(OPEN.iterdir())) + 10
+    keys = [str(number) for number in range(40)]
+    for _ in range(2):
+        kept.of("source", keys, torch.rand(40, 3, 16, 16))
+        assert len(list(OPEN.iterdir())) < few
 
 
 def test_a_disk_without_room_costs_time_and_nothing_else(network, computed, tmp_path, monkeypatch):
