@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Final
+
+PROCESSOR: Final = "cpu"
+"""As torch names it."""
 
 _OF_A_DEVICE: Final = re.compile(
     r"\b(CUDA|HIP|XPU|NVML|Triton) (driver )?(error|Error)|\bTriton Error \[CUDA\]|\bNCCL error"
@@ -28,6 +32,8 @@ def why_unusable(device: str) -> str | None:
     Args:
         device: As torch names it; whatever else is one that cannot be used.
     """
+    if device == PROCESSOR:
+        return None
     import torch  # noqa: PLC0415 - large; who matches on the processor need not load it
 
     try:
@@ -37,6 +43,12 @@ def why_unusable(device: str) -> str | None:
     except (RuntimeError, AssertionError) as error:
         return first_line(error)
     return None
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether a device has less memory than was asked of it (`torch.OutOfMemoryError`)."""
+    torch = sys.modules.get("torch")  # what was never loaded has raised nothing
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
 def is_device_error(error: BaseException) -> bool:

@@ -1,14 +1,21 @@
-"""Who may use a device, and what is said when it cannot be used or fails amid the work."""
+"""Who may use a device, and what is said when it cannot be used or fails amid the work.
+
+PyTorch is large: who matches on the processor need not load it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from adapters.store.scratch import host_token
-from crosscity.device_failures import first_line, has_failed, why_unusable
+from crosscity.device_failures import (
+    PROCESSOR,
+    first_line,
+    has_failed,
+    is_lack_of_memory,
+    why_unusable,
+)
 from tasks.steps.errors import DeviceFailedError, InputError
 from tasks.steps.plan import Plan
 
@@ -17,7 +24,7 @@ def most_at_once(plan: Plan) -> int | None:
     """How many steps may use the device of the compute profile at once; ``None``: any number."""
     if plan.compute.at_once is not None:
         return plan.compute.at_once
-    return None if torch.device(plan.compute.device).type == "cpu" else 1
+    return None if _kind(plan.compute.device) == PROCESSOR else 1
 
 
 @contextmanager
@@ -40,7 +47,7 @@ def device_turn(plan: Plan, owner: str) -> Iterator[None]:
         with using_device(plan.compute.device, owner):
             yield
         return
-    kind = torch.device(plan.compute.device).type
+    kind = _kind(plan.compute.device)
     where = "all" if plan.compute.at_once_in == "store" else host_token()
     priority = plan.cities[owner].priority if owner in plan.cities else 0
     turns = plan.open_store().turns(f"{kind}-{where}", f"the {kind} for {owner}", limit)
@@ -63,12 +70,12 @@ def using_device(device: str, owner: str) -> Iterator[None]:
     check_device(device)
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"{device} ran out of memory in the work for {owner} ({first_line(error)}): end what "
-            "else runs on it, or use smaller images"
-        ) from None
     except RuntimeError as error:
+        if is_lack_of_memory(error):
+            raise InputError(
+                f"{device} ran out of memory in the work for {owner} ({first_line(error)}): end "
+                "what else runs on it, or use smaller images"
+            ) from None
         if not has_failed(error):
             raise
         raise DeviceFailedError(
@@ -94,3 +101,15 @@ def check_device(device: str, *, asked_for: bool = False) -> None:
         f"the device {device!r} of the compute profile cannot be used ({why}): choose another "
         "profile with --compute or CROSSCITY_COMPUTE"
     )
+
+
+def _kind(device: str) -> str:
+    """The type of a device, such as `cuda`; of a name that means nothing to torch, `cpu`."""
+    if device == PROCESSOR:
+        return PROCESSOR
+    import torch  # noqa: PLC0415
+
+    try:
+        return torch.device(device).type
+    except RuntimeError:
+        return PROCESSOR  # nobody waits for it: `using_device` refuses it at once
