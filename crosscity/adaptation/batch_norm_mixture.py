@@ -45,6 +45,9 @@ def statistics_of(module: nn.Module) -> Statistics:
 def measure_statistics(segmenter: Segmenter, batches: Iterable[Tensor]) -> Statistics:
     """Mean statistics over batches of images, measured with each batch's own; nothing is changed.
 
+    A layer behind a mean over the whole image has one value a channel of a batch of one image, and
+    so no variance: such a batch does not count there. A layer of which none counts keeps its own.
+
     Args:
         segmenter: A network with batch norm.
         batches: B×3×H×W floats in [0, 1]; dropout is off, and no weight moves.
@@ -103,15 +106,23 @@ def _counting(layers: list[nn.modules.batchnorm._BatchNorm]) -> Iterator[None]:
     """Inside, batch norms take the mean over all batches; afterwards they are as before."""
     kept = [(layer.momentum, layer.training, layer.num_batches_tracked) for layer in layers]
     counts = [None if count is None else count.clone() for _, _, count in kept]
+    hooks = [layer.register_forward_pre_hook(_count_if_it_varies) for layer in layers]
     try:
         for layer in layers:
-            layer.reset_running_stats()
+            if layer.num_batches_tracked is not None:
+                layer.num_batches_tracked.zero_()  # the first batch then replaces what is there
             layer.momentum = None
-            layer.train()
         yield
     finally:
+        for hook in hooks:
+            hook.remove()
         for layer, (momentum, training, _), count in zip(layers, kept, counts, strict=True):
             layer.momentum = momentum
             layer.train(training)
             if layer.num_batches_tracked is not None and count is not None:
                 layer.num_batches_tracked.copy_(count)
+
+
+def _count_if_it_varies(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+    values = given[0]
+    layer.train(values.numel() > values.shape[1])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from crosscity.adaptation.batch_norm_mixture import (
     measure_statistics,
@@ -82,3 +83,33 @@ def test_nothing_to_measure_is_said() -> None:
     )
     with pytest.raises(ValueError, match="has no batch norm to measure"):
         measure_statistics(plain, [])
+
+
+class WholeImage(nn.Module):
+    """Adds what is seen of the whole image, as the pooling branch of DeepLab does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.local = nn.Sequential(nn.Conv2d(3, 4, 3, stride=8, padding=1), nn.BatchNorm2d(4))
+        self.whole = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(4))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.local(images)
+        added: torch.Tensor = features + self.whole(features)
+        return added
+
+
+def test_one_image_has_no_variance_of_its_whole_and_is_measured_elsewhere() -> None:
+    torch.manual_seed(0)
+    network = ComposedSegmenter(WholeImage(), nn.Conv2d(4, 19, 1), n_features=4, stride=8)
+    own = statistics_of(network)
+    pairs, single = [torch.rand(2, 3, 32, 48) for _ in range(2)], torch.rand(1, 3, 32, 48)
+    _, with_pairs = measure_statistics(network, pairs)
+    local, both = measure_statistics(network, [*pairs, single])
+    for found, expected in zip(both, with_pairs, strict=True):
+        torch.testing.assert_close(found, expected)
+    alone, whole = measure_statistics(network, [single])
+    assert not torch.equal(alone[0], own[0][0])
+    assert all(map(torch.equal, whole, own[1]))
+    some, _ = measure_statistics(network, pairs)
+    torch.testing.assert_close(local[0], (2 * some[0] + alone[0]) / 3)
