@@ -33,7 +33,7 @@ from adapters.images import encode_jpeg, encode_label_png
 from adapters.prediction_folders import DESCRIPTION
 from adapters.tables import read_table, write_table
 from adapters.unwritable import cannot_be_written
-from crosscity.labels import CLASSES, VOID
+from crosscity.labels import CLASSES, VOID, told_apart
 
 Ids = Literal["labelIds", "trainIds", "palette"]
 """labelIds, trainIds: greyscale PNGs of these ids; palette: trainIds with the colours beside them,
@@ -103,14 +103,14 @@ def table_schema(class_names: Sequence[str]) -> pa.Schema:
             pa.field("mean_confidence", pa.float64()),
             pa.field("status", pa.string(), nullable=False),
             pa.field("reason", pa.string()),
-            *(pa.field(share_column(name), pa.float64()) for name in class_names),
+            *(pa.field(name, pa.float64()) for name in share_columns(class_names)),
         ]
     )
 
 
-def share_column(class_name: str) -> str:
-    """Column of a class's share of the pixels, in [0, 1]."""
-    return f"share_{class_name.replace(' ', '_')}"
+def share_columns(class_names: Sequence[str]) -> list[str]:
+    """Columns of the classes' shares of the pixels, in [0, 1]; each class has one of its own."""
+    return told_apart(class_names, lambda name: f"share_{name.replace(' ', '_')}")
 
 
 class PredictionFolder:
@@ -147,6 +147,7 @@ class PredictionFolder:
                 f"classes have {wanted.ids} up to {largest}: write trainIds"
             )
         self.schema = table_schema(class_names)
+        self._shares = share_columns(class_names)
         self._ids = np.full(256, VOID, dtype=np.uint8)
         self._colours = np.zeros((256, 3), dtype=np.uint8)
         for index, row in enumerate(self.classes):
@@ -206,10 +207,7 @@ class PredictionFolder:
             "height": labels.shape[0],
             "labels": file,
             "mean_confidence": float(confidence.mean(dtype=np.float64)),
-            **{
-                share_column(row.name): float(share)
-                for row, share in zip(self.classes, shares, strict=True)
-            },
+            **dict(zip(self._shares, shares.tolist(), strict=True)),
         }
 
     def finish_part(self, part: int, rows: Sequence[Mapping[str, Any]]) -> None:

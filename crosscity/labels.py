@@ -6,6 +6,7 @@ Chen et al., ICCV 2017, Sec. 3.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -116,3 +117,24 @@ def colourise(train_ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Paints a (H, W) uint8 map of trainIds in the Cityscapes palette: (H, W, 3) uint8 RGB."""
     coloured: npt.NDArray[np.uint8] = palette()[train_ids]
     return coloured
+
+
+def told_apart(names: Sequence[str], short: Callable[[str], str]) -> list[str]:
+    """Short forms of names, no two of which are the same.
+
+    Args:
+        names: All different, such as a segmenter's classes.
+        short: A name as a column or a figure is called; it may call several alike, as
+            "traffic light" and "traffic_light".
+
+    Returns:
+        The short forms, in order; behind one that an earlier name has stands a number.
+    """
+    plain = [short(name) for name in names]
+    made: list[str] = []
+    for form in plain:
+        number, chosen = 2, form
+        while chosen in made or (chosen != form and chosen in plain):
+            chosen, number = f"{form}_{number}", number + 1
+        made.append(chosen)
+    return made

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from adapters.store import ArtifactRef, Store
+from crosscity.labels import told_apart
 from tasks.judging.differences import read_differences
 from tasks.judging.evaluation import Evaluated
 from tasks.pages.scores import gap_closed
 from tasks.steps.schemas import FAILED, IMAGERY, LEFT_OUT, PAIRS
 from tasks.steps.tables import read_rows
 from tasks.training.arms import BOUND, START
+
+Value = TypeVar("Value")
 
 REPORT_FORMAT = 1
 """Of report.json; raised when a reader of before would misread it."""
@@ -41,9 +44,9 @@ def unlabelled_figures(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[s
         found = read_differences(store, parts["differences"])
         figures |= {"changed": found.changed, "images_compared": found.images}
         figures["confidence_before"], figures["confidence"] = found.confidence
-        for name, (before, after) in found.shares.items():
-            figures[f"share_before.{figure_name(name)}"] = before
-            figures[f"share.{figure_name(name)}"] = after
+        for name, (before, after) in _by_figure_name(found.shares).items():
+            figures[f"share_before.{name}"] = before
+            figures[f"share.{name}"] = after
     return figures
 
 
@@ -57,8 +60,8 @@ def score_figures(scored: Mapping[str, Evaluated], arm: str | None) -> dict[str,
     if arm is not None and arm in scored:
         figures["miou"] = _known(scored[arm].miou)
         figures["gap_closed"] = gap_closed(scored, arm)
-        for name, iou in scored[arm].per_class.items():
-            figures[f"iou.{figure_name(name)}"] = _known(iou)
+        for name, iou in _by_figure_name(scored[arm].per_class).items():
+            figures[f"iou.{name}"] = _known(iou)
     return figures
 
 
@@ -80,6 +83,11 @@ def table_of_figures(content: Mapping[str, Any]) -> str:
 def figure_name(class_name: str) -> str:
     """A class in the name of a figure: "traffic light" is `traffic_light`."""
     return "".join(c if c.isalnum() else "_" for c in class_name)
+
+
+def _by_figure_name(by_class: Mapping[str, Value]) -> dict[str, Value]:
+    """What is known of each class by its figure's name; classes of one name get one each."""
+    return dict(zip(told_apart(list(by_class), figure_name), by_class.values(), strict=True))
 
 
 def _harvest(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, float | None]:

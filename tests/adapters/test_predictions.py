@@ -56,6 +56,18 @@ def test_shares_and_confidence_are_those_of_the_pixels(tmp_path) -> None:
     assert overlay.shape == (12, 20, 3)
 
 
+def test_classes_that_differ_by_a_blank_alone_have_shares_of_their_own(tmp_path) -> None:
+    names = ("lane mark", "lane_mark_2", "lane_mark", "road")
+    folder, row = _written(tmp_path, "trainIds", names, LABELS % 4)
+    table = folder.finish([{"image": "drive/0001", "sha256": "0" * 64, "status": "ok", **row}])
+    stored = pq.read_table(table).to_pylist()[0]
+    shares = [value for name, value in stored.items() if name.startswith("share_")]
+    assert shares == pytest.approx([(index == LABELS % 4).mean() for index in range(4)])
+    assert [name for name in stored if name.startswith("share_")] == [
+        *("share_lane_mark", "share_lane_mark_2", "share_lane_mark_3", "share_road"),
+    ]
+
+
 def test_no_class_is_written_as_void(tmp_path) -> None:
     names = tuple(f"class {number}" for number in range(222))
     with pytest.raises(PredictionsError, match="have labelIds up to 255: write trainIds"):
