@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,10 @@ from crosscity.lights import UNKNOWN, Codes, Lights, light_is_wanted, lights_fit
 EARTH_RADIUS_METRES: Final = 6_371_008.8
 """Mean radius of the WGS84 ellipsoid (IUGG R1)."""
 ALGORITHM_VERSION: Final = "1"
+_MOST_AT_ONCE: Final = 1 << 17
+"""Pairs of a place that are looked at in one go, which bounds memory where it has thousands."""
+_FEW: Final = 16
+"""Numbers of captures of a place of which the pairs are kept."""
 
 Float = npt.NDArray[np.float64]
 
@@ -316,29 +320,63 @@ def _pair_place(
 
     Behind the two rows of a pair stand those of its others.
     """
-    alike = _admissible(captures, rows, limits)
-    candidates = alike[~_in_wrong_light(captures, alike, limits)]
-    days = np.nan_to_num(_days(captures, candidates))
-    partners = _partners(captures, alike, limits) if times > 2 else set()
     pairs: list[tuple[int, ...]] = []
-    free = set(rows)
-    for index in np.argsort(-days, kind="stable"):  # stable: candidates come by image id
-        i, j = (int(row) for row in candidates[index])
-        if i in free and j in free:
-            aside = {row for row in free if _looks_like(captures, row, (i, j), limits.degrees)}
-            left = [row for row in rows if row in aside - {i, j}]
-            pair = _earlier_first(captures, i, j)
-            pairs.append((*pair, *_others(captures, pair, left, partners, times)))
-            free -= aside
+    free = np.array(rows, dtype=np.int64)
+    while (best := _farthest_in_time(captures, free, limits)) is not None:
+        ends = (free == best[0]) | (free == best[1])
+        aside = ends | _looks_like(captures, free, best, limits.degrees)
+        pair = _earlier_first(captures, *best)
+        others = _others(captures, pair, free[aside & ~ends], limits, times) if times > 2 else ()
+        pairs.append((*pair, *others))
+        free = free[~aside]
     pairs.sort(key=lambda pair: (captures.heading[pair[0]] % 360.0, captures.image_id[pair[0]]))
-    return pairs, [row for row in rows if row in free]
+    return pairs, free.tolist()
+
+
+def _farthest_in_time(
+    captures: CaptureTable, rows: npt.NDArray[np.int64], limits: _Limits
+) -> tuple[int, int] | None:
+    """The admissible pair farthest apart in days, of equal ones the first by image id."""
+    farthest: tuple[int, int] | None = None
+    most = -1.0
+    for pairs in _all_pairs(rows):
+        turned, far, soon = _faults(captures, pairs, limits)
+        good = pairs[~(turned | far | soon | _in_wrong_light(captures, pairs, limits))]
+        if not len(good):
+            continue
+        days = np.nan_to_num(_days(captures, good))
+        first = int(days.argmax())  # the first of equal ones
+        if days[first] > most:
+            most, farthest = float(days[first]), (int(good[first, 0]), int(good[first, 1]))
+    return farthest
+
+
+def _all_pairs(rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    """All pairs of rows, each once and in lexical order, in batches of bounded size."""
+    count = len(rows)
+    step = max(1, _MOST_AT_ONCE // max(1, count))
+    for start in range(0, count - 1, step):
+        yield rows[_places_of_pairs(start, min(start + step, count - 1), count)]
+
+
+@lru_cache(maxsize=_FEW)
+def _places_of_pairs(start: int, end: int, count: int) -> npt.NDArray[np.int64]:
+    """(n, 2) places of pairs among so many rows, of which the first lies in start to end.
+
+    Nearly all places of a city have equally few captures, so the same is asked for all the time.
+    """
+    first = np.arange(start, end)
+    many = count - 1 - first
+    after = np.arange(many.sum()) - np.repeat(many.cumsum() - many, many)
+    first = np.repeat(first, many)
+    return np.stack([first, first + 1 + after], axis=1)
 
 
 def _others(
     captures: CaptureTable,
     pair: tuple[int, int],
-    left: list[int],
-    partners: set[tuple[int, int]],
+    left: npt.NDArray[np.int64],
+    limits: _Limits,
     times: int,
 ) -> list[int]:
     """Further rows that go with a pair, by time.
@@ -347,43 +385,31 @@ def _others(
         captures: The captures.
         pair: Its rows.
         left: Rows to choose among, by image id.
-        partners: Which two rows may be a pair.
+        limits: Which two rows may go with one pair; of two lights each may have either.
         times: Most rows, those of the pair included.
     """
     kept = list(pair)
-
-    def days_from_all(row: int) -> float:
-        return float(np.nan_to_num(np.abs(captures.days[row] - captures.days[kept])).min())
-
-    while len(kept) < times:
-        fitting = [
-            row
-            for row in left
-            if row not in kept
-            and all((row, one) in partners or (one, row) in partners for one in kept)
-        ]
-        if not fitting:
-            break
-        kept.append(max(fitting, key=days_from_all))  # the first of equal ones
+    if limits.lights is not None:
+        left = left[light_is_wanted(_light(captures)[left], limits.lights)]
+    for one in kept:
+        left = left[_may_pair(captures, left, one, limits)]
+    while len(kept) < times and len(left):
+        days = np.abs(captures.days[left][:, None] - captures.days[kept])
+        at = int(np.nan_to_num(days).min(axis=1).argmax())  # the first of equal ones
+        kept.append(int(left[at]))
+        left = np.delete(left, at)
+        left = left[_may_pair(captures, left, kept[-1], limits)]
     return sorted(
         kept[2:], key=lambda row: (np.nan_to_num(captures.days[row]), captures.image_id[row])
     )
 
 
-def _partners(
-    captures: CaptureTable, alike: npt.NDArray[np.int64], limits: _Limits
-) -> set[tuple[int, int]]:
-    """Which two rows may go with one pair; of two lights each may have either."""
-    if limits.lights is not None:
-        alike = alike[light_is_wanted(_light(captures)[alike], limits.lights).all(axis=1)]
-    return {(int(i), int(j)) for i, j in alike}
-
-
-def _admissible(captures: CaptureTable, rows: list[int], limits: _Limits) -> npt.NDArray[np.int64]:
-    """All pairs of rows that are admissible in any light, (n, 2), in lexical order of image ids."""
-    pairs = np.array(list(combinations(rows, 2)), dtype=np.int64).reshape(-1, 2)
-    turned, far, soon = _faults(captures, pairs, limits)
-    admissible: npt.NDArray[np.int64] = pairs[~(turned | far | soon)]
+def _may_pair(
+    captures: CaptureTable, rows: npt.NDArray[np.int64], one: int, limits: _Limits
+) -> npt.NDArray[np.bool_]:
+    """Which rows are alike enough to another one, and far enough from it in time."""
+    turned, far, soon = _faults(captures, np.stack([rows, np.full_like(rows, one)], axis=1), limits)
+    admissible: npt.NDArray[np.bool_] = ~(turned | far | soon)
     return admissible
 
 
@@ -418,16 +444,21 @@ def _why_unpaired(captures: CaptureTable, rows: list[int], limits: _Limits) -> s
     """The first demand that no two of the rows meet together with those before it."""
     if len(rows) == 1:
         return "only one capture at this place and heading"
-    pairs = np.array(list(combinations(rows, 2)), dtype=np.int64)
-    turned, far, soon = _faults(captures, pairs, limits)
-    dim = _in_wrong_light(captures, pairs, limits)
-    if turned.all():
+    met = [False] * 4
+    """By any two of them: the first demand, the first two, and so on."""
+    for pairs in _all_pairs(np.array(rows, dtype=np.int64)):
+        unmet = np.zeros(len(pairs), dtype=np.bool_)
+        demands = (*_faults(captures, pairs, limits), _in_wrong_light(captures, pairs, limits))
+        for number, fault in enumerate(demands):
+            unmet |= fault
+            met[number] |= not unmet.all()
+    if not met[0]:
         return f"no two captures within {limits.degrees:g} degrees of heading"
-    if (turned | far).all():
+    if not met[1]:
         return f"no two captures within {limits.metres:g} metres"
-    if (turned | far | soon).all():
+    if not met[2]:
         return f"no two captures {limits.days:g} days apart"
-    if limits.lights is None or not (turned | far | soon | dim).all():
+    if limits.lights is None or met[3]:
         # Impossible: such a pair would have been taken.
         raise AssertionError("an admissible pair was left over")
     if (_light(captures)[rows] == UNKNOWN).all():
@@ -436,11 +467,14 @@ def _why_unpaired(captures: CaptureTable, rows: list[int], limits: _Limits) -> s
 
 
 def _looks_like(
-    captures: CaptureTable, row: int, pair: tuple[int, int], max_degrees: float
-) -> bool:
-    """Whether a row is of the pair or looks its way; an unknown heading looks every way."""
-    apart = heading_difference(captures.heading[row], captures.heading[list(pair)])
-    return row in pair or not bool((apart > max_degrees).all())
+    captures: CaptureTable,
+    rows: npt.NDArray[np.int64],
+    pair: tuple[int, int],
+    max_degrees: float,
+) -> npt.NDArray[np.bool_]:
+    """Which rows look the way of one of a pair; an unknown heading looks every way."""
+    apart = heading_difference(captures.heading[rows][:, None], captures.heading[list(pair)])
+    return np.asarray((~(apart > max_degrees)).any(axis=1), dtype=np.bool_)
 
 
 def _earlier_first(captures: CaptureTable, i: int, j: int) -> tuple[int, int]:

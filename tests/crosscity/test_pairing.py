@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crosscity import pairing
 from crosscity.lights import LIGHTS, UNKNOWN, Lights
 from crosscity.pairing import (
     EARTH_RADIUS_METRES,
@@ -289,13 +291,31 @@ def brute_force(captures: CaptureTable, lights: Lights | None) -> set[frozenset[
 
 
 @settings(max_examples=200, deadline=None)
-@given(capture_rows, some_lights)
-def test_against_brute_force(raw: list[dict[str, Any]], lights: Lights | None) -> None:
+@given(capture_rows, some_lights, st.sampled_from([1, 7, 1 << 18]))
+def test_against_brute_force(
+    raw: list[dict[str, Any]], lights: Lights | None, at_once: int
+) -> None:
     captures = table(*raw)
-    # The reference measures flat metres; 1e-4 of slack keeps both on the same side of the limit.
-    pairs = paired(captures, max_metres_apart=10.0001, lights=lights)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pairing, "_MOST_AT_ONCE", at_once)
+        # The reference measures flat metres; 1e-4 of slack keeps both on one side of the limit.
+        pairs = paired(captures, max_metres_apart=10.0001, lights=lights)
     assert {frozenset(pair) for pair in rows(pairs)} == brute_force(captures, lights)
     assert all(item.reason for item in pairs.dropped)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_captures_of_a_place() -> None:
+    rng = np.random.default_rng(0)
+    count = 2500  # whose three million pairs took 650 MB
+    captures = table(*({"days": float(day)} for day in rng.permutation(count)))
+    tracemalloc.start()
+    pairs = paired(captures, times=4)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 64 << 20
+    assert captures.days[[*pairs.a, *pairs.b]].tolist() == [0.0, count - 1.0]
+    others = captures.days[list(pairs.others[0])] / count
+    assert [round(share, 2) for share in others] == [0.5, 0.75]
 
 
 @settings(max_examples=150, deadline=None)
