@@ -512,9 +512,13 @@ class MapillaryServer(ImageryServer):
 
     Follows mapillary.com/developer/api-documentation (Image: fields, limits, `thumb_1024_url` "URL
     to the 1024px wide thumbnail") and mapillary-python-sdk's tests; a compass of -1 stands for none
-    (github.com/mapillary/mapillary_issues, issue 2466).
+    (github.com/mapillary/mapillary_issues, issue 2466). What takes it too long is refused with
+    status 500 in the words of Meta's Graph API ("Please reduce the amount of data you're asking
+    for"), of which users of Mapillary's note that less is answered.
     """
 
+    too_much: int | None = None
+    """Pictures of an answer that would take it too long."""
     token = "MLY|1234|secret-token"  # noqa: S105 - of these servers only
 
     def answer(self, asked: Asked) -> Answer:
@@ -552,6 +556,9 @@ class MapillaryServer(ImageryServer):
         )
         found = self.found([west, south, east, north], (start, end), limit)
         records = [self.written(p, self.record(p, query["fields"])) for p in found]
+        if self.too_much is not None and len(records) >= self.too_much:
+            said = "Please reduce the amount of data you're asking for, then retry your request"
+            return Answer(500, self.oauth_error(said, 1))
         paging = {"cursors": {"after": "abc"}, "next": "https://graph.mapillary.com/images?x"}
         return as_json({"data": records, "paging": paging})
 

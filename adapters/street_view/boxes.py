@@ -28,7 +28,7 @@ from adapters.street_view.service import (
     accept,
 )
 from adapters.street_view.web.client import WebClient
-from adapters.street_view.web.errors import ServiceError
+from adapters.street_view.web.errors import ServiceError, TooMuchAskedError
 from crosscity.places import Bounds
 
 WHOLE: Final = 0.75
@@ -49,11 +49,13 @@ class Found:
         records: The records, of all pages that were had.
         matched: How many pictures match as the service counts them; 0 where it does not say.
         more: Whether it says that there are more pages, and they could not be had.
+        refused: What the service said instead, where it was asked for too much at once.
     """
 
     records: list[Any]
     matched: int = 0
     more: bool = False
+    refused: TooMuchAskedError | None = None
 
     @property
     def not_given(self) -> int:
@@ -190,8 +192,10 @@ class SearchedByBox(ServiceStreetView):
         late = middle + _DAY
         if moments[-1] < late or middle <= densest.span[0]:
             return None
-        earlier = self._ask(densest.box, (densest.span[0], middle)).records
-        return all(t < late for t in self._moments(earlier))
+        earlier = self._ask(densest.box, (densest.span[0], middle))
+        if earlier.refused is not None:
+            return None
+        return all(t < late for t in self._moments(earlier.records))
 
     def _middle(self, records: list[Any]) -> tuple[float, float] | None:
         shots = self._shots(records)
@@ -238,8 +242,8 @@ def subdivided(
 ) -> Iterator[Any]:
     """Everything that a search finds which gives at most `limit` items.
 
-    A box whose answer may be cut (`WHOLE`) is divided into four, a box of a few metres into two
-    spans of time.
+    A box whose answer may be cut (`WHOLE`), or was refused as too much, is divided into four, a box
+    of a few metres into two spans of time.
 
     Args:
         ask: The search.
@@ -258,9 +262,10 @@ def subdivided(
     while pending:
         box, span, known = pending.pop()
         west, south, east, north = box
+        found = known
         if (east - west) * (north - south) < max_square_degrees:
             found = ask(box, span) if known is None else known
-            if len(found.records) < WHOLE * limit:
+            if len(found.records) < WHOLE * limit and found.refused is None:
                 parts = fuller(box, span, found) if fuller and found.not_given else []
                 if not parts:
                     if whole is not None:
@@ -272,6 +277,8 @@ def subdivided(
             pending += [(part, span, None) for part in quarters(box)]
             continue
         if span[1] - span[0] < timedelta(hours=1):
+            if found is not None and found.refused is not None:
+                raise found.refused
             raise ServiceError(
                 f"More than {math.ceil(WHOLE * limit)} pictures lie at {south:.6f}, {west:.6f} "
                 "within an hour, more than the service surely gives in one answer, or it ignores "

@@ -1,7 +1,9 @@
 """Mapillary, Graph API v4: pictures of contributors all over the world, with a token.
 
 A search by box gives at most 2000 pictures, cut before what is private or deleted is dropped, and
-wants a box below 0.01 square degrees; a long answer is taken for a cut one and the box is divided.
+wants a box below 0.01 square degrees; a long answer is taken for a cut one and the box is divided,
+and so it is where Mapillary asks to "reduce the amount of data", as Meta's Graph API does where a
+search takes it too long.
 Addresses of pictures expire, so they are asked for again when a picture is fetched. A compass of -1
 stands for none.
 """
@@ -36,7 +38,7 @@ from adapters.street_view.records import (
 )
 from adapters.street_view.service import HarvestPlan, Image, Interval
 from adapters.street_view.web.client import Secret, WebClient
-from adapters.street_view.web.errors import ServiceError
+from adapters.street_view.web.errors import ServiceError, TooMuchAskedError
 from crosscity.panorama import Source, View
 from crosscity.places import Bounds
 
@@ -93,7 +95,10 @@ class MapillaryStreetView(SearchedByBox):
         }
         if self.plan.panoramas_only:
             query["is_pano"] = "true"
-        records = field(self.client.get_json("images", query), "data")
+        try:
+            records = field(self.client.get_json("images", query), "data")
+        except TooMuchAskedError as error:
+            return Found([], refused=error)
         if not isinstance(records, list):
             raise StreetViewError(
                 "Mapillary answered a search without a list of data: check `base_url`."

@@ -32,6 +32,7 @@ from adapters.street_view.web.errors import (
     HarvestStopped,
     ServiceError,
     ServiceUnavailable,
+    TooMuchAskedError,
 )
 from adapters.street_view.web.pace import Pace
 
@@ -43,6 +44,10 @@ _REFUSED: Final = frozenset({401, 403})
 _STEP: Final = 1 << 16
 _ERROR_BYTES: Final = 1 << 14
 _MOST_DIGITS: Final = 1000
+_TOO_MUCH: Final = "reduce the amount of data"
+"""In what Meta's Graph API answers, with status 500, to a search that takes it too long."""
+_TOO_MUCH_ATTEMPTS: Final = 2
+"""As it says so of a search that it answers a moment later, too."""
 
 Parameters = Mapping[str, str | int | float]
 Body = dict[str, Any] | None
@@ -99,6 +104,11 @@ class _PassingError(Exception):
         super().__init__(what)
         self.status, self.wait = status, wait
 
+    @property
+    def is_of_the_search(self) -> bool:
+        """Whether the service is well, and too much was asked of it."""
+        return _TOO_MUCH in str(self).casefold()
+
 
 class WebClient:
     """The client of one service; for any number of threads, and it survives pickling."""
@@ -144,7 +154,8 @@ class WebClient:
             usd: What the request costs.
 
         Raises:
-            ServiceError: The service gives no JSON; `HarvestStopped` where nothing more can be had.
+            ServiceError: The service gives no JSON; `HarvestStopped` where nothing more can be had,
+                `TooMuchAskedError` where a part of it can.
         """
         data = self._ask("GET", self.addresses.below(path), query, None, self._json_limit, usd)
         return self._parsed(data, path)
@@ -260,6 +271,11 @@ class WebClient:
                 fault.status,
             )
             raise self._stopped
+        if fault.is_of_the_search and attempt >= _TOO_MUCH_ATTEMPTS:
+            raise TooMuchAskedError(
+                f"{self.service} did not give {shown} in {attempt} attempts ({fault}).",
+                fault.status,
+            )
         if attempt == manners.attempts:
             self._given_up += 1
             if self._given_up >= manners.patience:
@@ -369,7 +385,8 @@ class WebClient:
                 f"{self._advice}.",
                 status,
             )
-        return ServiceError(f"{self.service} answered status {status}{said} to {shown}.", status)
+        kind = TooMuchAskedError if _TOO_MUCH in said.casefold() else ServiceError
+        return kind(f"{self.service} answered status {status}{said} to {shown}.", status)
 
     def _error_text(self, answer: requests.Response, deadline: float) -> str:
         """What the body says went wrong, one short printable line."""

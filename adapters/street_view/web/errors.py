@@ -17,6 +17,10 @@ class ServiceError(StreetViewError):
         self.status = status
 
 
+class TooMuchAskedError(ServiceError):
+    """What was asked for is too much for one answer; a part of it can be had."""
+
+
 class HarvestStopped(ServiceError):  # noqa: N818 - it is a state of the harvest, not of an image
     """Nothing more can be fetched now; what is fetched is kept, and the harvest can go on later."""
 

@@ -259,6 +259,19 @@ def test_a_spot_that_is_never_divided_enough_ends_in_a_sentence(services, town):
         assert len(provider._list(AREA, EVERY_TIME, lambda _: None)) == 40
 
 
+def test_a_box_that_is_refused_as_too_much_is_divided(services, village):
+    with services.SERVERS["mapillary"](village) as server:
+        server.too_much = 30
+        provider = provider_of("mapillary", server, limit=2000)
+        assert len(provider._list(AREA, EVERY_TIME, lambda _: None)) == 240
+        assert provider.list_views().completeness["complete"]
+        # Not even a spot in an hour is answered: nothing is divided without end.
+        server.too_much = 0
+        with pytest.raises(ServiceError, match="Please reduce the amount of data"):
+            provider._list(AREA, EVERY_TIME, lambda _: None)
+        assert len(server.asked) < 1000
+
+
 def test_only_what_lies_near_points_or_in_polygons_is_listed(services, town):
     at = [(p.lon, p.lat) for p in town.pictures[:200:40]]
     far = (2.40, 48.92)
