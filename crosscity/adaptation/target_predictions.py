@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -21,7 +22,17 @@ from crosscity.adaptation.prior_probability import weigh_by_probability
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
 from crosscity.adaptation.recipes import Prior
 from crosscity.adaptation.teachers import follow
-from crosscity.segmenters import Segmenter, evaluating, image_tensor
+from crosscity.adaptation.training import freeze_batch_norm
+from crosscity.segmenters import (
+    Segmenter,
+    evaluating,
+    grey_image,
+    image_tensor,
+    seeded_randomness,
+)
+
+_DROPPING: Final = ("drop", "stochastic")
+_TRIED_IMAGES: Final = 4
 
 
 class TargetPredictions:
@@ -52,7 +63,7 @@ class TargetPredictions:
         self._segmenter, self._engine, self._prior = segmenter, engine, prior
         self._rates = None if rates is None else rates.to(engine.device)
         self._static_classes = static_class_indices(segmenter.class_names)
-        self._drops = _drops_features(segmenter)
+        self._drops: bool | None = None
         self.teacher: Segmenter | None = None
 
     def use_teacher(self, teacher: Segmenter | None = None) -> None:
@@ -84,8 +95,9 @@ class TargetPredictions:
             logits = self.teacher.classify(features if known else self.teacher.features(images))
         else:
             features = features.detach()
+            recomputed = not len(features) or (not self._frozen and self._drops_features)
             with evaluating(self._segmenter):  # no dropout in what counts as a label
-                if not len(features) or (self._drops and not self._frozen):
+                if recomputed:
                     features = self._segmenter.features(images)
                 logits = self._segmenter.classify(features)
         return self._refined(self._distribution(logits, images), prior, ignored)
@@ -127,6 +139,12 @@ class TargetPredictions:
         without = None if ignored is None else torch.from_numpy(ignored).to(device)
         return self._refined(phi, torch.from_numpy(prior).to(device), without)
 
+    @property
+    def _drops_features(self) -> bool:
+        if self._drops is None:
+            self._drops = drops_features(self._segmenter)
+        return self._drops
+
     def _distribution(self, logits: Tensor, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         return functional.softmax(self._segmenter.upsample(logits, (height, width)).float(), dim=1)
@@ -144,9 +162,25 @@ class TargetPredictions:
         return phi if ignored is None else phi.masked_fill(ignored.unsqueeze(1), 0.0)
 
 
-def _drops_features(segmenter: Segmenter) -> bool:
-    """Whether something in the network drops values while it trains (dropout, drop path, …).
+def drops_features(segmenter: Segmenter) -> bool:
+    """Whether something in the network drops values of its features while it trains.
 
-    Then its features of a training step are not what it predicts with.
+    Then its features of a training step are not what it predicts with. Modules that drop tell it by
+    their names (Dropout, DropPath, StochasticDepth); functions that do are in no list of modules.
     """
-    return any("drop" in type(module).__name__.lower() for module in segmenter.modules())
+    names = {type(module).__name__.lower() for module in segmenter.modules()}
+    return any(word in name for name in names for word in _DROPPING) or _differs_in_training(
+        segmenter
+    )
+
+
+@torch.no_grad()
+def _differs_in_training(segmenter: Segmenter) -> bool:
+    """Whether the features of noise are others in training, the statistics of batch norm apart."""
+    device = segmenter.input_mean.device
+    with seeded_randomness(0, device=device), evaluating(segmenter):
+        noise = torch.rand_like(grey_image(segmenter).repeat(_TRIED_IMAGES, 1, 1, 1))
+        plain = segmenter.features(noise)
+        segmenter.train()
+        freeze_batch_norm(segmenter)
+        return not torch.allclose(segmenter.features(noise), plain, rtol=1e-3, atol=1e-6)

@@ -14,11 +14,13 @@ from crosscity.adaptation import ALGORITHM_VERSION as ADAPTATION_VERSION
 from crosscity.adaptation import (
     FINE_TUNING_PRESETS,
     PRESETS,
+    RECIPES,
     AdaptationSettings,
     FineTuningSettings,
     PretrainingSettings,
     SourceFreeSettings,
 )
+from crosscity.adaptation.adversarial import needs_of
 from crosscity.adaptation.shown_size import ALGORITHM_VERSION as SIZE_CHOICE_VERSION
 from crosscity.labelling import ALGORITHM_VERSION as LABELLING_VERSION
 from crosscity.segmenters import ALGORITHM_VERSION as SEGMENTERS_VERSION
@@ -33,7 +35,7 @@ from tasks.steps.artifact_task import digests
 from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, Words
 from tasks.steps.plan import Plan
-from tasks.steps.recipes import described
+from tasks.steps.recipes import described, science_of
 from tasks.steps.settings import checked_settings
 from tasks.training.arms import ARM_NAMES, LOOKS, is_fine_tuned, needs_of_arm, way_of
 from tasks.training.extras import Extras
@@ -51,6 +53,9 @@ _MACHINE: Final = {
 CARRIED: Final = {"feature_consistency"}
 """Objectives that carry features from one look at a place to another: in fp32, whatever the
 precision of the networks."""
+MAY_DROP: Final = (None, "dilated_vgg16")
+"""Architectures, beside those of one's own, whose features drop values by a function; ``None`` is
+that of a folder."""
 TOGETHER_VERSION: Final = "2"
 """Of what several processes share where one of them decides: the thresholds of `source_free`, the
 score at home of a pre-training. Since 2 a resumed training does what a whole one does."""
@@ -180,6 +185,8 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
         settings |= {"arm": arm, "recipe": described(recipe, _times(plan, owner))}
         if plan.compute.precision != "fp32" and CARRIED & {one.name for one in recipe.objectives}:
             settings["carried"] = "in fp32"  # as it once was not
+    if _labels_itself(made_with, owner, recipe, plan):
+        settings["own_labels"] = "without dropout"  # as they once were not
     size = size_parameters(plan, owner)
     wanted = wanted_size(plan, owner)
     if wanted == "auto" or (wanted is None and way_of(arm) == "source_free"):
@@ -191,6 +198,23 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
     shared = _together(plan) if way_of(arm) == "source_free" else {}
     made_where = {**where(plan), **shared}
     return {"arm": arm, **settings, **size, **ignored, **matched, **made_where, "seed": seed}
+
+
+def _labels_itself(
+    settings: FineTuningSettings | AdaptationSettings | SourceFreeSettings,
+    owner: str,
+    recipe: RecipeEntry | None,
+    plan: Plan,
+) -> bool:
+    """Whether a network that may drop values by a function predicts what it learns from itself."""
+    if not isinstance(settings, AdaptationSettings) or settings.teacher_momentum:
+        return False
+    entry = plan.segmenter(segmenter_of(owner, plan))
+    if not entry.python and entry.architecture not in MAY_DROP:
+        return False
+    made = RECIPES[settings.arm] if recipe is None else science_of(recipe)
+    taught = recipe is not None and recipe.teacher is not None
+    return not taught and made.trainable != "head" and "predictions" in needs_of(made)
 
 
 def _together(plan: Plan) -> dict[str, Any]:

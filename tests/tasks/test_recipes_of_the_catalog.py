@@ -315,6 +315,33 @@ def test_features_that_are_carried_in_half_precision_have_another_key(
     assert marked == {"fp32": [False, False, False], "bf16": [True, False, False]}
 
 
+def test_labels_that_a_network_made_with_dropout_have_another_key(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    objectives = [{"objective": "self_training", "weight": 1.0}]
+    recipes = {
+        "own": {"objectives": objectives},
+        "slow": {"objectives": objectives, "settings": {"teacher_momentum": 0.5}},
+        "taught": {"objectives": objectives, "teacher": "compact"},
+        "head": {"objectives": objectives, "trainable": "head"},
+    }
+    arms = (*recipes, "ga", "ga_ca", "fine_tuned", "source_free")
+    marked = {}
+    for architecture in ("dilated_vgg16", "compact"):
+        (tmp_path / architecture).mkdir()
+        path = write_catalog(
+            tmp_path / architecture,
+            segmenters={"compact": {"architecture": architecture, "source": "frankfurt"}},
+            recipes=recipes,
+            trainings={"demo": {"preset": "paper"}},
+        )
+        plan = open_plan(path)
+        marked[architecture] = [
+            arm for arm in arms if "own_labels" in adaptation_parameters("tokyo", arm, 0, plan)
+        ]
+    assert marked == {"dilated_vgg16": ["own", "ga_ca"], "compact": []}
+
+
 def test_the_catalog_knows_which_arms_read_no_source():
     from adapters.catalog.recipes import WAYS
     from tasks.training.arms import ARM_NAMES

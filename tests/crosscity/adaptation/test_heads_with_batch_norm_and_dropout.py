@@ -11,9 +11,9 @@ from torch import nn
 
 from crosscity.adaptation import ARMS, Adaptation, AdaptationSettings, LabelledArrays, TargetArrays
 from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
-from crosscity.adaptation.target_predictions import TargetPredictions
+from crosscity.adaptation.target_predictions import TargetPredictions, drops_features
 from crosscity.adaptation.training import batch_norms
-from crosscity.segmenters import ComposedSegmenter, image_tensor
+from crosscity.segmenters import ComposedSegmenter, build_segmenter, image_tensor
 
 RANDOM = np.random.default_rng(4)
 SOURCE = LabelledArrays(
@@ -26,13 +26,22 @@ SETTINGS = AdaptationSettings(
 )
 
 
-def segmenter(dropout: float = 0.5) -> ComposedSegmenter:
+class Fewer(nn.Module):
+    """Drops by a function, as `dilated_vgg16` does; no module of it tells."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.share = dropout
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(x, self.share, self.training)
+
+
+def segmenter(dropout: float = 0.5, kind: type[nn.Module] = nn.Dropout2d) -> ComposedSegmenter:
     torch.manual_seed(3)
-    backbone = nn.Sequential(
-        nn.Conv2d(3, 6, 3, 4, 1), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout2d(dropout)
-    )
+    backbone = nn.Sequential(nn.Conv2d(3, 6, 3, 4, 1), nn.BatchNorm2d(6), nn.ReLU(), kind(dropout))
     head = nn.Sequential(
-        nn.Conv2d(6, 8, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout2d(dropout), nn.Conv2d(8, 3, 1)
+        nn.Conv2d(6, 8, 1), nn.BatchNorm2d(8), nn.ReLU(), kind(dropout), nn.Conv2d(8, 3, 1)
     )
     made = ComposedSegmenter(
         backbone, head, n_features=6, stride=4, class_names=("road", "sky", "car")
@@ -76,16 +85,17 @@ def test_every_arm_goes_through_and_leaves_statistics_that_were_seen(arm) -> Non
         assert torch.equal(layer.running_mean, mean) == (arm != "bn")
 
 
+@pytest.mark.parametrize("kind", [nn.Dropout2d, Fewer])
 @pytest.mark.parametrize("arm", ["ga_ca", "full"])
-def test_predicted_labels_are_made_without_any_dropout(arm, monkeypatch) -> None:
-    network = segmenter(dropout=0.9)
+def test_predicted_labels_are_made_without_any_dropout(arm, kind, monkeypatch) -> None:
+    network = segmenter(dropout=0.9, kind=kind)
     training = Adaptation(network, SOURCE, TARGET, replace(SETTINGS, arm=arm), seed=0)
     seen: list[torch.Tensor] = []
     pseudo_labels = TargetPredictions.of
 
     def noted(self, images, *others):
         phi = pseudo_labels(self, images, *others)
-        plain = segmenter(dropout=0.9)
+        plain = segmenter(dropout=0.9, kind=kind)
         plain.load_state_dict(network.state_dict())
         with torch.no_grad():
             expected = plain.eval()(images).softmax(1)
@@ -99,6 +109,16 @@ def test_predicted_labels_are_made_without_any_dropout(arm, monkeypatch) -> None
         assert not TARGET.priors([0]).any()
     assert seen
     assert max(seen) < 1e-5
+
+
+@pytest.mark.parametrize(("dropout", "drops"), [(0.5, True), (0.0, False)])
+def test_the_network_of_the_paper_is_known_to_drop_features(dropout, drops) -> None:
+    options = {"width": 4, "fc_width": 16, "dropout": dropout}
+    network = build_segmenter("dilated_vgg16", options, seed=0).train()
+    before = torch.random.get_rng_state()
+    assert drops_features(network) is drops
+    assert all(module.training for module in network.modules())
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_source_free_learns_with_such_a_head() -> None:
