@@ -16,20 +16,15 @@ scripts read the labels alone.
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from adapters.exports.base import ExportItem
-from adapters.exports.files import write_bytes
+from adapters.exports.files import write_bytes, write_sheet
 from adapters.images import encode_label_png, encode_mask_png
 from crosscity.labels import TRAIN_ID_TO_LABEL_ID, VOID
 
 _UNLABELLED = 0
 """The labelId of pixels without a class (cityscapesscripts/helpers/labels.py)."""
-_COLUMNS = (
-    "image image_id split place lat lon heading captured_at licence attribution page_url".split()  # noqa: SIM905
-)
 
 
 class CityscapesExporter:
@@ -58,8 +53,4 @@ class CityscapesExporter:
 
     def finish(self) -> None:
         """Writes the table of images."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        write_bytes(self._folder / "images.csv", text.getvalue().encode())
+        write_sheet(self._folder / "images.csv", self._rows)

@@ -1,5 +1,7 @@
 """CVAT for images 1.1: `images/` and `annotations.xml`, to be corrected by hand and brought back.
 
+CVAT has no place for the terms of an image: they stand in `images.csv`, with its place and time.
+
 Masks are run-length coded inside their bounding box, row by row, and begin with the background
 (https://docs.cvat.ai/docs/other/xml_format/, "Run-length encoding").
 """
@@ -7,17 +9,14 @@ Masks are run-length coded inside their bounding box, row by row, and begin with
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
 
 from adapters.exports.base import ExportItem
-from adapters.exports.files import write_bytes
+from adapters.exports.files import write_bytes, write_sheet
 from crosscity.labels import CLASSES
-
-_ATTRIBUTES: Final = ("split", "licence", "attribution")
 
 
 class CvatExporter:
@@ -26,6 +25,7 @@ class CvatExporter:
     def __init__(self, folder: Path, city: str) -> None:
         self._folder, self._city = folder, city
         self._images: list[ET.Element] = []
+        self._rows: list[dict[str, object]] = []
 
     def add(self, item: ExportItem) -> None:
         """Writes one image and notes a mask for each class in it."""
@@ -49,9 +49,10 @@ class CvatExporter:
                         image, "mask", attributes | run_lengths(mask) | {"z_order": str(order)}
                     )
         self._images.append(image)
+        self._rows.append({"image": f"images/{name}", **item.facts()})
 
     def finish(self) -> None:
-        """Writes `annotations.xml`."""
+        """Writes `annotations.xml` and `images.csv`."""
         root = ET.Element("annotations")
         ET.SubElement(root, "version").text = "1.1"
         task = ET.SubElement(ET.SubElement(root, "meta"), "task")
@@ -72,6 +73,7 @@ class CvatExporter:
         ET.indent(root)
         data = ET.tostring(root, encoding="utf-8", xml_declaration=True)
         write_bytes(self._folder / "annotations.xml", data + b"\n")
+        write_sheet(self._folder / "images.csv", self._rows)
 
 
 def run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, str]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from adapters.store.durable import sync
+
+_COLUMNS: Final = (
+    *("image", "image_id", "split", "place", "lat", "lon", "heading", "captured_at"),
+    *("licence", "attribution", "page_url"),
+)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -45,3 +53,17 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, content: object) -> None:
     """Writes JSON that people can read."""
     write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def write_sheet(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Writes what is known of the images, their terms too, where a format has no place for it.
+
+    Args:
+        path: The CSV file.
+        rows: The `image`, its file in the export, and `ExportItem.facts` of each.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())

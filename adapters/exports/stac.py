@@ -14,6 +14,15 @@ from adapters.exports.base import ExportItem, class_table, needed
 from adapters.exports.files import write_bytes, write_json
 from adapters.images import encode_label_png, encode_mask_png
 
+_IDENTIFIERS: Final = {
+    identifier.casefold(): identifier
+    for identifier in (
+        *(f"CC-BY{more}-{n}.0" for n in (2, 3, 4) for more in ("", "-SA", "-ND", "-NC", "-NC-SA")),
+        *("CC-BY-2.5", "CC-BY-SA-2.5", "CC0-1.0", "ODbL-1.0", "ODC-By-1.0", "PDDL-1.0"),
+        *("etalab-2.0", "OGL-UK-3.0", "Apache-2.0", "MIT"),
+    )
+}
+"""Of the licences that images are under (https://spdx.org/licenses/), by lower case."""
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -96,6 +105,5 @@ def _role(name: str) -> str:
 
 
 def _spdx(licence: str) -> str:
-    """What STAC's `license` field may hold: an SPDX identifier, or "other"."""
-    upper = licence.strip().upper()
-    return upper if upper.startswith(("CC-BY", "CC0", "ODBL", "ETALAB")) else "other"
+    """What STAC's `license` field may hold: an SPDX identifier as SPDX writes it, or "other"."""
+    return _IDENTIFIERS.get("-".join(licence.casefold().split()), "other")

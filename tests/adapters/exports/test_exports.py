@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -97,6 +98,22 @@ def test_pycocotools_reads_the_masks(tmp_path) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_terms_of_every_image_go_with_it(tmp_path, name) -> None:
+    owners = [f"Straßenamt {number}" for number in range(3)]
+    _export(name, tmp_path / "out", [_item(k, attribution=who) for k, who in enumerate(owners)])
+    told = ""
+    for path in (tmp_path / "out").rglob("*.*"):
+        if path.suffix == ".parquet":
+            told += str(pq.read_table(path).to_pylist())
+        elif path.suffix == ".json":
+            told += str(json.loads(path.read_text(encoding="utf-8")))
+        elif path.suffix in (".csv", ".xml"):
+            told += path.read_text(encoding="utf-8")
+    assert all(who in told for who in owners)
+    assert "CC-BY-SA-4.0" in told
+
+
 def _decoded(mask: ET.Element, size) -> np.ndarray:
     """As docs.cvat.ai/docs/other/xml_format describes run-length encoding."""
     lengths = [int(each) for each in mask.get("rle").split(",")]
@@ -174,6 +191,28 @@ def test_pystac_reads_a_valid_catalog(tmp_path, monkeypatch, given) -> None:
         path = read.assets["image"].get_absolute_href()
         with open(path, "rb") as file:  # noqa: PTH123 - pystac gives a text
             assert file.read() == item.jpeg
+
+
+@pytest.mark.parametrize(
+    ("licence", "identifier"),
+    [
+        ("etalab-2.0", "etalab-2.0"),
+        ("ODbL-1.0", "ODbL-1.0"),
+        ("cc by-sa 4.0", "CC-BY-SA-4.0"),
+        ("CC-BY-4.0 (City of Lisbon)", "other"),
+        ("CC0", "other"),
+    ],
+)
+def test_stac_names_licences_as_spdx_does_or_not_at_all(tmp_path, licence, identifier) -> None:
+    import pystac
+
+    folder = _export("stac", tmp_path / "out", [_item(0, licence=licence)])
+    collection = pystac.Collection.from_file(str(folder / "collection.json"))
+    item = next(collection.get_items(recursive=True))
+    collection.validate()
+    item.validate()
+    assert collection.license == item.properties["license"] == identifier
+    assert item.properties["crosscity:licence"] == licence
 
 
 def test_datasets_decodes_images_and_labels(tmp_path, monkeypatch) -> None:
