@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -244,11 +243,16 @@ def inside_polygon(
         rings: Closed rings of (longitude, latitude); rings after the first are holes.
     """
     inside = np.zeros(lat.shape, dtype=np.bool_)
+    if not lat.size:
+        return inside
+    south, north = np.fmin.reduce(lat, axis=None), np.fmax.reduce(lat, axis=None)
     for number, ring in enumerate(rings):
         odd = np.zeros(lat.shape, dtype=np.bool_)
-        for (x0, y0), (x1, y1) in itertools.pairwise(ring):
-            if y0 == y1:
-                continue
+        y = np.array([at[1] for at in ring], dtype=np.float64)
+        # Of the thousands of edges of a boundary, few pass a tile.
+        low, high = np.minimum(y[:-1], y[1:]), np.maximum(y[:-1], y[1:])
+        for edge in np.flatnonzero((low < high) & (low <= north) & (high > south)).tolist():
+            (x0, y0), (x1, y1) = ring[edge], ring[edge + 1]
             between = (lat >= min(y0, y1)) & (lat < max(y0, y1))
             odd ^= between & (lon < x0 + (lat - y0) * (x1 - x0) / (y1 - y0))
         inside = odd if number == 0 else inside & ~odd

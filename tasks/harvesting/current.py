@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,10 @@ _MOST_TRIES: Final = 20
 """How often a harvest is looked at anew where other runs change it."""
 _MADE_WITH: Final = "made_with"
 """Key of its notes: settings of the city, and versions, that decided what was harvested."""
+_SHAPE: Final = "shape"
+"""Key of a noted area of which only a digest is noted."""
+_LONGEST_AREA: Final = 4096
+"""Characters of an area that are noted as they are."""
 NOT_OF_A_HARVEST: Final = {
     "labels": "read when something is scored",
     "prior": "of the static priors",
@@ -102,6 +108,7 @@ def harvested_with(entry: City) -> dict[str, Any]:
     settings["provider"] = entry.provider.model_dump(
         mode="json", exclude=set(NOT_OF_A_PROVIDERS_HARVEST)
     )
+    settings["area"] = _noted_area(settings["area"])
     settings["image_size"] = list(entry.view_size)
     settings["test_margin_metres"] = entry.test_margin
     settings["version"] = {"pairing": PAIRING_VERSION, "alignment": str(ALIGNMENT_VERSION)}
@@ -124,6 +131,7 @@ def _why_stale(store: Store, state: Selection | None, entry: City, harvest: Harv
         then["provider"] = _known_settings(
             noted.get("provider", {}), now["provider"], entry.provider
         )
+        then["area"] = _noted_area(then.get("area"))
     else:  # of a release that did not note it: what the pairs themselves say
         then = dict(store.manifest(harvest.pairs).parameters)
         now = {name: value for name, value in pair_parameters(entry).items() if name in then}
@@ -146,6 +154,23 @@ def _known_settings(
         if name in fields and not fields[name].is_required()
     }
     return {name: value for name, value in {**default, **noted}.items() if name in now}
+
+
+def _noted_area(area: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """An area as a harvest notes it: of many positions, which every step would read, a digest.
+
+    Args:
+        area: The entry of the catalog as JSON values, or what an earlier release noted.
+    """
+    if area is None or _SHAPE in area:
+        return None if area is None else dict(area)
+    shape = {name: area.get(name) for name in ("bbox", "geojson", "points")}
+    text = json.dumps(shape, sort_keys=True)
+    if len(text) <= _LONGEST_AREA:
+        return dict(area)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    rest = {name: value for name, value in area.items() if name not in shape}
+    return {_SHAPE: f"sha256 {digest}", **rest}
 
 
 def settle_harvest(

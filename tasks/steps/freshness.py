@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _MISSING: Final = object()
+_LONGEST: Final = 60
+"""Characters of a value."""
+_BEFORE: Final = 20
+"""Characters of a long value that are alike and shown, so that one sees where it differs."""
 _MOST_SHOWN: Final = 3
 """Differences that a sentence names; the first of them are enough to know what was changed."""
 
@@ -32,7 +36,7 @@ def differences(
     """
     old, new = _flat(made_with, leave_out), _flat(wanted, leave_out)
     return [
-        Difference(name, _shown(old, name), _shown(new, name))
+        Difference(name, *_shown(_text(old, name), _text(new, name)))
         for name in dict.fromkeys([*new, *old])
         if old.get(name, _MISSING) != new.get(name, _MISSING)
     ]
@@ -64,8 +68,20 @@ def _plain(value: object) -> object:
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _shown(values: Mapping[str, Any], name: str) -> str:
+def _text(values: Mapping[str, Any], name: str) -> str:
     if name not in values:
         return "not set"
-    text = "null" if values[name] is None else str(values[name])
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return "null" if values[name] is None else str(values[name])
+
+
+def _shown(was: str, now: str) -> tuple[str, str]:
+    """Both values, long ones from a little before where they begin to differ."""
+    both = enumerate(zip(was, now, strict=False))
+    alike = next((at for at, (a, b) in both if a != b), min(len(was), len(now)))
+    start = max(0, alike - _BEFORE) if max(len(was), len(now)) > _LONGEST else 0
+    return _from(was, start), _from(now, start)
+
+
+def _from(text: str, start: int) -> str:
+    rest = f"...{text[start:]}" if start else text
+    return rest if len(rest) <= _LONGEST else f"{rest[: _LONGEST - 3]}..."

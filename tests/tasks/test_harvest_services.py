@@ -18,6 +18,7 @@ from adapters.catalog import CatalogError
 from adapters.images import decode_image
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.web.errors import AccessRefused, BudgetSpent, HarvestStopped
+from tasks.harvesting import current
 from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
 from tasks.harvesting.harvest import (
     choose_pairs,
@@ -28,7 +29,7 @@ from tasks.harvesting.harvest import (
 )
 from tasks.harvesting.pair_table import NO_OVERLAP
 from tasks.pages.report import render_credits
-from tasks.steps.errors import InputError, TooManyFailures
+from tasks.steps.errors import InputError, StaleError, TooManyFailures
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import open_plan
 from tasks.steps.schemas import PAIRS
@@ -375,6 +376,60 @@ def test_an_area_without_pairs_is_said_before_anything_is_fetched(make_city):
     with pytest.raises(InputError, match=r"8 usable pictures .* no place with two of them"):
         harvest(city.catalog(min_days_apart=100_000))
     assert city.server.paths("pictures") == []
+
+
+def written_area(path: Path, north: float, positions: int = 1) -> None:
+    """The street's places south of a latitude, as QGIS writes the outline of a district."""
+    south, west, east = 35.6595, 139.699, 139.701
+    side = [[east, south + (north - south) * k / positions] for k in range(positions)]
+    ring = [[west, south], *side, [east, north], [west, north], [west, south]]
+    far = [[[x + 0.01, y] for x, y in ring]]
+    geometry = {"type": "MultiPolygon", "coordinates": [[ring], far]}
+    feature = {"type": "Feature", "properties": {"name": "新宿区"}, "geometry": geometry}
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}
+    collection = {"type": "FeatureCollection", "crs": crs, "features": [feature]}
+    path.write_text(json.dumps(collection), encoding="utf-8")
+
+
+def test_a_city_of_a_geojson_file_is_harvested_and_follows_the_file(make_city):
+    city = make_city("panoramax")
+    catalog = city.catalog(area={"bbox": None, "geojson": "área.geojson"}, test_places=0)
+    written_area(city.folder / "área.geojson", 35.6608)
+    assert open_plan(catalog).open_store().manifest(harvest(catalog)).summary["pairs"] == 2
+    current_harvest("tokyo", open_plan(catalog))
+    written_area(city.folder / "área.geojson", 35.6614)
+    said = r"area\.geojson\.coordinates \S.*35\.6608.*, the catalog says .*35\.6614"
+    with pytest.raises(StaleError, match=said):
+        current_harvest("tokyo", open_plan(catalog))
+    assert open_plan(catalog).open_store().manifest(harvest(catalog)).summary["pairs"] == 3
+
+
+def test_an_outline_of_thousands_of_positions_is_noted_by_its_digest(make_city, monkeypatch):
+    city = make_city("panoramax")
+    area = city.folder / "outline.json"
+    catalog = city.catalog(area={"bbox": None, "geojson": area.name}, test_places=0)
+    written_area(area, 35.6608, positions=5000)
+    with monkeypatch.context() as patched:  # as releases before noted it
+        patched.setattr(current, "_LONGEST_AREA", 1 << 30)
+        before = harvest(catalog)
+    assert current_harvest("tokyo", open_plan(catalog)).pairs == before
+    harvest(catalog)
+    assert current_harvest("tokyo", open_plan(catalog)).pairs == before
+    assert (city.folder / "store/current/tokyo/harvest.json").stat().st_size < 1 << 14
+    written_area(area, 35.6609, positions=5000)
+    with pytest.raises(StaleError, match=r"area\.shape sha256 \w{32}, the catalog says sha256"):
+        current_harvest("tokyo", open_plan(catalog))
+
+
+def test_a_city_of_points_is_harvested(make_city):
+    city = make_city("panoramax")
+    rows = "name;breite;lat;lon\nSchule;1;35,66001;139,70001\nweit;2;35,7;139,7\n"
+    (city.folder / "orte.csv").write_text(rows, encoding="utf-8-sig")
+    area = {"bbox": None, "points": "orte.csv", "point_metres": 25}
+    pairs = harvest(city.catalog(area=area, test_places=0))
+    found = city.rows(f"pairs/tokyo/{pairs.key}/pairs.parquet")
+    images = {row["image_id"]: row for row in city.rows("imagery/tokyo/*/imagery.parquet")}
+    assert [round(images[row["image_a"]]["lat"], 3) for row in found] == [35.66]
 
 
 def test_licences_that_are_not_accepted_are_left_out_and_told(make_city, services, street_world):
