@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from adapters.store.durable import make_folders
 from adapters.store.opening import cache_folder
@@ -29,6 +29,21 @@ _TABLE: Final = (
     "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, state TEXT, sha256 TEXT)"
 )
 _LOG = logging.getLogger("crosscity.files")
+
+
+class UnreadableFileError(Exception):
+    """A file of others cannot be read now; the message is one sentence with the reason.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path} cannot be read: {error.strerror or error}.")
+        self.path, self._error = path, error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self._error)
 
 
 def file_digests(files: Mapping[str, Path]) -> dict[str, str | None]:

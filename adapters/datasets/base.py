@@ -9,9 +9,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from adapters.file_digests import UnreadableFileError
+
 
 class DatasetError(ValueError):
     """A data set cannot give what was asked; the message is one sentence naming file and fault."""
+
+
+class UnreadableSampleError(UnreadableFileError, DatasetError):
+    """A file of a sample cannot be read now, by the system's word and not for what is in it."""
 
 
 @dataclass(frozen=True)

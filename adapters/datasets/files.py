@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from adapters.datasets.base import DatasetError, LabelledSample
+from adapters.datasets.base import DatasetError, LabelledSample, UnreadableSampleError
 from adapters.images import MAX_BYTES, ImageError, decode_image, exif_orientation
 from adapters.label_png import Colour, decode_label_values
 from adapters.street_view.cross_city_layout import files_digest
@@ -257,7 +257,7 @@ class FileDataset(ABC):
             with path.open("rb") as file:
                 data = file.read(self._max_bytes + 1)
         except OSError as error:
-            raise DatasetError(f"{path} cannot be read: {error.strerror}.") from error
+            raise UnreadableSampleError(path, error) from error
         if len(data) > self._max_bytes:
             raise DatasetError(f"{path} has more than the {self._max_bytes} bytes allowed.")
         return data

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from adapters.file_digests import UnreadableFileError
 from adapters.street_view.sunlight import lights_of
 from crosscity.pairing import CaptureTable, haversine_metres
 from crosscity.panorama import View
@@ -20,6 +21,10 @@ Precision = Literal["second", "day", "month"]
 
 class StreetViewError(Exception):
     """A provider cannot give what was asked; the message is one sentence that says what to do."""
+
+
+class UnreadableImageError(UnreadableFileError, StreetViewError):
+    """The file of an image cannot be read now, by the system's word and not for what is in it."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from adapters.images import MAX_BYTES, STORED_QUALITY, ImageError, decode_image, encode_jpeg
-from adapters.street_view.base import Capture, Rejected, Split, StreetViewError
+from adapters.street_view.base import (
+    Capture,
+    Rejected,
+    Split,
+    StreetViewError,
+    UnreadableImageError,
+)
 from adapters.street_view.cross_city_layout import (
     files_digest,
     find_city,
@@ -123,7 +129,7 @@ class FolderStreetView:
             with path.open("rb") as file:
                 data = file.read(self._max_bytes + 1)
         except OSError as error:
-            raise StreetViewError(f"{path} cannot be read: {error.strerror}.") from error
+            raise UnreadableImageError(path, error) from error
         if len(data) > self._max_bytes:
             raise StreetViewError(f"{path} has more than the {self._max_bytes} bytes allowed.")
         return data

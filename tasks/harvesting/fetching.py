@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.catalog import City, ServiceProvider
+from adapters.file_digests import UnreadableFileError
 from adapters.images import ImageError, decode_image, sanitised_image
 from adapters.store import Store
 from adapters.store.records import canonical_json
@@ -109,6 +110,7 @@ def fetch_place(
     alignment: Alignment | None,
     kept: Kept,
     done: Callable[[], None],
+    unreadable: Callable[[UnreadableFileError], None],
 ) -> list[Row]:
     """Fetches the images of one place; one that fails becomes a row that says why.
 
@@ -120,6 +122,8 @@ def fetch_place(
         alignment: How headings are made exact.
         kept: Images that an earlier run fetched.
         done: Called after each image.
+        unreadable: Called with the error of a file that cannot be read; raises where that is not
+            to become a row.
 
     Raises:
         HarvestStopped: Nothing more can be fetched now.
@@ -127,7 +131,12 @@ def fetch_place(
     references: dict[str, Image] = {}
     made = []
     for row in rows:
-        made.append(_fetch_one(provider, row, folder, location, alignment, kept, references))
+        try:
+            one = _fetch_one(provider, row, folder, location, alignment, kept, references)
+        except UnreadableFileError as error:
+            unreadable(error)
+            one = _failed(row, error)
+        made.append(one)
         done()
     return made
 
@@ -143,9 +152,6 @@ def _fetch_one(
 ) -> Row:
     image_id = str(row["image_id"])
     name = f"images/{image_id}.jpg"
-    nothing = dict.fromkeys(
-        ("width", "height", "artifact", "file", "sha256", "heading_offset", "overlap", *MEASURES)
-    )
     try:
         found = kept.load(image_id)
         if found is None:
@@ -154,10 +160,10 @@ def _fetch_one(
         else:
             facts, stored = found
             image = decode_image(stored, image_id)
-    except HarvestStopped:
+    except (HarvestStopped, UnreadableFileError):
         raise
     except (ImageError, StreetViewError) as error:
-        return {**row, **nothing, "status": FAILED, "reason": _without_name(image_id, error)}
+        return _failed(row, error)
     references[image_id] = image
     (folder / name).write_bytes(stored)
     return {
@@ -172,6 +178,14 @@ def _fetch_one(
         "status": OK,
         "reason": None,
     }
+
+
+def _failed(row: Row, error: Exception) -> Row:
+    nothing = dict.fromkeys(
+        ("width", "height", "artifact", "file", "sha256", "heading_offset", "overlap", *MEASURES)
+    )
+    reason = _without_name(str(row["image_id"]), error)
+    return {**row, **nothing, "status": FAILED, "reason": reason}
 
 
 def _fetch_aligned(

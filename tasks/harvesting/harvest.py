@@ -10,6 +10,7 @@ from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from adapters.catalog import City, ServiceProvider
+from adapters.file_digests import UnreadableFileError
 from adapters.store import ArtifactRef, Draft, Store, artifact_key
 from adapters.street_view.base import Rejected, ReportsRejected, StreetView, capture_table
 from adapters.street_view.service import ServiceStreetView
@@ -59,6 +60,7 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import CAPTURES, IMAGERY, OK, PAIRS
 from tasks.steps.slices import Slice, Tables, deal
 from tasks.steps.tables import Row, failures, left_out, part_name, read_rows, write_rows
+from tasks.steps.unreadable import check_stays_unreadable
 
 HARVEST_VERSION: Final = "2"
 """Bump when the same capture gives another stored image, or the tables other columns. What a
@@ -166,9 +168,14 @@ def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> M
             if spending is not None:
                 spending.note()
 
+        def unreadable(error: UnreadableFileError) -> None:
+            listed = store.manifest(captures).parameters.get("revision")
+            check_stays_unreadable(error, lambda: _revision(provider) == listed)
+
         def fetch(place: list[Row]) -> list[Row]:
+            aligned = alignment_of(entry)
             return fetch_place(
-                provider, place, draft.path, location, alignment_of(entry), kept, step
+                provider, place, draft.path, location, aligned, kept, step, unreadable
             )
 
         try:

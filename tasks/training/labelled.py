@@ -15,6 +15,7 @@ from adapters.datasets.base import DatasetError, LabelledDataset
 from adapters.datasets.cross_city import CrossCityDataset
 from adapters.datasets.labelled_folder import LabelledFolder
 from adapters.datasets.simulated import SimulatedDataset
+from adapters.file_digests import UnreadableFileError
 from adapters.image_masks import ImageMask
 from adapters.images import (
     ImageError,
@@ -41,6 +42,7 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, LABELLED, OK, PAIRS
 from tasks.steps.stacking import stacked
 from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
+from tasks.steps.unreadable import check_stays_unreadable
 
 LABELLED_VERSION = f"2-simulation.{SIMULATION_VERSION}"
 Kind = Literal["labelled", "unlabelled"]
@@ -264,9 +266,13 @@ def _make_part(
     wanted = _samples_of(part, samples)
     stage = f"{kind} {owner} {split}"
 
+    def is_same_key() -> bool:
+        now = _shard(kind, plan, owner, split, source, samples, part)
+        return now.parameters == identity.parameters
+
     def write(draft: Draft, _key: str) -> None:
         def row(sample: str) -> Row:
-            made = _row(sample, read)
+            made = _row(sample, read, is_same_key)
             progress.advance(stage, 1, len(samples))
             return made
 
@@ -514,10 +520,12 @@ def _places_by_split(store: Store, pairs: ArtifactRef) -> dict[str, list[str]]:
     return places
 
 
-def _row(sample: str, read: Callable[[str], Row]) -> Row:
+def _row(sample: str, read: Callable[[str], Row], is_same_key: Callable[[], bool]) -> Row:
     try:
         return {"sample": sample, **read(sample), "status": OK, "reason": None}
     except (DatasetError, ImageError) as error:
+        if isinstance(error, UnreadableFileError):
+            check_stays_unreadable(error, is_same_key)
         return {
             **dict.fromkeys(LABELLED.names),
             "sample": sample,
