@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError, LabelledSample, UnreadableSampleError
+from adapters.file_names import as_text
 from adapters.images import MAX_BYTES, ImageError, decode_image, exif_orientation
 from adapters.label_png import Colour, decode_label_values
 from adapters.street_view.cross_city_layout import files_digest
@@ -167,7 +168,7 @@ class FileDataset(ABC):
             DatasetError: There is no such sample.
         """
         path = self._files_of(sample).image
-        return sample if path is None else path.relative_to(self._root).as_posix()
+        return sample if path is None else as_text(path.relative_to(self._root).as_posix())
 
     def revision(self, samples: Sequence[str] | None = None) -> str:
         """A digest of the samples' files, by default of all labelled ones; each is read once."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from adapters.file_names import as_text
 from adapters.images import MAX_BYTES, STORED_QUALITY, ImageError, decode_image, encode_jpeg
 from adapters.street_view.base import (
     Capture,
@@ -142,7 +143,7 @@ class FolderStreetView:
         known = parse_image_name(path.name)
         if known is None or not path.is_file():
             reason = "not a file named pano_<place>_<time>_<heading>.jpg or .png"
-            self._rejected.append(Rejected(label, reason))
+            self._rejected.append(Rejected(as_text(label), reason))
         elif known.image_id in self._files:
             kept = self._files[known.image_id]
             reason = f"another copy of {kept.parent.name}/{kept.name}"

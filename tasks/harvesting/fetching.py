@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from adapters.catalog import City, ServiceProvider
 from adapters.file_digests import UnreadableFileError
+from adapters.file_names import as_text
 from adapters.images import ImageError, decode_image, sanitised_image
 from adapters.store import Store
 from adapters.store.records import canonical_json
@@ -258,5 +259,5 @@ def capture_of(row: Row) -> Capture:
 
 def _without_name(name: str, error: Exception) -> str:
     """The reason without the image's own name, so that equal faults count as one."""
-    text = " ".join(str(error).split())
+    text = as_text(" ".join(str(error).split()))
     return text.replace(f"{name}: ", "").replace(f"{name} ", "")

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from adapters.file_names import as_text
 from adapters.images import MAX_BYTES, OTHER_ENDINGS, ImageError, decode_image
 from adapters.prediction_folders import Below, below
 from adapters.predictions import PredictionFolder
@@ -94,7 +95,7 @@ def found_in(paths: Sequence[Path]) -> Found:
             walks.append(_walk(path))
             named |= _images_of(path, walks[-1])
         elif path.is_file():
-            named[path] = path.name
+            named[path] = as_text(path.name)
         else:
             raise InputError(f"{path} is neither a city of the catalog nor a file or folder")
     others = {one for walk in walks for one in walk.files if one.suffix.lower() in OTHER_ENDINGS}
@@ -115,7 +116,8 @@ def _walk(folder: Path) -> Below:
 
 def _images_of(folder: Path, walk: Below) -> dict[Path, str]:
     """The images of a walk, and what they are called."""
-    named = {one: one.relative_to(folder).as_posix() for one in walk.files if _is_image(one)}
+    images = [one for one in walk.files if _is_image(one)]
+    named = {one: as_text(one.relative_to(folder).as_posix()) for one in images}
     if not named:
         raise InputError(
             f"{folder} has no image: looked for {', '.join(sorted(ENDINGS))} in it and below"
@@ -241,7 +243,7 @@ def _decoded(picture: Picture) -> tuple[str, npt.NDArray[np.uint8] | str]:
     try:
         data = picture.data()
     except (OSError, ImageError) as error:  # what a store does not give is no fault of the image
-        return "", " ".join(str(getattr(error, "strerror", None) or error).split())
+        return "", as_text(" ".join(str(getattr(error, "strerror", None) or error).split()))
     digest = hashlib.sha256(data).hexdigest()
     try:
         return digest, decode_image(data, picture.name)

@@ -16,6 +16,7 @@ from adapters.datasets.cross_city import CrossCityDataset
 from adapters.datasets.labelled_folder import LabelledFolder
 from adapters.datasets.simulated import SimulatedDataset
 from adapters.file_digests import UnreadableFileError
+from adapters.file_names import as_text
 from adapters.image_masks import ImageMask
 from adapters.images import (
     ImageError,
@@ -530,5 +531,5 @@ def _row(sample: str, read: Callable[[str], Row], is_same_key: Callable[[], bool
             **dict.fromkeys(LABELLED.names),
             "sample": sample,
             "status": FAILED,
-            "reason": " ".join(str(error).split()),
+            "reason": as_text(" ".join(str(error).split())),
         }
