@@ -91,7 +91,10 @@ def files_digest(files: Mapping[str, Path]) -> str:
 
 
 def _holds_a_city(folder: Path) -> bool:
-    return any((folder / part).is_dir() for part in ("Images", "Labels"))
+    try:
+        return any((folder / part).is_dir() for part in ("Images", "Labels"))
+    except PermissionError:  # as the lost+found of a disk, which is none of the cities
+        return False
 
 
 def _plain(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +117,25 @@ def test_one_image_in_two_formats_counts_once(tmp_path: Path) -> None:
 def test_cities_are_found_under_their_spellings(tmp_path: Path, on_disk: str, asked: str) -> None:
     place_images(tmp_path, "Train/pano_00001_0_0.jpg", city=on_disk)
     assert len(folder(tmp_path, asked).captures()) == 1
+
+
+def test_a_folder_that_does_not_admit_this_user_is_no_city(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the lost+found of a disk that is mounted there."""
+    place_images(tmp_path, "Train/pano_00001_0_0.jpg")
+    (tmp_path / "lost+found").mkdir()
+    is_dir = Path.is_dir
+
+    def forbidden(path: Path) -> bool:
+        if path.parent.name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", forbidden)
+    assert len(folder(tmp_path).captures()) == 1
+    with pytest.raises(StreetViewError, match="cities there: Rome "):
+        folder(tmp_path, "paris")
 
 
 def test_the_closest_spelling_is_taken(tmp_path: Path) -> None:
