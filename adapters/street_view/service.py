@@ -435,6 +435,8 @@ class ServiceStreetView(ABC):
         state: _ListingState,
     ) -> None:
         start, end = self.plan.interval
+        if newer_than is not None and newer_than >= end:
+            return  # and a span that ends before it begins is refused
         # A place at the edge has pictures beyond it, and those have partners farther on.
         around = grown(tile, self.plan.place_metres + self.plan.max_metres_apart)
         if newer_than is not None:

@@ -28,6 +28,7 @@ from tasks.harvesting.harvest import (
     list_captures,
 )
 from tasks.harvesting.pair_table import NO_OVERLAP
+from tasks.harvesting.watch import find_new_captures
 from tasks.pages.report import render_credits
 from tasks.steps.errors import InputError, StaleError, TooManyFailures
 from tasks.steps.imagery import Imagery
@@ -492,6 +493,16 @@ def test_the_time_of_the_last_listing_is_noted(make_city):
     )
     at = datetime.fromisoformat(listing["summary"]["listed_at"])
     assert abs((datetime.now(UTC) - at).total_seconds()) < 300
+
+
+def test_nothing_is_asked_of_what_is_new_where_the_list_ends_before(make_city):
+    city = make_city("panoramax")
+    harvest(city.catalog({"captured_before": "2022-01-01"}))
+    plan, asked = open_plan(city.folder / "data_catalog.yaml"), len(city.server.asked)
+    before = current_harvest("tokyo", plan)
+    found = find_new_captures.fn(before, "tokyo", plan)
+    assert found is None
+    assert len(city.server.asked) == asked
 
 
 # Quality
