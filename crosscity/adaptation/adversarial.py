@@ -30,7 +30,7 @@ from crosscity.adaptation.objectives import (
     View,
     find_objective,
 )
-from crosscity.adaptation.objectives.base import loss_of
+from crosscity.adaptation.objectives.base import its_errors, loss_of
 from crosscity.adaptation.prior_evidence import checked_rates
 from crosscity.adaptation.recipes import RECIPES, Recipe, Term
 from crosscity.adaptation.sampling import INITIALISATION_STREAM
@@ -107,6 +107,12 @@ class Adaptation(Training):
         if recipe is not None:
             self._identity["recipe"] = repr(recipe)
         self.settings = settings
+        terms = self.recipe.terms
+        if terms and not any(term.is_active(0, settings) for term in terms):
+            raise ValueError(
+                "no objective of the recipe begins with the first step, which needs one: let one "
+                "start at 0"
+            )
         self._domains = Domains(
             segmenter,
             source,
@@ -219,7 +225,9 @@ class Adaptation(Training):
                     record=self._record,
                     options=term.options,
                 )
-                made.append(find_objective(term.objective)(surroundings))
+                kind = find_objective(term.objective)
+                with its_errors(kind):
+                    made.append(kind(surroundings))
         return {objective.name: objective for objective in made}
 
     def _class_ratios(self) -> Tensor:
@@ -315,7 +323,8 @@ class Adaptation(Training):
             partner = PartnerView(batch.partner.of, batch.partner.field, *theirs)
         view = View(batch, source, target, grid_labels, predictions, partner)
         for objective in active:
-            view.prepared[objective.name] = objective.prepare(view)
+            with its_errors(type(objective)):
+                view.prepared[objective.name] = objective.prepare(view)
         return view
 
     def _features(self, domain: str, images: Tensor, batch: Batch) -> Tensor:
@@ -349,6 +358,11 @@ class Adaptation(Training):
             with self.engine.autocast():
                 loss = _sum([self._weighted(term, each, view) for term, each in self._active()])
             self._record("total_loss", loss)
+            if not loss.requires_grad:
+                raise ValueError(
+                    f"no objective that has begun by step {self.step} depends on what is trainable "
+                    f"({self.recipe.trainable}): take another objective, or trainable: all"
+                )
             self._backward(loss)
         try:
             self._fill_row(row)
@@ -398,11 +412,22 @@ def needs_of(recipe: Recipe) -> set[Need]:
     """What the objectives of a recipe look at; statistics are estimated on source and target.
 
     Raises:
-        ValueError: There is no such objective.
+        ValueError: There is no such objective, two have one name, or one moves nothing.
     """
     if recipe.estimates_statistics:
         return {"source", "target"}
-    return {need for term in recipe.terms for need in find_objective(term.objective).needs}
+    objectives = [find_objective(term.objective) for term in recipe.terms]
+    names = [objective.name for objective in objectives]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two objectives of the recipe have the name {twice[0]!r}: rename one")
+    for objective in objectives:
+        if objective.of_features and recipe.trainable == "head":
+            raise ValueError(
+                f"the objective {objective.name!r} moves features alone, and trainable: head "
+                "leaves them as they are: take another objective, or trainable: last: N"
+            )
+    return {need for objective in objectives for need in objective.needs}
 
 
 def _sum(losses: Sequence[Tensor]) -> Tensor:

@@ -27,6 +27,10 @@ _TRAINABLE: Final = re.compile(
 )
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class Term:
     """An objective in a recipe.
@@ -50,18 +54,24 @@ class Term:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = {each.name for each in fields(AdaptationSettings)}
+        known = {each.name for each in fields(AdaptationSettings) if _is_number(each.default)}
         for what, value in (("weight", self.weight), ("start", self.start)):
             if isinstance(value, str) and value not in known:
                 raise ValueError(
                     f"the {what} of the objective {self.objective!r} is {value!r}, which is not "
-                    "a setting of an adaptation: write a number or the name of a setting"
+                    "a setting of an adaptation that is a number: write a number or the name of "
+                    "such a setting"
                 )
             if isinstance(value, int | float) and not value >= 0:
                 raise ValueError(
                     f"the {what} of the objective {self.objective!r} must be at least 0, not "
                     f"{value}"
                 )
+        if not isinstance(self.start, str) and self.start >= 1:
+            raise ValueError(
+                f"the start of the objective {self.objective!r} is a share of the steps, and at "
+                f"{self.start:g} it never begins: write a number below 1"
+            )
         if self.ramp not in get_args(Ramp):
             raise ValueError(
                 f"the ramp of the objective {self.objective!r} must be rising or constant, not "
@@ -130,6 +140,12 @@ class Recipe:
             raise ValueError(
                 "a recipe that trains needs an objective, and one that estimates statistics has "
                 "none"
+            )
+        starts = [term.start for term in self.terms]
+        if starts and all(not isinstance(start, str) and start > 0 for start in starts):
+            raise ValueError(
+                f"no objective of the recipe begins before {min(map(float, starts)):g} of the "
+                "steps, and the first step needs one: let one start at 0"
             )
         if self.evidence and not self.uses_prior:
             raise ValueError("a recipe without the prior has no evidence from it")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from adapters.catalog import RecipeEntry
@@ -35,8 +35,29 @@ def science_of(entry: RecipeEntry) -> Recipe:
 
 
 def needs_of_entry(entry: RecipeEntry) -> set[Need]:
-    """What the objectives of an entry look at; see `needs_of`."""
-    return needs_of(science_of(entry))
+    """What the objectives of an entry look at; see `needs_of`.
+
+    Raises:
+        ValueError: One sentence: as of `science_of`, or nothing would read a part of the entry.
+    """
+    needs = needs_of(science_of(entry))
+    for sentence in _unread(entry, needs):
+        raise ValueError(sentence)
+    return needs
+
+
+def _unread(entry: RecipeEntry, needs: set[Need]) -> Iterator[str]:
+    """Parts of an entry that none of its objectives reads."""
+    if entry.teacher is not None and not needs & {"predictions", "partner"}:
+        yield "teacher predicts what objectives learn from, and none learns from that: remove it"
+    if entry.teacher is not None and "teacher_momentum" in entry.settings:
+        yield "teacher_momentum is of a slow copy, and teacher takes its place: remove one of them"
+    if entry.source_sampling != "uniform" and "source" not in needs:
+        yield "source_sampling says which source images are read, and none is: remove it"
+    if entry.prior != "none" and not needs & {"predictions", "partner", "target"}:
+        yield "prior changes predictions on target images, and no objective reads any: remove it"
+    if entry.prior != "none" and entry.trainable == "statistics":
+        yield "prior changes predictions, and statistics are estimated without any: remove it"
 
 
 def rates_of(

@@ -107,7 +107,8 @@ def _single_faults(catalog: Catalog) -> Iterator[Fault]:
         if "arm" in own:
             del own["arm"]
             yield (*here, "arm"), "a recipe is not an arm: remove arm"
-        yield from _with_key_before(here, _checked(AdaptationSettings(), own, hidden="arm"))
+        checked = _checked(AdaptationSettings(), own, hidden="arm", beside=own)
+        yield from _with_key_before(here, checked)
     yield from _objective_faults(catalog)
 
 
@@ -117,14 +118,23 @@ def _objective_faults(catalog: Catalog) -> Iterator[Fault]:
         return  # objectives bring PyTorch, which takes longer than all else that reads a catalog
     from crosscity.adaptation.objectives import find_objective  # noqa: PLC0415
     from crosscity.adaptation.objectives.base import checked_options  # noqa: PLC0415
+    from tasks.steps.recipes import needs_of_entry  # noqa: PLC0415
 
     for name, entry in catalog.recipes.items():
+        faults = []
         for number, one in enumerate(entry.objectives):
             try:
                 checked_options(find_objective(one.name), one.options)
                 Term(one.name, one.weight, "", one.start, one.ramp)
             except ValueError as error:
-                yield ("recipes", name, "objectives", number), str(error)
+                faults.append((("recipes", name, "objectives", number), str(error)))
+        yield from faults
+        if faults:
+            continue
+        try:
+            needs_of_entry(entry)
+        except ValueError as error:
+            yield ("recipes", name), str(error)
 
 
 def _lacking_recipes(catalog: Catalog) -> Iterator[Fault]:
@@ -230,16 +240,24 @@ def _with_key_before(here: Key, faults: Iterable[Fault]) -> Iterator[Fault]:
 
 
 def _checked(
-    defaults: Settings, changes: Mapping[str, Any], *, hidden: str | None = None
+    defaults: Settings,
+    changes: Mapping[str, Any],
+    *,
+    hidden: str | None = None,
+    beside: Mapping[str, Any] | None = None,
 ) -> Iterator[Fault]:
-    """`_faults`, and settings that nothing reads beside the others."""
+    """`_faults`, and settings that nothing reads beside the others.
+
+    Of a recipe, which goes with any training, the others are those that it states (`beside`).
+    """
     faults = list(_faults(defaults, changes, hidden=hidden))
     yield from faults
     if faults:
         return
     made = _settings_with(defaults, changes)
     for name, other, value, why in _UNREAD:
-        if changes.get(name) and getattr(made, other, None) == value:
+        is_known = beside is None or other in beside
+        if changes.get(name) and is_known and getattr(made, other, None) == value:
             yield (name,), f"{why}: remove {name}, or change {other}"
 
 

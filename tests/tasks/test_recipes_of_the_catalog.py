@@ -215,6 +215,7 @@ def in_catalog(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 TASK = {"objective": "source_task"}
+SELF = {"objective": "self_training"}
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"objectives": [{"objective": "hope"}]}, "mine.objectives.0", "no objective 'hope'"),
     ({"objectives": [{"python": "absent:Loss"}]}, "mine.objectives.0", "cannot be imported"),
@@ -228,6 +229,32 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         {"objectives": [{"objective": "masked_consistency", "options": {"hidden": 3}}]},
         "mine.objectives.0",
         "hidden must be in (0, 1)",
+    ),
+    (
+        {"objectives": [{"objective": "masked_consistency", "options": {"side": 12.5}}]},
+        "mine.objectives.0",
+        "side of the objective 'masked_consistency' must be a whole number, not 12.5",
+    ),
+    ({"objectives": [{**TASK, "start": 0.5}]}, "recipes.mine", "let one start at 0"),
+    ({"objectives": [TASK, {**SELF, "start": 1.5}]}, "mine.objectives.1", "it never begins"),
+    ({"objectives": [TASK, {**SELF, "weight": "betas"}]}, "mine.objectives.1", "is a number"),
+    (
+        {"objectives": [TASK, {"objective": "global_alignment"}], "trainable": "head"},
+        "recipes.mine",
+        "moves features alone",
+    ),
+    ({"objectives": [TASK], "teacher": "compact"}, "recipes.mine", "none learns from that"),
+    (
+        {"objectives": [SELF], "teacher": "compact", "settings": {"teacher_momentum": 0.9}},
+        "recipes.mine",
+        "teacher_momentum is of a slow copy",
+    ),
+    ({"objectives": [SELF], "source_sampling": "rare_classes"}, "recipes.mine", "none is"),
+    ({"objectives": [TASK], "prior": "veto"}, "recipes.mine", "no objective reads any"),
+    (
+        {"objectives": [], "trainable": "statistics", "prior": "veto"},
+        "recipes.mine",
+        "estimated without any",
     ),
     (
         {"objectives": [{"objective": "self_training", "weight": "lambda_none"}]},
@@ -257,6 +284,17 @@ def test_what_is_wrong_in_a_recipe_is_reported_with_its_line(
     assert key in str(error.value)
     assert said in str(error.value)
     assert str(error.value).startswith(f"{path}:")
+
+
+def test_a_setting_of_a_recipe_may_go_with_one_of_the_training(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"balanced_predictions": True}  # class_balance is the training's
+    open_plan(write_catalog(tmp_path, **in_catalog({"objectives": [TASK], "settings": settings})))
+    settings["class_balance"] = 0.0
+    path = write_catalog(tmp_path, **in_catalog({"objectives": [TASK], "settings": settings}))
+    with pytest.raises(CatalogError, match="and class_balance is 0"):
+        open_plan(path)
 
 
 def test_a_recipe_with_the_name_of_an_arm_is_refused(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 from crosscity.adaptation.objectives.base import (
     Adversary,
@@ -62,6 +62,14 @@ def find_objective(name: str) -> type[Objective]:
     if not (isinstance(found, type) and issubclass(found, Objective)):
         raise ValueError(  # noqa: TRY004 - a wrong recipe, like the others
             f"{name!r} is not a subclass of crosscity.adaptation.objectives.Objective"
+        )
+    if not hasattr(found, "name"):
+        raise ValueError(f"{name!r} has no name: write `name = ...` into the class")
+    wrong = set(found.needs) - set(get_args(Need))
+    if wrong:
+        raise ValueError(
+            f"{name!r} needs {', '.join(sorted(map(repr, wrong)))}, which is none of "
+            f"{', '.join(get_args(Need))}: write `needs = frozenset({{...}})` of these"
         )
     return found
 

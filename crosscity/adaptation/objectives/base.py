@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -134,6 +135,15 @@ class Surroundings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+_KINDS: Final = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a word",
+}
+"""How the types of options are called."""
+
+
 @dataclass(frozen=True)
 class NoOptions:
     """Options of an objective that has none."""
@@ -152,6 +162,8 @@ class Objective(ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     rows: ClassVar[tuple[str, ...]] = ()
     """Columns of the history that it records, in their order."""
+    of_features: ClassVar[bool] = False
+    """Whether it moves features alone, and so nothing where these are kept (`trainable: head`)."""
     Options: ClassVar[type] = NoOptions
     """A dataclass: the options that a recipe may give it, with their types and defaults."""
 
@@ -208,16 +220,8 @@ def loss_of(objective: Objective, view: View) -> Tensor:
     Raises:
         ValueError: It is not a scalar tensor, or an objective of the user's own raised something.
     """
-    try:
+    with its_errors(type(objective)):
         loss: object = objective.loss(view)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:
-        if type(objective).__module__.partition(".")[0] == __name__.partition(".")[0]:
-            raise  # a fault of ours: its trace says where
-        raise ValueError(
-            f"the objective {objective.name!r} ended with {type(error).__name__}: {error}"
-        ) from error
     if isinstance(loss, Tensor) and loss.ndim == 0:
         return loss
     found = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
@@ -225,6 +229,26 @@ def loss_of(objective: Objective, view: View) -> Tensor:
         f"the objective {objective.name!r} gave {found} as its loss: it must give one number, "
         "a tensor without dimensions"
     )
+
+
+@contextmanager
+def its_errors(objective: type[Objective]) -> Iterator[None]:
+    """Inside, what an objective of the user's own raises becomes one sentence.
+
+    Raises:
+        ValueError: It raised something; what ours raise, and lack of memory, are as they were.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        if objective.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            raise  # a fault of ours: its trace says where
+        name = getattr(objective, "name", objective.__name__)
+        raise ValueError(
+            f"the objective {name!r} ended with {type(error).__name__}: {error}"
+        ) from error
 
 
 def checked_options(objective: type[Objective], given: Mapping[str, Any]) -> object:
@@ -240,10 +264,27 @@ def checked_options(objective: type[Objective], given: Mapping[str, Any]) -> obj
         raise ValueError(
             f"the objective {objective.name!r} has no option {unknown[0]!r}; its options: {options}"
         )
+    for one in fields(objective.Options):
+        kind = one.type if isinstance(one.type, str) else getattr(one.type, "__name__", "")
+        if one.name in given and not _is_of(given[one.name], kind):
+            raise ValueError(
+                f"the option {one.name} of the objective {objective.name!r} must be "
+                f"{_KINDS[kind]}, not {given[one.name]!r}"
+            )
     try:
         return objective.Options(**given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the options of the objective {objective.name!r}: {error}") from None
+
+
+def _is_of(value: object, kind: str) -> bool:
+    """Whether a value is of a plain type, by its name; a value of any other type may be it."""
+    if kind == "bool":
+        return isinstance(value, bool)
+    if isinstance(value, bool):
+        return kind not in _KINDS
+    numbers: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str}
+    return kind not in numbers or isinstance(value, numbers[kind])
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

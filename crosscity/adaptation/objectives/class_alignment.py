@@ -23,6 +23,7 @@ class ClassAlignment(DomainAlignment):
     name = "class_alignment"
     needs: ClassVar[frozenset[Need]] = frozenset({"source", "target", "grid_labels", "predictions"})
     rows = ("class_discriminator_loss", "class_inverse_loss", "class_accuracy")
+    of_features = True
 
     def __init__(self, surroundings: Surroundings) -> None:
         segmenter, settings = surroundings.segmenter, surroundings.settings

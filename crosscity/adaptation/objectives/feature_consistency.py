@@ -28,6 +28,7 @@ class FeatureConsistency(Objective):
     name = "feature_consistency"
     needs: ClassVar[frozenset[Need]] = frozenset({"target", "partner"})
     rows = ("feature_consistency_loss",)
+    of_features = True
 
     @dataclass(frozen=True)
     class Options:

@@ -23,6 +23,7 @@ class GlobalAlignment(DomainAlignment):
     name = "global_alignment"
     needs: ClassVar[frozenset[Need]] = frozenset({"source", "target"})
     rows = ("global_discriminator_loss", "global_inverse_loss", "global_accuracy")
+    of_features = True
 
     def __init__(self, surroundings: Surroundings) -> None:
         settings = surroundings.settings

@@ -26,7 +26,13 @@ from crosscity.adaptation import (
     TargetArrays,
     Term,
 )
-from crosscity.adaptation.objectives import OBJECTIVES, Objective, View, find_objective
+from crosscity.adaptation.objectives import (
+    OBJECTIVES,
+    Objective,
+    Surroundings,
+    View,
+    find_objective,
+)
 from crosscity.segmenters import Segmenter, build_segmenter
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "extending.md"
@@ -81,6 +87,39 @@ class Failing(Entropy):
 
     def loss(self, view: View) -> torch.Tensor:
         return super().loss(view) * {}["weight"]
+
+
+class FailingFirst(Entropy):
+    name = "failing first"
+    rows = ()
+
+    def prepare(self, view: View) -> torch.Tensor:
+        raise LookupError(f"{len(view.batch.target)} images")
+
+
+class FailingAtOnce(Entropy):
+    name = "failing at once"
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        super().__init__(surroundings)
+        raise KeyError("options")
+
+
+class Detached(Entropy):
+    name = "detached"
+    rows = ()
+
+    def loss(self, view: View) -> torch.Tensor:
+        return view.target_features.detach().mean()
+
+
+class Misspelt(Entropy):
+    name = "misspelt"
+    needs = frozenset({"targets"})
+
+
+class Namesake(Entropy):
+    name = "self_training"
 
 
 class NotFinite(Entropy):
@@ -148,10 +187,48 @@ def test_a_loss_that_is_not_a_number_is_reported_with_the_objectives_name() -> N
         adaptation(recipe).advance(1)
 
 
-def test_an_objective_of_ones_own_that_raises_is_named() -> None:
-    recipe = Recipe((Term("source_task"), Term(f"python:{__name__}:Failing", weight=1.0)))
-    with pytest.raises(ValueError, match=r"the objective 'failing' ended with KeyError: 'weight'"):
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("Failing", "the objective 'failing' ended with KeyError: 'weight'"),
+        ("FailingFirst", "the objective 'failing first' ended with LookupError: 2 images"),
+        ("FailingAtOnce", "the objective 'failing at once' ended with KeyError: 'options'"),
+    ],
+)
+def test_an_objective_of_ones_own_that_raises_is_named(kind: str, said: str) -> None:
+    recipe = Recipe((Term("source_task"), Term(f"python:{__name__}:{kind}", weight=1.0)))
+    with pytest.raises(ValueError, match=said):
         adaptation(recipe).advance(1)
+
+
+@pytest.mark.parametrize(
+    "objective", [name for name, kind in OBJECTIVES.items() if kind.of_features]
+)
+def test_what_moves_features_alone_is_refused_where_they_stay(objective: str) -> None:
+    recipe = Recipe((Term("source_task"), Term(objective, weight=1.0)), trainable="head")
+    with pytest.raises(
+        ValueError, match=f"'{objective}' moves features alone, and trainable: head"
+    ):
+        adaptation(recipe)
+
+
+def test_a_loss_that_depends_on_nothing_that_moves_is_reported() -> None:
+    recipe = Recipe((Term(f"python:{__name__}:Detached", weight=1.0),))
+    with pytest.raises(ValueError, match=r"by step 0 depends on what is trainable \(all\)"):
+        adaptation(recipe).advance(1)
+
+
+def test_two_objectives_of_one_name_are_refused() -> None:
+    recipe = Recipe((Term("self_training"), Term(f"python:{__name__}:Namesake", weight=1.0)))
+    with pytest.raises(ValueError, match=r"two objectives .* have the name 'self_training'"):
+        adaptation(recipe)
+
+
+def test_a_first_step_without_an_objective_is_refused() -> None:
+    recipe = Recipe((Term("class_alignment", "lambda_class", "lambda_class", "ca_start"),))
+    adaptation(recipe, ca_start=0.0)
+    with pytest.raises(ValueError, match="let one start at 0"):
+        adaptation(recipe, ca_start=0.5)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_before_the_step() -> None:
@@ -182,7 +259,11 @@ def test_a_state_of_another_recipe_is_refused() -> None:
     ("made", "message"),
     [
         (lambda: Term("source_task", weight="lambda_none"), "not a setting of an adaptation"),
+        (lambda: Term("source_task", weight="betas"), "not a setting of an adaptation"),
         (lambda: Term("source_task", weight=-1.0), "at least 0"),
+        (lambda: Term("source_task", start=1.0), "at 1 it never begins"),
+        (lambda: Recipe((Term("self_training", 1.0, start=0.25),)), "begins before 0.25"),
+        (lambda: find_objective(f"python:{__name__}:Misspelt"), "needs 'targets', which is none"),
         (lambda: Recipe((Term("source_task"), Term("source_task"))), "each objective once"),
         (Recipe, "needs an objective"),
         (lambda: Recipe((Term("source_task"),), trainable="statistics"), "has none"),
