@@ -60,7 +60,7 @@ def report_transfer_by(plan: Plan, transfer: str, arm: str | None, seed: int) ->
     parts = transfer_parts(transfer, seed, plan)
     if plan.scored_split(transfer) is None:
         return _unscored(plan, transfer, arm, seed, parts)
-    shown = shown_arm_of_transfer(parts, arm)
+    shown = shown_arm_of_transfer(parts, arm, transfer, plan)
     if shown is not None:
         trained = TrainedSegmenters(transfer, seed, plan)
         tested = tested_on(trained, shown)

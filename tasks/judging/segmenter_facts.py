@@ -13,6 +13,8 @@ from tasks.judging.promotion import evidence_of
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import IMAGERY, OK
 from tasks.steps.tables import read_rows
+from tasks.training.arms import is_fine_tuned
+from tasks.training.extras import made_with_labels
 
 UNKNOWN: Final = "unknown: these images are not in the store any more"
 _OF_IMAGES: Final = frozenset({"imagery", "labelled", "unlabelled"})
@@ -79,6 +81,9 @@ class SegmenterFacts:
         digest: Of its files.
         city: Whose it is.
         arm: How it was made; "pretrained" for what was not adapted.
+        saw_labels: Whether it has seen labels of the city, or of the set, that it was adapted to.
+        trained_on: Sets whose labels it was trained on, as far as the store or the catalog names
+            them.
         made_at: UTC.
         version: Of the algorithm.
         code_version: Of the program.
@@ -95,6 +100,8 @@ class SegmenterFacts:
     digest: str
     city: str
     arm: str
+    saw_labels: bool
+    trained_on: tuple[str, ...]
     made_at: str
     version: str
     code_version: str
@@ -120,24 +127,33 @@ def segmenter_facts(plan: Plan, ref: ArtifactRef) -> SegmenterFacts:
     store = plan.open_store()
     manifest = store.manifest(ref)
     behind = dict(_artifacts_behind(store, ref))
-    start = store.inputs_of(ref).get("segmenter")
+    arm = str(manifest.parameters.get("arm", "pretrained"))
+    inputs = store.inputs_of(ref)
+    start = inputs.get("segmenter")
     scores = list(_scores(store, ref, "this segmenter"))
     if start is not None:
         places = {score.place for score in scores}
         before = _scores(store, start, "the segmenter before")
         scores += [score for score in before if score.place in places or not places]
+    sets = tuple(_sets(store, plan, behind))
+    trained_on = [one.name for one in sets if one.labelled]
+    origin = ref if start is None else start
+    if not trained_on and origin.city in plan.datasets:
+        trained_on = [origin.city]  # weights from elsewhere, of which the catalog names the source
     remarks = manifest.summary.get("remarks", [])
     return SegmenterFacts(
         artifact=ref.uri,
         digest=ref.digest,
         city=ref.city,
-        arm=str(manifest.parameters.get("arm", "pretrained")),
+        arm=arm,
+        saw_labels=is_fine_tuned(arm) or made_with_labels(inputs, ref.city),
+        trained_on=tuple(trained_on),
         made_at=manifest.made_at.isoformat(timespec="seconds"),
         version=manifest.version,
         code_version=manifest.code_version,
         parameters=dict(manifest.parameters),
         images=tuple(_terms(store, behind)),
-        sets=tuple(_sets(store, plan, behind)),
+        sets=sets,
         scores=tuple(scores),
         verdict=evidence_of(store, ref.city, ref).get("verdict"),
         remarks=tuple(map(str, remarks)) if isinstance(remarks, list) else (),

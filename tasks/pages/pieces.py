@@ -22,7 +22,7 @@ from tasks.pages.scores import confusion_rows, read_confusion, score_rows
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
 from tasks.steps.tables import read_rows
-from tasks.training.arms import ARM_NAMES, UNLABELLED_ARMS, arm_name, is_fine_tuned
+from tasks.training.arms import ARM_NAMES, arm_name, saw_labels
 from tasks.training.at_home import protocol_named
 from tasks.training.labelled import labelled_set
 
@@ -41,10 +41,10 @@ def arms_of(parts: Mapping[str, ArtifactRef]) -> list[str]:
     return [role.removeprefix(begin) for role in parts if role.startswith(begin)]
 
 
-def last_blind(arms: Sequence[str]) -> str | None:
-    """The last arm that saw no label of the target; ``None`` of none."""
-    blind = [arm for arm in arms if not is_fine_tuned(arm)]
-    known = [arm for arm in UNLABELLED_ARMS if arm in blind]
+def last_blind(arms: Sequence[str], owner: str, plan: Plan) -> str | None:
+    """The last arm that saw no label of the target, else the last; ``None`` of none."""
+    blind = [arm for arm in arms if not saw_labels(arm, owner, plan)]
+    known = [arm for arm in ARM_NAMES if arm in blind]
     found = known or blind or arms
     return found[-1] if found else None
 
@@ -124,6 +124,7 @@ def score_tables(
     parts: Mapping[str, ArtifactRef],
     arm: str | None,
     missing: Sequence[str],
+    owner: str,
     plan: Plan,
 ) -> dict[str, Any]:
     """The tables of the scores, as `parts.html.j2` shows them.
@@ -134,6 +135,7 @@ def score_tables(
         parts: Of the report, by role.
         arm: Whose confusion matrix is shown.
         missing: Sentences about lines that the table should have.
+        owner: The city or transfer.
         plan: Of the run; it has the catalog's own protocols.
     """
     first = next(iter(scored.values()))
@@ -142,12 +144,14 @@ def score_tables(
         rules = protocol_named(plan, first.protocol)
         confusion = read_confusion(store, parts[f"evaluation-{arm}"], rules)
         matrix = {"names": confusion.predicted, "rows": confusion_rows(confusion)}
+    blind = [name for name in scored if not saw_labels(name, owner, plan)]
     return {
         "images": first.images,
         "protocol": first.protocol,
         "headings": [short_names().get(name, name) for name in first.per_class],
         "notes": class_notes(scored),
-        "rows": score_rows(scored),
+        "rows": score_rows(scored, blind),
+        "marked": len(blind) > 1,
         "missing": missing,
         "confusion": matrix,
     }

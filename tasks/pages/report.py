@@ -60,10 +60,10 @@ from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import IMAGERY, PAIRS
 from tasks.steps.tables import read_rows
-from tasks.training.arms import ARM_NAMES, arm_name, is_trained
+from tasks.training.arms import ARM_NAMES, arm_name, is_trained, saw_labels
 from tasks.training.trained import TrainedSegmenters
 
-REPORT_VERSION = "7"
+REPORT_VERSION = "8"
 FIGURES_FILE: Final = "report.json"
 
 
@@ -260,7 +260,7 @@ def shown_arm(parts: Mapping[str, ArtifactRef], city: str, plan: Plan) -> str | 
     """The arm that the page is about: the city's own, else the last that saw no label of it."""
     there = arms_of(parts)
     own = plan.city(city).arm
-    return own if own in there else last_blind(there)
+    return own if own in there else last_blind(there, city, plan)
 
 
 def compared_segmenters(
@@ -345,10 +345,13 @@ def _render(
         verdict=content["verdict"],
         classes=judged_classes(store, parts),
         scores=(
-            score_tables(store, scored, parts, arm, content["missing"], plan) if scored else None
+            score_tables(store, scored, parts, arm, content["missing"], city, plan)
+            if scored
+            else None
         ),
         missing=content["missing"],
         has_labels=said["has_labels"],
+        learned=arm is not None and saw_labels(arm, city, plan),
         worst=worst_pictures(store, parts),
         remarks=content["remarks"],
         fine_tune_images=said["fine_tune_places"],

@@ -16,7 +16,7 @@ from crosscity.evaluation.protocols import NOT_SCORED
 from tasks.judging.evaluation import CONFUSION, Evaluated
 from tasks.steps.plan import Plan
 from tasks.steps.tables import read_rows
-from tasks.training.arms import ARM_NAMES, BOUND, START, UNLABELLED_ARMS, arm_name, is_trained
+from tasks.training.arms import ARM_NAMES, BOUND, START, arm_name, is_trained
 from tasks.training.identities import segmenter_of
 
 LEAST_GAP: Final = 0.005
@@ -39,14 +39,18 @@ class Confusion:
     shares: npt.NDArray[np.float64]
 
 
-def score_rows(scored: Mapping[str, Evaluated]) -> list[dict[str, Any]]:
-    """One row an arm: name, cells by class, mIoU, and the share of the gap that it closes."""
+def score_rows(scored: Mapping[str, Evaluated], blind: Sequence[str]) -> list[dict[str, Any]]:
+    """One row an arm: name, cells by class, mIoU, and the share of the gap that it closes.
+
+    Args:
+        scored: The evaluations by arm.
+        blind: Those arms that saw no label of what is scored on; their best is marked, of several.
+    """
     names = list(next(iter(scored.values())).per_class)
-    unlabelled = [arm for arm in scored if arm in UNLABELLED_ARMS]
     best = {
-        name: max((scored[arm].per_class[name] for arm in unlabelled), key=_or_minus_one)
+        name: max((scored[arm].per_class[name] for arm in blind), key=_or_minus_one)
         for name in names
-        if unlabelled
+        if blind
     }
     rows = []
     for arm, evaluated in scored.items():
@@ -54,8 +58,8 @@ def score_rows(scored: Mapping[str, Evaluated]) -> list[dict[str, Any]]:
         cells = [
             {
                 "text": number(evaluated.per_class[name]),
-                "best": arm in unlabelled
-                and len(unlabelled) > 1
+                "best": arm in blind
+                and len(blind) > 1
                 and best[name] > 0
                 and evaluated.per_class[name] == best[name],
             }

@@ -67,7 +67,9 @@ def segmenter_card(segmenter: Segmenter, facts: SegmenterFacts, delivery: Delive
         image_size=delivery.image_size,
         facts=facts,
         arm_name=arm_name(facts.arm),
-        unlabelled=is_trained(facts.arm) and not is_fine_tuned(facts.arm),
+        place=", ".join(_places(facts)),
+        adapted=is_trained(facts.arm),
+        unlabelled=is_trained(facts.arm) and not facts.saw_labels,
         licence=delivery.licence,
         allowed=delivery.allowed,
         from_elsewhere=not any(one.labelled for one in facts.sets),
@@ -122,14 +124,25 @@ def _front(facts: SegmenterFacts, delivery: Delivery) -> dict[str, Any]:
 def _about(facts: SegmenterFacts) -> str:
     city = _cell(facts.city)
     if not is_trained(facts.arm):
-        return f"A segmenter of road scenes, trained on `{city}`."
+        places = ", ".join(f"`{_cell(name)}`" for name in _places(facts))
+        trained = f"trained on {places}" if places else "as its weights came from elsewhere"
+        return f"A segmenter of road scenes, {trained}."
     if is_fine_tuned(facts.arm):
         return f"A segmenter of road scenes, fine-tuned on labels of `{city}`."
     seen = "pairs of street views of the same places at two times" if facts.images else "images"
-    return (
-        f"A segmenter of road scenes, adapted to `{city}` without a label of it, by CrossCity from "
-        f"{seen}."
-    )
+    labels = ""
+    if facts.saw_labels:
+        recipe: Any = facts.parameters.get("recipe") or {}
+        places = recipe.get("labels", {}).get("places", "some")
+        seen += f" and the labels of {places} places"
+    else:
+        labels = " without a label of it"
+    return f"A segmenter of road scenes, adapted to `{city}`{labels}, by CrossCity from {seen}."
+
+
+def _places(facts: SegmenterFacts) -> list[str]:
+    """Whose streets it is for: what it was adapted to, else the sets that it was trained on."""
+    return [facts.city] if is_trained(facts.arm) else list(facts.trained_on)
 
 
 def _architecture(config: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ from tasks.training.arms import arm_name, is_trained
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.transfers import arm_of_transfer, arms_of_transfers, not_scored
 
-TRANSFER_REPORT_VERSION: Final = "3"
+TRANSFER_REPORT_VERSION: Final = "4"
 
 
 @artifact_task("write report of a transfer", run_name="report of {transfer}, {arm}")
@@ -173,10 +173,12 @@ def _nothing_yet(transfer: str, seed: int, plan: Plan) -> str:
     )
 
 
-def shown_arm_of_transfer(parts: Mapping[str, ArtifactRef], wanted: str | None) -> str | None:
+def shown_arm_of_transfer(
+    parts: Mapping[str, ArtifactRef], wanted: str | None, transfer: str, plan: Plan
+) -> str | None:
     """The arm that a page is about: the wanted one, else the last that saw no label."""
     there = arms_of(parts)
-    return wanted if wanted in there else last_blind(there)
+    return wanted if wanted in there else last_blind(there, transfer, plan)
 
 
 def shown_arm_without_scores(
@@ -188,7 +190,7 @@ def shown_arm_without_scores(
     """
     there = arms_of(parts)
     own = wanted if wanted in there else arm_of_transfer(transfer, plan)
-    return str(own if own in there else last_blind(there))
+    return str(own if own in there else last_blind(there, transfer, plan))
 
 
 def transfer_content(
@@ -248,7 +250,9 @@ def _render(
         split=sets.test_split,
         judged=content.get("safeguard"),
         classes=judged_classes(store, parts),
-        scores=score_tables(store, _scored(store, parts), parts, arm, content["missing"], plan),
+        scores=score_tables(
+            store, _scored(store, parts), parts, arm, content["missing"], transfer, plan
+        ),
         worst=worst_pictures(store, parts, FileNames(plan, sets.target)),
         panels=labelled_panels(store, parts.get(f"panels-{arm}"), sets.target),
     )

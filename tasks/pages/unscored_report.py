@@ -20,6 +20,7 @@ from tasks.pages.transfer_report import (
 from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.identity import make
 from tasks.steps.plan import Plan
+from tasks.training.arms import saw_labels
 from tasks.training.transfers import not_scored
 
 _TARGET: Final = "target-"
@@ -111,6 +112,7 @@ def _render(
         content,
         split=plan.transfer(transfer).target_split,
         not_scored=content["not_scored"],
+        learned=saw_labels(content["arm"], transfer, plan),
         verdict=content["verdict"],
         measures=_measures(content),
         classes=judged_classes(plan.open_store(), parts),

@@ -54,9 +54,6 @@ ARM_NAMES: Final = {name: arm.title for name, arm in _ARMS.items()}
 DEMO_ARMS: Final = (START, "ga", "ga_ca", "full", "self_training", BOUND)
 """What the demo compares: Table 2, and what goes beyond it."""
 
-UNLABELLED_ARMS: Final = tuple(name for name in _ARMS if WAYS[name] != "fine_tuning")
-"""Arms that saw no label of the target city."""
-
 TRANSFER_ARMS: Final = tuple(name for name, arm in _ARMS.items() if arm.for_sets)
 """What `adapt-transfer` can run, beside recipes."""
 
@@ -129,6 +126,21 @@ def needs_of_arm(arm: str, plan: Plan) -> ArmNeeds:
         rates_of=entry.flag_rates_of,
         is_recipe=True,
     )
+
+
+def saw_labels(arm: str, owner: str, plan: Plan) -> bool:
+    """Whether an arm learns from labels of the target: from all, or as a recipe from a few.
+
+    Args:
+        arm: An arm, or a recipe of the catalog.
+        owner: The city or transfer.
+        plan: Of the catalog.
+
+    Raises:
+        InputError: There is no such arm or recipe.
+    """
+    needs = needs_of_arm(arm, plan)
+    return is_fine_tuned(arm) or needs.labels is not None or needs.rates_of == owner
 
 
 def arm_name(arm: str) -> str:

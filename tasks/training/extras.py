@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,8 @@ from tasks.training.labelled import GoodRows
 
 CHOICE: Final = "places.json"
 """Of an artifact `label_choice`: names of places, the best first."""
+_LABEL: Final = "label-"
+_RATES: Final = "flag_rates"
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,21 @@ class Extras:
 
     def inputs(self) -> dict[str, ArtifactRef]:
         """The artifacts by role."""
-        found = {f"label-{number:05d}": ref for number, ref in enumerate(self.labels)}
-        named = {"choice": self.choice, "teacher": self.teacher, "flag_rates": self.rates}
+        found = {f"{_LABEL}{number:05d}": ref for number, ref in enumerate(self.labels)}
+        named = {"choice": self.choice, "teacher": self.teacher, _RATES: self.rates}
         return found | {role: ref for role, ref in named.items() if ref is not None}
+
+
+def made_with_labels(inputs: Mapping[str, ArtifactRef | None], owner: str) -> bool:
+    """Whether a recipe has seen labels of its target: of a few places, or in the prior's rates.
+
+    Args:
+        inputs: Of its adaptation, by role.
+        owner: The city or transfer.
+    """
+    rates = inputs.get(_RATES)
+    of_rates = rates is not None and rates.city == owner
+    return of_rates or any(role.startswith(_LABEL) for role in inputs)
 
 
 def labels_of(wanted: FewLabelsEntry, owner: str, plan: Plan) -> tuple[str, str]:

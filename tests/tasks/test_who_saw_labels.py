@@ -1,0 +1,120 @@
+"""Which arms saw labels of the target: what a table marks, a page is about, and a card says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.store import ArtifactRef, Store, artifact_key
+from crosscity.segmenters import build_segmenter
+from tasks.judging.evaluation import Evaluated
+from tasks.judging.segmenter_facts import segmenter_facts
+from tasks.pages.pieces import last_blind
+from tasks.pages.scores import score_rows
+from tasks.pages.segmenter_card import Delivery, segmenter_card
+from tasks.steps.plan import Plan, open_plan
+from tasks.training.arms import saw_labels
+
+Catalogs = Callable[..., Path]
+RECIPES: dict[str, Any] = {
+    "rates_of_tokyo": {
+        "objectives": [{"objective": "self_training"}],
+        "prior": "evidence",
+        "flag_rates_of": "tokyo",
+    }
+}
+
+
+def scored(miou: float) -> Evaluated:
+    return Evaluated(miou, {"road": miou}, 5, "score13")
+
+
+@pytest.fixture
+def plan(write_catalog: Catalogs, tmp_path: Path) -> Plan:
+    return open_plan(write_catalog(tmp_path, recipes=RECIPES))
+
+
+def test_the_best_that_is_marked_may_be_a_recipe_and_is_none_that_saw_labels(plan: Plan) -> None:
+    arms = {"pretrained": 0.5, "ga": 0.55, "evidence": 0.6, "few_labels": 0.7, "fine_tuned": 0.8}
+    blind = [arm for arm in arms if not saw_labels(arm, "tokyo", plan)]
+    assert blind == ["pretrained", "ga", "evidence"]
+    rows = score_rows({arm: scored(miou) for arm, miou in arms.items()}, blind)
+    assert [row["cells"][0]["best"] for row in rows] == [arm == "evidence" for arm in arms]
+    alone = score_rows({"pretrained": scored(0.5), "few_labels": scored(0.6)}, ["pretrained"])
+    assert not any(row["cells"][0]["best"] for row in alone)
+
+
+def test_a_page_is_about_what_saw_no_label_where_it_may(plan: Plan) -> None:
+    assert last_blind(["teacher", "few_labels", "fine_tuned"], "tokyo", plan) == "teacher"
+    assert last_blind(["ga", "teacher"], "tokyo", plan) == "ga"
+    assert last_blind(["few_labels"], "tokyo", plan) == "few_labels"
+    assert last_blind([], "tokyo", plan) is None
+
+
+def test_rates_of_a_city_are_labels_of_that_city_alone(plan: Plan) -> None:
+    assert saw_labels("rates_of_tokyo", "tokyo", plan)
+    assert not saw_labels("rates_of_tokyo", "rome", plan)
+
+
+def card(plan: Plan, ref: ArtifactRef) -> str:
+    segmenter = build_segmenter("compact", {"width": 8, "dilations": [1]})
+    return segmenter_card(segmenter, segmenter_facts(plan, ref), Delivery("out"))
+
+
+def made(
+    store: Store,
+    kind: str,
+    owner: str,
+    inputs: dict[str, ArtifactRef] | None = None,
+    parameters: dict[str, Any] | None = None,
+    rows: int | None = None,
+) -> ArtifactRef:
+    there = inputs or {}
+    facts: dict[str, Any] = {
+        "inputs": {role: one.digest for role, one in there.items()},
+        "parameters": parameters or {},
+        "version": "1",
+    }
+    key = artifact_key(kind, **facts)
+    with store.draft(kind, owner, key, inputs_at=there, **facts) as draft:
+        draft.rows = rows
+    return draft.ref
+
+
+def test_a_card_says_no_label_was_seen_only_where_none_was(plan: Plan) -> None:
+    store = plan.open_store()
+    source = made(store, "labelled", "frankfurt", rows=600)
+    labels = made(store, "labelled", "tokyo", rows=45)
+    start = made(store, "segmenter", "compact", {"part-00000": source})
+    inputs = {"segmenter": start, "part-00000": source}
+    blind = card(plan, made(store, "adaptation", "tokyo", inputs, {"arm": "teacher"}))
+    assert "adapted to `tokyo` without a label of it, by CrossCity from images." in blind
+    assert "adapted without labels of the city" in blind
+    recipe = {"arm": "few_labels", "recipe": {"labels": {"places": 16}}}
+    few = card(plan, made(store, "adaptation", "tokyo", {**inputs, "label-00000": labels}, recipe))
+    assert "adapted to `tokyo`, by CrossCity from images and the labels of 16 places." in few
+    assert "without a label" not in few
+    assert "without labels" not in few
+    rates = made(store, "flag_rates", "tokyo")
+    seen = made(store, "adaptation", "tokyo", {**inputs, "flag_rates": rates}, {"arm": "mine"})
+    assert "without a label" not in card(plan, seen)
+
+
+def test_the_card_of_what_was_not_adapted_names_no_city(plan: Plan) -> None:
+    """Without a source such a segmenter lies under the catalog's name of it, which is no place."""
+    store = plan.open_store()
+    source = made(store, "labelled", "frankfurt", rows=600)
+    trained = card(plan, made(store, "segmenter", "compact", {"part-00000": source}))
+    assert "A segmenter of road scenes, trained on `frankfurt`." in trained
+    assert "as those of frankfurt. Not for driving" in trained
+    told = card(plan, made(store, "segmenter", "frankfurt", parameters={"weights_sha256": "0"}))
+    assert "A segmenter of road scenes, trained on `frankfurt`." in told
+    assert "from elsewhere, where they were trained on frankfurt as the catalog says\n" in told
+    foreign = card(plan, made(store, "segmenter", "theirs"))
+    assert "A segmenter of road scenes, as its weights came from elsewhere." in foreign
+    assert "seen from a vehicle. Not for driving" in foreign
+    assert "from elsewhere; what they were trained on is not known here\n" in foreign
+    assert "made for one city" not in trained + foreign
