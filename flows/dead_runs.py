@@ -8,6 +8,8 @@ a web hook, they tell it of failures.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final, get_args
@@ -18,6 +20,7 @@ from prefect.events.actions import CallWebhook, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 from adapters.catalog import FlowName
+from tasks.steps.errors import InputError
 
 DEAD_AFTER: Final = 600
 """Seconds without a heartbeat; a server that is away loses them, and may be away for minutes."""
@@ -66,6 +69,22 @@ _REJECTED_TEXT: Final = (
     '{"text": {{ (event.payload.city ~ ": the adaptation was not promoted: " ~ '
     '(event.payload.reasons | join("; "))) | tojson }}}'
 )
+
+
+def dead_after() -> int:
+    """How long a run may be without a heartbeat, in seconds.
+
+    Raises:
+        InputError: `DEAD_AFTER_VARIABLE` is no such number.
+    """
+    given = os.environ.get(DEAD_AFTER_VARIABLE)
+    if not given:
+        return DEAD_AFTER
+    if re.fullmatch(r"[0-9]{1,8}", given) is None:
+        raise InputError(
+            f"{DEAD_AFTER_VARIABLE} is a number of seconds, such as 600, not {given!r}"
+        )
+    return int(given)
 
 
 def server_automations(

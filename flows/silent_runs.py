@@ -9,7 +9,6 @@ begins looks at all that are shown as under way, and ends those that nobody has 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,7 @@ from prefect.settings import get_current_settings
 
 from adapters.catalog import FlowName
 from flows.asking import impatient_client
-from flows.dead_runs import DEAD_AFTER, DEAD_AFTER_VARIABLE, HEARTBEAT, NAME
+from flows.dead_runs import DEAD_AFTER, HEARTBEAT, NAME, dead_after
 
 FLOWS: Final = (
     *get_args(FlowName),
@@ -151,7 +150,7 @@ def _patience(client: SyncPrefectClient) -> float | None:
     body = {"automations": {"name": {"any_": [NAME]}}}
     found = client.request("POST", "/automations/filter", json=body).json()
     if not found:
-        return float(os.environ.get(DEAD_AFTER_VARIABLE) or DEAD_AFTER)
+        return dead_after()
     enabled = [one for one in found if one["enabled"]]
     return max((float(one["trigger"]["within"]) for one in enabled), default=None)
 

@@ -17,6 +17,8 @@ _COLUMNS: Final = (
     *("image", "image_id", "split", "place", "lat", "lon", "heading", "captured_at"),
     *("licence", "attribution", "page_url"),
 )
+UNFINISHED: Final = ".part"
+"""Ends the name of what is not whole yet."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -41,7 +43,7 @@ def unfinished_beside(path: Path) -> Path:
 
     The number of the process would not do: in a container it is always the same.
     """
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

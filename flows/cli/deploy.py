@@ -94,7 +94,7 @@ def deploy_catalog(
     loaded = None if remove else open_catalog(catalog)
     entries = [] if loaded is None else deployment_entries(loaded, catalog.name)
     with client_of(api) as client:
-        from flows.dead_runs import DEAD_AFTER, DEAD_AFTER_VARIABLE  # noqa: PLC0415
+        from flows.dead_runs import dead_after  # noqa: PLC0415
         from flows.reconciliation import Reconciler  # noqa: PLC0415 - all flows load with it
 
         reconciler = Reconciler(
@@ -104,7 +104,7 @@ def deploy_catalog(
             name=None if loaded is None else loaded.name,
             moved_from=folder_of(moved_from / catalog.name) if moved_from else None,
             dry_run=dry_run,
-            dead_after=int(os.environ.get(DEAD_AFTER_VARIABLE) or DEAD_AFTER),
+            dead_after=dead_after(),
             webhook=os.environ.get(WEBHOOK_VARIABLE) or None,
         )
         done = reconciler.remove() if remove else reconciler.run(entries)

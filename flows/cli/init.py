@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
+from flows.cli.options import CATALOG, CATALOG_VARIABLE
 from flows.cli.outcome import JsonOption, ended, note
 
 _UNKNOWN: Final = "unknown"
@@ -220,7 +222,7 @@ def init(
         unchecked.replace(output)
     finally:
         unchecked.unlink(missing_ok=True)
-    named = "" if output.name == "data_catalog.yaml" else f" --catalog {output}"
+    named = "" if _is_found(output) else f" --catalog {shlex.quote(str(output))}"
     if alone:
         _say_what_to_expect(output, city)
     verb = "transfer" if alone else "harvest"
@@ -231,6 +233,11 @@ def init(
         next_step=f"crosscity {verb} {city}{named}",
         city=city,
     )
+
+
+def _is_found(catalog: Path) -> bool:
+    """Whether commands find a catalog by themselves from here."""
+    return _absolute(catalog) == _absolute(Path(os.environ.get(CATALOG_VARIABLE) or CATALOG))
 
 
 def _check_weights(catalog: Path) -> None:

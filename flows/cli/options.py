@@ -61,9 +61,10 @@ OwnerArgument = Annotated[
     str, typer.Argument(help="A city or transfer of the catalog.", autocompletion=complete_owner)
 ]
 
+CATALOG_VARIABLE = "CROSSCITY_CATALOG"
 CatalogOption = Annotated[
     Path,
-    typer.Option("--catalog", envvar="CROSSCITY_CATALOG", help="The catalog file."),
+    typer.Option("--catalog", envvar=CATALOG_VARIABLE, help="The catalog file."),
 ]
 ComputeOption = Annotated[
     str | None,

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 
 PROMOTED: Final = "promoted"
+_OF_A_FOLDER: Final = (
+    *("segmenter", "weights", "architecture", "ids", "overlays", "confidence", "size"),
+    *("batch_size", "device", "force"),
+)
+"""Settings of predictions that go into a folder; those of the store are the catalog's."""
 REASONS: Final = 5
 """Told on the terminal; the table has all."""
 
@@ -35,6 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
+    context: typer.Context,
     what: Annotated[list[str], typer.Argument(help="A city of the catalog, folders, or images.")],
     output: Annotated[
         Path | None,
@@ -81,11 +87,7 @@ def predict(
     the catalog says.
     """
     if output is None:
-        if segmenter != PROMOTED or weights is not None or size is not None or device is not None:
-            raise InputError(
-                "without -o, predictions go into the store as `predictions` of the city's entry "
-                "says: name a folder with -o to predict with other settings"
-            )
+        _refuse_settings(context)
         return _into_the_store(what, catalog, compute)
     from adapters.prediction_folders import DESCRIPTION  # noqa: PLC0415
     from adapters.predictions import IDS, PredictionFolder, Wanted  # noqa: PLC0415
@@ -124,6 +126,22 @@ def predict(
     export = f"`crosscity export {city} --as cityscapes -o … --predictions {output}`"
     _tell_of_distorted(done, image_size)
     _show_outcome(done, next_step=export if city is not None else "")
+
+
+def _refuse_settings(context: typer.Context) -> None:
+    """Refuses what is given beside a city whose predictions go into the store: nothing reads it."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in _OF_A_FOLDER
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+        and (name, context.params[name]) != ("segmenter", PROMOTED)
+    ]
+    if given:
+        raise InputError(
+            "without -o, predictions go into the store as `predictions` of the city's entry "
+            f"says, and {', '.join(given)} is not read: name a folder with -o to predict with "
+            "other settings"
+        )
 
 
 def _tell_of_distorted(done: Predicted, shown: tuple[int, int] | None) -> None:

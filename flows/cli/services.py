@@ -14,7 +14,7 @@ import typer
 
 from flows.background import AlreadyRunningError, Background, check_room
 from flows.cli.deploy import client_of, deploy_catalog
-from flows.cli.options import CATALOG, CatalogOption
+from flows.cli.options import CATALOG, CATALOG_VARIABLE, CatalogOption
 from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.server import (
     DASHBOARD_PORT,
@@ -245,7 +245,7 @@ def _worker_environment(root: Path, catalog: Path, address: str) -> dict[str, st
         **os.environ,
         "PREFECT_API_URL": f"{address}/api",
         "PREFECT_HOME": str(prefect_home(root)),
-        "CROSSCITY_CATALOG": str(catalog.absolute()),
+        CATALOG_VARIABLE: str(catalog.absolute()),
     }
 
 

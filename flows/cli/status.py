@@ -78,6 +78,7 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
     from tasks.harvesting.current import HARVEST  # noqa: PLC0415
     from tasks.judging.promotion import (  # noqa: PLC0415
         PROMOTED,
+        SWITCHES,
         evidence_of,
         pinned,
         promoted_segmenter,
@@ -92,7 +93,7 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
                 found["harvest"][role] = {"uri": ref.uri, "made_at": store.manifest(ref).made_at}
         segmenter = promoted_segmenter(store, city)
         if segmenter is not None:
-            log = promotion_log(store, city)
+            log = [one for one in promotion_log(store, city) if one["action"] in SWITCHES]
             found["in_use"] = {
                 "uri": segmenter.uri,
                 "made_at": store.manifest(segmenter).made_at,

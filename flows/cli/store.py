@@ -12,6 +12,7 @@ from flows.cli.outcome import JsonOption, add, ended
 
 if TYPE_CHECKING:
     from adapters.store import Store, StoreError
+    from tasks.steps.plan import Plan
 
 app = typer.Typer(help="Look after the store.", no_args_is_help=True)
 
@@ -26,8 +27,13 @@ _MADE_BY = {
     "static_prior": "priors",
     "adaptation": "adapt",
     "evaluation": "evaluate",
+    **dict.fromkeys(("predictions", "predictions_part", "imagery_slice"), "predict"),
+    **dict.fromkeys(("report", "differences", "worst_images"), "report"),
 }
-"""The verb that makes a kind again; `crosscity readapt` makes the others as they are needed."""
+"""The verb that makes a kind of a city again; `crosscity readapt` makes the others as they are
+needed, and of a transfer `crosscity transfer` makes all."""
+_OF_SEVERAL = ("comparison", "pair_comparison", "suggestion")
+"""Kinds that a city's name alone does not make again."""
 _POINTED_BY = {"harvest": "harvest", "promoted": "promote"}
 """The verb that writes a pointer again."""
 
@@ -62,7 +68,7 @@ def verify(
         whole += fault is None
         if fault is not None:
             damaged.append(place)
-            typer.echo(f"{fault}: {_remedy(place)}", err=True)
+            typer.echo(f"{fault}: {_remedy(place, plan)}", err=True)
     ended(
         "artifacts",
         plan.store.url,
@@ -87,9 +93,16 @@ def _is_told(fault: StoreError | None) -> bool:
     return fault is not None
 
 
-def _remedy(place: str) -> str:
-    kind, city, _ = place.split("/")
-    return f"`crosscity {_MADE_BY.get(kind, 'readapt')} {city}` makes it again, once it is moved"
+def _remedy(place: str, plan: Plan) -> str:
+    """What makes an artifact again: a verb of its city or transfer, or whatever else needs it."""
+    kind, owner, _ = place.split("/")
+    if owner in plan.cities and kind not in _OF_SEVERAL:
+        again = f"`crosscity {_MADE_BY.get(kind, 'readapt')} {owner}`"
+    elif owner in plan.transfers:
+        again = f"`crosscity transfer {owner}`"
+    else:
+        again = "the next command that needs it"
+    return f"{again} makes it again, once it is moved"
 
 
 @app.command()

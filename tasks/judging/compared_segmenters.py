@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time
 
 from adapters.store import ArtifactRef
 from tasks.judging.chosen_segmenter import KEY, chosen_artifact
-from tasks.judging.promotion import promotion_log
+from tasks.judging.promotion import SWITCHES, promotion_log
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 
@@ -67,11 +67,7 @@ def used_at(plan: Plan, city: str, moment: str) -> ArtifactRef:
         InputError: It is not a moment, none was in use then, or that one is gone.
     """
     store, when = plan.open_store(), _moment(city, moment)
-    changes = [
-        change
-        for change in promotion_log(store, city)
-        if change["action"] in ("promote", "rollback")
-    ]
+    changes = [change for change in promotion_log(store, city) if change["action"] in SWITCHES]
     if not changes:
         raise InputError(
             f"no segmenter was ever in use in {city}: run `crosscity readapt {city}` first"

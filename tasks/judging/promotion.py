@@ -22,6 +22,8 @@ EARLIER: Final = "earlier"
 """Key of its notes: what was promoted before, the oldest first."""
 LOG: Final = "log"
 """Key of its notes: every change of the segmenter in use, the oldest first; never shortened."""
+SWITCHES: Final = ("promote", "rollback")
+"""Actions of the log that put a segmenter into use; the others leave it as it is."""
 PINNED: Final = "pinned"
 """Key of its notes: since when, and why, runs may not change the segmenter in use."""
 

@@ -64,20 +64,15 @@ def steps_ahead(city: str, arm: str, seed: int, plan: Plan) -> list[StepAhead]:
         pairs = count_to_train_on(plan.open_store(), harvest.pairs)
         priors = f"{pairs} pairs to match"
     steps.append(_step_after(steps, "static priors", lambda: trained.static_prior, priors))
-    start = _start(segmenter_of(city, plan), trained)
-    steps.append(start)
+    steps.append(_start(segmenter_of(city, plan), trained))
+    # What an arm does not read, and what is scored with it, stays what it is.
+    read = needs_of_arm(arm, plan).prior
+    needed = [step for step in steps if read or step.name != "static priors"]
     if is_trained(arm):
-        needed = steps if needs_of_arm(arm, plan).source else [steps[0], start]
-        steps.append(_adaptation(needed, trained, arm))
+        needed.append(_adaptation(needed, trained, arm))
+        steps.append(needed[-1])
     if entry.labels is not None:
-        steps.append(
-            _step_after(
-                steps,
-                "evaluation",
-                lambda: evaluation_of(trained, arm),
-                scored,
-            )
-        )
+        steps.append(_step_after(needed, "evaluation", lambda: evaluation_of(trained, arm), scored))
     return steps
 
 

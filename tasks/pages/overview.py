@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.exports.files import write_whole
+from adapters.exports.files import UNFINISHED, write_whole
 from adapters.store import ArtifactRef, Store, StoreError
 from adapters.unwritable import cannot_be_written
 from tasks.harvesting.current import HARVEST
@@ -55,11 +55,20 @@ def check_folder(folder: Path, *, force: bool) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"{folder} is a file: name a folder with -o")
-    if any(folder.iterdir()) and not _is_index(folder / INDEX):
+    if not _is_index(folder / INDEX) and not _has_pages_alone(folder):
         raise InputError(
             f"{folder} holds something else: name another folder with -o, or write into it all the "
             "same with --force"
         )
+
+
+def _has_pages_alone(folder: Path) -> bool:
+    """Whether there are copies of reports alone: of what was killed before its index was there."""
+    return all(
+        path.name in FILES or path.name.endswith(UNFINISHED)
+        for path in folder.rglob("*")
+        if not path.is_dir() or path.is_symlink()
+    )
 
 
 def _is_index(path: Path) -> bool:
@@ -133,8 +142,8 @@ def _entry(
     entry: dict[str, Any] = {"name": owner, "said": said.get(owner), "problems": problems}
     if owner in plan.cities:
         entry |= {"has_labels": has_labels(owner, plan), **_of_city(store, owner, problems)}
-    elif promoted_segmenter(store, owner) is not None:
-        entry |= _of_city(store, owner, problems)
+    else:
+        entry |= _of_transfer(store, owner, problems)
     entry["reports"] = _reports(folder, store, owner, problems)
     entry["state"] = _state(entry)
     return entry
@@ -152,6 +161,16 @@ def _state(entry: Mapping[str, Any]) -> str:
     if entry["reports"]:
         return "reported"
     return "harvested" if entry.get("harvest") else "nothing yet"
+
+
+def _of_transfer(store: Store, transfer: str, problems: list[str]) -> dict[str, Any]:
+    """The history of a transfer of which a segmenter is in use; nothing of others."""
+    try:
+        used = promoted_segmenter(store, transfer)
+    except StoreError as error:
+        problems.append(" ".join(str(error).split()))
+        return {}
+    return {} if used is None else _of_city(store, transfer, problems)
 
 
 def _of_city(store: Store, city: str, problems: list[str]) -> dict[str, Any]:

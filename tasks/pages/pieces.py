@@ -22,7 +22,7 @@ from tasks.pages.scores import confusion_rows, read_confusion, score_rows
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
 from tasks.steps.tables import read_rows
-from tasks.training.arms import ARM_NAMES, arm_name, saw_labels
+from tasks.training.arms import ARM_NAMES, BOUND, arm_name, saw_labels
 from tasks.training.at_home import protocol_named
 from tasks.training.labelled import labelled_set
 
@@ -155,6 +155,20 @@ def score_tables(
         "missing": missing,
         "confusion": matrix,
     }
+
+
+def labels_tuned_on(store: Store, parts: Mapping[str, ArtifactRef]) -> int:
+    """How many labelled images the fine-tuned segmenter that is scored has learned from; 0: none.
+
+    Args:
+        store: The store.
+        parts: Of the report, by role.
+    """
+    if not {f"evaluation-{BOUND}", f"segmenter-{BOUND}"} <= parts.keys():
+        return 0
+    made_of = store.inputs_of(parts[f"segmenter-{BOUND}"]).values()
+    shards = [ref for ref in made_of if ref is not None and ref.kind == "labelled"]
+    return sum(store.manifest(ref).rows or 0 for ref in shards)
 
 
 class FileNames:

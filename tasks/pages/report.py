@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.catalog import PriorSettings, SimulatedLabels
+from adapters.catalog import PriorSettings
 from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.store import ArtifactRef, Draft, Store
 from tasks.harvesting.pair_table import count_dropped, read_dropped
@@ -32,6 +32,7 @@ from tasks.pages.pieces import (
     evaluations_of,
     judged_classes,
     labelled_panels,
+    labels_tuned_on,
     last_blind,
     percent,
     remarks_of,
@@ -177,15 +178,12 @@ def _said_of_catalog(
     parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: Plan
 ) -> dict[str, Any]:
     """What a page says of the catalog that none of its parts decides; arguments as there."""
-    entry, labelled = plan.city(city), has_labels(city, plan)
+    labelled = has_labels(city, plan)
     scored, shown = evaluations_of(parts), shown_arm(parts, city, plan)
     return {
-        "source": plan.segmenter(entry.segmenter).source or "other places",
+        "source": plan.segmenter(plan.city(city).segmenter).source or "other places",
         "has_labels": labelled,
         "missing": missing_lines(scored, city, seed, plan, shown=shown) if labelled else [],
-        "fine_tune_places": (
-            entry.labels.fine_tune_places if isinstance(entry.labels, SimulatedLabels) else 0
-        ),
     }
 
 
@@ -354,7 +352,7 @@ def _render(
         learned=arm is not None and saw_labels(arm, city, plan),
         worst=worst_pictures(store, parts),
         remarks=content["remarks"],
-        fine_tune_images=said["fine_tune_places"],
+        fine_tune_images=labels_tuned_on(store, parts),
         differences=shown_differences(store, parts),
         map=map_of_places(
             places_of(imagery, pairs, read_dropped(store, parts["pairs"])), entry.area, "map"

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from crosscity.segmenters import build_segmenter
 from flows.cli.first_look import bundled_weights
+from flows.cli.main import main
 from tasks.steps.settings import open_catalog
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -55,6 +56,26 @@ def test_a_folder_becomes_a_catalog_that_is_good(crosscity, tmp_path) -> None:
     again = crosscity("init", "--city", "lisbon", "--folder", folder, "-o", path)
     assert again.returncode == 2
     assert "is there already" in again.stderr
+
+
+def test_the_next_command_names_a_catalog_that_it_would_not_find(
+    tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my sub").mkdir()
+
+    def next_step(output: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["init", "--city", "x", "--bbox", "1,2,3,4", "-o", output])
+        assert not ended.value.code
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert next_step("data_catalog.yaml") == "next: crosscity harvest x"
+    there = "next: crosscity harvest x --catalog 'my sub/data_catalog.yaml'"
+    assert next_step("my sub/data_catalog.yaml") == there
+    monkeypatch.setenv("CROSSCITY_CATALOG", "mine.yaml")
+    assert next_step("mine.yaml") == "next: crosscity harvest x"
+    assert next_step("other.yaml") == "next: crosscity harvest x --catalog other.yaml"
 
 
 @pytest.mark.parametrize(("places", "steps"), [(4, 40), (6, None)])

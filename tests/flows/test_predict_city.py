@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 import sys
@@ -18,6 +19,7 @@ import yaml
 from adapters.images import decode_label_png
 from crosscity.evaluation import predict
 from crosscity.segmenters import in_train_ids
+from flows.cli.main import main
 from tasks.harvesting.current import current_harvest
 from tasks.judging.city_predictions import CityPredictions
 from tasks.judging.evaluated import segmenter_of_arm
@@ -192,3 +194,22 @@ def test_what_cannot_go_into_the_store_is_one_sentence(
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--ids", "palette"), "--ids is not read"),
+        (("--overlays",), "--overlays is not read"),
+        (("--no-overlays", "--force"), "--overlays, --force is not read"),
+        (("--segmenter", "promoted"), "no harvested pairs|no segmenter is promoted"),
+    ],
+)
+def test_a_setting_that_the_store_does_not_heed_is_named(
+    write_catalog, tmp_path, capsys, words, named
+) -> None:
+    """Label maps of other ids than were asked for look like those."""
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "tokyo", *words, "--catalog", str(write_catalog(tmp_path))])
+    assert ended.value.code == 2
+    assert re.search(named, capsys.readouterr().err)

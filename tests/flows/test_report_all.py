@@ -164,6 +164,44 @@ def test_damage_in_one_city_stops_no_other(run: Any, site: Path) -> None:
     assert "promoted.json" in found["rome"]["problems"][0]
 
 
+def test_damage_in_a_transfer_stops_no_other(run: Any, site: Path) -> None:
+    entries = yaml.safe_load(site.read_text(encoding="utf-8"))
+    entries["transfers"] = {"home": {"segmenter": "compact", "target": "frankfurt"}}
+    site.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
+    store = Store(site.parent / "store")
+    promotion.put_in_use(store, "home", next(iter(store.artifacts("adaptation"))))
+    pointer = site.parent / "store" / "current" / "home" / "promoted.json"
+    pointer.write_text("{", encoding="utf-8")
+    folder = site.parent / "out"
+    code, _, err = run(*ALL, folder)
+    assert code == 1
+    assert "crosscity: home: " in err
+    found = _index(folder)
+    assert found["home"]["state"] == "damaged"
+    assert "promoted.json" in found["home"]["problems"][0]
+    assert found["tokyo"]["in_use"]["arm"] == "full"
+
+
+def test_what_was_killed_before_its_index_was_there_goes_on(
+    run: Any, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = site.parent / "out"
+
+    def killed(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.pages.overview.render_page", killed)
+        assert run(*ALL, folder)[0] == 130
+    assert list(folder.rglob("report.html"))
+    assert not (folder / "index.json").exists()
+    (folder / "tokyo" / ".report.html.0a0b.part").write_text("half of")
+    assert run(*ALL, folder)[0] == 0
+    (folder / "index.json").unlink()
+    (folder / "tokyo" / "notes.txt").write_text("mine")
+    assert run(*ALL, folder)[0] == 2
+
+
 def test_a_folder_with_something_else_is_left_alone(run: Any, site: Path) -> None:
     folder = site.parent / "out"
     folder.mkdir()

@@ -25,7 +25,7 @@ from flows.asking import impatient_client
 from flows.beginning import BEGINNING
 from flows.cli.deploy import _end_silent_runs
 from flows.cli.doctor import _runs
-from flows.dead_runs import HEARTBEAT, NAME, dead_run_automation
+from flows.dead_runs import HEARTBEAT, NAME, dead_after, dead_run_automation
 from flows.runner import planned_flow
 from flows.silent_runs import (
     FLOWS,
@@ -35,6 +35,7 @@ from flows.silent_runs import (
     note_quiet_run,
     silent_runs,
 )
+from tasks.steps.errors import InputError
 
 OURS = {"catalog": "data_catalog.yaml"}
 WELL = "2001-02-03T04:05:06Z"
@@ -298,3 +299,10 @@ def test_a_flow_inside_of_another_says_it_too() -> None:
     inner = planned_flow("harvest-city", "harvest-{city}")(lambda city: city)
     assert inner.on_running_hooks == [note_quiet_run]
     assert {end_silent_runs, note_quiet_run} < set(BEGINNING)
+
+
+@pytest.mark.parametrize("given", ["ten minutes", "1e3", "-5"])
+def test_a_patience_that_is_no_number_is_named(monkeypatch, given) -> None:
+    monkeypatch.setenv("CROSSCITY_DEAD_AFTER", given)
+    with pytest.raises(InputError, match=f"is a number of seconds, such as 600, not '{given}'"):
+        dead_after()

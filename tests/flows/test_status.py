@@ -31,7 +31,7 @@ def made(store, kind):
 
 
 def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
-    write_catalog, many_commands, tmp_path
+    write_catalog, many_commands, tmp_path, monkeypatch
 ):
     catalog = write_catalog(tmp_path)
 
@@ -48,9 +48,12 @@ def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
     pairs = made(store, "pairs")
     store.switch(HARVEST, "tokyo", Selection({SINGLE: pairs}))
     promotion.put_in_use(store, "tokyo", segmenter)
+    since = promotion.promotion_log(store, "tokyo")[0]["at"]
+    monkeypatch.setattr(promotion, "_now", lambda: "2200-01-01T00:00:00+00:00")
     promotion.pin(store, "tokyo", "an exhibition")
     found = json.loads(reported("tokyo", "--json"))["cities"]["tokyo"]
     assert found["in_use"]["uri"] == segmenter.uri
+    assert found["in_use"]["since"] == since, "a pin leaves it in use since then"
     assert found["harvest"][SINGLE]["uri"] == pairs.uri
     assert found["pinned"]["reason"] == "an exhibition"
     assert found["bytes"] == {"adaptation": 7, "pairs": 7}

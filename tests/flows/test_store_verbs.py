@@ -66,6 +66,31 @@ def test_verifying_changes_nothing_and_says_what_makes_it_again(store) -> None:
     assert "0 artifacts are in quarantine" in run("quarantine").output
 
 
+def test_what_makes_it_again_is_a_command_that_takes_its_owner(write_catalog, tmp_path) -> None:
+    """Artifacts lie under cities, transfers, data sets and segmenters: no verb takes them all."""
+    transfers = {"home": {"segmenter": "compact", "target": "frankfurt"}}
+    catalog = write_catalog(tmp_path, transfers=transfers)
+    store = Store(tmp_path / "store")
+    remedies = {
+        ("adaptation", "tokyo"): "`crosscity adapt tokyo`",
+        ("report", "tokyo"): "`crosscity report tokyo`",
+        ("predictions_part", "tokyo"): "`crosscity predict tokyo`",
+        ("comparison", "tokyo"): "the next command that needs it",
+        ("adaptation", "home"): "`crosscity transfer home`",
+        ("segmenter", "frankfurt"): "the next command that needs it",
+        ("labelled", "frankfurt"): "the next command that needs it",
+    }
+    for kind, owner in remedies:
+        with store.draft(kind, owner, "a", inputs=[], parameters={}, version="1") as draft:
+            draft.file("x").write_bytes(b"one")
+        (tmp_path / "store" / kind / owner / "a" / "x").write_bytes(b"eno")
+    done = CliRunner().invoke(app, ["verify", "--catalog", str(catalog)])
+    assert done.exit_code == 1
+    for (kind, owner), remedy in remedies.items():
+        (line,) = [line for line in done.output.splitlines() if f"{kind}/{owner}/a" in line]
+        assert line.endswith(f": {remedy} makes it again, once it is moved")
+
+
 def test_a_damaged_pointer_is_moved_and_its_log_comes_back(store) -> None:
     folder, run = store
     opened = Store(folder)

@@ -12,7 +12,7 @@ from adapters.store import ArtifactRef, Store, artifact_key
 from crosscity.segmenters import build_segmenter
 from tasks.judging.evaluation import Evaluated
 from tasks.judging.segmenter_facts import segmenter_facts
-from tasks.pages.pieces import last_blind
+from tasks.pages.pieces import labels_tuned_on, last_blind
 from tasks.pages.scores import score_rows
 from tasks.pages.segmenter_card import Delivery, segmenter_card
 from tasks.steps.plan import Plan, open_plan
@@ -101,6 +101,17 @@ def test_a_card_says_no_label_was_seen_only_where_none_was(plan: Plan) -> None:
     rates = made(store, "flag_rates", "tokyo")
     seen = made(store, "adaptation", "tokyo", {**inputs, "flag_rates": rates}, {"arm": "mine"})
     assert "without a label" not in card(plan, seen)
+
+
+def test_the_labels_of_the_bound_are_those_that_it_learned_from(plan: Plan) -> None:
+    """Not what the catalog asks for, of which there may be fewer; and none where it was not run."""
+    store = plan.open_store()
+    labels = made(store, "labelled", "tokyo", rows=3)
+    start = made(store, "segmenter", "compact")
+    tuned = made(store, "adaptation", "tokyo", {"segmenter": start, "part-00000": labels})
+    parts = {"evaluation-pretrained": labels, "segmenter-fine_tuned": tuned}
+    assert labels_tuned_on(store, parts) == 0
+    assert labels_tuned_on(store, {**parts, "evaluation-fine_tuned": labels}) == 3
 
 
 def test_the_card_of_what_was_not_adapted_names_no_city(plan: Plan) -> None:
