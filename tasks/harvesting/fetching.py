@@ -16,13 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.catalog import City, ServiceProvider
-from adapters.file_digests import UnreadableFileError
 from adapters.file_names import as_text
 from adapters.images import ImageError, decode_image, sanitised_image
 from adapters.store import Store
 from adapters.store.records import canonical_json
 from adapters.street_view.base import Capture, StreetView, StreetViewError
-from adapters.street_view.web.errors import HarvestStopped
+from adapters.street_view.web.errors import GivenUpError, HarvestStopped
 from crosscity.alignment import Turn, relative_turn, search_fov
 from crosscity.image_quality import image_quality
 from crosscity.panorama import Perspective, View, render_view
@@ -111,7 +110,7 @@ def fetch_place(
     alignment: Alignment | None,
     kept: Kept,
     done: Callable[[], None],
-    unreadable: Callable[[UnreadableFileError], None],
+    failed: Callable[[Exception], None],
 ) -> list[Row]:
     """Fetches the images of one place; one that fails becomes a row that says why.
 
@@ -123,8 +122,8 @@ def fetch_place(
         alignment: How headings are made exact.
         kept: Images that an earlier run fetched.
         done: Called after each image.
-        unreadable: Called with the error of a file that cannot be read; raises where that is not
-            to become a row.
+        failed: Called with the error of each image that fails; raises where that is not to become
+            a row.
 
     Raises:
         HarvestStopped: Nothing more can be fetched now.
@@ -134,8 +133,10 @@ def fetch_place(
     for row in rows:
         try:
             one = _fetch_one(provider, row, folder, location, alignment, kept, references)
-        except UnreadableFileError as error:
-            unreadable(error)
+        except HarvestStopped:
+            raise
+        except (ImageError, StreetViewError) as error:
+            failed(error)
             one = _failed(row, error)
         made.append(one)
         done()
@@ -153,18 +154,13 @@ def _fetch_one(
 ) -> Row:
     image_id = str(row["image_id"])
     name = f"images/{image_id}.jpg"
-    try:
-        found = kept.load(image_id)
-        if found is None:
-            facts, stored, image = _fetch_aligned(provider, capture_of(row), alignment, references)
-            kept.save(image_id, facts, stored)
-        else:
-            facts, stored = found
-            image = decode_image(stored, image_id)
-    except (HarvestStopped, UnreadableFileError):
-        raise
-    except (ImageError, StreetViewError) as error:
-        return _failed(row, error)
+    found = kept.load(image_id)
+    if found is None or _lacks_alignment(row, found[0], alignment, references):
+        facts, stored, image = _fetch_aligned(provider, capture_of(row), alignment, references)
+        kept.save(image_id, facts, stored)
+    else:
+        facts, stored = found
+        image = decode_image(stored, image_id)
     references[image_id] = image
     (folder / name).write_bytes(stored)
     return {
@@ -179,6 +175,13 @@ def _fetch_one(
         "status": OK,
         "reason": None,
     }
+
+
+def _lacks_alignment(
+    row: Row, facts: Row, alignment: Alignment | None, references: dict[str, Image]
+) -> bool:
+    """Whether an image was kept as its reference could not be had, which is there now."""
+    return alignment is not None and row["aligned_to"] in references and facts["overlap"] is None
 
 
 def _failed(row: Row, error: Exception) -> Row:
@@ -222,7 +225,7 @@ def _measured_turn(
     view = View(capture.heading, capture.pitch, wide, rows, columns)
     try:
         other = decode_image(provider.fetch(capture, view), capture.image_id)
-    except HarvestStopped:
+    except (HarvestStopped, GivenUpError):
         raise
     except StreetViewError:
         # A photograph shows no more than itself: it is compared, but cannot be turned.

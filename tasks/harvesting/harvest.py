@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from adapters.store import ArtifactRef, Draft, Store, artifact_key
 from adapters.street_view.base import Rejected, ReportsRejected, StreetView, capture_table
 from adapters.street_view.service import ServiceStreetView
 from adapters.street_view.web.budget import Spent
-from adapters.street_view.web.errors import HarvestStopped
+from adapters.street_view.web.errors import GivenUpError, HarvestStopped
 from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
 from crosscity.pairing import make_pairs
 from tasks.harvesting.accounts import shared_account
@@ -168,19 +169,23 @@ def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> M
             if spending is not None:
                 spending.note()
 
-        def unreadable(error: UnreadableFileError) -> None:
-            listed = store.manifest(captures).parameters.get("revision")
-            check_stays_unreadable(error, lambda: _revision(provider) == listed)
+        def fetch(place: list[Row], *, again: bool) -> tuple[list[Row], bool]:
+            given_up: list[Exception] = []
 
-        def fetch(place: list[Row]) -> list[Row]:
-            aligned = alignment_of(entry)
-            return fetch_place(
-                provider, place, draft.path, location, aligned, kept, step, unreadable
-            )
+            def failed(error: Exception) -> None:
+                if isinstance(error, UnreadableFileError):
+                    listed = store.manifest(captures).parameters.get("revision")
+                    check_stays_unreadable(error, lambda: _revision(provider) == listed)
+                if isinstance(error, GivenUpError):
+                    given_up.append(error)
+
+            done, aligned = (_nothing if again else step), alignment_of(entry)
+            rows = fetch_place(provider, place, draft.path, location, aligned, kept, done, failed)
+            return rows, bool(given_up)
 
         try:
             with account:
-                made = in_parallel(fetch, by_place(wanted), workers=_workers(plan, entry))
+                made = _in_two_rounds(fetch, by_place(wanted), _workers(plan, entry))
         except HarvestStopped:
             if spending is not None:
                 spending.note(at_once=True)
@@ -394,6 +399,31 @@ def _workers(plan: Plan, entry: City) -> int:
     if isinstance(entry.provider, ServiceProvider):
         return max(plan.compute.workers, entry.provider.concurrency)
     return plan.compute.workers
+
+
+def _in_two_rounds(
+    fetch: Callable[..., tuple[list[Row], bool]], places: Sequence[list[Row]], workers: int
+) -> list[list[Row]]:
+    """The rows of all places, some of them asked for once more after all the others.
+
+    What a service does not give while it is away for a moment would stay a row that failed.
+
+    Args:
+        fetch: Gives a place's rows, and whether more of them may be had a little later.
+        places: The places.
+        workers: How many at once.
+    """
+    found = in_parallel(partial(fetch, again=False), places, workers=workers)
+    made = [rows for rows, _ in found]
+    later = [at for at, (_, more) in enumerate(found) if more]
+    anew = in_parallel(partial(fetch, again=True), [places[at] for at in later], workers=workers)
+    for at, (rows, _) in zip(later, anew, strict=True):
+        made[at] = rows
+    return made
+
+
+def _nothing() -> None:
+    """What was counted in the first round."""
 
 
 def _part_parameters(entry: City, part: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -182,8 +183,6 @@ def test_the_same_entry_gives_the_same_bytes_and_asks_once(make_city):
     asked = len(city.server.asked)
     assert harvest(catalog) == first
     assert len(city.server.asked) == asked
-    import shutil
-
     shutil.rmtree(city.folder / "store")
     assert harvest(catalog).digest == first.digest
 
@@ -284,6 +283,23 @@ def test_passing_faults_change_nothing(make_city, services, kind):
     assert not [f for f in clean.server.faults if f.times and f.path in ("", "jpg")] or (
         kind == "google"
     )
+
+
+def test_pictures_of_a_service_that_was_away_for_a_moment_are_asked_for_again(
+    make_city, services, street_world
+):
+    city = make_city("panoramax")
+    catalog = city.catalog()
+    harvest(catalog)
+    wanted = city.rows("imagery/*/*/*.parquet")
+    shutil.rmtree(city.folder / "store")
+    # Of two places the earlier picture, which the other is aligned to; of a third the other one.
+    away = [street_world.pictures[number].uuid for number in (0, 2, 5)]
+    headers = {"Retry-After": "0"}
+    city.server.faults += [services.Fault(one, times=5, headers=headers) for one in away]
+    harvest(catalog)
+    assert city.rows("imagery/*/*/*.parquet") == wanted
+    assert not any(fault.times for fault in city.server.faults)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from adapters.street_view.web.addresses import AddressError, Addresses
 from adapters.street_view.web.budget import Ledger
 from adapters.street_view.web.errors import (
     AccessRefused,
+    GivenUpError,
     HarvestStopped,
     ServiceError,
     ServiceUnavailable,
@@ -285,7 +286,7 @@ class WebClient:
                     fault.status,
                 )
                 raise self._stopped
-            raise ServiceError(
+            raise GivenUpError(
                 f"{self.service} did not give {shown} in {attempt} attempts ({fault}).",
                 fault.status,
             )

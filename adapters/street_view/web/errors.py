@@ -17,6 +17,10 @@ class ServiceError(StreetViewError):
         self.status = status
 
 
+class GivenUpError(ServiceError):
+    """So many attempts met faults that may pass; a later one may well succeed."""
+
+
 class TooMuchAskedError(ServiceError):
     """What was asked for is too much for one answer; a part of it can be had."""
 
