@@ -118,9 +118,14 @@ class Area(Entry):
         if self.bbox is not None:
             west, south, east, north = self.bbox
             if west >= east:
+                apart = west > 0 > east and west - east > 180
                 raise ValueError(
                     f"bbox has west {west} not below east {east}; "
-                    "the order is [west, south, east, north]"
+                    + (
+                        "across the antimeridian give a MultiPolygon of both sides as geojson"
+                        if apart
+                        else "the order is [west, south, east, north]"
+                    )
                 )
             if south >= north:
                 raise ValueError(

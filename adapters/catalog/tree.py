@@ -23,6 +23,7 @@ SECTIONS: Final = (
     "segmenters",
     "trainings",
     "cities",
+    "recipes",
     "transfers",
     "protocols",
     "accounts",

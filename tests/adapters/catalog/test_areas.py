@@ -399,6 +399,13 @@ def test_a_ring_across_the_antimeridian_is_told_to_be_cut(load):
     assert load({"geojson": {"type": "MultiPolygon", "coordinates": [[east], [west]]}})
 
 
+def test_a_box_across_the_antimeridian_is_told_to_be_two_polygons(load):
+    with pytest.raises(CatalogError, match=r"across the antimeridian give a MultiPolygon"):
+        load({"bbox": [179.9, -17, -179.9, -16.9]})
+    with pytest.raises(CatalogError, match=r"the order is \[west, south, east, north\]"):
+        load({"bbox": [2.4, 48.8, 2.3, 48.9]})
+
+
 def test_what_is_larger_than_any_city_is_refused(load):
     world = [[-180, -90], [0, -90], [180, -90], [180, 90], [0, 90], [-180, 90], [-180, -90]]
     for area in (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 import yaml
 
 from adapters.catalog import Catalog, CatalogError, load_catalog
+from adapters.catalog.tree import SECTIONS
 
 MAIN = """\
 version: 1
@@ -218,3 +219,14 @@ def test_any_change_is_seen_even_of_the_same_size_and_time(catalog: Path) -> Non
     assert "oslo" in load_catalog(catalog).cities
     tokyo.unlink()
     assert "tokyo" not in load_catalog(catalog).cities
+
+
+def test_every_section_of_entries_may_stand_in_an_included_file(catalog: Path) -> None:
+    kinds = {name: one.annotation for name, one in Catalog.model_fields.items()}
+    of_entries = {n for n, kind in kinds.items() if get_origin(kind) is dict}
+    of_entries -= {"deployments"}  # of flows, and not of names of one's own
+    assert of_entries == set(SECTIONS)
+    (catalog.parent / "cities" / "ours.yaml").write_text(
+        "recipes: {calm: {objectives: [{objective: source_task}]}}\n", encoding="utf-8"
+    )
+    assert set(load_catalog(catalog).recipes) == {"calm"}
