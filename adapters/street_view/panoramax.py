@@ -57,6 +57,7 @@ LICENCES: Final = ("etalab-2.0", "CC-BY-SA-4.0", "CC-BY-4.0", "CC0-1.0", "ODbL-1
 LIMIT: Final = 1000
 """Items in one answer; the interface allows 10 000, which are tens of megabytes."""
 
+_MOST_PRODUCERS: Final = 5
 _SEARCH: Final = "api/search"
 _SPHERES: Final = ("equirectangular",)
 _PLANES: Final = ("perspective", "rectilinear", "flat")
@@ -311,21 +312,22 @@ def _stamp(moment: datetime) -> str:
 
 
 def _producer(record: object) -> str:
-    """Whom to credit: the person who drove, and the instance that keeps the picture."""
-    person = text(record, "properties", "geovisio:producer")
+    """Whom to credit: who drove or is named in the EXIF, and the instance that keeps the picture.
+
+    GeoVisio lists the account and, of pictures whose EXIF name one (`Exif.Image.Artist`), the
+    artist as producers.
+    """
     providers = field(record, "providers")
     listed = providers if isinstance(providers, list) else []
 
-    def with_role(role: str) -> str | None:
-        for entry in listed:
-            roles = field(entry, "roles")
-            if isinstance(roles, list) and role in roles:
-                return text(entry, "name")
-        return None
+    def with_role(role: str) -> list[str | None]:
+        of_role = ((field(entry, "roles"), text(entry, "name")) for entry in listed)
+        return [name for roles, name in of_role if isinstance(roles, list) and role in roles]
 
-    person = person or with_role("producer")
-    host = with_role("host")
-    return " / ".join(dict.fromkeys(part for part in (person, host, "Panoramax") if part))
+    account = text(record, "properties", "geovisio:producer")
+    people = [account, *with_role("producer")[:_MOST_PRODUCERS]]
+    parts = [*people, *with_role("host")[:1], "Panoramax"]
+    return " / ".join(dict.fromkeys(part for part in parts if part))
 
 
 @dataclass(frozen=True)

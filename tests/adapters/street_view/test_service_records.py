@@ -132,6 +132,16 @@ def test_a_current_panoramax_item(samples):
     assert shot.page_url.startswith("https://api.panoramax.xyz/#focus=pic&pic=2ad2b303")
 
 
+def test_the_artist_that_the_exif_of_a_panoramax_picture_names_is_credited():
+    producers = [
+        {"name": "someone", "roles": ["producer"], "id": "84f2c5f4"},
+        {"name": "Aïcha K.", "roles": ["producer"]},
+    ]
+    item = {**panoramax_item(**{"geovisio:producer": "someone"}), "providers": producers}
+    shot = PanoramaxStreetView(PLAN, client())._read(item)
+    assert shot.attribution == "someone / Aïcha K. / Panoramax"
+
+
 def test_panoramax_tells_other_times_where_it_links_them(services, street_world):
     with services.PanoramaxServer(street_world) as server:
         provider = PanoramaxStreetView(PLAN, client(server.url))
