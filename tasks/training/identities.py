@@ -315,6 +315,7 @@ def pretrained_identity(
             inputs={
                 "part": f"other labelled images of {owner}",
                 "home": f"other validation images of {owner}",
+                "folder": "a folder that says another size, rule or normalisation",
             }
             | dict.fromkeys(given, "other weights that the catalog names"),
         ),

@@ -151,9 +151,7 @@ def _starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
         made_of["weights_sha256"] = file_digest(path)
         if found.tensors.keys().isdisjoint(NORMALISATION):
             # Then the network's code decides it, which no digest of a file can tell.
-            made_of["normalisation"] = [
-                getattr(segmenter, name).flatten().tolist() for name in NORMALISATION
-            ]
+            made_of["normalisation"] = [_three(segmenter, name) for name in NORMALISATION]
     if entry.backbone_weights is not None:
         key = f"segmenters.{name}.backbone_weights"
         path = _weight_file(plan, entry.backbone_weights, key)
@@ -198,8 +196,15 @@ def _of_a_folder(found: Folder) -> Starting:
     else:
         segmenter = transformers_segmenter(found)
     _take_home(segmenter, found.content, str(found.path / DESCRIPTION))
-    made_of = {"weights_sha256": file_digest(found.weights)}
+    # Size and rule stand beside the weights, and weights in transformers' names lack the rest.
+    stated = home_fields(segmenter) | {name: _three(segmenter, name) for name in NORMALISATION}
+    made_of = {"weights_sha256": file_digest(found.weights), "folder": stated}
     return Starting(found.model, segmenter, made_of, is_trained=True)
+
+
+def _three(segmenter: Segmenter, name: str) -> list[float]:
+    values: list[float] = getattr(segmenter, name).flatten().tolist()
+    return values
 
 
 def _take_home(segmenter: Segmenter, content: Mapping[str, Any], where: str) -> None:

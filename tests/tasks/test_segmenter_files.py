@@ -6,15 +6,18 @@ import json
 import pickle
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from prefect.client.schemas.objects import State
 from safetensors.torch import save_file
 
 from adapters.store import Store
 from crosscity.labels import CLASSES
 from crosscity.segmenters import build_segmenter
+from crosscity.segmenters.home import home_fields
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.identities import pretrained_identity
@@ -27,6 +30,8 @@ from tasks.training.segmenters import (
     write_segmenter,
 )
 from tasks.training.stored_networks import CatalogNetworks
+from tasks.training.trainings import pretrain
+from tasks.training.transformers_folder import write_transformers
 from tasks.training.weight_files import read_tensors
 
 NAMES = [road_class.name for road_class in CLASSES]
@@ -230,6 +235,62 @@ def test_another_size_of_given_weights_is_another_segmenter(write_catalog, tmp_p
     keys = [key(), key(image_size=[64, 128]), key(image_size=[96, 192]), key()]
     assert len(set(keys)) == 3
     assert keys[0] == keys[3]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"trained_size": [96, 192]},
+        {"prediction_offsets": [0.5, *[0.0] * (len(NAMES) - 1)]},
+    ],
+)
+def test_what_a_folder_says_beside_its_weights_is_of_its_segmenter(
+    write_catalog, tmp_path, changed
+):
+    """The rule of one that had the same weights was found in the store, and predicted by."""
+    network = fresh_segmenter(SMALL, 0)
+    network.trained_size = (64, 128)
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    write_segmenter(SimpleNamespace(path=folder), network, SMALL)
+    plan = open_with(write_catalog, tmp_path, theirs={"weights": "theirs"})
+
+    def given():
+        made = pretrain.fn([], [], "theirs", 0, plan)
+        made = made.result() if isinstance(made, State) else made
+        return made.key, home_fields(stored_segmenter(plan, made)[1])
+
+    before = given()
+    assert given() == before
+    description = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**description, **changed}))
+    key, home = given()
+    assert key != before[0]
+    assert home == {**before[1], **changed}
+
+
+@pytest.mark.usefixtures("segformer")
+def test_normalisation_beside_weights_in_other_names_is_of_the_segmenter(write_catalog, tmp_path):
+    network = starting_segmenter(
+        open_with(write_catalog, tmp_path, theirs=hub_entry(labels={"Egg": "car"})), "theirs", 0
+    )
+    folder = tmp_path / "delivered"
+    folder.mkdir()
+    write_segmenter(SimpleNamespace(path=folder), network.segmenter, network.model)
+    write_transformers(network.segmenter, folder)
+    (folder / "weights.safetensors").unlink()
+    plan = open_with(write_catalog, tmp_path, theirs={"weights": "delivered"})
+
+    def key():
+        starting = starting_segmenter(plan, "theirs", seed=0)
+        return pretrained_identity(starting, [], [], "theirs", 0, plan).key
+
+    before = key()
+    assert key() == before
+    description = json.loads((folder / "model.json").read_text())
+    description["config"]["input_mean"] = [0.4, 0.4, 0.4]
+    (folder / "model.json").write_text(json.dumps(description))
+    assert key() != before
 
 
 def test_classes_that_are_none_of_the_19_are_named(write_catalog, tmp_path):
