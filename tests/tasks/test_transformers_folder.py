@@ -48,6 +48,7 @@ def made(model_type: str, **options: Any) -> HuggingFaceSegmenter:
     config = {"model_type": model_type, **TINY[model_type]}
     segmenter = build_segmenter("hf", {"config": config, **options}, seed=1)
     assert isinstance(segmenter, HuggingFaceSegmenter)
+    torch.manual_seed(0)  # whatever ran before in this process
     with torch.no_grad():
         for layer in segmenter.modules():
             if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
