@@ -218,7 +218,12 @@ def _plan(catalog: Path, compute: str | None, *, needed: bool) -> Plan | None:
     """The plan of the catalog; none where there is no catalog and none is needed."""
     from tasks.steps.plan import open_plan  # noqa: PLC0415
 
-    if not needed and not catalog.exists():
+    if not catalog.exists():
+        if needed:
+            raise InputError(
+                f"there is no catalog at {catalog}: name a weight file with --weights, which needs "
+                "none, or a catalog with --catalog"
+            )
         return None
     return open_plan(catalog, compute)
 
@@ -264,10 +269,10 @@ def _chosen(
 ) -> Chosen:
     from tasks.judging import chosen_segmenter as module  # noqa: PLC0415
 
-    if weights is not None or plan is None:
-        if weights is None:
-            raise InputError("there is no catalog here: name a weight file with --weights")
+    if weights is not None:
         return module.segmenter_of_weights(weights, architecture)
+    if plan is None:
+        raise ValueError("a segmenter of the catalog needs its plan")
     return module.chosen_segmenter(plan, which, city)
 
 

@@ -172,7 +172,9 @@ def _adapted_by(plan: Plan, transfer: str) -> ArtifactRef:
             return trained.of_arm(arm)
         except InputError as error:
             missing = missing or error
-    raise InputError(str(missing)) from None
+    words, verb = str(missing), f"crosscity transfer {transfer}"
+    # Where the start is missing, the sentence names what makes that alone.
+    raise InputError(words if verb in words else f"{words}; `{verb}` makes all of it") from None
 
 
 def own_segmenter(plan: Plan, owner: str) -> ArtifactRef:

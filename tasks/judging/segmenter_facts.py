@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from adapters.store import ArtifactRef, Store
 from tasks.judging.evaluation import read_evaluation
 from tasks.judging.promotion import evidence_of
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import IMAGERY, OK
+from tasks.steps.schemas import IMAGERY, OK, PAIRS, images_of
 from tasks.steps.tables import read_rows
 from tasks.training.arms import is_fine_tuned
 from tasks.training.extras import made_with_labels
@@ -183,17 +183,42 @@ def _artifacts_behind(store: Store, ref: ArtifactRef) -> Iterator[tuple[str, Art
 
 
 def _terms(store: Store, behind: dict[str, ArtifactRef | None]) -> Iterator[Terms]:
+    """The images that were learned from: those of training pairs, where the pairs are there.
+
+    An imagery that another was grown from has the first of its images.
+    """
+    there = [ref for ref in behind.values() if ref is not None]
+    grown = {store.inputs_of(ref).get("before") for ref in there if ref.kind == "imagery"}
+    learned = _images_of_pairs(store, [ref for ref in there if ref.kind == "pairs"])
     for place, ref in behind.items():
         if ref is None and place.partition(" ")[0] == "imagery":
             yield Terms(place.rpartition("/")[0].rpartition("/")[2], UNKNOWN, UNKNOWN, 0)
-        if ref is None or ref.kind != "imagery":
+        if ref is None or ref.kind != "imagery" or ref in grown:
             continue
         rows = read_rows(store, ref, "imagery.parquet", IMAGERY)
+        ids = learned.get(ref)
         counts = Counter(
-            (str(row["licence"]), str(row["attribution"])) for row in rows if row["status"] == OK
+            (str(row["licence"]), str(row["attribution"]))
+            for row in rows
+            if row["status"] == OK and (ids is None or row["image_id"] in ids)
         )
         for (licence, whom), count in sorted(counts.items()):
             yield Terms(ref.city, licence, whom, count)
+
+
+def _images_of_pairs(
+    store: Store, pairs: Iterable[ArtifactRef]
+) -> dict[ArtifactRef | None, set[str]]:
+    """Images of the training pairs, by the imagery that the pairs are of."""
+    return {
+        store.inputs_of(ref).get("imagery"): {
+            image_id
+            for row in read_rows(store, ref, "pairs.parquet", PAIRS)
+            if row["split"] == "train"
+            for image_id in images_of(row)
+        }
+        for ref in pairs
+    }
 
 
 def _sets(store: Store, plan: Plan, behind: dict[str, ArtifactRef | None]) -> Iterator[SetSeen]:

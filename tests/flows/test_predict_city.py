@@ -213,3 +213,24 @@ def test_a_setting_that_the_store_does_not_heed_is_named(
         main(["predict", "tokyo", *words, "--catalog", str(write_catalog(tmp_path))])
     assert ended.value.code == 2
     assert re.search(named, capsys.readouterr().err)
+
+
+def test_whoever_has_no_catalog_hears_of_weights(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(tmp_path), "-o", "masks"])
+    assert ended.value.code == 2
+    assert "name a weight file with --weights, which needs none" in capsys.readouterr().err
+
+
+def test_the_way_to_a_transfer_is_one_command(write_catalog, tmp_path, capsys) -> None:
+    """Its start is missing too, and what makes that alone leads to the next sentence."""
+    catalog = write_catalog(
+        tmp_path, transfers={"home": {"segmenter": "compact", "target": "frankfurt"}}
+    )
+    (tmp_path / "a.png").touch()
+    for words in (["segmenter", "export"], ["predict", str(tmp_path), "--segmenter"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "home", "-o", str(tmp_path / "x"), "--catalog", str(catalog)])
+        assert ended.value.code == 2
+        assert "`crosscity transfer home` makes all of it" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.store import ArtifactRef, Store, artifact_key
+from adapters.store import ArtifactRef, Draft, Store, artifact_key
 from crosscity.segmenters import build_segmenter
 from tasks.judging.evaluation import Evaluated
 from tasks.judging.segmenter_facts import segmenter_facts
@@ -16,6 +16,8 @@ from tasks.pages.pieces import labels_tuned_on, last_blind
 from tasks.pages.scores import score_rows
 from tasks.pages.segmenter_card import Delivery, segmenter_card
 from tasks.steps.plan import Plan, open_plan
+from tasks.steps.schemas import IMAGERY, OK, PAIRS
+from tasks.steps.tables import write_rows
 from tasks.training.arms import saw_labels
 
 Catalogs = Callable[..., Path]
@@ -71,6 +73,7 @@ def made(
     inputs: dict[str, ArtifactRef] | None = None,
     parameters: dict[str, Any] | None = None,
     rows: int | None = None,
+    write: Callable[[Draft], None] | None = None,
 ) -> ArtifactRef:
     there = inputs or {}
     facts: dict[str, Any] = {
@@ -81,6 +84,8 @@ def made(
     key = artifact_key(kind, **facts)
     with store.draft(kind, owner, key, inputs_at=there, **facts) as draft:
         draft.rows = rows
+        if write is not None:
+            write(draft)
     return draft.ref
 
 
@@ -101,6 +106,47 @@ def test_a_card_says_no_label_was_seen_only_where_none_was(plan: Plan) -> None:
     rates = made(store, "flag_rates", "tokyo")
     seen = made(store, "adaptation", "tokyo", {**inputs, "flag_rates": rates}, {"arm": "mine"})
     assert "without a label" not in card(plan, seen)
+
+
+def imagery_of(store: Store, ids: str, inputs: dict[str, ArtifactRef]) -> ArtifactRef:
+    empty = dict.fromkeys(IMAGERY.names)
+    facts = {"provider": "p", "heading": 0.0, "pitch": 0.0, "fov": 90.0, "status": OK}
+    terms = {"licence": "CC0-1.0", "attribution": "us"}
+    rows = [{**empty, **facts, **terms, "image_id": one, "place_id": one} for one in ids]
+
+    def write(draft: Draft) -> None:
+        write_rows(draft, "imagery.parquet", rows, IMAGERY)
+
+    return made(store, "imagery", "tokyo", inputs, {"ids": ids}, write=write)
+
+
+def pairs_of(store: Store, pairs: list[str], inputs: dict[str, ArtifactRef]) -> ArtifactRef:
+    empty = dict.fromkeys(PAIRS.names)
+    rows = [
+        {**empty, "pair_id": a + b, "image_a": a, "image_b": b, "place_id": a, "split": split}
+        for a, b, split in (pair.split() for pair in pairs)
+    ]
+
+    def write(draft: Draft) -> None:
+        write_rows(draft, "pairs.parquet", rows, PAIRS)
+
+    return made(store, "pairs", "tokyo", inputs, {"pairs": pairs}, write=write)
+
+
+def test_a_card_counts_the_images_that_were_learned_from_once(plan: Plan) -> None:
+    """Not those that are tested on, and not again those of before a watched city was extended."""
+    store = plan.open_store()
+    first = imagery_of(store, "abcd", {})
+    pairs = pairs_of(store, ["a b train", "c d test"], {"imagery": first})
+    grown = imagery_of(store, "abcdefg", {"before": first})
+    more = ["a b train", "c d test", "e f train"]
+    now = pairs_of(store, more, {"imagery": grown, "before": pairs})
+    before = made(store, "adaptation", "tokyo", {"imagery": first, "pairs": pairs}, {"arm": "bn"})
+    after = made(store, "adaptation", "tokyo", {"imagery": grown, "pairs": now}, {"arm": "bn"})
+    for ref, count in ((before, 2), (after, 4)):
+        text = card(plan, ref)
+        assert text.count("images of `tokyo`, CC0-1.0, us") == 1
+        assert f"- without labels: {count} images of `tokyo`, CC0-1.0, us\n" in text
 
 
 def test_the_labels_of_the_bound_are_those_that_it_learned_from(plan: Plan) -> None:
