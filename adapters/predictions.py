@@ -5,6 +5,7 @@
          predictions.parquet      one row an image, also where it failed (written last)
          labels/<image>.png       8-bit ids
          overlays/<image>.jpg     classes over the picture (wanted by default)
+         images.csv               of a city's pictures, which overlays show: whom to credit
          confidence/<image>.png   8-bit, 255 is certain (when wanted)
 ```
 

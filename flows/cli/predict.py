@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from crosscity.segmenters import Segmenter
     from tasks.judging.chosen_segmenter import Chosen
     from tasks.judging.predictions import Found, Picture, Predicted
+    from tasks.steps.imagery import Imagery
     from tasks.steps.plan import Plan
 
 
@@ -91,7 +92,7 @@ def predict(
         return _into_the_store(what, catalog, compute)
     from adapters.prediction_folders import DESCRIPTION  # noqa: PLC0415
     from adapters.predictions import IDS, PredictionFolder, Wanted  # noqa: PLC0415
-    from tasks.judging.predictions import predict_pictures  # noqa: PLC0415
+    from tasks.judging.predictions import predict_pictures, write_terms  # noqa: PLC0415
     from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
     from tasks.steps.device import using_device  # noqa: PLC0415 - PyTorch takes seconds
     from tasks.training.segmenters import foreign_remark  # noqa: PLC0415
@@ -123,6 +124,8 @@ def predict(
             image_size=image_size,
             workers=plan.compute.workers if plan is not None else 2,
         )
+    if plan is not None and city is not None:
+        write_terms(output, _imagery(city, plan))
     export = f"`crosscity export {city} --as cityscapes -o … --predictions {output}`"
     _tell_of_distorted(done, image_size)
     _show_outcome(done, next_step=export if city is not None else "")
@@ -235,15 +238,20 @@ def _city(what: Sequence[str], plan: Plan | None) -> str | None:
 
 
 def _pictures(what: Sequence[str], city: str | None, plan: Plan | None) -> list[Picture]:
-    from tasks.harvesting.current import current_harvest  # noqa: PLC0415
     from tasks.judging.predictions import found_in, pictures_of_city  # noqa: PLC0415
-    from tasks.steps.imagery import Imagery  # noqa: PLC0415
 
     if city is None or plan is None:
         found = found_in([Path(each) for each in what])
         _tell_of_left_out(found)
         return found.pictures
-    return pictures_of_city(Imagery(plan.open_store(), current_harvest(city, plan).imagery))
+    return pictures_of_city(_imagery(city, plan))
+
+
+def _imagery(city: str, plan: Plan) -> Imagery:
+    from tasks.harvesting.current import current_harvest  # noqa: PLC0415
+    from tasks.steps.imagery import Imagery  # noqa: PLC0415
+
+    return Imagery(plan.open_store(), current_harvest(city, plan).imagery)
 
 
 def _tell_of_left_out(found: Found) -> None:

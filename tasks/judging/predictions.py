@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from adapters.exports.files import write_sheet
 from adapters.file_names import as_text
 from adapters.images import MAX_BYTES, OTHER_ENDINGS, ImageError, decode_image
 from adapters.prediction_folders import Below, below
@@ -30,6 +31,10 @@ ENDINGS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 SHARD: Final = 64
 """Images a shard: what a kill can lose."""
 STAGE: Final = "predict"
+TERMS: Final = "images.csv"
+_OF_AN_IMAGE: Final = (
+    *("image_id", "split", "lat", "lon", "heading", "licence", "attribution", "page_url"),
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,21 @@ def pictures_of_city(imagery: Imagery) -> list[Picture]:
         Picture(image_id, lambda image_id=image_id: imagery.data(image_id))  # type: ignore[misc]
         for image_id in imagery.ids()
     ]
+
+
+def write_terms(folder: Path, imagery: Imagery) -> None:
+    """Writes beside predictions of a city whom to credit for its pictures, which overlays show.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    rows = []
+    for image_id in imagery.ids():
+        row, taken = imagery.row(image_id), imagery.row(image_id)["captured_at"]
+        known = {name: row[name] for name in _OF_AN_IMAGE}
+        names = {"image": f"labels/{image_id}.png", "place": row["place_id"]}
+        rows.append({**known, **names, "captured_at": taken.isoformat() if taken else None})
+    write_sheet(folder / TERMS, rows)
 
 
 def predict_pictures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -51,6 +52,14 @@ def test_predictions_are_what_the_evaluation_sees(finished_run, predicted) -> No
         assert (found != expected).sum() <= 4  # a tie may turn in a batch
     table = pq.read_table(out / "predictions.parquet")
     assert set(table["status"].to_pylist()) == {"ok"}
+    with (out / "images.csv").open(encoding="utf-8", newline="") as file:
+        terms = {row["image_id"]: row for row in csv.DictReader(file)}
+    assert set(terms) == set(imagery.ids())
+    for image_id, row in terms.items():
+        assert row["image"] == f"labels/{image_id}.png"
+        known = imagery.row(image_id)
+        assert (row["licence"], row["attribution"]) == (known["licence"], known["attribution"])
+        assert row["captured_at"] == known["captured_at"].isoformat()
     description = json.loads((out / "prediction.json").read_text(encoding="utf-8"))
     assert key in description["segmenter"]
 
