@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from adapters.catalog import Catalog, City, RecipeEntry, load_catalog
+from adapters.catalog import Catalog, City, RecipeEntry, SegmenterEntry, load_catalog
 from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.catalog.tree import Fault, Key
 from crosscity.adaptation import (
@@ -150,13 +150,23 @@ def _lacking_recipes(catalog: Catalog) -> Iterator[Fault]:
     known = {**BUILT_IN_RECIPES, **catalog.recipes}
     for name, city in catalog.cities.items():
         if city.arm in known:
-            for sentence in _of_recipe(city.arm, known[city.arm], city, catalog):
+            lacks = lacks_of_recipe(city.arm, known[city.arm], city, catalog.segmenters)
+            for sentence in lacks:
                 yield ("cities", name, "arm"), sentence
 
 
-def _of_recipe(arm: str, recipe: RecipeEntry, city: City, catalog: Catalog) -> Iterator[str]:
-    """What a city lacks that a recipe reads, in sentences."""
-    segmenter = catalog.segmenters[city.segmenter]
+def lacks_of_recipe(
+    arm: str, recipe: RecipeEntry, city: City, segmenters: Mapping[str, SegmenterEntry]
+) -> Iterator[str]:
+    """What a city lacks that a recipe reads, in sentences.
+
+    Args:
+        arm: Name of the recipe.
+        recipe: The recipe.
+        city: The city.
+        segmenters: Of the catalog, by name.
+    """
+    segmenter = segmenters[city.segmenter]
     if segmenter.source is None and _reads_source(recipe):
         yield (
             f"the recipe {arm!r} trains on images of the source set, and segmenters."
@@ -172,7 +182,7 @@ def _of_recipe(arm: str, recipe: RecipeEntry, city: City, catalog: Catalog) -> I
     if recipe.teacher is None:
         return
     theirs, ours = (
-        one.options.get("class_names") for one in (catalog.segmenters[recipe.teacher], segmenter)
+        one.options.get("class_names") for one in (segmenters[recipe.teacher], segmenter)
     )
     if theirs != ours:
         yield (

@@ -20,6 +20,7 @@ from tasks.steps.identity import Identity, make
 from tasks.steps.logs import warn_user
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
+from tasks.steps.settings import lacks_of_recipe
 from tasks.steps.simulated_only import simulated_only_remark
 from tasks.steps.tables import Row, read_rows, write_rows
 from tasks.training.arms import (
@@ -245,10 +246,15 @@ def check_adaptation(city: str, arm: str, plan: Plan) -> None:
         plan: Of the run.
 
     Raises:
-        InputError: There is no such arm, or it needs a source set or labels that are not there.
+        InputError: There is no such arm, or it needs a source set, labels or a teacher of the same
+            classes that are not there.
     """
     check_arm(arm, plan)
     check_source(arm, plan.city(city).segmenter, plan)
+    recipe = None if arm in ARM_NAMES else plan.recipe(arm)
+    if recipe is not None:
+        for lack in lacks_of_recipe(arm, recipe, plan.city(city), plan.segmenters):
+            raise InputError(f"cities.{city}: {lack}")
     if is_fine_tuned(arm):
         check_fine_tuning(city, plan)
 

@@ -28,6 +28,7 @@ from tasks.training.flag_rates import read_rates
 from tasks.training.identities import adaptation_parameters
 from tasks.training.labelled import Missing, StoredLabelled
 from tasks.training.trained import TrainedSegmenters
+from tasks.training.trainings import check_adaptation
 from tasks.training.transfers import check_transfer_arm
 
 FEW = {
@@ -184,7 +185,29 @@ def test_labels_of_fewer_places_than_asked_are_reported(
 ) -> None:
     done = many_flows("adapt", "tokyo", "--arm", "few_labels", "--catalog", catalog)
     assert done["code"] == 2
-    assert "'few_labels' asks for labels of 16 places, and there are 3: label more" in done["err"]
+    assert "'few_labels' learns from labels of 16 training places, and 3 of the city" in done["err"]
+
+
+def test_a_city_that_lacks_what_a_recipe_reads_is_told_before_any_work(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The arm is of the command, so that the catalog alone could not tell."""
+    other = {
+        "architecture": "compact",
+        "source": "frankfurt",
+        "options": {"class_names": ["road", "sky"]},
+    }
+    taught = {"objectives": [TASK, SELF], "teacher": "other"}
+    cities = {"tokyo": {"labels": None}}
+    path = write_catalog(
+        tmp_path, cities=cities, segmenters={"other": other}, recipes={"taught": taught}
+    )
+    plan = open_plan(path, city="tokyo")
+    with pytest.raises(InputError, match=r"^cities\.tokyo: .* 16 training places, and none of the"):
+        check_adaptation("tokyo", "few_labels", plan)
+    with pytest.raises(InputError, match=r"^cities\.tokyo: the teacher of the recipe 'taught', "):
+        check_adaptation("tokyo", "taught", plan)
+    check_adaptation("tokyo", "evidence", plan)
 
 
 def test_what_a_set_lacks_is_reported_before_any_work(
