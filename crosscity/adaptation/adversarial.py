@@ -145,6 +145,7 @@ class Adaptation(Training):
             for name, objective in self._objectives.items()
             if (adversary := objective.adversary()) is not None
         }
+        self._learns = [(one, one.requires_grad) for one in segmenter.parameters()]
         moved = self._low_rank_parts()
         self._choose_teacher(teacher, needs)
         self._watch = CollapseWatch()
@@ -164,8 +165,10 @@ class Adaptation(Training):
 
     @property
     def images_a_step(self) -> int:
-        """Images that go through the network in one step: of both domains."""
-        return 2 * super().images_a_step
+        """Images that are learned from in one step, of each set that is read."""
+        settings = self.settings
+        of_a_batch = self._domains.images_of(settings.batch_size)
+        return of_a_batch * settings.accumulation * self.engine.ranks
 
     def _readings(self) -> Sequence[ReadingAhead]:
         return self._domains.readings
@@ -259,6 +262,9 @@ class Adaptation(Training):
 
     def _deliver(self) -> None:
         merge_low_rank(self.segmenter)
+        # What was kept for this training is not kept for ever: the next one may move all of it.
+        for parameter, learned in self._learns:
+            parameter.requires_grad_(learned)
 
     def _notes(self) -> dict[str, Any]:
         return self._watch.notes()

@@ -36,7 +36,10 @@ def statistics_of(module: nn.Module) -> Statistics:
     found = []
     for layer in batch_norms(module):
         if layer.running_mean is None or layer.running_var is None:
-            raise ValueError("a batch norm without running statistics has nothing to mix")
+            raise ValueError(
+                "a batch norm without running statistics has nothing to mix: set statistics: 0 in "
+                "source_free"
+            )
         found.append((layer.running_mean.clone(), layer.running_var.clone()))
     return found
 

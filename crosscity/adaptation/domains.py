@@ -99,6 +99,11 @@ class Domains:
         sets = (self._source, self._target, self._labelled)
         return [each.reading for each in sets if each is not None]
 
+    def images_of(self, size: int) -> int:
+        """How many images a batch has, of so many of each domain; other looks do not count."""
+        labelled = 0 if self._labelled is None else _labelled_beside(size)
+        return size * (1 if self._source is None else 2) + labelled
+
     def batch(self, number: int, size: int) -> Batch:
         """The batch of that number, of so many images of each domain."""
         source, labels = self._nothing, self._nothing[:, 0].long()
@@ -110,12 +115,16 @@ class Domains:
         partner = self._target.partner(number, size) if self._paired else None
         labelled = None
         if self._labelled is not None:
-            # Half as many: they are few, and a step is to cost little more than without them.
-            labelled = self._labelled.batch(number, max(1, size // 2))
+            labelled = self._labelled.batch(number, _labelled_beside(size))
         keys = {"target": tuple(self._target.keys(number, size))}
         if self._source is not None:
             keys["source"] = tuple(self._source.keys(number, size))
         return Batch(source, labels, target, prior, ignored, partner, labelled, keys)
+
+
+def _labelled_beside(size: int) -> int:
+    """Half as many: they are few, and a step is to cost little more than without them."""
+    return max(1, size // 2)
 
 
 def _check(

@@ -20,6 +20,8 @@ from crosscity.adaptation import (
     Adaptation,
     AdaptationSettings,
     DivergedError,
+    FineTuning,
+    FineTuningSettings,
     LabelledArrays,
     Recipe,
     StateError,
@@ -210,6 +212,30 @@ def test_what_moves_features_alone_is_refused_where_they_stay(objective: str) ->
         ValueError, match=f"'{objective}' moves features alone, and trainable: head"
     ):
         adaptation(recipe)
+
+
+def test_what_one_training_kept_the_next_one_may_move() -> None:
+    first = adaptation(Recipe((Term("source_task"),), trainable="head"), steps=2)
+    first.advance(1)
+    network = first.segmenter
+    assert not next(network.parameters()).requires_grad
+    first.advance(1)
+    before = [each.detach().clone() for each in network.parameters()]
+    FineTuning(network, SOURCE, FineTuningSettings(steps=2, batch_size=2), 0).advance(2)
+    pairs = zip(before, network.parameters(), strict=True)
+    assert not any(torch.equal(one, other) for one, other in pairs)
+
+
+def test_images_a_step_are_those_of_the_sets_that_are_read() -> None:
+    alone, few = (
+        Recipe((Term("self_training"),)),
+        Recipe((Term("self_training"), Term("few_labels"))),
+    )
+    settings = replace(SETTINGS, batch_size=2, accumulation=3)
+    target = Adaptation(segmenter(), None, TARGET, settings, 0, recipe=alone)
+    labelled = Adaptation(segmenter(), None, TARGET, settings, 0, recipe=few, labelled=SOURCE)
+    both = Adaptation(segmenter(), SOURCE, TARGET, settings, 0)
+    assert [one.images_a_step for one in (target, labelled, both)] == [6, 9, 12]
 
 
 def test_a_loss_that_depends_on_nothing_that_moves_is_reported() -> None:
