@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,10 @@ from flows.cli.errors import FAILED
 from flows.cli.options import CATALOG, CatalogOption, complete_owner
 from flows.cli.outcome import JsonOption, add, ended
 from flows.cli.report import plan_of
+
+if TYPE_CHECKING:
+    from tasks.pages.read_report import ReadReport
+    from tasks.steps.plan import Plan
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +36,8 @@ def check(
     from tasks.pages.conditions import holds  # noqa: PLC0415 - `--help` needs none of it
     from tasks.pages.read_report import newest_report  # noqa: PLC0415
 
-    found = newest_report(city, plan_of(city, catalog))
+    plan = plan_of(city, catalog)
+    found = newest_report(city, plan)
     held = [condition for condition in fail_if if holds(condition, found.figures)]
     for condition in fail_if:
         add(f"{city}: {condition}: {'HOLDS' if condition in held else 'does not hold'}")
@@ -40,9 +45,16 @@ def check(
         "report",
         found.name,
         said="",
-        next_step=f"look at {found.name}/report.html" if held else "",
+        next_step=f"look at {_page(found, plan)}" if held else "",
         city=city,
         holds={condition: condition in held for condition in fail_if},
     )
     if held:
         raise typer.Exit(FAILED)
+
+
+def _page(found: ReadReport, plan: Plan) -> str:
+    """Where the page of a report lies on this machine."""
+    from tasks.pages.report import report_path  # noqa: PLC0415 - as above
+
+    return found.name if found.ref is None else str(report_path(plan.open_store(), found.ref))

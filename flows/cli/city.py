@@ -178,7 +178,7 @@ def adapt(
     made = done_or_run(adapt_city, given, plan, lambda ref: [ref], city=city)
     step = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
     if plan.city(city).labels is None:
-        step = f"crosscity report {city}"
+        step = _report_command(city, seed)
     ended(
         "segmenter",
         made.uri,
@@ -221,7 +221,7 @@ def evaluate(
     ended(
         "evaluation",
         made.uri,
-        next_step=f"`crosscity report {city}`",
+        next_step=f"`{_report_command(city, seed)}`",
         city=city,
         arm=arm,
         seed=seed,
@@ -230,6 +230,11 @@ def evaluate(
         per_class={name: None if math.isnan(iou) else iou for name, iou in found.per_class.items()},
         remarks=summary.get("remarks", []),
     )
+
+
+def _report_command(city: str, seed: int) -> str:
+    """What shows the trainings of a seed on a page; 0 need not be said."""
+    return f"crosscity report {city}" + (f" --seed {seed}" if seed else "")
 
 
 def _show_signals(city: str, arm: str, seed: int, judged: ArtifactRef, plan: Plan) -> None:
@@ -250,7 +255,7 @@ def _show_signals(city: str, arm: str, seed: int, judged: ArtifactRef, plan: Pla
     ended(
         "evaluation without labels",
         judged.uri,
-        next_step=f"`crosscity report {city}`",
+        next_step=f"`{_report_command(city, seed)}`",
         city=city,
         arm=arm,
         seed=seed,

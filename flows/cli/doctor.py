@@ -86,7 +86,10 @@ def diagnosis(catalog: Path) -> Iterator[Finding]:
         yield Finding("catalog", f"{catalog}, {len(plan.cities)} cities")
     except Exception as error:
         lines = str(error).splitlines()
-        yield Finding("catalog", lines[0], "mend that line (docs/operate.md)", is_fatal=True)
+        remedy = "mend that line (`crosscity catalog schema` lists what may stand there)"
+        if not catalog.exists():
+            remedy = "`crosscity init` writes one"
+        yield Finding("catalog", lines[0], remedy, is_fatal=True)
     if plan is not None:
         yield from _keys(plan)
         yield _guarded("store", lambda: _store(plan), "see what the message says", is_fatal=True)

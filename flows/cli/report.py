@@ -132,14 +132,16 @@ def _figures(made: ArtifactRef, plan: Plan) -> dict[str, Any]:
 def _next_command(city: str, made: ArtifactRef, plan: Plan) -> str:
     """What can be done with what the report shows: adapt, put it into use, or use it."""
     from tasks.judging.promotion import promoted_segmenter  # noqa: PLC0415 - PyTorch loads late
+    from tasks.pages.report import adapt_command  # noqa: PLC0415
 
     store = plan.open_store()
     if promoted_segmenter(store, city) is not None:
         return f"crosscity predict {city}"
-    arm = _figures(made, plan)["arm"]
+    content = _figures(made, plan)
+    arm = content["arm"]
     shown = None if arm is None else store.inputs_of(made).get(f"segmenter-{arm}")
     if shown is None:
-        return f"crosscity adapt {city}"
+        return adapt_command(city, content["seed"])
     return f"crosscity promote {city} {shown.key[:12]}"
 
 

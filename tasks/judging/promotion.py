@@ -199,8 +199,9 @@ def evidence_by_digest(store: Store, city: str) -> dict[str, dict[str, Any]]:
     judgements: dict[tuple[str, str | None], Manifest] = {}
     for manifest in _oldest_first(store, "safeguard", city):
         inputs = manifest.inputs if isinstance(manifest.inputs, dict) else {}
-        # Only of the segmenter that was judged, and not of the one that it was compared with.
-        if "adaptation" in inputs:
+        # Only of the segmenter that was judged, and not of the one that it was compared with; a
+        # start that was looked at beside itself (`evaluate --arm pretrained`) was not judged.
+        if inputs.get("adaptation") not in (None, inputs.get("before")):
             judgements[inputs["adaptation"], inputs.get("before")] = manifest
     for (judged, _), manifest in judgements.items():
         if known.get(judged, {}).get("keep") != "before":

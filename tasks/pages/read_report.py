@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from adapters.store import ArtifactRef
 from tasks.pages.figures import REPORT_FORMAT
 from tasks.pages.report import FIGURES_FILE
 from tasks.steps.errors import InputError
@@ -19,11 +20,19 @@ MOST_BYTES: Final = 16 << 20
 
 @dataclass(frozen=True)
 class ReadReport:
-    """What others need of a report: its figures by name, and where they stand."""
+    """What others need of a report: its figures by name, and where they stand.
+
+    Attributes:
+        name: Where it lies in the store, or its file.
+        city: The city or transfer.
+        figures: By name.
+        ref: The artifact; ``None`` of a file that was sent.
+    """
 
     name: str
     city: str
     figures: Mapping[str, float | None]
+    ref: ArtifactRef | None = None
 
 
 def newest_report(city: str, plan: Plan) -> ReadReport:
@@ -42,7 +51,7 @@ def newest_report(city: str, plan: Plan) -> ReadReport:
     if not with_figures:
         raise InputError(f"there is no report of {city} yet: run `crosscity report {city}` first")
     newest = max(with_figures, key=lambda ref: store.manifest(ref).made_at)
-    return read_report(store.path(newest, FIGURES_FILE), newest.uri)
+    return replace(read_report(store.path(newest, FIGURES_FILE), newest.uri), ref=newest)
 
 
 def read_report(path: Path, name: str | None = None) -> ReadReport:

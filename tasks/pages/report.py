@@ -64,7 +64,7 @@ from tasks.steps.tables import read_rows
 from tasks.training.arms import ARM_NAMES, arm_name, is_trained, saw_labels
 from tasks.training.trained import TrainedSegmenters
 
-REPORT_VERSION = "8"
+REPORT_VERSION = "9"
 FIGURES_FILE: Final = "report.json"
 
 
@@ -94,7 +94,7 @@ def write_report(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: P
         lineage = {role: ref.to_dict() for role, ref in parts.items()}
         (draft.path / "parts.json").write_text(json.dumps(lineage, indent=2), encoding="utf-8")
         evaluations = evaluations_of(parts)
-        without = f"{city} has no adaptation yet: `crosscity adapt {city}`"
+        without = f"{city} has no adaptation{_with_seed(seed)} yet: `{adapt_command(city, seed)}`"
         table = table_of_figures(content) or without
         if evaluations:
             table = score_table(evaluations, plan)
@@ -130,6 +130,15 @@ def _publish(store: Store, ref: ArtifactRef, parts: Mapping[str, ArtifactRef], c
             lambda: read_picture(store, parts["prior_figure"], "prior.png"),
             f"A pair of {city}, its matches, superpixels and static prior",
         )
+
+
+def _with_seed(seed: int) -> str:
+    return f" with seed {seed}" if seed else ""
+
+
+def adapt_command(city: str, seed: int) -> str:
+    """What adapts to a city with a seed; 0 need not be said."""
+    return f"crosscity adapt {city}" + (f" --seed {seed}" if seed else "")
 
 
 def render_credits(city: str, imagery: Imagery) -> str:

@@ -43,6 +43,13 @@ def test_what_is_wrong_is_reported_with_its_remedy(many_commands, write_catalog,
     assert "choose another profile" in found["device"][1]
 
 
+def test_a_catalog_that_is_not_there_can_be_written(many_commands, tmp_path):
+    code, found = lines(many_commands, tmp_path / "data_catalog.yaml")
+    assert code == 1
+    assert found["catalog"][0] == "FAIL"
+    assert found["catalog"][-1].endswith("`crosscity init` writes one")
+
+
 def test_a_wrong_catalog_is_reported_and_the_rest_is_looked_at(many_commands, tmp_path):
     (tmp_path / "data_catalog.yaml").write_text("version: 1\nstore: nowhere\nstores: {}\n")
     code, found = lines(many_commands, tmp_path / "data_catalog.yaml")

@@ -10,11 +10,13 @@ import pytest
 import yaml
 
 from adapters.store import ArtifactRef, Selection, Store
+from flows.cli.city import _report_command
 from flows.cli.main import main
 from tasks.harvesting.current import HARVEST
 from tasks.judging import promotion
 from tasks.judging.city_history import IN_USE, NOT_PROMOTED, REJECTED, WAS_IN_USE, city_history
 from tasks.pages.figures import REPORT_FORMAT
+from tasks.pages.report import adapt_command
 
 
 def _made(
@@ -94,6 +96,24 @@ def _index(folder: Path) -> dict[str, Any]:
 
 
 ALL = ("--all", "--as-they-are", "-o")
+
+
+def test_a_condition_that_holds_names_the_page_where_it_lies(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "tokyo", "--fail-if", "miou>0.4", "--catalog", str(site)])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    page = Path(said.removeprefix("next: look at "))
+    assert page.read_text(encoding="utf-8").endswith("the page")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_follows_an_adaptation_is_of_its_seed(seed: int) -> None:
+    more = f" --seed {seed}" if seed else ""
+    assert _report_command("tokyo", seed) == f"crosscity report tokyo{more}"
+    assert adapt_command("tokyo", seed) == f"crosscity adapt tokyo{more}"
 
 
 def test_the_history_says_what_became_of_each_adaptation(site: Path) -> None:

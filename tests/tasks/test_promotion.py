@@ -157,8 +157,9 @@ def test_a_run_does_not_promote_over_a_pin(store, three):
 
 def test_what_is_known_of_a_segmenter_is_logged_with_it(store):
     good, bad = made(store, "adaptation", 1), made(store, "adaptation", 2)
+    start = made(store, "segmenter", 4)
     for number, (ref, keep) in enumerate([(good, "adapted"), (bad, "before")]):
-        inputs = {"adaptation": ref.digest, "before": good.digest}
+        inputs = {"adaptation": ref.digest, "before": start.digest}
         summary = {"keep": keep, "sentence": f"keep {keep}"}
         made(store, "safeguard", number, inputs, summary)
     made(store, "evaluation", 3, {"segmenter": good.digest}, {"miou": 0.5})
@@ -254,6 +255,9 @@ def test_of_judgements_beside_one_segmenter_the_newest_counts(store, three):
     judge(3, used, "before")  # beside another one it looks harmful
     judge(2, start, "after")
     assert promotion.evidence_of(store, "tokyo", bad) == {"keep": "before", "verdict": "3: before"}
+    itself = {"adaptation": start.digest, "before": start.digest}
+    made(store, "safeguard", 6, itself, {"keep": "after", "sentence": "no harm"})
+    assert promotion.evidence_of(store, "tokyo", start) == {}, "it was looked at, not judged"
 
 
 def test_of_scores_of_a_segmenter_the_newest_is_told(store, three):

@@ -98,6 +98,15 @@ def test_what_a_page_rests_on_is_gone_through_once(finished_run, monkeypatch) ->
     assert "<table" in report._render(plan, "tokyo", 0, parts, content, rests_on)
 
 
+def test_a_page_of_another_seed_names_what_adapts_with_it(finished_run) -> None:
+    plan = open_plan(finished_run.catalog)
+    parts = report.report_parts("tokyo", 1, plan)
+    assert report.shown_arm(parts, "tokyo", plan) is None
+    page = report._render(plan, "tokyo", 1, parts)
+    said = "nothing was adapted to it with seed 1 yet: <code>crosscity adapt tokyo --seed 1</code>"
+    assert said in page
+
+
 @pytest.mark.parametrize("also_scored", [False, True])
 def test_an_arm_that_is_shown_and_was_not_scored_is_told(finished_run, also_scored) -> None:
     plan = open_plan(finished_run.catalog)
