@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from crosscity.percentages import percentage
 from tasks.pages.charts import class_shares
 from tasks.pages.page import render_page
 from tasks.pages.read_report import ReadReport
 
 TITLE: Final = "Two reports"
 """Begins the page's title, by which a page of before is known."""
-_PERCENT: Final = ("miou", "iou.", "share", "gap_closed", "changed", "static_fraction")
+_PERCENT: Final = ("miou", "iou.", "gap_closed", "changed", "static_fraction")
 _SHARES: Final = ("agreement", "kappa", "confidence")
 _GROUPS: Final = {
     "Scores on labels": ("miou", "gap_closed"),
@@ -62,6 +63,9 @@ def _text(name: str, value: float | None, sign: str = "") -> str:
     """Scores and shares of pixels in percent; agreement as reports have it; counts as they are."""
     if value is None:
         return "–"
+    if name.startswith("share"):  # a rare class has as many digits as it needs
+        signed = "" if not sign else "-" if value < 0 else sign
+        return f"{signed}{percentage(abs(value), 1)} %"
     if name.startswith(_PERCENT):
         return f"{100 * value:{sign}.1f} %"
     if name.startswith(_SHARES) or not float(value).is_integer():
