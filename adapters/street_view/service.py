@@ -436,7 +436,7 @@ class ServiceStreetView(ABC):
     ) -> None:
         start, end = self.plan.interval
         if newer_than is not None and newer_than >= end:
-            return  # and a span that ends before it begins is refused
+            return  # and a span that ends before it begins may be refused
         # A place at the edge has pictures beyond it, and those have partners farther on.
         around = grown(tile, self.plan.place_metres + self.plan.max_metres_apart)
         if newer_than is not None:
