@@ -80,6 +80,7 @@ WAYS: Final = {
     "chosen": "few_labels, chosen places",
     "random": "few_labels, random places",
     "source_free_chosen": "few_labels_source_free, chosen places",
+    "source_free_random": "few_labels_source_free, random places",
     "plain_chosen": "fine-tuned on the chosen places alone",
     "plain_random": "fine-tuned on random places alone",
 }
@@ -381,6 +382,7 @@ def report(rows: Sequence[dict[str, Any]], options: Options) -> str:
         ("random", "plain_random"),
         ("chosen", "plain_chosen"),
         ("source_free_chosen", "chosen"),
+        ("source_free_random", "random"),
     ):
         cells = []
         for count in counts:

@@ -49,7 +49,11 @@ def suggest(
     """
     from tasks.judging import suggestion  # noqa: PLC0415 - brings PyTorch
     from tasks.judging.chosen_segmenter import chosen_artifact  # noqa: PLC0415
-    from tasks.pages.labelling_task import CATALOG_ENTRY, write_labelling_task  # noqa: PLC0415
+    from tasks.pages.labelling_task import (  # noqa: PLC0415
+        CATALOG_ENTRY,
+        learned_by,
+        write_labelling_task,
+    )
     from tasks.pages.whole_folder import check_empty  # noqa: PLC0415
     from tasks.steps import progress  # noqa: PLC0415
     from tasks.steps.plan import open_plan  # noqa: PLC0415
@@ -72,6 +76,7 @@ def suggest(
             plan, city, n, ref, other, split=cast("suggestion.Split", split)
         )
         write_labelling_task(plan, city, places, ref, output, allowed=allowed)
+    to_learn = split == "train"
     if len(places) < n:
         note(f"{city} has {len(places)} places of the split {split}, not {n}")
     ended(
@@ -80,7 +85,8 @@ def suggest(
         said=f"{len(places)} places of {city} to label: {output}",
         next_step=f"make a task of {output / 'images'} in CVAT and upload "
         f'{output / "annotations.xml"} ("CVAT 1.1"); {output / CATALOG_ENTRY} says how the labels '
-        "come back",
+        "come back"
+        + (f", and `crosscity adapt {city} --arm {learned_by(city)}` learns from them" * to_learn),
         city=city,
         places=[asdict(place) for place in places],
     )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import yaml
 
+from adapters.catalog.recipes import BUILT_IN_RECIPES
 from adapters.exports import ExportItem, check_licences
 from adapters.exports.cvat import CvatExporter
 from adapters.store import ArtifactRef
@@ -33,6 +34,12 @@ from tasks.training.trainings import on_device
 TABLE: Final = "suggested.parquet"
 SHEET: Final = "suggested.csv"
 CATALOG_ENTRY: Final = "labels.yaml"
+_BACK: Final = (
+    "once the task is exported from CVAT as\n"
+    '# "Segmentation mask 1.1" and its SegmentationClass lies beside images/.\n'
+)
+_LONGEST_NAME: Final = 63
+_WITHOUT_SOURCE: Final = "few_labels_source_free"
 _TERMS: Final = ("licence", "attribution", "page_url")
 _TYPES: Final = {"rank": pa.int32(), "points": pa.int64()}
 _NUMBERS: Final = frozenset({"score", "times_differ", "segmenters_differ", "lat", "lon"})
@@ -63,7 +70,9 @@ def write_labelling_task(
     ```
     images/<image>.jpg    annotations.xml   CVAT for images 1.1: one mask a class, editable
     suggested.parquet     suggested.csv     rank, place, image, signals, terms
-    labels.yaml                             what the catalog says once the labels are back
+    labels.yaml                             what the catalog says once the labels are back: of
+                                            training places, a recipe that learns from them; else,
+                                            labels that the city is scored on
     ```
 
     Args:
@@ -100,24 +109,51 @@ def write_labelling_task(
             sheet = csv.DictWriter(file, SCHEMA.names)
             sheet.writeheader()
             sheet.writerows(rows)
-        (folder / CATALOG_ENTRY).write_text(catalog_entry(city, output), encoding="utf-8")
+        to_learn = {place.split for place in places} == {"train"}
+        entry = learning_entry(plan, city, len(places), output) if to_learn else ""
+        (folder / CATALOG_ENTRY).write_text(entry or scoring_entry(city, output), encoding="utf-8")
 
 
-def catalog_entry(city: str, output: Path) -> str:
-    """What the catalog says of labels that came back as CVAT's "Segmentation mask 1.1"."""
+def scoring_entry(city: str, output: Path) -> str:
+    """What the catalog says of labels that are back, to score the city's segmenters on them."""
+    return f"# Below cities.{city} of the catalog, {_BACK}" + yaml.safe_dump(
+        {"labels": _labelled_folder(output)}, sort_keys=False
+    )
+
+
+def learning_entry(plan: Plan, city: str, count: int, output: Path) -> str:
+    """What the catalog says of labels that are back, to learn from them.
+
+    A data set, and a recipe of the labels beside everything unlabelled: with the source's labels
+    where the city's segmenter has a source.
+    """
+    name = learned_by(city)
+    like = "few_labels" if plan.segmenter(plan.city(city).segmenter).source else _WITHOUT_SOURCE
+    recipe = BUILT_IN_RECIPES[like].model_dump(include={"objectives"}, exclude_defaults=True)
+    recipe["labels"] = {"places": count, "chosen": "random", "dataset": name}
+    entries = {"datasets": {name: _labelled_folder(output)}, "recipes": {name: recipe}}
+    return (
+        f"# Entries of the catalog, {_BACK}"
+        f"# `crosscity adapt {city} --arm {name}` then learns from these labels and all else.\n"
+        + yaml.safe_dump(entries, sort_keys=False)
+    )
+
+
+def learned_by(city: str) -> str:
+    """Name of the recipe that learns from the labels of a city's task, and of their data set."""
+    return f"few-labels-{city}"[:_LONGEST_NAME]
+
+
+def _labelled_folder(output: Path) -> dict[str, Any]:
+    """An entry of the kind `folder` for what CVAT exports as "Segmentation mask 1.1"."""
     colours = {"#{:02x}{:02x}{:02x}".format(*one.colour): one.name for one in CLASSES}
-    entry = {
+    return {
         "kind": "folder",
         "root": str(output.absolute()),
         "images": "images",
         "labels": "SegmentationClass",
         "label_map": {**colours, "#000000": "void"},
     }
-    return (
-        f"# Below cities.{city} of the catalog, once the task is exported from CVAT as\n"
-        '# "Segmentation mask 1.1" and its SegmentationClass lies beside images/.\n'
-        + yaml.safe_dump({"labels": entry}, sort_keys=False)
-    )
 
 
 def _item(

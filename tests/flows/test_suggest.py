@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -20,11 +22,13 @@ from crosscity.segmenters import in_train_ids
 from tasks.harvesting.current import current_harvest
 from tasks.judging.evaluated import segmenter_of_arm
 from tasks.judging.suggestion import segmenter_before, suggested_places
+from tasks.pages.labelling_task import learning_entry
 from tasks.priors.pair_prior import extract_prior
 from tasks.steps.imagery import Imagery
-from tasks.steps.plan import open_plan
+from tasks.steps.plan import Plan, open_plan
 from tasks.steps.schemas import PAIRS
 from tasks.steps.tables import read_rows
+from tasks.training.extras import labelled_places
 from tasks.training.labelled import labelled_set
 from tasks.training.segmenters import stored_segmenter
 
@@ -106,11 +110,14 @@ def _masks(image: ET.Element) -> np.ndarray:
     return found
 
 
-def test_predictions_are_masks_and_come_back_as_labels_that_are_scored_on(
-    finished_run, task, crosscity, tmp_path
-) -> None:
-    """As CVAT's "Segmentation mask 1.1": colours in SegmentationClass/, black where nothing is."""
-    plan = open_plan(finished_run.catalog)
+def _labelled(task: Path, plan: Plan) -> dict[str, np.ndarray]:
+    """Corrects the task, and exports it as CVAT's "Segmentation mask 1.1".
+
+    Colours lie in SegmentationClass/, black where nothing is.
+
+    Returns:
+        The corrected labels by image.
+    """
     after = segmenter_of_arm("tokyo", "full", 0, plan)
     network = in_train_ids(stored_segmenter(plan, after)[1]).eval()
     root = ET.parse(task / "annotations.xml").getroot()  # noqa: S314 - written above
@@ -128,16 +135,72 @@ def test_predictions_are_masks_and_come_back_as_labels_that_are_scored_on(
         for one in CLASSES:
             colours[labels == one.train_id] = one.colour
         Image.fromarray(colours).save(task / "SegmentationClass" / f"{Path(name).stem}.png")
+    return corrected
 
-    entry = yaml.safe_load((task / "labels.yaml").read_text(encoding="utf-8"))
-    catalog = yaml.safe_load(finished_run.catalog.read_text(encoding="utf-8"))
+
+def _catalog(finished_run) -> dict[str, Any]:
+    """The catalog of the run for another folder; its store stays."""
+    catalog: dict[str, Any] = yaml.safe_load(finished_run.catalog.read_text(encoding="utf-8"))
     catalog["stores"]["local"]["url"] = str(finished_run.store)
+    return catalog
+
+
+def test_labels_of_training_places_come_back_and_are_learned_from(
+    finished_run, crosscity, key, tmp_path
+) -> None:
+    """`labels.yaml` as an included file, and the command that the terminal names."""
+    task = tmp_path / "task"
+    words = ("suggest", "tokyo", "-n", 3, "-o", task, "--segmenter", key)
+    asked = crosscity(*words, "--catalog", finished_run.catalog)
+    assert asked.returncode == 0, asked.stderr
+    (command,) = re.findall(r"`crosscity (adapt .*?)`", asked.stderr)
+    corrected = _labelled(task, open_plan(finished_run.catalog))
+    path = tmp_path / "data_catalog.yaml"
+    catalog = _catalog(finished_run) | {"include": "task/labels.yaml"}
+    path.write_text(yaml.safe_dump(catalog), encoding="utf-8")
+
+    done = crosscity(*command.split(), "--catalog", path, server=finished_run.server)
+    assert done.returncode == 0, done.stderr
+    plan = open_plan(path)
+    adapted = segmenter_of_arm("tokyo", command.split()[-1], 0, plan)
+    store = plan.open_store()
+    terms = store.manifest(adapted).parameters["recipe"]["objectives"]
+    names = [term["objective"] for term in terms]
+    assert names == ["source_task", "self_training", "few_labels"]
+    inputs = store.inputs_of(adapted)
+    shards = [inputs[role] for role in sorted(inputs) if role.startswith("label-")]
+    learned = labelled_places(store, [ref for ref in shards if ref is not None])
+    assert {name.removeprefix("train_") for name in learned} == set(corrected)
+
+
+def test_the_recipe_of_weights_without_a_source_needs_none(finished_run, tmp_path) -> None:
+    plan = open_plan(finished_run.catalog)
+    entry = plan.segmenter(plan.city("tokyo").segmenter).model_copy(update={"source": None})
+    name = plan.city("tokyo").segmenter
+    alone = plan.model_copy(update={"segmenters": {**plan.segmenters, name: entry}})
+    said = yaml.safe_load(learning_entry(alone, "tokyo", 16, tmp_path))
+    (recipe,) = said["recipes"].values()
+    assert [one["objective"] for one in recipe["objectives"]] == ["self_training", "few_labels"]
+    assert recipe["labels"]["places"] == 16
+
+
+def test_predictions_are_masks_and_come_back_as_labels_that_are_scored_on(
+    finished_run, crosscity, key, tmp_path
+) -> None:
+    task = tmp_path / "task"
+    words = ("suggest", "tokyo", "-n", 2, "-o", task, "--segmenter", key, "--split", "test")
+    asked = crosscity(*words, "--catalog", finished_run.catalog)
+    assert asked.returncode == 0, asked.stderr
+    assert "adapt" not in asked.stderr  # nobody learns from what is scored on
+    corrected = _labelled(task, open_plan(finished_run.catalog))
+    entry = yaml.safe_load((task / "labels.yaml").read_text(encoding="utf-8"))
+    catalog = _catalog(finished_run)
     catalog["cities"]["tokyo"] |= entry
     path = tmp_path / "data_catalog.yaml"
     path.write_text(yaml.safe_dump(catalog), encoding="utf-8")
 
     found = labelled_set(open_plan(path), "tokyo", None)
-    assert len(found.samples("test")) == 3
+    assert len(found.samples("test")) == 2
     for sample in found.samples("test"):
         (name,) = [one for one in corrected if sample.endswith(one)]
         np.testing.assert_array_equal(found.read(sample).train_ids, corrected[name])
