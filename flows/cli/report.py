@@ -141,7 +141,7 @@ def _next_command(city: str, made: ArtifactRef, plan: Plan) -> str:
     arm = content["arm"]
     shown = None if arm is None else store.inputs_of(made).get(f"segmenter-{arm}")
     if shown is None:
-        return adapt_command(city, content["seed"])
+        return adapt_command(city, content.get("seed", 0))
     return f"crosscity promote {city} {shown.key[:12]}"
 
 

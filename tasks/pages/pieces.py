@@ -157,18 +157,20 @@ def score_tables(
     }
 
 
-def labels_tuned_on(store: Store, parts: Mapping[str, ArtifactRef]) -> int:
+def labels_tuned_on(known: Sequence[Known], parts: Mapping[str, ArtifactRef]) -> int:
     """How many labelled images the fine-tuned segmenter that is scored has learned from; 0: none.
 
     Args:
-        store: The store.
+        known: What is behind the parts.
         parts: Of the report, by role.
     """
-    if not {f"evaluation-{BOUND}", f"segmenter-{BOUND}"} <= parts.keys():
+    tuned = parts.get(f"segmenter-{BOUND}")
+    if tuned is None or f"evaluation-{BOUND}" not in parts:
         return 0
-    made_of = store.inputs_of(parts[f"segmenter-{BOUND}"]).values()
-    shards = [ref for ref in made_of if ref is not None and ref.kind == "labelled"]
-    return sum(store.manifest(ref).rows or 0 for ref in shards)
+    of = {one.ref.digest: one for one in known}
+    shards = [of.get(ref.digest) for ref in of[tuned.digest].made_of if ref is not None]
+    labelled = [one for one in shards if one is not None and one.ref.kind == "labelled"]
+    return sum(one.manifest.rows or 0 for one in labelled)
 
 
 class FileNames:

@@ -361,7 +361,7 @@ def _render(
         learned=arm is not None and saw_labels(arm, city, plan),
         worst=worst_pictures(store, parts),
         remarks=content["remarks"],
-        fine_tune_images=labels_tuned_on(store, parts),
+        fine_tune_images=labels_tuned_on(known, parts),
         differences=shown_differences(store, parts),
         map=map_of_places(
             places_of(imagery, pairs, read_dropped(store, parts["pairs"])), entry.area, "map"

@@ -356,7 +356,9 @@ def test_a_prediction_whose_device_fails_goes_on_with_the_next_shard(
         (folder / f"{number:03d}.png").write_bytes(encode_png(picture))
 
     def run(out: str) -> dict[str, bytes]:
-        predict([str(folder)], output=tmp_path / out, weights=bundled_weights(), overlays=False)
+        predict(
+            None, [str(folder)], output=tmp_path / out, weights=bundled_weights(), overlays=False
+        )
         files = sorted((tmp_path / out).rglob("*.p*"))
         assert len([path for path in files if path.suffix == ".png"]) == count
         return {str(path.relative_to(tmp_path / out)): path.read_bytes() for path in files}

@@ -12,6 +12,7 @@ from adapters.store import ArtifactRef, Draft, Store, artifact_key
 from crosscity.segmenters import build_segmenter
 from tasks.judging.evaluation import Evaluated
 from tasks.judging.segmenter_facts import segmenter_facts
+from tasks.pages.lineage import behind
 from tasks.pages.pieces import labels_tuned_on, last_blind
 from tasks.pages.scores import score_rows
 from tasks.pages.segmenter_card import Delivery, segmenter_card
@@ -156,8 +157,9 @@ def test_the_labels_of_the_bound_are_those_that_it_learned_from(plan: Plan) -> N
     start = made(store, "segmenter", "compact")
     tuned = made(store, "adaptation", "tokyo", {"segmenter": start, "part-00000": labels})
     parts = {"evaluation-pretrained": labels, "segmenter-fine_tuned": tuned}
-    assert labels_tuned_on(store, parts) == 0
-    assert labels_tuned_on(store, {**parts, "evaluation-fine_tuned": labels}) == 3
+    known = behind(store, parts)
+    assert labels_tuned_on(known, parts) == 0
+    assert labels_tuned_on(known, {**parts, "evaluation-fine_tuned": labels}) == 3
 
 
 def test_the_card_of_what_was_not_adapted_names_no_city(plan: Plan) -> None:
