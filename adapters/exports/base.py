@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -71,18 +71,19 @@ class ExportItem:
 
         With it go the terms that it may be passed on under: licence and attribution.
         """
-        return {
-            "image_id": self.image_id,
-            "split": self.split,
-            "place": self.place_id,
-            "lat": self.lat,
-            "lon": self.lon,
-            "heading": self.heading,
-            "captured_at": self.captured_at.isoformat() if self.captured_at else None,
-            "licence": self.licence,
-            "attribution": self.attribution,
-            "page_url": self.page_url,
-        }
+        return image_facts(vars(self))
+
+
+def image_facts(known: Mapping[str, Any]) -> dict[str, Any]:
+    """`ExportItem.facts` of an image of which more is known, such as its row of an imagery."""
+    captured_at: datetime | None = known["captured_at"]
+    return {
+        **{name: known[name] for name in ("image_id", "split")},
+        "place": known["place_id"],
+        **{name: known[name] for name in ("lat", "lon", "heading")},
+        "captured_at": captured_at.isoformat() if captured_at else None,
+        **{name: known[name] for name in ("licence", "attribution", "page_url")},
+    }
 
 
 class Exporter(Protocol):

@@ -16,6 +16,7 @@ from flows.cli.outcome import JsonOption, add, ended, note, tell_remarks
 from flows.cli.output import warnings_shown
 from flows.cli.promotion import show_pin
 from flows.cli.server import run_dashboard, running_server
+from tasks.steps.commands import with_seed
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -178,7 +179,7 @@ def adapt(
     made = done_or_run(adapt_city, given, plan, lambda ref: [ref], city=city)
     step = f"crosscity evaluate {city} --arm {arm} --seed {seed}"
     if plan.city(city).labels is None:
-        step = _report_command(city, seed)
+        step = with_seed(f"crosscity report {city}", seed)
     ended(
         "segmenter",
         made.uri,
@@ -221,7 +222,7 @@ def evaluate(
     ended(
         "evaluation",
         made.uri,
-        next_step=f"`{_report_command(city, seed)}`",
+        next_step=f"`{with_seed(f'crosscity report {city}', seed)}`",
         city=city,
         arm=arm,
         seed=seed,
@@ -230,11 +231,6 @@ def evaluate(
         per_class={name: None if math.isnan(iou) else iou for name, iou in found.per_class.items()},
         remarks=summary.get("remarks", []),
     )
-
-
-def _report_command(city: str, seed: int) -> str:
-    """What shows the trainings of a seed on a page; 0 need not be said."""
-    return f"crosscity report {city}" + (f" --seed {seed}" if seed else "")
 
 
 def _show_signals(city: str, arm: str, seed: int, judged: ArtifactRef, plan: Plan) -> None:
@@ -255,7 +251,7 @@ def _show_signals(city: str, arm: str, seed: int, judged: ArtifactRef, plan: Pla
     ended(
         "evaluation without labels",
         judged.uri,
-        next_step=f"`{_report_command(city, seed)}`",
+        next_step=f"`{with_seed(f'crosscity report {city}', seed)}`",
         city=city,
         arm=arm,
         seed=seed,

@@ -16,6 +16,7 @@ from flows.cli.city import SeedOption, done_or_run, running
 from flows.cli.errors import FAILED, exit_code, is_passing_fault, one_sentence
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption, complete_owner
 from flows.cli.outcome import JsonOption, add, ended, note
+from tasks.steps.commands import with_seed
 from tasks.steps.errors import InputError, UnwritableError
 
 if TYPE_CHECKING:
@@ -132,7 +133,6 @@ def _figures(made: ArtifactRef, plan: Plan) -> dict[str, Any]:
 def _next_command(city: str, made: ArtifactRef, plan: Plan) -> str:
     """What can be done with what the report shows: adapt, put it into use, or use it."""
     from tasks.judging.promotion import promoted_segmenter  # noqa: PLC0415 - PyTorch loads late
-    from tasks.pages.report import adapt_command  # noqa: PLC0415
 
     store = plan.open_store()
     if promoted_segmenter(store, city) is not None:
@@ -141,7 +141,7 @@ def _next_command(city: str, made: ArtifactRef, plan: Plan) -> str:
     arm = content["arm"]
     shown = None if arm is None else store.inputs_of(made).get(f"segmenter-{arm}")
     if shown is None:
-        return adapt_command(city, content.get("seed", 0))
+        return with_seed(f"crosscity adapt {city}", content.get("seed", 0))
     return f"crosscity promote {city} {shown.key[:12]}"
 
 

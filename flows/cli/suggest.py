@@ -76,7 +76,8 @@ def suggest(
             plan, city, n, ref, other, split=cast("suggestion.Split", split)
         )
         write_labelling_task(plan, city, places, ref, output, allowed=allowed)
-    to_learn = split == "train"
+    recipe = learned_by(city, places)
+    learn = f", and `crosscity adapt {city} --arm {recipe}` learns from them" if recipe else ""
     if len(places) < n:
         note(f"{city} has {len(places)} places of the split {split}, not {n}")
     ended(
@@ -85,8 +86,7 @@ def suggest(
         said=f"{len(places)} places of {city} to label: {output}",
         next_step=f"make a task of {output / 'images'} in CVAT and upload "
         f'{output / "annotations.xml"} ("CVAT 1.1"); {output / CATALOG_ENTRY} says how the labels '
-        "come back"
-        + (f", and `crosscity adapt {city} --arm {learned_by(city)}` learns from them" * to_learn),
+        f"come back{learn}",
         city=city,
         places=[asdict(place) for place in places],
     )

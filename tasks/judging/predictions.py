@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from adapters.exports.base import image_facts
 from adapters.exports.files import write_sheet
 from adapters.file_names import as_text
 from adapters.images import MAX_BYTES, OTHER_ENDINGS, ImageError, decode_image
@@ -32,9 +33,6 @@ SHARD: Final = 64
 """Images a shard: what a kill can lose."""
 STAGE: Final = "predict"
 TERMS: Final = "images.csv"
-_OF_AN_IMAGE: Final = (
-    *("image_id", "split", "lat", "lon", "heading", "licence", "attribution", "page_url"),
-)
 
 
 @dataclass(frozen=True)
@@ -144,12 +142,10 @@ def write_terms(folder: Path, imagery: Imagery) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
-    rows = []
-    for image_id in imagery.ids():
-        row, taken = imagery.row(image_id), imagery.row(image_id)["captured_at"]
-        known = {name: row[name] for name in _OF_AN_IMAGE}
-        names = {"image": f"labels/{image_id}.png", "place": row["place_id"]}
-        rows.append({**known, **names, "captured_at": taken.isoformat() if taken else None})
+    rows = [
+        {"image": f"labels/{image_id}.png", **image_facts(imagery.row(image_id))}
+        for image_id in imagery.ids()
+    ]
     write_sheet(folder / TERMS, rows)
 
 

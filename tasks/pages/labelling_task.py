@@ -109,9 +109,10 @@ def write_labelling_task(
             sheet = csv.DictWriter(file, SCHEMA.names)
             sheet.writeheader()
             sheet.writerows(rows)
-        to_learn = {place.split for place in places} == {"train"}
-        entry = learning_entry(plan, city, len(places), output) if to_learn else ""
-        (folder / CATALOG_ENTRY).write_text(entry or scoring_entry(city, output), encoding="utf-8")
+        entry = scoring_entry(city, output)
+        if (name := learned_by(city, places)) is not None:
+            entry = learning_entry(plan, city, name, len(places), output)
+        (folder / CATALOG_ENTRY).write_text(entry, encoding="utf-8")
 
 
 def scoring_entry(city: str, output: Path) -> str:
@@ -121,13 +122,12 @@ def scoring_entry(city: str, output: Path) -> str:
     )
 
 
-def learning_entry(plan: Plan, city: str, count: int, output: Path) -> str:
+def learning_entry(plan: Plan, city: str, name: str, count: int, output: Path) -> str:
     """What the catalog says of labels that are back, to learn from them.
 
     A data set, and a recipe of the labels beside everything unlabelled: with the source's labels
     where the city's segmenter has a source.
     """
-    name = learned_by(city)
     like = "few_labels" if plan.segmenter(plan.city(city).segmenter).source else _WITHOUT_SOURCE
     recipe = BUILT_IN_RECIPES[like].model_dump(include={"objectives"}, exclude_defaults=True)
     recipe["labels"] = {"places": count, "chosen": "random", "dataset": name}
@@ -139,8 +139,13 @@ def learning_entry(plan: Plan, city: str, count: int, output: Path) -> str:
     )
 
 
-def learned_by(city: str) -> str:
-    """Name of the recipe that learns from the labels of a city's task, and of their data set."""
+def learned_by(city: str, places: Sequence[Suggested]) -> str | None:
+    """Name of the recipe that learns from the labels of a city's task, and of their data set.
+
+    ``None`` where a place is held out: nobody learns from what is scored on.
+    """
+    if {place.split for place in places} != {"train"}:
+        return None
     return f"few-labels-{city}"[:_LONGEST_NAME]
 
 

@@ -46,6 +46,7 @@ from tasks.pages.scores import missing_lines
 from tasks.priors.identities import required_figure
 from tasks.priors.quality import quality_identity, read_quality
 from tasks.steps.artifact_task import Made, artifact_task
+from tasks.steps.commands import with_seed
 from tasks.steps.dashboard import (
     only_shown,
     publish_lineage,
@@ -94,7 +95,8 @@ def write_report(parts: Mapping[str, ArtifactRef], city: str, seed: int, plan: P
         lineage = {role: ref.to_dict() for role, ref in parts.items()}
         (draft.path / "parts.json").write_text(json.dumps(lineage, indent=2), encoding="utf-8")
         evaluations = evaluations_of(parts)
-        without = f"{city} has no adaptation{_with_seed(seed)} yet: `{adapt_command(city, seed)}`"
+        command = with_seed(f"crosscity adapt {city}", seed)
+        without = f"{city} has no adaptation{_with_seed(seed)} yet: `{command}`"
         table = table_of_figures(content) or without
         if evaluations:
             table = score_table(evaluations, plan)
@@ -134,11 +136,6 @@ def _publish(store: Store, ref: ArtifactRef, parts: Mapping[str, ArtifactRef], c
 
 def _with_seed(seed: int) -> str:
     return f" with seed {seed}" if seed else ""
-
-
-def adapt_command(city: str, seed: int) -> str:
-    """What adapts to a city with a seed; 0 need not be said."""
-    return f"crosscity adapt {city}" + (f" --seed {seed}" if seed else "")
 
 
 def render_credits(city: str, imagery: Imagery) -> str:
@@ -357,6 +354,7 @@ def _render(
             else None
         ),
         missing=content["missing"],
+        adapt=with_seed(f"crosscity adapt {city}", seed),
         has_labels=said["has_labels"],
         learned=arm is not None and saw_labels(arm, city, plan),
         worst=worst_pictures(store, parts),

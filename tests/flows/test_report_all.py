@@ -10,13 +10,12 @@ import pytest
 import yaml
 
 from adapters.store import ArtifactRef, Selection, Store
-from flows.cli.city import _report_command
 from flows.cli.main import main
 from tasks.harvesting.current import HARVEST
 from tasks.judging import promotion
 from tasks.judging.city_history import IN_USE, NOT_PROMOTED, REJECTED, WAS_IN_USE, city_history
 from tasks.pages.figures import REPORT_FORMAT
-from tasks.pages.report import adapt_command
+from tasks.steps.commands import with_seed
 
 
 def _made(
@@ -112,8 +111,8 @@ def test_a_condition_that_holds_names_the_page_where_it_lies(
 @pytest.mark.parametrize("seed", [0, 1])
 def test_what_follows_an_adaptation_is_of_its_seed(seed: int) -> None:
     more = f" --seed {seed}" if seed else ""
-    assert _report_command("tokyo", seed) == f"crosscity report tokyo{more}"
-    assert adapt_command("tokyo", seed) == f"crosscity adapt tokyo{more}"
+    assert with_seed("crosscity report tokyo", seed) == f"crosscity report tokyo{more}"
+    assert with_seed("crosscity adapt tokyo", seed) == f"crosscity adapt tokyo{more}"
 
 
 def test_the_history_says_what_became_of_each_adaptation(site: Path) -> None:

@@ -178,7 +178,7 @@ def test_the_recipe_of_weights_without_a_source_needs_none(finished_run, tmp_pat
     entry = plan.segmenter(plan.city("tokyo").segmenter).model_copy(update={"source": None})
     name = plan.city("tokyo").segmenter
     alone = plan.model_copy(update={"segmenters": {**plan.segmenters, name: entry}})
-    said = yaml.safe_load(learning_entry(alone, "tokyo", 16, tmp_path))
+    said = yaml.safe_load(learning_entry(alone, "tokyo", "few", 16, tmp_path))
     (recipe,) = said["recipes"].values()
     assert [one["objective"] for one in recipe["objectives"]] == ["self_training", "few_labels"]
     assert recipe["labels"]["places"] == 16
