@@ -119,6 +119,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
+@pytest.fixture(autouse=True)
+def _environment_as_before() -> Iterator[None]:
+    """A command that a test runs in this process sets what Prefect reads: for that test alone."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys() - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update(before)
+
+
 def _loaded(path: Path) -> ModuleType:
     name = f"{path.parent.name}_{path.stem}"
     if name not in sys.modules:

@@ -50,6 +50,7 @@ QUIET = {
 _CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 _INTERNALS_LEVEL = "PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL"
 """Of what Prefect's own threads say: an event that was not taken is written out, by kilobytes."""
+_SILENT = "CRITICAL"
 LAST_SECONDS = 10.0
 """What is still to be told to the server at the end has so long; then the command ends without."""
 
@@ -108,6 +109,11 @@ def quieten(*, verbose: bool, level: str | None = None, as_json: bool = False) -
     if level is not None:
         os.environ["PREFECT_LOGGING_LEVEL"] = level.upper()
         verbose = True
+    if verbose:
+        # A quiet command that started this one has left them, and an option says otherwise.
+        for name in (_CONSOLE_LEVEL, _INTERNALS_LEVEL):
+            if os.environ.get(name) == _SILENT:
+                del os.environ[name]
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     given = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
@@ -116,8 +122,8 @@ def quieten(*, verbose: bool, level: str | None = None, as_json: bool = False) -
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
     if not verbose:
         # The dashboard keeps the log; on the terminal an error is one sentence.
-        os.environ.setdefault(_CONSOLE_LEVEL, "CRITICAL")
-        os.environ.setdefault(_INTERNALS_LEVEL, "CRITICAL")
+        os.environ.setdefault(_CONSOLE_LEVEL, _SILENT)
+        os.environ.setdefault(_INTERNALS_LEVEL, _SILENT)
 
 
 @contextmanager

@@ -12,8 +12,12 @@ pytestmark = pytest.mark.timeout(600)
 
 def test_log_lines_are_json_objects_where_asked(crosscity, prefect_server, write_catalog, tmp_path):
     catalog = write_catalog(tmp_path, city={"places": 3, "test_places": 1})
-    # The suite silences Prefect; here it is asked to speak.
-    environment = {"PREFECT_LOGGING_LEVEL": "INFO"}
+    # The suite silences Prefect; here it is asked to speak, by a command that a quiet one started.
+    environment = {
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL": "CRITICAL",
+    }
     words = ("harvest", "tokyo", "--catalog", catalog)
     done = crosscity(
         *("--log-json", "--log-level", "info", *words),
@@ -23,7 +27,7 @@ def test_log_lines_are_json_objects_where_asked(crosscity, prefect_server, write
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("{")]
     reported = [json.loads(line) for line in lines]
-    assert any("Beginning flow run" in one["message"] for one in reported)
+    assert any("Beginning flow run" in one["message"] for one in reported), done.stderr
     assert all({"at", "level", "logger", "message"} <= set(one) for one in reported)
     assert any("flow_run_id" in one for one in reported)
     assert os.environ.get("PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER") is None
