@@ -504,10 +504,13 @@ def _identity(
         files["labels"] = city.labels.model_dump(mode="json", exclude=hidden)
     # Of a style in a file counts what is in it, which is in the revision, not where it lies.
     telling = {"kind", "style", "city"} if named else {"kind", "city"}
+    # As drawn in; of other images it is in what the files hold.
+    light = {"lights": list(city.lights)} if named and city.lights is not None else {}
     return {
         "provider": provider.model_dump(include=telling),
         "seed": city.seed,
         "image_size": list(city.view_size),
+        **light,
         **files,
         **mask_parameters(_mask_of_labels(plan, owner)),
     }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,10 +12,11 @@ import pytest
 from adapters.images import encode_label_png, encode_png
 from adapters.store import Store
 from tasks.steps.errors import InputError
-from tasks.steps.schemas import LABELLED
+from tasks.steps.plan import open_plan
+from tasks.steps.schemas import LABELLED, PAIRS
 from tasks.steps.tables import write_rows
 from tasks.training import labelled
-from tasks.training.labelled import StoredLabelled, StoredUnlabelled
+from tasks.training.labelled import StoredLabelled, StoredUnlabelled, labelled_part
 
 RANDOM = np.random.default_rng(5)
 IMAGES = RANDOM.integers(0, 256, (7, 96, 128, 3), dtype=np.uint8)
@@ -87,3 +91,26 @@ def test_images_of_two_sizes_are_not_a_batch_with_or_without_their_pixels(tmp_pa
     for read in (targets.images, targets.priors):
         with pytest.raises(InputError, match="images of a batch need one size"):
             read([0, 1])
+
+
+def test_labelled_images_of_a_simulated_city_are_those_of_its_lights(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The id of a view does not say in which light it is drawn, and the store finds by the key."""
+    pair = {"pair_id": "p", "place_id": "tokyo_3_000000", "split": "test"}
+    pair |= {"image_a": "tokyo_3_000000_0", "image_b": "tokyo_3_000000_1"}
+    seen = {}
+    for lights in (None, ["night", "day"], ["day", "night"]):
+        plan = open_plan(write_catalog(tmp_path, {"lights": lights}))
+        store = plan.open_store()
+        if not seen:
+            with store.draft(
+                "pairs", "tokyo", "1" * 24, inputs={}, parameters={}, version="1"
+            ) as draft:
+                write_rows(draft, "pairs.parquet", [pair], PAIRS)
+        made = labelled_part.fn("tokyo", "test", draft.ref, 0, plan)
+        ref = made.result() if hasattr(made, "result") else made
+        images = StoredLabelled(store, [ref])
+        seen[str(lights)] = images.images([0]).mean()
+    # The first of the two is that of the views that are scored.
+    assert seen["['night', 'day']"] < 0.6 * min(seen["None"], seen["['day', 'night']"])
