@@ -37,6 +37,8 @@ _SLACK: Final = 0.06
 """Up and down, as a tangent: cameras nod."""
 _LOCAL_DEGREES: Final = 4.0
 _FINE_DEGREES: Final = 0.5
+_FLAT: Final = 1e-3
+"""Contrast below which there is nothing but rounding; that of a street is above 1."""
 
 Image = npt.NDArray[np.uint8]
 
@@ -48,7 +50,8 @@ class Turn:
     Attributes:
         degrees: By how much the other view's heading must be raised to look where the reference
             looks; negative to the left.
-        overlap: Correlation of the two there, -1 to 1.
+        overlap: Correlation of the two there, -1 to 1; 0, with no turn, where a view is of one
+            colour.
     """
 
     degrees: float
@@ -85,7 +88,10 @@ def relative_turn(reference: Image, fov: float, other: Image, other_fov: float) 
     low = _half_height(reference, fov, other, other_fov)
     template = _strip(reference, fov, fov / 2 - _EDGE_DEGREES, low)
     field = _strip(other, other_fov, other_fov / 2 - _EDGE_DEGREES, low + _SLACK)
-    found = cv2.matchTemplate(_normalised(field), _normalised(template), cv2.TM_CCOEFF_NORMED)
+    template, field = _normalised(template), _normalised(field)
+    if min(np.ptp(template), np.ptp(field)) < _FLAT:
+        return Turn(0.0, 0.0)  # OpenCV gives a template of one colour a correlation of 1
+    found = cv2.matchTemplate(field, template, cv2.TM_CCOEFF_NORMED)
     row, column = np.unravel_index(int(np.argmax(found)), found.shape)
     shift = float(column) + _peak(found[row], int(column))
     middle = (found.shape[1] - 1) / 2
