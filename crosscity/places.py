@@ -279,15 +279,8 @@ def neighbours(lat: Float, lon: Float, metres: float) -> Iterator[tuple[Index, I
     """All pairs of points at most so far apart, in batches of bounded size; each pair once."""
     if len(lat) < 2:
         return
-    flattest = math.cos(math.radians(min(89.9, float(np.abs(lat).max()))))
-    # Squares at least as wide as the distance: partners lie in the same or a touching one.
-    up = np.floor(lat * METRES_A_DEGREE / metres).astype(np.int64)
-    aside = np.floor(lon * METRES_A_DEGREE * flattest / metres).astype(np.int64)
-    up, aside = up - up.min() + 1, aside - aside.min() + 1
-    stride = int(aside.max()) + 2
-    square = up * stride + aside
-    order = np.argsort(square, kind="stable").astype(np.int64)
-    filled = square[order]
+    grid = _grid(lat, lon, metres)
+    order, filled, stride = grid.order, grid.filled, grid.stride
     for offset in (0, 1, stride - 1, stride, stride + 1):
         low = np.searchsorted(filled, filled + offset, side="left")
         high = np.searchsorted(filled, filled + offset, side="right")
@@ -305,9 +298,9 @@ def place_pairs(
 ) -> list[PlacePair]:
     """The best pair of every cell in which a place has one.
 
-    A pair belongs to the cell of its earlier picture. Among the pairs of a cell the closest in
-    whole metres is taken, then the one farthest apart in days, then by name: matching suffers most
-    from a change of viewpoint.
+    A pair belongs to the cell of its earlier picture; of two of one time that is the first by name.
+    Among the pairs of a cell the closest in whole metres is taken, then the one farthest apart in
+    days, then by name: matching suffers most from a change of viewpoint.
 
     Args:
         shots: The pictures.
@@ -318,8 +311,9 @@ def place_pairs(
     Returns:
         At most one pair a cell, by cell.
     """
+    names = np.argsort(np.argsort(np.array(shots.key, dtype=np.str_), kind="stable"))
     found = [
-        _admissible(shots, i, j, rules, own, fresh)
+        _admissible(shots, names, i, j, rules, own, fresh)
         for i, j in neighbours(shots.lat, shots.lon, rules.max_metres_apart)
     ]
     if not found:
@@ -329,7 +323,6 @@ def place_pairs(
     )
     if len(earlier) == 0:
         return []
-    names = np.argsort(np.argsort(np.array(shots.key, dtype=np.str_), kind="stable"))
     rows, columns = cells_of(shots.lat, shots.lon, rules.cell_metres)
     cell = np.stack([rows[earlier], columns[earlier]])
     order = np.lexsort((names[later], names[earlier], -days, np.floor(metres), cell[1], cell[0]))
@@ -347,7 +340,11 @@ def place_pairs(
     ]
     if rules.times == 2:
         return pairs
-    return [replace(pair, others=_others(shots, pair, rules)) for pair in pairs]
+    grid = _grid(shots.lat, shots.lon, rules.max_metres_apart)
+    return [
+        replace(pair, others=_others(shots, pair, rules, grid.touching(pair.earlier)))
+        for pair in pairs
+    ]
 
 
 def cell_name(cell: Cell) -> str:
@@ -396,6 +393,40 @@ class PlaceSample(Generic[Payload]):
         return int.from_bytes(digest[:8], "big")
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """Points in squares at least as wide as a distance: partners lie in the same or a touching one.
+
+    Attributes:
+        square: Of each point; the square above is `stride` further, the next to the right one.
+        stride: Squares from one row to the next.
+        order: The points by square.
+        filled: Their squares, ascending.
+    """
+
+    square: Index
+    stride: int
+    order: Index
+    filled: Index
+
+    def touching(self, row: int) -> Index:
+        """Points in the square of one and in those around it, ascending."""
+        rows = self.square[row] + self.stride * np.array([-1, 0, 1])
+        low, high = (np.searchsorted(self.filled, rows + end) for end in (-1, 2))
+        return np.sort(np.concatenate([self.order[a:b] for a, b in zip(low, high, strict=True)]))
+
+
+def _grid(lat: Float, lon: Float, metres: float) -> _Grid:
+    flattest = math.cos(math.radians(min(89.9, float(np.abs(lat).max()))))
+    up = np.floor(lat * METRES_A_DEGREE / metres).astype(np.int64)
+    aside = np.floor(lon * METRES_A_DEGREE * flattest / metres).astype(np.int64)
+    up, aside = up - up.min() + 1, aside - aside.min() + 1
+    stride = int(aside.max()) + 2
+    square = up * stride + aside
+    order = np.argsort(square, kind="stable").astype(np.int64)
+    return _Grid(square, stride, order, square[order])
+
+
 def _close(
     lat: Float, lon: Float, order: Index, low: Index, high: Index, metres: float
 ) -> Iterator[tuple[Index, Index]]:
@@ -424,22 +455,28 @@ def _lights(shots: Shots) -> Codes:
     return shots.light
 
 
-def _others(shots: Shots, pair: PlacePair, rules: PlaceRules) -> tuple[int, ...]:
-    """Rows of further pictures that go with a pair, by time."""
+def _others(shots: Shots, pair: PlacePair, rules: PlaceRules, around: Index) -> tuple[int, ...]:
+    """Rows of further pictures that go with a pair, by time.
+
+    Args:
+        shots: The pictures.
+        pair: Two of them.
+        rules: What makes a pair.
+        around: Rows among which all are that lie near enough to the earlier, ascending.
+    """
+    around = around[(around != pair.earlier) & (around != pair.later)]
     ends = np.array([pair.earlier, pair.later])
     metres = haversine_metres(
-        shots.lat[:, None], shots.lon[:, None], shots.lat[ends], shots.lon[ends]
+        shots.lat[around][:, None], shots.lon[around][:, None], shots.lat[ends], shots.lon[ends]
     ).max(axis=1)
-    aside = heading_difference(shots.heading, pair.heading)
+    fov, aside = shots.fov[around], heading_difference(shots.heading[around], pair.heading)
     # What a photograph shows around the view's heading; a little less, as metadata are off by it.
-    shows = np.where(shots.fov >= 360.0, 360.0, 0.9 * (shots.fov - 2 * aside))
-    whole = shots.fov >= 360.0
+    shows = np.where(fov >= 360.0, 360.0, 0.9 * (fov - 2 * aside))
     near = (metres <= rules.max_metres_apart) & (shows >= pair.fov)
-    near &= whole | (aside <= rules.max_degrees_apart)
+    near &= (fov >= 360.0) | (aside <= rules.max_degrees_apart)
     if rules.lights is not None:
-        near &= light_is_wanted(_lights(shots), rules.lights)
-    near[ends] = False
-    kept, left = [pair.earlier, pair.later], np.flatnonzero(near)
+        near &= light_is_wanted(_lights(shots)[around], rules.lights)
+    kept, left, metres = [pair.earlier, pair.later], around[near], metres[near]
     while len(kept) < rules.times:
         at = np.array(kept)
         before = shots.first_day[at] - shots.last_day[left][:, None]
@@ -449,17 +486,18 @@ def _others(shots: Shots, pair: PlacePair, rules: PlaceRules) -> tuple[int, ...]
             shots.lat[left][:, None], shots.lon[left][:, None], shots.lat[at], shots.lon[at]
         ).max(axis=1)
         fits = (days >= rules.min_days_apart) & (apart <= rules.max_metres_apart)
-        left, days = left[fits], days[fits]
+        left, days, metres = left[fits], days[fits], metres[fits]
         if not len(left):
             break
-        best = min(range(len(left)), key=lambda k: (-days[k], metres[left[k]], shots.key[left[k]]))
+        best = min(range(len(left)), key=lambda k: (-days[k], metres[k], shots.key[left[k]]))
         kept.append(int(left[best]))
-        left = np.delete(left, best)
+        left, metres = np.delete(left, best), np.delete(metres, best)
     return tuple(sorted(kept[2:], key=lambda row: (shots.first_day[row], shots.key[row])))
 
 
 def _admissible(
     shots: Shots,
+    names: Index,
     i: Index,
     j: Index,
     rules: PlaceRules,
@@ -467,7 +505,8 @@ def _admissible(
     fresh: npt.NDArray[np.bool_] | None,
 ) -> tuple[Index, Index, Float, Float, Float, Float]:
     """Pairs that meet the rules: earlier, later, metres, days, heading, field of view."""
-    swap = shots.first_day[i] > shots.first_day[j]
+    at_once = shots.first_day[i] == shots.first_day[j]
+    swap = np.where(at_once, names[i] > names[j], shots.first_day[i] > shots.first_day[j])
     earlier, later = np.where(swap, j, i), np.where(swap, i, j)
     days = shots.first_day[later] - shots.last_day[earlier]
     whole = shots.fov >= 360.0

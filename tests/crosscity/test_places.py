@@ -195,18 +195,20 @@ def test_places_against_brute_force(rows, lights):
     assert found == {cell: rank[4:] for cell, rank in best.items()}
 
 
-@given(some_shots, st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
-def test_the_order_of_pictures_does_not_matter(rows, order):
+@given(some_shots, st.randoms(use_true_random=False), st.sampled_from([0.0, 30.0]))
+@settings(max_examples=80, deadline=None)
+def test_the_order_of_pictures_does_not_matter(rows, order, days):
+    """Nor where two of one time may be a pair, of which neither is the earlier."""
+    rules = replace(RULES, min_days_apart=days, times=3)
     named = [{**row, "key": f"k{n:03d}"} for n, row in enumerate(rows)]
     shuffled = list(named)
     order.shuffle(shuffled)
 
-    def names(given: list[dict[str, Any]]) -> list[tuple[Any, str, str]]:
+    def names(given: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
         pictures = shots(*given)
         return [
-            (p.cell, pictures.key[p.earlier], pictures.key[p.later])
-            for p in place_pairs(pictures, RULES)
+            (p.cell, *(pictures.key[row] for row in (p.earlier, p.later, *p.others)))
+            for p in place_pairs(pictures, rules)
         ]
 
     assert names(named) == names(shuffled)
@@ -371,6 +373,27 @@ def test_further_times_are_those_that_show_the_view_of_the_pair():
     assert (two.earlier, two.later, two.others) == (0, 1, ())
     for times, others in ((3, (4,)), (4, (4, 6)), (5, (4, 6)), (9, (4, 6))):
         assert of_first(pictures, replace(rules, times=times)) == replace(two, others=others)
+
+
+def test_further_times_are_looked_for_near_the_pair_alone(monkeypatch):
+    from crosscity import places
+
+    looked_at = []
+
+    def counted(*positions: np.ndarray) -> np.ndarray:
+        looked_at.append(max(np.size(one) for one in positions))
+        return haversine_metres(*positions)
+
+    monkeypatch.setattr(places, "haversine_metres", counted)
+    work = []
+    for length in (200, 800):  # a street, and one that is four times as long
+        looked_at.clear()
+        spots = range(0, length, 2)
+        pictures = shots(*({"east": at, "day": 40 * (at % 10)} for at in spots))
+        found = place_pairs(pictures, replace(RULES, times=3))
+        assert sum(len(pair.others) for pair in found) > length / 40
+        work.append(sum(looked_at))
+    assert work[1] < 5 * work[0]
 
 
 def of_first(pictures: Shots, rules: PlaceRules) -> PlacePair:
