@@ -92,13 +92,15 @@ def removable(store: Store, kept: Kept, now: datetime | None = None) -> list[Man
     since = (now or datetime.now(UTC)) - timedelta(days=kept.days)
     roots = {ref for ref, one in manifests.items() if one.made_at >= since}
     cities = {ref.city for ref in manifests} | set(store.selection_owners())
+    harvested: dict[str, list[Manifest]] = {}
+    for one in manifests.values():
+        if one.kind == _OF_A_HARVEST:
+            harvested.setdefault(one.city, []).append(one)
     for city in sorted(cities):
         roots |= _in_use(store, city, kept.earlier)
-        harvests = [
-            one for one in manifests.values() if (one.kind, one.city) == (_OF_A_HARVEST, city)
-        ]
+        harvests = harvested.get(city, [])
         harvests.sort(key=lambda one: (one.made_at, one.key))
-        roots |= {one.ref for one in harvests[len(harvests) - kept.harvests :]}
+        roots |= {one.ref for one in harvests[max(0, len(harvests) - kept.harvests) :]}
     stay = _reached(roots, manifests)
     left = [one for ref, one in manifests.items() if ref not in stay]
     return sorted(left, key=lambda one: (one.made_at, one.folder))
@@ -138,13 +140,14 @@ def _reached(
             for digest in inputs[ref]:
                 pending.extend(by_digest.get(digest, ()))
         digests = {ref.digest for ref in stay}
+        known = digests | free
         pending = [
             ref
             for ref in manifests
             if ref not in stay
             and ref.kind in _FOLLOWING
             and not inputs[ref].isdisjoint(digests)
-            and inputs[ref] <= digests | free
+            and inputs[ref] <= known
         ]
     return stay
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
 
-from adapters.store import ArtifactRef, Selection, Store, StoreError, artifact_key
+from adapters.store import ArtifactRef, Selection, Store, StoreError, artifact_key, upkeep
+from adapters.store.records import Manifest
 from adapters.store.upkeep import Kept, orphans, removable, sampled
 from flows.cli.store import app
 from tasks.judging import promotion
@@ -249,6 +251,34 @@ def test_pruning_keeps_what_a_rollback_goes_back_to(city) -> None:
     )
     assert city.removable(harvests=1, earlier=1) == set()
     assert "adaptation" in city.removable(harvests=1, earlier=0)
+
+
+@pytest.mark.parametrize("there", [1, 2, 3])
+def test_pruning_keeps_all_harvests_where_there_are_fewer_than_it_may_keep(city, there) -> None:
+    for _ in range(there):
+        city.harvest()
+    for kept in range(there, there + 4):
+        assert city.removable(harvests=kept) == set()
+    gone = removable(city.store, Kept(there - 1, 0, days=0.0), OLD + timedelta(days=400))
+    assert [one.kind for one in gone].count("pairs") == 1
+
+
+def test_what_pruning_takes_grows_with_the_store_and_not_with_its_square() -> None:
+    def seconds(count: int) -> float:
+        made, roots = {}, []
+        for number in range(count):
+            facts = {"key": f"{number:024d}", "made_at": OLD, "files": {}, "parameters": {}}
+            facts |= {"city": "tokyo", "version": "1", "code_version": "1"}
+            pairs = Manifest(kind="pairs", inputs={}, **facts)
+            cut = Manifest(kind="pairs_slice", inputs={"pairs": pairs.digest}, **facts)
+            made |= {pairs.ref: pairs, cut.ref: cut}
+            roots.append(pairs.ref)
+        began = time.process_time()
+        assert len(upkeep._reached(roots, made)) == 2 * count
+        return time.process_time() - began
+
+    few, many = (min(seconds(count) for _ in range(3)) for count in (1000, 4000))
+    assert many < 12 * few  # as it is, five times; where each asks all others, forty times
 
 
 def test_pruning_removes_nothing_young(city) -> None:
