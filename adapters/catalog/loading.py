@@ -15,6 +15,7 @@ from adapters.catalog.areas import FileState, file_state
 from adapters.catalog.datasets import SimulatedSet
 from adapters.catalog.errors import CatalogError
 from adapters.catalog.ignored import ignored_settings
+from adapters.catalog.known_settings import no_such_setting
 from adapters.catalog.model import NAME_PATTERN, STAGES, Catalog, Deployed
 from adapters.catalog.plug_in import kind_of
 from adapters.catalog.protocols import BUILT_IN, OF_CITIES
@@ -98,7 +99,8 @@ def _load_sources(
             of_values: list[Fault] = []
             for one in error.errors():
                 found = of_keys if "[key]" in one["loc"] else of_values
-                found.append((_location(data, one["loc"]), _sentence(one)))
+                key = _location(data, one["loc"])
+                found.append((key, _sentence(one, data, key)))
             faults = [*of_keys, *_one_each(of_values)]
         else:
             faults = [
@@ -115,10 +117,15 @@ def _load_sources(
 
 def catalog_json_schema() -> str:
     """The catalog's JSON Schema, for editors that check YAML while it is written."""
-    schema = Catalog.model_json_schema()
+    schema = dict(_schema())
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "CrossCity data catalog"
     return json.dumps(schema, indent=2, sort_keys=True)
+
+
+@lru_cache(maxsize=1)
+def _schema() -> dict[str, Any]:
+    return Catalog.model_json_schema()
 
 
 def _location(root: object, loc: Iterable[str | int]) -> Key:
@@ -161,10 +168,10 @@ def _one_each(faults: Iterable[Fault]) -> list[Fault]:
     ]
 
 
-def _sentence(error: Mapping[str, Any]) -> str:
+def _sentence(error: Mapping[str, Any], data: object, key: Key) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        return "no such setting; see `crosscity catalog schema`"
+        return no_such_setting(_schema(), data, key)
     if error["type"] == "missing":
         return "is missing"
     if isinstance(error["input"], bool) and error["type"] in _TEXT_WANTED:

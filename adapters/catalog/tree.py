@@ -254,6 +254,9 @@ def _unreadable(path: Path, error: yaml.YAMLError, source: Source | None = None)
     if "found another document" in str(problem):
         problem = "--- begins a second catalog here: keep one of them, or name the other in include"
     lines = source.text().splitlines() if source is not None else []
+    if mark is not None and "found undefined alias" in str(problem):
+        name = lines[mark.line][mark.column :].split(",")[0].split()[0] if lines else "*"
+        problem = f"{name} repeats an entry that no &{name[1:]} above it marks"
     near = "".join(lines[max(0, mark.line - 1) : mark.line + 1]) if mark is not None else ""
     if mark is not None and any(_COLOUR.search(one) for one in lines[: mark.line + 1]):
         problem = f"{problem}; # begins a comment: quote colours, as '#804080'"

@@ -140,7 +140,7 @@ def _objective_faults(catalog: Catalog) -> Iterator[Fault]:
 def _lacking_recipes(catalog: Catalog) -> Iterator[Fault]:
     """Recipes that read what is not there: of the city that names one as its arm, or at all."""
     for name, recipe in catalog.recipes.items():
-        measured = None if recipe.flag_rates_of is None else catalog.cities[recipe.flag_rates_of]
+        measured = catalog.cities.get(recipe.flag_rates_of or "")
         if measured is not None and not measured.labelled_training_places:
             yield (
                 ("recipes", name, "flag_rates_of"),
@@ -149,7 +149,10 @@ def _lacking_recipes(catalog: Catalog) -> Iterator[Fault]:
             )
     known = {**BUILT_IN_RECIPES, **catalog.recipes}
     for name, city in catalog.cities.items():
-        if city.arm in known:
+        if city.arm not in known:
+            continue
+        named = (city.segmenter, known[city.arm].teacher)
+        if all(one is None or one in catalog.segmenters for one in named):  # else told already
             lacks = lacks_of_recipe(city.arm, known[city.arm], city, catalog.segmenters)
             for sentence in lacks:
                 yield ("cities", name, "arm"), sentence

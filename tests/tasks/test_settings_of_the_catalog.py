@@ -129,6 +129,83 @@ def test_all_wrong_settings_are_reported_at_once(tmp_path):
     assert len(str(caught.value).splitlines()) == 3
 
 
+REFERRING = """\
+version: 1
+store: local
+compute: laptop
+stores:
+  local: {url: store}
+computes:
+  laptop: {}
+deployments:
+  harvest-city: {compute: laptop}
+datasets:
+  frankfurt: {kind: simulated, style: frankfurt, image_size: [64, 128], train: 4, val: 1, test: 2}
+segmenters:
+  compact: {architecture: compact, source: frankfurt}
+trainings:
+  demo: {preset: demo}
+recipes:
+  mine:
+    objectives: [{objective: source_task}, {objective: self_training}]
+    prior: evidence
+    flag_rates_of: tokyo
+    teacher: compact
+  few:
+    objectives: [{objective: few_labels}]
+    labels: {places: 1, chosen: random, dataset: frankfurt}
+transfers:
+  home: {segmenter: compact, target: frankfurt, training: demo, arm: mine}
+accounts:
+  paid: {requests_per_second: 1}
+cities:
+  tokyo:
+    provider: {kind: simulated, style: tokyo}
+    area: {bbox: [139.7, 35.6, 139.8, 35.7]}
+    places: 4
+    test_places: 1
+    labels: {kind: simulated, fine_tune_places: 1}
+    segmenter: compact
+    training: demo
+    arm: mine
+  lisbon:
+    provider: {kind: panoramax, account: paid}
+    area: {bbox: [-9.2, 38.7, -9.1, 38.8]}
+    segmenter: compact
+    training: demo
+    arm: teacher
+"""
+"""Each kind of name that points to another entry."""
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("store", "local"),
+        ("compute", "laptop"),
+        ("source", "frankfurt"),
+        ("dataset", "frankfurt"),
+        ("target", "frankfurt"),
+        ("flag_rates_of", "tokyo"),
+        ("teacher", "compact"),
+        ("segmenter", "compact"),
+        ("training", "demo"),
+        ("arm", "mine"),
+        ("account", "paid"),
+    ],
+)
+def test_a_mistyped_name_is_told_with_its_line_whatever_else_reads_it(tmp_path, key, name):
+    open_catalog(write(tmp_path, REFERRING))
+    mistyped = REFERRING.replace(f"{key}: {name}", f"{key}: typo")
+    path = write(tmp_path, mistyped)
+    lines = [n for n, line in enumerate(mistyped.splitlines(), start=1) if "typo" in line]
+    with pytest.raises(CatalogError) as caught:
+        open_catalog(path)
+    said = str(caught.value).splitlines()
+    for line in lines:
+        assert any(one.startswith(f"{path}:{line}: ") and "'typo'" in one for one in said), said
+
+
 def test_a_catalog_without_changed_settings_is_checked_without_pytorch():
     """It is what every command does first; PyTorch would take longer than all the rest."""
     shipped = Path(__file__).parents[2] / "data_catalog.yaml"

@@ -72,7 +72,14 @@ def test_yaml_merge_keys_share_settings_between_cities() -> None:
         ("[139.7, 35.6, 139.8, 35.7]", "[139.7, 95, 139.8, 96]", 14, "cities.tokyo.area.bbox.1",
          "less than or equal to 90"),
         ("places: 4", "places: four", 15, "cities.tokyo.places", "'four'"),
-        ("places: 4", "plcaes: 4", 15, "cities.tokyo.plcaes", "no such setting"),
+        ("places: 4", "plcaes: 4", 15, "cities.tokyo.plcaes", "setting; places may be meant"),
+        ("{preset: demo}", "{preset: demo, steps: 3}", 10, "trainings.demo.steps",
+         "no such setting; there are adaptation, checkpoint_every, fine_tuning, image_size, "),
+        ("style: tokyo", "style: tokyo, root: x", 13, "cities.tokyo.provider.root",
+         "no such setting; there are kind, mask, style"),
+        ("  local: {url: store}", "  local: {url: store, hidden: 1}", 4, "stores.local.hidden",
+         "no such setting; there are cache_gigabytes, options, "),
+        ("trainings:", "training:", 9, "training", "no such setting; trainings may be meant"),
         ("test_places: 1", "test_places: 4", 12, "cities.tokyo", "must be below places"),
         ("kind: simulated, style: tokyo", "kind: telepathy", 13, "cities.tokyo.provider",
          "telepathy"),
@@ -91,6 +98,14 @@ def test_faults_name_file_line_and_key(write, old, new, line, key, words) -> Non
     message = str(caught.value)
     assert message.startswith(f"{path}:{line}: {key}: ")
     assert words in message
+
+
+@pytest.mark.parametrize("written", ["    <<: *rome", "    area: {<<: *rome, places: 3}"])
+def test_what_repeats_an_entry_that_none_marks_is_named(write, written) -> None:
+    path = write(SMALL.replace("    places: 4", written))
+    with pytest.raises(CatalogError) as caught:
+        load_catalog(path)
+    assert str(caught.value) == f"{path}:15: *rome repeats an entry that no &rome above it marks"
 
 
 @pytest.mark.parametrize(

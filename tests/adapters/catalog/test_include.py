@@ -108,7 +108,7 @@ def test_a_fault_names_the_included_file_and_line(catalog: Path) -> None:
 
 def test_a_fault_of_the_catalogs_own_file_names_that(catalog: Path) -> None:
     edited(catalog, "style: rome}", "style: rome, colour: 3}")
-    said = "cities.rome.provider.colour: no such setting; see `crosscity catalog schema`"
+    said = "cities.rome.provider.colour: no such setting; there are kind, mask, style"
     assert refused(catalog) == f"{catalog}:14: {said}"
 
 
