@@ -57,7 +57,7 @@ def deploy(
     facts = deploy_catalog(
         catalog, f"{address}/api", dry_run=dry_run, moved_from=moved_from, remove=remove
     )
-    step = "the same without --dry-run makes these changes"
+    step = "the same without --dry-run makes these changes" if facts["changes"] else ""
     if remove and not dry_run:
         step = "`crosscity deploy` brings them back; what they made stays in the store"
     elif not dry_run:

@@ -67,8 +67,13 @@ def status(
             typer.echo(f"  {line}")
 
 
-def _of_store(store: Store, city: str) -> dict[str, Any]:
+def _of_store(store: Store, city: str, maker: str = "readapt") -> dict[str, Any]:
     """What the store has of a city; damage is reported, not raised.
+
+    Args:
+        store: The store.
+        city: The city, or a transfer.
+        maker: The verb that makes a segmenter of it again.
 
     Raises:
         StoreAwayError: The store does not answer, so that nothing is known.
@@ -79,6 +84,7 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
     from tasks.judging.promotion import (  # noqa: PLC0415
         PROMOTED,
         SWITCHES,
+        earlier_in_use,
         evidence_of,
         pinned,
         promoted_segmenter,
@@ -102,9 +108,11 @@ def _of_store(store: Store, city: str) -> dict[str, Any]:
             }
         chosen = store.selected(PROMOTED, city)
         if chosen is not None and segmenter is None:
+            back = f"`crosscity rollback {city}`, or " if earlier_in_use(store, chosen) else ""
             found["damaged"] = (
                 f"{chosen.refs[SINGLE].uri}, which was in use, is gone or in quarantine: run "
-                f"`crosscity rollback {city}`, or make it anew"
+                f"{back}`crosscity {maker} {city}`, which makes it again where the catalog "
+                "describes it"
             )
         found["pinned"] = pinned(store, city)
         found["bytes"] = _bytes_by_kind(store, city)
@@ -115,7 +123,7 @@ def _of_transfer(store: Store, transfer: str) -> dict[str, Any]:
     """What the store has of a transfer; the same is reported, and raised."""
     from tasks.judging.city_history import city_history  # noqa: PLC0415
 
-    found = _of_store(store, transfer)
+    found = _of_store(store, transfer, "transfer")
     del found["harvest"]
     found["adaptations"] = []
     with _damage_noted(found):

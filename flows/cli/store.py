@@ -63,7 +63,8 @@ def verify(
     whole, damaged = 0, []
     pointers = [f"{city}/{name}" for city, name, fault in store.pointer_faults() if _is_told(fault)]
     pointers += [place for place, fault in store.damaged_records() if _is_told(fault)]
-    for place in sampled(everything, sample, chosen):
+    places = list(sampled(everything, sample, chosen))
+    for place in places:
         fault = store.fault_at(place)
         whole += fault is None
         if fault is not None:
@@ -72,7 +73,8 @@ def verify(
     ended(
         "artifacts",
         plan.store.url,
-        said=f"of {len(everything)} artifacts, {whole} are whole and {len(damaged)} are not"
+        said=f"of {len(places)} artifacts, {whole} are whole and {len(damaged)} are not"
+        + ("" if len(places) == len(everything) else f" (a sample of {len(everything)})")
         + (f"; {len(pointers)} pointers or shared files are damaged" if pointers else ""),
         next_step="`crosscity store repair` moves them away: artifacts are made again, pointers "
         "restored"

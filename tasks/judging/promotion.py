@@ -104,6 +104,22 @@ def put_in_use(
     return segmenter if now is None else now.refs.get(SINGLE, segmenter)
 
 
+def earlier_in_use(store: Store, state: Selection | None) -> list[ArtifactRef]:
+    """Segmenters that were in use before, without the newest ones that are gone from the store.
+
+    Args:
+        store: The store.
+        state: What `promoted.json` says.
+
+    Returns:
+        The last one is what `roll_back` puts into use; empty where there is none.
+    """
+    earlier = [ArtifactRef.from_dict(one) for one in _listed(state.notes if state else {}, EARLIER)]
+    while earlier and not store.find_ref(earlier[-1]):
+        earlier.pop()
+    return earlier
+
+
 def roll_back(store: Store, city: str, reason: str = "") -> ArtifactRef:
     """Puts the segmenter that was in use before into use again, and pins it.
 
@@ -118,9 +134,7 @@ def roll_back(store: Store, city: str, reason: str = "") -> ArtifactRef:
     """
     state = store.selected(PROMOTED, city)
     used = None if state is None else state.refs.get(SINGLE)
-    earlier = [ArtifactRef.from_dict(one) for one in _listed(state.notes if state else {}, EARLIER)]
-    while earlier and not store.find_ref(earlier[-1]):
-        earlier.pop()
+    earlier = earlier_in_use(store, state)
     if not earlier:
         raise InputError(
             f"there is nothing to roll back to: no segmenter was in use in {city} before this one"

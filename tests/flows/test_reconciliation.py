@@ -102,7 +102,9 @@ def each_site(folder, each_server, write_catalog, commands_of):
 
 def test_a_catalog_is_deployed_and_deployed_again_without_a_change(site):
     site.catalog(lima={"schedule": MONDAY}, oslo={})
-    planned = site.deployed("--dry-run")
+    asked = site.deploy("--dry-run")
+    planned = asked["out"].splitlines()
+    assert "next: the same without --dry-run makes these changes" in asked["err"]
     assert "+ readapt-city/lima" in planned
     assert planned[-1].startswith("would be created ")
     assert not site.is_there("readapt-city/lima")
@@ -123,6 +125,7 @@ def test_a_catalog_is_deployed_and_deployed_again_without_a_change(site):
     assert len(again) == 1, again
     unchanged = 2 * CITY_DEPLOYMENTS + 2  # the segmenter and the paper's tables
     assert again[0].startswith(f"created 0, changed 0, removed 0; unchanged {unchanged}")
+    assert "next:" not in site.deploy("--dry-run")["err"], "there is nothing to make"
     assert site.find("readapt-city/lima")["updated"] == found["updated"], "nothing was written"
 
 

@@ -23,9 +23,10 @@ from tasks.harvesting.current import HARVEST
 from tasks.judging import promotion
 
 
-def made(store, kind):
-    key = artifact_key(kind, inputs={}, parameters={"a": 1}, version="1")
-    with store.draft(kind, "tokyo", key, inputs={}, parameters={"a": 1}, version="1") as draft:
+def made(store, kind, number=1):
+    parameters = {"a": number}
+    key = artifact_key(kind, inputs={}, parameters=parameters, version="1")
+    with store.draft(kind, "tokyo", key, inputs={}, parameters=parameters, version="1") as draft:
         (draft.path / "file.bin").write_bytes(b"content")
     return draft.ref
 
@@ -66,6 +67,11 @@ def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
     manifest.chmod(0o600)
     manifest.write_text("{")
     assert "DAMAGED" in reported()
+    assert "is gone or in quarantine: run `crosscity readapt tokyo`, which" in reported("tokyo")
+    another = made(store, "adaptation", 2)
+    promotion.put_in_use(store, "tokyo", another)
+    promotion.put_in_use(store, "tokyo", segmenter)
+    assert "run `crosscity rollback tokyo`, or `crosscity readapt tokyo`" in reported("tokyo")
 
     unknown = many_commands("status", "atlantis", "--catalog", catalog)
     assert unknown["code"] == 2

@@ -57,7 +57,9 @@ def test_what_is_damaged_is_moved_named_and_listed(store) -> None:
 
 def test_verifying_changes_nothing_and_says_what_makes_it_again(store) -> None:
     folder, run = store
-    assert "of 2 artifacts, 2 are whole and 0 are not" in run("verify").output
+    assert "of 2 artifacts, 2 are whole and 0 are not\n" in run("verify").output
+    few = run("verify", "--sample", "0.5", "--seed", "0").output
+    assert "of 1 artifacts, 1 are whole and 0 are not (a sample of 2)" in few
     (folder / "pairs/tokyo/one/x").write_bytes(b"eno")
     (folder / "pairs/tokyo/two/artifact.json").write_bytes(b"{")
     for _ in range(2):
