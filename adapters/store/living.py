@@ -95,7 +95,8 @@ def _sweep(signs: Path, now: float) -> None:
                 continue
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                if not path.name.startswith(host_token()) or try_lock(descriptor):
+                held = try_lock(descriptor)
+                if held or (held is None and not path.name.startswith(host_token())):
                     path.unlink()
             finally:
                 os.close(descriptor)

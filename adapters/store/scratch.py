@@ -2,8 +2,8 @@
 
 Each folder `<token>/` has a lock file `<token>.lock` that its owner holds with flock(2). The kernel
 frees it when the owner ends in whatever way, so a sweep tells live from dead without process ids,
-which are used again and differ between containers. flock says nothing about other machines on a
-network file system: what they left is swept by age alone.
+which are used again and differ between containers. Not every network file system passes flock on
+between machines: what others left is swept once it is old too, and nobody is known to hold it.
 """
 
 from __future__ import annotations
@@ -162,13 +162,15 @@ def _whether_dead(lock: Path, folder: Path, now: float) -> Iterator[bool]:
     if not lock.exists():
         yield _is_old(folder, now)
         return
-    if lock.name.split("-")[0] != host_token():
-        yield _is_old(lock, now) and (not folder.exists() or _is_old(folder, now))
+    is_ours = lock.name.split("-")[0] == host_token()
+    if not is_ours and not (_is_old(lock, now) and (not folder.exists() or _is_old(folder, now))):
+        yield False
         return
     descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     try:
+        # A training writes nothing into its folder for days, and holds the lock all the time.
         held = try_lock(descriptor)
-        yield bool(held or (held is None and _is_old(folder, now)))
+        yield bool(held or (held is None and (not is_ours or _is_old(folder, now))))
     finally:
         os.close(descriptor)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +18,8 @@ import pytest
 
 from adapters.store import Store, StoreError
 from adapters.store.left import LONG_SECONDS, Left
+from adapters.store.living import sign_of_life
+from adapters.store.names import SIGNS_FOLDER
 from adapters.store.upkeep import orphans
 
 pytestmark = pytest.mark.timeout(300)
@@ -144,6 +148,19 @@ def test_who_shows_a_sign_meanwhile_stays(place, holder):
     store.remove_left(found)
     assert found.place in files_of(store)
     living.send_signal(signal.SIGKILL)
+
+
+def test_the_old_sign_of_a_process_that_lives_elsewhere_stays(tmp_path):
+    signs = tmp_path / SIGNS_FOLDER
+    signs.mkdir()
+    lives, died = (signs / f"0123456789ab-{name}" for name in ("lives", "died"))
+    for sign in (lives, died):
+        sign.touch()
+        os.utime(sign, (1e9, 1e9))
+    with lives.open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert sign_of_life(tmp_path)
+    assert (lives.exists(), died.exists()) == (True, False)
 
 
 def test_a_store_that_cannot_be_written_to_says_so_before_anything_is_pruned(folder_store, publish):

@@ -62,11 +62,18 @@ with Store(sys.argv[1]).draft("a", "rome", "k", inputs=[], parameters={}, versio
 """
 
 
+ELSEWHERE = """
+from adapters.store import living, scratch
+scratch.host_token = living.host_token = lambda: "0123456789ab"
+"""
+
+
 @pytest.fixture
-def writer(tmp_path):
+def writer(tmp_path, request):
     """A process in the middle of a draft, and the draft's folder."""
+    script = getattr(request, "param", "") + WRITER
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path / "store")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(tmp_path / "store")], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     folder = Path(process.stdout.readline().strip())
@@ -110,6 +117,23 @@ def test_the_folder_of_another_host_stays_until_it_is_old(tmp_path) -> None:
     os.utime(folder / "half", (then, then))
     Store(tmp_path / "store").check_writable()
     assert list(drafts.iterdir()) == []
+
+
+@pytest.mark.parametrize("writer", [ELSEWHERE], indirect=True)
+def test_what_another_host_still_holds_stays_however_old_it_is(writer, tmp_path) -> None:
+    """A training of days writes nothing into the folder of its draft, whose lock it holds."""
+    process, folder = writer
+    lock = folder.with_suffix(".lock")
+    assert folder.name.startswith("0123456789ab-")
+    then = time.time() - (STALE_HOURS + 1) * 3600
+    for path in (folder / "half", folder, lock):
+        os.utime(path, (then, then))
+    Store(tmp_path / "store").check_writable()
+    assert (folder / "half").is_file()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    Store(tmp_path / "store").check_writable()
+    assert list((tmp_path / "store" / ".drafts").iterdir()) == []
 
 
 def test_a_forked_child_does_not_take_the_draft_with_it(tmp_path) -> None:
