@@ -32,12 +32,23 @@ def check(
     catalog: CatalogOption = CATALOG,
     _as_json: JsonOption = False,
 ) -> None:
-    """Exit with 1 where a condition on the figures of a city's newest report holds."""
+    """Exit with 1 where a condition on the figures of a city's newest report holds.
+
+    A warning says where a segmenter or a harvest that counts now is newer than that report.
+    """
     from tasks.pages.conditions import holds  # noqa: PLC0415 - `--help` needs none of it
-    from tasks.pages.read_report import newest_report  # noqa: PLC0415
+    from tasks.pages.read_report import made_since, newest_report  # noqa: PLC0415
 
     plan = plan_of(city, catalog)
     found = newest_report(city, plan)
+    newer = made_since(found, plan)
+    if newer:
+        verb = "transfer" if city in plan.transfers else "report"
+        typer.echo(
+            f"warning: {', '.join(newer)} is newer than {found.name}, whose figures are asked: "
+            f"`crosscity {verb} {city}` writes a new one",
+            err=True,
+        )
     held = [condition for condition in fail_if if holds(condition, found.figures)]
     for condition in fail_if:
         add(f"{city}: {condition}: {'HOLDS' if condition in held else 'does not hold'}")
@@ -47,6 +58,7 @@ def check(
         said="",
         next_step=f"look at {_page(found, plan)}" if held else "",
         city=city,
+        newer_than_the_report=newer,
         holds={condition: condition in held for condition in fail_if},
     )
     if held:

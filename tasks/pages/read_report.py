@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from adapters.store import ArtifactRef
+from tasks.harvesting.current import HARVEST
+from tasks.judging.promotion import promoted_segmenter
 from tasks.pages.figures import REPORT_FORMAT
 from tasks.pages.report import FIGURES_FILE
 from tasks.steps.errors import InputError
@@ -52,6 +54,29 @@ def newest_report(city: str, plan: Plan) -> ReadReport:
         raise InputError(f"there is no report of {city} yet: run `crosscity report {city}` first")
     newest = max(with_figures, key=lambda ref: store.manifest(ref).made_at)
     return replace(read_report(store.path(newest, FIGURES_FILE), newest.uri), ref=newest)
+
+
+def made_since(report: ReadReport, plan: Plan) -> list[str]:
+    """What counts in a city now and was made after its report: a segmenter in use, a harvest.
+
+    Args:
+        report: A report of the store.
+        plan: The plan of the run.
+
+    Returns:
+        Where each of them lies in the store; nothing of a report that was sent.
+    """
+    if report.ref is None:
+        return []
+    store = plan.open_store()
+    state = store.selected(HARVEST, report.city)
+    in_use = [*(state.refs.values() if state else ()), promoted_segmenter(store, report.city)]
+    at = store.manifest(report.ref).made_at
+    return [
+        ref.uri
+        for ref in in_use
+        if ref is not None and store.find_ref(ref) and store.manifest(ref).made_at > at
+    ]
 
 
 def read_report(path: Path, name: str | None = None) -> ReadReport:

@@ -108,6 +108,27 @@ def test_a_condition_that_holds_names_the_page_where_it_lies(
     assert page.read_text(encoding="utf-8").endswith("the page")
 
 
+def test_a_condition_is_not_asked_of_an_old_report_without_a_word(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(condition: str) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main(["check", "tokyo", "--fail-if", condition, "--quiet", "--catalog", str(site)])
+        return capsys.readouterr().err
+
+    assert "newer" not in said("miou>0.4"), "nothing was made since"
+    store = Store(site.parent / "store")
+    _made(store, "adaptation", 20, arm="bn", seed=1)  # of no consequence
+    assert "newer" not in said("miou>0.4")
+    later = _made(store, "adaptation", 21, arm="full", seed=1)
+    promotion.put_in_use(store, "tokyo", later)
+    for condition in ("miou>0.4", "agrement>0.4"):  # also beside what the report does not have
+        warned = said(condition)
+        assert f"warning: {later.uri} is newer than report/tokyo/" in warned
+        assert "`crosscity report tokyo` writes a new one" in warned
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_what_follows_an_adaptation_is_of_its_seed(seed: int) -> None:
     more = f" --seed {seed}" if seed else ""
