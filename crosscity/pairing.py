@@ -8,6 +8,7 @@ the split is by place, so that no view of a test place is ever trained on.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -255,12 +256,19 @@ def within_margin(
     if metres <= 0:
         return near
     held = np.unique(pairs[:, test])
+    held = held[np.argsort(captures.lat[held], kind="stable")]
+    # Only those of about the same latitude, or a city would take the square of its places.
+    reach = math.degrees(metres / EARTH_RADIUS_METRES) * (1 + 1e-6)
+    south, north = (
+        np.searchsorted(captures.lat[held], captures.lat + away) for away in (-reach, reach)
+    )
     for row in np.flatnonzero(~test):
-        ends = pairs[:, row][:, None]
-        apart = haversine_metres(
-            captures.lat[ends], captures.lon[ends], captures.lat[held], captures.lon[held]
-        )
-        near[row] = bool((apart < metres).any())  # NaN is not
+        for end in pairs[:, row]:
+            some = held[south[end] : north[end]]
+            apart = haversine_metres(
+                captures.lat[end], captures.lon[end], captures.lat[some], captures.lon[some]
+            )
+            near[row] |= bool((apart < metres).any())  # NaN is not
     return near
 
 

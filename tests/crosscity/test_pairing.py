@@ -22,6 +22,7 @@ from crosscity.pairing import (
     heading_difference,
     held_out_places,
     make_pairs,
+    within_margin,
 )
 
 NAN = math.nan
@@ -462,6 +463,37 @@ def test_places_without_a_position_are_not_checked_for_the_margin() -> None:
     captures = table(*({"place": f"p{n}", "days": day} for n in range(4) for day in (0, 90)))
     pairs = paired(captures, test_places=1, test_margin_metres=1000.0)
     assert len(pairs) == 4
+
+
+def test_the_margin_looks_at_test_places_nearby_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And finds what looking at all of them finds, positions that are not known among them."""
+    looked_at = []
+
+    def counted(*positions: Any) -> Any:
+        looked_at.append(max(np.size(one) for one in positions))
+        return haversine_metres(*positions)
+
+    rng, work = np.random.default_rng(4), []
+    for count in (200, 800):  # a town, and one of four times the area
+        side = count**0.5 * 60 * METRE_OF_LATITUDE
+        lat, lon = rng.uniform(48, 48 + side, 2 * count), rng.uniform(2, 2 + side, 2 * count)
+        lat[rng.random(2 * count) < 0.1] = np.nan
+        rows = [{"lat": a, "lon": b} for a, b in zip(lat.tolist(), lon.tolist(), strict=True)]
+        captures, ends = table(*rows), np.arange(2 * count).reshape(2, count)
+        test = rng.random(count) < 0.2
+        all_apart = haversine_metres(
+            lat[ends][:, ~test].reshape(-1, 1), lon[ends][:, ~test].reshape(-1, 1),
+            lat[ends][:, test].ravel(), lon[ends][:, test].ravel(),
+        )  # fmt: skip
+        wanted = (all_apart < 30.0).any(axis=1).reshape(2, -1).any(axis=0)
+        monkeypatch.setattr(pairing, "haversine_metres", counted)
+        looked_at.clear()
+        near = within_margin(captures, ends, test, 30.0)
+        work.append(sum(looked_at))
+        assert not near[test].any()
+        np.testing.assert_array_equal(near[~test], wanted)
+        assert 0 < wanted.sum() < len(wanted)
+    assert work[1] < 10 * work[0]  # of the square of the places it is sixteen
 
 
 # More than two times
