@@ -23,7 +23,7 @@ from prefect import Flow
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyOptions
+from prefect.client.schemas.objects import BlockDocument, ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events import DeploymentTriggerTypes
 from prefect.events.schemas.automations import Automation, AutomationCore
@@ -360,11 +360,19 @@ class Reconciler:
         """The block of the web hook that is told of failures; made or brought up to date."""
         if self._webhook is None:
             return None
+        there = self._present_webhook()
+        if there is not None and there.data.get("url") == self._webhook:
+            return there.id
+        self._note("create" if there is None else "change", f"web-hook block {BLOCK}")
         if self._dry_run:
-            self._note("change", f"web-hook block {BLOCK}")
-            return None
+            return UUID(int=0) if there is None else there.id
         block = Webhook(url=SecretStr(self._webhook), method="POST")
         return UUID(str(block.save(BLOCK, overwrite=True)))
+
+    def _present_webhook(self) -> BlockDocument | None:
+        with suppress(ObjectNotFound):
+            return self._client.read_block_document_by_name(BLOCK, "webhook", include_secrets=True)
+        return None
 
     def _create(self, item: _Wanted) -> None:
         if self._dry_run:

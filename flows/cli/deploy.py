@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -14,6 +15,7 @@ from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.server import ServerAwayError, ServerError, standing_server
 from tasks.steps.defaults import folder_of
+from tasks.steps.errors import InputError
 
 if TYPE_CHECKING:
     import httpx
@@ -105,7 +107,7 @@ def deploy_catalog(
             moved_from=folder_of(moved_from / catalog.name) if moved_from else None,
             dry_run=dry_run,
             dead_after=dead_after(),
-            webhook=os.environ.get(WEBHOOK_VARIABLE) or None,
+            webhook=webhook_address(),
         )
         done = reconciler.remove() if remove else reconciler.run(entries)
         silent = [] if dry_run else _end_silent_runs(client)
@@ -130,6 +132,25 @@ def deploy_catalog(
         "others": done.others,
         "silent_runs_ended": silent,
     }
+
+
+def webhook_address() -> str | None:
+    """The web hook that `CROSSCITY_WEBHOOK` names, if it does.
+
+    Raises:
+        InputError: It is no address that the server could call; the sentence does not have it, as
+            it may hold a secret.
+    """
+    given = os.environ.get(WEBHOOK_VARIABLE, "").strip()
+    if not given:
+        return None
+    parts = urlsplit(given)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(
+            f"{WEBHOOK_VARIABLE} is not the address of a web hook: it begins with https:// (or "
+            "http://) and a host; unset it to leave the server's as it is"
+        )
+    return given
 
 
 def _end_silent_runs(client: SyncPrefectClient) -> list[str]:

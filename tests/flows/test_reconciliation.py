@@ -20,6 +20,7 @@ import pytest
 
 from flows.cli.deploy import deploy_catalog
 from flows.cli.server import ServerError
+from flows.dead_runs import FAILURES_NAME, REJECTED_NAME
 from flows.deployments import CITY_FLOWS
 from tasks.steps.errors import InputError
 
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.timeout(600)
 
 MONDAY, TUESDAY = "0 3 * * 1", "0 3 * * 2"
 CITY_DEPLOYMENTS = len(CITY_FLOWS)
+_TELLING = (FAILURES_NAME, REJECTED_NAME)
 
 
 class Site:
@@ -633,6 +635,37 @@ def test_parameters_that_the_flow_does_not_take_are_named_and_not_waited_for(
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"it waits {seconds} s"))
     with pytest.raises(InputError, match=r"parameters of adapt-city/lima .*many.*dashboard"):
         deploy_catalog(site.folder / "data_catalog.yaml", f"{site.server.address}/api")
+
+
+def test_a_dry_run_says_of_a_web_hook_what_is_then_made(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.catalog(lima={})
+    site.deployed()
+
+    def changes(address: str, *, dry_run: bool = False) -> list[str]:
+        monkeypatch.setenv("CROSSCITY_WEBHOOK", address)
+        catalog, api = site.folder / "data_catalog.yaml", f"{site.server.address}/api"
+        return list(deploy_catalog(catalog, api, dry_run=dry_run)["changes"])
+
+    first, second = (f"http://127.0.0.1:9/token-{number}" for number in (4711, 4712))
+    made = ["+ web-hook block crosscity", *(f"+ automation {name!r}" for name in _TELLING)]
+    try:
+        for address, expected in ((first, made), (second, ["~ web-hook block crosscity"])):
+            assert changes(address, dry_run=True) == expected
+            assert changes(address) == expected
+            assert changes(address, dry_run=True) == [], "it is there"
+        for wrong in ("hooks.example/token-4711", "https:///token-4711", "ftp://host/token-4711"):
+            with pytest.raises(InputError, match="CROSSCITY_WEBHOOK is not the address") as caught:
+                changes(wrong, dry_run=True)
+            assert "4711" not in str(caught.value)
+    finally:
+        for one in site.server.every("/automations/filter", {}):
+            if one["name"] in _TELLING:
+                site.server.request("DELETE", f"/automations/{one['id']}")
+        blocks = site.server.post("/block_documents/filter", {})
+        for one in (one for one in blocks if one["name"] == "crosscity"):
+            site.server.request("DELETE", f"/block_documents/{one['id']}")
 
 
 @pytest.mark.parametrize("seed", range(6))
