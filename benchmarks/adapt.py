@@ -42,10 +42,10 @@ from crosscity.adaptation import (
     PRESETS,
     Adaptation,
     AdaptationSettings,
-    keep_freed_memory,
     open_engine,
 )
 from crosscity.adaptation.engine import Precision
+from crosscity.freed_memory import keep_freed_memory
 from crosscity.segmenters import Segmenter, build_segmenter
 
 RESULTS = Path(__file__).parent / "results"

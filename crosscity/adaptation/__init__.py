@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         on_all_devices,
         open_engine,
     )
-    from crosscity.adaptation.freed_memory import keep_freed_memory
     from crosscity.adaptation.image_sets import (
         LabelledArrays,
         LabelledImages,
@@ -77,7 +76,6 @@ __all__ = [
     "Term",
     "Training",
     "TrainingState",
-    "keep_freed_memory",
     "on_all_devices",
     "open_engine",
 ]
@@ -89,7 +87,6 @@ _MODULES: Final = {
         "on_all_devices",
         "open_engine",
     ),
-    "freed_memory": ("keep_freed_memory",),
     "image_sets": (
         "LabelledArrays",
         "LabelledImages",

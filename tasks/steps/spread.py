@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapters.catalog.environment import resolve_environment
 from adapters.store import ArtifactRef
 from adapters.store.code_version import code_version
+from crosscity.freed_memory import keep_freed_memory
 from tasks.steps.artifact_task import Made
 from tasks.steps.errors import ClusterAwayError, InputError, PartKillsWorkersError
 from tasks.steps.logs import log
@@ -62,7 +63,7 @@ def spread(
 
         each = plan_of_a_worker(plan)
         numbers = {
-            client.submit(step, *part, each, pure=False): number
+            client.submit(made_by_a_worker, step, *part, each, pure=False): number
             for number, part in enumerate(parts)
         }
         made: dict[int, ArtifactRef] = {}
@@ -81,6 +82,12 @@ def spread(
         finally:
             client.cancel([future for future, at in numbers.items() if at not in made])
     return [made[number] for number in range(len(parts))]
+
+
+def made_by_a_worker(step: Callable[..., Made], *given: Any) -> Made:  # noqa: ANN401 - the step's
+    """What a worker does for a part: the step, in memory that it keeps from part to part."""
+    keep_freed_memory()
+    return step(*given)
 
 
 def plan_of_a_worker(plan: Plan) -> Plan:

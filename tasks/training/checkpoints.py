@@ -22,7 +22,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from adapters.store import Store
-from crosscity.adaptation import Training, TrainingState, keep_freed_memory
+from crosscity.adaptation import Training, TrainingState
+from crosscity.freed_memory import keep_freed_memory
 from tasks.steps import progress
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan

@@ -15,7 +15,7 @@ import sys
 
 import torch
 
-from crosscity.adaptation import keep_freed_memory
+from crosscity.freed_memory import keep_freed_memory
 
 torch.set_num_threads(1)
 if sys.argv[1] == "kept":
@@ -52,7 +52,7 @@ def test_arrays_come_from_memory_that_the_process_has() -> None:
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from crosscity.adaptation import keep_freed_memory
+    from crosscity.freed_memory import keep_freed_memory
 
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert keep_freed_memory() is False
