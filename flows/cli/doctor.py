@@ -230,7 +230,10 @@ def _answering_server(address: str) -> Finding:
         return Finding("server", f"{address} wants a password", remedy)
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        remedy = "start it with `make up`, or correct PREFECT_API_URL"
+        remedy = (
+            "see that it runs, or correct PREFECT_API_URL; `unset PREFECT_API_URL`, and `make up` "
+            "starts one here"
+        )
         return Finding("server", f"{address} does not answer ({reason})", remedy, is_fatal=True)
     ours = metadata.version("prefect")
     remedy = "" if version == ours else f"here it is {ours}: run both ends with one version"

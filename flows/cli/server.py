@@ -31,6 +31,8 @@ START_SECONDS = 300.0
 ANSWER_SECONDS = 60.0
 """How long a server that listens may take to say that it is well: on a full machine, tens."""
 
+ACTIVATED_VARIABLE = "CROSSCITY_ACTIVATED"
+
 QUIET = {
     # Nothing is reported to anyone, and a server that is missing is an error, not a second one.
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -87,11 +89,32 @@ def standing_server(root: Path) -> str | None:
     Returns:
         The address of the dashboard, ``None`` where there is no server.
     """
-    given = os.environ.get("PREFECT_API_URL")
+    given = named_server(root)
     if given:
         return given.removesuffix("/").removesuffix("/api")
     running = Background(services_folder(root), "server").running()
     return running.address if running else None
+
+
+def named_server(root: Path) -> str | None:
+    """The server that PREFECT_API_URL names, where that is another than this folder's own.
+
+    A shell that has read `.crosscity/activate` keeps the address of the server that `crosscity up`
+    had started, also once it is stopped, or runs at another port.
+    """
+    given = os.environ.get("PREFECT_API_URL")
+    is_own = os.environ.get(ACTIVATED_VARIABLE) == activated_for(root, given or "")
+    return None if not given or is_own else given
+
+
+def activated_for(root: Path, api: str) -> str:
+    """What a shell keeps in `ACTIVATED_VARIABLE`: whose server PREFECT_API_URL names in it.
+
+    Args:
+        root: The folder of the catalog.
+        api: The value of PREFECT_API_URL.
+    """
+    return f"{api} of {root.resolve()}"
 
 
 def quieten(*, verbose: bool, level: str | None = None, as_json: bool = False) -> None:

@@ -17,9 +17,12 @@ from flows.cli.deploy import client_of, deploy_catalog
 from flows.cli.options import CATALOG, CATALOG_VARIABLE, CatalogOption
 from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.server import (
+    ACTIVATED_VARIABLE,
     DASHBOARD_PORT,
     QUIET,
     ServerError,
+    activated_for,
+    named_server,
     one_start_at_a_time,
     prefect_home,
     server_command,
@@ -81,15 +84,16 @@ def up(
         raise typer.BadParameter(f"{database!r} is none of auto, sqlite, postgresql")
     loaded = open_catalog(catalog)
     root = catalog.absolute().parent
-    if os.environ.get("PREFECT_API_URL"):
-        note("note: PREFECT_API_URL is set: its server is used, none is started")
+    is_own = named_server(root) is None
+    if not is_own:
+        note("note: PREFECT_API_URL is set: its server is used; unset it, and one is started here")
         address = standing_server(root) or ""
     else:
         address = _server_up(root, port, database)
     facts = deploy_catalog(catalog, f"{address}/api")
     for pool in work_pools(loaded):
         _worker_up(root, catalog, address, pool)
-    activate = _write_activation(root, address)
+    activate = _write_activation(root, address, is_own=is_own)
     add(f"dashboard: {address}")
     add(f"for this shell: . {_shortest_path(activate)}")
     ended(
@@ -273,15 +277,27 @@ def _chosen_port(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _write_activation(root: Path, address: str) -> Path:
-    """What a shell reads to have the commands on its path, and to know the server."""
+def _write_activation(root: Path, address: str, *, is_own: bool) -> Path:
+    """What a shell reads to have the commands on its path, and to know the server.
+
+    Args:
+        root: The folder of the catalog.
+        address: The server's.
+        is_own: Whether it is the one that is started and stopped here.
+
+    Returns:
+        The file.
+    """
     path = root / ".crosscity" / "activate"
     path.parent.mkdir(parents=True, exist_ok=True)
     programs = Path(sys.executable).parent
+    api = f"{address}/api"
+    activated = activated_for(root, api) if is_own else ""
     path.write_text(
         "# Written by `crosscity up`; read it with `. .crosscity/activate`.\n"
         f'export PATH={shlex.quote(str(programs))}:"$PATH"\n'
-        f"export PREFECT_API_URL={shlex.quote(address + '/api')}\n",
+        f"export PREFECT_API_URL={shlex.quote(api)}\n"
+        f"export {ACTIVATED_VARIABLE}={shlex.quote(activated)}\n",
         encoding="utf-8",
     )
     return path

@@ -125,6 +125,8 @@ def test_up_twice_run_in_between_and_down(clone):
     run_block(clone, "make down")
     assert not processes_of(clone)
     assert "no server was running" in run_block(clone, "make down")
+    again = run_block(clone, "make up; . .crosscity/activate; make down; make up; make down")
+    assert again.count("server: started") == 2, "in the same shell"
 
 
 @pytest.mark.slow
