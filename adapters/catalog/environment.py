@@ -31,7 +31,7 @@ def resolve_environment(value: str, *, key: str) -> str:
         if not found:
             raise CatalogError(
                 f"{key} needs the environment variable {match[1]}, which is not set: export it "
-                "and run again"
+                "and run again; a worker knows what was exported where it was started"
             )
         return found
 

@@ -250,7 +250,7 @@ def test_environment_is_read_where_used_and_its_value_never_told(monkeypatch, wr
     catalog = load_catalog(write(SMALL.replace("{url: store}", '{url: "${STORE_ROOT}/x"}')))
     assert environment_references(catalog) == {"STORE_ROOT": ["stores.local.url"]}
     monkeypatch.delenv("STORE_ROOT", raising=False)
-    with pytest.raises(CatalogError, match=r"stores\.local\.url needs .* STORE_ROOT"):
+    with pytest.raises(CatalogError, match=r"stores\.local\.url needs .* STORE_ROOT.* worker"):
         resolve_environment(catalog.stores["local"].url, key="stores.local.url")
     monkeypatch.setenv("STORE_ROOT", "/data")
     assert resolve_environment(catalog.stores["local"].url, key="k") == "/data/x"
