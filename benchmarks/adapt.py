@@ -79,6 +79,8 @@ CASES = {
     "cpu": (
         Case("compact", 128, 256, 4, "fp32", 4),
         Case("compact", 128, 256, 4, "bf16", 4),
+        Case("efficientnet_lite0", 256, 512, 4, "fp32", 4),
+        Case("efficientnet_lite0", 256, 512, 4, "bf16", 4),
     ),
 }
 
@@ -123,6 +125,7 @@ class EncodedTarget:
 def main() -> None:
     """Times the cases of a device and writes what was found."""
     arguments = _arguments()
+    Path(arguments.output).mkdir(parents=True, exist_ok=True)  # before the work, not after it
     cases = [case for case in CASES[arguments.device] if arguments.only in case.name]
     rows = []
     if arguments.batch:
@@ -136,7 +139,6 @@ def main() -> None:
             rows.append(row)
             print(json.dumps(row), flush=True)
     found = {"machine": _machine(arguments), "cases": rows}
-    RESULTS.mkdir(exist_ok=True)
     name = Path(arguments.output) / f"adapt_{arguments.device}"
     name.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     name.with_suffix(".md").write_text(_markdown(found), encoding="utf-8")
@@ -160,7 +162,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _settings(case: Case, batch: int) -> AdaptationSettings:
-    preset = PRESETS["demo" if case.network == "compact" else "paper"]
+    preset = PRESETS["paper" if case.network == "dilated_vgg16" else "demo"]
     return replace(
         preset,
         arm="ga_ca",
@@ -234,6 +236,7 @@ class OwnProcess:
         given = (other, which, case, arguments, torch.get_num_threads())
         self._process = context.Process(target=_serve, args=given, daemon=True)
         self._process.start()
+        other.close()  # so that a process that dies ends the wait for its answer
 
     def ask(self, what: str) -> Any:  # noqa: ANN401 - see `_serve`
         """Waits for the answer to "flop", "step" or "end"."""

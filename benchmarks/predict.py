@@ -160,6 +160,7 @@ def main() -> None:
     options = parser.parse_args()
     found = measured(options)
     print(json.dumps(found, indent=1))
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     kept = json.loads(options.output.read_text()) if options.output.is_file() else []
     names = ("device", "size", "threads", "workers", "overlays")
     kept = [one for one in kept if [one[name] for name in names] != [found[name] for name in names]]

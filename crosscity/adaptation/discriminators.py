@@ -97,14 +97,19 @@ class ClassDiscriminators(nn.Module):
 
     def _of_some(self, cells: Tensor, wanted: Tensor) -> Tensor:
         """(N, D) to (C, N), 0 where (C, N) `wanted` is false."""
+        # Slices of the weights one by one would each add a whole tensor's gradient.
+        layers = [
+            (weight.to(cells.dtype).unbind(), bias.to(cells.dtype).unbind())
+            for weight, bias in zip(self.weights, self.biases, strict=True)
+        ]
         found = []
         for index in range(self.n_classes):
             (places,) = wanted[index].nonzero(as_tuple=True)
             x = cells.index_select(0, places)
-            for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            for number, (weights, biases) in enumerate(layers):
                 if number:
                     x = self.dropout(torch.relu(x))
-                x = functional.linear(x, weight[index], bias[index])
+                x = functional.linear(x, weights[index], biases[index])
             # Under autocast the logits have another type than the features.
             logits = x.new_zeros(len(cells))
             found.append(logits.index_copy(0, places, x.squeeze(1)))

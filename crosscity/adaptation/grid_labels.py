@@ -24,9 +24,30 @@ def source_grid_labels(labels: Tensor, n_classes: int, grid: tuple[int, int]) ->
     Returns:
         B×C×h×w, ≥ 0, at most 1 when summed over the classes.
     """
+    height, width = labels.shape[-2:]
+    is_whole = height % grid[0] == 0 and width % grid[1] == 0
+    if is_whole and labels.device.type == "cpu" and tuple(grid) != (1, 1):  # pooled otherwise
+        return _counted(labels, n_classes, grid)
     # Void equals no class, so it has no mass.
     classes = torch.arange(n_classes, device=labels.device).reshape(1, -1, 1, 1)
     return functional.adaptive_avg_pool2d((labels.unsqueeze(1) == classes).float(), grid)
+
+
+def _counted(labels: Tensor, n_classes: int, grid: tuple[int, int]) -> Tensor:
+    """The same bits where cells do not share pixels, without C planes of the image's size.
+
+    A GPU would have to be waited for, as `bincount` looks for the largest number.
+    """
+    (images, height, width), (rows, columns) = labels.shape, grid
+    tall, wide = height // rows, width // columns
+    is_class = (labels >= 0) & (labels < n_classes)
+    classes = torch.where(is_class, labels, n_classes).reshape(images, rows, tall, columns, wide)
+    cells = torch.arange(images * rows * columns).reshape(images, rows, 1, columns, 1)
+    numbers = (cells * (n_classes + 1) + classes).flatten()
+    pixels = torch.bincount(numbers, minlength=cells.numel() * (n_classes + 1))
+    by_cell = pixels.reshape(images, rows, columns, n_classes + 1)[..., :n_classes]
+    # One division after the other, as pooling rounds.
+    return by_cell.permute(0, 3, 1, 2).contiguous().float() / tall / wide
 
 
 def target_grid_labels(phi: Tensor, grid: tuple[int, int], phi_floor: float = 0.0) -> Tensor:

@@ -40,6 +40,23 @@ def test_equation_6_against_loops() -> None:
     np.testing.assert_allclose(found.numpy(), pool_by_loops(one_hot, 4), atol=1e-6)
 
 
+@given(
+    grid=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    cell=st.tuples(st.integers(1, 11), st.integers(1, 11)),
+    n_classes=st.integers(1, 5),
+    seed=st.integers(0, 2**16),
+)
+def test_counting_gives_the_bits_of_pooling(
+    grid: tuple[int, int], cell: tuple[int, int], n_classes: int, seed: int
+) -> None:
+    labels = np.random.default_rng(seed).choice(
+        [*range(n_classes), 255], (2, grid[0] * cell[0], grid[1] * cell[1])
+    )
+    one_hot = torch.from_numpy(np.stack([labels == c for c in range(n_classes)], axis=1)).float()
+    found = source_grid_labels(torch.from_numpy(labels), n_classes, grid)
+    assert torch.equal(found, torch.nn.functional.adaptive_avg_pool2d(one_hot, grid))
+
+
 def test_void_is_not_a_class() -> None:
     labels = torch.full((1, 4, 4), 255)
     assert not source_grid_labels(labels, 3, (2, 2)).any()
