@@ -1,8 +1,9 @@
 """What is only shown waits for the server, and the work does not wait for it.
 
 A thread posts one thing after the other. While the server answers, whoever hands something over
-waits until it is posted, so that nothing is lost when the process ends. Once it took too long, the
-things queue up, the oldest are dropped when there are too many, and nobody waits until all are out.
+waits until it is posted, so that nothing is lost when the process ends; not for what the next one
+replaces. Once it took too long, the things queue up, the oldest are dropped when there are too
+many, and nobody waits until all are out.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ LAST_SECONDS: Final = 10.0
 
 
 @dataclass
-class _Item:
+class Item:
+    """Something to be posted, and whether it was."""
+
     context: Context
     work: Callable[[], object]
     done: threading.Event = field(default_factory=threading.Event)
@@ -44,20 +47,29 @@ class Outbox:
 
     def __init__(self, patience: float = PATIENCE, most: int = MOST) -> None:
         self._patience = patience
-        self._items: deque[_Item] = deque(maxlen=most)
+        self._items: deque[Item] = deque(maxlen=most)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._behind = False
 
     def hand_over(self, work: Callable[[], object]) -> None:
-        """Has something posted, in the run that this is called in."""
-        item = _Item(copy_context(), work)
+        """Has something posted, in the run that this is called in, and waits for it."""
+        self.wait_for(self.add(work))
+
+    def add(self, work: Callable[[], object]) -> Item:
+        """Has something posted, in the run that this is called in, after what was added before."""
+        item = Item(copy_context(), work)
         with self._changed:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._post_all, daemon=True, name="outbox")
                 self._thread.start()
             self._items.append(item)
             self._changed.notify_all()
+        return item
+
+    def wait_for(self, item: Item) -> None:
+        """Waits until something is posted; not where the server is behind, or takes too long."""
+        with self._changed:
             if self._behind:
                 return
         if not item.done.wait(self._patience):

@@ -50,10 +50,17 @@ class _Board:
             entry.done = min(entry.done + count, total)
             for listener in self._listeners:
                 only_shown(listener)(stage, entry.done, total)
-            if run:
-                _publish(stage, entry)
-            if entry.done >= total:
+            ended = entry.done >= total
+            percent = 100.0 * entry.done / total if total else 100.0
+            item = None
+            if run and _is_due(entry, ended=ended):
+                item = OUTBOX.add(lambda: _post(stage, entry, percent, ended=ended))
+            if ended:
                 del self._stages[run, stage]
+        # All threads of the work come through here, as often as once an image: the last step alone
+        # is waited for, and outside of the lock.
+        if item is not None and ended:
+            OUTBOX.wait_for(item)
 
 
 def _flow_run_id() -> str:
@@ -66,15 +73,14 @@ def _flow_run_id() -> str:
     return ""
 
 
-def _publish(stage: str, entry: _Stage) -> None:
+def _is_due(entry: _Stage, *, ended: bool) -> bool:
+    """Whether the server gets this step, which is noted then."""
     now = time.monotonic()
-    ended = entry.done >= entry.total
     if not ended and (entry.waiting or now - entry.published_at < _PUBLISH_EVERY_SECONDS):
-        return
+        return False
     entry.published_at = now
     entry.waiting = True
-    percent = 100.0 * entry.done / entry.total if entry.total else 100.0
-    OUTBOX.hand_over(lambda: _post(stage, entry, percent, ended=ended))
+    return True
 
 
 def _post(stage: str, entry: _Stage, percent: float, *, ended: bool) -> None:

@@ -71,6 +71,7 @@ def test_a_post_that_works_the_second_time_is_not_logged(caplog, monkeypatch):
 def test_updates_in_between_are_tried_once(refused):
     board = progress._Board()
     board.advance("a stage", 1, 3)
+    assert progress.OUTBOX.drain(5.0)
     assert len(refused) == 1
 
 

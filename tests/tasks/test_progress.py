@@ -79,16 +79,49 @@ def test_the_server_gets_the_first_step_one_a_second_and_the_last(board, server)
     for step in range(100):
         server.now = 100.0 + step * 0.1
         board.advance("Harvest Tokyo", 1, 100)
+        progress.OUTBOX.drain(5.0)
     assert server.created == [("harvest-tokyo", 1, "Harvest Tokyo: 100")]
     assert len(server.updated) == 10
     assert server.updated == sorted(server.updated)
     assert server.updated[-1] == 100
 
 
+def test_the_work_does_not_wait_for_a_server_that_answers_slowly(board, server, monkeypatch):
+    """With 1.5 seconds an answer, each image of all threads together took as long."""
+    asked, answers = threading.Event(), threading.Event()
+    created: list[int] = []
+
+    def create(*, progress: float, **_: object) -> UUID:
+        asked.set()
+        answers.wait(30)
+        created.append(round(progress))
+        return uuid4()
+
+    monkeypatch.setattr(progress, "create_progress_artifact", create)
+
+    def work() -> None:
+        for _ in range(99):
+            server.now += 2.0
+            board.advance("stage", 1, 100)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert asked.wait(10)
+    thread.join(progress.OUTBOX._patience / 2)
+    assert not thread.is_alive()
+    assert created == []
+    answers.set()
+    board.advance("stage", 1, 100)  # the last is waited for, and with it what is before it
+    assert created == [1]
+    assert server.updated[-1] == 100
+    assert len(server.updated) <= 3
+
+
 def test_two_runs_in_one_process_count_by_themselves(board, server, heard):
     board.advance("stage", 1, 3)
     server.run = "another run"
     board.advance("stage", 1, 3)
+    progress.OUTBOX.drain(5.0)
     assert heard == [("stage", 1, 3)] * 2
     assert len(server.created) == 2
 
