@@ -218,7 +218,7 @@ def init(
     try:
         open_catalog(unchecked)
         if weights is not None:
-            _check_weights(unchecked)
+            _check_weights(unchecked, weights)
         unchecked.replace(output)
     finally:
         unchecked.unlink(missing_ok=True)
@@ -240,16 +240,32 @@ def _is_found(catalog: Path) -> bool:
     return _absolute(catalog) == _absolute(Path(os.environ.get(CATALOG_VARIABLE) or CATALOG))
 
 
-def _check_weights(catalog: Path) -> None:
+def _check_weights(catalog: Path, weights: str) -> None:
     """Loads the weights into their network: what does not fit is told here and not in an hour.
+
+    Where the file has other names for the same parts, the catalog is given the `rename` that fits.
 
     Raises:
         InputError: They are not there, are no whole file of weights, or do not fit the network.
     """
     from tasks.steps.plan import open_plan  # noqa: PLC0415
-    from tasks.training.segmenters import starting_segmenter  # noqa: PLC0415 - brings PyTorch
+    from tasks.training.foreign_names import (  # noqa: PLC0415 - brings PyTorch
+        ForeignNamesError,
+        rename_as_yaml,
+    )
+    from tasks.training.segmenters import starting_segmenter  # noqa: PLC0415 - as above
 
-    for remark in starting_segmenter(open_plan(catalog), SEGMENTER, seed=0).remarks:
+    try:
+        starting = starting_segmenter(open_plan(catalog), SEGMENTER, seed=0)
+    except ForeignNamesError as error:
+        if error.rename is None:
+            raise
+        renamed = rename_as_yaml(error.rename)
+        text, line = catalog.read_text(encoding="utf-8"), _weights_line(weights)
+        catalog.write_text(text.replace(line, f"{line}    rename: {renamed}\n"), encoding="utf-8")
+        starting = starting_segmenter(open_plan(catalog), SEGMENTER, seed=0)
+        note(f"note: {weights} has names of another program, of which `rename: {renamed}` fits")
+    for remark in starting.remarks:
         note(f"note: {remark}")
 
 
@@ -421,12 +437,16 @@ class _Start:
         if weights is not None or architecture is not None:
             entry = _OWN.format(architecture=_quoted(architecture or "efficientnet_lite0"))
             if weights is not None:
-                entry += f"    weights: {_quoted(weights)}\n"
+                entry += _weights_line(weights)
             return cls(entry, "", "source_free", image_size="", about_size=_SIZE_FOUND)
         if along:
             return cls(_COMES_ALONG, _SOURCE.format(streets=_STREETS), "self_training")
         streets = _SOURCE.format(streets=_STREETS_TO_LEARN)
         return cls(_UNTRAINED, streets, "self_training", preset="demo")
+
+
+def _weights_line(weights: str) -> str:
+    return f"    weights: {_quoted(weights)}\n"
 
 
 def _training(images: int | None, start: _Start) -> str:

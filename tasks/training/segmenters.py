@@ -31,6 +31,7 @@ from crosscity.segmenters.label_space import foreign_classes
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.delivered_folders import Folder, look_into, transformers_segmenter
+from tasks.training.foreign_names import ForeignNamesError, fitting_rename, rename_as_yaml
 from tasks.training.hub_networks import open_checkpoint
 from tasks.training.stored_networks import (
     DESCRIPTION,
@@ -42,6 +43,7 @@ from tasks.training.stored_networks import (
 from tasks.training.tensor_files import write_tensors
 from tasks.training.weight_files import (
     CLASS_NAMES,
+    NORMALISATION,
     WeightFile,
     beginnings,
     read_weight_file,
@@ -55,8 +57,6 @@ WEIGHTS: Final = "weights.safetensors"
 ADAPTATION: Final = "adaptation"
 MOST_FOREIGN: Final = 12
 """Classes that a remark lists."""
-NORMALISATION: Final = ("input_mean", "input_std")
-"""Buffers of every segmenter, which weight files of others lack."""
 
 
 @dataclass(frozen=True)
@@ -326,10 +326,14 @@ def _load(segmenter: Segmenter, path: Path, rename: Mapping[str, str | None] | N
     found = read_weight_file(path, rename)
     expected = segmenter.state_dict()
     if not expected.keys() & found.tensors.keys():
-        raise InputError(
+        fitting = fitting_rename(found.tensors, expected)
+        shown = "{theirs: ours}" if fitting is None else rename_as_yaml(fitting)
+        raise ForeignNamesError(
             f"{path} has names of another program: its begin with "
             f"{', '.join(beginnings(found.tensors))}, the segmenter's with "
-            f"{', '.join(beginnings(expected))}; say which is which with `rename: {{theirs: ours}}`"
+            f"{', '.join(beginnings(expected))}; say which is which with `rename: {shown}`"
+            + (" in its entry" if fitting is None else ", which fits, in its entry"),
+            fitting,
         )
     tensors, remarks = _completed(found.tensors, segmenter, path)
     try:

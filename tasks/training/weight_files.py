@@ -26,6 +26,8 @@ CLASS_NAMES: Final = "class_names"
 """Key of a weight file's metadata: the label space, which the tensors alone do not tell."""
 IMAGE_SIZE: Final = "image_size"
 """Key of a weight file's metadata: [height, width] of the images that it was trained on."""
+NORMALISATION: Final = ("input_mean", "input_std")
+"""Buffers of every segmenter, which weight files of others lack."""
 _HOLDERS: Final = (
     "state_dict",
     "model_state_dict",

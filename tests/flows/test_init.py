@@ -250,6 +250,33 @@ def test_a_network_of_ones_own_is_named_and_can_be_built(crosscity, tmp_path) ->
     assert "segmenters.street: 19 classes, trained" in built.stdout
 
 
+def test_weights_with_the_names_of_their_own_program_are_renamed(crosscity, tmp_path) -> None:
+    """`ComposedSegmenter(network.backbone, network.head, ...)`: the file has backbone and head."""
+    folder, path = _pictures(tmp_path / "mine", 4), tmp_path / "data_catalog.yaml"
+    (tmp_path / "composed_net.py").write_text(
+        "from torch import nn\n"
+        "from crosscity.segmenters import ComposedSegmenter\n"
+        "class Network(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.backbone = nn.Conv2d(3, 4, 3, 8, 1)\n"
+        "        self.head = nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 19, 1))\n"
+        "def build():\n"
+        "    network = Network()\n"
+        "    return ComposedSegmenter(network.backbone, network.head, n_features=4, stride=8)\n"
+    )
+    program = "import torch, composed_net as net; torch.save(net.Network().state_dict(), 'w.pth')"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    words = ("--city", "lisbon", "--folder", folder, "--weights", "w.pth")
+    network = ("--architecture", "python:composed_net:build")
+    environment = {"PYTHONPATH": str(tmp_path)}
+    done = crosscity("init", *words, *network, "-o", path, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "of which `rename: {backbone.: extractor., head.: classifier.}` fits" in done.stderr
+    entry = yaml.safe_load(path.read_text(encoding="utf-8"))["segmenters"]["street"]
+    assert entry["rename"] == {"backbone.": "extractor.", "head.": "classifier."}
+
+
 @pytest.mark.parametrize(
     ("case", "said"),
     [

@@ -9,17 +9,20 @@ OptimizedModule), and safetensors. A pointer of Git LFS is that of its specifica
 
 from __future__ import annotations
 
+import re
 import struct
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from crosscity.segmenters import build_segmenter
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
+from tasks.training.foreign_names import fitting_rename
 from tasks.training.segmenters import fresh_segmenter, load_checked, starting_segmenter
 from tasks.training.weight_files import read_tensors, read_weight_file
 
@@ -257,6 +260,25 @@ def test_numbers_that_are_none_are_refused_in_weights_of_every_kind(
         starting_segmenter(plan, "vgg", seed=0)
 
 
+@pytest.mark.parametrize(
+    ("theirs", "fits"),
+    [
+        ({"net.body.0.w": (4, 3), "net.head.w": (2, 4)}, {"net.body.": "e.", "net.head.": "c."}),
+        ({"body.0.w": (4, 3), "body.0.num_batches_tracked": (), "head.w": (2, 4), "n": ()},
+         {"body.": "e.", "head.": "c.", "n": None}),
+        ({"body.0.w": (4, 3), "head.w": (3, 4)}, None),  # of other classes
+        ({"body.0.w": (4, 3), "head.w": (2, 4), "auxiliary.w": (2, 4)}, None),  # which of the two
+        ({"body.0.w": (4, 3), "body.1.w": (4, 4), "head.w": (2, 4)}, None),  # of another depth
+    ],
+)  # fmt: skip
+def test_names_are_told_by_what_stands_behind_them_where_one_way_fits(theirs, fits):
+    ours = {"input_mean": (3,), "input_std": (3,), "e.0.w": (4, 3), "c.w": (2, 4)}
+    held, wanted = (
+        {name: torch.zeros(shape) for name, shape in one.items()} for one in (theirs, ours)
+    )
+    assert fitting_rename(held, wanted) == fits
+
+
 def test_foreign_names_are_explained_and_renamed(write_catalog, tmp_path):
     trained = build_segmenter("compact", {"width": 8}, seed=5).state_dict()
     ours = sorted({name.partition(".")[0] for name in trained})
@@ -265,8 +287,14 @@ def test_foreign_names_are_explained_and_renamed(write_catalog, tmp_path):
     saved(tmp_path / "theirs.ckpt", "zip", {"state_dict": foreign})
     entry = {**SMALL, "source": "frankfurt", "weights": "theirs.ckpt"}
     plan = open_plan(write_catalog(tmp_path, segmenters={"mine": entry}))
-    with pytest.raises(InputError, match=r"names of another program.*`rename: \{theirs: ours\}`"):
+    fitting = {**{f"their_{part}.": f"{part}." for part in ours if "input" not in part}}
+    fitting |= {"their_input_mean": None, "their_input_std": None, "aux.": None}
+    with pytest.raises(InputError, match="names of another program") as caught:
         starting_segmenter(plan, "mine", seed=0)
+    told = yaml.safe_load(re.search(r"`rename: (.*?)`", str(caught.value))[1])
+    assert told == fitting
+    entry["rename"] = fitting
+    starting_segmenter(open_plan(write_catalog(tmp_path, segmenters={"mine": entry})), "mine", 0)
     entry["rename"] = {**{f"their_{part}": part for part in ours}, "aux.": None}
     plan = open_plan(write_catalog(tmp_path, segmenters={"mine": entry}))
     starting = starting_segmenter(plan, "mine", seed=0)
