@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
@@ -25,6 +26,8 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+
+_PYTHON: Final = "python:"
 
 Changes = dict[str, bool | int | float | str | list[float]]
 """Settings of the science by field name; the science checks them."""
@@ -378,6 +381,18 @@ class SegmenterEntry(Entry):
     pretraining: Changes = Field(
         default_factory=dict, description="fields of PretrainingSettings that differ"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_function_is_python(cls, value: object) -> object:
+        """`architecture: python:module:function`, as manifests have it, is `python:`."""
+        if not isinstance(value, Mapping) or "python" in value:
+            return value
+        architecture = value.get("architecture")
+        if not isinstance(architecture, str) or not architecture.startswith(_PYTHON):
+            return value
+        function = architecture.removeprefix(_PYTHON).strip()
+        return {**value, "architecture": None, "python": function}
 
     def _check_it_comes_trained(self) -> None:
         brings = self.weights or self.python or (self.architecture or "").startswith("hf:")

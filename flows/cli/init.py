@@ -16,6 +16,7 @@ from flows.cli.options import CATALOG, CATALOG_VARIABLE
 from flows.cli.outcome import JsonOption, ended, note
 
 _UNKNOWN: Final = "unknown"
+_PYTHON: Final = "python:"
 _HUB: Final = "hf:"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEMPLATE: Final = """\
@@ -98,7 +99,7 @@ _OWN: Final = """\
   street:
     # Your own, adapted from pictures alone. With the labelled set that it was trained on
     # as a `source:`, there are other arms too (docs/segmenters.md).
-    architecture: {architecture}
+    {network}
 """
 _SIZE_GIVEN: Final = """\
   # Images go through the network at this size. A step takes one to two seconds of two cores.
@@ -435,7 +436,7 @@ class _Start:
     def of(cls, weights: str | None, architecture: str | None, *, along: bool) -> _Start:
         """By what the user has; `along`: whether the package brings weights."""
         if weights is not None or architecture is not None:
-            entry = _OWN.format(architecture=_quoted(architecture or "efficientnet_lite0"))
+            entry = _OWN.format(network=_network_line(architecture or "efficientnet_lite0"))
             if weights is not None:
                 entry += _weights_line(weights)
             return cls(entry, "", "source_free", image_size="", about_size=_SIZE_FOUND)
@@ -443,6 +444,13 @@ class _Start:
             return cls(_COMES_ALONG, _SOURCE.format(streets=_STREETS), "self_training")
         streets = _SOURCE.format(streets=_STREETS_TO_LEARN)
         return cls(_UNTRAINED, streets, "self_training", preset="demo")
+
+
+def _network_line(architecture: str) -> str:
+    """What builds the network, as docs/segmenters.md writes it."""
+    function = architecture.removeprefix(_PYTHON)
+    key = "architecture" if function == architecture else "python"
+    return f"{key}: {_quoted(function)}"
 
 
 def _weights_line(weights: str) -> str:

@@ -275,6 +275,7 @@ def test_weights_with_the_names_of_their_own_program_are_renamed(crosscity, tmp_
     assert "of which `rename: {backbone.: extractor., head.: classifier.}` fits" in done.stderr
     entry = yaml.safe_load(path.read_text(encoding="utf-8"))["segmenters"]["street"]
     assert entry["rename"] == {"backbone.": "extractor.", "head.": "classifier."}
+    assert entry["python"] == "composed_net:build"
 
 
 @pytest.mark.parametrize(

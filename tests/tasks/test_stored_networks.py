@@ -120,8 +120,12 @@ def test_a_planted_description_imports_and_runs_nothing(opened, tmp_path, archit
     assert set(sys.modules) - before <= {"huggingface_hub"}
 
 
-def test_a_function_that_the_catalog_names_is_built_with_the_catalogs_options(opened):
-    plan = opened(mine=named(width=12))
+@pytest.mark.parametrize("way", ["python", "architecture"])
+def test_a_function_that_the_catalog_names_is_built_with_the_catalogs_options(opened, way):
+    entry = named(width=12)
+    if way == "architecture":  # as --architecture of `crosscity init` and manifests have it
+        entry["architecture"] = f"python: {entry.pop('python')}"
+    plan = opened(mine=entry)
     starting = starting_segmenter(plan, "mine", 0)
     with plan.open_store().draft(
         "segmenter", "frankfurt", "akey", inputs={}, parameters={}, version="1"
