@@ -14,9 +14,9 @@ accounts and harvests have spent (`.shared/accounts`, `.shared/harvests`; what a
 reserved counts as spent), and the states of pointers (`.kept`). `adapters.store.upkeep.orphans`
 looks at files of artifacts and checkpoints.
 
-All ages are by the clock of the store. Whoever lives changes its lease every 15 seconds, so that
-one which nobody wrote to for `LONG_SECONDS` has no living holder that reaches the store; a process
-of this machine that is only halted is known by its lock.
+All ages are by the clock of the store; what it gives no age of stays. Whoever lives changes its
+lease every 15 seconds, so that one which nobody wrote to for `LONG_SECONDS` has no living holder
+that reaches the store; a process of this machine that is only halted is known by its lock.
 """
 
 from __future__ import annotations
@@ -80,17 +80,17 @@ def left_by_the_dead(place: Place, now: float) -> Iterator[Left]:
     oldest = now - LONG_SECONDS
     if place.is_far:
         for file in place.files(SCRATCH_FOLDER):
-            if file.written < oldest:
+            if file.is_older(oldest):
                 yield Left(file.path, file.bytes, "a trial of writing")
     for file in place.unfinished():
-        if file.written < now - _UPLOAD_SECONDS:
+        if file.is_older(now - _UPLOAD_SECONDS):
             yield Left(file.path, file.bytes, "parts of an upload that did not end", file.upload)
     used: set[str] = set()
     for file in _leases(place):
         state = _state_of(place, file)
         if state is None:
             continue
-        dead = dead_members(state, place.on_this_machine, is_old=file.written < oldest)
+        dead = dead_members(state, place.on_this_machine, is_old=file.is_older(oldest))
         left = without(state, dead)
         used |= signs_in(state if left is None else left)
         if left is not None:
@@ -143,7 +143,7 @@ def _signs(place: Place, oldest: float, used: set[str]) -> Iterator[Left]:
     for file in place.files(SIGNS_FOLDER):
         sign = PurePosixPath(file.path).name
         is_live = is_known_alive(place.on_this_machine, sign)
-        if file.written < oldest and sign not in used and not is_live:
+        if file.is_older(oldest) and sign not in used and not is_live:
             yield Left(file.path, file.bytes, "a sign of life of a process that died")
 
 
@@ -154,5 +154,5 @@ def _notes(place: Place, oldest: float) -> Iterator[Left]:
     for file in files:
         moved = file.path.removesuffix(".json")
         is_note = file.path != moved and moved not in folders
-        if is_note and file.path.count("/") == _OF_A_NOTE and file.written < oldest:
+        if is_note and file.path.count("/") == _OF_A_NOTE and file.is_older(oldest):
             yield Left(file.path, file.bytes, "a note of what was not moved")

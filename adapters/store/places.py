@@ -39,6 +39,10 @@ class StoredFile:
     written: float
     upload: str = ""
 
+    def is_older(self, moment: float) -> bool:
+        """Whether it was written before a moment; not where nothing says when it was."""
+        return 0.0 < self.written < moment
+
 
 class Place(Protocol):
     """Root of a store. Paths are relative to it, with `/`, and made of checked names."""

@@ -509,7 +509,7 @@ class RemotePlace:
 
 def _seconds(facts: Mapping[str, Any]) -> float:
     """When an object was written last, in seconds since 1970; 0 where the store does not say."""
-    for name in ("LastModified", "mtime", "created"):
+    for name in ("LastModified", "last_modified", "mtime", "created"):  # s3fs, adlfs, gcsfs, memory
         moment = facts.get(name)
         if isinstance(moment, datetime):
             return moment.timestamp()

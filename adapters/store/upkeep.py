@@ -182,7 +182,7 @@ def orphans(store: Store, older_than: timedelta, now: datetime) -> list[Left]:
         if place is not None:
             groups.setdefault(place, []).append(file)
     for place, files in groups.items():
-        if max(one.written for one in files) >= oldest:
+        if not all(one.is_older(oldest) for one in files):
             continue
         loose = store.unneeded(place, files)
         is_progress = place.startswith(f"{PROGRESS_FOLDER}/")

@@ -163,6 +163,27 @@ def test_the_old_sign_of_a_process_that_lives_elsewhere_stays(tmp_path):
     assert (lives.exists(), died.exists()) == (True, False)
 
 
+@pytest.mark.parametrize("dated_as", [None, "LastModified", "last_modified", "mtime"])
+def test_what_the_store_gives_no_age_of_stays(dated_as, tmp_path, monkeypatch):
+    """Listings as s3fs, adlfs and gcsfs have them, and one that says of no file when it was."""
+    store = Store(f"memory://{tmp_path}", cache_dir=tmp_path / "cache")
+    files = [f"pairs/rome/{'1' * 24}/{'2' * 16}/x", ".drafts/probe-1", ".leases/pairs/rome/k.json"]
+    lease = {"members": {"a": {"beat": 1, "has": True, "number": 0, "sign": "elsewhere-1"}}}
+    for path in files:
+        store._place.replace(path, json.dumps(lease).encode())
+    listed = store._place._files.find
+
+    def find(path, **how):
+        plain = {name: {"size": one["size"]} for name, one in listed(path, **how).items()}
+        dated = {} if dated_as is None else {dated_as: datetime(2026, 1, 1, tzinfo=UTC)}
+        return {name: {**one, **dated} for name, one in plain.items()}
+
+    monkeypatch.setattr(store._place._files, "find", find)
+    found = {one.place for one in orphans(store, DAY, datetime(2026, 2, 1, tzinfo=UTC))}
+    unfinished = files[0].rpartition("/")[0]
+    assert found == (set() if dated_as is None else {unfinished, *files[1:]})
+
+
 def test_a_store_that_cannot_be_written_to_says_so_before_anything_is_pruned(folder_store, publish):
     publish(folder_store, {"x": b"x"})
     folder_store._place._root.joinpath(".drafts").rmdir()
