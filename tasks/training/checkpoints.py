@@ -34,6 +34,9 @@ CHECKPOINT: Final = "checkpoint.safetensors"
 """Model, discriminators, optimisers, λ and sampler position (the step, on which both depend, as do
 the random numbers), and the history so far, in one file: a checkpoint is there whole or not at
 all."""
+_HISTORY: Final = "history"
+"""The history in a checkpoint: bytes of JSON as a tensor, as words for a safetensors file's header
+may take 100 MB, and those of 300 000 steps take more."""
 TAKEN: Final = ("images_per_second", "peak_memory_mib")
 """What a row of a history says of the machine. The peak is, in MiB, what the step had allocated on
 a GPU, or the resident set of the process so far on a processor."""
@@ -146,8 +149,10 @@ def _save(
     training: Training, history: list[dict[str, Any]], store: Store, place: CheckpointPlace
 ) -> None:
     state = training.state()
-    notes = {"meta": json.dumps(state.meta), "history": json.dumps(history)}
+    notes = {"meta": json.dumps(state.meta)}
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
+    rows = bytearray(json.dumps(history).encode())
+    tensors[_HISTORY] = torch.frombuffer(rows, dtype=torch.uint8)
     store.save_progress(
         place.kind,
         place.city,
@@ -165,8 +170,10 @@ def _restore(training: Training, store: Store, place: CheckpointPlace) -> list[d
         with safe_open(path, framework="pt") as opened:
             notes = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        rows = tensors.pop(_HISTORY, None)
+        text = notes[_HISTORY] if rows is None else rows.numpy().tobytes()  # as it once was
         training.restore(TrainingState(tensors=tensors, meta=json.loads(notes["meta"])))
-        history: list[dict[str, Any]] = json.loads(notes["history"])
+        history: list[dict[str, Any]] = json.loads(text)
     except (SafetensorError, KeyError, ValueError) as error:
         raise InputError(
             f"the checkpoint {path} does not fit this training ({error}): delete it and run again"

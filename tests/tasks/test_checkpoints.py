@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -30,9 +31,11 @@ from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 from tasks.steps.schemas import HISTORY, LABELLED, OK
 from tasks.steps.tables import part_name, read_rows, write_rows
+from tasks.training import checkpoints
 from tasks.training.checkpoints import CHECKPOINT, TAKEN, CheckpointPlace, Measured, run_resumably
 from tasks.training.identities import adaptation_parameters
 from tasks.training.jobs import Job, SetTargets, carry_out
+from tasks.training.tensor_files import write_tensors
 from tasks.training.trainings import train
 
 PLACE = CheckpointPlace("segmenter", "frankfurt", "akey", "pre-train compact")
@@ -77,7 +80,7 @@ def elsewhere(plan: Plan, folder: str) -> Plan:
 def saved_step(plan: Plan) -> int:
     path = plan.open_store().load_progress(PLACE.kind, PLACE.city, PLACE.key, CHECKPOINT)
     with safe_open(path, framework="pt") as opened:
-        return int(opened.metadata()["history"].count('"step"'))
+        return opened.get_tensor("history").numpy().tobytes().count(b'"step"')
 
 
 def what_follows(history: list[dict[str, object]]) -> list[dict[str, object]]:
@@ -109,6 +112,25 @@ def test_sigterm_saves_after_the_step_under_way_and_is_passed_on(plan):
         signal.signal(signal.SIGTERM, before)
     for name, tensor in whole.segmenter.state_dict().items():
         assert torch.equal(tensor, resumed.segmenter.state_dict()[name])
+
+
+def test_a_history_of_any_length_is_kept(plan):
+    """Of 300 000 steps it takes more than the 100 MB that the header of such a file may have."""
+    training, store = pretraining(), plan.open_store()
+    history = [{"step": 0, "warning": "w" * 101_000_000}]
+    checkpoints._save(training, history, store, PLACE)
+    assert checkpoints._restore(pretraining(), store, PLACE) == history
+
+
+def test_a_checkpoint_of_an_earlier_release_is_gone_on_from(plan):
+    training, store, history = pretraining(), plan.open_store(), [{"step": 0, "loss": 1.5}]
+    state = training.state()
+    notes = {"meta": json.dumps(state.meta), "history": json.dumps(history)}
+    store.save_progress(
+        PLACE.kind, PLACE.city, PLACE.key, CHECKPOINT,
+        lambda path: write_tensors(state.tensors, path, notes),
+    )  # fmt: skip
+    assert checkpoints._restore(pretraining(), store, PLACE) == history
 
 
 def test_who_ignores_sigterm_trains_to_the_end(plan):

@@ -308,7 +308,7 @@ def test_a_training_whose_device_fails_goes_on_from_its_checkpoint_with_the_same
             assert [ref for ref in store.artifacts() if ref.kind == "segmenter"] == []
             path = store.load_progress("segmenter", "frankfurt", "akey", CHECKPOINT)
             with safe_open(path, framework="pt") as opened:
-                assert opened.metadata()["history"].count('"step"') == 2
+                assert opened.get_tensor("history").numpy().tobytes().count(b'"step"') == 2
         with draft() as done:
             train(job, done)
         digests.append(done.ref.digest)
