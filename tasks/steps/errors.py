@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from crosscity.percentages import percentage
+
 
 class InputError(ValueError):
     """What was asked for is wrong or not there yet; the message says what to do."""
@@ -54,7 +56,9 @@ def check_failures(
     if total and (count > limit * total or count == total):
         worst = sorted(failed.items(), key=lambda item: (-item[1], item[0]))[:3]
         reasons = "; ".join(f"{number} × {reason}" for reason, number in worst)
+        if count <= limit * total:
+            raise TooManyFailures(f"all {total} {what} failed, and nothing is left: {reasons}")
         raise TooManyFailures(
-            f"{count} of {total} {what} failed, more than the limit of {limit:.0%} "
+            f"{count} of {total} {what} failed, more than the limit of {percentage(limit, 0)}% "
             f"{set_by}: {reasons}"
         )

@@ -35,5 +35,19 @@ def test_the_sentence_counts_and_names_the_three_commonest_reasons():
     assert "\n" not in text
 
 
+@pytest.mark.parametrize(
+    ("failed", "total", "limit", "said"),
+    [
+        (3, 3, 1.0, "all 3 pairs failed, and nothing is left: 3 × cut short"),
+        (3, 300, 0.005, "3 of 300 pairs failed, more than the limit of 0.5% "),
+        (1, 300, 0.0, "1 of 300 pairs failed, more than the limit of 0% "),
+    ],
+)
+def test_the_sentence_says_no_limit_that_is_not_exceeded(failed, total, limit, said):
+    with pytest.raises(TooManyFailures) as caught:
+        check_failures("pairs", {"cut short": failed}, total, limit)
+    assert str(caught.value).startswith(said)
+
+
 def test_nothing_to_do_is_not_a_failure():
     check_failures("pairs", {}, 0, 0.0)
