@@ -6,7 +6,7 @@ import copy
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crosscity.adaptation.engine import Engine
@@ -162,25 +162,35 @@ class TargetPredictions:
         return phi if ignored is None else phi.masked_fill(ignored.unsqueeze(1), 0.0)
 
 
+@torch.no_grad()
 def drops_features(segmenter: Segmenter) -> bool:
     """Whether something in the network drops values of its features while it trains.
 
     Then its features of a training step are not what it predicts with. Modules that drop tell it by
-    their names (Dropout, DropPath, StochasticDepth); functions that do are in no list of modules.
+    their names (Dropout, DropPath, StochasticDepth), and count where features of an image come by
+    them: most networks drop in their heads alone. Functions that drop are in no list of modules, so
+    it is also looked whether features of noise are others in training, the statistics of batch norm
+    apart.
     """
-    names = {type(module).__name__.lower() for module in segmenter.modules()}
-    return any(word in name for name in names for word in _DROPPING) or _differs_in_training(
-        segmenter
-    )
-
-
-@torch.no_grad()
-def _differs_in_training(segmenter: Segmenter) -> bool:
-    """Whether the features of noise are others in training, the statistics of batch norm apart."""
+    passed: list[nn.Module] = []
+    dropping = [module for module in segmenter.modules() if _drops(module)]
+    hooks = [
+        one.register_forward_hook(lambda module, *_: passed.append(module)) for one in dropping
+    ]
     device = segmenter.input_mean.device
-    with seeded_randomness(0, device=device), evaluating(segmenter):
-        noise = torch.rand_like(grey_image(segmenter).repeat(_TRIED_IMAGES, 1, 1, 1))
-        plain = segmenter.features(noise)
-        segmenter.train()
-        freeze_batch_norm(segmenter)
-        return not torch.allclose(segmenter.features(noise), plain, rtol=1e-3, atol=1e-6)
+    try:
+        with seeded_randomness(0, device=device), evaluating(segmenter):
+            noise = torch.rand_like(grey_image(segmenter).repeat(_TRIED_IMAGES, 1, 1, 1))
+            plain = segmenter.features(noise)
+            if passed:
+                return True
+            segmenter.train()
+            freeze_batch_norm(segmenter)
+            return not torch.allclose(segmenter.features(noise), plain, rtol=1e-3, atol=1e-6)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _drops(module: nn.Module) -> bool:
+    return any(word in type(module).__name__.lower() for word in _DROPPING)

@@ -121,6 +121,22 @@ def test_the_network_of_the_paper_is_known_to_drop_features(dropout, drops) -> N
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.parametrize(("in_features", "passes"), [(True, 3), (False, 2)])
+def test_features_are_made_anew_for_labels_only_where_they_come_by_dropout(
+    in_features, passes
+) -> None:
+    network = segmenter()
+    if not in_features:
+        network.extractor[3] = nn.Identity()
+    assert drops_features(network) is in_features
+    seen: list[int] = []
+    training = Adaptation(network, SOURCE, TARGET, replace(SETTINGS, arm="ga_ca"), seed=0)
+    training.advance(1)  # in which it finds out
+    network.extractor.register_forward_hook(lambda *_: seen.append(1))
+    training.advance(1)
+    assert len(seen) == passes  # source, target, and target without dropout
+
+
 def test_source_free_learns_with_such_a_head() -> None:
     network = segmenter()
     SourceFree(network, TARGET, SourceFreeSettings(steps=3, batch_size=2), seed=0).advance(3)
