@@ -241,11 +241,12 @@ def _show_signals(city: str, arm: str, seed: int, judged: ArtifactRef, plan: Pla
     signals = summary["signals"]
     names = ("agreement", "kappa", "entropy", "information")
     add(f"{city} has no labels; on {signals['pairs']} pairs, {signals['points']} static points:")
-    add(f"{'':<14}{'pre-trained':>12}{arm:>14}")
+    width = max(12, len(arm)) + 2  # recipes have long names
+    add(f"{'':<14}{'pre-trained':>12}{arm:>{width}}")
     for name in names:
         values = [signals[name][when] for when in ("before", "after")]
         shown = ["–" if value is None else f"{value:.3f}" for value in values]
-        add(f"{name:<14}{shown[0]:>12}{shown[1]:>14}")
+        add(f"{name:<14}{shown[0]:>12}{shown[1]:>{width}}")
     if is_trained(arm):
         add(summary["sentence"])
     ended(

@@ -10,12 +10,14 @@ import pytest
 import yaml
 
 from adapters.store import ArtifactRef, Selection, Store
+from flows.cli.city import _show_signals
 from flows.cli.main import main
 from tasks.harvesting.current import HARVEST
 from tasks.judging import promotion
 from tasks.judging.city_history import IN_USE, NOT_PROMOTED, REJECTED, WAS_IN_USE, city_history
 from tasks.pages.figures import REPORT_FORMAT
 from tasks.steps.commands import with_seed
+from tasks.steps.plan import open_plan
 
 
 def _made(
@@ -127,6 +129,20 @@ def test_a_condition_is_not_asked_of_an_old_report_without_a_word(
         warned = said(condition)
         assert f"warning: {later.uri} is newer than report/tokyo/" in warned
         assert "`crosscity report tokyo` writes a new one" in warned
+
+
+def test_the_name_of_a_recipe_stands_apart_from_what_is_beside_it(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = open_plan(site)
+    names = ("agreement", "kappa", "entropy", "information")
+    signals: dict[str, Any] = {"pairs": 4, "points": 9}
+    signals |= {name: {"before": 0.25, "after": 0.5} for name in names}
+    judged = _made(plan.open_store(), "safeguard", 30, {"signals": signals, "sentence": "No harm."})
+    _show_signals("tokyo", "few-labels-lisbon", 0, judged, plan)
+    header, first = capsys.readouterr().out.splitlines()[1:3]
+    assert header.split() == ["pre-trained", "few-labels-lisbon"]
+    assert len(header) == len(first), "figures end below their names"
 
 
 @pytest.mark.parametrize("seed", [0, 1])
