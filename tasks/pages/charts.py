@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Final, Literal
 
 from tasks.steps.tables import Row
@@ -40,6 +41,14 @@ CURVES: Final = {
     "Learning rate": ("learning_rate",),
 }
 """Which quantities of a history stand in one chart (docs/architecture.md has what they are)."""
+BESIDES: Final = (
+    (re.compile(r"lambda_.+"), "Weights λ"),
+    (re.compile(r".+_loss"), "Losses of other objectives"),
+    (re.compile(r".+_matched"), "Share of pixels that a match knows"),
+    (re.compile(r"home_miou"), "mIoU at home"),
+)
+"""Where quantities stand that `CURVES` does not name: those of recipes, and of objectives of one's
+own, follow from the training. What else a history has (speed, memory) is in other tables."""
 
 
 def training_curves(history: Sequence[Row], name: str) -> list[tuple[str, str]]:
@@ -54,11 +63,23 @@ def training_curves(history: Sequence[Row], name: str) -> list[tuple[str, str]]:
         if row["value"] is not None:
             found.setdefault(row["quantity"], []).append((row["step"], row["value"]))
     charts = []
-    for number, (title, quantities) in enumerate(CURVES.items()):
+    for number, (title, quantities) in enumerate(_grouped(found).items()):
         there = {each: found[each] for each in quantities if each in found}
         if there:
             charts.append((title, _curves(there, title, f"{name}-{number}")))
     return charts
+
+
+def _grouped(quantities: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Quantities by the title of their chart."""
+    groups = dict(CURVES)
+    named = {each for group in CURVES.values() for each in group}
+    for quantity in (each for each in quantities if each not in named):
+        for pattern, title in BESIDES:
+            if pattern.fullmatch(quantity):
+                groups[title] = (*groups.get(title, ()), quantity)
+                break
+    return groups
 
 
 def class_shares(
@@ -91,7 +112,7 @@ def class_shares(
 
 def _curves(there: Mapping[str, Sequence[tuple[int, float]]], title: str, name: str) -> str:
     figure, axes = _figure(WIDTH, 2.4)
-    for colour, (quantity, points) in zip(COLOURS, there.items(), strict=False):
+    for colour, (quantity, points) in zip(cycle(COLOURS), there.items(), strict=False):
         thinned = points[:: max(1, len(points) // MOST_POINTS)]
         steps, values = zip(*thinned, strict=True)
         axes.plot(steps, values, color=colour, linewidth=1.3, label=quantity.replace("_", " "))

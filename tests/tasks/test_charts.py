@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 
 from adapters.catalog.areas import Area
+from crosscity.adaptation.objectives import OBJECTIVES, find_objective
 from tasks.judging.differences import CLASS_NAMES, EVENLY_SPREAD, MOST_DIFFERENT, evenly, pictured
 from tasks.pages.charts import class_shares, training_curves
 from tasks.pages.city_map import map_of_places, maps_of_classes, places_of, refusals
@@ -66,6 +67,31 @@ def test_charts_are_the_same_bytes_and_load_nothing() -> None:
         assert {each[1:] for each in used if each.startswith("#")} <= names
     ids = [name for svg in first for name in re.findall(r'\bid="([^"]+)"', svg)]
     assert len(ids) == len(set(ids)), "an id of one chart is that of another"
+
+
+def test_each_loss_and_weight_of_a_recipe_is_drawn() -> None:
+    """Of the objectives that come along, and of one's own (docs/extending.md)."""
+    objectives = [find_objective(name) for name in OBJECTIVES]
+    rows = {row for one in objectives for row in one.rows}
+    rows |= {"smoothness_loss", *(f"lambda_{name}" for name in (*OBJECTIVES, "smoothness"))}
+    history = [{"step": 0, "quantity": row, "value": 1.0} for row in (*rows, "images_per_second")]
+    charts = training_curves(history, "t")
+    assert len({title for title, _ in charts}) == len(charts)
+    drawn = " ".join(svg for _, svg in charts)
+    labels = " ".join(re.findall(r'aria-label="([^"]+)"', drawn))
+    assert not [row for row in rows if row.replace("_", " ") not in labels]
+    assert "images per second" not in labels
+
+
+def test_a_chart_has_a_line_of_each_quantity_also_where_colours_are_few() -> None:
+    def lines(count: int) -> int:
+        names = [f"objective{number}_loss" for number in range(count)]
+        rows = [{"step": s, "quantity": name, "value": 1.0} for s in (0, 1) for name in names]
+        ((_, svg),) = training_curves(rows, "t")
+        return svg.count("<path")
+
+    each = lines(3) - lines(2)
+    assert lines(9) - lines(3) == 6 * each
 
 
 def test_scores_over_dates_are_one_chart_whatever_their_order() -> None:
