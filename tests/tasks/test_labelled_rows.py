@@ -114,3 +114,26 @@ def test_labelled_images_of_a_simulated_city_are_those_of_its_lights(
         seen[str(lights)] = images.images([0]).mean()
     # The first of the two is that of the views that are scored.
     assert seen["['night', 'day']"] < 0.6 * min(seen["None"], seen["['day', 'night']"])
+
+
+class Counted(str):
+    """An id that counts how often it is compared."""
+
+    compared = 0
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, str(other))
+
+
+def test_places_of_a_split_are_not_looked_for_among_all_others(parts, monkeypatch):
+    ids = [f"tokyo-{number % 500:05d}" for number in range(1000)]
+    rows = [{"place_id": Counted(one), "split": "train"} for one in ids]
+    rows.append({"place_id": Counted("tokyo-99999"), "split": "test"})
+    monkeypatch.setattr(labelled, "read_rows", lambda *_: rows)
+    store, refs = parts
+    found = labelled._places_by_split(store, refs[0])
+    assert found == {"train": ids[:500], "test": ["tokyo-99999"]}
+    assert Counted.compared < 10 * len(rows)
