@@ -96,7 +96,7 @@ class Place(Protocol):
         """Remove a file or folder with all that is in it; none there is no error."""
 
     def move(self, path: str, target: str) -> bool:
-        """Move a folder; False if it is not there (any more).
+        """Move a folder to where nothing is; False if it is not there (any more).
 
         Where it takes several steps, what makes the folder an artifact goes first.
         """

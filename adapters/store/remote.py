@@ -203,8 +203,8 @@ class RemotePlace:
         with self._explained("written"):
             self._files.invalidate_cache()
             names = sorted(self._files.find(source))
-            if not names:
-                return False
+            if not names:  # by a try before this one, whose answer was lost, or by another process
+                return bool(self._files.find(destination))
             for name in names:
                 inside = str(name).partition(f"{path}/")[2]
                 if not self._in_bucket:

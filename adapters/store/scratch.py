@@ -3,7 +3,8 @@
 Each folder `<token>/` has a lock file `<token>.lock` that its owner holds with flock(2). The kernel
 frees it when the owner ends in whatever way, so a sweep tells live from dead without process ids,
 which are used again and differ between containers. Not every network file system passes flock on
-between machines: what others left is swept once it is old too, and nobody is known to hold it.
+between machines: what others left is swept once it is old too, and nobody is known to hold it. The
+folder of a draft does not grow old while its owner lives (`adapters.store.living.kept_young`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from adapters.store.errors import (
     full_store,
 )
 from adapters.store.left import Left, left_by_the_dead, remove_left
-from adapters.store.living import Census, Watch, sign_of_life
+from adapters.store.living import Census, Watch, kept_young, sign_of_life
 from adapters.store.manifests import ManifestCache
 from adapters.store.names import (
     CURRENT_FOLDER,
@@ -231,7 +231,7 @@ class Store:
         """
         folder = artifact_folder(kind, city, key)
         inputs, parameters = plain_inputs(inputs), plain_object(parameters)
-        with self._place.scratch() as scratch:
+        with self._place.scratch() as scratch, kept_young(scratch):
             draft = Draft(scratch, self._locate)
             with self._full_explained(scratch):
                 yield draft

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.store import Store
+from adapters.store import Store, living, scratch
 from adapters.store.scratch import STALE_HOURS
 
 pytestmark = pytest.mark.timeout(900)
@@ -134,6 +134,29 @@ def test_what_another_host_still_holds_stays_however_old_it_is(writer, tmp_path)
     process.wait()
     Store(tmp_path / "store").check_writable()
     assert list((tmp_path / "store" / ".drafts").iterdir()) == []
+
+
+def test_a_draft_stays_young_where_no_lock_tells_that_its_owner_lives(
+    folder_store, monkeypatch
+) -> None:
+    """Lustre and others have no flock unless they are mounted so."""
+    monkeypatch.setattr(living, "HEART", living.Heart(every=0.01))
+    then = time.time() - (STALE_HOURS + 1) * 3600
+    facts = {"inputs": [], "parameters": {}, "version": "1"}
+    with folder_store.draft("a", "rome", "k", **facts) as draft:
+        for path in (draft.path, draft.path.with_suffix(".lock")):
+            os.utime(path, (then, then))
+        until = time.monotonic() + 10
+        while draft.path.stat().st_mtime < then + 60 and time.monotonic() < until:
+            time.sleep(0.01)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(scratch, "host_token", lambda: "0123456789ab")
+            elsewhere.setattr(scratch, "try_lock", lambda _: None)
+            scratch.sweep(draft.path.parent, time.time())
+        assert draft.path.is_dir()
+        draft.file("x").write_bytes(b"x")
+    assert folder_store.path(draft.ref, "x").read_bytes() == b"x"
+    assert not living.HEART._beats
 
 
 def test_a_forked_child_does_not_take_the_draft_with_it(tmp_path) -> None:

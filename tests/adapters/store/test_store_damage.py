@@ -11,8 +11,9 @@ import uuid
 import fsspec
 import pytest
 
-from adapters.store import SINGLE, Selection, Store, StoreError, places
+from adapters.store import SINGLE, Selection, Store, StoreAwayError, StoreError, places
 from adapters.store.places import file_sha256
+from adapters.store.remote import RemotePlace
 
 
 @pytest.fixture
@@ -286,3 +287,26 @@ def test_an_unfinished_upload_is_not_an_artifact(tmp_path, publish) -> None:
     assert store.find(ref.kind, ref.city, ref.key) is None
     assert list(store.artifacts()) == []
     assert publish(store, {"t": b"rows"}) == ref
+
+
+def test_what_was_moved_to_quarantine_is_listed_where_the_last_answer_was_lost(
+    tmp_path, publish, monkeypatch
+) -> None:
+    """The move is tried again, and finds that there is nothing left to be moved."""
+    url = f"memory://{uuid.uuid4().hex}/store"
+    store = Store(url, cache_dir=tmp_path / "cache", patience=30)
+    ref = publish(store, {"x": b"x"})
+    store._place.replace(f"{ref.uri}/artifact.json", b"{")
+    remove, lost = RemotePlace.remove, [ref.uri]
+
+    def answered(place: RemotePlace, path: str) -> None:
+        remove(place, path)
+        if path in lost:
+            lost.remove(path)
+            raise StoreAwayError("the store does not answer")
+
+    monkeypatch.setattr(RemotePlace, "remove", answered)
+    assert store.find(ref.kind, ref.city, ref.key) is None
+    assert lost == []
+    (moved,) = store.quarantined()
+    assert (moved.kind, moved.city, moved.key) == (ref.kind, ref.city, ref.key)
