@@ -183,7 +183,9 @@ def _priors(plan: Plan, city: str, harvest: Harvest) -> ArtifactRef | None:
 
 
 def _masks(plan: Plan, priors: ArtifactRef | None) -> dict[str, bytes]:
-    rows = [] if priors is None else static_prior_rows(plan, priors)
+    if priors is None:
+        return {}
+    rows = static_prior_rows(plan, priors, ("image_id", "mask", "status"))
     return {row["image_id"]: row["mask"] for row in rows if row["status"] == OK}
 
 

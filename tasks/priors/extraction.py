@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,9 @@ from tasks.steps.schemas import FAILED, IMAGERY, LEFT_OUT, OK, PAIRS, STATIC_PRI
 from tasks.steps.slices import Slice, Tables, deal
 from tasks.steps.spread import spread
 from tasks.steps.tables import Row, failures, left_out, part_name, read_rows, write_rows
+
+_COUNTED: Final = ("status", "reason", "static_fraction")
+"""What is read of the rows of all shards to say how they went."""
 
 
 def prior_parts(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: Plan) -> list[Slice]:
@@ -157,7 +161,7 @@ def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, pla
     rows = [
         row
         for number, ref in enumerate(parts)
-        for row in read_rows(store, ref, part_name(number), STATIC_PRIOR)
+        for row in read_rows(store, ref, part_name(number), STATIC_PRIOR, _COUNTED)
     ]
     failed = failures(rows)
     if failed:
@@ -222,12 +226,21 @@ def illustrate_prior(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: 
     return made
 
 
-def static_prior_rows(plan: Plan, priors: ArtifactRef) -> list[Row]:
-    """All rows of a `static_prior` artifact."""
+def static_prior_rows(
+    plan: Plan, priors: ArtifactRef, columns: Sequence[str] | None = None
+) -> Iterator[Row]:
+    """The rows of a `static_prior` artifact, a shard in memory at a time.
+
+    Args:
+        plan: Gives the store.
+        priors: The artifact.
+        columns: Of the rows; ``None``: all. The masks of 100 000 pairs take gigabytes.
+    """
     store = plan.open_store()
     names = sorted(name for name in store.manifest(priors).files if name.startswith("part-"))
     store.paths(priors, names)  # side by side, where they are fetched
-    return [row for name in names for row in read_rows(store, priors, name, STATIC_PRIOR)]
+    for name in names:
+        yield from read_rows(store, priors, name, STATIC_PRIOR, columns)
 
 
 def _training_pairs(plan: Plan, pairs: ArtifactRef) -> list[Row]:

@@ -89,9 +89,7 @@ def measure_priors(priors: ArtifactRef, city: str, plan: Plan) -> Made:
         raise InputError(f"{city} is not simulated, so there are no exact masks to compare with")
 
     def write(draft: Draft, _key: str) -> None:
-        rows = [row for row in static_prior_rows(plan, priors) if row["status"] == OK]
-        chosen = np.linspace(0, len(rows) - 1, min(MAX_IMAGES, len(rows))).round().astype(int)
-        measured = _measure(plan, city, [rows[index] for index in chosen.tolist()])
+        measured = _measure(plan, city, some_rows(plan, priors))
         (draft.path / "quality.json").write_text(
             json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8"
         )
@@ -123,6 +121,16 @@ def read_quality(store: Store, ref: ArtifactRef) -> PriorQuality:
 def exact_masks_known(city: str, plan: Plan) -> bool:
     """Whether a city is simulated, so that its exact masks can be had for comparison."""
     return plan.city(city).provider.kind == "simulated"
+
+
+def some_rows(plan: Plan, priors: ArtifactRef) -> list[Row]:
+    """Image and mask of up to `MAX_IMAGES` rows, evenly spread; no others are held."""
+    states = [row["status"] for row in static_prior_rows(plan, priors, ("status",))]
+    good = [index for index, status in enumerate(states) if status == OK]
+    places = np.linspace(0, len(good) - 1, min(MAX_IMAGES, len(good))).round().astype(int)
+    chosen = {good[place] for place in places.tolist()}
+    rows = static_prior_rows(plan, priors, ("image_id", "mask"))
+    return [row for index, row in enumerate(rows) if index in chosen]
 
 
 def _measure(plan: Plan, city: str, rows: list[Row]) -> PriorQuality:

@@ -15,9 +15,15 @@ from tasks.steps.schemas import LEFT_OUT, OK
 Row = dict[str, Any]
 
 
-def read_rows(store: Store, ref: ArtifactRef, name: str, schema: pa.Schema) -> list[Row]:
-    """The rows of one table of an artifact."""
-    rows: list[Row] = read_table(store.path(ref, name), schema).to_pylist()
+def read_rows(
+    store: Store,
+    ref: ArtifactRef,
+    name: str,
+    schema: pa.Schema,
+    columns: Sequence[str] | None = None,
+) -> list[Row]:
+    """The rows of one table of an artifact; with these columns alone, or all."""
+    rows: list[Row] = read_table(store.path(ref, name), schema, columns=columns).to_pylist()
     return rows
 
 

@@ -82,12 +82,13 @@ def _labels_with_priors(
 ) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]]:
     """Prior and labels of each labelled image that has a prior; both go by the image's id."""
     labelled = StoredLabelled(plan.open_store(), labels)
+    names = [labelled.name(index) for index in range(len(labelled))]
+    wanted = set(names)
     priors = {
         row["image_id"]: row["mask"]
-        for row in static_prior_rows(plan, masks)
-        if row["status"] == OK
+        for row in static_prior_rows(plan, masks, ("image_id", "mask", "status"))
+        if row["status"] == OK and row["image_id"] in wanted
     }
-    for index in range(len(labelled)):
-        name = labelled.name(index)
+    for index, name in enumerate(names):
         if name in priors:
             yield decode_mask_png(priors[name], name), labelled.labels([index])[0]

@@ -60,9 +60,11 @@ class StoredTargets:
         self._masks: dict[str, bytes] = {}
         self._probabilities: dict[str, bytes | None] = {}
         if priors is not None:
-            found = [row for row in static_prior_rows(plan, priors) if row["status"] == OK]
-            self._masks = {row["image_id"]: row["mask"] for row in found}
-            self._probabilities = {row["image_id"]: row["probability"] for row in found}
+            columns = ("image_id", "mask", "probability", "status")
+            for row in static_prior_rows(plan, priors, columns):
+                if row["status"] == OK:
+                    self._masks[row["image_id"]] = row["mask"]
+                    self._probabilities[row["image_id"]] = row["probability"]
         self._has_priors = priors is not None
         rows = read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS)
         train = [row for row in rows if row["split"] == "train"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from tasks.harvesting.harvest import (
 )
 from tasks.priors.extraction import join_priors, prior_part, prior_parts, static_prior_rows
 from tasks.priors.pair_prior import extract_prior, superpixels_of
+from tasks.priors.quality import some_rows
 from tasks.steps.plan import open_plan
+from tasks.steps.schemas import STATIC_PRIOR
+from tasks.steps.tables import part_name, write_rows
 
 
 def scene(seed: int, height: int, width: int) -> np.ndarray:
@@ -149,7 +153,7 @@ def test_a_city_with_a_mask_has_priors_of_its_own(
             for part in prior_parts(imagery, pairs, "tokyo", plan)
         ]
         prior = ref_of(join_priors.fn(parts, pairs, "tokyo", plan))
-        rows = static_prior_rows(plan, prior)
+        rows = list(static_prior_rows(plan, prior))
         return pairs.key + prior.key, [decode_mask_png(r["mask"], "it") for r in rows]
 
     plain, masks = priors()
@@ -159,3 +163,40 @@ def test_a_city_with_a_mask_has_priors_of_its_own(
     assert any(mask[:, :64].any() for mask in masks)
     assert not any(mask[:, :64].any() for mask in hidden)
     assert any(mask[:, 64:].any() for mask in hidden)
+
+
+def test_no_more_masks_are_held_than_are_read(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    plan, size, parts = open_plan(write_catalog(tmp_path)), 10_000, []
+    store = plan.open_store()
+    facts: dict[str, Any] = {"inputs": {}, "parameters": {}, "version": "1"}
+    for part in range(20):
+        names = [f"{part:02d}-{row:02d}" for row in range(50)]
+        given = {"pair_id": "p", "static_fraction": 0.5, "matches": 1, "superpixels": 1}
+        rows = [
+            {
+                **dict.fromkeys(STATIC_PRIOR.names),
+                **given,
+                "image_id": name,
+                "mask": name.encode().ljust(size),
+                "status": "failed" if name == "00-00" else "ok",
+            }
+            for name in names
+        ]
+        with store.draft("static_prior_part", "tokyo", f"{part:024d}", **facts) as draft:
+            write_rows(draft, part_name(part), rows, STATIC_PRIOR)
+        parts.append(draft.ref)
+    del rows
+    tracemalloc.start()
+    prior = ref_of(join_priors.fn(parts, parts[0], "tokyo", plan))
+    joined = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    some = some_rows(plan, prior)
+    examined = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert store.manifest(prior).rows == 1000
+    assert [some[0]["image_id"], some[-1]["image_id"], len(some)] == ["00-01", "19-49", 100]
+    assert all(row["mask"].split() == [row["image_id"].encode()] for row in some)
+    assert joined < 1000 * size / 4
+    assert examined < 1000 * size / 3

@@ -173,7 +173,7 @@ def test_a_city_of_three_times_has_a_prior_of_every_image(
     assert {len(row["others"]) for row in rows} == {1}
     named = {image for row in rows for image in (row["image_a"], row["image_b"], *row["others"])}
     assert len(named) == 15
-    made = static_prior_rows(plan, priors(imagery, pairs, plan))
+    made = list(static_prior_rows(plan, priors(imagery, pairs, plan)))
     training = [row for row in rows if row["split"] == "train"]
     assert len(made) == 3 * len(training)
     assert {row["status"] for row in made} <= {OK, LEFT_OUT}
