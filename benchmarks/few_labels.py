@@ -5,7 +5,9 @@
 A simulated city, the segmenter that comes along (`street`), one core. The recipe `few_labels`
 learns from the labelled places, the source and the unlabelled pairs together; plain fine-tuning
 takes the same labels and as many steps. Places are chosen where the two times of a place disagree,
-and where the segmenter before and after self-training without labels does (`crosscity.labelling`).
+and where the segmenter before and after self-training without labels does
+(`crosscity.labelling`); or, which the product does not do, so that they cover the classes of what
+these two differ on.
 Finished arms are found again in `--work`; kill it and start it again at will. Settings are the
 preset `demo`'s unless options say otherwise; nothing is chosen on the test places, which are scored
 once an arm. Writes `benchmarks/results/few_labels.json` and `.md` after every arm.
@@ -78,6 +80,7 @@ UNLABELLED: Final = RecipeEntry(
 """What the student has become without a label: the second of the two that are compared."""
 WAYS: Final = {
     "chosen": "few_labels, chosen places",
+    "covering": "few_labels, places that cover the classes",
     "random": "few_labels, random places",
     "source_free_chosen": "few_labels_source_free, chosen places",
     "source_free_random": "few_labels_source_free, random places",
@@ -200,7 +203,8 @@ class Bench:
 
     def by(self, way: str, count: int, seed: int) -> Segmenter:
         """One way to use labels of so many places."""
-        places = self.chosen(count, seed) if way.endswith("chosen") else self.random(count, seed)
+        choose = {"chosen": self.chosen, "covering": self.covering, "random": self.random}
+        places = choose[way.rpartition("_")[2]](count, seed)
         if way.startswith("plain"):
             return self.fine_tuned(places, seed)
         name = "few_labels_source_free" if way.startswith("source_free") else "few_labels"
@@ -240,6 +244,14 @@ class Bench:
         found = self._signals(seed)
         scores = combined_ranks(np.stack([found["times"], found["segmenters"]], axis=1))
         return sorted(spread_choice(scores, found["lat"], found["lon"], count))
+
+    def covering(self, count: int, seed: int) -> list[int]:
+        """Places that cover the classes of what the segmenters before and after disagree on."""
+        path = self._work / f"disputed-{self.options.name}-{seed}.npz"
+        if not path.exists():
+            _save_arrays(path, {"disputed": self._disputed(seed)})
+        with np.load(path, allow_pickle=False) as found:
+            return sorted(covering_choice(found["disputed"], count))
 
     def score(self, arm: str, count: int, seed: int, make: Callable[[], Segmenter]) -> None:
         """Scores an arm on the test places, where that has not been done."""
@@ -317,6 +329,21 @@ class Bench:
             "lon": random.uniform(west, east, self.options.places),
         }
 
+    def _disputed(self, seed: int) -> npt.NDArray[np.int64]:
+        """(N, C) pixels of a place's first image on which both differ, by either's class."""
+        images = self.images("train")["images"][::2]
+        before, after = self.start(), self.unlabelled(seed)
+        found = []
+        for image in images:
+            seen, other = (
+                predict(one, image[np.newaxis], image_size=image.shape[:2])
+                for one in (before, after)
+            )
+            differ = seen != other
+            classes = np.concatenate([seen[differ], other[differ]])
+            found.append(np.bincount(classes, minlength=before.n_classes))
+        return np.stack(found)
+
     def _prior(self) -> PriorSettings:
         return PRIOR if self.options.size[0] >= 256 else SMALL_PRIOR
 
@@ -335,6 +362,30 @@ class Bench:
                 images.append(decode_image(city.encode(rendering), f"{style} {place} {time}"))
                 labels.append(rendering.train_ids)
         return {"images": np.stack(images), "labels": np.stack(labels)}
+
+
+def covering_choice(masses: npt.NDArray[np.int64], n: int) -> list[int]:
+    """Places that together show something of every class, and most of what is rare.
+
+    Greedy: next is the place that raises Σ_c √(Σ_i m_ic / M_c) the most, where i runs over the
+    chosen places and M_c is the mean of a class's mass over all. The root makes a second place with
+    the same class worth less than a first, and the division a rare class worth as much as a common
+    one (a sum of concave functions is submodular: Nemhauser et al., 1978).
+
+    Args:
+        masses: (N, C), how much of each class a place shows of what is to be learned.
+        n: How many of the N places.
+    """
+    shown = masses[:, masses.any(axis=0)]
+    relative = shown / shown.mean(axis=0)
+    left = np.ones(len(masses), dtype=np.bool_)
+    total, chosen = np.zeros(shown.shape[1]), []
+    for _ in range(n):
+        worth = np.sqrt(total + relative).sum(axis=1)
+        chosen.append(int(np.argmax(np.where(left, worth, -np.inf))))
+        left[chosen[-1]] = False
+        total += relative[chosen[-1]]
+    return chosen
 
 
 def _save_arrays(path: Path, arrays: Arrays) -> None:
@@ -379,6 +430,7 @@ def report(rows: Sequence[dict[str, Any]], options: Options) -> str:
     lines += ["|---|" + "---|" * len(counts)]
     for one, other in (
         ("chosen", "random"),
+        ("covering", "random"),
         ("random", "plain_random"),
         ("chosen", "plain_chosen"),
         ("source_free_chosen", "chosen"),
