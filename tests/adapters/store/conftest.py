@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -53,11 +54,20 @@ def publish() -> Publish:
 
 
 @pytest.fixture
-def s3(tmp_path: Path) -> Iterator[dict[str, Any]]:
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """A bucket of a real S3 server (moto)."""
     pytest.importorskip("s3fs", reason="crosscity[s3] is not installed")
     boto3 = pytest.importorskip("boto3", reason="moto is not installed")
     moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    answers = pytest.importorskip("moto.s3.responses", reason="moto is not installed").S3Response
+    put, one_at_a_time = answers.put_object, threading.Lock()
+
+    def put_alone(answer: Any) -> Any:
+        # moto compares the tag and writes in two steps: two threads with one tag would both write.
+        with one_at_a_time:
+            return put(answer)
+
+    monkeypatch.setattr(answers, "put_object", put_alone)
     server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
