@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from crosscity.matching import Matches
 
 COEFFICIENTS: Final = Path(__file__).parent / "weights" / "static_probability.json"
-"""What was fitted, and on what."""
+"""What was fitted, and on what. No key has these numbers: others need another version, of
+`static_regions` or, of several times, of `several_times`."""
 
 Float = npt.NDArray[np.float64]
 

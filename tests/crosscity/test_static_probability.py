@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crosscity import several_times, static_regions
 from crosscity.matching import Matches
 from crosscity.static_probability import (
     COEFFICIENTS,
@@ -21,6 +22,8 @@ from crosscity.static_probability import (
 )
 from crosscity.static_regions import DOUBT, static_prior_of_times
 
+OF_TWO = (0.9313093234583187, -1.317196443423956, 1.1117706220026085, 1.4250246984298045, 0.8912)
+OF_MORE = (1.0287402485130046, -1.8354743079678943, 3.2494808945664264, 5.744598948484362)
 CURVE = StaticProbability(base=0.5, base_of_times=-0.8, slope=1.2, slope_of_times=1.0)
 
 
@@ -77,6 +80,22 @@ def test_more_matches_never_lower_it(covered: list[float], more: float, which: i
     after[which % len(covered)] = max(more, covered[which % len(covered)])
     low, high = (delivered().of_evidence(evidence(c), len(covered))[0] for c in (before, after))
     assert 0 < low <= high < 1
+
+
+def test_other_numbers_have_another_version() -> None:
+    """Stored probabilities are found by these versions alone; no key has the numbers."""
+    said: dict[str, Any] = json.loads(COEFFICIENTS.read_text(encoding="utf-8"))
+    names = ("base", "base_of_times", "slope", "slope_of_times")
+    of_two = tuple(said[name] for name in (*names, "static_share"))
+    of_more = tuple(said["several_times"][name] for name in names)
+    assert (static_regions.ALGORITHM_VERSION, of_two) == (
+        "2",
+        OF_TWO,
+    ), "whoever fits anew raises the version of static_regions, and both here"
+    assert (several_times.ALGORITHM_VERSION, of_more) == (
+        "1",
+        OF_MORE,
+    ), "whoever fits anew raises the version of several_times, and both here"
 
 
 def test_what_is_delivered_says_where_it_is_from_and_follows_coverage() -> None:
