@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from crosscity.percentages import percentage
-
 
 class InputError(ValueError):
     """What was asked for is wrong or not there yet; the message says what to do."""
@@ -52,6 +50,8 @@ def check_failures(
     Raises:
         TooManyFailures: More than `limit` of them failed, or nothing at all was left.
     """
+    from crosscity.percentages import percentage  # noqa: PLC0415 - `--help` needs these names alone
+
     count = sum(failed.values())
     if total and (count > limit * total or count == total):
         worst = sorted(failed.items(), key=lambda item: (-item[1], item[0]))[:3]

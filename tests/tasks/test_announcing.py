@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from adapters.store import Selection, Store
@@ -88,7 +90,8 @@ def test_the_server_is_asked_again_before_it_is_given_up(monkeypatch):
                 raise ConnectionError("not yet")
 
     monkeypatch.setattr(announcing, "get_client", lambda **_: Client())
-    monkeypatch.setattr(announcing.time, "sleep", waited.append)
+    # Not the module that everyone has: threads of other tests wait, too.
+    monkeypatch.setattr(announcing, "time", SimpleNamespace(sleep=waited.append))
     announcing.send(FIRST)
     resource = {"prefect.resource.id": "crosscity.city.rome"}
     assert tried == [("POST", "/events", "imagery.landed", resource)] * 3

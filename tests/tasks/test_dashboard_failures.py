@@ -35,7 +35,7 @@ def refused(monkeypatch):
         monkeypatch.setattr(module, name, refuse(name))
     monkeypatch.setattr(dashboard, "in_a_run", lambda: True)
     monkeypatch.setattr(progress, "_flow_run_id", lambda: "a run")
-    monkeypatch.setattr(dashboard.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(dashboard, "time", SimpleNamespace(sleep=lambda _seconds: None))
     return tried
 
 
@@ -55,7 +55,7 @@ def test_a_server_that_refuses_everything_fails_nothing(refused, tmp_path, caplo
 
 
 def test_a_post_that_works_the_second_time_is_not_logged(caplog, monkeypatch):
-    monkeypatch.setattr(dashboard.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(dashboard, "time", SimpleNamespace(sleep=lambda _seconds: None))
     answers = iter([None, "posted"])
 
     def send() -> str:
