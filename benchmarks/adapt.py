@@ -33,6 +33,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -184,9 +185,7 @@ def _measure_on_gpu(case: Case, arguments: argparse.Namespace) -> dict[str, Any]
     row: dict[str, Any] = {"name": case.name, **asdict(case)}
     row["matmul_peak"] = matmul_peak("cuda", case.precision)
     ours = _our_training(case, source, target, arguments)
-    with FlopCounterMode(display=False) as counter:
-        ours.advance(1)
-    row["flop_per_step"] = counter.get_total_flops()
+    row["flop_per_step"] = _flop(ours.segmenter, lambda: ours.advance(1))
     waited = ours.seconds_waited
     mine = _timed(lambda: ours.advance(1), arguments)
     row |= _our_row(row, case, mine, ours.seconds_waited - waited)
@@ -213,8 +212,9 @@ def _measure_on_processor(case: Case, arguments: argparse.Namespace) -> dict[str
         for one, steps in zip(everyone, zip(*taken, strict=True), strict=True)
     )
     row |= _our_row(row, case, mine, sum(steps[0][2] for steps in taken))
-    a_processor_second = row["flop_per_step"] / mine.cpu_seconds
-    row["share_of_peak"] = a_processor_second * torch.get_num_threads() / row["matmul_peak"]
+    if row["flop_per_step"]:
+        a_processor_second = row["flop_per_step"] / mine.cpu_seconds
+        row["share_of_peak"] = a_processor_second * torch.get_num_threads() / row["matmul_peak"]
     for plain in theirs:
         row |= _plain_row(case, plain)
         row["faster_than_plain"] = _times_faster(row, case, "cpu")
@@ -258,20 +258,35 @@ def _serve(
     if which == "ours":
         keep_freed_memory()  # as `crosscity` does before it trains on a processor
         ours = _our_training(case, source, target, arguments)
+        segmenter = ours.segmenter
         step, waited = (lambda: ours.advance(1)), (lambda: ours.seconds_waited)
     else:
-        step = _plain_training(case, source, target, "cpu").step
+        plain = _plain_training(case, source, target, "cpu")
+        segmenter, step = plain.segmenter, plain.step
     while (asked := pipe.recv()) != "end":
         if asked == "flop":
-            with FlopCounterMode(display=False) as counter:
-                step()
-            pipe.send(counter.get_total_flops())
+            pipe.send(_flop(segmenter, step))
             continue
         before, began, cpu_began = waited(), time.perf_counter(), time.process_time()
         step()
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu_began
         pipe.send((seconds, cpu, waited() - before))
     pipe.send(_peak_resident())
+
+
+def _flop(segmenter: Segmenter, step: Callable[[], object]) -> int | None:
+    """Of a step; ``None`` where a convolution has groups.
+
+    PyTorch counts their backward pass as if they had none: 65 times the forward pass of a depthwise
+    convolution of 64 channels.
+    """
+    convolutions = (one for one in segmenter.modules() if isinstance(one, nn.Conv2d))
+    if any(one.groups > 1 for one in convolutions):
+        step()
+        return None
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return int(counter.get_total_flops())
 
 
 def _peak_resident() -> int:
@@ -291,13 +306,14 @@ def _images(case: Case) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
 def _our_row(
     row: dict[str, Any], case: Case, taken: Taken, seconds_waited: float
 ) -> dict[str, Any]:
-    flop_per_second = row["flop_per_step"] / taken.seconds
+    flop = row["flop_per_step"]
+    flop_per_second = None if flop is None else flop / taken.seconds
     return {
         "images_per_second": 2 * case.batch / taken.seconds,
         "step_seconds": taken.seconds,
         "step_cpu_seconds": taken.cpu_seconds,
         "flop_per_second": flop_per_second,
-        "share_of_peak": flop_per_second / row["matmul_peak"],
+        "share_of_peak": None if flop_per_second is None else flop_per_second / row["matmul_peak"],
         "loader_share": seconds_waited / taken.total,
         "peak_memory_bytes": taken.memory,
     }
@@ -457,7 +473,8 @@ def _markdown(found: dict[str, Any]) -> str:
     lines = [
         f"Adaptation (GA+CA, whole steps) on {machine['device']}, PyTorch {machine['torch']}; "
         f"median of {machine['steps']} steps. Images of both domains count. FLOP are those "
-        "of the step's convolutions and matrix products; on a processor their share of the peak is "
+        "of the step's convolutions and matrix products (not told where convolutions have groups, "
+        "which PyTorch counts wrongly); on a processor their share of the peak is "
         "by processor time, as others may use it too. Memory: the most allocated on a GPU; "
         "the peak of the process's resident set on a processor, each in a process of its own. "
         "Load: the machine's average at the end of the case, itself counted. Times faster: by "
@@ -475,9 +492,7 @@ def _markdown(found: dict[str, Any]) -> str:
             str(row["threads"]),
             str(row["load_average"]),
             f"{row['images_per_second']:.1f}",
-            f"{row['flop_per_step'] / 1e12:.3g} T",
-            f"{row['flop_per_second'] / 1e12:.3g} T",
-            f"{row['share_of_peak']:.0%} of {row['matmul_peak'] / 1e12:.3g} T",
+            *_flop_cells(row),
             f"{row['peak_memory_bytes'] / 2**30:.2f} GiB",
             f"{row['loader_share']:.1%}",
             "" if plain is None else f"{plain:.1f}",
@@ -486,6 +501,14 @@ def _markdown(found: dict[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _flop_cells(row: dict[str, Any]) -> list[str]:
+    peak = f"{row['matmul_peak'] / 1e12:.3g} T"
+    if row["flop_per_step"] is None:
+        return ["–", "–", f"– of {peak}"]
+    flop, rate = row["flop_per_step"], row["flop_per_second"]
+    return [f"{flop / 1e12:.3g} T", f"{rate / 1e12:.3g} T", f"{row['share_of_peak']:.0%} of {peak}"]
 
 
 if __name__ == "__main__":
