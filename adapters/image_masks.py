@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.images import ImageError, decode_image
-from crosscity.places import inside_polygon
+from crosscity.areas import inside_polygon
 
 Polygon = tuple[tuple[float, float], ...]
 

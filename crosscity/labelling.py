@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.areas import METRES_A_DEGREE
 from crosscity.checks import whole_number
-from crosscity.places import METRES_A_DEGREE
 
 ALGORITHM_VERSION: Final = "1"
 """Raised by hand whenever other places would be chosen."""

@@ -20,13 +20,13 @@ from typing import Final, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.areas import METRES_A_DEGREE
 from crosscity.lights import Codes, Lights, light_is_wanted, lights_fit
-from crosscity.pairing import EARTH_RADIUS_METRES, haversine_metres, heading_difference
+from crosscity.pairing import haversine_metres, heading_difference
 
 ALGORITHM_VERSION: Final = "1"
 """Raised by hand whenever the same captures give other places."""
 
-METRES_A_DEGREE: Final = math.pi * EARTH_RADIUS_METRES / 180.0
 _MOST_AT_ONCE: Final = 2_000_000
 """Candidate pairs that are compared in one go, which bounds memory on crowded corners."""
 _NARROWEST_VIEW: Final = 40.0
@@ -34,8 +34,6 @@ _NARROWEST_VIEW: Final = 40.0
 
 Float = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
-Bounds = tuple[float, float, float, float]
-"""West, south, east, north in WGS84 degrees."""
 Cell = tuple[int, int]
 Payload = TypeVar("Payload")
 
@@ -119,144 +117,6 @@ class PlacePair:
     heading: float
     fov: float
     others: tuple[int, ...] = ()
-
-
-def tiles_of_area(bounds: Bounds, metres: float) -> Iterator[Bounds]:
-    """Cuts an area into tiles of about that side, south to north and west to east.
-
-    Args:
-        bounds: The area.
-        metres: Side of a tile.
-
-    Yields:
-        Bounds that cover the area without overlap.
-    """
-    west, south, east, north = bounds
-    rows = max(1, math.ceil((north - south) * METRES_A_DEGREE / metres))
-    for row in range(rows):
-        low, high = (south + (north - south) * k / rows for k in (row, row + 1))
-        widest = math.cos(math.radians(0.0 if low <= 0 <= high else min(abs(low), abs(high))))
-        columns = max(1, math.ceil((east - west) * METRES_A_DEGREE * widest / metres))
-        for column in range(columns):
-            left, right = (west + (east - west) * k / columns for k in (column, column + 1))
-            yield left, low, right, high
-
-
-def tiles_of_boxes(boxes: Sequence[Bounds], metres: float) -> Iterator[Bounds]:
-    """Tiles of about that side that cover boxes, each once, south to north and west to east.
-
-    They lie on a grid that is the same for all boxes, so their number grows with what the boxes
-    cover and not with how far they lie apart.
-
-    Args:
-        boxes: West, south, east, north of each.
-        metres: Side of a tile.
-
-    Yields:
-        Bounds without overlap.
-    """
-    up = metres / METRES_A_DEGREE
-    found: set[tuple[int, int]] = set()
-    for west, south, east, north in boxes:
-        for row in range(math.floor((south + 90) / up), math.floor((north + 90) / up) + 1):
-            wide = _width_of_row(row, up)
-            first, last = (math.floor((lon + 180) / wide) for lon in (west, east))
-            found |= {(row, column) for column in range(first, last + 1)}
-    for row, column in sorted(found):
-        wide = _width_of_row(row, up)
-        yield (
-            column * wide - 180,
-            row * up - 90,
-            min(180.0, (column + 1) * wide - 180),
-            min(90.0, (row + 1) * up - 90),
-        )
-
-
-def _width_of_row(row: int, up: float) -> float:
-    """Degrees of longitude of the tiles of a row, as many metres wide as high in its middle."""
-    middle = min(89.0, max(-89.0, (row + 0.5) * up - 90))
-    return up / math.cos(math.radians(middle))
-
-
-def bounds_of(points: Sequence[tuple[float, float]]) -> Bounds:
-    """West, south, east, north of points (longitude, latitude)."""
-    longitudes, latitudes = zip(*points, strict=True)
-    return min(longitudes), min(latitudes), max(longitudes), max(latitudes)
-
-
-def near_points(
-    lat: Float, lon: Float, points: Sequence[tuple[float, float]], metres: float
-) -> npt.NDArray[np.bool_]:
-    """Which places lie so near to one of some points.
-
-    Args:
-        lat: WGS84 degrees, float64 (N,).
-        lon: WGS84 degrees, float64 (N,).
-        points: (longitude, latitude).
-        metres: How near, on the ground.
-    """
-    near = np.zeros(lat.shape, dtype=np.bool_)
-    if not lat.size:
-        return near
-    west, south, east, north = grown(
-        (float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())), metres
-    )
-    at = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    at = at[(at[:, 0] >= west) & (at[:, 0] <= east) & (at[:, 1] >= south) & (at[:, 1] <= north)]
-    narrow = np.cos(np.radians(lat))
-    for x, y in at:
-        near |= np.hypot((lon - x) * narrow, lat - y) * METRES_A_DEGREE <= metres
-    return near
-
-
-def grown(bounds: Bounds, metres: float) -> Bounds:
-    """Bounds with a margin on all sides, kept on the map."""
-    west, south, east, north = bounds
-    up = metres / METRES_A_DEGREE
-    flattest = math.cos(math.radians(min(89.0, max(abs(south), abs(north)) + up)))
-    aside = up / flattest
-    return (
-        max(-180.0, west - aside),
-        max(-90.0, south - up),
-        min(180.0, east + aside),
-        min(90.0, north + up),
-    )
-
-
-def inside(lat: Float, lon: Float, bounds: Bounds) -> npt.NDArray[np.bool_]:
-    """Which points lie in bounds; the north and east edges belong to the neighbours."""
-    west, south, east, north = bounds
-    found: npt.NDArray[np.bool_] = (lon >= west) & (lon < east) & (lat >= south) & (lat < north)
-    return found
-
-
-def inside_polygon(
-    lat: Float, lon: Float, rings: Sequence[Sequence[tuple[float, float]]]
-) -> npt.NDArray[np.bool_]:
-    """Which points lie in a GeoJSON polygon: inside its first ring and in none of its holes.
-
-    Holes may overlap, and may reach beyond the first ring.
-
-    Args:
-        lat: WGS84 degrees.
-        lon: WGS84 degrees.
-        rings: Closed rings of (longitude, latitude); rings after the first are holes.
-    """
-    inside = np.zeros(lat.shape, dtype=np.bool_)
-    if not lat.size:
-        return inside
-    south, north = np.fmin.reduce(lat, axis=None), np.fmax.reduce(lat, axis=None)
-    for number, ring in enumerate(rings):
-        odd = np.zeros(lat.shape, dtype=np.bool_)
-        y = np.array([at[1] for at in ring], dtype=np.float64)
-        # Of the thousands of edges of a boundary, few pass a tile.
-        low, high = np.minimum(y[:-1], y[1:]), np.maximum(y[:-1], y[1:])
-        for edge in np.flatnonzero((low < high) & (low <= north) & (high > south)).tolist():
-            (x0, y0), (x1, y1) = ring[edge], ring[edge + 1]
-            between = (lat >= min(y0, y1)) & (lat < max(y0, y1))
-            odd ^= between & (lon < x0 + (lat - y0) * (x1 - x0) / (y1 - y0))
-        inside = odd if number == 0 else inside & ~odd
-    return inside
 
 
 def cells_of(lat: Float, lon: Float, metres: float) -> tuple[Index, Index]:

@@ -368,7 +368,7 @@ def _check_holes(outer: list[tuple[float, float]], holes: list[list[tuple[float,
     # NumPy comes with it, which areas without holes need not wait for.
     import numpy as np  # noqa: PLC0415
 
-    from crosscity.places import inside_polygon  # noqa: PLC0415
+    from crosscity.areas import inside_polygon  # noqa: PLC0415
 
     for hole in holes:
         lon, lat = np.array(hole, dtype=np.float64).T

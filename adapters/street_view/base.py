@@ -11,9 +11,9 @@ import numpy as np
 
 from adapters.file_digests import UnreadableFileError
 from adapters.street_view.sunlight import lights_of
+from crosscity.areas import Bounds
 from crosscity.pairing import CaptureTable, haversine_metres
 from crosscity.panorama import View
-from crosscity.places import Bounds
 
 Split = Literal["train", "test"]
 Precision = Literal["second", "day", "month"]

@@ -29,7 +29,7 @@ from adapters.street_view.service import (
 )
 from adapters.street_view.web.client import WebClient
 from adapters.street_view.web.errors import ServiceError, TooMuchAskedError
-from crosscity.places import Bounds
+from crosscity.areas import Bounds
 
 WHOLE: Final = 0.75
 """An answer of that share of the limit, or more, is taken for a cut one."""

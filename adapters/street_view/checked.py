@@ -16,9 +16,9 @@ from adapters.street_view.base import (
     StreetView,
     StreetViewError,
 )
+from crosscity.areas import Bounds
 from crosscity.named_function import own_failure
 from crosscity.panorama import View
-from crosscity.places import Bounds
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,120}")
 

@@ -22,8 +22,8 @@ from adapters.street_view.cross_city_layout import (
     missing_city,
     parse_image_name,
 )
+from crosscity.areas import Bounds
 from crosscity.panorama import Perspective, View, render_view
-from crosscity.places import Bounds
 
 _SIDES: Final[tuple[tuple[str, Split], ...]] = (("Test", "test"), ("Train", "train"))
 """Test first: an image that lies in both folders must stay out of training."""

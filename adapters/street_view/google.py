@@ -49,8 +49,8 @@ from adapters.street_view.service import (
 )
 from adapters.street_view.web.client import Secret, WebClient
 from adapters.street_view.web.errors import AccessRefused, ServiceError
+from crosscity.areas import METRES_A_DEGREE, Bounds, grown
 from crosscity.panorama import Equirectangular, Source, View, needed_width, tiles_of_view
-from crosscity.places import METRES_A_DEGREE, Bounds, grown
 
 BASE_URL: Final = "https://tile.googleapis.com"
 PRICE: Final = 0.002

@@ -40,8 +40,8 @@ from adapters.street_view.records import (
 from adapters.street_view.service import HarvestPlan, Image, Interval
 from adapters.street_view.web.client import WebClient
 from adapters.street_view.web.errors import AccessRefused, ServiceError
+from crosscity.areas import Bounds
 from crosscity.panorama import Source, View
-from crosscity.places import Bounds
 
 BASE_URL: Final = "https://api.openstreetcam.org"
 PAGE: Final = 150

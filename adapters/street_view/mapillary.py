@@ -39,8 +39,8 @@ from adapters.street_view.records import (
 from adapters.street_view.service import HarvestPlan, Image, Interval
 from adapters.street_view.web.client import Secret, WebClient
 from adapters.street_view.web.errors import ServiceError, TooMuchAskedError
+from crosscity.areas import Bounds
 from crosscity.panorama import Source, View
-from crosscity.places import Bounds
 
 BASE_URL: Final = "https://graph.mapillary.com"
 HOSTS: Final = (".fbcdn.net",)

@@ -46,8 +46,8 @@ from adapters.street_view.records import (
 )
 from adapters.street_view.service import HarvestPlan, Image, Interval
 from adapters.street_view.web.client import WebClient
+from crosscity.areas import Bounds
 from crosscity.panorama import Source, View
-from crosscity.places import Bounds
 
 BASE_URL: Final = "https://api.panoramax.xyz"
 """The federated catalogue of all instances."""

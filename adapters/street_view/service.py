@@ -43,6 +43,18 @@ from adapters.street_view.base import (
 from adapters.street_view.records import Shot, UnusableError, check_shape, digest_of
 from adapters.street_view.sunlight import lights_of
 from adapters.street_view.web.client import WebClient
+from crosscity.areas import (
+    METRES_A_DEGREE,
+    Bounds,
+    bounds_of,
+    grown,
+    inside,
+    inside_polygon,
+    near_points,
+    tiles_in_polygons,
+    tiles_of_area,
+    tiles_of_boxes,
+)
 from crosscity.lights import LIGHTS, Lights
 from crosscity.panorama import ALGORITHM_VERSION as VIEW_VERSION
 from crosscity.panorama import (
@@ -54,23 +66,14 @@ from crosscity.panorama import (
     render_view,
 )
 from crosscity.places import (
-    METRES_A_DEGREE,
-    Bounds,
     Cell,
     PlaceRules,
     PlaceSample,
     Shots,
-    bounds_of,
     cell_middles,
     cell_name,
     cells_of,
-    grown,
-    inside,
-    inside_polygon,
-    near_points,
     place_pairs,
-    tiles_of_area,
-    tiles_of_boxes,
 )
 
 EVERY_TIME: Final = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -178,7 +181,7 @@ class Listing:
 
     Attributes:
         captures: Views of the sampled places, grouped by place, two or more captures of each.
-        pictures: Pictures that were listed.
+        pictures: Usable pictures of the area.
         candidates: Places that have a pair.
         rejected: Pictures that cannot be used, by reason.
         examples: Some of them.
@@ -407,13 +410,15 @@ class ServiceStreetView(ABC):
         )
 
     def _tiles(self) -> list[Bounds]:
-        """The tiles in which the area is listed; where it has several parts, those of the parts."""
+        """The tiles in which the area is listed: those of its parts, without what lies beside."""
         plan = self.plan
         boxes = [bounds_of(rings[0]) for rings in plan.polygons]
         boxes += [grown((*point, *point), plan.point_metres) for point in plan.points]
         if len(boxes) > 1:
-            return list(tiles_of_boxes(boxes, plan.tile_metres))
-        return list(tiles_of_area(boxes[0] if boxes else plan.bounds, plan.tile_metres))
+            tiles = list(tiles_of_boxes(boxes, plan.tile_metres))
+        else:
+            tiles = list(tiles_of_area(boxes[0] if boxes else plan.bounds, plan.tile_metres))
+        return tiles_in_polygons(tiles, plan.polygons) if plan.polygons else tiles
 
     def _checked(self, densest: Answered | None, again: int) -> dict[str, Any]:
         """`check`, and whether its finding is that the list is complete."""
@@ -454,6 +459,7 @@ class ServiceStreetView(ABC):
                 [s.captured_at >= newer_than and digest_of(s.source_id) not in known for s in shots]
             )
         own = self._is_of_tile(columns, tile)
+        state.pictures += int(own.sum())  # tiles look beyond their edges, into each other
         state.see_lights(columns, own)
         for pair in place_pairs(columns, self.plan.rules, fresh=fresh, own=own):
             state.sample.offer(
@@ -748,7 +754,6 @@ class _ListingState:
             self.densest = answer
 
     def look_at(self, shots: Sequence[Shot]) -> None:
-        self.pictures += len(shots)
         if self._recent_from is not None:
             since = self._recent_from
             self.recent |= {digest_of(s.source_id) for s in shots if s.captured_at >= since}

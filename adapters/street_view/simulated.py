@@ -21,10 +21,10 @@ from adapters.street_view.base import (
     captures_within,
 )
 from adapters.street_view.sunlight import lights_of
+from crosscity.areas import Bounds
 from crosscity.lights import LIGHTS, Lights
 from crosscity.pairing import EARTH_RADIUS_METRES
 from crosscity.panorama import View
-from crosscity.places import Bounds
 from simcity import (
     ALGORITHM_VERSION,
     STYLES,

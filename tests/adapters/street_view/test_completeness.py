@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from adapters.street_view import mapillary
+from adapters.street_view import mapillary, service
 from adapters.street_view.base import Rejected
 from adapters.street_view.boxes import WHOLE, Found, SearchedByBox, subdivided
 from adapters.street_view.mapillary import MapillaryStreetView
@@ -272,7 +272,7 @@ def test_a_box_that_is_refused_as_too_much_is_divided(services, village):
         assert len(server.asked) < 1000
 
 
-def test_only_what_lies_near_points_or_in_polygons_is_listed(services, town):
+def test_only_what_lies_near_points_or_in_polygons_is_listed(services, town, monkeypatch):
     at = [(p.lon, p.lat) for p in town.pictures[:200:40]]
     far = (2.40, 48.92)
     with services.SERVERS["panoramax"](town) as server:
@@ -307,3 +307,11 @@ def test_only_what_lies_near_points_or_in_polygons_is_listed(services, town):
         assert not one & two
         # What lies in two polygons that overlap lies in the area, once.
         assert cells(polygons=(parts[0], parts[0]))[0] == one
+        # Of an outline nothing is asked that lies beside it.
+        slope = (((2.30, 48.849), (2.311, 48.857), (2.30, 48.851), (2.30, 48.849)),)
+        within, some = cells(polygons=(slope,), tile_metres=100.0)
+        monkeypatch.setattr(service, "tiles_in_polygons", lambda tiles, _: tiles)
+        same, all_of_its_box = cells(polygons=(slope,), tile_metres=100.0)
+        assert within == same
+        assert within
+        assert some < all_of_its_box / 2
