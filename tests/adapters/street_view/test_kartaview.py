@@ -16,7 +16,7 @@ from adapters.street_view.service import EVERY_TIME, HarvestPlan
 from adapters.street_view.web.addresses import Addresses
 from adapters.street_view.web.budget import Budget, Ledger
 from adapters.street_view.web.client import Manners, WebClient
-from adapters.street_view.web.errors import AccessRefused, ServiceError
+from adapters.street_view.web.errors import AccessRefused, GivenUpError, ServiceError
 
 AREA = (139.69, 35.65, 139.71, 35.67)
 TOWN = (2.29, 48.84, 2.42, 48.93)
@@ -183,6 +183,32 @@ def test_a_box_is_checked_and_times_are_nobodys_business(services: Any, street_w
     assert listing.completeness["complete"]
     assert listing.completeness["pictures_in_the_box"] == 8
     assert listing.completeness["times_are_honoured"] is None
+
+
+def test_a_box_that_takes_the_database_too_long_is_divided(services: Any) -> None:
+    world = services.made_up_world(400)
+    with services.KartaViewServer(world) as server:
+        server.most_in_time = 60
+        found = provider(server.url)._list(TOWN, EVERY_TIME, lambda _: None)
+        assert len(found) == 400
+        server.most_in_time = 0
+        with pytest.raises(ServiceError, match="408: Query timeout"):
+            provider(server.url)._list(AREA, EVERY_TIME, lambda _: None)
+
+
+def test_what_its_database_says_of_itself_passes(services: Any, street_world: Any) -> None:
+    said = "User 'x' has exceeded the 'max_user_connections' resource (current value: 50)"
+    with services.KartaViewServer(street_world) as server:
+        body = server.said({}, 690, said).body
+        server.faults += [
+            services.Fault("2.0/photo", "body", times=4, body=body),
+            services.Fault("2.0/photo", "body", body=server.said({}, 503, "Away").body),
+        ]
+        one = provider(server.url)
+        with pytest.raises(GivenUpError, match=r"in 5 attempts \(code 503: Away\)"):
+            one._look_up("3")
+        server.faults.append(services.Fault("2.0/photo", "body", times=4, body=body))
+        assert one._look_up("3").source_id == "3"
 
 
 def test_a_refusal_in_a_good_answer_is_one(services: Any, street_world: Any) -> None:

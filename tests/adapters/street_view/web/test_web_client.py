@@ -63,7 +63,7 @@ def test_an_answer_is_parsed_and_counted(server):
     assert "crosscity" in server.asked[0].headers["user-agent"]
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 509, 522, 524])
 def test_what_may_pass_is_tried_again(server, services, status):
     server.faults.append(services.Fault("/api/search", times=2, status=status))
     made = client(server)
