@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from adapters.catalog import ServiceProvider
+from adapters.store import SharedRecord, Store
 from adapters.street_view.service import ServiceStreetView
 from adapters.street_view.web.account import (
     FORGOTTEN_SECONDS,
@@ -77,7 +78,7 @@ def shared_account(
     if entry.budget.limits() != Budget():
         advice = "raise `budget` in the catalog and run again"
         own = Limit(entry.budget.limits(), lambda: HARVEST, "a harvest", advice)
-        noted = store.shared("harvests", f"{city}-{harvest}")
+        noted = _noted(store, city, harvest)
         ledgers.append(SharedLedger(client.service, noted, (own,), before=before, block=block))
     crowd = Crowd(record, store.census(FORGOTTEN_SECONDS), store.sign_of_life())
     client.ledger.share(*ledgers)
@@ -88,3 +89,13 @@ def shared_account(
         for ledger in ledgers:
             ledger.close()
         crowd.close()
+
+
+def forget_spent(store: Store, city: str, harvest: str) -> None:
+    """Has a harvest's own budget begin anew; arguments as of `shared_account`."""
+    _noted(store, city, harvest).change(lambda _: {})
+
+
+def _noted(store: Store, city: str, harvest: str) -> SharedRecord:
+    """Where it stands what a harvest has used of its own budget."""
+    return store.shared("harvests", f"{city}-{harvest}")

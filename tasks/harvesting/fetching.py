@@ -31,6 +31,8 @@ from tasks.steps.tables import Row
 
 _SEARCH_WIDTH = 640
 _NARROWED = 0.8
+_TELLING = 6
+"""Characters of a service's name of a picture, below which it may be any number in a sentence."""
 
 Image = npt.NDArray[np.uint8]
 
@@ -128,7 +130,9 @@ def fetch_place(
     Raises:
         HarvestStopped: Nothing more can be fetched now.
     """
-    references: dict[str, Image] = {}
+    # Pictures are large, and a place may have thousands: only what others are aligned to is kept.
+    aligned_to = {str(row["aligned_to"]) for row in rows if row["aligned_to"] is not None}
+    references: dict[str, Image | None] = dict.fromkeys(aligned_to if alignment else ())
     made = []
     for row in rows:
         try:
@@ -150,7 +154,7 @@ def _fetch_one(
     location: str,
     alignment: Alignment | None,
     kept: Kept,
-    references: dict[str, Image],
+    references: dict[str, Image | None],
 ) -> Row:
     image_id = str(row["image_id"])
     name = f"images/{image_id}.jpg"
@@ -161,7 +165,8 @@ def _fetch_one(
     else:
         facts, stored = found
         image = decode_image(stored, image_id)
-    references[image_id] = image
+    if image_id in references:
+        references[image_id] = image
     (folder / name).write_bytes(stored)
     return {
         **row,
@@ -178,17 +183,18 @@ def _fetch_one(
 
 
 def _lacks_alignment(
-    row: Row, facts: Row, alignment: Alignment | None, references: dict[str, Image]
+    row: Row, facts: Row, alignment: Alignment | None, references: dict[str, Image | None]
 ) -> bool:
     """Whether an image was kept as its reference could not be had, which is there now."""
-    return alignment is not None and row["aligned_to"] in references and facts["overlap"] is None
+    reference = references.get(row["aligned_to"] or "")
+    return alignment is not None and reference is not None and facts["overlap"] is None
 
 
 def _failed(row: Row, error: Exception) -> Row:
     nothing = dict.fromkeys(
         ("width", "height", "artifact", "file", "sha256", "heading_offset", "overlap", *MEASURES)
     )
-    reason = _without_name(str(row["image_id"]), error)
+    reason = _without_names(row, error)
     return {**row, **nothing, "status": FAILED, "reason": reason}
 
 
@@ -196,7 +202,7 @@ def _fetch_aligned(
     provider: StreetView,
     capture: Capture,
     alignment: Alignment | None,
-    references: dict[str, Image],
+    references: dict[str, Image | None],
 ) -> tuple[Row, bytes, Image]:
     reference = references.get(capture.aligned_to or "")
     turn: Turn | None = None
@@ -260,7 +266,11 @@ def capture_of(row: Row) -> Capture:
     return Capture(**values)
 
 
-def _without_name(name: str, error: Exception) -> str:
-    """The reason without the image's own name, so that equal faults count as one."""
+def _without_names(row: Row, error: Exception) -> str:
+    """The reason without the names of the image, so that equal faults count as one."""
     text = as_text(" ".join(str(error).split()))
-    return text.replace(f"{name}: ", "").replace(f"{name} ", "")
+    name, source = str(row["image_id"]), str(row["source_id"] or "")
+    text = text.replace(f"{name}: ", "").replace(f"{name} ", "")
+    if len(source) >= _TELLING:
+        text = text.replace(f" {source}", "").replace(source, "…")
+    return text

@@ -32,10 +32,10 @@ from tasks.harvesting.fetching import (
 )
 from tasks.harvesting.listing import (
     captures_key,
-    check_listing,
     completeness_warnings,
     list_service,
     listing_parameters,
+    nothing_listed,
 )
 from tasks.harvesting.pair_table import (
     count_dropped,
@@ -345,7 +345,9 @@ def _list_at_service(plan: Plan, city: str, provider: ServiceStreetView) -> Made
         if warnings:
             rows = [{"warning": sentence} for sentence in warnings]
             publish_table(f"listing-warnings-{city}", rows, "Of the list")
-        check_listing(city, provider, listing)
+        if not listing.captures:
+            store.clear_progress("captures", city, key)  # the next run must look again
+            raise nothing_listed(city, provider, listing)
         rows = [capture_row(capture) for capture in listing.captures]
         write_rows(draft, "captures.parquet", rows, CAPTURES)
         (draft.path / RECENT).write_text("\n".join(listing.recent), encoding="ascii")

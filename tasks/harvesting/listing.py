@@ -17,7 +17,10 @@ from tasks.steps import progress
 from tasks.steps.errors import InputError
 
 _NOTE = "listing"
+_BEGUN = "begun"
 _NOTE_EVERY_SECONDS = 5.0
+_NOTE_SHARE = 20.0
+"""Of a hundred thousand places a note takes ten seconds: no more than that share of the time."""
 _NO_MATTER = {
     "account",
     "budget",
@@ -64,11 +67,12 @@ def times_parameters(entry: City) -> dict[str, Any]:
 
 
 class _Record:
-    """Notes in the store, every few seconds at most."""
+    """Notes in the store, every few seconds at most, and seldom where they take long."""
 
     def __init__(self, store: Store, step: tuple[str, str, str], spending: StepSpending) -> None:
         self._store, self._step, self._spending = store, step, spending
         self._saved_at = time.monotonic()
+        self._pause = _NOTE_EVERY_SECONDS
         self._latest: Callable[[], bytes] | None = None
         self._done = 0
 
@@ -78,13 +82,15 @@ class _Record:
 
     def save(self, note: Callable[[], bytes]) -> None:
         self._latest = note
-        if time.monotonic() - self._saved_at > _NOTE_EVERY_SECONDS:
+        if time.monotonic() - self._saved_at > self._pause:
             self.flush()
 
     def flush(self) -> None:
         if self._latest is not None:
+            began = time.monotonic()
             self._store.save_progress(*self._step, _NOTE, self._latest())
             self._saved_at = time.monotonic()
+            self._pause = max(_NOTE_EVERY_SECONDS, _NOTE_SHARE * (self._saved_at - began))
         self._spending.note(at_once=True)
 
     def advance(self, done: int, total: int) -> None:
@@ -119,7 +125,7 @@ def list_service(
     Raises:
         StreetViewError: The service cannot be asked, or the budget is used up.
     """
-    listed_at = datetime.now(UTC)
+    listed_at = _begun_at(store, ("captures", city, key))
     spending = StepSpending(store, "captures", city, key)
     spending.open(provider.client.ledger, Spent())
     record = _Record(store, ("captures", city, key), spending)
@@ -138,7 +144,7 @@ def list_service(
     summary = {
         "captures": len(listing.captures),
         "places": len({capture.place_id for capture in listing.captures}),
-        "pictures_looked_at": listing.pictures,
+        "usable_pictures": listing.pictures,
         "places_with_a_pair": listing.candidates,
         "rejected": dict(sorted(listing.rejected.items())),
         "completeness": dict(listing.completeness),
@@ -147,6 +153,24 @@ def list_service(
         "spent": spending.total.to_dict(),
     }
     return listing, summary
+
+
+def _begun_at(store: Store, step: tuple[str, str, str]) -> datetime:
+    """When a listing began; one that goes on where a run was stopped began with that run.
+
+    Whoever looks for news later must go back to then: tiles that were listed before the stop are
+    not listed again.
+    """
+    begun = store.load_progress(*step, _BEGUN)
+    if begun is not None and store.load_progress(*step, _NOTE) is not None:
+        return datetime.fromisoformat(begun.read_text(encoding="ascii"))
+    now = _now()
+    store.save_progress(*step, _BEGUN, now.isoformat().encode())
+    return now
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def completeness_warnings(service: str, completeness: Mapping[str, Any]) -> list[str]:
@@ -172,14 +196,12 @@ def completeness_warnings(service: str, completeness: Mapping[str, Any]) -> list
     return said
 
 
-def check_listing(city: str, provider: ServiceStreetView, listing: Listing) -> None:
-    """Says at once, and not after a download, that an area has no place with two times."""
-    if listing.captures:
-        return
+def nothing_listed(city: str, provider: ServiceStreetView, listing: Listing) -> InputError:
+    """What is said, before any download, of an area that has no place with two times."""
     rejected = ", ".join(
         f"{count} because {reason}" for reason, count in sorted(listing.rejected.items())[:3]
     )
-    raise InputError(
+    return InputError(
         f"{provider.client.service} has {listing.pictures} usable pictures in the area of {city} "
         f"({rejected or 'none'} left out), but no place with two of them within "
         f"{provider.plan.max_metres_apart:g} metres and {provider.plan.min_days_apart:g} days "

@@ -14,7 +14,7 @@ from adapters.street_view.records import digest_of
 from adapters.street_view.service import ServiceStreetView
 from crosscity.pairing import ALGORITHM_VERSION as PAIRING_VERSION
 from crosscity.pairing import make_pairs, within_margin
-from tasks.harvesting.accounts import shared_account
+from tasks.harvesting.accounts import forget_spent, shared_account
 from tasks.harvesting.current import Harvest
 from tasks.harvesting.fetching import capture_of, capture_row, listing_digest
 from tasks.harvesting.harvest import (
@@ -221,7 +221,9 @@ def _ask_provider(
         )
     rows = [capture_row(capture) for capture in listing.captures]
     if not rows:
+        # The next look has the same key, and a budget of its own.
         store.clear_progress("captures", city, key)
+        forget_spent(store, city, key)
         return None
 
     def write(draft: Draft, _key: str) -> None:

@@ -323,7 +323,9 @@ def test_pictures_that_are_none_become_rows_with_a_reason(make_city, services, b
 def test_too_many_bad_pictures_fail_the_harvest(make_city, services):
     city = make_city("panoramax")
     city.server.faults.append(services.Fault("/api/pictures", status=404, times=-1))
-    with pytest.raises(TooManyFailures, match="8 of 8 images failed"):
+    with pytest.raises(
+        TooManyFailures, match=r"8 of 8 images failed.*: 8 × Panoramax answered status 404: [^;]*$"
+    ):
         harvest(city.catalog())
 
 

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from adapters.street_view.web.errors import BudgetSpent
 from tasks.harvesting import harvest as harvest_module
+from tasks.harvesting import listing as listing_module
 from tasks.harvesting import pair_table
 from tasks.harvesting import watch as watch_module
 from tasks.harvesting.changed_files import changed_files_remark
@@ -397,6 +399,62 @@ def test_a_stopped_look_goes_on(city, services):
     assert listed(catalog) == captures
     assert len(server.asked) == asked
     assert look(catalog) is not None
+
+
+def asking(server: Any, **settings: Any) -> dict[str, Any]:
+    """The provider of the city with other settings."""
+    return {
+        "kind": "panoramax",
+        "base_url": server.url,
+        "requests_per_second": 100.0,
+        "tile_metres": 100.0,
+        **settings,
+    }
+
+
+def test_each_look_that_finds_nothing_has_the_whole_of_the_budget(city):
+    server, make = city
+    catalog = make()
+    harvest(catalog)
+    asked = len(server.asked)
+    assert look(catalog) is None
+    of_a_look = len(server.asked) - asked
+    make(provider=asking(server, budget={"requests": of_a_look}))
+    for _ in range(3):
+        assert look(catalog) is None
+    assert len(server.asked) == asked + 4 * of_a_look
+
+
+def test_news_of_the_days_in_which_a_listing_was_stopped_are_found(city, services, monkeypatch):
+    """It counts from where it began: what was listed before the stop is not listed again."""
+    server, make = city
+    began = NOW - timedelta(days=60)
+    monkeypatch.setattr(listing_module, "_now", lambda: began)
+    catalog = make(provider=asking(server, budget={"requests": 4}))
+    with pytest.raises(BudgetSpent):
+        harvest(catalog)
+    new_drive(services, server.world, (0,), began + timedelta(days=5))  # in a tile that was listed
+    monkeypatch.setattr(listing_module, "_now", lambda: NOW)
+    make()
+    harvest(catalog)
+    assert began + timedelta(days=5) not in {r["captured_at"] for r in table(catalog, "imagery")}
+    assert look(catalog) is not None
+    assert began + timedelta(days=5) in {r["captured_at"] for r in table(catalog, "imagery")}
+
+
+def test_an_area_that_had_no_pairs_is_listed_again_at_the_next_run(city, monkeypatch):
+    server, make = city
+    for setting in ("_NOTE_EVERY_SECONDS", "_NOTE_SHARE"):  # as if each tile took long
+        monkeypatch.setattr(listing_module, setting, -1.0)
+    later = [p for p in server.world.pictures if p.number % 2]
+    server.world.pictures[:] = [p for p in server.world.pictures if not p.number % 2]
+    server.world.refresh()
+    catalog = make()
+    with pytest.raises(InputError, match=r"has 4 usable pictures .* no place with two of them"):
+        harvest(catalog)
+    server.world.add(*later)  # a second car came along
+    harvest(catalog)
+    assert len(table(catalog, "pairs")) == 4
 
 
 def test_the_event_names_city_count_and_artifacts(city, services, monkeypatch):
