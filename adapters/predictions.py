@@ -198,9 +198,13 @@ class PredictionFolder:
             shown = cv2.addWeighted(picture, 0.5, self._colours[labels], 0.5, 0)
             overlay = encode_jpeg(np.asarray(shown, dtype=np.uint8), _OVERLAY_QUALITY)
             self._publish(overlay_file, overlay)
+        else:
+            self._remove(overlay_file)  # of an earlier segmenter, beside the map of this one
         if self.wanted.confidence:
             grey = np.round(confidence * 255).astype(np.uint8)
             self._publish(confidence_file, encode_label_png(grey))
+        else:
+            self._remove(confidence_file)
         counts = np.bincount(labels.ravel(), minlength=len(self.classes))
         shares = counts[: len(self.classes)] / labels.size
         return {
@@ -289,8 +293,10 @@ class PredictionFolder:
                     "folder with -o, or write into it all the same with --force"
                 )
             if not same:
+                # Killed from here on, maps of both lie there: no table may say that they are whole.
                 for part in (self.folder / _PARTS).glob("part-*.parquet"):
                     part.unlink(missing_ok=True)
+                (self.folder / TABLE).unlink(missing_ok=True)
             self._publish(DESCRIPTION, data)
 
     @contextmanager
@@ -318,6 +324,10 @@ class PredictionFolder:
     def _publish(self, name: str, data: bytes) -> None:
         with self._writing():
             write_bytes(self.folder / name, data)
+
+    def _remove(self, name: str) -> None:
+        with self._writing():
+            (self.folder / name).unlink(missing_ok=True)
 
 
 def _further_colour(index: int) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ import typer
 
 from flows.cli.errors import FAILED
 from flows.cli.options import CATALOG, CatalogOption, complete_owner
-from flows.cli.outcome import JsonOption, add, ended
+from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.report import plan_of
 
 if TYPE_CHECKING:
@@ -29,26 +29,29 @@ def check(
     fail_if: Annotated[
         list[str], typer.Option("--fail-if", help="Such as 'agreement<0.6'; may be repeated.")
     ],
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seed whose report is asked; default: of the newest."),
+    ] = None,
     catalog: CatalogOption = CATALOG,
     _as_json: JsonOption = False,
 ) -> None:
-    """Exit with 1 where a condition on the figures of a city's newest report holds.
+    """Exit with 1 where a condition on the figures of a city's report holds.
 
-    A warning says where a segmenter or a harvest that counts now is newer than that report.
+    It is the newest that `crosscity report` would show now. Where there is none, as something was
+    changed or made since, it is the newest of all, and a warning says so.
     """
+    from flows.cli.asked_report import asked_report  # noqa: PLC0415 - Prefect loads late
     from tasks.pages.conditions import holds  # noqa: PLC0415 - `--help` needs none of it
-    from tasks.pages.read_report import made_since, newest_report  # noqa: PLC0415
 
     plan = plan_of(city, catalog)
-    found = newest_report(city, plan)
-    newer = made_since(found, plan)
-    if newer:
-        verb = "transfer" if city in plan.transfers else "report"
-        typer.echo(
-            f"warning: {', '.join(newer)} is newer than {found.name}, whose figures are asked: "
-            f"`crosscity {verb} {city}` writes a new one",
-            err=True,
-        )
+    asked = asked_report(city, plan, seed)
+    found = asked.report
+    if warning := asked.warning(plan):
+        typer.echo(f"warning: {warning}", err=True)
+    if seed is None and asked.others:
+        others = ", ".join(map(str, asked.others))
+        note(f"note: asked is the report of seed {asked.seed}; --seed asks that of {others}")
     held = [condition for condition in fail_if if holds(condition, found.figures)]
     for condition in fail_if:
         add(f"{city}: {condition}: {'HOLDS' if condition in held else 'does not hold'}")
@@ -58,7 +61,8 @@ def check(
         said="",
         next_step=f"look at {_page(found, plan)}" if held else "",
         city=city,
-        newer_than_the_report=newer,
+        newer_than_the_report=asked.newer,
+        current=asked.current,
         holds={condition: condition in held for condition in fail_if},
     )
     if held:

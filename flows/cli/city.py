@@ -17,6 +17,7 @@ from flows.cli.output import warnings_shown
 from flows.cli.promotion import show_pin
 from flows.cli.server import run_dashboard, running_server
 from tasks.steps.commands import with_seed
+from tasks.steps.counted import counted
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -240,7 +241,10 @@ def _show_signals(city: str, arm: str, seed: int, judged: ArtifactRef, plan: Pla
     summary: dict[str, Any] = dict(plan.open_store().manifest(judged).summary)
     signals = summary["signals"]
     names = ("agreement", "kappa", "entropy", "information")
-    add(f"{city} has no labels; on {signals['pairs']} pairs, {signals['points']} static points:")
+    add(
+        f"{city} has no labels; on {counted(signals['pairs'], 'pair')}, "
+        f"{counted(signals['points'], 'static point')}:"
+    )
     width = max(12, len(arm)) + 2  # recipes have long names
     add(f"{'':<14}{'pre-trained':>12}{arm:>{width}}")
     for name in names:

@@ -164,12 +164,17 @@ def _is_file(which: str) -> bool:
 
 
 def _report(which: str, catalog: Path) -> ReadReport:
-    from tasks.pages.read_report import newest_report, read_report  # noqa: PLC0415 - as above
+    from flows.cli.asked_report import asked_report  # noqa: PLC0415 - as above
+    from tasks.pages.read_report import read_report  # noqa: PLC0415
 
     path = Path(which)
     if _is_file(which):
         return read_report(path / "report.json" if path.is_dir() else path)
-    return newest_report(which, plan_of(which, catalog))
+    plan = plan_of(which, catalog)
+    asked = asked_report(which, plan)
+    if warning := asked.warning(plan):
+        note(f"warning: {warning}")
+    return asked.report
 
 
 def _shown(value: float | None) -> str:

@@ -21,6 +21,7 @@ import typer
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.outcome import JsonOption, add, ended
 from flows.cli.server import DASHBOARD_PORT, prefect_home, standing_server
+from tasks.steps.counted import counted
 from tasks.steps.defaults import COMPUTE_VARIABLE
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _store(plan: Plan) -> Finding:
     if damaged:
         return Finding(
             "store",
-            f"{plan.store.url}, writable; {damaged} damaged artifacts in quarantine",
+            f"{plan.store.url}, writable; {counted(damaged, 'damaged artifact')} in quarantine",
             "look at them with `crosscity store quarantine`, and delete them",
         )
     return Finding("store", f"{plan.store.url}, writable")

@@ -11,6 +11,7 @@ from flows.cli.changed_files import tell_changed_files
 from flows.cli.options import CATALOG, CatalogOption, CityArgument
 from flows.cli.outcome import JsonOption, ended
 from flows.cli.progress import TerminalProgress
+from tasks.steps.counted import counted
 from tasks.steps.errors import InputError
 
 
@@ -61,7 +62,7 @@ def export(
     ended(
         "export",
         output,
-        said=f"{count} images of {city} as {as_format}: {output}",
+        said=f"{counted(count, 'image')} of {city} as {as_format}: {output}",
         next_step="read it with the program that it is for; each image keeps its licence in it",
         city=city,
         format=as_format,

@@ -12,6 +12,7 @@ import typer
 from flows.cli.city import SeedOption, done_or_run
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.outcome import JsonOption, add, ended, note
+from tasks.steps.counted import counted
 
 if TYPE_CHECKING:
     from adapters.store import ArtifactRef
@@ -140,7 +141,7 @@ def _show_unscored(name: str, arm: str, seed: int, made: ArtifactRef, plan: Plan
     page, content, table = _shown(name, arm, seed, plan)
     figures, judged = content["figures"], content["safeguard"]
     good = figures["images"] - figures["images_failed"]
-    add(f"adapted to {good} images of {plan.transfer(name).target}, by {arm}")
+    add(f"adapted to {counted(good, 'image')} of {plan.transfer(name).target}, by {arm}")
     for reason, number in content["failed_images"].items():
         note(f"note: {number} left out: {reason}")
     add(table)
@@ -196,7 +197,7 @@ def _show_scored(name: str, arm: str, seed: int, made: ArtifactRef, plan: Plan) 
     from tasks.judging.evaluation import read_evaluation  # noqa: PLC0415
 
     scored = read_evaluation(plan.open_store(), made)
-    add(f"mIoU {100 * scored.miou:.1f} % ({scored.protocol}, {scored.images} images)")
+    add(f"mIoU {100 * scored.miou:.1f} % ({scored.protocol}, {counted(scored.images, 'image')})")
     page, content, table = _shown(name, arm, seed, plan)
     add(table)
     judged = content.get("safeguard")

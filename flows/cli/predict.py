@@ -13,6 +13,7 @@ from flows.cli.changed_files import tell_changed_files
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.outcome import JsonOption, ended, note, tell_remarks
 from flows.cli.progress import TerminalProgress
+from tasks.steps.counted import counted
 from tasks.steps.errors import InputError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def predict(
     made_by = {**chosen.made_by, "image_size": None if image_size is None else list(image_size)}
     wanted = Wanted(ids, overlays, confidence)
     folder = PredictionFolder(output, network.class_names, wanted, made_by, force=force)
-    note(f"{len(pictures)} images with {chosen.words}")
+    note(f"{counted(len(pictures), 'image')} with {chosen.words}")
     if remark := foreign_remark(chosen.segmenter.class_names):
         note(f"note: {remark}; `{DESCRIPTION}` has their ids")
     with TerminalProgress() as shown, using_device(where, ", ".join(what)):
@@ -176,12 +177,13 @@ def _show_outcome(done: Predicted, next_step: str) -> None:
         more = sum(count for _, count in reasons[REASONS:])
         typer.echo(f"{more} failed for other reasons: column `reason` of {done.table}", err=True)
     if not good:
-        raise InputError(f"none of the {done.images} images could be read; {done.table} says why")
+        images = counted(done.images, "image")
+        raise InputError(f"none of the {images} could be read; {done.table} says why")
     failed = f", {len(done.failed)} failed" if done.failed else ""
     ended(
         "predictions",
         done.table,
-        said=f"{good} of {done.images} images predicted{failed}; table: {done.table}",
+        said=f"{good} of {counted(done.images, 'image')} predicted{failed}; table: {done.table}",
         next_step=next_step,
         images=good,
         failed=done.failed,
@@ -209,7 +211,7 @@ def _into_the_store(what: Sequence[str], catalog: Path, compute: str | None) -> 
     ended(
         "predictions",
         made.uri,
-        said=f"{summary['images']} images of {city} predicted: {made.uri}",
+        said=f"{counted(summary['images'], 'image')} of {city} predicted: {made.uri}",
         next_step=f"`crosscity export {city} --as cityscapes -o … --stored-predictions`",
         city=city,
         key=made.key,

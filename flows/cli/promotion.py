@@ -50,7 +50,7 @@ def promote(
 
     plan, store = _open_store(city, catalog)
     ref = segmenter_to_promote(plan, city, key)
-    known = promotion.evidence_of(store, city, ref)
+    known = promotion.evidence_of(store, city, ref, promotion.limits_now(city, plan))
     if known.get("keep") == "before" and not despite_verdict:
         raise InputError(
             f"{ref.uri} was judged: {known['verdict']} Promote it all the same with "

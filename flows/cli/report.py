@@ -147,10 +147,11 @@ def _next_command(city: str, made: ArtifactRef, plan: Plan) -> str:
 
 @dataclass
 class _Told:
-    """What a report of everything could not show: what is missing, and what is damaged."""
+    """What a report of everything shows: the reports, what is missing, and what is damaged."""
 
     missing: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
+    shown: dict[str, ArtifactRef] = field(default_factory=dict)
 
 
 def _report_all(
@@ -184,7 +185,7 @@ def _report_all(
                     owner, seed, catalog, compute, plan, None if as_they_are else run
                 ),
             )
-    content = write_overview(folder, plan, told.missing, told.damaged)
+    content = write_overview(folder, plan, told.missing, told.damaged, told.shown)
     problems = problems_of(content)
     for entry in [*content["cities"], *content["transfers"]]:
         pages = len(entry["reports"])
@@ -216,7 +217,7 @@ def _starting_server(stack: ExitStack, catalog: Path) -> Callable[[], None]:
     return start
 
 
-def _guarded(owner: str, told: _Told, work: Callable[[], None]) -> None:
+def _guarded(owner: str, told: _Told, work: Callable[[], ArtifactRef | None]) -> None:
     """Does something for one city; what goes wrong is noted, and the next one comes.
 
     Raises:
@@ -225,7 +226,9 @@ def _guarded(owner: str, told: _Told, work: Callable[[], None]) -> None:
     from adapters.store import StoreError  # noqa: PLC0415 - `--help` needs none of it
 
     try:
-        work()
+        made = work()
+        if made is not None:
+            told.shown[owner] = made
     except Exception as error:
         if is_passing_fault(error):
             raise
@@ -246,18 +249,20 @@ def _brought_up(
     compute: str | None,
     plan: Plan,
     start: Callable[[], None] | None,
-) -> None:
+) -> ArtifactRef | None:
     """Writes the report of one city where it is not there; `start` gives a server for it."""
-    from flows.cli.already import find_done  # noqa: PLC0415
+    from flows.cli.already import find_done, found_now  # noqa: PLC0415
 
     _something_there(owner, seed, plan)
     if start is None:
-        return
-    if find_done(lambda: _found(owner, seed, plan), plan, lambda ref: [ref], tell=False):
-        return
+        return found_now(lambda: _found(owner, seed, plan))
+    done = find_done(lambda: _found(owner, seed, plan), plan, lambda ref: [ref], tell=False)
+    if done is not None:
+        return done.result
     note(f"report of {owner}")
     start()
-    _flow_of(owner, plan)(**_given(owner, seed, catalog, compute, plan))
+    made: ArtifactRef = _flow_of(owner, plan)(**_given(owner, seed, catalog, compute, plan))
+    return made
 
 
 def _something_there(owner: str, seed: int, plan: Plan) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
     from adapters.store import Store
+    from tasks.judging.city_history import CityHistory
+    from tasks.steps.plan import Plan
 
 _Run = Mapping[str, Any] | None
 _ENDED_BADLY = ["FAILED", "CRASHED"]
@@ -42,12 +44,11 @@ def status(
     from tasks.steps.plan import open_plan, open_plan_of  # noqa: PLC0415 - see `flows.cli.application`
 
     plan = open_plan(catalog) if city is None else open_plan_of(city, catalog)
-    store = plan.open_store()
     cities = [one for one in sorted(plan.cities) if city in (None, one)]
     transfers = {
-        one: _of_transfer(store, one) for one in sorted(plan.transfers) if city in (None, one)
+        one: _of_transfer(plan, one) for one in sorted(plan.transfers) if city in (None, one)
     }
-    found = {one: _of_store(store, one) for one in cities}
+    found = {one: _of_store(plan, one) for one in cities}
     address = standing_server(catalog.absolute().parent)
     server = _of_server(address, cities, catalog)
     for one in cities:
@@ -67,11 +68,11 @@ def status(
             typer.echo(f"  {line}")
 
 
-def _of_store(store: Store, city: str, maker: str = "readapt") -> dict[str, Any]:
+def _of_store(plan: Plan, city: str, maker: str = "readapt") -> dict[str, Any]:
     """What the store has of a city; damage is reported, not raised.
 
     Args:
-        store: The store.
+        plan: Of the catalog.
         city: The city, or a transfer.
         maker: The verb that makes a segmenter of it again.
 
@@ -81,17 +82,20 @@ def _of_store(store: Store, city: str, maker: str = "readapt") -> dict[str, Any]
     """
     from adapters.store import SINGLE  # noqa: PLC0415
     from tasks.harvesting.current import HARVEST  # noqa: PLC0415
+    from tasks.judging.city_history import city_history  # noqa: PLC0415
     from tasks.judging.promotion import (  # noqa: PLC0415
         PROMOTED,
         SWITCHES,
         earlier_in_use,
         evidence_of,
+        limits_now,
         pinned,
         promoted_segmenter,
         promotion_log,
     )
 
-    found: dict[str, Any] = {"harvest": {}, "in_use": None, "pinned": None}
+    found: dict[str, Any] = {"harvest": {}, "in_use": None, "pinned": None, "unused": None}
+    store, limits = plan.open_store(), limits_now(city, plan)
     with _damage_noted(found):
         state = store.selected(HARVEST, city)
         for role, ref in sorted((state.refs if state else {}).items()):
@@ -104,7 +108,7 @@ def _of_store(store: Store, city: str, maker: str = "readapt") -> dict[str, Any]
                 "uri": segmenter.uri,
                 "made_at": store.manifest(segmenter).made_at,
                 "since": log[-1]["at"] if log else None,
-                **evidence_of(store, city, segmenter),
+                **evidence_of(store, city, segmenter, limits),
             }
         chosen = store.selected(PROMOTED, city)
         if chosen is not None and segmenter is None:
@@ -115,23 +119,43 @@ def _of_store(store: Store, city: str, maker: str = "readapt") -> dict[str, Any]
                 "describes it"
             )
         found["pinned"] = pinned(store, city)
+        found["unused"] = _newest_unused(city_history(store, city, limits))
         found["bytes"] = _bytes_by_kind(store, city)
     return found
 
 
-def _of_transfer(store: Store, transfer: str) -> dict[str, Any]:
+def _of_transfer(plan: Plan, transfer: str) -> dict[str, Any]:
     """What the store has of a transfer; the same is reported, and raised."""
     from tasks.judging.city_history import city_history  # noqa: PLC0415
 
-    found = _of_store(store, transfer, "transfer")
+    found = _of_store(plan, transfer, "transfer")
     del found["harvest"]
+    if found["unused"] and found["unused"]["verdict"] is None:
+        found["unused"] = None  # a transfer is used without being promoted, and is listed below
     found["adaptations"] = []
     with _damage_noted(found):
         found["adaptations"] = [
             {"uri": one.uri, "arm": one.arm, "made_at": datetime.fromisoformat(one.made_at)}
-            for one in city_history(store, transfer).segmenters
+            for one in city_history(plan.open_store(), transfer).segmenters
         ]
     return found
+
+
+def _newest_unused(history: CityHistory) -> dict[str, Any] | None:
+    """The newest adaptation of a city where it was never put into use, and what the safeguard said.
+
+    So whoever comes in the morning learns that last night's adaptation was rejected.
+    """
+    from tasks.judging.city_history import NOT_PROMOTED, REJECTED  # noqa: PLC0415
+
+    adapted = (one for one in history.segmenters if one.is_adaptation)
+    newest = next(adapted, None)
+    if newest is None or newest.state not in (REJECTED, NOT_PROMOTED):
+        return None
+    return {
+        **{name: getattr(newest, name) for name in ("uri", "arm", "seed", "state", "verdict")},
+        "made_at": datetime.fromisoformat(newest.made_at),
+    }
 
 
 @contextmanager
@@ -237,9 +261,10 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     if found.get("damaged"):
         lines.append(f"DAMAGED: {found['damaged']}")
     if "adaptations" in found:
-        newest = found["adaptations"][:1]
+        told = found["unused"] or {}  # below, with its verdict
+        newest = [one for one in found["adaptations"][:1] if one["uri"] != told.get("uri")]
         lines += [f"{one['arm']}: {one['uri']} ({_age(one['made_at'])})" for one in newest]
-        lines += [] if newest else ["not adapted yet"]
+        lines += [] if found["adaptations"] else ["not adapted yet"]
     else:
         harvest = found["harvest"].items()
         lines += [f"{role}: {one['uri']} ({_age(one['made_at'])})" for role, one in harvest]
@@ -250,6 +275,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     else:
         miou = f", mIoU {100 * used['miou']:.1f} %" if used.get("miou") is not None else ""
         lines.append(f"in use: {used['uri']} ({_age(used['made_at'])}{miou})")
+    lines += _lines_of_unused(found["unused"])
     if found["pinned"] is not None:
         lines.append(f"pinned since {found['pinned']['at']}: {found['pinned']['reason'] or '-'}")
     taken = found.get("bytes") or {}
@@ -266,6 +292,14 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     if coming:
         lines.append(f"next run: {coming['run']} at {coming['at']}{_whose(coming)}")
     return lines
+
+
+def _lines_of_unused(unused: Mapping[str, Any] | None) -> list[str]:
+    """What is told of the newest adaptation where nobody uses it."""
+    if unused is None:
+        return []
+    said = f"{unused['state']}: {unused['uri']} ({unused['arm']}, {_age(unused['made_at'])})"
+    return [said, f"  {unused['verdict']}"] if unused["verdict"] else [said]
 
 
 def _whose(run: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from flows.cli.options import CATALOG, CatalogOption
 from flows.cli.outcome import JsonOption, add, ended
+from tasks.steps.counted import counted
 
 if TYPE_CHECKING:
     from adapters.store import Store, StoreError
@@ -73,9 +74,10 @@ def verify(
     ended(
         "artifacts",
         plan.store.url,
-        said=f"of {len(places)} artifacts, {whole} are whole and {len(damaged)} are not"
+        said=f"of {counted(len(places), 'artifact')}, {_are(whole)} whole "
+        f"and {_are(len(damaged))} not"
         + ("" if len(places) == len(everything) else f" (a sample of {len(everything)})")
-        + (f"; {len(pointers)} pointers or shared files are damaged" if pointers else ""),
+        + (f"; damaged pointers or shared files: {len(pointers)}" if pointers else ""),
         next_step="`crosscity store repair` moves them away: artifacts are made again, pointers "
         "restored"
         if damaged or pointers
@@ -87,6 +89,12 @@ def verify(
     )
     if damaged or pointers:
         raise typer.Exit(1)
+
+
+def _are(number: int, what: str = "") -> str:
+    """A number of things and the verb that goes with it: "1 artifact is", "0 are"."""
+    named = counted(number, what) if what else str(number)
+    return f"{named} {'is' if number == 1 else 'are'}"
 
 
 def _is_told(fault: StoreError | None) -> bool:
@@ -134,7 +142,7 @@ def repair(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -> No
     ended(
         "artifacts",
         plan.store.url,
-        said=f"{whole} artifacts are whole, {len(damaged)} are not",
+        said=f"{_are(whole, 'artifact')} whole, {_are(len(damaged))} not",
         next_step="run the verb that made them again; `crosscity store quarantine` lists them"
         if damaged
         else "",
@@ -234,12 +242,12 @@ def prune(
     if left:
         spare = sum(one.bytes for one in left) / 1e6
         done = "removed" if yes else "would remove"
-        add(f"{done} what was left in {len(left)} places by what died, {spare:.1f} MB")
-    said = f"would remove {len(found)} artifacts of {total:.1f} MB: --yes does it"
+        add(f"{done} what was left in {counted(len(left), 'place')} by what died, {spare:.1f} MB")
+    said = f"would remove {counted(len(found), 'artifact')} of {total:.1f} MB: --yes does it"
     if not found:
         said = "there is nothing to remove"
     elif yes:
-        said = f"removed {len(found)} artifacts of {total:.1f} MB"
+        said = f"removed {counted(len(found), 'artifact')} of {total:.1f} MB"
     ended(
         "artifacts that nobody needs",
         plan.store.url,
@@ -263,7 +271,7 @@ def quarantine(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -
     ended(
         "artifacts in quarantine",
         plan.store.url,
-        said=f"{len(found)} artifacts are in quarantine",
+        said=f"{_are(len(found), 'artifact')} in quarantine",
         artifacts=[
             {"place": one.place, "what": one.what, "found_at": one.found_at} for one in found
         ],

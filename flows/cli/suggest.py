@@ -12,6 +12,7 @@ from flows.cli.changed_files import tell_changed_files
 from flows.cli.options import CATALOG, CatalogOption, CityArgument, ComputeOption
 from flows.cli.outcome import JsonOption, ended, note
 from flows.cli.progress import TerminalProgress
+from tasks.steps.counted import counted
 from tasks.steps.errors import InputError
 
 
@@ -79,11 +80,11 @@ def suggest(
     recipe = learned_by(city, places)
     learn = f", and `crosscity adapt {city} --arm {recipe}` learns from them" if recipe else ""
     if len(places) < n:
-        note(f"{city} has {len(places)} places of the split {split}, not {n}")
+        note(f"{city} has {counted(len(places), 'place')} of the split {split}, not {n}")
     ended(
         "places to label",
         output,
-        said=f"{len(places)} places of {city} to label: {output}",
+        said=f"{counted(len(places), 'place')} of {city} to label: {output}",
         next_step=f"make a task of {output / 'images'} in CVAT and upload "
         f'{output / "annotations.xml"} ("CVAT 1.1"); {output / CATALOG_ENTRY} says how the labels '
         f"come back{learn}",

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from adapters.store import ArtifactRef, Store
 from crosscity.segmenters import Segmenter
-from tasks.judging.promotion import evidence_of, promoted_segmenter
+from tasks.judging.promotion import evidence_of, limits_now, promoted_segmenter
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.arms import is_trained
@@ -195,7 +195,7 @@ def own_segmenter(plan: Plan, owner: str) -> ArtifactRef:
             "one with --segmenter"
         )
     adapted = _adapted_by(plan, owner)
-    known = evidence_of(store, owner, adapted)
+    known = evidence_of(store, owner, adapted, limits_now(owner, plan))
     if known.get("keep") == "before":
         start = TrainedSegmenters(owner, 0, plan).start
         raise InputError(

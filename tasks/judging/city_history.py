@@ -44,6 +44,11 @@ class Adapted:
     miou: float | None
     verdict: str | None
 
+    @property
+    def is_adaptation(self) -> bool:
+        """Whether it was adapted; a segmenter that was promoted as it came was not."""
+        return self.uri.startswith("adaptation/")
+
 
 @dataclass(frozen=True)
 class CityHistory:
@@ -66,24 +71,29 @@ class CityHistory:
         return next((one for one in self.segmenters if one.uri == self.in_use), None)
 
 
-def city_history(store: Store, city: str) -> CityHistory:
+def city_history(store: Store, city: str, limits: Mapping[str, Any] | None = None) -> CityHistory:
     """Reads the history of a city; artifacts that are damaged are left out, as the store does.
+
+    Args:
+        store: The store.
+        city: The city, or transfer.
+        limits: As of `evidence_of`.
 
     Raises:
         StoreError: The note of what is in use is damaged.
     """
     promoted, changes = promoted_segmenter(store, city), promotion_log(store, city)
-    evidence = evidence_by_digest(store, city)
+    evidence = evidence_by_digest(store, city, limits)
     used_before = {str(change["segmenter"]["digest"]) for change in changes}
     there = list(store.artifacts("adaptation", city))
     if promoted is not None and promoted not in there:
         there.append(promoted)
-    segmenters = [
-        _adapted(store.manifest(ref), promoted, used_before, evidence.get(ref.digest, {}))
-        for ref in there
-    ]
+    manifests = sorted(map(store.manifest, there), key=lambda one: (one.made_at, one.ref.key))
     return CityHistory(
-        segmenters=sorted(segmenters, key=lambda one: (one.made_at, one.key), reverse=True),
+        segmenters=[
+            _adapted(one, promoted, used_before, evidence.get(one.ref.digest, {}))
+            for one in reversed(manifests)
+        ],
         changes=changes[::-1],
         in_use=None if promoted is None else promoted.uri,
         pinned=pinned(store, city),

@@ -198,20 +198,35 @@ def promotion_log(store: Store, city: str) -> list[dict[str, Any]]:
     return [] if state is None else _listed(state.notes, LOG)
 
 
-def evidence_of(store: Store, city: str, segmenter: ArtifactRef) -> dict[str, Any]:
+def evidence_of(
+    store: Store, city: str, segmenter: ArtifactRef, limits: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What the store knows of a segmenter: `verdict`, `keep` and `miou`, as far as it does.
 
     Of judgements beside one and the same segmenter, and of scores, the newest is told: limits,
-    pairs and labels of before are of no matter once it was judged or scored anew.
+    pairs and labels of before are of no matter once it was judged or scored anew. Of judgements,
+    one by the limits of now goes before newer ones: it was found again when they were set back.
+
+    Args:
+        store: The store.
+        city: The city, or transfer.
+        segmenter: The segmenter.
+        limits: Of the safeguard, as `limits_now` has them; ``None``: the newest counts.
     """
-    return evidence_by_digest(store, city).get(segmenter.digest, {})
+    return evidence_by_digest(store, city, limits).get(segmenter.digest, {})
 
 
-def evidence_by_digest(store: Store, city: str) -> dict[str, dict[str, Any]]:
+def evidence_by_digest(
+    store: Store, city: str, limits: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
     """`evidence_of` of every segmenter that was judged or scored in a city, by its digest."""
     known: dict[str, dict[str, Any]] = {}
     judgements: dict[tuple[str, str | None], Manifest] = {}
-    for manifest in _oldest_first(store, "safeguard", city):
+    judged_in_order = sorted(
+        _oldest_first(store, "safeguard", city),
+        key=lambda manifest: _is_by(limits, manifest.parameters.get("limits")),
+    )
+    for manifest in judged_in_order:
         inputs = manifest.inputs if isinstance(manifest.inputs, dict) else {}
         # Only of the segmenter that was judged, and not of the one that it was compared with; a
         # start that was looked at beside itself (`evaluate --arm pretrained`) was not judged.
@@ -227,6 +242,19 @@ def evidence_by_digest(store: Store, city: str) -> dict[str, dict[str, Any]]:
         for digest in inputs_of_it.values() if isinstance(inputs_of_it, dict) else inputs_of_it:
             known.setdefault(digest, {})["miou"] = manifest.summary.get("miou")
     return known
+
+
+def limits_now(owner: str, plan: Plan) -> dict[str, float]:
+    """The safeguard's limits that the catalog sets for a city or transfer, by name."""
+    entry = plan.transfer(owner) if owner in plan.transfers else plan.city(owner)
+    return plan.training(entry.training).safeguard.model_dump(exclude={"mode"})
+
+
+def _is_by(limits: Mapping[str, Any] | None, judged_by: object) -> bool:
+    """Whether a judgement was made by these limits; it notes those that nobody can set, too."""
+    if not limits or not isinstance(judged_by, Mapping):
+        return False
+    return all(judged_by.get(name) == value for name, value in limits.items())
 
 
 def _oldest_first(store: Store, kind: str, city: str) -> list[Manifest]:

@@ -45,6 +45,7 @@ from tasks.priors.pair_prior import extract_prior
 from tasks.steps import progress
 from tasks.steps.announcing import announce, event_of
 from tasks.steps.artifact_task import Made, artifact_task, step
+from tasks.steps.counted import counted
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_markdown
 from tasks.steps.device import device_turn
 from tasks.steps.errors import InputError
@@ -421,7 +422,7 @@ def judged_row(seen: PairSeen) -> Row:
 
 def _summary(seen: LookedAt, limits: SafeguardLimits, earlier: ArtifactRef) -> dict[str, Any]:
     signals, found = seen.signals, verdict(seen.signals, limits)
-    unseen = f" {seen.failed} more pairs could not be examined." if seen.failed else ""
+    unseen = f" {counted(seen.failed, 'more pair')} could not be examined." if seen.failed else ""
     shown = {} if seen.shown is None else {"shown_size": list(seen.shown)}
     return {
         "keep": found.keep,
@@ -453,8 +454,8 @@ def _sentence(found: Verdict, signals: Signals, limits: SafeguardLimits, other: 
         else "no static point to compare the two times at"
     )
     return (
-        f"The adaptation shows no harm on {signals.pairs} pairs without labels, compared with "
-        f"{other}: {agreed}, "
+        f"The adaptation shows no harm on {counted(signals.pairs, 'pair')} without labels, "
+        f"compared with {other}: {agreed}, "
         f"the predicted classes drifted by {signals.drift:.3f} bit."
         f"{vanished_sentence(signals, limits)}"
     )

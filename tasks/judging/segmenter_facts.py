@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from adapters.store import ArtifactRef, Store
 from tasks.judging.evaluation import read_evaluation
-from tasks.judging.promotion import evidence_of
+from tasks.judging.promotion import evidence_of, limits_now
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import IMAGERY, OK, PAIRS, images_of
 from tasks.steps.tables import read_rows
@@ -155,7 +155,7 @@ def segmenter_facts(plan: Plan, ref: ArtifactRef) -> SegmenterFacts:
         images=tuple(_terms(store, behind)),
         sets=sets,
         scores=tuple(scores),
-        verdict=evidence_of(store, ref.city, ref).get("verdict"),
+        verdict=_verdict(plan, ref),
         remarks=tuple(map(str, remarks)) if isinstance(remarks, list) else (),
         lineage=tuple(
             {"kind": one.kind, "artifact": one.uri, "digest": one.digest}
@@ -163,6 +163,14 @@ def segmenter_facts(plan: Plan, ref: ArtifactRef) -> SegmenterFacts:
             if one is not None
         ),
     )
+
+
+def _verdict(plan: Plan, ref: ArtifactRef) -> str | None:
+    """What the safeguard says of a segmenter; its city may have left the catalog."""
+    known = ref.city in plan.cities or ref.city in plan.transfers
+    limits = limits_now(ref.city, plan) if known else None
+    found: str | None = evidence_of(plan.open_store(), ref.city, ref, limits).get("verdict")
+    return found
 
 
 def _artifacts_behind(store: Store, ref: ArtifactRef) -> Iterator[tuple[str, ArtifactRef | None]]:

@@ -41,6 +41,7 @@ from tasks.judging.safeguard import (
 from tasks.judging.scoring_rules import protocol_parameters, rules_of
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task
+from tasks.steps.counted import counted
 from tasks.steps.device import device_turn
 from tasks.steps.identity import Identity, Words, make
 from tasks.steps.logs import log
@@ -230,7 +231,7 @@ def _summary(
     reasons = list(dict.fromkeys(reason for each in found.values() for reason in each.reasons))
     keep = "before" if any(each.keep == "before" for each in found.values()) else "after"
     first = signals["smaller"]
-    unseen = f" {failed} more images could not be examined." if failed else ""
+    unseen = f" {counted(failed, 'more image')} could not be examined." if failed else ""
     return {
         "keep": keep,
         "reasons": reasons,
@@ -258,7 +259,7 @@ def _sentence(
         for look, each in signals.items()
     )
     return (
-        f"The adaptation shows no harm on {first.pairs} images without labels, compared with "
-        f"{other}: {kappas}, the predicted classes drifted by {first.drift:.3f} bit."
+        f"The adaptation shows no harm on {counted(first.pairs, 'image')} without labels, "
+        f"compared with {other}: {kappas}, the predicted classes drifted by {first.drift:.3f} bit."
         f"{vanished_sentence(first, limits)}"
     )

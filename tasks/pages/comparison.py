@@ -18,6 +18,7 @@ from tasks.pages.page import inline_jpeg, render_page
 from tasks.pages.pieces import known, percent
 from tasks.pages.scores import number
 from tasks.steps.artifact_task import Made, artifact_task
+from tasks.steps.counted import counted
 from tasks.steps.identity import Identity, Words, make
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import IMAGERY
@@ -147,7 +148,9 @@ def _table(content: Mapping[str, Any]) -> str:
         change = "" if first is None or second is None else f"{second - first:+.3f}"
         lines.append(f"{name:<{width}}{_text(first):>10}{_text(second):>10}{change:>10}")
     changed = percent(content["changed"])
-    lines.append(f"{changed} of the pixels of {content['images']} images get another class")
+    lines.append(
+        f"{changed} of the pixels of {counted(content['images'], 'image')} get another class"
+    )
     return "\n".join(lines)
 
 

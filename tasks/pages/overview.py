@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from adapters.store import ArtifactRef, Store, StoreError
 from adapters.unwritable import cannot_be_written
 from tasks.harvesting.current import HARVEST
 from tasks.judging.city_history import CityHistory, city_history
-from tasks.judging.promotion import has_labels, promoted_segmenter
+from tasks.judging.promotion import has_labels, limits_now, promoted_segmenter
 from tasks.pages.dated_scores import Dated, scores_over_dates
 from tasks.pages.page import render_page
 from tasks.pages.read_report import read_report
@@ -34,7 +34,7 @@ FIGURES: Final = (
     *("miou_before", "miou", "miou_bound", "gap_closed"),
     *("agreement_before", "agreement"),
 )
-"""Of the newest report, shown in the index."""
+"""Of the first report, shown in the index."""
 _NOTHING: Final[Mapping[str, Any]] = {
     "harvest": {},
     "in_use": None,
@@ -80,7 +80,11 @@ def _is_index(path: Path) -> bool:
 
 
 def write_overview(
-    folder: Path, plan: Plan, said: Mapping[str, str], damaged: Mapping[str, str]
+    folder: Path,
+    plan: Plan,
+    said: Mapping[str, str],
+    damaged: Mapping[str, str],
+    shown: Mapping[str, ArtifactRef] | None = None,
 ) -> dict[str, Any]:
     """Writes `index.html`, `index.json` and the pages of all reports into a folder.
 
@@ -89,6 +93,8 @@ def write_overview(
         plan: Of the whole catalog.
         said: Of cities and transfers without a report, the sentence that says what is missing.
         damaged: Of those that could not be reported, the sentence that says why.
+        shown: By city or transfer, the report of what there is now, which comes before those that
+            were written later; default: none is known.
 
     Returns:
         What `index.json` holds.
@@ -96,21 +102,24 @@ def write_overview(
     Raises:
         InputError: The folder cannot be written.
     """
+    now = shown or {}
+
+    def entries(owners: Iterable[str]) -> list[dict[str, Any]]:
+        return [_entry(folder, plan, one, said, damaged, now.get(one)) for one in sorted(owners)]
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         content: dict[str, Any] = {
             "overview_format": OVERVIEW_FORMAT,
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "catalog": Path(plan.catalog).name,
-            "cities": [_entry(folder, plan, one, said, damaged) for one in sorted(plan.cities)],
-            "transfers": [
-                _entry(folder, plan, one, said, damaged) for one in sorted(plan.transfers)
-            ],
+            "cities": entries(plan.cities),
+            "transfers": entries(plan.transfers),
         }
         text = json.dumps(content, indent=1, allow_nan=False, default=str) + "\n"
-        shown = {**content, "transfers": [{**_NOTHING, **one} for one in content["transfers"]]}
+        every = {**content, "transfers": [{**_NOTHING, **one} for one in content["transfers"]]}
         html = render_page(
-            "index.html.j2", **shown, arm_name=arm_name, charts=_charts(content["cities"])
+            "index.html.j2", **every, arm_name=arm_name, charts=_charts(content["cities"])
         )
         write_whole(folder / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
         write_whole(folder / PAGE, lambda path: path.write_text(html, encoding="utf-8"))
@@ -134,17 +143,22 @@ def _charts(cities: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _entry(
-    folder: Path, plan: Plan, owner: str, said: Mapping[str, str], damaged: Mapping[str, str]
+    folder: Path,
+    plan: Plan,
+    owner: str,
+    said: Mapping[str, str],
+    damaged: Mapping[str, str],
+    shown: ArtifactRef | None,
 ) -> dict[str, Any]:
     """A city or transfer; whatever is damaged of it is told in it."""
     store = plan.open_store()
     problems = [damaged[owner]] if owner in damaged else []
     entry: dict[str, Any] = {"name": owner, "said": said.get(owner), "problems": problems}
     if owner in plan.cities:
-        entry |= {"has_labels": has_labels(owner, plan), **_of_city(store, owner, problems)}
+        entry |= {"has_labels": has_labels(owner, plan), **_of_city(plan, owner, problems)}
     else:
-        entry |= _of_transfer(store, owner, problems)
-    entry["reports"] = _reports(folder, store, owner, problems)
+        entry |= _of_transfer(plan, owner, problems)
+    entry["reports"] = _reports(folder, store, owner, problems, shown)
     entry["state"] = _state(entry)
     return entry
 
@@ -163,21 +177,21 @@ def _state(entry: Mapping[str, Any]) -> str:
     return "harvested" if entry.get("harvest") else "nothing yet"
 
 
-def _of_transfer(store: Store, transfer: str, problems: list[str]) -> dict[str, Any]:
+def _of_transfer(plan: Plan, transfer: str, problems: list[str]) -> dict[str, Any]:
     """The history of a transfer of which a segmenter is in use; nothing of others."""
     try:
-        used = promoted_segmenter(store, transfer)
+        used = promoted_segmenter(plan.open_store(), transfer)
     except StoreError as error:
         problems.append(" ".join(str(error).split()))
         return {}
-    return {} if used is None else _of_city(store, transfer, problems)
+    return {} if used is None else _of_city(plan, transfer, problems)
 
 
-def _of_city(store: Store, city: str, problems: list[str]) -> dict[str, Any]:
-    found = dict(_NOTHING)
+def _of_city(plan: Plan, city: str, problems: list[str]) -> dict[str, Any]:
+    found, store = dict(_NOTHING), plan.open_store()
     try:
         found["harvest"] = _harvest(store, city)
-        history = city_history(store, city)
+        history = city_history(store, city, limits_now(city, plan))
     except StoreError as error:
         problems.append(" ".join(str(error).split()))
         return found
@@ -218,10 +232,16 @@ def _history(history: CityHistory) -> dict[str, Any]:
     }
 
 
-def _reports(folder: Path, store: Store, owner: str, problems: list[str]) -> list[dict[str, Any]]:
-    """The reports of a city or transfer, the newest first, copied beside the index."""
+def _reports(
+    folder: Path, store: Store, owner: str, problems: list[str], shown: ArtifactRef | None
+) -> list[dict[str, Any]]:
+    """The reports of a city or transfer, copied beside the index.
+
+    That of what there is now first, as it may have been written before others; then the newest.
+    """
     refs = list(store.artifacts("report", owner))
     made = sorted(refs, key=lambda ref: (store.manifest(ref).made_at, ref.key), reverse=True)
+    made.sort(key=lambda ref: ref != shown)
     reports = []
     for ref in made:
         try:

@@ -1,4 +1,4 @@
-"""Reading a report's figures back: the newest of a city, or a file that was sent."""
+"""Reading a report's figures back: those of a city in the store, or a file that was sent."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tasks.harvesting.current import HARVEST
 from tasks.judging.promotion import promoted_segmenter
 from tasks.pages.figures import REPORT_FORMAT
 from tasks.pages.report import FIGURES_FILE
+from tasks.steps.commands import with_seed
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 
@@ -37,23 +38,42 @@ class ReadReport:
     ref: ArtifactRef | None = None
 
 
-def newest_report(city: str, plan: Plan) -> ReadReport:
-    """The report of a city or transfer that was written last.
+def reports_of(owner: str, plan: Plan, seed: int | None = None) -> list[ArtifactRef]:
+    """The reports of a city or transfer that have figures, the one written last first.
+
+    Args:
+        owner: The city or transfer.
+        plan: Of the catalog.
+        seed: Of their trainings; ``None``: any.
 
     Raises:
         InputError: There is none.
+    """
+    if owner not in plan.transfers:
+        plan.city(owner)
+    store = plan.open_store()
+    manifests = [store.manifest(ref) for ref in store.artifacts("report", owner)]
+    found = [
+        one
+        for one in manifests
+        if FIGURES_FILE in one.files and seed in (None, one.parameters.get("seed"))
+    ]
+    if not found:
+        raise InputError(
+            f"there is no report of {owner}{'' if seed is None else f' with seed {seed}'} yet: run "
+            f"`{with_seed(f'crosscity report {owner}', seed or 0)}` first"
+        )
+    return [one.ref for one in sorted(found, key=lambda one: one.made_at, reverse=True)]
+
+
+def stored_report(ref: ArtifactRef, plan: Plan) -> ReadReport:
+    """A report of the store.
+
+    Raises:
         StoreError: It is damaged.
     """
-    if city not in plan.transfers:
-        plan.city(city)
-    store = plan.open_store()
-    with_figures = [
-        ref for ref in store.artifacts("report", city) if FIGURES_FILE in store.manifest(ref).files
-    ]
-    if not with_figures:
-        raise InputError(f"there is no report of {city} yet: run `crosscity report {city}` first")
-    newest = max(with_figures, key=lambda ref: store.manifest(ref).made_at)
-    return replace(read_report(store.path(newest, FIGURES_FILE), newest.uri), ref=newest)
+    path = plan.open_store().path(ref, FIGURES_FILE)
+    return replace(read_report(path, ref.uri), ref=ref)
 
 
 def made_since(report: ReadReport, plan: Plan) -> list[str]:

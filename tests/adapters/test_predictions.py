@@ -113,6 +113,18 @@ def test_predictions_of_two_segmenters_are_not_mixed(tmp_path) -> None:
     assert forced.finished(0, {"drive/0001": "aa"}) is None
 
 
+def test_what_is_written_over_is_not_taken_for_whole_before_its_end(tmp_path) -> None:
+    """Killed in between, maps of trainIds lay there beside a table of labelIds, and were read."""
+    folder, row = _written(tmp_path, confidence=True)
+    folder.finish([{"image": "drive/0001", "sha256": "aa", "status": "ok", **row}])
+    wanted = Wanted("trainIds", overlays=False)
+    forced = PredictionFolder(tmp_path / "out", NAMES, wanted, {"segmenter": "b"}, force=True)
+    assert not (tmp_path / "out/predictions.parquet").exists()
+    forced.write("drive/0001", PICTURE, LABELS, SURE)
+    left = sorted(each.name for each in (tmp_path / "out").rglob("*") if each.is_file())
+    assert left == ["0001.png", "prediction.json"], "no overlay or confidence of the other"
+
+
 def test_a_shard_whose_map_was_deleted_is_made_again(tmp_path) -> None:
     folder, row = _written(tmp_path)
     folder.finish_part(0, [{"image": "drive/0001", "sha256": "aa", "status": "ok", **row}])

@@ -21,13 +21,14 @@ from adapters.store import (
 from flows.cli import status
 from tasks.harvesting.current import HARVEST
 from tasks.judging import promotion
+from tasks.steps.plan import open_plan
 
 
-def made(store, kind, number=1):
-    parameters = {"a": number}
-    key = artifact_key(kind, inputs={}, parameters=parameters, version="1")
-    with store.draft(kind, "tokyo", key, inputs={}, parameters=parameters, version="1") as draft:
-        (draft.path / "file.bin").write_bytes(b"content")
+def made(store, kind, number=1, inputs=None, summary=None):
+    about = {"inputs": inputs or {}, "parameters": {"a": number}, "version": "1"}
+    with store.draft(kind, "tokyo", artifact_key(kind, **about), **about) as draft:
+        (draft.path / "file.bin").write_bytes(b"content%d" % number)
+        draft.summary = summary or {}
     return draft.ref
 
 
@@ -57,7 +58,8 @@ def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
     assert found["in_use"]["since"] == since, "a pin leaves it in use since then"
     assert found["harvest"][SINGLE]["uri"] == pairs.uri
     assert found["pinned"]["reason"] == "an exhibition"
-    assert found["bytes"] == {"adaptation": 7, "pairs": 7}
+    assert found["bytes"] == {"adaptation": 8, "pairs": 8}
+    assert found["unused"] is None
     words = reported("tokyo")
     assert "disk: 0.0 MB (" in words
     assert re.search(rf"in use: {re.escape(segmenter.uri)} \(\d+ minutes? old\)", words)
@@ -75,6 +77,35 @@ def test_status_of_a_city_that_has_nothing_and_of_one_in_use(
 
     unknown = many_commands("status", "atlantis", "--catalog", catalog)
     assert unknown["code"] == 2
+
+
+def test_an_adaptation_that_was_rejected_in_the_night_is_told_in_the_morning(
+    write_catalog, many_commands, tmp_path
+):
+    """The segmenter in use stays as it was, so nothing else of the status told it."""
+    catalog = write_catalog(tmp_path)
+    store = Store(tmp_path / "store")
+    before = made(store, "adaptation", 1)
+    promotion.put_in_use(store, "tokyo", before)
+
+    def told():
+        done = many_commands("status", "tokyo", "--catalog", catalog)
+        assert done["code"] == 0, done["err"]
+        return done["out"]
+
+    assert "not promoted" not in told()
+    rejected = made(store, "adaptation", 2)
+    assert f"not promoted: {rejected.uri} (pretrained, " in told()
+    judged = {"adaptation": rejected.digest, "before": before.digest}
+    sentence = "The adaptation looks harmful without any label."
+    made(store, "safeguard", 3, judged, {"keep": "before", "sentence": sentence})
+    assert f"rejected: {rejected.uri} (" in told()
+    assert sentence in told()
+    # What was kept in its place may be written after it, as a start at another size is.
+    promotion.put_in_use(store, "tokyo", made(store, "segmenter", 4))
+    assert f"rejected: {rejected.uri} (" in told()
+    promotion.put_in_use(store, "tokyo", made(store, "adaptation", 5))
+    assert rejected.uri not in told(), "a newer one is in use"
 
 
 @pytest.fixture
@@ -155,13 +186,15 @@ def test_a_bucket_that_is_not_there_is_not_an_empty_store(
 
 
 @pytest.mark.parametrize("fault", [StoreAwayError("it is away"), StoreRefusesError("no entry")])
-def test_what_keeps_us_from_the_store_ends_the_status(tmp_path, monkeypatch, fault):
+def test_what_keeps_us_from_the_store_ends_the_status(write_catalog, tmp_path, monkeypatch, fault):
+    plan = open_plan(write_catalog(tmp_path))
+
     def fails(*_: object) -> None:
         raise fault
 
     monkeypatch.setattr(Store, "selected", fails)
     with pytest.raises(type(fault)):
-        status._of_store(Store(tmp_path), "tokyo")
+        status._of_store(plan, "tokyo")
 
 
 def test_the_next_run_is_reported(

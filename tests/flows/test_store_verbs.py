@@ -13,6 +13,7 @@ from adapters.store.records import Manifest
 from adapters.store.upkeep import Kept, orphans, removable, sampled
 from flows.cli.store import app
 from tasks.judging import promotion
+from tasks.steps.counted import counted
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_verifying_changes_nothing_and_says_what_makes_it_again(store) -> None:
     folder, run = store
     assert "of 2 artifacts, 2 are whole and 0 are not\n" in run("verify").output
     few = run("verify", "--sample", "0.5", "--seed", "0").output
-    assert "of 1 artifacts, 1 are whole and 0 are not (a sample of 2)" in few
+    assert "of 1 artifact, 1 is whole and 0 are not (a sample of 2)" in few
     (folder / "pairs/tokyo/one/x").write_bytes(b"eno")
     (folder / "pairs/tokyo/two/artifact.json").write_bytes(b"{")
     for _ in range(2):
@@ -107,7 +108,7 @@ def test_a_damaged_pointer_is_moved_and_its_log_comes_back(store) -> None:
     pointer.write_bytes(whole[:-30])
     done = run("verify")
     assert done.exit_code == 1
-    assert "1 pointers or shared files are damaged" in done.output
+    assert "damaged pointers or shared files: 1" in done.output
     assert f"{pointer} is damaged" in done.output
     assert pointer.read_bytes() == whole[:-30]
     assert run("prune").exit_code != 0  # nobody knows what counts
@@ -337,7 +338,7 @@ def test_pruning_removes_what_died_uploads_and_trainings_left(
     run = [*["prune", "--days", "1", "--catalog"], str(catalog)]
     reported = CliRunner().invoke(app, run).output
     assert all(place in reported for place in expected)
-    assert f"would remove what was left in {len(expected)} places" in reported
+    assert f"would remove what was left in {counted(len(expected), 'place')}" in reported
     done = CliRunner().invoke(app, [*run, "--yes"])
     assert done.exit_code == 0, done.output
     assert orphans(store, day, store.now()) == []

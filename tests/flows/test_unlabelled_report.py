@@ -121,6 +121,36 @@ def test_a_check_fails_where_its_condition_holds(run, report) -> None:
     assert "has no city 'rome'" in run("check", "rome", "--fail-if", "harmful", code=2)["err"]
 
 
+def test_figures_are_asked_of_the_report_that_is_shown(run, report, write_catalog) -> None:
+    """Settings that are set back find the report of before, which keeps its date."""
+    city = {"labels": None, "arm": "ga"}
+
+    def asked() -> str:
+        done = run("check", "tokyo", "--fail-if", "pairs<1", "--json")
+        assert "warning" not in done["err"]
+        return str(json.loads(done["out"])["where"]).rpartition("/")[2]
+
+    write_catalog(run.folder, city=city, trainings={"demo": {"safeguard": {"tolerance": 0.9}}})
+    other = _page(run("report", "tokyo"))
+    assert other != report
+    assert asked() == other.parent.name
+    write_catalog(run.folder, city=city)
+    assert _page(run("report", "tokyo")) == report
+    assert asked() == report.parent.name
+    index = run.folder / "index"
+    run("report", "--all", "--as-they-are", "-o", index)
+    (tokyo,) = json.loads((index / "index.json").read_text(encoding="utf-8"))["cities"]
+    uris = [one["uri"].rpartition("/")[2] for one in tokyo["reports"]]
+    assert uris[:2] == [report.parent.name, other.parent.name]
+
+    write_catalog(run.folder, city=city | {"prior": {"superpixels": 41}})
+    told = run("check", "tokyo", "--fail-if", "pairs<1")["err"]
+    assert "is not of what the catalog says and the store has now: `crosscity report" in told
+    write_catalog(run.folder, city=city)
+    none = run("check", "tokyo", "--fail-if", "pairs<1", "--seed", 7, code=2)["err"]
+    assert "no report of tokyo with seed 7 yet: run `crosscity report tokyo --seed 7` first" in none
+
+
 def test_two_reports_stand_side_by_side(
     run, report, tmp_path, check_page, shown_in_a_browser
 ) -> None:

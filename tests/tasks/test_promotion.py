@@ -260,6 +260,25 @@ def test_of_judgements_beside_one_segmenter_the_newest_counts(store, three):
     assert promotion.evidence_of(store, "tokyo", start) == {}, "it was looked at, not judged"
 
 
+def test_a_judgement_by_the_limits_of_now_goes_before_newer_ones(store, three):
+    """Limits that are set back find the judgement of before, which keeps its date."""
+
+    def judged(keep: str, tolerance: float) -> None:
+        inputs = {"adaptation": three[0].digest, "before": three[1].digest}
+        parameters = {"limits": {"tolerance": tolerance, "drift": 0.1, "present": 0.002}}
+        key = artifact_key("safeguard", inputs=inputs, parameters=parameters, version="1")
+        about = {"inputs": inputs, "parameters": parameters, "version": "1"}
+        with store.draft("safeguard", "tokyo", key, **about) as draft:
+            draft.summary = {"keep": keep, "sentence": f"keep {keep}"}
+
+    judged("before", 0.002)
+    judged("after", 0.5)
+    strict, loose = ({"tolerance": by, "drift": 0.1} for by in (0.002, 0.5))
+    for limits, keep in ((strict, "before"), (loose, "after"), (None, "after")):
+        assert promotion.evidence_of(store, "tokyo", three[0], limits)["keep"] == keep
+    assert promotion.evidence_of(store, "tokyo", three[0], {"tolerance": 9})["keep"] == "after"
+
+
 def test_of_scores_of_a_segmenter_the_newest_is_told(store, three):
     for number in range(6):
         made(store, "evaluation", number, {"segmenter": three[0].digest}, {"miou": number / 10})
