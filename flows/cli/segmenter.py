@@ -89,11 +89,14 @@ def export(
 
 def _next_step(done: Exported) -> str:
     """How it is read; a network of one's own takes its function beside the folder."""
+    from tasks.pages.segmenter_card import yaml_word  # noqa: PLC0415 - brings PyTorch
+
+    weights = yaml_word(str(done.folder))
     beside = f", build={done.function.rpartition(':')[2]}" if done.function else ""
     python = f"`python: {done.function}`, its options and " if done.function else ""
     return (
         f"crosscity.load_segmenter({str(done.folder)!r}{beside}) in Python, or {python}`weights: "
-        f"{done.folder}` in a catalog"
+        f"{weights}` in a catalog"
     )
 
 

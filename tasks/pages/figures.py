@@ -66,14 +66,27 @@ def score_figures(scored: Mapping[str, Evaluated], arm: str | None) -> dict[str,
 
 
 def table_of_figures(content: Mapping[str, Any]) -> str:
-    """What is seen without labels as text, for the terminal; empty where nothing was compared."""
-    figures = content["figures"]
-    lines = [f"{'':<14}{'before':>10}{'after':>10}"]
-    for name in ("agreement", "kappa", "confidence", "entropy", "information"):
-        if name in figures:
-            values = [figures[f"{name}_before"], figures[name]]
-            shown = ["–" if value is None else f"{value:.3f}" for value in values]
-            lines.append(f"{name:<14}{shown[0]:>10}{shown[1]:>10}")
+    """What is seen without labels as text, for the terminal; empty where nothing was compared.
+
+    Where images are compared with copies of them, each copy has a line: the verdict may speak of
+    either.
+    """
+    figures, looks = content["figures"], (content.get("safeguard") or {}).get("looks", {})
+    rows = [
+        (f"kappa, {look}", signals["kappa"]["before"], signals["kappa"]["after"])
+        for look, signals in looks.items()
+    ]
+    names = ("confidence", "entropy", "information")
+    rows += [
+        (name, figures[f"{name}_before"], figures[name])
+        for name in (names if looks else ("agreement", "kappa", *names))
+        if name in figures
+    ]
+    width = 18 if looks else 14
+    lines = [f"{'':<{width}}{'before':>10}{'after':>10}"]
+    for name, *values in rows:
+        shown = ["–" if value is None else f"{value:.3f}" for value in values]
+        lines.append(f"{name:<{width}}{shown[0]:>10}{shown[1]:>10}")
     if len(lines) == 1:
         return ""
     verdict = content["verdict"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -49,7 +50,7 @@ def segmenter_card(segmenter: Segmenter, facts: SegmenterFacts, delivery: Delive
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = _cell
+    environment.filters |= {"cell": _cell, "quoted": _quoted, "yaml": yaml_word}
     template = environment.from_string(
         resources.files("tasks.pages").joinpath("segmenter_card.md.j2").read_text(encoding="utf-8")
     )
@@ -159,6 +160,17 @@ def _sizes(size: tuple[int, int] | None) -> str:
 
 def _rounded(values: list[float]) -> str:
     return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+
+
+def yaml_word(text: str) -> str:
+    """Text as a value of the catalog: plain where YAML reads it as the same text, else quoted."""
+    plain = re.fullmatch(r"[A-Za-z0-9_./~-]+", text) and yaml.safe_load(text) == text
+    return text if plain else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """Text between quotes, as Python and YAML read it."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _cell(value: object) -> str:

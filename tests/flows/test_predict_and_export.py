@@ -182,7 +182,7 @@ def test_a_folder_that_gives_nothing_is_one_sentence(crosscity, tmp_path) -> Non
     other = ("--weights", _weights(tmp_path, classes=11))
     for words, sentence in (
         (("none", *weights), "none has no image"),
-        (("bad", *weights), "none of the 1 images could be read"),
+        (("bad", *weights), "none of the 1 image could be read"),
         (("a.png", *weights, "-o", tmp_path / "mine"), "mine holds something else"),
         (("a.png", *other), "11"),
     ):
