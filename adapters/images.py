@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from adapters.jpeg_metadata import without_metadata
-from adapters.png_chunks import missing_data
+from adapters.png_chunks import may_be_turned, missing_data
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 """The formats that are tried; Pillow's many others are attack surface without use here."""
@@ -100,12 +100,14 @@ def image_size(
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             height, width = picture.height, picture.width
-            turned = _orientation(picture) >= 5  # stored columns are the rows of the scene
+            _check_pixel_count((height, width), name, max_pixels)
+            turned = _stated_orientation(picture, data) >= 5  # columns are the rows of the scene
+    except ImageError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels(name, "", max_pixels) from error
     except Exception as error:  # as in decode_image
         raise ImageError(f"{name} is not a readable JPEG, PNG or WebP image.") from error
-    _check_pixel_count((height, width), name, max_pixels)
     return (width, height) if turned else (height, width)
 
 
@@ -113,7 +115,7 @@ def exif_orientation(data: bytes) -> int:
     """The EXIF orientation of an encoded image, 1 (upright) to 8; 1 where none can be read."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            return _orientation(picture)
+            return _stated_orientation(picture, data)
     except Exception:  # Pillow's parsers raise a dozen types on hostile bytes
         return 1
 
@@ -284,6 +286,11 @@ def _as_rgb(picture: Image.Image) -> npt.NDArray[np.uint8]:
         ground = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         return np.asarray(Image.alpha_composite(ground, rgba).convert("RGB"))
     return np.asarray(picture.convert("RGB"))
+
+
+def _stated_orientation(picture: Image.Image, data: bytes) -> int:
+    """As `_orientation`; a PNG, of which Pillow decodes all to look for one, only where needed."""
+    return 1 if picture.format == "PNG" and not may_be_turned(data) else _orientation(picture)
 
 
 def _orientation(picture: Image.Image) -> int:

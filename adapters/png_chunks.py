@@ -22,6 +22,9 @@ _PASSES: Final = (
 )  # fmt: skip
 """Adam7: first column, first row, and the steps to the next."""
 _STEP: Final = 1 << 20
+_TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
+_ORIENTED: Final = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
+"""Keywords of the texts in which programs keep EXIF and XMP (11.3.3)."""
 
 
 def png_fault(data: bytes) -> str | None:
@@ -45,6 +48,18 @@ def png_fault(data: bytes) -> str | None:
             most = 3 << data[24]
             return f"its palette has {size} bytes, where {data[24]} bits a pixel allow 3 to {most}"
     return missing_data(data)
+
+
+def may_be_turned(data: bytes) -> bool:
+    """Whether a PNG has a chunk that can hold an orientation; readers look for one to its end.
+
+    Args:
+        data: The file; nothing of it is checked.
+    """
+    return any(
+        kind == b"eXIf" or (kind in _TEXTS and body.startswith(_ORIENTED))
+        for kind, body in _chunks(data)
+    )
 
 
 def missing_data(data: bytes) -> str | None:

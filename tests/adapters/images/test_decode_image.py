@@ -12,8 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 
-from adapters.images import ImageError, decode_image, encode_jpeg, encode_png, image_size
+from adapters.images import (
+    ImageError,
+    decode_image,
+    encode_jpeg,
+    encode_png,
+    exif_orientation,
+    image_size,
+)
 
 ORIENTATION = 0x0112
 
@@ -124,6 +132,53 @@ def test_sixteen_bits_keep_the_high_byte() -> None:
     colour = np.stack([grey, grey[::-1], grey[:, ::-1]], axis=-1)
     decoded = decode_image(png_of(colour, 16, 2), "a")
     np.testing.assert_array_equal(decoded, (colour >> 8).astype(np.uint8))
+
+
+def turned_png(way: str) -> bytes:
+    """A PNG that is to be turned by a quarter, as programs write it (PNG specification, 11.3)."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    info = PngInfo()
+    if way == "text":  # as ImageMagick
+        profile = exif.tobytes()
+        info.add_text(
+            "Raw profile type exif", f"\nexif\n{len(profile):8d}\n{profile.hex()}\n", zip=True
+        )
+    if way == "xmp":
+        xmp = '<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"></x:xmpmeta>'
+        info.add_itxt("XML:com.adobe.xmp", xmp)
+    more = {"exif": exif} if way == "exif" else {}
+    data = saved(Image.fromarray(scene()), "PNG", pnginfo=info, **more)
+    if way != "exif at the end":
+        return data
+    body = exif.tobytes().removeprefix(b"Exif\0\0")
+    checksum = zlib.crc32(b"eXIf" + body)
+    late = struct.pack(">I", len(body)) + b"eXIf" + body + struct.pack(">I", checksum)
+    return data[:-12] + late + data[-12:]
+
+
+@pytest.mark.parametrize("way", ["exif", "exif at the end", "text", "xmp"])
+def test_a_png_is_turned_wherever_it_says_so(way: str) -> None:
+    data = turned_png(way)
+    assert exif_orientation(data) == 6
+    assert image_size(data, "a") == decode_image(data, "a").shape[:2] == (40, 24)
+
+
+def test_the_size_of_a_png_is_told_without_a_pixel_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = PngInfo()
+    info.add_text("Software", "a program")
+    plain = saved(Image.fromarray(scene()), "PNG", pnginfo=info)
+    loaded = []
+
+    def load(self: PngImageFile) -> None:
+        loaded.append(self)
+
+    monkeypatch.setattr(PngImageFile, "load", load)
+    assert image_size(plain, "a") == (24, 40)
+    assert exif_orientation(plain) == 1
+    with pytest.raises(ImageError, match="more pixels"):
+        image_size(turned_png("exif at the end"), "a", max_pixels=24 * 40 - 1)
+    assert not loaded
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
