@@ -21,7 +21,7 @@ import math
 from typing import Any, Final
 
 from adapters.street_view.base import StreetViewError
-from adapters.street_view.boxes import Found, SearchedByBox
+from adapters.street_view.boxes import WHOLE, Found, SearchedByBox
 from adapters.street_view.records import (
     SAME_SHAPE,
     WHOLE_CIRCLE,
@@ -129,6 +129,8 @@ class KartaViewStreetView(SearchedByBox):
                     "KartaView answered a search without a list of data: check `base_url`."
                 )
             records += found
+            if len(records) >= WHOLE * self._whole_below:  # it is divided anyway
+                break
             # A full page is asked on after whatever it says of more: one of both may be wrong.
             if not found or (len(found) < self._page and field(answer, "hasMoreData") is not True):
                 break

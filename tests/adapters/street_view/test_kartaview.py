@@ -175,6 +175,8 @@ def test_a_box_with_more_pages_than_are_read_is_divided(services: Any) -> None:
         found = provider(server.url, page=50, limit=200)._list(TOWN, EVERY_TIME, lambda _: None)
         assert len(found) == 800
         assert len({a.query["nwLat"] for a in server.asked}) > 2
+        # No page is asked for once it is known that the box is divided.
+        assert max(int(a.query["page"]) for a in server.asked) == 3
 
 
 def test_a_box_is_checked_and_times_are_nobodys_business(services: Any, street_world: Any) -> None:
