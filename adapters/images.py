@@ -35,6 +35,9 @@ STORED_QUALITY: Final = 95
 
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY: Final = 0
+_PNG_PALETTE: Final = 3
+_MODES: Final = {_PNG_GREY: "L", _PNG_PALETTE: "P"}
+_KINDS: Final = {_PNG_GREY: "greyscale", _PNG_PALETTE: "palette"}
 _EXIF_ORIENTATION: Final = 0x0112
 _PNG_COMPRESSION: Final = 6
 _JPEG_MAX_SIDE: Final = 65_500
@@ -210,6 +213,7 @@ def decode_label_png(
     name: str,
     *,
     size: tuple[int, int] | None = None,
+    palette: bool = False,
     max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
 ) -> npt.NDArray[np.uint8]:
@@ -222,6 +226,7 @@ def decode_label_png(
         data: The encoded map.
         name: What the error message calls it.
         size: (height, width) that the map must have, where known.
+        palette: Whether its ids are the indices of a palette instead.
         max_pixels: Largest height × width that is decoded.
         max_bytes: Largest encoded size that is read.
 
@@ -232,7 +237,8 @@ def decode_label_png(
         ImageError: Not an 8-bit greyscale PNG, of another size, cut short, or over a limit.
     """
     _check_byte_count(data, name, max_bytes)
-    return np.array(_load_grey_png(data, name, 8, size, max_pixels), dtype=np.uint8)
+    colour = _PNG_PALETTE if palette else _PNG_GREY
+    return np.array(_load_png(data, name, 8, size, max_pixels, colour), dtype=np.uint8)
 
 
 def encode_mask_png(mask: npt.NDArray[np.bool_]) -> bytes:
@@ -274,7 +280,7 @@ def decode_mask_png(
         ImageError: Not a 1-bit greyscale PNG, of another size, cut short, or over a limit.
     """
     _check_byte_count(data, name, max_bytes)
-    return np.array(_load_grey_png(data, name, 1, size, max_pixels), dtype=np.bool_)
+    return np.array(_load_png(data, name, 1, size, max_pixels), dtype=np.bool_)
 
 
 def _as_rgb(picture: Image.Image) -> npt.NDArray[np.uint8]:
@@ -312,10 +318,15 @@ def _upright(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.u
     return image
 
 
-def _load_grey_png(
-    data: bytes, name: str, bits: int, size: tuple[int, int] | None, max_pixels: int
+def _load_png(
+    data: bytes,
+    name: str,
+    bits: int,
+    size: tuple[int, int] | None,
+    max_pixels: int,
+    colour: int = _PNG_GREY,
 ) -> Image.Image:
-    found = _check_png_header(data, name, bits, max_pixels)
+    found = _check_png_header(data, name, bits, max_pixels, colour)
     if size is not None and found != tuple(size):
         raise ImageError(
             f"{name} is {found[0]}×{found[1]} pixels high and wide where "
@@ -330,19 +341,22 @@ def _load_grey_png(
         raise ImageError(
             f"{name} is cut short or corrupt and cannot be decoded ({_reason(error)})."
         ) from error
-    if picture.mode != ("L" if bits == 8 else "1") or (picture.height, picture.width) != found:
+    mode = "1" if bits == 1 else _MODES[colour]
+    if picture.mode != mode or (picture.height, picture.width) != found:
         raise ImageError(f"{name} is a corrupt PNG: its content contradicts its header.")
     return picture
 
 
-def _check_png_header(data: bytes, name: str, bits: int, max_pixels: int) -> tuple[int, int]:
-    """Reads (height, width) from the first chunk and refuses all but greys of `bits` bits."""
+def _check_png_header(
+    data: bytes, name: str, bits: int, max_pixels: int, wanted: int
+) -> tuple[int, int]:
+    """Reads (height, width) from the first chunk; refuses other colour types and bits."""
     if not data.startswith(_PNG_SIGNATURE) or len(data) < 26 or data[12:16] != b"IHDR":
         raise ImageError(f"{name} is not a PNG image.")
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
-    if (depth, colour) != (bits, _PNG_GREY):
+    if (depth, colour) != (bits, wanted):
         raise ImageError(
-            f"{name} is not a {bits}-bit greyscale PNG "
+            f"{name} is not a {bits}-bit {_KINDS[wanted]} PNG "
             f"(it has {depth} bits a sample and PNG colour type {colour})."
         )
     _check_pixel_count((height, width), name, max_pixels)

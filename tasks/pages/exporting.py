@@ -114,7 +114,7 @@ class _Predicted:
         except ValueError as error:
             raise InputError(f"{error}; {self._again}") from None
         self._rows = {str(row["image"]): row for row in rows}
-        self._train_ids = _train_ids(classes)
+        self._train_ids, self._palette = _train_ids(classes), description.get("ids") == "palette"
         lacking = [image_id for image_id in ids if image_id not in self._rows]
         if lacking:
             raise InputError(
@@ -134,7 +134,7 @@ class _Predicted:
         path = self._folder / str(row["labels"])
         if not path.is_file():
             raise InputError(f"{path} is not there: {self._again}")
-        return _read(path, self._train_ids, size)
+        return _read(path, self._train_ids, size, palette=self._palette)
 
 
 class _StoredPredictions:
@@ -143,6 +143,7 @@ class _StoredPredictions:
     def __init__(self, plan: Plan, city: str) -> None:
         self._made = CityPredictions(city, plan)
         self._train_ids = _train_ids(self._made.classes)
+        self._palette = plan.city(city).predictions.ids == "palette"
 
     def of(
         self,
@@ -151,7 +152,9 @@ class _StoredPredictions:
         size: tuple[int, int],
     ) -> npt.NDArray[np.uint8] | None:
         path = self._made.label_file(image_id)
-        return None if path is None else _read(path, self._train_ids, size)
+        if path is None:
+            return None
+        return _read(path, self._train_ids, size, palette=self._palette)
 
 
 _Predictions = _Predicted | _StoredPredictions
@@ -167,10 +170,10 @@ def _train_ids(classes: Mapping[str, int]) -> npt.NDArray[np.uint8]:
 
 
 def _read(
-    path: Path, train_ids: npt.NDArray[np.uint8], size: tuple[int, int]
+    path: Path, train_ids: npt.NDArray[np.uint8], size: tuple[int, int], *, palette: bool
 ) -> npt.NDArray[np.uint8]:
     found: npt.NDArray[np.uint8] = train_ids[
-        decode_label_png(path.read_bytes(), str(path), size=size)
+        decode_label_png(path.read_bytes(), str(path), size=size, palette=palette)
     ]
     return found
 
