@@ -21,10 +21,12 @@ import pyarrow as pa
 
 from adapters.store.durable import make_folders, sync
 from adapters.store.opening import cache_folder
+from adapters.store.scratch import locked
 from adapters.tables import read_table
 
 STALE_DAYS: Final = 30.0
 """A copy that was not opened for so long is removed."""
+_LOCK: Final = "writing.lock"
 _LOG = logging.getLogger("crosscity.tables")
 
 
@@ -47,19 +49,33 @@ def mapped_table(path: Path, sha256: str, schema: pa.Schema) -> pa.Table:
     found = _opened(copy, schema)
     if found is not None:
         return found
-    table = read_table(path, schema)
     try:
-        _write(copy, table)
+        make_folders(folder)
+        # All processes of a training begin with the same tables: the first writes each.
+        with locked(folder / _LOCK):
+            found = _opened(copy, schema)
+            return _copied(copy, path, schema) if found is None else found
     except OSError as error:
-        _LOG.warning(
-            "the cache folder %s cannot be written (%s): tables are held in memory instead; set "
-            "XDG_CACHE_HOME to a folder with room for them",
-            folder,
-            error.strerror or error,
-        )
-        return table
+        _warn_that_held(folder, error.strerror or str(error))
+        return read_table(path, schema)
+
+
+def _copied(copy: Path, path: Path, schema: pa.Schema) -> pa.Table:
+    table = read_table(path, schema)
+    _write(copy, table)
     found = _opened(copy, schema)
     return table if found is None else found
+
+
+@cache
+def _warn_that_held(folder: Path, reason: str) -> None:
+    """Once a process: a city has thousands of tables."""
+    _LOG.warning(
+        "the cache folder %s cannot be written (%s): tables are held in memory instead; set "
+        "XDG_CACHE_HOME to a folder with room for them",
+        folder,
+        reason,
+    )
 
 
 def _opened(copy: Path, schema: pa.Schema) -> pa.Table | None:

@@ -23,8 +23,8 @@ from crosscity.labels import CLASSES, VOID
 from tasks.harvesting.current import Harvest, current_harvest
 from tasks.judging.city_predictions import CityPredictions
 from tasks.pages.whole_folder import check_empty, whole_folder
-from tasks.priors.extraction import static_prior_rows
 from tasks.priors.identities import extracted
+from tasks.priors.stored import StoredPriors
 from tasks.steps import progress
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
@@ -32,6 +32,7 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import OK, PAIRS, images_of
 from tasks.steps.tables import Row, read_rows
 
+_OF_PAIRS: Final = ("image_a", "image_b", "others", "split")
 _AT_ONCE: Final = 32
 """Images held at a time."""
 
@@ -69,13 +70,14 @@ def export_city(
     store, harvest = plan.open_store(), current_harvest(city, plan)
     imagery = Imagery(store, harvest.imagery)
     ids = imagery.ids()
-    check_licences((str(imagery.row(each)["licence"]) for each in ids), allowed=allowed)
+    terms = imagery.credits()
+    check_licences((each for each, _, count in terms for _ in range(count)), allowed=allowed)
     labels: _Predictions | None = None
     if stored:
         labels = _StoredPredictions(plan, city)
     elif predictions is not None:
         labels = _Predicted(predictions, city, ids)
-    masks = _masks(plan, _priors(plan, city, harvest))
+    masks = StoredPriors(store, _priors(plan, city, harvest))
     splits = _splits(store, harvest.pairs)
     with whole_folder(output) as unfinished:
         writer = make(unfinished, city)
@@ -185,15 +187,8 @@ def _priors(plan: Plan, city: str, harvest: Harvest) -> ArtifactRef | None:
         return None  # none were extracted, and images alone are worth exporting
 
 
-def _masks(plan: Plan, priors: ArtifactRef | None) -> dict[str, bytes]:
-    if priors is None:
-        return {}
-    rows = static_prior_rows(plan, priors, ("image_id", "mask", "status"))
-    return {row["image_id"]: row["mask"] for row in rows if row["status"] == OK}
-
-
 def _splits(store: Store, pairs: ArtifactRef) -> dict[str, str]:
-    rows = read_rows(store, pairs, "pairs.parquet", PAIRS)
+    rows = read_rows(store, pairs, "pairs.parquet", PAIRS, _OF_PAIRS)
     return {image_id: str(row["split"]) for row in rows for image_id in images_of(row)}
 
 
@@ -201,14 +196,14 @@ def _items(
     imagery: Imagery,
     ids: list[str],
     labels: _Predictions | None,
-    masks: dict[str, bytes],
+    masks: StoredPriors,
     splits: dict[str, str],
     workers: int,
 ) -> Iterator[ExportItem]:
     def item(image_id: str) -> ExportItem:
         row = imagery.row(image_id)
         size = int(row["height"]), int(row["width"])
-        jpeg, mask = imagery.data(image_id), masks.get(image_id)
+        jpeg, mask = imagery.data(image_id), masks.mask(image_id)
         return ExportItem(
             image_id=image_id,
             jpeg=jpeg,

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from adapters.images import decode_image
 from adapters.store import ArtifactRef, Store, StoreError
 from adapters.store.errors import explained
+from adapters.tables import read_table
+from tasks.steps.rows_by_id import RowsById
 from tasks.steps.schemas import IMAGERY, OK
-from tasks.steps.tables import Row, read_rows
+from tasks.steps.tables import Row
+
+_OF_SOURCE: Final = (
+    *("image_id", "licence", "attribution"),
+    *("page_url", "captured_at", "time_precision"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,19 +53,21 @@ class Imagery:
 
     def __init__(self, store: Store, imagery: ArtifactRef) -> None:
         self._store = store
-        self._rows: dict[str, Row] = {
-            row["image_id"]: row
-            for row in read_rows(store, imagery, "imagery.parquet", IMAGERY)
-            if row["status"] == OK
-        }
+        table = read_table(store.path(imagery, "imagery.parquet"), IMAGERY)
+        self._rows = RowsById(table.filter(pc.equal(table["status"], OK)), "image_id")
         self._parts: dict[str, ArtifactRef] = {}
         if not store.is_far:  # there, each look is a request: a shard is looked for when it is read
-            for location in sorted({row["artifact"] for row in self._rows.values()}):
+            for location in sorted(set(self._rows.column("artifact"))):
                 self._part(location)
 
     def row(self, image_id: str) -> Row:
         """The image's row: where and when it was taken, its size, its licence."""
         return self._rows[image_id]
+
+    def size(self, image_id: str) -> tuple[int, int]:
+        """(height, width) of the image."""
+        row = self._rows.some(image_id, ("height", "width"))
+        return row["height"], row["width"]
 
     def ids(self) -> list[str]:
         """Ids of the images that could be fetched, sorted."""
@@ -62,7 +75,7 @@ class Imagery:
 
     def data(self, image_id: str) -> bytes:
         """The encoded image, as it was stored."""
-        row = self._rows[image_id]
+        row = self._rows.some(image_id, ("artifact", "file"))
         path = self._store.path(self._part(row["artifact"]), row["file"])
         with explained(str(path)):
             return path.read_bytes()
@@ -85,10 +98,8 @@ class Imagery:
 
     def credits(self) -> list[tuple[str, str, int]]:
         """(licence, attribution, number of images), for the report's credits."""
-        counts: dict[tuple[str, str], int] = {}
-        for row in self._rows.values():
-            terms = (str(row["licence"]), str(row["attribution"]))
-            counts[terms] = counts.get(terms, 0) + 1
+        terms = (self._rows.column(name) for name in ("licence", "attribution"))
+        counts = Counter(zip(*terms, strict=True))
         return [(licence, whom, count) for (licence, whom), count in sorted(counts.items())]
 
     def sources(self) -> list[ImageSource]:
@@ -96,18 +107,19 @@ class Imagery:
         found = [
             ImageSource(
                 image_id=image_id,
-                licence=str(row["licence"]),
-                attribution=str(row["attribution"]),
-                page_url=row["page_url"],
-                taken=_capture_time(row),
+                licence=licence,
+                attribution=attribution,
+                page_url=page_url,
+                taken=_capture_time(captured_at, time_precision),
             )
-            for image_id, row in self._rows.items()
+            for image_id, licence, attribution, page_url, captured_at, time_precision in zip(
+                *map(self._rows.column, _OF_SOURCE), strict=True
+            )
         ]
         return sorted(found, key=lambda source: (source.attribution, source.image_id))
 
 
-def _capture_time(row: Row) -> str | None:
-    moment = row["captured_at"]
+def _capture_time(moment: datetime | None, precision: str | None) -> str | None:
     if moment is None:
         return None
-    return str(moment.strftime("%Y-%m" if row["time_precision"] == "month" else "%Y-%m-%d"))
+    return moment.strftime("%Y-%m" if precision == "month" else "%Y-%m-%d")

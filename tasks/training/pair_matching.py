@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from contextlib import nullcontext
 
 import numpy as np
-import numpy.typing as npt
 
 from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
@@ -16,13 +15,11 @@ from crosscity.matching import PATCH
 from crosscity.safeguard import static_points
 from tasks.priors.pair_prior import extract_prior
 from tasks.steps.imagery import Imagery
-
-Points = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
-"""x and y, (K, 2), in the first and the second image of a pair, in pixels of each."""
+from tasks.training.kept_points import KeptPoints, Points
 
 
 class PairMatching:
-    """Static points that trusted matches join; kept once they are known, as they are small.
+    """Static points that trusted matches join; kept once they are known.
 
     Readers match different pairs side by side on the processor. A device has the training to do,
     and matches one at a time.
@@ -35,30 +32,37 @@ class PairMatching:
 
     def __init__(self, settings: PriorSettings, device: str, mask: ImageMask | None) -> None:
         self._settings, self._device, self._mask = settings, device, mask
-        self._known: dict[tuple[str, str], Future[Points]] = {}
+        self._kept = KeptPoints()
+        self._under_way: dict[tuple[str, str], Future[Points]] = {}
         self._lock = threading.Lock()
         self._turn = threading.Lock() if device != "cpu" else nullcontext()
         self.spacing = float(PATCH * settings.downscale)
 
     def points(self, first: str, second: str, imagery: Imagery) -> Points:
-        """The points of a pair of images; none where they cannot be matched."""
+        """Pixels (x, y) of a pair of images; none where they cannot be matched."""
         pair = first, second
         with self._lock:
-            known = self._known.get(pair)
+            under_way = self._under_way.get(pair)
+            found = self._kept.find(pair) if under_way is None else None
+            if found is not None:
+                return found
             mine = Future[Points]()
-            if known is None:
-                self._known[pair] = mine
-        if known is not None:
-            return known.result()
+            if under_way is None:
+                self._under_way[pair] = mine
+        if under_way is not None:
+            return under_way.result()
         try:
             with self._turn:
-                mine.set_result(self._matched(first, second, imagery))
+                points = self._matched(first, second, imagery)
+            self._kept.keep(pair, points)
+            mine.set_result(points)
         except BaseException as error:
-            with self._lock:
-                del self._known[pair]  # the next to ask tries again
-            mine.set_exception(error)
+            mine.set_exception(error)  # the next to ask tries again
             raise
-        return mine.result()
+        finally:
+            with self._lock:
+                del self._under_way[pair]
+        return points
 
     def _matched(self, first: str, second: str, imagery: Imagery) -> Points:
         nothing = np.zeros((0, 2))

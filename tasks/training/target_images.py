@@ -14,17 +14,18 @@ from adapters.images import decode_label_png, decode_mask_png
 from adapters.store import ArtifactRef
 from crosscity.adaptation.correspondence import field_of_matches
 from crosscity.resizing import resized_image, resized_map
-from tasks.priors.extraction import static_prior_rows
+from tasks.priors.stored import StoredPriors
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import OK, PAIRS
+from tasks.steps.schemas import PAIRS
 from tasks.steps.stacking import stacked
 from tasks.steps.tables import Row, read_rows
 from tasks.training.pair_matching import PairMatching
 
 MOST_LOOKS: Final = 4
 """Other images of a place that are looked at: each costs a step a look of the teacher."""
+_OF_PAIRS: Final = ("image_a", "image_b", "split", "others")
 
 
 class StoredTargets:
@@ -56,43 +57,32 @@ class StoredTargets:
         self._size = size
         self._matching = PairMatching(prior or PriorSettings(), plan.compute.device, mask)
         self._mask = mask
-        self._imagery = Imagery(plan.open_store(), imagery)
-        self._masks: dict[str, bytes] = {}
-        self._probabilities: dict[str, bytes | None] = {}
-        if priors is not None:
-            columns = ("image_id", "mask", "probability", "status")
-            for row in static_prior_rows(plan, priors, columns):
-                if row["status"] == OK:
-                    self._masks[row["image_id"]] = row["mask"]
-                    self._probabilities[row["image_id"]] = row["probability"]
-        self._has_priors = priors is not None
-        rows = read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS)
+        store = plan.open_store()
+        self._imagery = Imagery(store, imagery)
+        self._priors = StoredPriors(store, priors)
+        rows = read_rows(store, pairs, "pairs.parquet", PAIRS, _OF_PAIRS)
         train = [row for row in rows if row["split"] == "train"]
         if not train:
             raise InputError("there is no training pair to adapt on")
         self._learned = 2 * len(train)
         self._ids = [image_id for row in train for image_id in (row["image_a"], row["image_b"])]
-        self._partners = [[index ^ 1] for index in range(self._learned)]
+        self._looked_at: dict[int, range] = {}  # beside the two images of these pairs
         for place, row in enumerate(train):
             further = self._further(row)
-            numbers = range(len(self._ids), len(self._ids) + len(further))
-            self._ids += further
-            for index in (2 * place, 2 * place + 1):
-                self._partners[index] += numbers
+            if further:
+                self._looked_at[place] = range(len(self._ids), len(self._ids) + len(further))
+                self._ids += further
 
     def _further(self, row: Row) -> list[str]:
         """Images of a pair's place at further times that fit it, and have a prior where others do.
 
         Those without show another place, or cannot be read.
         """
-        first = self._imagery.row(row["image_a"])
-        size = first["height"], first["width"]
         fitting = [
             image_id
             for image_id in row.get("others") or ()
-            if (found := self._imagery.row(image_id))["height"] == size[0]
-            and found["width"] == size[1]
-            and (image_id in self._masks or not self._has_priors)
+            if self._imagery.size(image_id) == self._imagery.size(row["image_a"])
+            and (image_id in self._priors or not self._priors.is_known)
         ]
         return fitting[: MOST_LOOKS - 1]
 
@@ -102,8 +92,7 @@ class StoredTargets:
     def sizes(self, indices: Iterable[int] | None = None) -> list[tuple[int, int]]:
         """(height, width) of these images, or of all that are learned from, as they are stored."""
         wanted = range(self._learned) if indices is None else indices
-        rows = (self._imagery.row(self._ids[index]) for index in wanted)
-        return [(row["height"], row["width"]) for row in rows]
+        return [self._imagery.size(self._ids[index]) for index in wanted]
 
     def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         """(N, H, W, 3) uint8 RGB."""
@@ -131,14 +120,13 @@ class StoredTargets:
         """(N, H, W) bool, true where a pixel shows the provider; ``None`` without a mask."""
         if self._mask is None:
             return None
-        rows = (self._imagery.row(self._ids[index]) for index in indices)
-        maps = (self._mask.pixels((row["height"], row["width"])) for row in rows)
+        maps = (self._mask.pixels(self._imagery.size(self._ids[index])) for index in indices)
         shown = [resized_map(pixels, self._size) for pixels in maps]
         return stacked(shown, [self._ids[index] for index in indices])
 
     def partners(self, indices: Sequence[int]) -> list[list[int]]:
         """The indices of the other images of each one's place, that of its pair first."""
-        return [self._partners[index] for index in indices]
+        return [[index ^ 1, *self._looked_at.get(index // 2, ())] for index in indices]
 
     def fields(self, indices: Sequence[int], others: Sequence[int]) -> npt.NDArray[np.float32]:
         """(N, H, W, 2): where static, trusted points lie in a partner, else NaN."""
@@ -150,8 +138,7 @@ class StoredTargets:
         turned = other < index
         first, second = sorted((index, other))
         points = self._matching.points(self._ids[first], self._ids[second], self._imagery)
-        row = self._imagery.row(self._ids[index])
-        shape = (row["height"], row["width"])
+        shape = self._imagery.size(self._ids[index])
         size = self._size or shape
         return field_of_matches(
             points[turned],
@@ -162,11 +149,10 @@ class StoredTargets:
         )
 
     def _prior(self, image_id: str) -> npt.NDArray[np.bool_]:
-        row = self._imagery.row(image_id)
-        data = self._masks.get(image_id)
+        size = self._imagery.size(image_id)
+        data = self._priors.mask(image_id)
         if data is None:
-            return np.zeros((row["height"], row["width"]), dtype=np.bool_)
-        size = (row["height"], row["width"])
+            return np.zeros(size, dtype=np.bool_)
         mask = decode_mask_png(data, image_id)
         if mask.shape != size:
             raise InputError(
@@ -176,11 +162,10 @@ class StoredTargets:
         return mask
 
     def _probability(self, image_id: str) -> npt.NDArray[np.uint8]:
-        row = self._imagery.row(image_id)
-        size = (row["height"], row["width"])
-        if image_id not in self._probabilities:
+        size = self._imagery.size(image_id)
+        if image_id not in self._priors:
             return np.zeros(size, dtype=np.uint8)
-        data = self._probabilities[image_id]
+        data = self._priors.probability(image_id)
         if data is None:
             raise InputError(
                 f"the static prior of {image_id} has no probability, which the recipe takes as a "

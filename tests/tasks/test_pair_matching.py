@@ -11,10 +11,11 @@ import pytest
 
 from adapters.catalog import PriorSettings
 from tasks.steps.imagery import Imagery
-from tasks.training.pair_matching import PairMatching, Points
+from tasks.training.kept_points import Points
+from tasks.training.pair_matching import PairMatching
 
 IMAGERY = cast(Imagery, None)
-POINTS: Points = (np.zeros((0, 2)), np.zeros((0, 2)))
+POINTS: Points = (np.array([[3.0, 5.0]]), np.array([[4.0, 70000.0]]))
 
 
 def matching(monkeypatch: pytest.MonkeyPatch, match: Any, device: str = "cpu") -> PairMatching:
@@ -33,7 +34,7 @@ def test_two_readers_match_two_pairs_side_by_side(monkeypatch: pytest.MonkeyPatc
     made = matching(monkeypatch, match)
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda name: made.points(name, "z", IMAGERY), ["a", "b"]))
-    assert found == [POINTS, POINTS]
+    assert np.array_equal(found, [POINTS, POINTS])
 
 
 def test_a_device_matches_one_pair_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,4 +81,4 @@ def test_who_waits_for_a_pair_is_told_that_it_failed_and_the_next_tries_again(
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(made.points, "a", "b", IMAGERY) for _ in range(2)]
         assert all(isinstance(each.exception(), OSError) for each in waiting)
-    assert made.points("a", "b", IMAGERY) == POINTS
+    assert np.array_equal(made.points("a", "b", IMAGERY), POINTS)

@@ -9,9 +9,12 @@ import pytest
 
 from adapters.image_masks import ImageMask
 from adapters.images import encode_label_png, encode_mask_png
+from adapters.store import Store
 from tasks.steps.errors import InputError
+from tasks.steps.schemas import STATIC_PRIOR
 from tasks.training import target_images
 from tasks.training.target_images import MOST_LOOKS, StoredTargets
+from tests.tasks.made_priors import stored_priors
 
 RANDOM = np.random.default_rng(3)
 IMAGES = {name: RANDOM.integers(0, 256, (20, 30, 3), dtype=np.uint8) for name in "abcd"}
@@ -25,14 +28,14 @@ class Imagery:
     def read(self, name):
         return IMAGES[name]
 
-    def row(self, name):
-        height, width = IMAGES[name].shape[:2]
-        return {"height": height, "width": width, "image_id": name}
+    def size(self, name):
+        return IMAGES[name].shape[:2]
 
 
 @pytest.fixture
-def targets(monkeypatch):
+def targets(monkeypatch, tmp_path):
     """Two training pairs, of which one has priors, and a test pair."""
+    store = Store(tmp_path / "store")
 
     def make(masks=None, probabilities=None, others=None, **options):
         pairs = [
@@ -41,9 +44,11 @@ def targets(monkeypatch):
             {"split": "train", "image_a": "c", "image_b": "d", "others": None},
         ]
         given = MASKS if masks is None else masks
-        rows = [
+        priors = [
             {
+                **dict.fromkeys(STATIC_PRIOR.names),
                 "image_id": name,
+                "pair_id": "p",
                 "mask": encode_mask_png(mask),
                 "probability": encode_label_png(probabilities[name]) if probabilities else None,
                 "status": "ok",
@@ -52,15 +57,9 @@ def targets(monkeypatch):
         ]
         monkeypatch.setattr(target_images, "Imagery", Imagery)
         monkeypatch.setattr(target_images, "read_rows", lambda *_: pairs)
-        monkeypatch.setattr(target_images, "static_prior_rows", lambda *_: rows)
-
-        class Plan:
-            compute = SimpleNamespace(device="cpu")
-
-            def open_store(self):
-                return None
-
-        return StoredTargets(Plan(), None, None, options.pop("priors", "priors"), **options)
+        plan = SimpleNamespace(compute=SimpleNamespace(device="cpu"), open_store=lambda: store)
+        made = options.pop("priors", stored_priors(store, [priors]))
+        return StoredTargets(plan, None, None, made, **options)
 
     return make
 
