@@ -17,7 +17,7 @@ COPY flows flows
 # By the hashes of requirements.lock; another build of PyTorch has others, and goes by the versions.
 RUN python -m venv /opt/crosscity/venv \
     && if [ -z "$TORCH_INDEX" ]; then \
-        /opt/crosscity/venv/bin/pip install --require-hashes --requirement requirements.lock; \
+        /opt/crosscity/venv/bin/pip install --no-deps --require-hashes --requirement requirements.lock; \
     fi \
     && /opt/crosscity/venv/bin/pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
         --constraint constraints.txt '.[s3,dask]'

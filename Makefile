@@ -64,6 +64,7 @@ lock: $(READY)  ## Write the versions that are installed now to the lock.
 test-newest: $(READY)  ## The default tests with the newest versions that pyproject.toml allows, in an environment of their own.
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-newest
 	$(BIN)/uv pip install --quiet --python .venv-newest/bin/python --upgrade --editable '.[dev]'
+	@.venv-newest/bin/crosscity warm-up
 	.venv-newest/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 bandit: $(READY)  ## Known kinds of insecure code.

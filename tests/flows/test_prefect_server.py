@@ -71,3 +71,38 @@ def test_servers_are_started_so_and_run_what_prefect_runs():
     )
     assert done.returncode == 0, done.stderr
     assert "API version" in done.stdout
+
+
+SET_ASIDE = """
+    import gc, weakref
+    from flows.prefect_server import WHOLE, collect_for_the_time
+
+    class Cycle:
+        def __init__(self):
+            self.itself = self
+
+    loaded = [[] for number in range(50_000)]
+    for second in range(1, WHOLE + 1):
+        collect_for_the_time(second)
+    print(len(gc.get_objects()) < 1000 < 50_000 < gc.get_freeze_count())
+    aside = gc.get_freeze_count()
+    later = weakref.ref(Cycle())
+    old = Cycle()
+    gc.collect(1)  # has become old
+    later_and_old = weakref.ref(old)
+    del old
+    for second in range(WHOLE + 1, 2 * WHOLE + 1):
+        collect_for_the_time(second)
+    print(later(), later_and_old(), gc.get_freeze_count() <= aside)
+"""
+
+
+def test_what_a_server_has_loaded_is_gone_through_once():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SET_ASIDE)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout + done.stderr == "True\nNone None True\n"
