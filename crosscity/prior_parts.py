@@ -151,7 +151,7 @@ class _Checked:
             found = self._match(image_a, image_b)
         except MemoryError:
             raise
-        except Exception as error:  # code of somebody else's
+        except (Exception, SystemExit) as error:  # code of somebody else's
             raise ValueError(own_failure(f"the matcher {self._name!r}", error)) from error
         if not isinstance(found, Matches):
             raise ValueError(  # noqa: TRY004 - one kind of error for whatever is wrong

@@ -67,7 +67,7 @@ def call_plug_in(python: str, options: Mapping[str, Any], *arguments: object, ke
         raise CatalogError(f"{key}: {python} refuses its options: {error}") from error
     except MemoryError:
         raise
-    except Exception as error:  # code of somebody else's
+    except (Exception, SystemExit) as error:  # code of somebody else's
         raise CatalogError(f"{key}: {own_failure(python, error)}") from error
 
 

@@ -88,7 +88,7 @@ class CheckedDataset:
             return method(*arguments)
         except (DatasetError, ImageError, MemoryError):
             raise
-        except Exception as error:  # code of somebody else's
+        except (Exception, SystemExit) as error:  # code of somebody else's
             raise self._error(own_failure(method.__name__, error)) from error
 
     def _ids(self, method: str, split: str, ids: object) -> Sequence[str]:

@@ -93,7 +93,7 @@ class CheckedStreetView:
             return method(*arguments)
         except (StreetViewError, MemoryError):
             raise
-        except Exception as error:  # code of somebody else's
+        except (Exception, SystemExit) as error:  # code of somebody else's
             raise self._error(own_failure(method.__name__, error)) from error
 
     def _listed(self, method: str, listed: object) -> Sequence[Capture]:

@@ -95,7 +95,7 @@ def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
         segmenter = build(**dict(options))
     except MemoryError:
         raise
-    except Exception as error:  # code of somebody else's
+    except (Exception, SystemExit) as error:  # code of somebody else's
         raise ValueError(own_failure(repr(architecture), error)) from error
     if not isinstance(segmenter, Segmenter):
         raise ValueError(  # noqa: TRY004 - a wrong catalog entry, like the others
@@ -105,7 +105,9 @@ def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
     segmenter.architecture = f"{PREFIX}{name}"
     if isinstance(segmenter, ComposedSegmenter):
         segmenter.built_with = dict(options)
+    _check_precision(segmenter)
     check_shapes(segmenter)
+    _check_prediction(segmenter)
     _check_in_training(segmenter)
     return segmenter
 
@@ -133,17 +135,104 @@ def check_shapes(segmenter: Segmenter, sizes: Sequence[tuple[int, int]] = _TRIED
             _check("logits", logits, (images, segmenter.n_classes, *grid), size)
 
 
+def _check_precision(segmenter: Segmenter) -> None:
+    """Refuses weights of half precision, whose steps of training are rounded to nothing or NaN."""
+    for name, weight in segmenter.named_parameters():
+        if weight.dtype in (torch.float16, torch.bfloat16):
+            raise ValueError(
+                f"its weight {name} is {str(weight.dtype).removeprefix('torch.')}: return the "
+                "segmenter in single precision (.float()); a compute profile's `precision` has it "
+                "computed in bf16"
+            )
+
+
+def _check_prediction(segmenter: Segmenter) -> None:
+    """Holds two predictions of one image against each other, and looks for a softmax.
+
+    Raises:
+        ValueError: They differ, parts of the segmenter train while it predicts, or what it calls
+            logits are probabilities.
+    """
+    height, width = _TRIED_SIZES[0]
+    noise = torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(0))
+    # A copy, as a part that trains has its statistics moved by what it is shown.
+    tried = _copied(segmenter)
+    with evaluating(tried), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        first, again = (tried.classify(tried.features(noise)) for _ in range(2))
+        training = next((name for name, part in tried.named_modules() if part.training), None)
+    if training is not None:
+        raise ValueError(
+            f"its forward puts {training or 'itself'} into training mode while it predicts: leave "
+            "train() and eval() to whoever calls it"
+        )
+    if not torch.allclose(first, again, rtol=1e-3, atol=1e-3 * float(first.abs().max())):
+        raise ValueError(
+            "it predicts one image twice otherwise: in evaluation mode nothing may be drawn or "
+            "counted (functional.dropout needs training=self.training)"
+        )
+    if bool((first >= 0).all()) and torch.allclose(first.sum(1), torch.ones(()), atol=1e-4):
+        raise ValueError(
+            "its logits are probabilities, they add up to 1 in every cell: return what stands "
+            "before the softmax"
+        )
+
+
 def _check_in_training(segmenter: Segmenter) -> None:
     """Tries a copy in training mode, where networks drop, normalise and return otherwise."""
-    size = _TRIED_SIZES[0]
+    size, when = _TRIED_SIZES[0], " in training mode"
     grid = (-(-size[0] // segmenter.stride), -(-size[1] // segmenter.stride))
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        tried = copy.deepcopy(segmenter).train()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        tried = _copied(segmenter).train()
         noise = torch.rand((2, 3, *size), generator=torch.Generator().manual_seed(0))
-        features = _made(tried.features, noise, 2, size, " in training mode")
-        _check("features", features, (2, segmenter.n_features, *grid), size, " in training mode")
-        logits = _made(tried.classify, cast("Tensor", features), 2, size, " in training mode")
-        _check("logits", logits, (2, segmenter.n_classes, *grid), size, " in training mode")
+        moved = _trainable_parts_used(tried)
+        features = _made(tried.features, noise, 2, size, when)
+        _check("features", features, (2, segmenter.n_features, *grid), size, when)
+        found = cast("Tensor", features)
+        if moved and not found.requires_grad:
+            raise ValueError(
+                f"no gradient reaches {moved[0]} of it: its features are made without one "
+                "(no_grad, inference_mode, detach, numpy), so an adaptation would not move them"
+            )
+        logits = cast("Tensor", _made(tried.classify, found, 2, size, when))
+        _check("logits", logits, (2, segmenter.n_classes, *grid), size, when)
+        if next(tried.parameters(), None) is not None:
+            _check_gradient(logits)
+
+
+def _trainable_parts_used(tried: Segmenter) -> list[str]:
+    """Will name the parts with weights to train that the next images go through, in that order."""
+    used: list[str] = []
+
+    def noting(name: str) -> Callable[..., None]:
+        return lambda *_: used.append(name)
+
+    for name, part in tried.named_modules():
+        if any(weight.requires_grad for weight in part.parameters(recurse=False)):
+            part.register_forward_hook(noting(name))
+    return used
+
+
+def _check_gradient(logits: Tensor) -> None:
+    if not logits.requires_grad:
+        raise ValueError(
+            "no gradient reaches its weights: all of them are frozen (requires_grad), or its "
+            "logits are made without one"
+        )
+    try:
+        torch.autograd.backward(logits.float().square().mean())
+    except Exception as error:  # code of somebody else's
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(f"no gradient can be computed through it ({reason})") from error
+
+
+def _copied(segmenter: Segmenter) -> Segmenter:
+    try:
+        return copy.deepcopy(segmenter)
+    except Exception as error:  # of what somebody else keeps in it
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(
+            f"it cannot be copied, which trainings with a slow teacher do ({reason})"
+        ) from error
 
 
 def _made(
@@ -156,7 +245,7 @@ def _made(
     """What a part of a segmenter makes; its errors as one sentence, whatever their type."""
     try:
         return part(given)
-    except Exception as error:  # code of somebody else's
+    except (Exception, SystemExit) as error:  # code of somebody else's
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         many = "image" if images == 1 else f"batch of {images} images"
         raise ValueError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +106,63 @@ class Standardises(Pooled):
         return super().forward((x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True))
 
 
+class Drops(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.dropout(super().forward(x), 0.1)
+
+
+class Counts(Pooled):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x) + self.calls
+
+
+class TrainsItself(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if self.training else self.train()(x)
+
+
+class WithoutGradient(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return super().forward(x)
+
+
+class InInferenceMode(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return super().forward(x)
+
+
+class ByNumpy(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(super().forward(x).detach().numpy())
+
+
+class OverwritesWhatItNeeds(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        made = super().forward(x).exp()
+        made += made.exp()
+        return made.mul_(2)
+
+
+class Exits(Pooled):
+    def forward(self, x: Tensor) -> Tensor:  # noqa: ARG002 - of a network
+        raise SystemExit(1)
+
+
+class Keeps(Pooled):
+    """What it made last, for its loss: PyTorch copies no tensor that has a history."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = super().forward(x)
+        if torch.is_grad_enabled():
+            self.last = made
+        return made
+
+
 class Padded(Patches):
     """What the sentence advises."""
 
@@ -145,6 +203,14 @@ def package() -> Iterator[Any]:
         (Auxiliary, "2 images of 64×96 pixels in training mode are tuple instead of"),
         (Mapped, "2 images of 64×96 pixels are dict instead of"),
         (Standardises, "2 images of 64×96 pixels are not finite"),
+        (Drops, "predicts one image twice otherwise: .*training=self.training"),
+        (Counts, "predicts one image twice otherwise"),
+        (TrainsItself, "puts extractor into training mode while it predicts"),
+        (WithoutGradient, "no gradient reaches extractor.first of it: its features are made"),
+        (InInferenceMode, "no gradient reaches extractor.first of it"),
+        (ByNumpy, "no gradient reaches extractor.first of it"),
+        (OverwritesWhatItNeeds, r"no gradient can be computed through it \(one of the variables"),
+        (Exits, "takes no batch of 2 images of 64×96 pixels .1.: images may have any size"),
     ],
 )
 def test_what_does_not_hold_for_every_image_is_reported_when_it_is_built(
@@ -160,6 +226,39 @@ def test_a_head_is_tried_too(package: Any) -> None:
         ValueError, match=r"logits of 2 images of 64×96 pixels are \(2, 3, 16, 24\)"
     ):
         package(Pooled(), nn.Conv2d(8, 3, 1))
+
+
+def test_probabilities_are_not_taken_for_logits(package: Any) -> None:
+    with pytest.raises(ValueError, match="its logits are probabilities, they add up to 1"):
+        package(Pooled(), nn.Sequential(nn.Conv2d(8, N, 1), nn.Softmax(1)))
+
+
+def test_half_precision_and_frozen_weights_are_told_before_anything_is_trained(
+    package: Any,
+) -> None:
+    with pytest.raises(ValueError, match=r"weight classifier.weight is float16: .*\.float\(\)"):
+        package(Pooled(), nn.Conv2d(8, N, 1).half())
+    with pytest.raises(ValueError, match="no gradient reaches its weights: all of them are frozen"):
+        package(Pooled().requires_grad_(False), nn.Conv2d(8, N, 1).requires_grad_(False))
+    # A backbone that is kept as it is, on purpose.
+    package(Pooled().requires_grad_(False))
+
+
+def test_a_network_that_cannot_be_copied_is_told(package: Any) -> None:
+    network = Keeps()
+    network(torch.rand(1, 3, 8, 8))
+    with pytest.raises(ValueError, match="cannot be copied, which trainings with a slow teacher"):
+        package(network)
+
+
+@pytest.mark.parametrize("code", ["def build(:", "build = 1 / 0", "raise SystemExit(3)"])
+def test_a_module_that_cannot_be_imported_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    (tmp_path / "a_broken_package.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"^importing a_broken_package raised [A-Z][A-Za-z]+: ."):
+        build_segmenter("python:a_broken_package:build", {})
 
 
 class Whole(nn.Module):
