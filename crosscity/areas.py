@@ -132,6 +132,36 @@ def bounds_of(points: Sequence[tuple[float, float]]) -> Bounds:
     return min(longitudes), min(latitudes), max(longitudes), max(latitudes)
 
 
+def westmost(longitudes: npt.ArrayLike) -> float:
+    """Where the narrowest range that holds all longitudes begins, across the antimeridian too.
+
+    Args:
+        longitudes: WGS84 degrees, at least one; NaN is passed over.
+    """
+    values = np.asarray(longitudes, dtype=np.float64).ravel()
+    ordered = np.unique(values[np.isfinite(values)])
+    gaps = np.append(np.diff(ordered), ordered[0] + 360.0 - ordered[-1])
+    return float(ordered[(int(np.argmax(gaps)) + 1) % len(ordered)])
+
+
+def east_of(longitudes: npt.ArrayLike, west: float) -> Float:
+    """Longitudes without a jump at the antimeridian: those below `west` are a turn further."""
+    values = np.asarray(longitudes, dtype=np.float64)
+    turned: Float = np.where(values < west, values + 360.0, values)
+    return turned
+
+
+def geojson_bbox(points: Sequence[tuple[float, float]]) -> list[float]:
+    """West, south, east, north of points (longitude, latitude); west > east across 180 degrees.
+
+    So it is in GeoJSON (RFC 7946, 5.2), and in what refers to it: STAC and GeoParquet.
+    """
+    longitudes, latitudes = zip(*points, strict=True)
+    west = westmost(longitudes)
+    east = float(east_of(longitudes, west).max())
+    return [west, min(latitudes), east - 360.0 if east > 180.0 else east, max(latitudes)]
+
+
 def near_points(
     lat: Float, lon: Float, points: Sequence[tuple[float, float]], metres: float
 ) -> npt.NDArray[np.bool_]:

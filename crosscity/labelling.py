@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from crosscity.areas import METRES_A_DEGREE
+from crosscity.areas import METRES_A_DEGREE, east_of, westmost
 from crosscity.checks import whole_number
 
-ALGORITHM_VERSION: Final = "1"
+ALGORITHM_VERSION: Final = "2"
 """Raised by hand whenever other places would be chosen."""
 
 Float = npt.NDArray[np.float64]
@@ -95,10 +95,11 @@ def spread_choice(scores: Float, lat: Float, lon: Float, n: int) -> list[int]:
 
 def _metres(lat: Float, lon: Float) -> tuple[Float, Float]:
     """North and east of the equator and of Greenwich, near enough within a city."""
-    known = lat[np.isfinite(lat)]
-    middle = float(known.mean()) if len(known) else 0.0
-    scale = METRES_A_DEGREE * math.cos(math.radians(middle))
-    return lat * METRES_A_DEGREE, lon * scale
+    known = np.isfinite(lat) & np.isfinite(lon)
+    if not known.any():
+        return np.full(lat.shape, np.nan), np.full(lon.shape, np.nan)
+    scale = METRES_A_DEGREE * math.cos(math.radians(float(lat[known].mean())))
+    return lat * METRES_A_DEGREE, east_of(lon, westmost(lon[known])) * scale
 
 
 def _spacing(north: Float, east: Float, n: int) -> float:

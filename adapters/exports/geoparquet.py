@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from adapters.exports.base import ExportItem
 from adapters.exports.files import write_bytes
+from crosscity.areas import geojson_bbox
 from crosscity.labels import CLASSES
 
 _POINT: Final = 1
@@ -72,8 +73,7 @@ class GeoParquetExporter:
         column: dict[str, Any] = {"encoding": "WKB", "geometry_types": ["Point"]}
         located = [row["geometry"] for row in self._rows if row["geometry"] is not None]
         if located:
-            points = np.array([struct.unpack("<BIdd", each)[2:] for each in located])
-            column["bbox"] = [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]
+            column["bbox"] = geojson_bbox([struct.unpack("<BIdd", each)[2:] for each in located])
         meta = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
         schema = _SCHEMA.with_metadata({"geo": json.dumps(meta)})
         table = pa.Table.from_pylist(self._rows, schema=schema)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from adapters.exports.base import ExportItem, class_table, needed
 from adapters.exports.files import write_bytes, write_json
 from adapters.images import encode_label_png, encode_mask_png
+from crosscity.areas import geojson_bbox
 
 _IDENTIFIERS: Final = {
     identifier.casefold(): identifier
@@ -74,13 +75,9 @@ class StacExporter:
     def finish(self) -> None:
         """Writes `collection.json` and the items, with links relative to each other."""
         stac = self._stac
-        boxes = [item.bbox for item in self._items if item.bbox]
+        located = [item.geometry["coordinates"] for item in self._items if item.geometry]
         moments = [item.datetime for item in self._items if item.datetime]
-        box = [-180.0, -90.0, 180.0, 90.0]
-        if boxes:
-            lows = [min(each[axis] for each in boxes) for axis in (0, 1)]
-            highs = [max(each[axis] for each in boxes) for axis in (2, 3)]
-            box = [*lows, *highs]
+        box = geojson_bbox(located) if located else [-180.0, -90.0, 180.0, 90.0]
         interval = [min(moments), max(moments)] if moments else [_LONG_AGO, None]
         only = next(iter(self._licences)) if len(self._licences) == 1 else ""
         collection = stac.Collection(

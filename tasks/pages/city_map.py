@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.catalog.areas import Area
+from crosscity.areas import east_of, westmost
 from tasks.judging.differences import CLASS_NAMES
 from tasks.pages.charts import COLOURS, INK, WIDTH, blank_figure, style, svg_of
 from tasks.steps.schemas import OK, images_of
@@ -139,14 +140,14 @@ def map_of_places(places: Places, area: Area | None, name: str) -> str | None:
         return None
     figure = blank_figure(WIDTH, WIDTH + 0.22 * len(groups))
     axes = figure.add_subplot()
-    _outline(axes, area, everything)
+    west = _outline(axes, area, everything)
     reasons = 0
     for words, found in groups:
         longitudes, latitudes = zip(*_thinned(found), strict=True)
         label = f"{words} ({len(found)})"
         kind = words.partition(":")[0]
         axes.scatter(
-            longitudes,
+            east_of(longitudes, west),
             latitudes,
             **_look_of(words, kind, reasons),
             label=label if len(label) < 60 else f"{label[:50]}… ({len(found)})",
@@ -253,30 +254,45 @@ def _coloured_map(
 ) -> str:
     figure = blank_figure(side, side)
     axes = figure.add_subplot()
-    _outline(axes, area, positions)
+    west = _outline(axes, area, positions)
     axes.set_xticks([])
     axes.set_yticks([])
     longitudes, latitudes = zip(*positions, strict=True)
-    drawn = axes.scatter(longitudes, latitudes, s=14, linewidths=0, c=shares, cmap="viridis")
+    places = (east_of(longitudes, west), latitudes)
+    drawn = axes.scatter(*places, s=14, linewidths=0, c=shares, cmap="viridis")
     bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.9, format="%g %%")
     bar.ax.tick_params(colors=INK, labelsize=8, width=0.5)
     bar.outline.set_visible(False)
     return svg_of(figure, description, name)
 
 
-def _outline(axes: Axes, area: Area | None, positions: Sequence[Position]) -> None:
-    """The area, and the same scale along both axes at its latitude."""
+def _outline(axes: Axes, area: Area | None, positions: Sequence[Position]) -> float:
+    """The area, and the same scale along both axes at its latitude.
+
+    Returns:
+        The longitude at which the map begins: those below it lie across the antimeridian.
+    """
     style(axes)
     axes.grid(visible=False)
-    for ring in _rings(area):
+    rings = list(_rings(area))
+    west = westmost([longitude for longitude, _ in (at for r in (positions, *rings) for at in r)])
+    for ring in rings:
         longitudes, latitudes = zip(*ring, strict=True)
-        axes.plot(longitudes, latitudes, color=INK, linewidth=0.7)
+        axes.plot(east_of(longitudes, west), latitudes, color=INK, linewidth=0.7)
     middle = sum(latitude for _, latitude in positions) / len(positions)
     axes.set_aspect(1 / max(math.cos(math.radians(middle)), 0.01), adjustable="datalim")
     axes.ticklabel_format(useOffset=False)
     axes.locator_params(nbins=4)
+    if any(longitude < west for longitude, _ in positions):
+        axes.xaxis.set_major_formatter(lambda x, _: _degrees(x))
     for spine in axes.spines.values():
         spine.set_visible(False)
+    return west
+
+
+def _degrees(x: float) -> str:
+    """A longitude of a map across the antimeridian, as matplotlib writes numbers."""
+    return f"{x - 360 if x > 180 else x:g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _rings(area: Area | None) -> Iterator[Sequence[Position]]:

@@ -69,6 +69,16 @@ def test_places_without_a_position_are_chosen_by_their_score() -> None:
     assert spread_choice(np.zeros(0), np.zeros(0), np.zeros(0), 3) == []
 
 
+def test_a_city_on_both_sides_of_the_antimeridian_is_chosen_from_like_any_other() -> None:
+    random = np.random.default_rng(3)
+    scores, lat = random.random(40), -16.8 + random.random(40) / 20
+    lon = random.random(40) / 20
+    there = 179.98 + lon
+    there = np.where(there > 180, there - 360, there)
+    assert (there < 0).any()
+    assert spread_choice(scores, lat, there, 8) == spread_choice(scores, lat, 179.98 + lon, 8)
+
+
 def test_what_does_not_fit_is_one_sentence() -> None:
     with pytest.raises(ValueError, match="places by signals"):
         combined_ranks(np.zeros(3))

@@ -143,6 +143,19 @@ def test_the_map_says_why_good_images_are_in_no_pair() -> None:
     )
 
 
+def test_a_city_on_both_sides_of_the_antimeridian_is_one_map() -> None:
+    """As wide as its area, and not as the globe."""
+    rings = [
+        [[(w, -17.0), (e, -17.0), (e, -16.5), (w, -16.5), (w, -17.0)]]
+        for w, e in ((179.5, 180.0), (-180.0, -179.5))
+    ]
+    area = Area(geojson={"type": "MultiPolygon", "coordinates": rings})
+    imagery = [_image("a", at=(179.75, -16.8)), _image("b", at=(-179.75, -16.7))]
+    svg = str(map_of_places(places_of(imagery, []), area, "m"))
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert texts[:3] == ["179.5", "180", "\N{MINUS SIGN}179.5"]
+
+
 def test_without_positions_there_is_no_map() -> None:
     nowhere = [_image("a", at=(None, None))]
     assert map_of_places(places_of(nowhere, []), AREA, "m") is None

@@ -169,6 +169,23 @@ def test_geopandas_opens_the_points(tmp_path) -> None:
     assert frame.static_share[0] == pytest.approx(ITEMS[0].static.mean())
 
 
+@pytest.mark.parametrize(
+    ("longitudes", "west", "east"),
+    [((179.98, -179.97, 179.99), 179.98, -179.97), ((-0.1, 0.2), -0.1, 0.2), ((180.0,), 180, 180)],
+)
+def test_boxes_across_the_antimeridian_are_as_geojson_has_them(
+    tmp_path, longitudes, west, east
+) -> None:
+    """RFC 7946, 5.2, to which both formats refer: the first longitude is the western one."""
+    items = [_item(number, lat=-16.8, lon=lon) for number, lon in enumerate(longitudes)]
+    stac = _export("stac", tmp_path / "stac", items)
+    extent = json.loads((stac / "collection.json").read_text(encoding="utf-8"))["extent"]
+    assert extent["spatial"]["bbox"] == [[west, -16.8, east, -16.8]]
+    table = _export("geoparquet", tmp_path / "geoparquet", items) / "images.parquet"
+    geo = json.loads(pq.read_schema(table).metadata[b"geo"])
+    assert geo["columns"]["geometry"]["bbox"] == [west, -16.8, east, -16.8]
+
+
 @pytest.mark.parametrize("given", ["absolute", "relative"])
 def test_pystac_reads_a_valid_catalog(tmp_path, monkeypatch, given) -> None:
     """Also once the folder has its name, which is not the one that it was written under."""
