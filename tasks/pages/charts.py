@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Final, Literal
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from tasks.steps.tables import Row
 
 if TYPE_CHECKING:
@@ -49,6 +52,15 @@ BESIDES: Final = (
 )
 """Where quantities stand that `CURVES` does not name: those of recipes, and of objectives of one's
 own, follow from the training. What else a history has (speed, memory) is in other tables."""
+
+
+def thinned(history: pa.Table) -> list[Row]:
+    """The rows of a `history.parquet` that `training_curves` draws; others need not be held."""
+    table, rows = history.filter(pc.is_valid(history["value"])), []
+    for quantity in pc.unique(table["quantity"]):
+        of_it = table.filter(pc.equal(table["quantity"], quantity))
+        rows += of_it.take(list(range(0, len(of_it), _every(len(of_it))))).to_pylist()
+    return rows
 
 
 def training_curves(history: Sequence[Row], name: str) -> list[tuple[str, str]]:
@@ -113,8 +125,7 @@ def class_shares(
 def _curves(there: Mapping[str, Sequence[tuple[int, float]]], title: str, name: str) -> str:
     figure, axes = _figure(WIDTH, 2.4)
     for colour, (quantity, points) in zip(cycle(COLOURS), there.items(), strict=False):
-        thinned = points[:: max(1, len(points) // MOST_POINTS)]
-        steps, values = zip(*thinned, strict=True)
+        steps, values = zip(*points[:: _every(len(points))], strict=True)
         axes.plot(steps, values, color=colour, linewidth=1.3, label=quantity.replace("_", " "))
     axes.set_xlabel("step")
     axes.ticklabel_format(axis="y", scilimits=(-3, 4))
@@ -122,6 +133,10 @@ def _curves(there: Mapping[str, Sequence[tuple[int, float]]], title: str, name: 
     if len(there) > 1:
         legend(axes)
     return svg_of(figure, f"{title}, by step: {', '.join(there).replace('_', ' ')}", name)
+
+
+def _every(points: int) -> int:
+    return max(1, points // MOST_POINTS)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

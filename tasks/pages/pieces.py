@@ -10,18 +10,18 @@ from typing import Any
 from adapters.datasets.base import DatasetError
 from adapters.datasets.files import FileDataset
 from adapters.store import ArtifactRef, Store
+from adapters.tables import read_table
 from crosscity.safeguard import TIMES
 from crosscity.second_looks import LOOKS
 from tasks.judging.differences import read_differences
 from tasks.judging.evaluation import Evaluated, class_notes, short_names
 from tasks.judging.worst_images import WorstImage, read_worst
-from tasks.pages.charts import class_shares, training_curves
+from tasks.pages.charts import class_shares, thinned, training_curves
 from tasks.pages.lineage import Known
 from tasks.pages.page import inline_jpeg, inline_picture
 from tasks.pages.scores import confusion_rows, read_confusion, score_rows
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
-from tasks.steps.tables import read_rows
 from tasks.training.arms import ARM_NAMES, BOUND, arm_name, saw_labels
 from tasks.training.at_home import protocol_named
 from tasks.training.labelled import labelled_set
@@ -242,7 +242,8 @@ def curves_of(
     ref = parts.get(f"segmenter-{arm}")
     if ref is None or "history.parquet" not in store.manifest(ref).files:
         return []
-    return training_curves(read_rows(store, ref, "history.parquet", HISTORY), "training")
+    table = read_table(store.path(ref, "history.parquet"), HISTORY)
+    return training_curves(thinned(table), "training")
 
 
 def labelled_panels(store: Store, ref: ArtifactRef | None, owner: str) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import re
@@ -26,7 +27,9 @@ from crosscity.adaptation import Training, TrainingState
 from crosscity.freed_memory import keep_freed_memory
 from tasks.steps import progress
 from tasks.steps.errors import InputError
+from tasks.steps.logs import log
 from tasks.steps.plan import Plan
+from tasks.training.history import ROWS_A_STRETCH, History
 from tasks.training.tensor_files import write_tensors
 from tasks.training.tracking import tracked
 
@@ -36,7 +39,12 @@ the random numbers), and the history so far, in one file: a checkpoint is there 
 all."""
 _HISTORY: Final = "history"
 """The history in a checkpoint: bytes of JSON as a tensor, as words for a safetensors file's header
-may take 100 MB, and those of 300 000 steps take more."""
+may take 100 MB."""
+_LAST: Final = "history_last"
+"""The same, where earlier rows lie in stretches of their own: written anew with each checkpoint,
+the history of a long training would take more than everything else."""
+_STRETCHES: Final = "history_stretches"
+"""Their number, in the file's header."""
 TAKEN: Final = ("images_per_second", "peak_memory_mib")
 """What a row of a history says of the machine. The peak is, in MiB, what the step had allocated on
 a GPU, or the resident set of the process so far on a processor."""
@@ -90,7 +98,7 @@ def run_resumably(
     *,
     every: int,
     measured: Measured | None = None,
-) -> list[dict[str, Any]]:
+) -> History:
     """Trains to the end from the last whole checkpoint, saving one every so many steps.
 
     SIGTERM saves one more, after the step under way, and is then passed on to whoever handled it
@@ -128,7 +136,7 @@ def run_resumably(
             # The end may come nearer on the way: a plateau is reached, a last stretch begins.
             while training.step < min(ends, training.total_steps) and not _anyone(training, asked):
                 done = training.step
-                history += timed_step(training)
+                history.extend(timed_step(training))
                 tell(history[-1:])
                 # By the step: a checkpoint's worth of steps can take minutes.
                 progress.advance(place.stage, training.step - done, training.total_steps)
@@ -145,14 +153,21 @@ def run_resumably(
     return history
 
 
-def _save(
-    training: Training, history: list[dict[str, Any]], store: Store, place: CheckpointPlace
-) -> None:
+def _save(training: Training, history: History, store: Store, place: CheckpointPlace) -> None:
+    # The stretches go first: a checkpoint counts on those that it names.
+    for number in range(history.kept, len(history.stretches)):
+        stretch = history.stretches[number]
+        store.save_progress(place.kind, place.city, place.key, _stretch_name(number), stretch)
+    history.kept = len(history.stretches)
     state = training.state()
     notes = {"meta": json.dumps(state.meta)}
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
-    rows = bytearray(json.dumps(history).encode())
-    tensors[_HISTORY] = torch.frombuffer(rows, dtype=torch.uint8)
+    if history.kept:
+        notes[_STRETCHES] = str(history.kept)
+    rows = bytearray(json.dumps(history.last).encode())
+    # Under another name: who knows no stretches must not take the last rows for all.
+    name = _LAST if history.kept else _HISTORY
+    tensors[name] = torch.frombuffer(rows, dtype=torch.uint8)
     store.save_progress(
         place.kind,
         place.city,
@@ -162,23 +177,48 @@ def _save(
     )
 
 
-def _restore(training: Training, store: Store, place: CheckpointPlace) -> list[dict[str, Any]]:
+def _restore(training: Training, store: Store, place: CheckpointPlace) -> History:
     path = store.load_progress(place.kind, place.city, place.key, CHECKPOINT)
     if path is None:
-        return []
+        return History()
     try:
         with safe_open(path, framework="pt") as opened:
             notes = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        rows = tensors.pop(_HISTORY, None)
+        kept = int(notes.get(_STRETCHES, 0))
+        rows = tensors.pop(_LAST if kept else _HISTORY, None)
         text = notes[_HISTORY] if rows is None else rows.numpy().tobytes()  # as it once was
+        stretches = _stretches(store, place, kept)
+        if stretches is None:
+            return History()
+        history = History(json.loads(text), stretches)
         training.restore(TrainingState(tensors=tensors, meta=json.loads(notes["meta"])))
-        history: list[dict[str, Any]] = json.loads(text)
     except (SafetensorError, KeyError, ValueError) as error:
         raise InputError(
             f"the checkpoint {path} does not fit this training ({error}): delete it and run again"
         ) from None
     return history
+
+
+def _stretches(store: Store, place: CheckpointPlace, count: int) -> list[bytes] | None:
+    """The first stretches of a history; ``None``, and a warning, where one is lost."""
+    found = []
+    for number in range(count):
+        path = store.load_progress(place.kind, place.city, place.key, _stretch_name(number))
+        if path is None:
+            log(
+                logging.WARNING,
+                f"{place.stage} begins anew: the history of its steps from "
+                f"{number * ROWS_A_STRETCH} on is lost or damaged, without which its checkpoint "
+                "cannot be gone on from",
+            )
+            return None
+        found.append(path.read_bytes())
+    return found
+
+
+def _stretch_name(number: int) -> str:
+    return f"history-{number:05d}"
 
 
 @contextmanager

@@ -43,6 +43,7 @@ from tasks.training.child_errors import errors_kept, kept_error
 from tasks.training.distorted import distorted_images
 from tasks.training.extras import Extras, chosen_rows
 from tasks.training.flag_rates import read_rates
+from tasks.training.history import History
 from tasks.training.labelled import StoredLabelled, StoredUnlabelled, check_some_label
 from tasks.training.segmenters import (
     starting_segmenter,
@@ -140,7 +141,7 @@ class Trained:
 
     model: dict[str, Any]
     segmenter: Segmenter
-    history: list[dict[str, Any]]
+    history: History
     summary: dict[str, Any]
 
 
@@ -197,9 +198,7 @@ def where(plan: Plan) -> dict[str, Any]:
     return parameters
 
 
-def _in_a_process(
-    engine: Engine, job: Job, folder: Path
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _in_a_process(engine: Engine, job: Job, folder: Path) -> tuple[History, dict[str, Any]]:
     with errors_kept(folder), using_device(str(engine.device), job.place.city):
         return _run(_opened(engine, job), job)
 
@@ -214,7 +213,7 @@ class _Opened:
     remarks: tuple[str, ...] = ()
 
 
-def _run(opened: _Opened, job: Job) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _run(opened: _Opened, job: Job) -> tuple[History, dict[str, Any]]:
     training, measured = opened.training, Measured()
     try:
         history = run_resumably(training, job.plan, job.place, every=job.every, measured=measured)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from adapters.catalog import SimulatedLabels
 from adapters.catalog import Training as TrainingEntry
 from adapters.store import ArtifactRef, Draft, Store
+from adapters.tables import read_table, write_table
 from crosscity.adaptation import PretrainingSettings
 from crosscity.segmenters import Segmenter
 from tasks.steps.artifact_task import Made, artifact_task, digests
@@ -22,7 +26,7 @@ from tasks.steps.plan import Plan
 from tasks.steps.schemas import HISTORY
 from tasks.steps.settings import lacks_of_recipe
 from tasks.steps.simulated_only import simulated_only_remark
-from tasks.steps.tables import Row, read_rows, write_rows
+from tasks.steps.tables import Row
 from tasks.training.arms import (
     ARM_NAMES,
     BOUND,
@@ -36,6 +40,7 @@ from tasks.training.at_home import unlearned, unlearned_remark, warn_of_unlearne
 from tasks.training.checkpoints import CheckpointPlace
 from tasks.training.extras import Extras
 from tasks.training.folds import Fold, outside, places_of
+from tasks.training.history import history_table
 from tasks.training.identities import (
     adaptation_inputs,
     adaptation_settings,
@@ -340,33 +345,29 @@ def on_device(segmenter: Segmenter, plan: Plan) -> Segmenter:
     return segmenter.to(torch.device(plan.compute.device))
 
 
-def write_history(draft: Draft, history: Sequence[Mapping[str, Any]]) -> None:
+def write_history(draft: Draft, history: Iterable[Mapping[str, Any]]) -> None:
     """Writes `history.parquet`: every loss, λ, accuracy, learning rate, speed and memory by step.
 
     Speed and memory differ from run to run, so the file does not count in the artifact's digest:
     what is made from the weights must not depend on how fast they came.
     """
-    rows = [
-        {"step": row["step"], "quantity": name, "value": float(value)}
-        for row in history
-        for name, value in row.items()
-        if name != "step" and isinstance(value, int | float)
-    ]
-    write_rows(draft, "history.parquet", rows, HISTORY)
+    table = history_table(history)
+    write_table(draft.path / "history.parquet", table, HISTORY)
+    draft.rows = len(table)
     draft.measured.add("history.parquet")
 
 
 @only_shown
 def _publish_training(store: Store, ref: ArtifactRef, city: str, arm: str) -> None:
     """Shows the losses at twenty steps, which is what a person looks at, and the lineage."""
-    by_step: dict[int, Row] = {}
-    for row in read_rows(store, ref, "history.parquet", HISTORY):
-        entry = by_step.setdefault(row["step"], {"step": row["step"]})
-        entry[row["quantity"]] = None if row["value"] is None else round(row["value"], 4)
-    steps = list(by_step.values())
-    publish_table(
-        f"losses-{city}-{arm}", steps[:: max(1, len(steps) // 20)], f"Losses of {arm} on {city}"
-    )
+    table = read_table(store.path(ref, "history.parquet"), HISTORY)
+    steps = np.unique(table["step"].to_numpy())
+    shown = steps[:: max(1, len(steps) // 20)]
+    by_step: dict[int, Row] = {step: {"step": step} for step in shown.tolist()}
+    for row in table.filter(pc.is_in(table["step"], pa.array(shown))).to_pylist():
+        value = row["value"]
+        by_step[row["step"]][row["quantity"]] = None if value is None else round(value, 4)
+    publish_table(f"losses-{city}-{arm}", list(by_step.values()), f"Losses of {arm} on {city}")
     publish_lineage(
         f"segmenter-{city}-{arm}-lineage", store, ref, f"{arm_name(arm)}, {len(steps)} steps"
     )

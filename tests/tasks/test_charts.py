@@ -6,12 +6,15 @@ import re
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 
+import pyarrow as pa
+
 from adapters.catalog.areas import Area
 from crosscity.adaptation.objectives import OBJECTIVES, find_objective
 from tasks.judging.differences import CLASS_NAMES, EVENLY_SPREAD, MOST_DIFFERENT, evenly, pictured
-from tasks.pages.charts import class_shares, training_curves
+from tasks.pages.charts import class_shares, thinned, training_curves
 from tasks.pages.city_map import map_of_places, maps_of_classes, places_of, refusals
 from tasks.pages.dated_scores import Dated, scores_over_dates
+from tasks.steps.schemas import HISTORY as STORED
 
 AREA = Area(bbox=(0.0, 50.0, 1.0, 51.0))
 HISTORY = [
@@ -92,6 +95,18 @@ def test_a_chart_has_a_line_of_each_quantity_also_where_colours_are_few() -> Non
 
     each = lines(3) - lines(2)
     assert lines(9) - lines(3) == 6 * each
+
+
+def test_of_a_long_history_the_rows_that_are_drawn_suffice() -> None:
+    rows = [
+        {"step": step, "quantity": name, "value": None if step == 7 else step / 7}
+        for step in range(1_001)
+        for name in ("task_loss", "home_miou", "peak_memory_mib")
+        if name != "home_miou" or step % 100 == 0
+    ]
+    some = thinned(pa.Table.from_pylist(rows, schema=STORED))
+    assert len(some) == 200 + 11 + 200
+    assert training_curves(some, "t") == training_curves(rows, "t")
 
 
 def test_scores_over_dates_are_one_chart_whatever_their_order() -> None:

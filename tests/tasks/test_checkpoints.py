@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,11 +33,13 @@ from tasks.steps.plan import Plan, open_plan
 from tasks.steps.schemas import HISTORY, LABELLED, OK
 from tasks.steps.tables import part_name, read_rows, write_rows
 from tasks.training import checkpoints
+from tasks.training import history as history_module
 from tasks.training.checkpoints import CHECKPOINT, TAKEN, CheckpointPlace, Measured, run_resumably
+from tasks.training.history import History
 from tasks.training.identities import adaptation_parameters
 from tasks.training.jobs import Job, SetTargets, carry_out
 from tasks.training.tensor_files import write_tensors
-from tasks.training.trainings import train
+from tasks.training.trainings import train, write_history
 
 PLACE = CheckpointPlace("segmenter", "frankfurt", "akey", "pre-train compact")
 RANDOM = np.random.default_rng(2)
@@ -118,8 +121,75 @@ def test_a_history_of_any_length_is_kept(plan):
     """Of 300 000 steps it takes more than the 100 MB that the header of such a file may have."""
     training, store = pretraining(), plan.open_store()
     history = [{"step": 0, "warning": "w" * 101_000_000}]
-    checkpoints._save(training, history, store, PLACE)
-    assert checkpoints._restore(pretraining(), store, PLACE) == history
+    checkpoints._save(training, History(history), store, PLACE)
+    assert list(checkpoints._restore(pretraining(), store, PLACE)) == history
+
+
+def rows_in_checkpoint(plan: Plan) -> int:
+    path = plan.open_store().load_progress(PLACE.kind, PLACE.city, PLACE.key, CHECKPOINT)
+    with safe_open(path, framework="pt") as opened:
+        (name,) = (one for one in opened.keys() if one.startswith("history"))  # noqa: SIM118
+        return opened.get_tensor(name).numpy().tobytes().count(b'"step"')
+
+
+def test_a_checkpoint_has_the_last_rows_alone_and_is_gone_on_from_anywhere(plan, monkeypatch):
+    monkeypatch.setattr(history_module, "ROWS_A_STRETCH", 2)
+    whole = run_resumably(pretraining(), elsewhere(plan, "b"), PLACE, every=4)
+    written, store = [], plan.open_store()
+    before = signal.signal(signal.SIGTERM, lambda *_: 1 / 0)
+    try:
+        for at in range(5):
+            with pytest.raises(ZeroDivisionError):
+                run_resumably(pretraining(at=(at,)), plan, PLACE, every=4)
+            written.append(rows_in_checkpoint(plan))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert written == [1, 0, 1, 0, 1]
+    there = store.list_progress(PLACE.kind, PLACE.city, PLACE.key)
+    assert there == [CHECKPOINT, "history-00000", "history-00001"]
+    again = run_resumably(pretraining(), plan, PLACE, every=4)
+    assert what_follows(again) == what_follows(whole)
+    assert what_follows(again[1:6:2]) == what_follows(list(whole)[1:6:2])
+    assert [again[0], again[-1]] == list(again)[::5]
+
+
+def test_a_training_whose_history_is_lost_begins_anew(plan, monkeypatch, caplog):
+    for module in (history_module, checkpoints):
+        monkeypatch.setattr(module, "ROWS_A_STRETCH", 2)
+    run_resumably(pretraining(), plan, PLACE, every=4)
+    (lost,) = Path(plan.root).glob("store/.progress/**/history-00001/*-history-00001")
+    lost.write_bytes(b"torn")
+    assert len(run_resumably(pretraining(), plan, PLACE, every=4)) == 6
+    assert "begins anew: the history of its steps from 2 on is lost" in caplog.text
+
+
+def test_a_history_takes_a_tenth_of_its_rows_and_is_written_as_these_were(plan):
+    rows = [
+        {"step": step, "task_loss": 1 / (step + 1), "learning_rate": 1e-4, "kept": True}
+        | {f"loss_{one}": float(np.sin(step + one)) for one in range(4)}
+        | ({"warning": "nearly lost"} if step % 999 == 0 else {})
+        for step in range(10_002)
+    ]
+    tracemalloc.start()
+    history = History(row.copy() for row in rows)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(history.last) == 2
+    assert held < 10_002 * 150  # as rows 700 bytes each
+    assert list(history) == rows
+    assert history[4_998:5_003] == rows[4_998:5_003]
+    long = [
+        {"step": row["step"], "quantity": name, "value": float(value)}
+        for row in rows
+        for name, value in row.items()
+        if name not in {"step", "warning"}
+    ]
+    store = plan.open_store()
+    with store.draft("a", "b", "ckey", inputs={}, parameters={}, version="1") as draft:
+        write_rows(draft, "rows.parquet", long, HISTORY)
+        write_history(draft, history)
+        files = [draft.path / name for name in ("rows.parquet", "history.parquet")]
+        assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_a_checkpoint_of_an_earlier_release_is_gone_on_from(plan):
@@ -130,7 +200,7 @@ def test_a_checkpoint_of_an_earlier_release_is_gone_on_from(plan):
         PLACE.kind, PLACE.city, PLACE.key, CHECKPOINT,
         lambda path: write_tensors(state.tensors, path, notes),
     )  # fmt: skip
-    assert checkpoints._restore(pretraining(), store, PLACE) == history
+    assert list(checkpoints._restore(pretraining(), store, PLACE)) == history
 
 
 def test_who_ignores_sigterm_trains_to_the_end(plan):
