@@ -302,7 +302,8 @@ def _still_dropped(before: Sequence[Row], now: Sequence[Row], pairs: Sequence[Ro
 
 
 def _column(store: Store, imagery: ArtifactRef, name: str) -> set[str]:
-    return {row[name] for row in read_rows(store, imagery, "imagery.parquet", IMAGERY)}
+    rows = read_rows(store, imagery, "imagery.parquet", IMAGERY, (name,))
+    return {row[name] for row in rows}
 
 
 def lists_of(store: Store, city: str, imagery: ArtifactRef) -> list[ArtifactRef]:

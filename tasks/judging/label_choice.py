@@ -12,7 +12,7 @@ from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.errors import InputError
 from tasks.steps.identity import make
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import PAIRS, images_of
+from tasks.steps.schemas import IMAGES_OF_PAIR, PAIRS, images_of
 from tasks.steps.tables import read_rows
 from tasks.training.extras import CHOICE, check_enough, labelled_places
 from tasks.training.identities import choice_identity
@@ -65,7 +65,9 @@ def ranked_names(
     """
     place_of = {
         image_id: row["place_id"]
-        for row in read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS)
+        for row in read_rows(
+            plan.open_store(), pairs, "pairs.parquet", PAIRS, (*IMAGES_OF_PAIR, "place_id")
+        )
         for image_id in images_of(row)
     }
     rank = {place: number for number, place in enumerate(ranked)}

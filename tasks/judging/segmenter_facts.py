@@ -11,7 +11,7 @@ from adapters.store import ArtifactRef, Store
 from tasks.judging.evaluation import read_evaluation
 from tasks.judging.promotion import evidence_of, limits_now
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import IMAGERY, OK, PAIRS, images_of
+from tasks.steps.schemas import IMAGERY, IMAGES_OF_PAIR, OK, PAIRS, images_of
 from tasks.steps.tables import read_rows
 from tasks.training.arms import is_fine_tuned
 from tasks.training.extras import made_with_labels
@@ -19,6 +19,7 @@ from tasks.training.extras import made_with_labels
 UNKNOWN: Final = "unknown: these images are not in the store any more"
 _OF_IMAGES: Final = frozenset({"imagery", "labelled", "unlabelled"})
 """Kinds of artifacts that hold what a segmenter has learned from."""
+_OF_TERMS: Final = ("image_id", "licence", "attribution", "status")
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _terms(store: Store, behind: dict[str, ArtifactRef | None]) -> Iterator[Term
             yield Terms(place.rpartition("/")[0].rpartition("/")[2], UNKNOWN, UNKNOWN, 0)
         if ref is None or ref.kind != "imagery" or ref in grown:
             continue
-        rows = read_rows(store, ref, "imagery.parquet", IMAGERY)
+        rows = read_rows(store, ref, "imagery.parquet", IMAGERY, _OF_TERMS)
         ids = learned.get(ref)
         counts = Counter(
             (str(row["licence"]), str(row["attribution"]))
@@ -221,7 +222,7 @@ def _images_of_pairs(
     return {
         store.inputs_of(ref).get("imagery"): {
             image_id
-            for row in read_rows(store, ref, "pairs.parquet", PAIRS)
+            for row in read_rows(store, ref, "pairs.parquet", PAIRS, (*IMAGES_OF_PAIR, "split"))
             if row["split"] == "train"
             for image_id in images_of(row)
         }

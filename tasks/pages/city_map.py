@@ -18,6 +18,8 @@ from tasks.steps.tables import Row
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LOCATED: Final = ("image_id", "lat", "lon")
+"""Columns of images that every map reads."""
 MOST_PLACES: Final = 1500
 """Of one kind on a map; more would lie on one another, and weigh more than the pictures."""
 MOST_REASONS: Final = 4

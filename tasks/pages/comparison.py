@@ -12,7 +12,7 @@ from tasks.judging.differences import read_difference_rows, read_differences
 from tasks.judging.evaluation import Evaluated, class_notes, read_evaluation
 from tasks.judging.pair_comparison import read_signals
 from tasks.pages.charts import class_shares
-from tasks.pages.city_map import map_of_shares
+from tasks.pages.city_map import LOCATED, map_of_shares
 from tasks.pages.lineage import behind, lineage, stages
 from tasks.pages.page import inline_jpeg, render_page
 from tasks.pages.pieces import known, percent
@@ -163,7 +163,7 @@ def _render(
 ) -> str:
     store = plan.open_store()
     found = read_differences(store, parts["differences"])
-    imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY)
+    imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY, LOCATED)
     changed = {
         row["image_id"]: 100 * row["changed"]
         for row in read_difference_rows(store, parts["differences"])

@@ -29,10 +29,9 @@ from tasks.steps import progress
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import OK, PAIRS, images_of
+from tasks.steps.schemas import IMAGES_OF_PAIR, OK, PAIRS, images_of
 from tasks.steps.tables import Row, read_rows
 
-_OF_PAIRS: Final = ("image_a", "image_b", "others", "split")
 _AT_ONCE: Final = 32
 """Images held at a time."""
 
@@ -188,7 +187,7 @@ def _priors(plan: Plan, city: str, harvest: Harvest) -> ArtifactRef | None:
 
 
 def _splits(store: Store, pairs: ArtifactRef) -> dict[str, str]:
-    rows = read_rows(store, pairs, "pairs.parquet", PAIRS, _OF_PAIRS)
+    rows = read_rows(store, pairs, "pairs.parquet", PAIRS, (*IMAGES_OF_PAIR, "split"))
     return {image_id: str(row["split"]) for row in rows for image_id in images_of(row)}
 
 

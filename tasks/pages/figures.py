@@ -104,8 +104,8 @@ def _by_figure_name(by_class: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _harvest(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, float | None]:
-    imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY)
-    pairs = read_rows(store, parts["pairs"], "pairs.parquet", PAIRS)
+    imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY, ("status", "place_id"))
+    pairs = read_rows(store, parts["pairs"], "pairs.parquet", PAIRS, ("split",))
     return {
         "images": len(imagery),
         "images_failed": _count(imagery, FAILED),

@@ -22,7 +22,7 @@ from tasks.judging.evaluation import (
     short_names,
 )
 from tasks.judging.promotion import has_labels
-from tasks.pages.city_map import map_of_places, maps_of_classes, places_of, refusals
+from tasks.pages.city_map import LOCATED, map_of_places, maps_of_classes, places_of, refusals
 from tasks.pages.figures import REPORT_FORMAT, report_figures, table_of_figures
 from tasks.pages.lineage import Known, behind, lineage, stages
 from tasks.pages.page import inline_picture, render_page
@@ -60,7 +60,7 @@ from tasks.steps.imagery import Imagery, ImageSource
 from tasks.steps.logs import log
 from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import IMAGERY, PAIRS
+from tasks.steps.schemas import IMAGERY, IMAGES_OF_PAIR, PAIRS
 from tasks.steps.tables import read_rows
 from tasks.training.arms import ARM_NAMES, arm_name, is_trained, saw_labels
 from tasks.training.trained import TrainedSegmenters
@@ -287,7 +287,7 @@ def report_content(
     """What `report.json` holds; `rests_on` is `behind` the parts, where that is known."""
     store, arm = plan.open_store(), shown_arm(parts, city, plan)
     scored = {name: read_evaluation(store, ref) for name, ref in evaluations_of(parts).items()}
-    imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY)
+    states = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY, ("status", "reason"))
     known = behind(store, parts) if rests_on is None else rests_on
     verdict = None
     if "safeguard" in parts:
@@ -303,7 +303,7 @@ def report_content(
         "verdict": verdict,
         "scores": scores_as_json(scored),
         "missing": _said_of_catalog(parts, city, seed, plan)["missing"],
-        "refused_images": refusals(imagery),
+        "refused_images": refusals(states),
         "dropped_from_pairs": _dropped_from_pairs(store, parts["pairs"]),
         "worst_images": worst_as_json(store, parts),
         "remarks": remarks_of(known),
@@ -336,8 +336,9 @@ def _render(
     content = report_content(plan, city, seed, parts) if content is None else content
     scored = {arm: read_evaluation(store, ref) for arm, ref in evaluations_of(parts).items()}
     arm, said = content["arm"], _said_of_catalog(parts, city, seed, plan)
-    imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY)
-    pairs = read_rows(store, parts["pairs"], "pairs.parquet", PAIRS)
+    shown = (*LOCATED, "status", "reason")
+    imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY, shown)
+    pairs = read_rows(store, parts["pairs"], "pairs.parquet", PAIRS, (*IMAGES_OF_PAIR, "split"))
     known = behind(store, parts) if rests_on is None else rests_on
     return render_page(
         "report.html.j2",

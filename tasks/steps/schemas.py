@@ -183,6 +183,10 @@ LEFT_OUT: Final = "left_out"
 """Of an image that was had and is unfit: no failure, and no image that is used."""
 
 
+IMAGES_OF_PAIR: Final = ("image_a", "image_b", "others")
+"""Columns of `PAIRS` that `images_of` reads."""
+
+
 def images_of(pair: Mapping[str, Any]) -> tuple[str, ...]:
     """Ids of the two images of a row of `PAIRS`, and of its others."""
     return (pair["image_a"], pair["image_b"], *(pair.get("others") or ()))

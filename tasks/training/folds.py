@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from adapters.store import ArtifactRef
 from adapters.street_view.cross_city_layout import parse_image_name
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import PAIRS, images_of
+from tasks.steps.schemas import IMAGES_OF_PAIR, PAIRS, images_of
 from tasks.steps.tables import read_rows
 from tasks.training.labelled import StoredLabelled
 
@@ -50,7 +50,8 @@ def places_of(
     """
     images, known = StoredLabelled(plan.open_store(), parts), dict[str, str]()
     if pairs is not None:
-        for row in read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS):
+        columns = (*IMAGES_OF_PAIR, "place_id")
+        for row in read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS, columns):
             for image_id in images_of(row):
                 known[image_id] = row["place_id"]
     return tuple(_place(images.name(index), known) for index in range(len(images)))

@@ -519,7 +519,7 @@ def _identity(
 def _places_by_split(store: Store, pairs: ArtifactRef) -> dict[str, list[str]]:
     # As keys, of which each is there once: a list would be gone through for each of 100 000 pairs.
     places: dict[str, dict[str, None]] = {"train": {}, "test": {}}
-    for row in read_rows(store, pairs, "pairs.parquet", PAIRS):
+    for row in read_rows(store, pairs, "pairs.parquet", PAIRS, ("split", "place_id")):
         places[row["split"]][row["place_id"]] = None
     return {split: list(found) for split, found in places.items()}
 

@@ -18,14 +18,13 @@ from tasks.priors.stored import StoredPriors
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan
-from tasks.steps.schemas import PAIRS
+from tasks.steps.schemas import IMAGES_OF_PAIR, PAIRS
 from tasks.steps.stacking import stacked
 from tasks.steps.tables import Row, read_rows
 from tasks.training.pair_matching import PairMatching
 
 MOST_LOOKS: Final = 4
 """Other images of a place that are looked at: each costs a step a look of the teacher."""
-_OF_PAIRS: Final = ("image_a", "image_b", "split", "others")
 
 
 class StoredTargets:
@@ -60,7 +59,7 @@ class StoredTargets:
         store = plan.open_store()
         self._imagery = Imagery(store, imagery)
         self._priors = StoredPriors(store, priors)
-        rows = read_rows(store, pairs, "pairs.parquet", PAIRS, _OF_PAIRS)
+        rows = read_rows(store, pairs, "pairs.parquet", PAIRS, (*IMAGES_OF_PAIR, "split"))
         train = [row for row in rows if row["split"] == "train"]
         if not train:
             raise InputError("there is no training pair to adapt on")

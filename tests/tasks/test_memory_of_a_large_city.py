@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ import pyarrow as pa
 import pytest
 
 from adapters import mapped_tables
-from adapters.store import Store
+from adapters.store import ArtifactRef, Store
 from adapters.tables import read_table
+from tasks.harvesting import watch
+from tasks.judging import segmenter_facts
+from tasks.pages import figures
 from tasks.priors.stored import StoredPriors
 from tasks.steps.imagery import Imagery
-from tasks.steps.schemas import IMAGERY, STATIC_PRIOR
+from tasks.steps.schemas import IMAGERY, PAIRS, STATIC_PRIOR
 from tasks.steps.tables import write_rows
 from tasks.training import kept_points
 from tasks.training.kept_points import KeptPoints
@@ -104,41 +107,48 @@ def test_where_nothing_can_be_kept_that_is_said_once_a_city(
     assert caplog.text.count("held in memory instead") == 1
 
 
+FACTS: dict[str, Any] = {"inputs": {}, "parameters": {}, "version": "1"}
+
+
+def image_row(number: int) -> dict[str, Any]:
+    name = hashlib.sha256(str(number).encode()).hexdigest()
+    return {
+        **dict.fromkeys(IMAGERY.names),
+        **dict.fromkeys(("image_id", "sha256", "source_id", "sequence", "page_url"), name),
+        **{"provider": "panoramax", "place_id": name[:8], "file": f"{name}.jpg"},
+        **{
+            "heading": 1.0,
+            "pitch": 0.0,
+            "fov": 90.0,
+            "width": 1280,
+            "height": 640 + number % 2,
+        },
+        **{"licence": "CC-BY-SA-4.0", "attribution": f"user {number % 40}"},
+        **{"captured_at": datetime(2020, 1, 1 + number % 28, tzinfo=UTC)},
+        **{"time_precision": "month", "artifact": "imagery_part/tokyo/" + 24 * "0"},
+        "status": "failed" if number == 7 else "ok",
+    }
+
+
+def stored_images(store: Store, rows: list[dict[str, Any]]) -> ArtifactRef:
+    with store.draft("imagery", "tokyo", 24 * "0", **FACTS) as draft:
+        write_rows(draft, "imagery.parquet", rows, IMAGERY)
+    return draft.ref
+
+
 @pytest.mark.usefixtures("traced", "cache")
 def test_rows_of_images_are_columns(tmp_path: Path) -> None:
     count, store = 5_000, Store(tmp_path / "store")
-
-    def row(number: int) -> dict[str, Any]:
-        name = hashlib.sha256(str(number).encode()).hexdigest()
-        return {
-            **dict.fromkeys(IMAGERY.names),
-            **dict.fromkeys(("image_id", "sha256", "source_id", "sequence", "page_url"), name),
-            **{"provider": "panoramax", "place_id": name[:8], "file": f"{name}.jpg"},
-            **{
-                "heading": 1.0,
-                "pitch": 0.0,
-                "fov": 90.0,
-                "width": 1280,
-                "height": 640 + number % 2,
-            },
-            **{"licence": "CC-BY-SA-4.0", "attribution": f"user {number % 40}"},
-            **{"captured_at": datetime(2020, 1, 1 + number % 28, tzinfo=UTC)},
-            **{"time_precision": "month", "artifact": "imagery_part/tokyo/" + 24 * "0"},
-            "status": "failed" if number == 7 else "ok",
-        }
-
-    facts: dict[str, Any] = {"inputs": {}, "parameters": {}, "version": "1"}
-    rows = [row(number) for number in range(count)]
-    with store.draft("imagery", "tokyo", 24 * "0", **facts) as draft:
-        write_rows(draft, "imagery.parquet", rows, IMAGERY)
-    with store.draft("imagery_part", "tokyo", 24 * "0", **facts) as part:
+    rows = [image_row(number) for number in range(count)]
+    imagery = stored_images(store, rows)
+    with store.draft("imagery_part", "tokyo", 24 * "0", **FACTS) as part:
         (part.path / f"{rows[3]['image_id']}.jpg").write_bytes(b"JPEG")
     expected, known = rows[3], {one["image_id"] for one in rows if one["status"] == "ok"}
     gone = rows[7]["image_id"]
     del rows
     before = held()
-    images = Imagery(store, draft.ref)
-    assert held() - before < 1_200 * count  # as rows they took 3 500 bytes each
+    images = Imagery(store, imagery)
+    assert held() - before < 1_200 * count  # as rows they took 2 400 bytes each
     assert images.row(expected["image_id"]) == expected
     assert images.size(expected["image_id"]) == (641, 1280)
     assert images.data(expected["image_id"]) == b"JPEG"
@@ -191,3 +201,23 @@ def test_on_a_full_disk_further_points_are_not_kept_and_that_is_said_once(
     assert np.array_equal(kept.find(("0", "b")) or (), points(0))
     assert caplog.text.count("(No space left on device): further pairs are matched each time") == 1
     assert caplog.text.count(f"the cache folder {cache / 'crosscity'} cannot be written") == 1
+
+
+@pytest.mark.usefixtures("traced", "cache")
+@pytest.mark.parametrize("what", ["known", "figures", "terms"])
+def test_who_asks_a_column_of_all_images_is_given_no_other(tmp_path: Path, what: str) -> None:
+    count, store = 5_000, Store(tmp_path / "store")
+    imagery = stored_images(store, [image_row(number) for number in range(count)])
+    pair = dict.fromkeys(PAIRS.names) | {"pair_id": "p", "place_id": "p", "split": "train"}
+    ids = {"image_a": "a", "image_b": "b"}
+    with store.draft("pairs", "tokyo", 24 * "0", **FACTS) as draft:
+        write_rows(draft, "pairs.parquet", [pair | ids] * count, PAIRS)
+    asked: dict[str, Callable[[], object]] = {
+        "known": lambda: watch._column(store, imagery, "image_id"),
+        "figures": lambda: figures._harvest(store, {"imagery": imagery, "pairs": draft.ref}),
+        "terms": lambda: list(segmenter_facts._terms(store, {"imagery/tokyo/x": imagery})),
+    }
+    before = held()
+    tracemalloc.reset_peak()
+    asked[what]()
+    assert tracemalloc.get_traced_memory()[1] - before < 900 * count  # rows took 2 400 bytes each
