@@ -264,9 +264,11 @@ def matched_labels(
     faults = [f"{_classes_in_words(missing)} not among"] if missing else []
     faults += [f"{_classes_in_words(twice)} more than once among"] if twice else []
     if faults:
+        fewer = ", name in `class_names` those that it has" if missing else ""
         raise WeightsError(
             f"{' and '.join(faults)} the checkpoint's labels ({listed}): map its labels with "
-            "`labels: {theirs: ours}`, or train a new classifier with `new_classifier: true`"
+            f"`labels: {{theirs: ours}}`{fewer}, or train a new classifier with "
+            "`new_classifier: true`"
         )
     return rows
 

@@ -25,7 +25,7 @@ from tasks.steps.schemas import IMAGERY
 from tasks.steps.tables import read_rows
 from tasks.training.arms import arm_name
 
-COMPARISON_VERSION: Final = "1"
+COMPARISON_VERSION: Final = "2"
 COMPARISON_FORMAT: Final = 1
 """Of comparison.json; raised when a reader of before would misread it."""
 PAGE: Final = "comparison.html"
@@ -145,7 +145,7 @@ def _table(content: Mapping[str, Any]) -> str:
     width = max(len(name) for name in content["figures"])
     lines.append(f"{'':<{width}}{'A':>10}{'B':>10}{'B - A':>10}")
     for name, (first, second) in content["figures"].items():
-        change = "" if first is None or second is None else f"{second - first:+.3f}"
+        change = "" if first is None or second is None else f"{round(second - first, 3) + 0.0:+.3f}"
         lines.append(f"{name:<{width}}{_text(first):>10}{_text(second):>10}{change:>10}")
     changed = percent(content["changed"])
     lines.append(
@@ -206,7 +206,7 @@ def _class_rows(scored: Mapping[str, Evaluated]) -> list[dict[str, Any]]:
             "name": name,
             "values": [number(a), number(b)],
             "change": "–" if known(b - a) is None else f"{round(100 * (b - a), 1) + 0.0:+.1f}",
-            "better": b > a,
+            "better": round(100 * (b - a), 1) > 0,  # by what is shown
             "total": name == "mIoU",
         }
         for name, (a, b) in pairs.items()

@@ -58,10 +58,11 @@ def score_rows(scored: Mapping[str, Evaluated], blind: Sequence[str]) -> list[di
         cells = [
             {
                 "text": number(evaluated.per_class[name]),
+                # By what is shown, or one of two that look the same would be the better one.
                 "best": arm in blind
                 and len(blind) > 1
-                and best[name] > 0
-                and evaluated.per_class[name] == best[name],
+                and number(best[name]) not in (number(0.0), number(math.nan))
+                and number(evaluated.per_class[name]) == number(best[name]),
             }
             for name in names
         ]

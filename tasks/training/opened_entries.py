@@ -64,7 +64,8 @@ def _finding(key: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(key, look())
     except _FAULTS as error:
-        return Finding(key, " ".join(str(error).split()), is_fault=True)
+        said = " ".join(str(error).split()).removeprefix(f"{key}: ")
+        return Finding(key, said, is_fault=True)
 
 
 def _data_set(plan: Plan, name: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from adapters.store import ArtifactRef, Selection, Store
+from flows.cli import asked_report
 from flows.cli.city import _show_signals
 from flows.cli.main import main
 from tasks.harvesting.current import HARVEST
@@ -285,3 +286,25 @@ def test_words_that_do_not_fit_are_told(run: Any, words: tuple[str, ...], said: 
     code, _, err = run(*words)
     assert code == 2
     assert said in err
+
+
+def test_of_many_seeds_the_newest_are_looked_at(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look walks through all that a report is made of: fifty of them took minutes far away."""
+    store = Store(tmp_path / "store")
+    file = store.path(next(iter(store.artifacts("report", "tokyo"))), "report.json")
+    text = file.read_text(encoding="utf-8")
+    for seed in range(1, 21):
+        _made(store, "report", 100 + seed, files={"report.json": text}, seed=seed)
+    looked: list[int | None] = []
+    monkeypatch.setattr(
+        asked_report, "_shown_now", lambda _owner, _plan, seed, _arm: looked.append(seed)
+    )
+    plan = open_plan(site)
+    asked = asked_report.asked_report("tokyo", plan)
+    assert looked == [*range(20, 20 - asked_report.MOST_LOOKED_AT, -1)]
+    assert (asked.seed, asked.current, len(asked.others)) == (20, False, 20)
+    looked.clear()
+    assert asked_report.asked_report("tokyo", plan, 3).seed == 3
+    assert looked == [3]

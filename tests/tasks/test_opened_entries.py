@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 
 from crosscity.segmenters import build_segmenter
+from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
+from tasks.training import opened_entries as opening
 from tasks.training.opened_entries import Finding, opened_entries
 
 
@@ -147,3 +149,10 @@ def test_a_city_is_opened_with_its_folder_and_labels(write_catalog, tmp_path, co
     assert found.is_fault == (count == 0)
     if count:
         assert "test 2 pairs of image and label" in found.said
+
+
+def test_a_fault_that_names_its_entry_names_it_once() -> None:
+    def fails() -> str:
+        raise InputError("segmenters.mine: its weights are NaN")
+
+    assert opening._finding("segmenters.mine", fails).said == "its weights are NaN"

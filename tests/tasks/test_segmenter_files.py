@@ -390,7 +390,10 @@ def test_its_artifact_needs_neither_hub_nor_folder(write_catalog, tmp_path, segf
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"class_names": ["road", "lane"]}, "class 'lane' is not among the checkpoint's labels"),
+        (
+            {"class_names": ["road", "lane"]},
+            "`labels: {theirs: ours}`, name in `class_names` those that it has, or",
+        ),
         ({"labels": {"sky": "road"}}, "class 'sky' is not among"),
         ({"labels": {"Egg": "void", "bus": "car", "car": "void"}}, "class 'bus' is not among"),
         ({"layers": 3}, "options has 'layers'; a network of Hugging Face takes class_names"),

@@ -12,6 +12,7 @@ from adapters.store import ArtifactRef, Draft, Store, artifact_key
 from crosscity.segmenters import build_segmenter
 from tasks.judging.evaluation import Evaluated
 from tasks.judging.segmenter_facts import segmenter_facts
+from tasks.pages import comparison
 from tasks.pages.lineage import behind
 from tasks.pages.pieces import labels_tuned_on, last_blind
 from tasks.pages.scores import score_rows
@@ -48,6 +49,15 @@ def test_the_best_that_is_marked_may_be_a_recipe_and_is_none_that_saw_labels(pla
     assert [row["cells"][0]["best"] for row in rows] == [arm == "evidence" for arm in arms]
     alone = score_rows({"pretrained": scored(0.5), "few_labels": scored(0.6)}, ["pretrained"])
     assert not any(row["cells"][0]["best"] for row in alone)
+
+
+def test_of_two_that_look_the_same_none_alone_is_marked() -> None:
+    for miou, marked in ((0.0004, [False, False]), (0.5004, [True, True])):
+        rows = score_rows({"ga": scored(miou), "bn": scored(miou - 0.0003)}, ["ga", "bn"])
+        assert rows[0]["cells"][0]["text"] == rows[1]["cells"][0]["text"]
+        assert [row["cells"][0]["best"] for row in rows] == marked
+    assert not comparison._class_rows({"A": scored(0.5), "B": scored(0.5003)})[0]["better"]
+    assert comparison._class_rows({"A": scored(0.5), "B": scored(0.501)})[0]["better"]
 
 
 def test_a_page_is_about_what_saw_no_label_where_it_may(plan: Plan) -> None:
