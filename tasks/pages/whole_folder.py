@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from adapters.exports.files import unfinished_beside
+from adapters.exports.files import UNFINISHED, unfinished_beside
 from adapters.store.durable import sync, sync_tree
 from adapters.unwritable import cannot_be_written, means_full
 from tasks.steps.errors import InputError
+from tasks.steps.logs import warn_user
 
 
 def check_empty(output: Path) -> None:
     """`InputError` where a folder holds something, or is a file."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} holds something already: name an empty folder with -o")
+
+
+def _tell_of_unfinished(output: Path) -> None:
+    """Warns of what a killed run left beside a folder, or another one writes: none can tell."""
+    for left in sorted(output.parent.glob(f".{glob.escape(output.name)}.*{UNFINISHED}")):
+        warn_user(
+            f"{left} is what a run that was killed has left, or what another one writes now: "
+            "remove it in the first case"
+        )
 
 
 @contextmanager
@@ -31,6 +42,7 @@ def whole_folder(output: Path) -> Iterator[Path]:
     """
     check_empty(output)
     output = output if output.name else output.resolve()
+    _tell_of_unfinished(output)
     unfinished = unfinished_beside(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

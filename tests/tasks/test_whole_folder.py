@@ -16,11 +16,19 @@ from tasks.pages.whole_folder import whole_folder
 from tasks.steps.errors import InputError
 
 
-def test_what_a_killed_process_of_the_same_number_left_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_what_a_killed_process_of_the_same_number_left_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("tasks.pages.whole_folder.warn_user", said.append)
     (tmp_path / f".out.{os.getpid()}.part").mkdir()
+    (tmp_path / ".another.12345678.part").mkdir()
     with whole_folder(tmp_path / "out") as unfinished:
         (unfinished / "page.html").write_text("whole")
     assert (tmp_path / "out" / "page.html").read_text() == "whole"
+    # It is hidden, and may be as large as a city.
+    assert len(said) == 1
+    assert f"/.out.{os.getpid()}.part is what a run that was killed has left" in said[0]
     assert (tmp_path / "out").stat().st_mode == (
         tmp_path / f".out.{os.getpid()}.part"
     ).stat().st_mode
