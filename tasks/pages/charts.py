@@ -27,7 +27,7 @@ WIDTH: Final = 4.6
 MOST_POINTS: Final = 200
 """Of a curve; more are less than a point apart."""
 CURVES: Final = {
-    "Task": ("task_loss", "total_loss", "self_training_loss"),
+    "Losses": ("task_loss", "total_loss", "self_training_loss"),
     "Discriminators: losses": (
         "global_discriminator_loss",
         "global_inverse_loss",
@@ -52,6 +52,9 @@ BESIDES: Final = (
 )
 """Where quantities stand that `CURVES` does not name: those of recipes, and of objectives of one's
 own, follow from the training. What else a history has (speed, memory) is in other tables."""
+
+_OF_SEVERAL: Final = ("Losses", "Discriminators", "Weights")
+"""Begin titles that do not tell which quantity a single curve below them is."""
 
 
 def thinned(history: pa.Table) -> list[Row]:
@@ -130,7 +133,7 @@ def _curves(there: Mapping[str, Sequence[tuple[int, float]]], title: str, name: 
     axes.set_xlabel("step")
     axes.ticklabel_format(axis="y", scilimits=(-3, 4))
     axes.yaxis.get_offset_text().set_color(INK)
-    if len(there) > 1:
+    if len(there) > 1 or title.startswith(_OF_SEVERAL):
         legend(axes)
     return svg_of(figure, f"{title}, by step: {', '.join(there).replace('_', ' ')}", name)
 

@@ -65,7 +65,7 @@ from tasks.steps.tables import read_rows
 from tasks.training.arms import ARM_NAMES, arm_name, is_trained, saw_labels
 from tasks.training.trained import TrainedSegmenters
 
-REPORT_VERSION = "11"
+REPORT_VERSION = "12"
 FIGURES_FILE: Final = "report.json"
 
 

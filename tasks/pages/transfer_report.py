@@ -36,7 +36,7 @@ from tasks.training.arms import arm_name, is_trained
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.transfers import arm_of_transfer, arms_of_transfers, not_scored
 
-TRANSFER_REPORT_VERSION: Final = "7"
+TRANSFER_REPORT_VERSION: Final = "8"
 
 
 @artifact_task("write report of a transfer", run_name="report of {transfer}, {arm}")

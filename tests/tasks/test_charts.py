@@ -127,6 +127,19 @@ def test_scores_over_dates_are_one_chart_whatever_their_order() -> None:
     assert "<b>" not in svg
 
 
+def test_a_single_curve_says_which_loss_it_is() -> None:
+    """`source_free` has no task, and its loss stood under "Task" without a name."""
+    history = [
+        {"step": step, "quantity": name, "value": 1 / (step + 1)}
+        for step in range(3)
+        for name in ("self_training_loss", "learning_rate")
+    ]
+    (title, losses), (_, rates) = training_curves(history, "t")
+    assert title == "Losses"
+    assert re.search(r"<text[^>]*>self training loss</text>", losses)
+    assert "learning rate</text>" not in rates
+
+
 def test_the_map_says_what_is_on_it() -> None:
     svg = str(map_of_places(places_of(IMAGERY, PAIRS), AREA, "m"))
     for words in ("pairs (1)", "in no pair (1)", "refused: too dark (2)"):
