@@ -1,4 +1,4 @@
-"""The image and `compose.yaml`: no container engine runs here, so what can be held without one is.
+"""The image and `compose.yaml`: what can be held without a container engine.
 
 `compose-spec.json` is the schema of https://github.com/compose-spec/compose-spec (Apache-2.0),
 `schema/compose-spec.json` at commit 170098ba07d9, unchanged.
