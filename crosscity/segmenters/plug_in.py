@@ -191,7 +191,8 @@ def _check_in_training(segmenter: Segmenter) -> None:
         if moved and not found.requires_grad:
             raise ValueError(
                 f"no gradient reaches {moved[0]} of it: its features are made without one "
-                "(no_grad, inference_mode, detach, numpy), so an adaptation would not move them"
+                "(no_grad, inference_mode, detach, numpy), so an adaptation would not move them; "
+                "freeze what is to stay as it is (requires_grad_(False))"
             )
         logits = cast("Tensor", _made(tried.classify, found, 2, size, when))
         _check("logits", logits, (2, segmenter.n_classes, *grid), size, when)
@@ -215,8 +216,9 @@ def _trainable_parts_used(tried: Segmenter) -> list[str]:
 def _check_gradient(logits: Tensor) -> None:
     if not logits.requires_grad:
         raise ValueError(
-            "no gradient reaches its weights: all of them are frozen (requires_grad), or its "
-            "logits are made without one"
+            "no gradient reaches its weights: all of them are frozen, or its logits are made "
+            "without one; return it with requires_grad_(True): a recipe's `trainable` says what "
+            "moves"
         )
     try:
         torch.autograd.backward(logits.float().square().mean())
