@@ -74,7 +74,7 @@ def test_equal_weights_show_no_change_on_any_copy(plan: Plan) -> None:
     assert summary["keep"] == "after"
     assert summary["failed"] == 1
     assert "no harm on 5 images without labels" in summary["sentence"]
-    assert "1 more images could not be examined" in summary["sentence"]
+    assert "1 more image could not be examined" in summary["sentence"]
     assert set(summary["looks"]) == {"smaller", "mirrored"}
     for look in summary["looks"].values():
         assert look["kappa_change"] == 0
