@@ -30,7 +30,7 @@ from crosscity.adaptation.objectives import (
     View,
     find_objective,
 )
-from crosscity.adaptation.objectives.base import its_errors, loss_of
+from crosscity.adaptation.objectives.base import is_foreign, its_errors, loss_of
 from crosscity.adaptation.prior_evidence import checked_rates
 from crosscity.adaptation.recipes import RECIPES, Recipe, Term
 from crosscity.adaptation.sampling import INITIALISATION_STREAM
@@ -140,11 +140,12 @@ class Adaptation(Training):
         )
         self._losses: dict[str, Tensor] = {}
         self._objectives = self._made_objectives()
-        self._adversaries = {
-            name: adversary
-            for name, objective in self._objectives.items()
-            if (adversary := objective.adversary()) is not None
-        }
+        self._adversaries: dict[str, Adversary] = {}
+        for name, objective in self._objectives.items():
+            with its_errors(type(objective)):
+                adversary = objective.adversary()
+            if adversary is not None:
+                self._adversaries[name] = adversary
         self._learns = [(one, one.requires_grad) for one in segmenter.parameters()]
         moved = self._low_rank_parts()
         self._choose_teacher(teacher, needs)
@@ -341,20 +342,22 @@ class Adaptation(Training):
 
     def _adversary_step(self, views: Iterable[View]) -> None:
         """Lets the adversaries tell the domains apart (eq. 4 and 9); the features stay."""
-        moved: list[Adversary] = [
-            self._adversaries[each.name]
+        moved = [
+            (type(each), self._adversaries[each.name])
             for _, each in self._active()
             if each.name in self._adversaries
         ]
         if not moved:
             return
-        for adversary in moved:
+        for _, adversary in moved:
             self._zero(adversary.optimiser)
         for view in views:
-            with self.engine.autocast():
-                loss = _sum([adversary.loss(view) for adversary in moved])
-            self._backward(loss)
-        for adversary in moved:
+            losses = []
+            for objective, adversary in moved:
+                with self.engine.autocast(), its_errors(objective):
+                    losses.append(adversary.loss(view))
+            self._backward(_sum(losses))
+        for _, adversary in moved:
             self._move(adversary.optimiser, adversary.network)
 
     def _feature_step(self, views: Iterable[View], row: HistoryRow) -> None:
@@ -382,6 +385,14 @@ class Adaptation(Training):
         """λ_k(t) L_k."""
         loss = loss_of(objective, view)
         self._losses[objective.name] = loss.detach()
+        # A loss of 0 may have nothing to learn from in this batch; any other was meant to move it.
+        if not loss.requires_grad and bool(loss != 0):
+            raise ValueError(
+                f"the loss of the objective {objective.name!r} is {float(loss):g} in step "
+                f"{self.step} and depends on nothing that is trainable ({self.recipe.trainable}), "
+                "so it would move nothing: compute it of features and what the segmenter makes of "
+                "them (a view's predictions have no gradient), or take trainable: all"
+            )
         if term.weight is None:
             return loss
         return term.weight_at(self.step, self.settings) * loss
@@ -411,7 +422,19 @@ class Adaptation(Training):
         return self.settings.learning_rate * factor
 
     def _backward(self, loss: Tensor) -> None:
-        self.engine.backward(loss / self.settings.accumulation)
+        try:
+            self.engine.backward(loss / self.settings.accumulation)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            own = [name for name, each in self._objectives.items() if is_foreign(type(each))]
+            if not own:
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"no gradient can be computed of the losses of step {self.step} ({reason}): look "
+                f"for what the objective {' or '.join(own)} changes in place"
+            ) from error
 
 
 def needs_of(recipe: Recipe) -> set[Need]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Collection, Iterator
+from dataclasses import is_dataclass
 from typing import Final, get_args
 
 from crosscity.adaptation.objectives.base import (
@@ -63,15 +66,30 @@ def find_objective(name: str) -> type[Objective]:
         raise ValueError(  # noqa: TRY004 - a wrong recipe, like the others
             f"{name!r} is not a subclass of crosscity.adaptation.objectives.Objective"
         )
-    if not hasattr(found, "name"):
-        raise ValueError(f"{name!r} has no name: write `name = ...` into the class")
-    wrong = set(found.needs) - set(get_args(Need))
-    if wrong:
-        raise ValueError(
-            f"{name!r} needs {', '.join(sorted(map(repr, wrong)))}, which is none of "
-            f"{', '.join(get_args(Need))}: write `needs = frozenset({{...}})` of these"
-        )
+    for fault in _faults(found):
+        raise ValueError(f"{name!r} {fault}")
     return found
+
+
+def _faults(objective: type[Objective]) -> Iterator[str]:
+    """What is wrong with a class of the user's own, as it stands there."""
+    if not isinstance(getattr(objective, "name", None), str):
+        yield "has no name: write `name = ...` into the class"
+    if inspect.isabstract(objective):
+        lacking = ", ".join(sorted(objective.__abstractmethods__))
+        yield f"has no {lacking}: write `def loss(self, view)`, which gives one number"
+    needs: object = objective.needs
+    known, write = ", ".join(get_args(Need)), "write `needs = frozenset({...})` of"
+    if isinstance(needs, str) or not isinstance(needs, Collection):
+        yield f"needs {needs!r}: {write} {known}"
+    elif wrong := set(needs) - set(get_args(Need)):
+        shown = ", ".join(sorted(map(repr, wrong)))
+        yield f"needs {shown}, which is none of {known}: {write} these"
+    rows: object = objective.rows
+    if not isinstance(rows, tuple) or not all(isinstance(row, str) for row in rows):
+        yield f'has the rows {rows!r}: write a tuple of names, as `rows = ("my_loss",)`'
+    if not (isinstance(objective.Options, type) and is_dataclass(objective.Options)):
+        yield "has Options that are no dataclass: write `@dataclass(frozen=True)` above them"
 
 
 __all__ = [

@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from crosscity.adaptation.settings import AdaptationSettings
+from crosscity.named_function import own_failure
 from crosscity.segmenters import Segmenter
 
 Need = Literal["source", "target", "grid_labels", "predictions", "partner", "labels"]
@@ -231,6 +232,11 @@ def loss_of(objective: Objective, view: View) -> Tensor:
     )
 
 
+def is_foreign(objective: type[Objective]) -> bool:
+    """Whether an objective is of the user's own package."""
+    return objective.__module__.partition(".")[0] != __name__.partition(".")[0]
+
+
 @contextmanager
 def its_errors(objective: type[Objective]) -> Iterator[None]:
     """Inside, what an objective of the user's own raises becomes one sentence.
@@ -243,7 +249,7 @@ def its_errors(objective: type[Objective]) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
-        if objective.__module__.partition(".")[0] == __name__.partition(".")[0]:
+        if not is_foreign(objective):
             raise  # a fault of ours: its trace says where
         name = getattr(objective, "name", objective.__name__)
         raise ValueError(
@@ -275,6 +281,9 @@ def checked_options(objective: type[Objective], given: Mapping[str, Any]) -> obj
         return objective.Options(**given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the options of the objective {objective.name!r}: {error}") from None
+    except Exception as error:  # code of somebody else's
+        failure = own_failure(f"the options of the objective {objective.name!r}", error)
+        raise ValueError(failure) from error
 
 
 def _is_of(value: object, kind: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -30,11 +30,13 @@ from crosscity.adaptation import (
 )
 from crosscity.adaptation.objectives import (
     OBJECTIVES,
+    Adversary,
     Objective,
     Surroundings,
     View,
     find_objective,
 )
+from crosscity.adaptation.objectives.base import checked_options
 from crosscity.segmenters import Segmenter, build_segmenter
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "extending.md"
@@ -118,6 +120,82 @@ class Detached(Entropy):
 class Misspelt(Entropy):
     name = "misspelt"
     needs = frozenset({"targets"})
+
+
+class Needless(Entropy):
+    needs = None  # type: ignore[assignment]
+
+
+class NeedsAWord(Entropy):
+    needs = "target"  # type: ignore[assignment]
+
+
+class Unfinished(Objective):
+    name = "unfinished"
+
+
+class RowsOfLetters(Entropy):
+    rows = "entropy_loss"  # type: ignore[assignment]
+
+
+class PlainOptions(Entropy):
+    class Options:
+        sure: float = 0.9
+
+
+class FailingOptions(Entropy):
+    name = "failing options"
+
+    @dataclass(frozen=True)
+    class Options:
+        sure: float = 0.9
+
+        def __post_init__(self) -> None:
+            raise KeyError("sure")
+
+
+class OfPredictions(Entropy):
+    """Mistakes the view's predictions, which have no gradient, for what the segmenter makes."""
+
+    name = "of predictions"
+    needs = frozenset({"predictions"})
+    rows = ()
+
+    def loss(self, view: View) -> torch.Tensor:
+        assert view.predictions is not None
+        phi = view.predictions
+        return -(phi * phi.clamp_min(1e-9).log()).sum(1).mean()
+
+
+class Nothing(Entropy):
+    """Learns nothing from a batch, as where no two looks are matched."""
+
+    name = "nothing"
+    rows = ()
+
+    def loss(self, view: View) -> torch.Tensor:
+        return torch.zeros((), device=view.target_features.device)
+
+
+class ChangesFeatures(Entropy):
+    name = "changes features"
+
+    def loss(self, view: View) -> torch.Tensor:
+        view.target_features.mul_(0.5)
+        return super().loss(view)
+
+
+class FailingAdversary(Entropy):
+    name = "failing adversary"
+
+    def adversary(self) -> Adversary:
+        network = torch.nn.Linear(2, 2)
+        optimiser = torch.optim.Adam(network.parameters())
+
+        def loss(view: View) -> torch.Tensor:
+            raise LookupError(f"{len(view.batch.target)} images")
+
+        return Adversary("failing", network, optimiser, loss)
 
 
 class Namesake(Entropy):
@@ -240,7 +318,36 @@ def test_images_a_step_are_those_of_the_sets_that_are_read() -> None:
 
 def test_a_loss_that_depends_on_nothing_that_moves_is_reported() -> None:
     recipe = Recipe((Term(f"python:{__name__}:Detached", weight=1.0),))
+    with pytest.raises(ValueError, match=r"'detached' is .* nothing that is trainable \(all\)"):
+        adaptation(recipe).advance(1)
+    recipe = Recipe((Term(f"python:{__name__}:Nothing", weight=1.0),))
     with pytest.raises(ValueError, match=r"by step 0 depends on what is trainable \(all\)"):
+        adaptation(recipe).advance(1)
+
+
+def test_a_loss_that_moves_nothing_is_refused_beside_others_that_do() -> None:
+    """It was added up to the end of the training, and the segmenter had not seen any of it."""
+    task = Term("source_task")
+    recipe = Recipe((task, Term(f"python:{__name__}:OfPredictions", weight=1.0)))
+    with pytest.raises(ValueError, match=r"'of predictions' is .* in step 0 .* move nothing"):
+        adaptation(recipe).advance(1)
+    headed = Recipe((task, Term(f"python:{__name__}:Detached", weight=1.0)), trainable="head")
+    with pytest.raises(ValueError, match=r"nothing that is trainable \(head\)"):
+        adaptation(headed).advance(1)
+    idle = Recipe((task, Term(f"python:{__name__}:Nothing", weight=1.0)))
+    assert adaptation(idle).advance(1)[0]["task_loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ChangesFeatures", r"no gradient .* of step 0 .*objective changes features .* in place"),
+        ("FailingAdversary", r"'failing adversary' ended with LookupError: 2 images"),
+    ],
+)
+def test_what_breaks_behind_a_loss_is_said_of_its_objective(name: str, said: str) -> None:
+    recipe = Recipe((Term("source_task"), Term(f"python:{__name__}:{name}", weight=1.0)))
+    with pytest.raises(ValueError, match=said):
         adaptation(recipe).advance(1)
 
 
@@ -290,6 +397,12 @@ def test_a_state_of_another_recipe_is_refused() -> None:
         (lambda: Term("source_task", start=1.0), "at 1 it never begins"),
         (lambda: Recipe((Term("self_training", 1.0, start=0.25),)), "begins before 0.25"),
         (lambda: find_objective(f"python:{__name__}:Misspelt"), "needs 'targets', which is none"),
+        (lambda: find_objective(f"python:{__name__}:Needless"), "needs None: write `needs = "),
+        (lambda: find_objective(f"python:{__name__}:NeedsAWord"), "needs 'target': write `needs"),
+        (lambda: find_objective(f"python:{__name__}:Unfinished"), "has no loss: write `def loss"),
+        (lambda: find_objective(f"python:{__name__}:RowsOfLetters"), "write a tuple of names"),
+        (lambda: find_objective(f"python:{__name__}:PlainOptions"), "Options that are no datacl"),
+        (lambda: checked_options(FailingOptions, {}), "of the objective 'failing options' raised"),
         (lambda: Recipe((Term("source_task"), Term("source_task"))), "each objective once"),
         (Recipe, "needs an objective"),
         (lambda: Recipe((Term("source_task"),), trainable="statistics"), "has none"),
