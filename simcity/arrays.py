@@ -24,7 +24,7 @@ kernel: Final = numba.njit(nogil=True, error_model="numpy")
 
 It is not cached by itself: numba takes a cached function for current as long as its own file is
 unchanged, whatever became of the functions that it calls. `compiled.py` holds the entry points,
-which are cached, under the version of the algorithm.
+which are cached, under a digest of all that they call.
 """
 
 inlined: Final = numba.njit(nogil=True, error_model="numpy", forceinline=True)

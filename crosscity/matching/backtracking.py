@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from crosscity.compiled_loops import compiled_loop
 from crosscity.matching.pyramid import Level, Pyramid
 from crosscity.matching.responses import STEPS
 from crosscity.matching.windows import Windows
@@ -142,7 +142,7 @@ def descend(level: Level, reached: Reached, workers: Workers) -> Reached:
     return Reached(starts, cells, scores, entries)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def step_down(
     cell: int,
     width: int,
@@ -181,7 +181,7 @@ def step_down(
     return y * below_width + x, value
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _descend(way: Descent, height: int, begin: int, end: int) -> tuple[Index, Int, Float, Int]:
     starts, cell, score, entry, parents, shifts, width, cells, top, left, below_width = way
     scores = np.full(height * below_width, -1, dtype=np.float32)

@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from crosscity.compiled_loops import compiled_loop
 from crosscity.matching.descriptors import CONSTANT, ORIENTATIONS
 from crosscity.matching.responses import PooledMaps, allocate, pool_rows, rectification_table
 from crosscity.matching.windows import WindowFrames, Windows, windows_of_level
@@ -103,7 +103,7 @@ def _window_sums(padded: Float) -> Float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def fill_windows(
     padded: Float, inverse: Float, constant: Float, top: int, left: int, out: Float
 ) -> None:
@@ -315,7 +315,7 @@ class _Correlation:
         _finish_tile(tile, corner, block, self._factors, frames, rows, self._table, scratch, cells)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _finish_tile(
     tile: Float,
     corner: tuple[int, int],

@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from crosscity.compiled_loops import compiled_loop
 from crosscity.matching.responses import (
     STEPS,
     PooledMaps,
@@ -192,7 +192,7 @@ def _make_top(level: Level, shares: Float, power: float, top: Float, workers: Wo
     workers.each(make, workers.chunks(len(level.children)))
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def aggregate_patch(
     below: npt.NDArray[np.uint16],
     shares: Float,
@@ -245,7 +245,7 @@ def aggregate_patch(
             line[x] = _rim(below, shares, children, shifts, y, x)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _rim(
     below: npt.NDArray[np.uint16],
     shares: Float,
@@ -268,7 +268,7 @@ def _rim(
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _aggregate_and_pool(
     below: npt.NDArray[np.uint16],
     shares: Float,
@@ -291,7 +291,7 @@ def _aggregate_and_pool(
         pool_rows(bits, corner, window, rows, table, scratch, cells[p])
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _aggregate_top(
     below: npt.NDArray[np.uint16],
     shares: Float,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from crosscity.compiled_loops import compiled_loop
 from crosscity.matching.backtracking import (
     Descent,
     Reached,
@@ -81,7 +81,7 @@ def _best_of_bins(parts: list[tuple[Float, Index]]) -> Index:
     return patch
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _best_of(
     way: Descent, bins: int, bins_across: int, begin: int, end: int
 ) -> tuple[Float, Index, Int, Float, Index]:

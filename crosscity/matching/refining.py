@@ -13,8 +13,8 @@ from typing import Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from crosscity.compiled_loops import compiled_loop
 from crosscity.matching.backtracking import backtrack
 from crosscity.matching.correlation import AtomicPatches, SecondImage, border_factors
 from crosscity.matching.pyramid import build_pyramid
@@ -104,7 +104,7 @@ def correlate_near(
     return pooled
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _correlate_near(
     vectors: Float,
     padded: Float,

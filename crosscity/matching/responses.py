@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from crosscity.compiled_loops import compiled_loop
 from crosscity.matching.windows import Windows
 
 Float = npt.NDArray[np.float32]
@@ -68,7 +68,7 @@ def rectification_table(power: float) -> npt.NDArray[np.uint16]:
     return (np.rint(steps**power * STEPS).astype(np.uint16) << CODE_BITS).astype(np.uint16)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def pool_rows(
     full: npt.NDArray[np.int32],
     corner: tuple[int, int],
@@ -127,7 +127,7 @@ def pool_rows(
         _store(best[:columns], table, out)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _store(
     best: npt.NDArray[np.int32], table: npt.NDArray[np.uint16], out: npt.NDArray[np.uint16]
 ) -> None:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from crosscity.compiled_loops import compiled_loop
 from crosscity.partitioning.scores import Floats, Ints, sift_down
 
 
@@ -29,13 +29,13 @@ class Row(NamedTuple):
     per_score: float
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled_loop(inline="always")
 def bucket_of(row: Row, score: float, n_buckets: int) -> int:
     """The bucket of a score, 0 to `n_buckets`; the last is for all that is below the row."""
     return int(min(max((row.top - score) * row.per_score, 0.0), float(n_buckets)))
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def replace_best(
     keys: Floats, ties: npt.NDArray[np.int64], edges: Ints, count: int, is_left: bool
 ) -> int:

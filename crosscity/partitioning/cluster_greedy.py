@@ -19,8 +19,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from crosscity.compiled_loops import compiled_loop
 from crosscity.partitioning.buckets import Row, bucket_of, replace_best
 from crosscity.partitioning.scores import (
     Distances,
@@ -79,7 +79,7 @@ class Clusters(NamedTuple):
     offsets: npt.NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def number_clusters(parents: Ints, ids: Ints) -> int:
     """Numbers the clusters of a forest of depth one in raster order of their roots.
 
@@ -101,7 +101,7 @@ def number_clusters(parents: Ints, ids: Ints) -> int:
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def forbid_between(
     distances: npt.NDArray[Any], absent: int, offsets: npt.NDArray[np.int64], labels: Ints
 ) -> None:
@@ -115,7 +115,7 @@ def forbid_between(
                 distances[pixel, direction] = absent
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def count_open_edges(
     distances: npt.NDArray[Any], absent: int, offsets: npt.NDArray[np.int64], ids: Ints
 ) -> int:
@@ -135,7 +135,7 @@ def count_open_edges(
 # that one is taken out costs two atomic operations on its reference count.
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _ends(edge: int, offsets: npt.NDArray[np.int64]) -> tuple[int, int, int]:
     """The pixels of an edge and its direction."""
     # Divisions would cost half the time.
@@ -145,7 +145,7 @@ def _ends(edge: int, offsets: npt.NDArray[np.int64]) -> tuple[int, int, int]:
     return pixel, pixel + int(offsets[direction]), direction
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _entropy(
     distances: Distances,
     loops: Floats,
@@ -162,7 +162,7 @@ def _entropy(
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _compare(picture: Picture, clusters: Clusters, at: int) -> None:
     """Finds the best edge of a pair after its entropy part may have changed."""
     _, distances, _, loops, _, (weights, weight_logs, _, _), _ = picture
@@ -184,7 +184,7 @@ def _compare(picture: Picture, clusters: Clusters, at: int) -> None:
     pair.seen = np.int64(touched[pixel]) + np.int64(touched[other])
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _score(picture: Picture, clusters: Clusters, at: int) -> float:
     """The score of a pair whose roots are known."""
     pair = clusters.pairs[at]
@@ -198,7 +198,7 @@ def _score(picture: Picture, clusters: Clusters, at: int) -> float:
     return float(pair.entropy - picture.rate * lost)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _is_open(parents: Ints, pairs: npt.NDArray[np.void], at: int) -> bool:
     """Brings a pair's roots up to date; whether they differ."""
     pair = pairs[at]
@@ -208,7 +208,7 @@ def _is_open(parents: Ints, pairs: npt.NDArray[np.void], at: int) -> bool:
     return bool(root != other_root)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _pair_of(
     parents: Ints, pairs: npt.NDArray[np.void], firsts: Ints, count: int, a: int, b: int
 ) -> int:
@@ -229,7 +229,7 @@ def _pair_of(
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _collect(picture: Picture, clusters: Clusters, ids: Ints) -> int:
     """Makes the pairs of all clusters that touch; returns their number."""
     _, distances, absent, loops, _, (weights, weight_logs, _, _), _ = picture
@@ -267,7 +267,7 @@ def _collect(picture: Picture, clusters: Clusters, ids: Ints) -> int:
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _fill_buckets(picture: Picture, clusters: Clusters, count: int, row: Row) -> None:
     """Puts pairs into their buckets."""
     heads, pairs = clusters.heads, clusters.pairs
@@ -277,7 +277,7 @@ def _fill_buckets(picture: Picture, clusters: Clusters, count: int, row: Row) ->
         heads[bucket] = at
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _next_row(picture: Picture, clusters: Clusters, row: Row) -> Row:
     """Deals the pairs below the row into a new one, which starts at the best score of theirs."""
     # Every row spans twice the last one's, so there are few of them.
@@ -302,7 +302,7 @@ def _next_row(picture: Picture, clusters: Clusters, row: Row) -> Row:
     return row
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _open_bucket(picture: Picture, clusters: Clusters, heap: Heap, row: Row, bucket: int) -> int:
     """Scores a bucket's pairs anew: those that still belong to it become the heap."""
     parents, pairs, heads = clusters.parents, clusters.pairs, clusters.heads
@@ -328,7 +328,7 @@ def _open_bucket(picture: Picture, clusters: Clusters, heap: Heap, row: Row, buc
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _join(picture: Picture, clusters: Clusters, at: int, score: float, steps: Steps) -> None:
     """Chooses the edge of a pair: joins the clusters and takes the weight off both loops."""
     pair, parents = clusters.pairs[at], clusters.parents
@@ -350,7 +350,7 @@ def _join(picture: Picture, clusters: Clusters, at: int, score: float, steps: St
         steps.scores[step] = score
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _empty_heap(
     picture: Picture,
     clusters: Clusters,
@@ -384,7 +384,7 @@ def _empty_heap(
         count = replace_best(keys, ties, members, count, is_left)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def join_clusters(
     picture: Picture,
     clusters: Clusters,
@@ -424,7 +424,7 @@ def join_clusters(
             break
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def label_clusters(parents: Ints, ids: Ints) -> None:
     """Replaces cluster numbers by labels 0, 1, ... in raster order of the first pixels.
 

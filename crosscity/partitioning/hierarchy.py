@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from crosscity.checks import check_image, number, picture_shape, whole_number
+from crosscity.compiled_loops import compiled_loop
 from crosscity.partitioning.entropy_rate import IMAGE_TYPES, check_parameters
 from crosscity.partitioning.lazy_greedy import balance_rate, join_greedily
 from crosscity.partitioning.pixel_graph import PixelGraph, edge_offsets, pixel_graph
@@ -161,7 +161,7 @@ def _rate_of_one(graph: PixelGraph) -> float:
     return (graph.total or 1.0) / graph.loops.size
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _line_up(edges: Ints, offsets: npt.NDArray[np.int64]) -> tuple[Ints, Ints]:
     """Puts the line of one cluster behind that of the other at each join."""
     n_pixels = edges.size + 1
@@ -193,7 +193,7 @@ def _line_up(edges: Ints, offsets: npt.NDArray[np.int64]) -> tuple[Ints, Ints]:
     return line, joins
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _cut(line: Ints, joins: Ints, n_superpixels: int) -> Ints:
     """Labels the runs between the joins that are undone, in raster order of first pixels."""
     n_made = line.size - n_superpixels

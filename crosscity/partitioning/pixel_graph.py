@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from crosscity.compiled_loops import compiled_loop
 from crosscity.partitioning.scores import (
     Distances,
     Floats,
@@ -58,7 +58,7 @@ class PixelGraph:
     largest_entropy: float
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _row_distances(
     image: npt.NDArray[np.unsignedinteger[Any]],
     distances: npt.NDArray[np.unsignedinteger[Any]],
@@ -90,7 +90,7 @@ def _row_distances(
     return int(largest)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _fill_distances(
     image: npt.NDArray[np.unsignedinteger[Any]],
     distances: npt.NDArray[np.unsignedinteger[Any]],
@@ -107,7 +107,7 @@ def _fill_distances(
     return largest
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def fill_loops(
     distances: npt.NDArray[np.unsignedinteger[Any]],
     absent: int,
@@ -130,7 +130,7 @@ def fill_loops(
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _largest_entropy(
     distances: npt.NDArray[np.unsignedinteger[Any]],
     absent: int,

@@ -18,7 +18,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from crosscity.compiled_loops import compiled_loop
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int32]
@@ -54,14 +55,14 @@ class Tables(NamedTuple):
     chords: npt.NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled_loop(inline="always")
 def x_log_x(value: float) -> float:
     """f(x), zero at zero."""
     # Differences of sums may end an ulp below zero where they mean zero.
     return value * math.log(value) if value > 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def make_tables(weights: Floats) -> Tables:
     """The tables for these weights."""
     weight_logs = np.empty_like(weights)
@@ -78,7 +79,7 @@ def make_tables(weights: Floats) -> Tables:
     return Tables(weights, weight_logs, size_logs, chords)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled_loop(inline="always")
 def chord(chords: npt.NDArray[np.float32], value: float) -> float:
     """Interpolates f in its table: not below f, and at most 4.6e-5 above it.
 
@@ -94,7 +95,7 @@ def chord(chords: npt.NDArray[np.float32], value: float) -> float:
     return float(low + (place - at) * (chords[part, at + 1] - low))
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def find(parents: Ints, member: int) -> int:
     """The root of a member's cluster; roots hold a negative number. Halves paths on the way."""
     above = int(parents[member])
@@ -108,32 +109,33 @@ def find(parents: Ints, member: int) -> int:
     return member
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _n_log_n(table: Floats, count: int) -> float:
     return float(table[count]) if count < table.size else count * math.log(count)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def size_log(table: Floats, a: int, b: int) -> float:
     """f(a + b) - f(a) - f(b): what the balance loses by joining clusters of a and b pixels."""
-    return _n_log_n(table, a + b) - _n_log_n(table, a) - _n_log_n(table, b)
+    lost = _n_log_n(table, a + b) - _n_log_n(table, a) - _n_log_n(table, b)
+    return float(lost)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled_loop(inline="always")
 def in_steps(gain: float) -> float:
     """The entropy part of a score in whole steps, which subtraction from it keeps apart."""
     return float(np.rint(gain * STEPS) / STEPS)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def entropy(loop: float, other_loop: float, weight: float, weight_log: float) -> float:
     """The entropy part of the score, of an edge between pixels with these l."""
     here = x_log_x(loop) - x_log_x(loop - weight)
     there = x_log_x(other_loop) - x_log_x(other_loop - weight)
-    return in_steps(here + there - 2.0 * weight_log)
+    return float(in_steps(here + there - 2.0 * weight_log))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled_loop(inline="always")
 def tie_break(edge: int) -> int:
     """Of edges with the same score the one for which this 32-bit number is lowest is taken.
 
@@ -161,13 +163,13 @@ class Heap(NamedTuple):
     edges: Ints
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def empty_heap(room: int) -> Heap:
     """A heap with room for so many edges."""
     return Heap(np.empty(room, np.float64), np.empty(room, np.int64), np.empty(room, np.int32))
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def sift_down(keys: Floats, ties: npt.NDArray[np.int64], edges: Ints, count: int, at: int) -> None:
     """Restores a heap after the edge at one place has become worse."""
     key, tie, edge = keys[at], ties[at], edges[at]
@@ -187,7 +189,7 @@ def sift_down(keys: Floats, ties: npt.NDArray[np.int64], edges: Ints, count: int
     keys[at], ties[at], edges[at] = key, tie, edge
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def heapify(keys: Floats, ties: npt.NDArray[np.int64], edges: Ints, count: int) -> None:
     """Makes a heap of the first edges."""
     for at in range(count // 2 - 1, -1, -1):

@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from crosscity.compiled_loops import compiled_loop
 from crosscity.partitioning.buckets import Row, bucket_of, replace_best
 from crosscity.partitioning.scores import (
     Distances,
@@ -119,7 +119,7 @@ class Window(NamedTuple):
     heap: Heap
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _empty_window(distances: Distances) -> Window:
     n_pixels = SIDE * SIDE
     return Window(
@@ -133,7 +133,7 @@ def _empty_window(distances: Distances) -> Window:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _load(picture: Picture, window: Window) -> None:
     """Copies pixels and margin into the window; everything not wholly inside is frozen."""
     height, width = picture.shape
@@ -175,21 +175,21 @@ def _load(picture: Picture, window: Window) -> None:
                 window.parents[here] = -size if inside[here] == size else -size - FROZEN
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled_loop(inline="always")
 def _other(edge: int) -> int:
     """The pixel that an edge leads to."""
     # The four offsets 1, SIDE, SIDE + 1, SIDE - 1 in the bytes of one number.
     return (edge >> 2) + ((0x7F818001 >> ((edge & 3) << 3)) & 0xFF)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled_loop(inline="always")
 def _signed(edge: np.uint16) -> int:
     """An edge as a number that arithmetic does not turn into a float."""
     number: int = np.int64(edge)  # type: ignore[assignment]
     return number
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _number(frame: npt.NDArray[np.int64], width: int, directions: int, edge: int) -> int:
     """The number that an edge of the window has in the picture."""
     pixel = edge >> 2
@@ -203,7 +203,7 @@ def _number(frame: npt.NDArray[np.int64], width: int, directions: int, edge: int
 # reference count.
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _score(
     weights: Floats,
     weight_logs: Floats,
@@ -225,7 +225,7 @@ def _score(
     return float(gain - rate * size_log(size_logs, size, other_size))
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _score_bound(
     weights: Floats,
     weight_logs: Floats,
@@ -243,7 +243,7 @@ def _score_bound(
     return float(here + there - 2.0 * weight_logs[kind, distance] + SLACK)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _fill_buckets(picture: Picture, window: Window, row: Row) -> None:
     """Puts the open edges into their first buckets."""
     _, _, absent, _, _, tables, rate = picture
@@ -275,7 +275,7 @@ def _fill_buckets(picture: Picture, window: Window, row: Row) -> None:
                     heads[bucket] = edge
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _open_bucket(picture: Picture, window: Window, row: Row, bucket: int) -> int:
     """Scores a bucket's edges anew; those that still belong to it become the heap."""
     weights, weight_logs, size_logs, _ = picture.tables
@@ -307,7 +307,7 @@ def _open_bucket(picture: Picture, window: Window, row: Row, bucket: int) -> int
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _join(parents: Ints, root: int, other_root: int) -> None:
     """Joins two clusters."""
     if parents[other_root] < parents[root]:
@@ -316,14 +316,14 @@ def _join(parents: Ints, root: int, other_root: int) -> None:
     parents[other_root] = root
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _reduce_loop(loops: Floats, pixel: int, weight: float) -> None:
     """Takes the weight of a chosen edge off a pixel's loop."""
     loops[pixel, 0] -= weight
     loops[pixel, 1] = x_log_x(loops[pixel, 0])
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _record_join(chosen: Ints, scores: Floats, state: Floats, edge: int, score: float) -> None:
     """Notes a join."""
     step = int(state[0])
@@ -334,7 +334,7 @@ def _record_join(chosen: Ints, scores: Floats, state: Floats, edge: int, score: 
         scores[step] = score
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _empty_heap(
     picture: Picture, window: Window, row: Row, bucket: int, count: int, steps: Steps
 ) -> None:
@@ -377,7 +377,7 @@ def _empty_heap(
         count = replace_best(keys, ties, edges, count, target <= bucket)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _empty_buckets(picture: Picture, window: Window, row: Row, steps: Steps) -> None:
     """Opens one bucket after the other."""
     heads = window.heads
@@ -387,7 +387,7 @@ def _empty_buckets(picture: Picture, window: Window, row: Row, steps: Steps) -> 
             _empty_heap(picture, window, row, bucket, count, steps)
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def _store(picture: Picture, window: Window) -> None:
     """Copies loops and clusters back."""
     width = picture.shape[1]
@@ -406,7 +406,7 @@ def _store(picture: Picture, window: Window) -> None:
                 picture.parents[pixel] = -((-window.parents[here]) & (FROZEN - 1))
 
 
-@njit(cache=True, nogil=True)
+@compiled_loop()
 def join_in_windows(picture: Picture, side: int, floor: float, best: float, steps: Steps) -> None:
     """Makes the joins above a floor that windows can settle, in two rounds.
 

@@ -69,7 +69,7 @@ def source(module: ModuleType) -> ast.Module:
 
 
 def is_compiled(function: ast.FunctionDef) -> bool:
-    return any("njit" in ast.unparse(each) for each in function.decorator_list)
+    return any("compiled_loop" in ast.unparse(each) for each in function.decorator_list)
 
 
 @cache
