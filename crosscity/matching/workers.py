@@ -45,13 +45,20 @@ def workers(threads: int | None) -> Iterator[Workers]:
     Args:
         threads: How many; ``None`` for one a core that this process may use.
     """
-    count = threads or len(os.sched_getaffinity(0))
+    count = threads or usable_cores()
     with _single_threaded_products:
         if count == 1:
             yield Workers(1, None)
             return
         with ThreadPoolExecutor(count, thread_name_prefix="matching") as pool:
             yield Workers(count, pool)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; where the system does not say (macOS), the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class _SingleThreadedProducts:

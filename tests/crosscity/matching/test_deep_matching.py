@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from crosscity.matching.correlation import atomic_patches, correlate, second_ima
 from crosscity.matching.descriptors import grey_image, halve, pixel_descriptors
 from crosscity.matching.pyramid import build_pyramid, level_count
 from crosscity.matching.windows import Search
-from crosscity.matching.workers import Workers
+from crosscity.matching.workers import Workers, workers
 
 
 def textured(seed: int, height: int = 128, width: int = 160) -> np.ndarray:
@@ -354,3 +355,12 @@ def test_graf_matches_follow_the_known_homography(shared_data: Path) -> None:
     for pixels in (3, 5, 10):
         error = np.hypot(*(reference["xy_b"] - theirs).T)
         assert within(ours, expected, pixels) >= (error <= pixels).mean() - 0.005
+
+
+def test_a_system_that_does_not_say_which_cores_may_be_used_has_those_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    with workers(None) as team:
+        assert team.threads == 3
