@@ -206,10 +206,10 @@ def illustrate_prior(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: 
     def write(draft: Draft, _key: str) -> None:
         images = Imagery(plan.open_store(), imagery)
         for pair in _training_pairs(plan, pairs):
-            first, second = images.read(pair["image_a"]), images.read(pair["image_b"])
             try:
+                first, second = images.read(pair["image_a"]), images.read(pair["image_b"])
                 prior = extract_prior(first, second, settings, mask=mask)
-            except ValueError:
+            except ValueError:  # an image that cannot be used, or cannot be matched
                 continue
             figure = prior_figure(first, second, prior.matches, *prior.superpixels, *prior.masks)
             write_png(draft, "prior.png", figure)

@@ -21,12 +21,19 @@ from tasks.harvesting.harvest import (
     join_imagery,
     list_captures,
 )
-from tasks.priors.extraction import join_priors, prior_part, prior_parts, static_prior_rows
+from tasks.priors.extraction import (
+    illustrate_prior,
+    join_priors,
+    prior_part,
+    prior_parts,
+    static_prior_rows,
+)
 from tasks.priors.pair_prior import extract_prior, superpixels_of
 from tasks.priors.quality import some_rows
+from tasks.steps.imagery import Imagery
 from tasks.steps.plan import open_plan
-from tasks.steps.schemas import STATIC_PRIOR
-from tasks.steps.tables import part_name, write_rows
+from tasks.steps.schemas import PAIRS, STATIC_PRIOR
+from tasks.steps.tables import part_name, read_rows, write_rows
 
 
 def scene(seed: int, height: int, width: int) -> np.ndarray:
@@ -163,6 +170,31 @@ def test_a_city_with_a_mask_has_priors_of_its_own(
     assert any(mask[:, :64].any() for mask in masks)
     assert not any(mask[:, :64].any() for mask in hidden)
     assert any(mask[:, 64:].any() for mask in hidden)
+
+
+def test_a_picture_of_a_prior_is_of_the_first_pair_whose_images_can_be_used(
+    write_catalog: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    city = {"places": 3, "test_places": 0}
+    plan = open_plan(write_catalog(tmp_path, city=city), city="tokyo")
+    captures = ref_of(list_captures.fn("tokyo", plan))
+    images = [
+        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
+        for part in harvest_parts(captures, "tokyo", plan)
+    ]
+    imagery = ref_of(join_imagery.fn(images, "tokyo", plan))
+    pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
+    store = plan.open_store()
+    first, second, *_ = read_rows(store, pairs, "pairs.parquet", PAIRS)
+    data = Imagery.data
+
+    def cut_short(images: Imagery, image_id: str) -> bytes:
+        whole = data(images, image_id)
+        return whole[:300] if image_id == first["image_b"] else whole
+
+    monkeypatch.setattr(Imagery, "data", cut_short)
+    figure = ref_of(illustrate_prior.fn(imagery, pairs, "tokyo", plan))
+    assert store.manifest(figure).summary["pair"] == second["pair_id"]
 
 
 def test_no_more_masks_are_held_than_are_read(
