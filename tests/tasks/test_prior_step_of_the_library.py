@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -59,3 +60,26 @@ def test_the_gpu_s_benchmarks_load_without_the_catalog_s_libraries(tmp_path: Pat
         check=False,
     )
     assert done.stdout == "done\n", done.stderr
+
+
+def test_the_gpu_s_tests_find_all_that_they_need_without_the_suite_s_fixtures(
+    tmp_path: Path,
+) -> None:
+    """As `on_gpu.sh` runs them: what a test asks a fixture of the suite for is not there."""
+    script = (ROOT / "benchmarks" / "on_gpu.sh").read_text(encoding="utf-8")
+    files = sorted(set(re.findall(r"tests/\S+\.py", script)))
+    assert len(files) == 2
+    assert "--noconftest" in script
+    (tmp_path / "sitecustomize.py").write_text(BLOCKED, encoding="utf-8")
+    options = ["-q", "-p", "no:cacheprovider", "--noconftest", "-o", "addopts="]
+    chosen = ["--import-mode=importlib", "-k", "half_floats or one_stream or every_patch"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *chosen, *files],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert " passed" in done.stdout
