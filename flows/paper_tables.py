@@ -26,6 +26,7 @@ from tasks.pages.paper_tables import (
     TABLE_3_ARMS,
     Figures,
     check_wanted,
+    each_once,
     reportable,
     source_test_split,
     sources_of,
@@ -83,6 +84,7 @@ def paper_tables(
         The `paper_tables` artifact.
     """
     plan = open_plan(catalog, compute)
+    seeds = each_once(seeds)
     all_cities, all_transfers = reportable(plan) if None in (cities, transfers) else ([], [])
     chosen = all_cities if cities is None else list(cities)
     wanted = all_transfers if transfers is None else list(transfers)
@@ -96,7 +98,7 @@ def paper_tables(
     shown |= {transfer: _transfer(transfer, seeds, plan) for transfer in wanted}
     evaluations = {owner: one.evaluations for owner, one in shown.items()}
     figures = {owner: one.figures for owner, one in shown.items()}
-    return write_paper_tables(at_home, evaluations, figures, list(seeds), folds, plan)
+    return write_paper_tables(at_home, evaluations, figures, seeds, folds, plan)
 
 
 def _at_home(

@@ -15,12 +15,13 @@ from flows import paper_tables as flow
 from tasks.judging.evaluation import write_evaluation
 from tasks.judging.image_scores import image_row
 from tasks.judging.scoring_rules import rules_of
-from tasks.pages.paper_tables import write_paper_tables
+from tasks.pages.paper_tables import each_once, write_paper_tables
+from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 
 NAMES = tuple(road_class.name for road_class in CLASSES)
 RIGHT = {("compact", "frankfurt"): 90, ("wide", "frankfurt"): 70, ("compact", "tokyo"): 50,
-         ("wide", "rome"): 30}  # fmt: skip
+         ("wide", "rome"): 30, ("game", "from-a-game"): 40}  # fmt: skip
 """Pixels of a hundred of each class that a segmenter tells right."""
 
 
@@ -94,3 +95,42 @@ def test_the_flow_scores_each_segmenter_at_home(plan, monkeypatch):
         "compact": ["compact 0 on frankfurt", "compact 4 on frankfurt"],
         "wide": ["wide 0 on frankfurt", "wide 4 on frankfurt"],
     }
+
+
+@pytest.mark.parametrize(("protocol", "mean"), [("synthia13", 30.7), ("synthia16", None)])
+def test_the_papers_mean_stands_beside_a_mean_over_its_own_classes(
+    write_catalog, tmp_path, protocol, mean
+):
+    """Its 30.7 are over 13 classes, and stood beside a mean over 16."""
+    plan = open_plan(
+        write_catalog(
+            tmp_path,
+            datasets={
+                "game": {"kind": "synthia", "root": "game"},
+                "streets": {"kind": "cityscapes", "root": "streets"},
+            },
+            segmenters={"game": {"architecture": "compact", "source": "game"}},
+            transfers={
+                "from-a-game": {
+                    "segmenter": "game",
+                    "target": "streets",
+                    "test_split": "val",
+                    "protocol": protocol,
+                }
+            },
+        )
+    )
+    of_transfer = {"from-a-game": {"pretrained": [evaluation(plan, "game", "from-a-game")]}}
+    made = write_paper_tables.fn({}, of_transfer, {}, [0], 2, plan)
+    folder = plan.open_store().path(getattr(made, "ref", made), "tables.md").parent
+    rows = pq.read_table(folder / "numbers.parquet").to_pylist()
+    paper = {row["quantity"]: row["paper"] for row in rows}
+    assert (paper["mIoU"], paper["road"], paper.get("wall")) == (mean, 24.3, None)
+    table = (folder / "tables.md").read_text(encoding="utf-8")
+    assert ("is over its 13 classes" in table) == (mean is None)
+
+
+def test_a_seed_that_is_named_twice_is_one_training():
+    assert each_once([4, 0, 4]) == [4, 0]
+    with pytest.raises(InputError, match="no seed is given"):
+        each_once([])
