@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from adapters.store import ArtifactRef, Draft
 from tasks.harvesting.current import Harvest
@@ -37,14 +37,19 @@ def choose_places(
     entry = plan.recipe(arm)
     if entry is None or entry.labels is None:
         raise InputError(f"the arm {arm!r} learns from no labels that could be chosen")
-    there = labelled_places(plan.open_store(), labels)
-    check_enough(len(there), entry.labels, arm)
+    wanted, there = entry.labels, labelled_places(plan.open_store(), labels)
+    check_enough(len(there), wanted, arm)
 
     def write(draft: Draft, _key: str) -> None:
         # Of these pairs: the city may stand on others by now.
         harvest = Harvest(imagery, pairs)
-        ranked = suggested_places(plan, city, 10**6, segmenter, teacher, harvest=harvest)
-        order = ranked_names(there, [each.place_id for each in ranked], plan, pairs)
+        places = places_of_images(plan, pairs)
+        labelled = {places[name] for name in there if name in places}
+        # As many as are learned from: how far apart places are to be follows from their number.
+        ranked = suggested_places(
+            plan, city, wanted.places, segmenter, teacher, harvest=harvest, among=labelled
+        )
+        order = ranked_names(there, [each.place_id for each in ranked], places)
         (draft.path / CHOICE).write_text(json.dumps(order) + "\n", encoding="utf-8")
         draft.summary = {"ranked": len(ranked), "labelled": len(there)}
 
@@ -52,23 +57,25 @@ def choose_places(
     return make(plan.open_store(), identity, write)
 
 
+def places_of_images(plan: Plan, pairs: ArtifactRef) -> dict[str, str]:
+    """The place of each image of a city's pairs, by the image's id."""
+    columns = (*IMAGES_OF_PAIR, "place_id")
+    return {
+        image_id: str(row["place_id"])
+        for row in read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS, columns)
+        for image_id in images_of(row)
+    }
+
+
 def ranked_names(
-    there: Sequence[str], ranked: Sequence[str], plan: Plan, pairs: ArtifactRef
+    there: Sequence[str], ranked: Sequence[str], places: Mapping[str, str]
 ) -> list[str]:
     """Labelled images in the order of their places; those of places without a rank come last.
 
     Args:
         there: Labelled images, by id.
         ranked: Places, the best first.
-        plan: The run's plan.
-        pairs: Which images are of which place.
+        places: Of images, by id.
     """
-    place_of = {
-        image_id: row["place_id"]
-        for row in read_rows(
-            plan.open_store(), pairs, "pairs.parquet", PAIRS, (*IMAGES_OF_PAIR, "place_id")
-        )
-        for image_id in images_of(row)
-    }
     rank = {place: number for number, place in enumerate(ranked)}
-    return sorted(there, key=lambda name: rank.get(place_of.get(name, ""), len(rank)))
+    return sorted(there, key=lambda name: rank.get(places.get(name, ""), len(rank)))

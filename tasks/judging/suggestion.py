@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -83,6 +83,7 @@ def suggested_places(
     *,
     split: Split = "train",
     harvest: Harvest | None = None,
+    among: Collection[str] | None = None,
 ) -> list[Suggested]:
     """The places whose labels would say most, spread over the city, the best first.
 
@@ -94,6 +95,7 @@ def suggested_places(
         other: A second one (before adaptation, a teacher); ``None``: its two times alone.
         split: Which places: labels of "train" may be learned from, those of "test" scored on.
         harvest: Of the city; default: the one that it stands on.
+        among: The places that may be chosen; default: all that were examined.
 
     Raises:
         InputError: The city has no such pair, or none that could be examined.
@@ -109,7 +111,8 @@ def suggested_places(
     if not seen:
         raise InputError(f"no pair of {city} can be examined: {rows[0]['reason']}")
     imagery = Imagery(store, harvest.imagery)
-    return _chosen([pair for pair in pairs if pair["pair_id"] in seen], seen, imagery, n)
+    examined = [pair for pair in pairs if pair["pair_id"] in seen]
+    return _chosen(examined, seen, imagery, n, among)
 
 
 def segmenter_before(plan: Plan, segmenter: ArtifactRef) -> ArtifactRef | None:
@@ -217,7 +220,11 @@ class _Look:
 
 
 def _chosen(
-    pairs: Sequence[Row], seen: dict[str, Row], imagery: Imagery, n: int
+    pairs: Sequence[Row],
+    seen: dict[str, Row],
+    imagery: Imagery,
+    n: int,
+    places: Collection[str] | None,
 ) -> list[Suggested]:
     found = [seen[pair["pair_id"]] for pair in pairs]
     times = [_number(row["times_differ"]) for row in found]
@@ -231,7 +238,7 @@ def _chosen(
         known = best.get(pair["place_id"])
         if known is None or scores[index] > scores[known]:
             best[pair["place_id"]] = index
-    among = sorted(best.values())
+    among = sorted(index for place, index in best.items() if places is None or place in places)
     shown = [imagery.row(_image(pairs[index], found[index])) for index in among]
     at = [np.array([_number(row[axis]) for row in shown]) for axis in ("lat", "lon")]
     order = spread_choice(scores[among], at[0], at[1], n)

@@ -385,12 +385,14 @@ def choice_identity(
     """What decides which labelled places a recipe learns from; arguments as of `choose_places`."""
     inputs = {"segmenter": segmenter, "imagery": imagery, "pairs": pairs}
     inputs |= Extras(tuple(labels), None, teacher).inputs()
+    wanted = needs_of_arm(arm, plan).labels
     return Identity(
         "label_choice",
         city,
         inputs=inputs,
         parameters={
             "prior": plan.city(city).prior.model_dump(),
+            "places": None if wanted is None else wanted.places,
             **mask_parameters(city_mask(plan, city)),
             **size_parameters(plan, city),
         },
@@ -400,6 +402,7 @@ def choice_identity(
             absent=no_segmenter(arm, city),
             verb=adaptation_verb(city, arm, 0, plan),
             section=f"cities.{city}.",
+            keys={"places": f"recipes.{arm}.labels.places"},
             inputs={"label": "other labelled images"},
         ),
         producer=f"choice-{arm}",

@@ -17,7 +17,7 @@ from adapters.images import decode_mask_png
 from crosscity.adaptation.objectives import OBJECTIVES
 from crosscity.segmenters.base import ROAD_CLASS_NAMES
 from tasks.judging.evaluated import evaluation_of
-from tasks.judging.label_choice import ranked_names
+from tasks.judging.label_choice import places_of_images, ranked_names
 from tasks.judging.suggestion import suggested_places
 from tasks.priors.extraction import static_prior_rows
 from tasks.steps.errors import InputError
@@ -93,15 +93,15 @@ def test_recipes_are_run_by_name_and_found_again(
     assert few.parameters["steps"] == 3
     (choice,) = store.artifacts("label_choice", "tokyo")
     order = json.loads(store.path(choice, "places.json").read_text())
+    places = places_of_images(plan, trained.harvest.pairs)
+    network, wanted = store.inputs_of(choice)["segmenter"], FEW["labels"]["places"]
+    among = {places[name] for name in order}
     ranked = [
-        each.place_id
-        for each in suggested_places(plan, "tokyo", 99, store.inputs_of(choice)["segmenter"])
+        each.place_id for each in suggested_places(plan, "tokyo", wanted, network, among=among)
     ]
     assert len(order) == 3
-    assert ranked_names(order[::-1], ranked, plan, trained.harvest.pairs) == order
-    assert [name.rpartition("_")[0] for name in order] == [
-        place for place in ranked if any(name.startswith(place) for name in order)
-    ]
+    assert [places[name] for name in order[:wanted]] == ranked
+    assert ranked_names(order[::-1], ranked, places)[:wanted] == order[:wanted]
     alone = store.manifest(trained.of_arm("alone"))
     assert {name.partition("-")[0] for name in alone.inputs} == {
         "segmenter", "imagery", "pairs", "static_prior",
