@@ -14,6 +14,7 @@ from crosscity.labels import CLASSES, VOID
 from crosscity.named_function import own_failure
 
 _LONGEST_ID: Final = 500
+_SPLITS: Final = ("train", "val", "test")
 
 
 class CheckedDataset:
@@ -34,8 +35,28 @@ class CheckedDataset:
         return self._dataset.name
 
     def samples(self, split: str) -> Sequence[str]:
-        """The ids of a split."""
-        return self._ids("samples", split, self._asked(self._dataset.samples, split))
+        """The ids of a split.
+
+        Raises:
+            DatasetError: Another of the usual splits has one of them: a score would be of what was
+                learned, or, where the ids are of other images, of the wrong ones.
+        """
+        found = self._ids("samples", split, self._asked(self._dataset.samples, split))
+        known = set(found)
+        for other in _SPLITS:
+            if other == split:
+                continue
+            try:
+                theirs = self._ids("samples", other, self._asked(self._dataset.samples, other))
+            except DatasetError:
+                continue  # there is none, or it is told where it is asked for
+            twice = next((sample for sample in theirs if sample in known), None)
+            if twice is not None:
+                raise self._error(
+                    f"samples lists {twice!r} in {split!r} and in {other!r}, so what is learned "
+                    "from would be scored on: each image is of one split, and ids tell all apart"
+                )
+        return found
 
     def unlabelled(self, split: str) -> Sequence[str]:
         """The ids of a split's images that may be adapted to."""

@@ -36,7 +36,7 @@ class Thing:
     def near(self, lat, lon, metres): return answers["captures"]
     def within(self, bounds): return answers["captures"]
     def fetch(self, capture, view=None): return answers["fetch"]
-    def samples(self, split): return answers["samples"]
+    def samples(self, split): return answers["samples" if split == "test" else "others"]
     def unlabelled(self, split): return answers["samples"]
     def read(self, sample): return answers["read"]
     def read_image(self, sample): return answers["read_image"]
@@ -79,6 +79,7 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         captures=[CAPTURE],
         fetch=b"bytes",
         samples=["s"],
+        others=[],
         read=LabelledSample(IMAGE, LABELS),
         read_image=IMAGE,
         revision="1",
@@ -249,6 +250,7 @@ def test_other_answers_of_a_provider_are_checked_too(
         ({"samples": "abc"}, r"samples\('test'\) returned str and not a list"),
         ({"samples": ["a", "a"]}, "lists a sample twice"),
         ({"samples": [7]}, "lists 7, which is not a string"),
+        ({"others": ["t", "s"]}, "lists 's' in 'test' and in 'train', so what is learned from"),
         ({"read": (IMAGE, LABELS)}, "returned tuple"),
         ({"read": LabelledSample(IMAGE[0], LABELS)}, r"is 6 × 3 of uint8 and not"),
         ({"read": LabelledSample(IMAGE, LABELS[:3])}, "are 3 × 6 of uint8, its image is 4 × 6"),
