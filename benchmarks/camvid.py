@@ -23,6 +23,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.paired import interval
+from benchmarks.whole_files import write_json
 from flows.cli.progress import TerminalProgress
 from flows.cli.server import quieten, running_server
 
@@ -108,7 +109,7 @@ def _run_all(transfers: list[str], seeds: list[int], catalog: Path, output: Path
                 row = _run(name, arm, seed, catalog)
                 rows[_key(row)] = row
             found = sorted(rows.values(), key=_order)
-            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            write_json(path, found, indent=1)
             (output / "camvid.md").write_text(_markdown(found, ARMS), encoding="utf-8")
     return sorted(rows.values(), key=_order)
 

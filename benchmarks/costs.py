@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import typer
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import prices
@@ -156,4 +158,4 @@ def _bytes(value: float) -> str:
 
 
 if __name__ == "__main__":
-    write_page()
+    typer.run(write_page)

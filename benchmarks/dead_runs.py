@@ -40,8 +40,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import typer
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -49,6 +50,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.store import Store
 from benchmarks import forked_python
 from benchmarks.disturbed import ROOT, Stand, kill_group, miniature, simulated_city
+from benchmarks.whole_files import write_json
 from flows import database
 
 STATES: Final = ("PENDING", "RUNNING", "RETRY")
@@ -391,7 +393,7 @@ def table(found: dict[str, Any]) -> str:
 
 def write(found: dict[str, Any]) -> None:
     """Writes what was found."""
-    (RESULTS / "dead_runs.json").write_text(json.dumps(found, indent=1) + "\n")
+    write_json(RESULTS / "dead_runs.json", found, indent=1)
     (RESULTS / "dead_runs.md").write_text(table(found))
 
 
@@ -421,9 +423,10 @@ def campaign(field: Field, found: dict[str, Any], save: Callable[[], None]) -> N
                 save()
 
 
-def main() -> None:
+def main(
+    trials: Annotated[int, typer.Argument(min=1, help="Of each state.")] = 20,
+) -> None:
     """Runs what is left of the campaign, and writes results after each site."""
-    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     place = RESULTS / "dead_runs.json"
     found: dict[str, Any] = json.loads(place.read_text()) if place.is_file() else {"rows": []}
     found |= {"trials": trials, "dead_after": DEAD_AFTER}
@@ -453,4 +456,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

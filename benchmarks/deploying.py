@@ -17,9 +17,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import psutil
+import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -104,9 +105,8 @@ def page(cities: int, one: dict[str, Any], found: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def main() -> None:
+def main(cities: Annotated[int, typer.Argument(min=2, help="Of the catalog.")] = 30) -> None:
     """Measures, and writes what was found."""
-    cities = int(sys.argv[1]) if len(sys.argv) > 1 else 30
     with tempfile.TemporaryDirectory(prefix="crosscity-deploying-") as folder:
         one, found = (measured(count, Path(folder) / str(count)) for count in (1, cities))
     text = page(cities, one, found)
@@ -115,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

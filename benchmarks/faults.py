@@ -35,9 +35,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import boto3  # type: ignore[import-untyped]
+import typer
 import yaml
 from moto.server import ThreadedMotoServer
 
@@ -55,6 +56,7 @@ from benchmarks.disturbed import (
     put_places,
     simulated_city,
 )
+from benchmarks.whole_files import write_json
 from flows import database
 from flows.cli.errors import PASSING
 from tests.tcp_gate import Gate
@@ -382,9 +384,10 @@ def campaign(way: Way, found: dict[str, Any], trials: int, save: Callable[[], No
         save()
 
 
-def main() -> None:
+def main(
+    trials: Annotated[int, typer.Argument(min=1, help="For each fault.")] = 20,
+) -> None:
     """Runs what is left of the campaign, and writes results after each round."""
-    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     place = RESULTS / "faults.json"
     found: dict[str, Any] = {"rows": [], "rounds": 0}
     if place.is_file():
@@ -392,7 +395,7 @@ def main() -> None:
     has_postgresql = database._programs() is not None
 
     def save() -> None:
-        place.write_text(json.dumps(found, indent=1) + "\n")
+        write_json(place, found, indent=1)
         (RESULTS / "faults.md").write_text(table(found))
 
     with (
@@ -408,4 +411,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,6 +1,6 @@
 """Lists a made-up city of 200 000 pictures over HTTP: processor time and memory of the harvester.
 
-    python benchmarks/harvest_scale.py [pictures] [tile metres]
+    python benchmarks/harvest_scale.py [PICTURES [TILE METRES]] [--trace]
 
 The server runs in a process of its own, so its memory and time are not counted. No image is
 fetched. The figures in docs/scale.md are from here.
@@ -14,6 +14,9 @@ import sys
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from adapters.street_view.panoramax import PanoramaxStreetView
 from adapters.street_view.service import HarvestPlan
@@ -45,11 +48,12 @@ class Progress:
             print(f"  {done} of {total} tiles", flush=True)
 
 
-def main() -> None:
+def main(
+    pictures: Annotated[int, typer.Argument(min=1, help="Of the city.")] = 200_000,
+    metres: Annotated[float, typer.Argument(min=1, help="Side of a tile.")] = 250.0,
+    traced: Annotated[bool, typer.Option("--trace", help="Also memory by tile.")] = False,
+) -> None:
     """Prints the figures."""
-    pictures = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
-    metres = float(sys.argv[2]) if len(sys.argv) > 2 else 250.0
-    traced = "--trace" in sys.argv
     command = [sys.executable, str(SERVER), "panoramax", str(pictures)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -87,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -28,6 +28,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.conditions import conditions
+from benchmarks.whole_files import write_json
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -68,7 +69,7 @@ def main(
             key = re.search(rf"promote {CITY} ([0-9a-f]+)", said)
             named = [key[1] if key and word == NAMED else word for word in step.words]
             done[step.name] = timed(step.name, named, work)
-            notes.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+            write_json(notes, done, indent=1)
         said = done[step.name]["next"]
         print(step.name, done[step.name]["wall_s"], "s", flush=True)
     table.write_text(as_table(done, pictures), encoding="utf-8")

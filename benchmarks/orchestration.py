@@ -48,6 +48,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.store import FileEntry
 from adapters.store.local import LocalPlace
 from adapters.street_view.base import Capture, capture_table
+from benchmarks.whole_files import write_json
 from crosscity.image_quality import image_quality
 from crosscity.matching import Matches
 from crosscity.pairing import make_pairs
@@ -517,7 +518,7 @@ def main() -> None:
             for row in measure(pairs, home, there, plain=given.plain):
                 rows.append(row)
                 print(json.dumps(row), flush=True)
-                noted.write_text(json.dumps(rows))
+                write_json(noted, rows)
                 (results / "orchestration.json").write_text(json.dumps(rows, indent=1) + "\n")
                 (results / "orchestration.md").write_text(table(rows))
     if results != RESULTS:

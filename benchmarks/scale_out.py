@@ -20,9 +20,10 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import psutil
+import typer
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -47,12 +48,8 @@ WORKERS: Final = (1, 2)
 PAIRS_A_PART: Final = 8
 
 
-def main() -> None:
+def main(pairs: Annotated[int, typer.Argument(min=1, help="Of the city.")] = 128) -> None:
     """Runs the comparison and writes the results."""
-    if sys.argv[1:2] == ["run"]:
-        _run(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
-        return
-    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 128
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="crosscity-scale-") as folder:
         root = Path(folder)
@@ -204,4 +201,7 @@ def _processor_seconds() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["run"]:  # one of the processes that are compared
+        _run(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    else:
+        typer.run(main)

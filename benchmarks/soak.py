@@ -42,10 +42,11 @@ import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import boto3  # type: ignore[import-untyped]
 import psutil
+import typer
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -544,12 +545,13 @@ def write(found: dict[str, Any]) -> None:
     (RESULTS / "soak.md").write_text(table(found))
 
 
-def main() -> None:
+def main(
+    cities: Annotated[int, typer.Argument(min=1, help="How many.")] = 10,
+    rounds: Annotated[int, typer.Argument(min=1, help="Of new pictures.")] = 3,
+    folder: Annotated[Path | None, typer.Argument(help="Where it is gone on with.")] = None,
+) -> None:
     """Runs the soak."""
-    words = sys.argv[1:]
-    cities, rounds = (int(word) for word in (words[:2] + ["10", "3"][len(words[:2]) :]))
-    if len(words) > 2:
-        folder = Path(words[2])
+    if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         found = run(cities, rounds, folder.resolve())
     else:
@@ -559,4 +561,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

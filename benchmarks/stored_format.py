@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.datasets.camvid import CamVidDataset
 from adapters.images import STORED_QUALITY, decode_image, encode_jpeg, encode_png
 from benchmarks.paired import interval
+from benchmarks.whole_files import write_json
 from crosscity.adaptation import FineTuning, FineTuningSettings, LabelledArrays
 from crosscity.evaluation import confusion_matrix, predict, score
 from crosscity.resizing import resized_image, resized_map
@@ -66,7 +67,7 @@ def main(
         for name in FORMATS:
             path = work / f"{name}-{one}.json"
             if not path.exists():
-                path.write_text(json.dumps(trained_miou(dataset, name, one)))
+                write_json(path, trained_miou(dataset, name, one))
             scores[name].append(json.loads(path.read_text()))
             print(name, one, f"{scores[name][-1]:.2f}", flush=True)
     content = {"size": list(SIZE), "steps": SETTINGS.steps, "decoding": timed, "miou": scores}

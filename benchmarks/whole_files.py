@@ -21,7 +21,13 @@ def written_whole(path: Path) -> Iterator[Path]:
     unfinished.replace(path)
 
 
-def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can say
-    """Writes JSON, whole or not at all."""
+def write_json(
+    path: Path,
+    content: Any,  # noqa: ANN401 - whatever JSON can say
+    *,
+    indent: int | None = None,
+) -> None:
+    """Writes JSON, whole or not at all; with an indent for people, and a line's end."""
     with written_whole(path) as unfinished:
-        unfinished.write_text(json.dumps(content), encoding="utf-8")
+        end = "" if indent is None else "\n"
+        unfinished.write_text(json.dumps(content, indent=indent) + end, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 
 from benchmarks import street_arms
 from benchmarks.street_arms import differences
+from benchmarks.whole_files import write_json
+
+SCRIPTS = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py"))
 
 
 def counts(seed: int) -> np.ndarray:
@@ -56,3 +60,32 @@ def test_other_counts_are_resampled(resampled: list[Any]) -> None:
     street_arms.gain([([counts(7)], [counts(0)])])
     street_arms.gain([([counts(0), counts(7)], [])])
     assert len(resampled) == 4
+
+
+def test_no_measurement_begins_where_it_is_asked_what_it_takes() -> None:
+    """`--help` measured, and wrote over results that had taken days."""
+    begun = {path.name: path.read_text(encoding="utf-8") for path in SCRIPTS}
+    begun = {name: text for name, text in begun.items() if '__name__ == "__main__"' in text}
+    del begun["forked_python.py"]  # stands for Python, and takes its words
+    assert len(begun) > 30
+    parsed = ("typer.run(", "ArgumentParser(")
+    assert not [name for name, text in begun.items() if not any(one in text for one in parsed)]
+
+
+def test_rows_of_before_stay_where_a_write_breaks_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = tmp_path / "rows.json"
+    write_json(noted, [1], indent=1)
+    whole = noted.read_text(encoding="utf-8")
+    assert whole.endswith("]\n")
+    written = Path.write_text
+
+    def killed(path: Path, text: str, **how: Any) -> int:
+        written(path, text[:3], **how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_json(noted, [1, 2], indent=1)
+    assert noted.read_text(encoding="utf-8") == whole
