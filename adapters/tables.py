@@ -82,8 +82,8 @@ def read_table(
         The rows, with exactly `schema` (or its chosen columns).
 
     Raises:
-        TableError: if the file is missing, cut short, altered, no Parquet, above a limit, or of
-            another schema.
+        TableError: if the file is missing, cannot be read, is cut short, altered, no Parquet, above
+            a limit, or of another schema.
     """
     path = Path(path)
     unknown = sorted(set(columns or ()) - set(schema.names))
@@ -95,6 +95,8 @@ def read_table(
         size = path.stat().st_size
     except FileNotFoundError:
         raise TableError(f"{path} is not there: run the step that makes it again") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
     if size > max_bytes:
         raise TableError(f"{path} has {size} bytes, above the limit of {max_bytes}: split it")
     try:
@@ -110,6 +112,8 @@ def read_table(
     except MemoryError:
         raise TableError(f"{path} does not fit into memory: split it") from None
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # pyarrow's own have none
+            raise _unreadable(path, error) from None
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise TableError(
             f"{path} is cut short, altered or no Parquet ({reason.rstrip('.')}): "
@@ -119,6 +123,13 @@ def read_table(
         if field.name not in there:
             table = table.append_column(field, pa.nulls(len(table), field.type))
     return _fitted(table, wanted, path)
+
+
+def _unreadable(path: Path, error: OSError) -> TableError:
+    """Of a file that may be sound: nothing says that it should be deleted."""
+    return TableError(
+        f"{path} cannot be read ({error.strerror}): see to its permissions and its disk"
+    )
 
 
 def _check_limits(metadata: pq.FileMetaData, path: Path, max_bytes: int, max_rows: int) -> None:

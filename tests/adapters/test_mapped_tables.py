@@ -96,3 +96,12 @@ def test_a_foreign_file_is_refused(cache, tmp_path):
     with pytest.raises(TableError):
         mapped_table(tmp_path / "x.parquet", "0" * 64, SCHEMA)
     assert not cache.exists() or list(cache.glob("*/*")) == []
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_table_that_cannot_be_read_is_not_laid_on_the_cache(tmp_path, caplog):
+    (tmp_path / "file").write_text("no folder")
+    path = tmp_path / "file" / "x.parquet"
+    with pytest.raises(TableError, match="Not a directory"):
+        mapped_table(path, "0" * 64, SCHEMA)
+    assert "cache folder" not in caplog.text

@@ -220,3 +220,16 @@ def test_a_failed_write_keeps_the_old_file(path, monkeypatch) -> None:
         write_table(path, rows(4), SCHEMA)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert read_table(path, SCHEMA).num_rows == 3
+
+
+def test_a_file_that_cannot_be_read_is_not_said_to_be_damaged(path, monkeypatch) -> None:
+    write_table(path, rows(3), SCHEMA)
+    with pytest.raises(TableError, match=r"cannot be read \(Not a directory\)"):
+        read_table(path / "below.parquet", SCHEMA)
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("adapters.tables.pq.ParquetFile", fails)
+    with pytest.raises(TableError, match=r"cannot be read \(Input/output error\)"):
+        read_table(path, SCHEMA)
