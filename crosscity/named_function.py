@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
-def own_failure(name: str, error: BaseException) -> str:
-    """How a failure of somebody else's code is said: whose, in what, and the error itself."""
-    text = " ".join(str(error).split())
-    return f"{name} raised {type(error).__name__}: {text or 'no message'}"
+@contextmanager
+def somebody_elses(
+    name: str,
+    error_of: Callable[[str], Exception] = ValueError,
+    own: tuple[type[Exception], ...] = (),
+) -> Iterator[None]:
+    """Around a call of somebody else's code, whose failures are said in one sentence.
+
+    Whatever type it raises is turned into one; memory that runs out and Ctrl-C are nobody's code.
+
+    Args:
+        name: Whose code, or what it does: the sentence begins with it.
+        error_of: Makes the error that is raised from the sentence.
+        own: Errors that such code may raise, and that say enough.
+    """
+    try:
+        yield
+    except (MemoryError, *own):
+        raise
+    except (Exception, SystemExit) as error:
+        text = " ".join(str(error).split())
+        sentence = f"{name} raised {type(error).__name__}: {text or 'no message'}"
+        raise error_of(sentence) from error
 
 
 def named_function(name: str) -> Callable[..., Any]:
@@ -26,16 +46,13 @@ def named_function(name: str) -> Callable[..., Any]:
     if not module_name or not function.isidentifier():
         raise ValueError(f"{name!r} names no function: write `python: my_package.my_module:build`")
     try:
-        module = importlib.import_module(module_name)
+        with somebody_elses(f"importing {module_name}", own=(ImportError,)):
+            module = importlib.import_module(module_name)
     except ImportError as error:
         raise ValueError(
             f"{name!r} cannot be imported ({error}): install the package in this environment or "
             "put it on PYTHONPATH"
         ) from error
-    except MemoryError:
-        raise
-    except (Exception, SystemExit) as error:  # code of somebody else's
-        raise ValueError(own_failure(f"importing {module_name}", error)) from error
     found = getattr(module, function, None)
     if not callable(found):
         raise ValueError(  # noqa: TRY004 - a wrong catalog entry, like the others

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crosscity.checks import check_image, check_map, same_size, whole_number
-from crosscity.named_function import named_function, own_failure
+from crosscity.named_function import named_function, somebody_elses
 
 if TYPE_CHECKING:
     from crosscity.matching import Matches
@@ -147,12 +147,8 @@ class _Checked:
         from crosscity.matching import Matches  # noqa: PLC0415 - loads the compiler
 
         check_pair(image_a, image_b)
-        try:
+        with somebody_elses(f"the matcher {self._name!r}"):
             found = self._match(image_a, image_b)
-        except MemoryError:
-            raise
-        except (Exception, SystemExit) as error:  # code of somebody else's
-            raise ValueError(own_failure(f"the matcher {self._name!r}", error)) from error
         if not isinstance(found, Matches):
             raise ValueError(  # noqa: TRY004 - one kind of error for whatever is wrong
                 f"the matcher {self._name!r} returned {type(found).__name__}: it must return "

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from adapters.catalog.environment import resolve_options
 from adapters.catalog.errors import CatalogError
-from crosscity.named_function import named_function, own_failure
+from crosscity.named_function import named_function, somebody_elses
 
 FunctionName = Annotated[
     str,
@@ -60,15 +60,12 @@ def call_plug_in(python: str, options: Mapping[str, Any], *arguments: object, ke
     except TypeError as error:
         raise CatalogError(f"{key}: {python} does not take these options: {error}") from None
     try:
-        return function(*arguments, **given)
+        with somebody_elses(f"{key}: {python}", CatalogError, own=(ValueError,)):
+            return function(*arguments, **given)
     except CatalogError:
         raise
     except ValueError as error:
         raise CatalogError(f"{key}: {python} refuses its options: {error}") from error
-    except MemoryError:
-        raise
-    except (Exception, SystemExit) as error:  # code of somebody else's
-        raise CatalogError(f"{key}: {own_failure(python, error)}") from error
 
 
 def build_plug_in(

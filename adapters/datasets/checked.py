@@ -11,7 +11,7 @@ import numpy.typing as npt
 from adapters.datasets.base import DatasetError, LabelledDataset, LabelledSample
 from adapters.images import ImageError
 from crosscity.labels import CLASSES, VOID
-from crosscity.named_function import own_failure
+from crosscity.named_function import somebody_elses
 
 _LONGEST_ID: Final = 500
 _SPLITS: Final = ("train", "val", "test")
@@ -105,12 +105,8 @@ class CheckedDataset:
 
     def _asked(self, method: Callable[..., object], *arguments: object) -> object:
         """What a method of the data set gives; its failures as one sentence, of whatever type."""
-        try:
+        with somebody_elses(method.__name__, self._error, own=(DatasetError, ImageError)):
             return method(*arguments)
-        except (DatasetError, ImageError, MemoryError):
-            raise
-        except (Exception, SystemExit) as error:  # code of somebody else's
-            raise self._error(own_failure(method.__name__, error)) from error
 
     def _ids(self, method: str, split: str, ids: object) -> Sequence[str]:
         if not isinstance(ids, Sequence) or isinstance(ids, str):

@@ -17,7 +17,7 @@ from adapters.street_view.base import (
     StreetViewError,
 )
 from crosscity.areas import Bounds
-from crosscity.named_function import own_failure
+from crosscity.named_function import somebody_elses
 from crosscity.panorama import View
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,120}")
@@ -89,12 +89,8 @@ class CheckedStreetView:
 
         Of one image it is a reason why that image failed, as other failures are.
         """
-        try:
+        with somebody_elses(method.__name__, self._error, own=(StreetViewError,)):
             return method(*arguments)
-        except (StreetViewError, MemoryError):
-            raise
-        except (Exception, SystemExit) as error:  # code of somebody else's
-            raise self._error(own_failure(method.__name__, error)) from error
 
     def _listed(self, method: str, listed: object) -> Sequence[Capture]:
         if not isinstance(listed, Sequence):

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, nn
 
-from crosscity.named_function import named_function, own_failure
+from crosscity.named_function import named_function, somebody_elses
 from crosscity.segmenters.base import ROAD_CLASS_NAMES, Segmenter, evaluating
 
 PREFIX: Final = "python:"
@@ -91,12 +91,8 @@ def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
     name = architecture.removeprefix(PREFIX).strip()
     build = named_function(name)
     inspect.signature(build).bind(**options)
-    try:
+    with somebody_elses(repr(architecture)):
         segmenter = build(**dict(options))
-    except MemoryError:
-        raise
-    except (Exception, SystemExit) as error:  # code of somebody else's
-        raise ValueError(own_failure(repr(architecture), error)) from error
     if not isinstance(segmenter, Segmenter):
         raise ValueError(  # noqa: TRY004 - a wrong catalog entry, like the others
             f"{architecture!r} returned {type(segmenter).__name__}: it must return a Segmenter "
