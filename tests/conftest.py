@@ -49,6 +49,15 @@ FINISHED_RUN = (
 )
 """What looks at `finished_run`, below this folder: one worker makes it once for all of these."""
 QUICK_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_WITH_SERVER = pytest.StashKey[set[Path]]()
+"""The files that a worker begins with."""
+_RUNNING = pytest.StashKey[contextlib.ExitStack]()
+"""The session's server, while it runs."""
+RARELY = {
+    # What no test waits for; each is looked at every 5 seconds.
+    f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60"
+    for name in ("PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER", "LATE_RUNS")
+}
 PATIENCE = 300.0
 """Seconds that a test waits for something that takes a few on a machine with nothing else to do."""
 
@@ -92,7 +101,7 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of several workers, one waits for servers while the other computes: flows come first."""
+    """Of several workers, one waits for servers while the other computes: these come first."""
     using = {
         str(item.path) for item in items if "finished_run" in getattr(item, "fixturenames", ())
     }
@@ -102,7 +111,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             f"FINISHED_RUN lacks {missing[0]}: another worker makes the run again"
         )
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not item.nodeid.startswith("tests/flows/"))
+        first = {
+            item.path
+            for item in items
+            if item.nodeid.startswith("tests/flows/")
+            or "prefect_server" in getattr(item, "fixturenames", ())
+        }
+        items.sort(key=lambda item: item.path not in first)
+        config.stash[_WITH_SERVER] = first
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Ends a worker's server before the first file without a use for it: none of those after has.
+
+    A server that does nothing takes a twentieth of a core, and there is one for each worker.
+    """
+    running = item.config.stash.get(_RUNNING, None)
+    with_server = item.config.stash.get(_WITH_SERVER, None)
+    if running is not None and with_server is not None and item.path not in with_server:
+        running.close()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -343,7 +370,7 @@ def _started_server(home: Path, **more: str) -> Iterator[PrefectServer]:
             server_command(port),
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**server_environment(home, port), **more},
+            env={**server_environment(home, port), **RARELY, **more},
         )
     try:
         wait_until(lambda: process.poll() is not None or _healthy(server), "the server is up")
@@ -380,10 +407,14 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def prefect_server(
-    tmp_path_factory: pytest.TempPathFactory, empty_database: Path
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path, pytestconfig: pytest.Config
 ) -> Iterator[PrefectServer]:
     """One server for the whole session."""
-    yield from _started_on_sqlite(tmp_path_factory.mktemp("prefect"), empty_database)
+    started = contextlib.contextmanager(_started_on_sqlite)
+    with contextlib.ExitStack() as running:
+        server = running.enter_context(started(tmp_path_factory.mktemp("prefect"), empty_database))
+        pytestconfig.stash[_RUNNING] = running
+        yield server
 
 
 @pytest.fixture(scope="module")
