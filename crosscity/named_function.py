@@ -23,9 +23,10 @@ def somebody_elses(
         error_of: Makes the error that is raised from the sentence.
         own: Errors that such code may raise, and that say enough.
     """
+    as_they_are: tuple[type[Exception], ...] = (MemoryError, *own)
     try:
         yield
-    except (MemoryError, *own):
+    except as_they_are:
         raise
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())

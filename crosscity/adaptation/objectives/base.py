@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from crosscity.adaptation.settings import AdaptationSettings
-from crosscity.named_function import own_failure
+from crosscity.named_function import somebody_elses
 from crosscity.segmenters import Segmenter
 
 Need = Literal["source", "target", "grid_labels", "predictions", "partner", "labels"]
@@ -244,17 +244,12 @@ def its_errors(objective: type[Objective]) -> Iterator[None]:
     Raises:
         ValueError: It raised something; what ours raise, and lack of memory, are as they were.
     """
-    try:
+    if not is_foreign(objective):
+        yield  # a fault of ours: its trace says where
+        return
+    name = getattr(objective, "name", objective.__name__)
+    with somebody_elses(f"the objective {name!r}", own=(torch.OutOfMemoryError,)):
         yield
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:
-        if not is_foreign(objective):
-            raise  # a fault of ours: its trace says where
-        name = getattr(objective, "name", objective.__name__)
-        raise ValueError(
-            f"the objective {name!r} ended with {type(error).__name__}: {error}"
-        ) from error
 
 
 def checked_options(objective: type[Objective], given: Mapping[str, Any]) -> object:
@@ -277,13 +272,12 @@ def checked_options(objective: type[Objective], given: Mapping[str, Any]) -> obj
                 f"the option {one.name} of the objective {objective.name!r} must be "
                 f"{_KINDS[kind]}, not {given[one.name]!r}"
             )
-    try:
-        return objective.Options(**given)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"the options of the objective {objective.name!r}: {error}") from None
-    except Exception as error:  # code of somebody else's
-        failure = own_failure(f"the options of the objective {objective.name!r}", error)
-        raise ValueError(failure) from error
+    whose = f"the options of the objective {objective.name!r}"
+    with somebody_elses(whose, own=(TypeError, ValueError)):
+        try:
+            return objective.Options(**given)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{whose}: {error}") from None
 
 
 def _is_of(value: object, kind: str) -> bool:

@@ -270,9 +270,9 @@ def test_a_loss_that_is_not_a_number_is_reported_with_the_objectives_name() -> N
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("Failing", "the objective 'failing' ended with KeyError: 'weight'"),
-        ("FailingFirst", "the objective 'failing first' ended with LookupError: 2 images"),
-        ("FailingAtOnce", "the objective 'failing at once' ended with KeyError: 'options'"),
+        ("Failing", "the objective 'failing' raised KeyError: 'weight'"),
+        ("FailingFirst", "the objective 'failing first' raised LookupError: 2 images"),
+        ("FailingAtOnce", "the objective 'failing at once' raised KeyError: 'options'"),
     ],
 )
 def test_an_objective_of_ones_own_that_raises_is_named(kind: str, said: str) -> None:
@@ -342,7 +342,7 @@ def test_a_loss_that_moves_nothing_is_refused_beside_others_that_do() -> None:
     ("name", "said"),
     [
         ("ChangesFeatures", r"no gradient .* of step 0 .*objective changes features .* in place"),
-        ("FailingAdversary", r"'failing adversary' ended with LookupError: 2 images"),
+        ("FailingAdversary", r"'failing adversary' raised LookupError: 2 images"),
     ],
 )
 def test_what_breaks_behind_a_loss_is_said_of_its_objective(name: str, said: str) -> None:
