@@ -62,14 +62,15 @@ def match_on_device(
     with own_stream(device):
         for at_a_time in (VALUES_AT_A_TIME, VALUES_AT_A_TIME // 4):
             try:
-                operands = operands_of(grey_a, grey_b, halvings, device)
-                return matched(operands, stages_for(device, at_a_time), power, radius)
+                stages = stages_for(device, at_a_time)
+                return matched(operands_of(grey_a, grey_b, halvings, device), stages, power, radius)
             except torch.OutOfMemoryError:
-                if device.type == "cuda":
-                    torch.cuda.empty_cache()
                 if at_a_time < VALUES_AT_A_TIME:
                     raise
                 log.warning("%s is out of memory: trying again with a quarter at a time", device)
+            # Out of the handler, whose traceback keeps all that was made of the pair alive.
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
     raise AssertionError("the last attempt returns or raises")
 
 

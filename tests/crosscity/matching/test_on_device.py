@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -176,6 +177,15 @@ def test_out_of_memory_takes_less_at_a_time_then_the_processor(
     a, b = shifted_pair(5, 64, 96)
     expected = as_set(deep_matching(a, b))
     genuine, calls = on_device_module.matched, []
+    earlier: list[weakref.ref[Operands]] = []
+
+    def made(*given: object) -> Operands:
+        assert all(one() is None for one in earlier)  # or there would be less room than before
+        operands = operands_of(*given)  # type: ignore[arg-type]
+        earlier.append(weakref.ref(operands))
+        return operands
+
+    monkeypatch.setattr(on_device_module, "operands_of", made)
 
     def short(operands: Operands, stages: TensorStages, *more: object) -> object:
         calls.append(stages.at_a_time)
