@@ -29,7 +29,7 @@ def resized_image(
         ValueError: It is not a picture, or that is not a size.
     """
     check_image(image)
-    if size is None or image.shape[:2] == _checked(size):
+    if size is None or image.shape[:2] == checked_size(size):
         return image
     height, width = size
     shrinks = height <= image.shape[0] and width <= image.shape[1]
@@ -51,14 +51,15 @@ def resized_map(labels: npt.NDArray[Values], size: tuple[int, int] | None) -> np
         ValueError: It is not a map, or that is not a size.
     """
     check_map(labels, "map", kinds="iubf")
-    if size is None or labels.shape == _checked(size):
+    if size is None or labels.shape == checked_size(size):
         return labels
     rows, columns = (_nearest(there, here) for there, here in zip(size, labels.shape, strict=True))
     nearest: npt.NDArray[Values] = labels[rows[:, None], columns]
     return nearest
 
 
-def _checked(size: tuple[int, int]) -> tuple[int, int]:
+def checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a picture as Python's integers, or a ValueError of one sentence."""
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"a size must be (height, width), not {size!r}")
     height, width = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,13 @@ from crosscity.adaptation.image_sets import LabelledImages
 from crosscity.adaptation.training import OutOfMemoryError
 from crosscity.evaluation.confusion import ConfusionMatrix
 from crosscity.labels import VOID
-from crosscity.resizing import resized_image, resized_map
+from crosscity.resizing import checked_size, resized_image, resized_map
 from crosscity.segmenters import Segmenter, evaluating, image_tensor
 
 Size = tuple[int, int]
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+_AT_A_TIME: Final = 8
+"""Images that `predict` shows the network together: scores of all classes are of these alone."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ def predict(
 ) -> npt.NDArray[np.uint8]:
     """The likeliest class of every pixel, as `crosscity predict` finds it.
 
+    A few images go through the network at a time, however many are given.
+
     Args:
         segmenter: Left in the mode (training or not) that it was in.
         images: (N, H, W, 3) uint8 RGB, or one image (H, W, 3).
@@ -121,7 +126,7 @@ def predict(
         (N, height, width) uint8 indices into `segmenter.class_names`; of one image (height, width).
 
     Raises:
-        ValueError: The array is of another type or shape, or empty.
+        ValueError: The array is of another type or shape, or empty, or that is not a size.
     """
     if not isinstance(images, np.ndarray) or images.ndim not in (3, 4):
         raise ValueError("images to predict must be an array of shape (N, H, W, 3) or (H, W, 3)")
@@ -129,13 +134,16 @@ def predict(
         one = predict(segmenter, images[None], size=size, image_size=image_size)
         of_one: npt.NDArray[np.uint8] = one[0]
         return of_one
-    image_size = image_size or segmenter.trained_size
-    shown = images
-    if image_size is not None and len(images):
-        shown = np.stack([resized_image(image, image_size) for image in images])
+    size = (images.shape[1], images.shape[2]) if size is None else checked_size(size)
+    image_size = segmenter.trained_size if image_size is None else checked_size(image_size)
+    found = []
     with evaluating(segmenter), torch.inference_mode():
-        predicted = _predicted(segmenter, shown, size or (images.shape[1], images.shape[2]))
-    labels: npt.NDArray[np.uint8] = predicted.cpu().numpy()
+        for begin in range(0, max(1, len(images)), _AT_A_TIME):
+            shown = images[begin : begin + _AT_A_TIME]
+            if image_size is not None and len(shown):
+                shown = np.stack([resized_image(image, image_size) for image in shown])
+            found.append(_predicted(segmenter, shown, size).cpu().numpy())
+    labels: npt.NDArray[np.uint8] = np.concatenate(found)
     return labels
 
 

@@ -179,6 +179,8 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "downscale": lambda v: deep_matching(GOOD, GOOD, downscale=v, threads=1),
     "search_radius": lambda v: deep_matching(GOOD, GOOD, downscale=1, search_radius=v, threads=1),
     "rectification": lambda v: deep_matching(GOOD, GOOD, downscale=1, rectification=v, threads=1),
+    "size of a prediction": lambda v: predict(SEGMENTER, GOOD, size=v),
+    "size at which it is predicted": lambda v: predict(SEGMENTER, GOOD, image_size=v),
     "n_superpixels": lambda v: entropy_rate_superpixels(GOOD, v),
     "balance": lambda v: entropy_rate_superpixels(GOOD, 5, balance=v),
     "sigma": lambda v: entropy_rate_superpixels(GOOD, 5, sigma=v),

@@ -31,6 +31,24 @@ def test_predicts_the_likeliest_class_without_dropout() -> None:
     np.testing.assert_array_equal(predicted, expected)
 
 
+def test_many_images_go_through_the_network_a_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    segmenter = build_segmenter("compact", {"width": 16}, seed=1)
+    together, logits = list[int](), segmenter.predicted_logits
+
+    def noted(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        together.append(len(images))
+        return logits(images, size)
+
+    monkeypatch.setattr(segmenter, "predicted_logits", noted)
+    many = RANDOM.integers(0, 256, (19, 18, 30, 3), dtype=np.uint8)
+    predicted = predict(segmenter, many)
+    assert sum(together) == 19
+    assert max(together) <= 8
+    np.testing.assert_array_equal(predicted, [predict(segmenter, image) for image in many])
+
+
 def test_images_are_shown_at_the_size_that_the_segmenter_was_trained_at() -> None:
     segmenter = build_segmenter("compact", {"width": 16}, seed=1)
     with torch.no_grad():  # so that it sees more than one class
