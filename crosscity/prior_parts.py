@@ -64,6 +64,10 @@ class Matcher(Protocol):
         """Matches two (H, W, 3) uint8 images of one size; raises ValueError for others."""
 
 
+class MatcherFaultError(ValueError):
+    """A matcher of somebody else's is wrong, and will hardly do better on the next pair."""
+
+
 class SuperpixelMethod(Protocol):
     """Cuts an image into regions: the same input gives the same labels, from any thread."""
 
@@ -143,14 +147,25 @@ class _Checked:
         self._match = match
 
     def __call__(self, image_a: Image, image_b: Image) -> Matches:
-        """As `Matcher`; raises ValueError if the function fails, or gives something else."""
-        from crosscity.matching import Matches  # noqa: PLC0415 - loads the compiler
+        """As `Matcher`.
+
+        Raises:
+            MatcherFaultError: The function fails, or gives something else than matches.
+            ValueError: It says so of these two images, by a ValueError of its own.
+        """
+        from crosscity.matching.matches import Matches, MatchesError  # noqa: PLC0415 - slow
 
         check_pair(image_a, image_b)
-        with somebody_elses(f"the matcher {self._name!r}"):
-            found = self._match(image_a, image_b)
+        try:
+            with somebody_elses(f"the matcher {self._name!r}", MatcherFaultError):
+                found = self._match(image_a, image_b)
+        except MatcherFaultError as error:
+            cause = error.__cause__
+            if isinstance(cause, ValueError) and not isinstance(cause, MatchesError):
+                raise ValueError(str(error)) from cause  # noqa: TRY004 - of these two images
+            raise
         if not isinstance(found, Matches):
-            raise ValueError(  # noqa: TRY004 - one kind of error for whatever is wrong
+            raise MatcherFaultError(
                 f"the matcher {self._name!r} returned {type(found).__name__}: it must return "
                 "crosscity.matching.Matches"
             )
@@ -158,7 +173,7 @@ class _Checked:
         for name, most in (("x_a", width), ("y_a", height), ("x_b", width), ("y_b", height)):
             at = getattr(found, name)
             if len(at) and not (at.min() >= 0 and at.max() <= most - 1):
-                raise ValueError(
+                raise MatcherFaultError(
                     f"the matcher {self._name!r} returned matches with {name} outside the image, "
                     f"from {at.min():g} to {at.max():g} where 0 to {most - 1} are inside"
                 )

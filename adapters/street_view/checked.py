@@ -23,6 +23,10 @@ from crosscity.panorama import View
 _SAFE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,120}")
 
 
+class ProviderFaultError(StreetViewError):
+    """A provider of somebody else's is wrong, and will hardly do better on the next image."""
+
+
 class CheckedStreetView:
     """Passes on what a provider answers, or ends with one sentence that names the provider.
 
@@ -89,8 +93,13 @@ class CheckedStreetView:
 
         Of one image it is a reason why that image failed, as other failures are.
         """
-        with somebody_elses(method.__name__, self._error, own=(StreetViewError,)):
-            return method(*arguments)
+        try:
+            with somebody_elses(method.__name__, self._error, own=(StreetViewError,)):
+                return method(*arguments)
+        except ProviderFaultError as error:
+            if isinstance(error.__cause__, OSError):  # as of a file that is not there
+                raise StreetViewError(str(error)) from error.__cause__
+            raise
 
     def _listed(self, method: str, listed: object) -> Sequence[Capture]:
         if not isinstance(listed, Sequence):
@@ -104,8 +113,8 @@ class CheckedStreetView:
                 raise self._error(f"item {number} of {method} {fault}")
         return listed
 
-    def _error(self, fault: str) -> StreetViewError:
-        return StreetViewError(f"The provider of {self._python} is wrong: {fault}.")
+    def _error(self, fault: str) -> ProviderFaultError:
+        return ProviderFaultError(f"The provider of {self._python} is wrong: {fault}.")
 
 
 def _fault(capture: object) -> str | None:

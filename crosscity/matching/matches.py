@@ -16,6 +16,10 @@ Float = npt.NDArray[np.float32]
 COORDINATES: Final = ("x_a", "y_a", "x_b", "y_b")
 
 
+class MatchesError(ValueError):
+    """These are no matches: the code that made them is wrong, and not the pictures."""
+
+
 @dataclass(frozen=True)
 class Matches:
     """Matches between two images, one a row; all arrays have the same length.
@@ -32,7 +36,7 @@ class Matches:
             response; matches of one entry moved together.
 
     Raises:
-        ValueError: An array is of another type or shape, the lengths differ, a number is not
+        MatchesError: An array is of another type or shape, the lengths differ, a number is not
             finite, or a coordinate lies further out than any picture reaches.
     """
 
@@ -45,6 +49,12 @@ class Matches:
 
     def __post_init__(self) -> None:
         """Checks what code that indexes by coordinates relies on."""
+        try:
+            self._check()
+        except ValueError as error:
+            raise MatchesError(str(error)) from None
+
+    def _check(self) -> None:
         for name in (*COORDINATES, "score", "entry"):
             column = getattr(self, name)
             kind = "int32" if name == "entry" else "float32"

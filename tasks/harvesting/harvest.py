@@ -14,6 +14,7 @@ from adapters.catalog import City, ServiceProvider
 from adapters.file_digests import UnreadableFileError
 from adapters.store import ArtifactRef, Draft, Store, artifact_key
 from adapters.street_view.base import Rejected, ReportsRejected, StreetView, capture_table
+from adapters.street_view.checked import ProviderFaultError
 from adapters.street_view.service import ServiceStreetView
 from adapters.street_view.web.budget import Spent
 from adapters.street_view.web.errors import GivenUpError, HarvestStopped
@@ -169,6 +170,8 @@ def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> M
             if spending is not None:
                 spending.note()
 
+        errors: list[Exception] = []
+
         def fetch(place: list[Row], *, again: bool) -> tuple[list[Row], bool]:
             given_up: list[Exception] = []
 
@@ -178,6 +181,7 @@ def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> M
                     check_stays_unreadable(error, lambda: _revision(provider) == listed)
                 if isinstance(error, GivenUpError):
                     given_up.append(error)
+                errors.append(error)
 
             done, aligned = (_nothing if again else step), alignment_of(entry)
             rows = fetch_place(provider, place, draft.path, location, aligned, kept, done, failed)
@@ -191,6 +195,7 @@ def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> M
                 spending.note(at_once=True)
             raise
         done = [row for place in made for row in place]
+        _check_provider(city, errors, done)
         write_rows(draft, part_name(part.number), done, IMAGERY)
         draft.summary = {"failures": failures(done)}
         if spending is not None:
@@ -211,6 +216,14 @@ def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> M
     if made.cached:
         progress.advance(f"harvest {city}", store.manifest(part.ref).rows or 0, total)
     return made
+
+
+def _check_provider(city: str, errors: Sequence[Exception], done: Sequence[Row]) -> None:
+    """Fails where a provider of one's own is wrong, and gave no image of a shard."""
+    faults = [error for error in errors if isinstance(error, ProviderFaultError)]
+    if faults and all(row["status"] != OK for row in done):
+        # Kept, the shard would be found again once the provider is mended.
+        raise InputError(f"{city}: {faults[0]} Mend it, and run the same command again.")
 
 
 @artifact_task("join imagery", run_name="join imagery of {city}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -17,6 +17,7 @@ from adapters.images import ImageError, encode_label_png, encode_mask_png
 from adapters.store import ArtifactRef, Draft
 from crosscity.compiling import notice_of_compiling
 from crosscity.illustrations import prior_figure
+from crosscity.prior_parts import PREFIX, MatcherFaultError, MatcherSettings, build_matcher
 from tasks.priors.identities import (
     city_mask,
     count_to_train_on,
@@ -93,19 +94,28 @@ def make_prior_part(
     mask = city_mask(plan, city)
 
     def write(draft: Draft, _key: str) -> None:
+        _check_matcher(entry.prior, city)
         wanted = read_rows(store, part.ref, "pairs.parquet", PAIRS)
         images = Imagery(store, part.ref)
         started = time.monotonic()
+        faults: list[Exception] = []
+
+        def note(error: Exception) -> None:
+            if isinstance(error, MatcherFaultError):
+                faults.append(error)
 
         def extract(pair: Row) -> list[Row]:
             rows = _rows_of_times if pair["others"] else _rows_of_pair
-            made = rows(images, pair, entry.prior, plan.compute.device, mask)
+            made = rows(images, pair, entry.prior, plan.compute.device, mask, note)
             progress.advance(f"priors {city}", 1, total)
             return made
 
         with device_turn(plan, city), notice_of_compiling(partial(log, logging.INFO)):
             made_rows = in_parallel(extract, wanted, workers=plan.compute.workers)
         done = [row for rows_of_pair in made_rows for row in rows_of_pair]
+        if faults and all(row["status"] != OK for row in done):
+            # Kept, it would be found again once the matcher is mended.
+            raise InputError(f"{city}: {faults[0]}; mend it, and run the same command again")
         write_rows(draft, part_name(part.number), done, STATIC_PRIOR)
         draft.summary = {
             "failures": failures(done),
@@ -167,7 +177,10 @@ def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, pla
     if failed:
         counted = [{"reason": reason, "images": count} for reason, count in failed.items()]
         publish_table(f"failed-priors-{city}", counted, "Pairs that failed, by reason")
-    check_failures("priors", failed, len(rows), plan.city(city).failure_limit)
+    set_by = "that the catalog's failure_limit sets"
+    if plan.city(city).prior.matcher.startswith(PREFIX):
+        set_by += " (what failed is kept: give a matcher that is mended another name)"
+    check_failures("priors", failed, len(rows), plan.city(city).failure_limit, set_by)
     fractions = [row["static_fraction"] for row in rows if row["status"] == OK]
     if not fractions:
         reasons = "; ".join(f"{count} × {reason}" for reason, count in left_out(rows).items())
@@ -248,13 +261,29 @@ def _training_pairs(plan: Plan, pairs: ArtifactRef) -> list[Row]:
     return [row for row in rows if row["split"] == "train"]
 
 
+def _check_matcher(settings: PriorSettings, city: str) -> None:
+    """That a matcher of one's own can be imported: else every pair would fail, and stay so."""
+    if not settings.matcher.startswith(PREFIX):
+        return
+    try:
+        build_matcher(settings.matcher, MatcherSettings())
+    except ValueError as error:
+        raise InputError(f"cities.{city}.prior.matcher: {error}") from error
+
+
 def _rows_of_pair(
-    images: Imagery, pair: Row, settings: PriorSettings, device: str, mask: ImageMask | None
+    images: Imagery,
+    pair: Row,
+    settings: PriorSettings,
+    device: str,
+    mask: ImageMask | None,
+    note: Callable[[Exception], None],
 ) -> list[Row]:
     ids = (pair["image_a"], pair["image_b"])
     try:
         prior = extract_prior(images.read(ids[0]), images.read(ids[1]), settings, device, mask)
     except (ImageError, ValueError) as error:
+        note(error)
         reason = " ".join(str(error).split())
         return [_failed_row(image_id, pair["pair_id"], reason) for image_id in ids]
     return [
@@ -266,7 +295,12 @@ def _rows_of_pair(
 
 
 def _rows_of_times(
-    images: Imagery, pair: Row, settings: PriorSettings, device: str, mask: ImageMask | None
+    images: Imagery,
+    pair: Row,
+    settings: PriorSettings,
+    device: str,
+    mask: ImageMask | None,
+    note: Callable[[Exception], None],
 ) -> list[Row]:
     """One row an image of a place at more than two times; what cannot be used says why."""
     rows: dict[str, Row] = {}
@@ -280,6 +314,7 @@ def _rows_of_times(
     try:
         found = priors_of_times(list(read.values()), settings, device, mask)
     except ValueError as error:
+        note(error)
         reason = " ".join(str(error).split())
         rows |= {image_id: _failed_row(image_id, pair["pair_id"], reason) for image_id in read}
     else:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+import cv2
 import numpy as np
 
-from adapters.catalog import CatalogError, ServiceProvider, SimulatedLabels
+from adapters.catalog import CatalogError, PriorSettings, ServiceProvider, SimulatedLabels
 from adapters.datasets.base import DatasetError, LabelledDataset
 from adapters.datasets.files import FileDataset
 from adapters.datasets.image_folder import ImageFolder
@@ -17,8 +18,10 @@ from adapters.images import ImageError, image_size
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.folder import FolderStreetView
 from crosscity.labels import CLASSES, VOID
+from crosscity.prior_parts import PREFIX, MatcherSettings, build_matcher
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter
 from crosscity.segmenters.plug_in import check_shapes
+from tasks.steps.counted import counted
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.labelled import labelled_set
@@ -93,6 +96,8 @@ def _city(plan: Plan, name: str) -> str:
                 parts.append("its mask fits those that were examined")
         else:
             parts.append(f"its provider {provider.name} opens")
+    if city.prior.matcher.startswith(PREFIX):
+        parts.append(_tried_matcher(city.prior))
     if city.labels is None:
         parts.append("no labels")
     elif isinstance(city.labels, SimulatedLabels):
@@ -100,6 +105,15 @@ def _city(plan: Plan, name: str) -> str:
     else:
         parts.append(_describe_splits(labelled_set(plan, name, None), ["test"]))
     return "; ".join(parts)
+
+
+def _tried_matcher(settings: PriorSettings) -> str:
+    """What a matcher of the user's own finds between a picture and itself, moved by two pixels."""
+    noise = np.random.default_rng(0).integers(0, 256, (*_REAL_SIZE, 3), dtype=np.uint8)
+    picture = np.asarray(cv2.GaussianBlur(noise, (0, 0), 2.0), dtype=np.uint8)
+    asked = MatcherSettings(settings.downscale, settings.search_radius)
+    matches = build_matcher(settings.matcher, asked)(picture, np.roll(picture, 2, axis=1))
+    return f"its matcher finds {counted(len(matches), 'match', 'matches')} where all is moved"
 
 
 def _has_split(source: LabelledDataset, split: str) -> bool:
