@@ -8,11 +8,10 @@ update that changed one of those alone, the old code would go on under the new v
 from __future__ import annotations
 
 import hashlib
-import inspect
+import pkgutil
 import re
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 from numba import njit
@@ -32,8 +31,7 @@ def compiled_loop(**options: Any) -> Callable[[Callable[..., Any]], Any]:  # noq
     """
 
     def compiled(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - numba has no types
-        package = function.__module__.rpartition(".")[0]
-        function.__qualname__ += f"_{sources_digest(inspect.getfile(function), package)}"
+        function.__qualname__ += f"_{sources_digest(function.__module__)}"
         try:
             return njit(cache=True, nogil=True, **options)(function)
         except RuntimeError:  # numba found no folder that it may write to
@@ -43,24 +41,32 @@ def compiled_loop(**options: Any) -> Callable[[Callable[..., Any]], Any]:  # noq
 
 
 @cache
-def sources_digest(file: str, package: str) -> str:
-    """What changes with a file, and with those modules of its package on which it depends.
+def sources_digest(module: str) -> str:
+    """What changes with a module, and with those of its package on which it depends.
 
     Args:
-        file: Path of a module of the package.
-        package: The package's name; imports are told by `from package.module import`.
+        module: Its whole name. Dependencies are told by `from package.module import`.
 
     Returns:
         Twelve hexadecimal digits.
     """
-    folder, texts, waiting = Path(file).parent, dict[str, bytes](), [Path(file).stem]
+    package, _, first = module.rpartition(".")
+    texts, waiting = dict[str, bytes](), [first]
     siblings = re.compile(rf"^from {re.escape(package)}\.(\w+) import\b".encode(), re.MULTILINE)
     while waiting:
         name = waiting.pop()
         if name not in texts:
-            texts[name] = (folder / f"{name}.py").read_bytes()
+            texts[name] = _text(package, name)
             waiting += [found.decode() for found in siblings.findall(texts[name])]
     whole = hashlib.sha256()
     for name in sorted(texts):
         whole.update(hashlib.sha256(texts[name]).digest())
     return whole.hexdigest()[:_LETTERS]
+
+
+def _text(package: str, name: str) -> bytes:
+    """A module's source; empty where it came without, which numba tells by the program's file."""
+    try:
+        return pkgutil.get_data(package, f"{name}.py") or b""
+    except OSError:
+        return b""

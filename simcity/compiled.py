@@ -60,8 +60,7 @@ def _entries(sources: int) -> tuple[_Kernel, _Kernel, _Kernel, _Kernel, _Kernel]
 
 
 _SOURCES: Final = "".join(
-    sources_digest(str(module.__file__), "simcity")
-    for module in (rasteriser, shading, wires, exposure)
+    sources_digest(module.__name__) for module in (rasteriser, shading, wires, exposure)
 )
 _ENTRIES: Final = _entries(1 + zlib.crc32(_SOURCES.encode()))
 rasterise, shade, draw_wires, vote, develop = _ENTRIES

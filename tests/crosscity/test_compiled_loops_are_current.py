@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,15 @@ def test_a_loop_is_compiled_anew_when_what_it_calls_has_changed(folder: Path) ->
     assert said(folder) == "-10 True"
     (folder / "loops" / "beside.py").write_text("NOTHING = 0\n")
     assert said(folder) == "-10 False"
+
+
+def test_loops_of_a_zipped_package_are_kept_likewise(folder: Path) -> None:
+    for step in (1, 2):
+        (folder / "loops" / "constants.py").write_text(f"STEP = {step}\n")
+        whole = shutil.make_archive(str(folder / "whole"), "zip", folder, "loops")
+        for anew in (True, False):
+            kept = {"XDG_CACHE_HOME": str(folder), "NUMBA_CACHE_DIR": ""}
+            assert said(Path(whole), **kept) == f"{10 + 10 * step} {anew}"
 
 
 def test_where_nothing_can_be_kept_loops_run_all_the_same(folder: Path) -> None:
