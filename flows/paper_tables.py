@@ -23,13 +23,13 @@ from tasks.judging.evaluation import evaluate, evaluate_folds
 from tasks.judging.label_statistics import count_labels
 from tasks.pages.feature_maps import draw_features
 from tasks.pages.paper_tables import (
-    TABLE_3_ARMS,
     Figures,
     check_wanted,
     each_once,
     reportable,
     source_test_split,
     sources_of,
+    table_3_arms,
     write_paper_tables,
 )
 from tasks.steps.defaults import DEFAULT_CATALOG
@@ -162,7 +162,8 @@ def _city(
 def _transfer(transfer: str, seeds: Sequence[int], plan: Plan) -> Shown:
     """Table 3, and the figures of the first seed."""
     made: dict[str, list[Transferred]] = {
-        arm: [transfer_by(plan, transfer, arm, seed) for seed in seeds] for arm in TABLE_3_ARMS
+        arm: [transfer_by(plan, transfer, arm, seed) for seed in seeds]
+        for arm in table_3_arms(transfer, plan)
     }
     sets = plan.transfer(transfer)
     tested = labelled_shards(plan, sets.target, scored_split(transfer, plan))

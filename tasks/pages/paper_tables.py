@@ -30,6 +30,7 @@ from tasks.steps.pictures import read_picture
 from tasks.steps.plan import Plan
 from tasks.training.arms import ARM_NAMES, BOUND, START
 from tasks.training.identities import segmenter_of, source_of
+from tasks.training.transfers import is_scored_on_what_it_learns
 
 PAPER_VERSION = "3"
 OWNER: Final = "paper"
@@ -181,6 +182,17 @@ def each_once(seeds: Sequence[int]) -> list[int]:
     if not seeds:
         raise InputError("the tables are of trainings, and no seed is given: name one at least")
     return list(dict.fromkeys(seeds))
+
+
+def table_3_arms(transfer: str, plan: Plan) -> tuple[str, ...]:
+    """The arms of a transfer's table: without the bound where that has seen what is scored."""
+    if not is_scored_on_what_it_learns(BOUND, transfer, plan):
+        return TABLE_3_ARMS
+    warn_user(
+        f"transfers.{transfer}: its table has no fine-tuned arm, which would learn from the labels "
+        "of the images that are scored"
+    )
+    return tuple(arm for arm in TABLE_3_ARMS if arm != BOUND)
 
 
 def check_wanted(cities: Sequence[str], transfers: Sequence[str], plan: Plan) -> None:

@@ -41,6 +41,16 @@ def not_scored(transfer: str, plan: Plan) -> str:
     return f"transfers.{transfer}.test_split is null"
 
 
+def is_scored_on_what_it_learns(arm: str, transfer: str, plan: Plan) -> bool:
+    """Whether an arm learns from labels of the very images that a transfer is scored on."""
+    sets, labels = plan.transfer(transfer), needs_of_arm(arm, plan).labels
+    if labels is None and not is_fine_tuned(arm):
+        return False
+    named = None if labels is None else labels.dataset
+    learned = (sets.target, sets.target_split) if named is None else (named, "train")
+    return learned == (sets.target, plan.scored_split(transfer))
+
+
 def check_transfer_arm(arm: str, transfer: str, plan: Plan) -> None:
     """Fails before any work where the transfer or the arm is not there."""
     sets = plan.transfer(transfer)
@@ -65,6 +75,12 @@ def _check_labels(arm: str, transfer: str, plan: Plan) -> None:
         raise InputError(
             f"{not_scored(transfer, plan)}, so nothing can be scored, and the arm {arm!r} does "
             f"nothing else: adapt by --arm {arm_of_transfer(transfer, plan)}"
+        )
+    if is_scored_on_what_it_learns(arm, transfer, plan):
+        raise InputError(
+            f"transfers.{transfer} is scored on the split {plan.scored_split(transfer)!r} of "
+            f"datasets.{sets.target}, whose labels the arm {arm!r} learns from: name another "
+            "test_split, or null, which scores nothing"
         )
     if plan.dataset(sets.target).has_labels:
         return

@@ -12,6 +12,7 @@ import pytest
 
 from adapters.store import Store
 from tasks.judging.evaluated import segmenter_of_arm
+from tasks.pages.paper_tables import TABLE_3_ARMS, table_3_arms
 from tasks.pages.transfer_report import transfer_report_identity
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
@@ -43,6 +44,31 @@ def test_what_a_transfer_has_not_is_reported_before_any_work(plan: Plan) -> None
         check_transfer_arm("magic", "home", plan)
     with pytest.raises(InputError, match="no transfer 'moon'"):
         check_transfer_arm("ga", "moon", plan)
+
+
+def test_no_arm_is_scored_on_the_labels_that_it_learned(write_catalog, tmp_path: Path) -> None:
+    """Fine-tuned and scored on one split, an arm was a bound that was none."""
+    few = {"objectives": [{"objective": "source_task"}, {"objective": "few_labels"}]}
+
+    def labels(**of: object) -> dict[str, Any]:
+        return {**few, "labels": {"places": 1, "chosen": "random", **of}}
+
+    same = {**TRANSFER, "target_split": "train", "test_split": "train"}
+    plan = open_plan(
+        write_catalog(
+            tmp_path,
+            transfers={"same": same, "home": TRANSFER, "unscored": {**same, "test_split": None}},
+            recipes={"own": labels(), "named": labels(dataset="frankfurt")},
+        )
+    )
+    for arm in ("fine_tuned", "own", "named"):
+        with pytest.raises(InputError, match=rf"'train' of datasets\.frankfurt, whose .* '{arm}'"):
+            check_transfer_arm(arm, "same", plan)
+        check_transfer_arm(arm, "home", plan)
+        check_transfer_arm(arm, "unscored", plan)
+    check_transfer_arm("ga", "same", plan)  # to adapt to what is scored is a protocol of its own
+    assert table_3_arms("same", plan) == ("pretrained", "ga", "ga_ca")
+    assert table_3_arms("home", plan) == TABLE_3_ARMS
 
 
 @pytest.fixture(scope="module")
