@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ def test_of_a_place_no_more_pictures_are_held_than_others_are_aligned_to(
 
     def decoded(*args: Any, **more: Any) -> Any:
         nonlocal most
-        gc.collect()
         most = max(most, sum(one() is not None for one in held))
         image = decode_image(*args, **more)
         held.append(weakref.ref(image))
