@@ -14,6 +14,7 @@ import pytest
 from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
 from adapters.images import decode_image, decode_mask_png
+from adapters.store import ArtifactRef
 from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
@@ -31,7 +32,7 @@ from tasks.priors.extraction import (
 from tasks.priors.pair_prior import extract_prior, superpixels_of
 from tasks.priors.quality import some_rows
 from tasks.steps.imagery import Imagery
-from tasks.steps.plan import open_plan
+from tasks.steps.plan import Plan, open_plan
 from tasks.steps.schemas import PAIRS, STATIC_PRIOR
 from tasks.steps.tables import part_name, read_rows, write_rows
 
@@ -77,6 +78,18 @@ def test_what_stays_is_in_the_prior_and_what_changes_is_not() -> None:
 def ref_of(made: Any) -> Any:
     """A step's result: a reference, or the state that says that it was found."""
     return made if hasattr(made, "digest") else made.result()
+
+
+def harvested(plan: Plan) -> tuple[ArtifactRef, ArtifactRef]:
+    """The images and pairs of tokyo."""
+    captures = ref_of(list_captures.fn("tokyo", plan))
+    images = [
+        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
+        for part in harvest_parts(captures, "tokyo", plan)
+    ]
+    imagery = ref_of(join_imagery.fn(images, "tokyo", plan))
+    pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
+    return imagery, pairs
 
 
 def with_a_name(image: np.ndarray, height: int = 30, width: int = 110) -> np.ndarray:
@@ -148,13 +161,7 @@ def test_a_city_with_a_mask_has_priors_of_its_own(
     def priors(**provider: object) -> tuple[str, list[np.ndarray]]:
         entry = {"kind": "simulated", "style": "tokyo", **provider}
         plan = open_plan(write_catalog(tmp_path, city={"provider": entry}), city="tokyo")
-        captures = ref_of(list_captures.fn("tokyo", plan))
-        images = [
-            ref_of(harvest_part.fn(captures, part, "tokyo", plan))
-            for part in harvest_parts(captures, "tokyo", plan)
-        ]
-        imagery = ref_of(join_imagery.fn(images, "tokyo", plan))
-        pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
+        imagery, pairs = harvested(plan)
         parts = [
             ref_of(prior_part.fn(imagery, pairs, part, "tokyo", plan))
             for part in prior_parts(imagery, pairs, "tokyo", plan)
@@ -177,13 +184,7 @@ def test_a_picture_of_a_prior_is_of_the_first_pair_whose_images_can_be_used(
 ) -> None:
     city = {"places": 3, "test_places": 0}
     plan = open_plan(write_catalog(tmp_path, city=city), city="tokyo")
-    captures = ref_of(list_captures.fn("tokyo", plan))
-    images = [
-        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
-        for part in harvest_parts(captures, "tokyo", plan)
-    ]
-    imagery = ref_of(join_imagery.fn(images, "tokyo", plan))
-    pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
+    imagery, pairs = harvested(plan)
     store = plan.open_store()
     first, second, *_ = read_rows(store, pairs, "pairs.parquet", PAIRS)
     data = Imagery.data
