@@ -113,6 +113,13 @@ class Turns:
         state = self._join(me, {})  # nearly always, nobody else wants it
         joined = time.monotonic()
         while not _members(state).get(me.name, {}).get("has"):
+            dead = _marks_of_the_dead(state, census)
+            is_due = time.monotonic() - joined >= self._timing.beat
+            if is_due or dead or self._is_mine(state, me):
+                state = self._join(me, dead)
+                joined = time.monotonic()
+                if _members(state).get(me.name, {}).get("has"):
+                    break
             if not announced:
                 announced = True
                 _LOG.warning("%s: %s is at it; waiting", self._what, _holders(state))
@@ -122,11 +129,6 @@ class Turns:
             if there is not None:
                 return there
             state = self._record.read()
-            dead = _marks_of_the_dead(state, census)
-            is_due = time.monotonic() - joined >= self._timing.beat
-            if is_due or dead or self._is_mine(state, me):
-                state = self._join(me, dead)
-                joined = time.monotonic()
         return found()  # whoever had the turn before may just have made it
 
     def _join(self, me: _Member, dead: Mapping[str, Any]) -> State:

@@ -99,6 +99,17 @@ def test_a_killed_holder_of_this_machine_is_followed_at_once(place, start):
     assert second.end()["makes"]
 
 
+def test_nobody_waits_for_who_was_dead_before(place, start, caplog):
+    first = start(place, do="make", key="k", seconds=100.0)
+    first.until("makes")
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    with opened(place).lease("numbers", "rome", "k") as there:
+        assert there is None
+    assert "is at it" not in caplog.text
+    assert "waiting" not in caplog.text
+
+
 def test_a_killed_holder_of_another_machine_is_followed_when_its_mark_stands_still(place, start):
     there = {"do": "make", "key": "k", "timing": SHORT}
     first = start(place, **there, seconds=100.0, host="0123456789ab")
