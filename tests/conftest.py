@@ -168,6 +168,15 @@ def _loaded(path: Path) -> ModuleType:
     return sys.modules[name]
 
 
+@pytest.fixture
+def still_heart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sign of life is written while what a test does is counted: they come with time."""
+    from adapters.store import turns
+    from adapters.store.living import Heart
+
+    monkeypatch.setattr(turns, "HEART", Heart(3600.0))
+
+
 @pytest.fixture(scope="session")
 def load_module() -> Callable[[str], ModuleType]:
     """Loads a file of no package by its path below the root, once: a benchmark, a test's helper."""

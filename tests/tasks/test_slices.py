@@ -75,7 +75,7 @@ def ref_of(made: Any) -> Any:
 
 
 @pytest.fixture
-def counted(monkeypatch):
+def counted(monkeypatch, still_heart):  # noqa: ARG001 - for what it does
     """counted(work) -> what it reads of a store as a process of its own would: (reads, bytes)."""
 
     def of(work) -> tuple[Counter[str], int]:

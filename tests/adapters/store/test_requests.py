@@ -17,10 +17,8 @@ from adapters.store import (
     artifact_key,
     manifests,
     packs,
-    turns,
     upkeep,
 )
-from adapters.store.living import Heart
 from adapters.store.local import LocalPlace
 from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
 from tasks.harvesting.harvest import (
@@ -87,7 +85,11 @@ def server() -> Iterator[tuple[Asked, str, dict[str, Any]]]:
 
 
 @pytest.fixture
-def asked(server: Any, tmp_path: Path) -> tuple[Asked, str, dict[str, Any]]:
+def asked(
+    server: Any,
+    tmp_path: Path,
+    still_heart: None,  # noqa: ARG001 - for what it does
+) -> tuple[Asked, str, dict[str, Any]]:
     """The same with a store of each test's own."""
     heard, bucket, options = server
     heard.clear()
@@ -224,11 +226,7 @@ def test_a_change_of_a_shared_record_asks_twice(asked, tmp_path: Path):
 
 
 @pytest.mark.parametrize("count", [1, 12])
-def test_making_an_artifact_costs_a_constant_beside_its_files(
-    asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
-):
-    # Signs of life come with time, not with work.
-    monkeypatch.setattr(turns, "HEART", Heart(3600.0))
+def test_making_an_artifact_costs_a_constant_beside_its_files(asked, tmp_path: Path, count: int):
     heard, url, options = asked
     store = Store(url, options=options, cache_dir=tmp_path / "cache")
     store.check_writable()
