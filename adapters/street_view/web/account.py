@@ -12,7 +12,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -29,6 +29,7 @@ FORGOTTEN_SECONDS: Final = 20.0
 _CAUTION: Final = 8
 """No more than one in so many of what is left is reserved at once."""
 _PERIODS_KEPT: Final = 8
+"""Of each length: days, and months."""
 
 State = dict[str, Any]
 
@@ -97,6 +98,7 @@ class SharedLedger:
         self._name, self._record, self._limits = name, record, limits
         self._before, self._block = before or Spent(), max(1, block)
         self._left = Spent()
+        self._left_of: tuple[str, ...] = ()
         self._lock = threading.Lock()
 
     def spend(self, more: Spent) -> None:
@@ -106,6 +108,8 @@ class SharedLedger:
             BudgetSpent: It would exceed a limit; then nothing is counted.
         """
         with self._lock:
+            if self._left_of != self._periods():
+                self._give_back()  # what is used from now on is of another day or month
             missing = _missing(more, self._left)
             if missing != Spent():
                 self._left += self._reserve(missing)
@@ -114,27 +118,36 @@ class SharedLedger:
     def close(self) -> None:
         """Gives back what was reserved and not used."""
         with self._lock:
-            left, self._left = self._left, Spent()
-            if left != Spent():
-                self._record.change(lambda state: self._state_with(state, Spent(), left))
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """To the periods in which it was reserved, one of which may be over."""
+        left, self._left = self._left, Spent()
+        if left != Spent():
+            periods = self._left_of
+            self._record.change(lambda state: self._state_with(state, periods, Spent(), left))
+
+    def _periods(self) -> tuple[str, ...]:
+        return tuple(limit.period() for limit in self._limits)
 
     def _reserve(self, missing: Spent) -> Spent:
         given = Spent()
+        self._left_of = periods = self._periods()
 
         def reserved(state: State) -> State:
             nonlocal given
-            given = self._block_of(state, missing)
-            return self._state_with(state, given, Spent())
+            given = self._block_of(state, periods, missing)
+            return self._state_with(state, periods, given, Spent())
 
         self._record.change(reserved)
         return given
 
-    def _block_of(self, state: State, missing: Spent) -> Spent:
+    def _block_of(self, state: State, periods: Sequence[str], missing: Spent) -> Spent:
         """As much as is wise to reserve at once: little, where little is left."""
         times = self._block if missing.requests else 1
         size = 2**20 if missing.bytes else 0
-        for limit in self._limits:
-            room = self._room(state, limit, missing)
+        for limit, period in zip(self._limits, periods, strict=True):
+            room = self._room(state, limit, period, missing)
             for wanted, free in (
                 (missing.requests, room.requests),
                 (missing.usd, room.usd),
@@ -145,8 +158,8 @@ class SharedLedger:
                 size = min(size, int(room.bytes / _CAUTION))
         return Spent(missing.requests * times, max(missing.bytes, size), missing.usd * times)
 
-    def _room(self, state: State, limit: Limit, missing: Spent) -> _Room:
-        used = self._spent_in(state, limit.period())
+    def _room(self, state: State, limit: Limit, period: str, missing: Spent) -> _Room:
+        used = self._spent_in(state, period)
         total, budget = used + missing, limit.budget
         for what, wanted, most, shown in (
             ("requests", total.requests, budget.requests, "{:.0f}"),
@@ -170,13 +183,17 @@ class SharedLedger:
         found = state.get("spent", {}).get(period)
         return Spent.from_dict(found) if found is not None else self._before
 
-    def _state_with(self, state: State, more: Spent, less: Spent) -> State:
-        periods = {limit.period() for limit in self._limits}
+    def _state_with(self, state: State, periods: Sequence[str], more: Spent, less: Spent) -> State:
         spent = dict(state.get("spent", {}))
         for period in periods:
             spent[period] = _difference(self._spent_in(state, period) + more, less).to_dict()
-        kept = sorted(spent)[-_PERIODS_KEPT:]
-        return {**state, "spent": {name: spent[name] for name in kept}}
+        # By their lengths: "2026-11" is before all of its days, and would go first.
+        kept = [
+            name
+            for length in {len(name) for name in spent}
+            for name in sorted(one for one in spent if len(one) == length)[-_PERIODS_KEPT:]
+        ]
+        return {**state, "spent": {name: spent[name] for name in sorted(kept)}}
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,34 @@ def test_a_new_day_has_a_budget_of_its_own_and_the_old_one_stays_used(world):
     assert spend_all([world.ledger(requests=5)], Spent(requests=1)) == 0
 
 
+def test_a_budget_of_a_month_counts_all_of_its_days(world):
+    """Of a month and its days one note is kept, in which no day pushes out the month."""
+    record, days = world.store.shared("accounts", "ours"), 0
+    limits = (
+        Limit(Budget(requests=10), lambda: world.day, "a day", "wait"),
+        Limit(Budget(requests=95), lambda: world.day[:7], "a month", "wait"),
+    )
+    for day in range(1, 31):
+        world.day = f"2026-11-{day:02d}"
+        days += spend_all([SharedLedger("ours", record, limits)], Spent(requests=7))
+    assert days == 95 // 7
+    world.day = "2026-12-01"
+    assert spend_all([SharedLedger("ours", record, limits)], Spent(requests=7)) == 1
+
+
+def test_what_was_reserved_yesterday_is_not_used_or_given_back_today(world):
+    over_midnight, other = world.ledger(block=10, requests=80), world.ledger(requests=80)
+    over_midnight.spend(Spent(requests=1))  # and has nine more
+    world.day = "2026-11-29"
+    used = spend_all([other], Spent(requests=1))
+    with pytest.raises(BudgetSpent):
+        over_midnight.spend(Spent(requests=1))
+    over_midnight.close()
+    assert used + spend_all([other], Spent(requests=1)) == 80
+    world.day = "2026-11-28"
+    assert spend_all([other], Spent(requests=1)) == 79
+
+
 def test_what_a_killed_process_had_reserved_counts_as_used(world):
     killed = world.ledger(block=10, requests=100)
     killed.spend(Spent(requests=1))
