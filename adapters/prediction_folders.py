@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,33 +28,60 @@ class Below:
     unreadable: tuple[Path, ...]
 
 
-def below(folder: Path) -> Below:
-    """Walks a folder once; each folder in it is listed once, and links to folders are not entered.
+def below(*folders: Path) -> Below:
+    """Walks folders once, links to folders too; each folder in them is listed once.
 
     Args:
-        folder: Itself may be hidden, or hold predictions: whoever names it means it.
+        folders: They may be hidden, or hold predictions: whoever names one means it.
 
     Raises:
-        OSError: The folder itself, or a disk under it, cannot be read.
+        OSError: One of the folders, or a disk under it, cannot be read.
     """
     files: list[Path] = []
     predictions: list[Path] = []
     unreadable: list[Path] = []
 
     def refused(error: OSError) -> None:
-        if not isinstance(error, PermissionError) or Path(error.filename) == folder:
+        if not isinstance(error, PermissionError) or Path(error.filename) in folders:
             raise error
         unreadable.append(Path(error.filename))
 
-    for place, folders, names in os.walk(folder, onerror=refused):
-        here = Path(place)
-        if DESCRIPTION in names and here != folder and _describes(here / DESCRIPTION):
+    for here, inside, names in visible(folders, refused):
+        if DESCRIPTION in names and here not in folders and _describes(here / DESCRIPTION):
             predictions.append(here)
-            folders.clear()
+            inside.clear()
             continue
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [here / name for name in names if not name.startswith(".")]
+        files += [here / name for name in names]
     return Below(tuple(sorted(files)), tuple(sorted(predictions)), tuple(sorted(unreadable)))
+
+
+def visible(
+    folders: Iterable[Path], refused: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As `os.walk`, through several folders and without what is hidden.
+
+    Links to folders are entered last, so that a folder which is there has its own name; one that
+    was entered already, as of a link to a folder above itself, is not entered again.
+
+    Args:
+        folders: Where it begins.
+        refused: Gets the error where a folder cannot be read; default: nobody.
+    """
+    entered: set[Path] = set()
+    waiting = list(folders)
+    while waiting:
+        links: list[Path] = []
+        for start in waiting:
+            for place, inside, names in os.walk(start, onerror=refused):
+                here = Path(place)
+                if here.resolve() in entered:
+                    inside.clear()
+                    continue
+                entered.add(here.resolve())
+                inside[:] = sorted(name for name in inside if not name.startswith("."))
+                yield here, inside, sorted(name for name in names if not name.startswith("."))
+                links += [here / name for name in inside if (here / name).is_symlink()]
+        waiting = links
 
 
 def _describes(path: Path) -> bool:

@@ -99,15 +99,14 @@ def _files_below(root: Path, images: str) -> list[Path]:
     """The files below the folders that a pattern names, sorted, without hidden ones."""
     try:
         folders = sorted(root.glob(images)) if "*" in images else [root / images]
-        walked = [below(folder) for folder in folders if folder.is_dir()]
+        walk = below(*(folder for folder in folders if folder.is_dir()))
     except OSError as error:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error
     # A pattern can name a folder of predictions beside what holds it.
-    made = [one for walk in walked for one in walk.predictions]
     return sorted(
         path
-        for path in {path for walk in walked for path in walk.files}
-        if not any(path.is_relative_to(one) for one in made)
+        for path in walk.files
+        if not any(path.is_relative_to(one) for one in walk.predictions)
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
 

@@ -10,10 +10,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from adapters.datasets.base import DatasetError
+from adapters.datasets.base import DatasetError, UnreadableSampleError
 from adapters.datasets.files import FileDataset, Files, by_name, paired
 from adapters.datasets.label_maps import LABEL_IDS, TRAIN_IDS, ColourMap, LabelMap, train_id
 from adapters.images import MAX_BYTES, decode_image
+from adapters.prediction_folders import visible
 
 SPLITS: Final = ("train", "val", "test")
 NAMED_MAPS: Final = {"labelIds": LABEL_IDS, "labelTrainIds": TRAIN_IDS}
@@ -135,8 +136,17 @@ def _matching_folders(root: Path, pattern: str) -> list[tuple[str, Path, list[Pa
         if folder.is_dir():
             own = folder.relative_to(root).parts
             prefix = "".join(f"{own[index]}/" for index in stars)
-            found.append((prefix, folder, list(folder.rglob("*"))))
+            walk = visible([folder], _refused)
+            files = [here / name for here, _, names in walk for name in names]
+            found.append((prefix, folder, files))
     return found
+
+
+def _refused(error: OSError) -> None:
+    """A folder that cannot be read is no smaller set; but for that which each disk has."""
+    path = Path(error.filename)
+    if path.name != "lost+found":
+        raise UnreadableSampleError(path, error) from error
 
 
 def _is_longer(one: str, other: str | None) -> bool:

@@ -40,6 +40,19 @@ def test_all_pictures_at_any_depth_are_of_the_split_train(tmp_path: Path) -> Non
     assert len({dataset.read_image(sample).tobytes() for sample in samples}) == len(names)
 
 
+def test_folders_that_are_linked_to_are_entered_each_once(tmp_path: Path) -> None:
+    """As data sets are put together of disks; a link upwards would have no end."""
+    picture(tmp_path / "disk" / "march" / "a.jpg")
+    picture(tmp_path / "set" / "here" / "a.jpg")
+    (tmp_path / "set" / "elsewhere").symlink_to(tmp_path / "disk")
+    (tmp_path / "set" / "again").symlink_to(tmp_path / "set" / "here")
+    (tmp_path / "disk" / "up").symlink_to(tmp_path / "set")
+    for images in (".", "*"):
+        samples = ImageFolder(tmp_path / "set", images=images).samples("train")
+        assert [name for name in samples if "march" in name] == ["elsewhere_march_a"]
+        assert len(samples) == 2
+
+
 def test_pictures_that_differ_in_their_type_alone_are_two(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.png", "b.png"):
         picture(tmp_path / name)

@@ -11,6 +11,7 @@ README.md, "Dataset Structure").
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -417,6 +418,33 @@ def test_images_and_labels_in_one_folder(tmp_path):
         label(tmp_path / f"three/masks/{number}.png", [0, 1])
     dataset = LabelledFolder(tmp_path, label_map=MAP, images="three", labels="three/masks")
     assert dataset.matching().pairs == len(dataset.samples("train")) == 3
+
+
+def test_folders_of_a_set_may_be_links_and_hidden_ones_are_none(tmp_path):
+    """Once what was linked to was no part of the set, and a copy that an editor hides was."""
+    for kind, write in (("images", image), ("labels", lambda path: label(path, [0]))):
+        train = tmp_path / "set" / kind / "train"
+        for folder in (train / "1", train / ".ipynb_checkpoints", tmp_path / "disk" / kind):
+            write(folder / "a.png")
+        (train / "2").symlink_to(tmp_path / "disk" / kind)
+    dataset = LabelledFolder(tmp_path / "set", label_map={0: "road"})
+    assert list(dataset.samples("train")) == ["train_1_a", "train_2_a"]
+    assert len(dataset.pairs("train")) == 2
+
+
+def test_a_folder_of_a_set_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
+    image(tmp_path / "images" / "train" / "1" / "a.png")
+    label(tmp_path / "labels" / "train" / "1" / "a.png", [0])
+    listed, closed = os.scandir, tmp_path / "images" / "train" / "1"
+
+    def scandir(path):
+        if str(path) == str(closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DatasetError, match=f"{closed} cannot be read: Permission denied"):
+        LabelledFolder(tmp_path, label_map={0: "road"})
 
 
 def test_names_that_would_become_one_id_get_a_digest(tmp_path):
