@@ -48,11 +48,12 @@ def try_pair(
     """Two pictures of one place: what stayed the same, what a segmenter sees, on one page."""
     from adapters.images import encode_mask_png  # noqa: PLC0415
     from crosscity.compiling import notice_of_compiling  # noqa: PLC0415
-    from crosscity.resizing import resized_image  # noqa: PLC0415 - compiled code loads late
+    from crosscity.resizing import resized_image, resized_map  # noqa: PLC0415 - compiled: late
     from tasks.pages.pair_page import render_pair  # noqa: PLC0415
     from tasks.priors.pair_prior import extract_prior  # noqa: PLC0415
 
     first, second = read_image(image_a), read_image(image_b)
+    sizes = first.shape[:2], second.shape[:2]
     _check_folder(output, force=force)
     make_folder(output)
     segmenter, remark = _segmenter(weights, architecture)
@@ -62,8 +63,8 @@ def try_pair(
         prior = as_input(extract_prior, first, second, _settings(first.shape))
     names = image_a.name, image_b.name
     page = render_pair((first, second), names, prior, segmenter, remark=remark)
-    for end, mask in zip("ab", prior.masks, strict=True):
-        data = encode_mask_png(mask)
+    for end, mask, (height, width) in zip("ab", prior.masks, sizes, strict=True):
+        data = encode_mask_png(resized_map(mask, (height, width)))  # as the picture was given
         publish(output / f"prior_{end}.png", lambda path, data=data: path.write_bytes(data))  # type: ignore[misc]
     publish(output / PAGE, lambda path: path.write_text(page, encoding="utf-8"))
     shares = " and ".join(f"{mask.mean():.0%}" for mask in prior.masks)

@@ -172,7 +172,22 @@ def as_input(call: Callable[P, T], *arguments: P.args, **settings: P.kwargs) -> 
     try:
         return call(*arguments, **settings)
     except ValueError as error:
-        raise InputError(str(error)) from None
+        raise InputError(_one_sentence(error)) from None
+
+
+def _one_sentence(error: ValueError) -> str:
+    """What was wrong; of settings, under the name of the first option that is."""
+    from pydantic import ValidationError  # noqa: PLC0415 - as above
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    name = str(first["loc"][0]).replace("_", "-")
+    option = f"-{name}" if len(name) == 1 else f"--{name}"
+    return f"{option} cannot be {first['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
 def _match_schema() -> pa.Schema:

@@ -131,6 +131,13 @@ def outcomes(
             *["match", at + "good.png", at + "good.png", "--downscale", 3],
             *["-o", at + "m.parquet"],
         ],
+        **{
+            f"odd {option} of a prior": [
+                *["prior", at + "good.png", at + "good.png", option, value, "-o", at + "p"]
+            ]
+            for option, value in {"--downscale": 3, "-k": -1, "--search-radius": "nan"}.items()
+        },
+        "try two sizes": ["try", at + "good.png", at + "small.png", "-o", at + "try"],
         "no verb": ["frobnicate"],
         "debug": ["harvest", "atlantis", "--catalog", catalog, "--debug"],
         "match": [
@@ -206,6 +213,9 @@ def outcomes(
         ("too many superpixels", r"-n 70000 is too many"),
         ("no superpixels", r"n_superpixels must be a whole number from 1 to"),
         ("odd downscale", r"downscale must be 1, 2 or 4, not 3"),
+        ("odd --downscale of a prior", r"--downscale cannot be 3: input should be 1, 2 or 4$"),
+        ("odd -k of a prior", r"-k cannot be -1: input should be greater than or equal to 0$"),
+        ("odd --search-radius of a prior", r"--search-radius cannot be nan: .* finite number$"),
         ("deployments missing", r"prefect\.yaml does not follow from .*crosscity catalog"),
         *(
             (f"{verb} {name}", reported)
@@ -286,6 +296,13 @@ def test_prior_of_an_image_and_itself_is_static_almost_everywhere(outcomes, pict
         assert mask.mode == "1"
         assert mask.size == (WIDTH, HEIGHT)
         assert np.asarray(mask).mean() > 0.5
+
+
+def test_the_masks_of_a_first_look_fit_their_pictures_of_two_sizes(outcomes, pictures):
+    assert outcomes["try two sizes"]["code"] == 0, outcomes["try two sizes"]
+    for picture, mask in (("good", "prior_a"), ("small", "prior_b")):
+        with Image.open(pictures / f"{picture}.png") as given:
+            assert Image.open(pictures / "try" / f"{mask}.png").size == given.size
 
 
 @pytest.mark.parametrize("name", GOOD)
