@@ -91,6 +91,16 @@ def panoramax_item(place: Any = None, **properties: Any) -> dict[str, Any]:
     return item if place is None else {**item, "bbox": place}
 
 
+def test_panoramas_of_panoramax_are_level_and_photographs_as_they_were_held():
+    tilted = {"pers:pitch": 4.5, "pers:roll": -2.25}
+    provider = PanoramaxStreetView(PLAN, client())
+    shot = provider._read(panoramax_item(**tilted))
+    assert (shot.pitch, shot.roll) == (0.0, 0.0)
+    photograph = {"field_of_view": 70, "sensor_array_dimensions": [4000, 3000]}
+    shot = provider._read(panoramax_item(**tilted, **{"pers:interior_orientation": photograph}))
+    assert (shot.pitch, shot.roll) == (4.5, -2.25)
+
+
 @pytest.mark.parametrize(
     "item",
     [
