@@ -34,3 +34,21 @@ def test_no_flow_describes_all_that_a_catalog_may_say() -> None:
         assert list(one.parameters.properties) == list(inspect.signature(one.fn).parameters)
         assert "plan" in one.parameters.properties
         assert len(json.dumps(one.parameters.model_dump(mode="json"))) < 1500, one.name
+
+
+def test_a_command_looks_for_no_garbage_while_it_loads() -> None:
+    code = (
+        "import gc, os, sys, time\n"
+        "from flows.cli import main as door\n"
+        "sys.argv = ['crosscity', '--version']\n"
+        "try: door.main()\n"
+        "except SystemExit: print(gc.isenabled())\n"
+        "sys.stdout.flush()\n"
+        "if not os.fork(): print(gc.isenabled(), flush=True); os._exit(0)\n"
+        "os.wait()\n"
+        "door.collect_later(0.05)\n"
+        "while not gc.isenabled(): time.sleep(0.01)\n"
+        "print('and later')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[2:] == ["False", "True", "and", "later"], done.stdout
