@@ -80,6 +80,20 @@ def decode_label_values(
     return LabelValues(_in_a_byte(samples[..., 0], name))
 
 
+def check_not_turned(data: bytes, name: str) -> None:
+    """Refuses a label map with an EXIF orientation, which would leave its image or not.
+
+    Raises:
+        ImageError: It carries one.
+    """
+    turn = exif_orientation(data)
+    if turn != 1:
+        raise ImageError(
+            f"{name} carries the EXIF orientation {turn}, which some programs heed and others do "
+            "not: turn its pixels, and remove the orientation."
+        )
+
+
 def decode_first_channel(
     data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
 ) -> npt.NDArray[np.uint16]:
@@ -129,12 +143,7 @@ def _checked(data: bytes, name: str, max_pixels: int, max_bytes: int) -> tuple[i
         raise ImageError(
             f"{name} is an animation of {pictures} pictures: a label is one, take its file."
         )
-    turn = exif_orientation(data)
-    if turn != 1:
-        raise ImageError(
-            f"{name} carries the EXIF orientation {turn}, which some programs heed and others do "
-            "not: turn its pixels, and remove the orientation."
-        )
+    check_not_turned(data, name)
     return depth, colour
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from adapters.datasets.base import DatasetError
 from adapters.datasets.files import FileDataset, Files, by_name, paired
 from adapters.datasets.label_maps import ColourMap, LabelMap, train_id
-from adapters.images import MAX_BYTES, decode_image
+from adapters.images import MAX_BYTES
 
 SPLITS: Final = ("train", "val", "test")
 _ELEVEN: Final = (
@@ -171,7 +171,7 @@ class CamVidDataset(FileDataset):
 
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
         if self._colours:
-            return _COLOUR_MAP.apply_colours(decode_image(data, str(path)), str(path))
+            return _COLOUR_MAP.apply_colours(self._label_colours(data, path), str(path))
         return _ELEVEN_MAP.apply(self._values(data, path), str(path))
 
 

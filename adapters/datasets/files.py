@@ -17,13 +17,15 @@ import numpy.typing as npt
 from adapters.datasets.base import DatasetError, LabelledSample, UnreadableSampleError
 from adapters.file_names import as_text
 from adapters.images import MAX_BYTES, ImageError, decode_image, exif_orientation
-from adapters.label_png import Colour, decode_label_values
+from adapters.label_png import Colour, check_not_turned, decode_label_values
 from adapters.street_view.cross_city_layout import files_digest
 
 IMAGE_ENDINGS: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 _LONGEST_ID: Final = 100
 _NAMED: Final = 3
 """Files that a message names."""
+_PALETTES: Final = 8
+"""Labels whose palettes are looked at beside those that are read, spread over all splits."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class FileDataset(ABC):
         self._samples: dict[str, tuple[str, ...]] = {}
         self._files: dict[str, Files] = {}
         self._palette: dict[int, tuple[Colour, Path]] = {}
+        self._looked = False
 
     def samples(self, split: str) -> Sequence[str]:
         """Ids of the samples of a split, sorted.
@@ -186,6 +189,8 @@ class FileDataset(ABC):
             ImageError: As of `decode_label_values`.
         """
         decoded = decode_label_values(data, str(path), max_bytes=self._max_bytes)
+        if decoded.colours:
+            self._look_at_palettes()
         for value, colour in decoded.colours.items():
             first, where = self._palette.setdefault(value, (colour, path))
             if first != colour:
@@ -196,6 +201,30 @@ class FileDataset(ABC):
                     "or take the original files."
                 )
         return decoded.values
+
+    def _label_colours(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
+        """The colours of a label picture: (H, W, 3) uint8 RGB.
+
+        Raises:
+            ImageError: It cannot be decoded, or says that it is to be turned.
+        """
+        check_not_turned(data, str(path))
+        return decode_image(data, str(path), max_bytes=self._max_bytes)
+
+    def _look_at_palettes(self) -> None:
+        """Notes the palettes of some labels of all splits, as a set is opened for a part of it."""
+        if self._looked:
+            return
+        labels = [files.label for files in self._files.values() if files.label is not None]
+        for index in np.linspace(0, len(labels) - 1, min(_PALETTES, len(labels))).round():
+            path = labels[int(index)]
+            try:
+                found = decode_label_values(self._read_bytes(path), str(path))
+            except (DatasetError, ImageError):
+                continue  # it is told where it is read
+            for value, colour in found.colours.items():
+                self._palette.setdefault(value, (colour, path))
+        self._looked = True
 
     @abstractmethod
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from adapters.datasets.base import DatasetError, UnreadableSampleError
 from adapters.datasets.files import FileDataset, Files, by_name, paired
 from adapters.datasets.label_maps import LABEL_IDS, TRAIN_IDS, ColourMap, LabelMap, train_id
-from adapters.images import MAX_BYTES, decode_image
+from adapters.images import MAX_BYTES
 from adapters.prediction_folders import visible
 
 SPLITS: Final = ("train", "val", "test")
@@ -123,7 +123,7 @@ class LabelledFolder(FileDataset):
 
     def _train_ids(self, data: bytes, path: Path) -> npt.NDArray[np.uint8]:
         if isinstance(self._map, ColourMap):
-            return self._map.apply_colours(decode_image(data, str(path)), str(path))
+            return self._map.apply_colours(self._label_colours(data, path), str(path))
         return self._map.apply(self._values(data, path), str(path))
 
 

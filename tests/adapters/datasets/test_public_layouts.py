@@ -498,6 +498,35 @@ def test_palettes_that_disagree_in_a_set_are_reported(tmp_path):
         dataset.read("train_1")
 
 
+def test_palettes_that_disagree_between_parts_that_are_read_apart_are_reported(tmp_path):
+    """A set is opened for each hundred of its images, and for each of its splits."""
+    for split, order in (("train", [0, 1]), ("val", [1, 0])):
+        for number in range(3):
+            image(tmp_path / f"images/{split}/{number}.jpg")
+            path = tmp_path / f"labels/{split}/{number}.png"
+            label(path, [0, 1], palette=True)
+            with Image.open(path) as picture:
+                picture.load()
+                ordered = picture.remap_palette([*order, *range(2, 256)])
+            ordered.save(path)
+    with pytest.raises(DatasetError, match="different colours in their palettes"):
+        LabelledFolder(tmp_path, label_map=MAP).read("val_2")
+
+
+def test_a_label_in_colours_that_says_it_is_turned_is_reported(tmp_path):
+    image(tmp_path / "images/train/a.png")
+    path = tmp_path / "labels/train/a.png"
+    colours(path, [(0, 0, 0), (1, 2, 3)])
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down, so its size tells nothing
+    with Image.open(path) as picture:
+        picture.load()
+    picture.save(path, exif=exif)
+    dataset = LabelledFolder(tmp_path, label_map={"#000000": "void", "#010203": "road"})
+    with pytest.raises(ImageError, match=r"labels/train/a\.png carries the EXIF orientation 3"):
+        dataset.read("train_a")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
