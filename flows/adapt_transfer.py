@@ -23,7 +23,7 @@ from tasks.training.identities import source_of
 from tasks.training.labelled import unlabelled_part, unlabelled_parts
 from tasks.training.trainings import adapt_transfer as adapt
 from tasks.training.trainings import fine_tune
-from tasks.training.transfers import arm_of_transfer, check_transfer_arm
+from tasks.training.transfers import arm_of_transfer, check_splits, check_transfer_arm
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ def adapt_transfer(
 def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
     """`adapt_transfer` by a plan."""
     check_transfer_arm(arm, transfer, plan)
+    check_splits(arm, transfer, plan)
     sets = plan.transfer(transfer)
     segmenter = start = pretrain_by(plan, sets.segmenter, seed)
     if is_fine_tuned(arm):

@@ -16,6 +16,7 @@ from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import DEMO_ARMS, is_trained
 from tasks.training.identities import segmenter_of
+from tasks.training.labelled import check_tested
 from tasks.training.trainings import check_adaptation
 
 
@@ -41,6 +42,7 @@ def demo(
     for arm in DEMO_ARMS:
         if is_trained(arm):
             check_adaptation(city, arm, plan)
+    check_tested(city, plan)
     return write_report(_parts(plan, city, seed), city, seed, plan)
 
 

@@ -36,7 +36,9 @@ from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import BOUND, START, is_trained
 from tasks.training.identities import segmenter_of, source_of
+from tasks.training.labelled import check_tested
 from tasks.training.trainings import check_folds, fine_tune
+from tasks.training.transfers import check_splits
 
 CITY_ARMS = (START, "ga", "ga_ca", "full")
 PICTURED_ARM = "full"
@@ -90,6 +92,10 @@ def paper_tables(
     wanted = all_transfers if transfers is None else list(transfers)
     check_wanted(chosen, wanted, plan)
     # All of it is there, and enough of it, before hours of training begin.
+    for city in chosen:
+        check_tested(city, plan)
+    for transfer in wanted:
+        check_splits("ga", transfer, plan)
     harvests = {city: harvest_by(plan, city) for city in chosen}
     tested = {city: labelled_shards(plan, city, "test", harvests[city].pairs) for city in chosen}
     check_folds(folds, tested, {city: harvests[city].pairs for city in chosen}, plan)

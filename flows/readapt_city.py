@@ -24,6 +24,7 @@ from tasks.judging.safeguard import (
 )
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import open_plan
+from tasks.training.labelled import check_tested
 from tasks.training.trainings import check_adaptation
 
 
@@ -75,6 +76,8 @@ def readapt_city(
     arm = entry.arm if arm is None else arm
     seed = entry.training_seed if seed is None else seed
     check_adaptation(city, arm, plan)
+    if stages == "here":  # elsewhere the labels may be on another machine alone
+        check_tested(city, plan)
     if landed and not is_here(landed, city, plan):
         return None
     stage = Stages(stages, city, plan).run

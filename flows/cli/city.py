@@ -278,10 +278,12 @@ def readapt(
     """Harvest, extract priors, adapt, evaluate; promote the segmenter if it shows no harm."""
     from flows.cli.ahead import plan_lines  # noqa: PLC0415
     from flows.readapt_city import readapt_city  # noqa: PLC0415 - PyTorch loads late
+    from tasks.training.labelled import check_tested  # noqa: PLC0415
     from tasks.training.trainings import check_adaptation  # noqa: PLC0415
 
     plan = opened_plan(catalog, compute, city, harvests=True, writes=False)
     check_adaptation(city, plan.city(city).arm if arm is None else arm, plan)
+    check_tested(city, plan)
     for line in plan_lines(plan, city, arm, seed):
         note(line)
     given = {"city": city, "arm": arm, "seed": seed, "catalog": str(catalog), "compute": compute}

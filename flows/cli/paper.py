@@ -84,11 +84,16 @@ def transfer(
     """Adapt a segmenter to the images of another set, labelled or not, and score or judge it."""
     from flows.adapt_transfer import adapt_transfer  # noqa: PLC0415 - PyTorch loads late
     from tasks.steps.plan import open_plan  # noqa: PLC0415
-    from tasks.training.transfers import arm_of_transfer, check_transfer_arm  # noqa: PLC0415
+    from tasks.training.transfers import (  # noqa: PLC0415
+        arm_of_transfer,
+        check_splits,
+        check_transfer_arm,
+    )
 
     plan = open_plan(catalog, compute, transfer=name)
     arm = arm_of_transfer(name, plan) if arm is None else arm
     check_transfer_arm(arm, name, plan)
+    check_splits(arm, name, plan)
     _tell_of_images(name, arm, seed, plan)
     given = {
         "transfer": name,

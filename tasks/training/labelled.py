@@ -72,6 +72,20 @@ def labelled_parts(owner: str, split: str, pairs: ArtifactRef | None, plan: Plan
     return list(range(-(-len(samples) // PART_SIZE)))
 
 
+def check_tested(city: str, plan: Plan) -> None:
+    """Fails before any work where the labels that a city is scored on are not there.
+
+    Those of a simulated city are where its places are.
+
+    Raises:
+        InputError: There is none.
+        DatasetError: Their folders are not there, or hold none.
+    """
+    labels = plan.city(city).labels
+    if labels is not None and not isinstance(labels, SimulatedLabels):
+        labelled_parts(city, "test", None, plan)
+
+
 def home_split(owner: str, plan: Plan) -> str | None:
     """The validation split of a data set, which a pre-training looks at; ``None``: it has none."""
     try:

@@ -15,6 +15,7 @@ from tasks.training.arms import (
     is_trained,
     needs_of_arm,
 )
+from tasks.training.labelled import labelled_parts, unlabelled_parts
 
 WITH_SOURCE: Final = "ga_ca"
 WITHOUT_SOURCE: Final = "source_free"
@@ -66,6 +67,22 @@ def check_transfer_arm(arm: str, transfer: str, plan: Plan) -> None:
     if arm not in TRANSFER_ARMS:
         _check_recipe(arm, transfer, plan)
     check_source(arm, sets.segmenter, plan)
+
+
+def check_splits(arm: str, transfer: str, plan: Plan) -> None:
+    """Fails before any work where a split that an arm reads or is scored on has no images.
+
+    Raises:
+        InputError: One is empty.
+        DatasetError: The target is not there, or has no such split.
+    """
+    sets, scored = plan.transfer(transfer), plan.scored_split(transfer)
+    if scored is not None:
+        labelled_parts(sets.target, scored, None, plan)
+    if is_fine_tuned(arm):
+        labelled_parts(sets.target, sets.target_split, None, plan)
+    elif is_trained(arm):
+        unlabelled_parts(sets.target, sets.target_split, plan)
 
 
 def _check_labels(arm: str, transfer: str, plan: Plan) -> None:

@@ -10,10 +10,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from adapters.datasets.base import DatasetError
 from crosscity.segmenters import build_segmenter
+from flows.adapt_transfer import transfer_by
 from flows.cli import city as verbs
 from flows.cli.application import app
+from flows.readapt_city import readapt_city
 from tasks.steps.errors import InputError
+from tasks.steps.plan import open_plan
 
 MODEL = {"architecture": "compact", "options": {"width": 16}}
 NO_SOURCE = "segmenters.given has no source"
@@ -90,6 +94,34 @@ def test_of_a_catalog_whose_segmenter_has_no_source(
 )
 def test_of_a_city_without_labels(refused: Callable[..., str], words: str) -> None:
     assert NO_LABELS in refused(*words.split(), labels=None)
+
+
+@pytest.mark.parametrize("arm", ["bn", "fine_tuned", "pretrained"])
+def test_labels_that_are_not_there_are_missed_before_anything_is_trained(
+    write_catalog: Callable[..., Path], tmp_path: Path, arm: str
+) -> None:
+    """A split of another name, or a folder that is not mounted, costs no hours."""
+    folders = {"kind": "folder", "root": ".", "label_map": "labelIds"}
+    for name in ("images/train/a.png", "labels/train/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"not looked into")
+    catalog = write_catalog(
+        tmp_path,
+        datasets={"ours": {**folders, "splits": {"train": "train"}}},
+        transfers={"out": {"segmenter": "compact", "target": "ours", "test_split": "test"}},
+        city={"labels": {**folders, "root": "away"}},
+    )
+    plan = open_plan(catalog, transfer="out")
+    with pytest.raises(DatasetError, match="has no split 'test'; splits: train"):
+        transfer_by.fn(plan, "out", arm, 0)
+    with pytest.raises(DatasetError, match=r"There is no folder .*away"):
+        readapt_city.fn("tokyo", "bn", catalog=str(catalog))
+    assert not list((tmp_path / "store").glob("*/*")), "nothing was made"
+    words = {"transfer out": f"--arm {arm}", "readapt tokyo": "--arm bn", "paper-tables": ""}
+    for verb, options in words.items():
+        given = [*verb.split(), *options.split(), "--catalog", str(catalog)]
+        done = CliRunner().invoke(app, given)
+        assert isinstance(done.exception, DatasetError), (done.output, done.exception)
 
 
 def test_a_warning_is_shown_beside_the_refusal(refused: Callable[..., str]) -> None:
