@@ -8,7 +8,7 @@ from prefect import flow
 
 from adapters.store import ArtifactRef
 from flows.beginning import BEGINNING
-from flows.extras import extras_by
+from flows.extras import check_extras, extras_by
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.runner import named_by_arm, one_part_at_a_time, planned_flow
@@ -86,6 +86,7 @@ def adapt_by(
     needs = needs_of_arm(arm, plan)
     if needs.source:
         labelled_parts(source_of(name, plan), "train", None, plan)
+    check_extras(plan, city, arm, harvest)
     start = pretrain_by(plan, name, seed)
     shards = labelled_shards(plan, source_of(name, plan), "train") if needs.source else []
     extras = extras_by(plan, city, arm, seed, start, harvest)

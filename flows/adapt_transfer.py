@@ -8,7 +8,7 @@ from prefect import flow, unmapped
 
 from adapters.store import ArtifactRef
 from flows.beginning import BEGINNING
-from flows.extras import extras_by
+from flows.extras import check_extras, extras_by
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.report_transfer import report_transfer_by
@@ -95,6 +95,7 @@ def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
     """`adapt_transfer` by a plan."""
     check_transfer_arm(arm, transfer, plan)
     check_splits(arm, transfer, plan)
+    check_extras(plan, transfer, arm)
     sets = plan.transfer(transfer)
     segmenter = start = pretrain_by(plan, sets.segmenter, seed)
     if is_fine_tuned(arm):

@@ -12,6 +12,24 @@ from tasks.steps.plan import Plan
 from tasks.training.arms import needs_of_arm
 from tasks.training.extras import Extras, labels_of
 from tasks.training.flag_rates import measure_rates
+from tasks.training.labelled import labelled_parts
+
+
+def check_extras(plan: Plan, owner: str, arm: str, harvest: Harvest | None = None) -> None:
+    """Fails before the long work, not after, where extras of an arm are made of what is not there.
+
+    Raises:
+        InputError: A split has no labels, or a city no harvest or no priors.
+        DatasetError: A set is not there, or has no such split.
+    """
+    needs = needs_of_arm(arm, plan)
+    if needs.rates_of is not None:
+        other = current_harvest(needs.rates_of, plan)
+        extracted(other.pairs, needs.rates_of, plan)
+        labelled_parts(needs.rates_of, "train", other.pairs, plan)
+    if needs.labels is not None:
+        whose, split = labels_of(needs.labels, owner, plan)
+        labelled_parts(whose, split, _pairs_of(whose, harvest, plan), plan)
 
 
 def extras_by(
@@ -29,13 +47,17 @@ def extras_by(
     if needs.labels is None:
         return Extras(teacher=teacher, rates=rates)
     whose, split = labels_of(needs.labels, owner, plan)
-    pairs = harvest.pairs if harvest is not None and whose in plan.cities else None
-    labels = labelled_shards(plan, whose, split, pairs)
+    labels = labelled_shards(plan, whose, split, _pairs_of(whose, harvest, plan))
     choice = None
     if needs.labels.chosen == "suggested" and harvest is not None:
         imagery = harvest.imagery
         choice = choose_places(start, labels, imagery, harvest.pairs, teacher, arm, owner, plan)
     return Extras(tuple(labels), choice, teacher, rates)
+
+
+def _pairs_of(whose: str, harvest: Harvest | None, plan: Plan) -> ArtifactRef | None:
+    """The pairs that say where labels of a city are; ``None`` of a data set."""
+    return harvest.pairs if harvest is not None and whose in plan.cities else None
 
 
 def rates_by(plan: Plan, city: str) -> ArtifactRef:

@@ -124,5 +124,22 @@ def test_labels_that_are_not_there_are_missed_before_anything_is_trained(
         assert isinstance(done.exception, DatasetError), (done.output, done.exception)
 
 
+def test_labels_that_a_recipe_learns_from_are_missed_before_anything_is_trained(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    away = {"kind": "folder", "root": "away", "label_map": "labelIds"}
+    labels = {"places": 2, "chosen": "random", "dataset": "marked"}
+    catalog = write_catalog(
+        tmp_path,
+        datasets={"marked": away},
+        recipes={"few": {"objectives": [{"objective": "few_labels"}], "labels": labels}},
+        transfers={"home": {"segmenter": "compact", "target": "frankfurt", "test_split": "test"}},
+    )
+    plan = open_plan(catalog, transfer="home")
+    with pytest.raises(DatasetError, match=r"There is no folder .*away"):
+        transfer_by.fn(plan, "home", "few", 0)
+    assert not list((tmp_path / "store").glob("*/*")), "nothing was made"
+
+
 def test_a_warning_is_shown_beside_the_refusal(refused: Callable[..., str]) -> None:
     assert refused("paper-tables").count("cities.tokyo, transfers.home: not in the tables") == 1
