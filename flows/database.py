@@ -17,7 +17,8 @@ from urllib.parse import quote
 
 from flows.background import AlreadyRunningError, Background, check_room
 
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 300.0
+"""After a loss of power, PostgreSQL does again what was not written: on a full machine, minutes."""
 STOP_SECONDS: Final = 30.0
 USER: Final = "postgres"
 """Of the system, where we are root, as PostgreSQL refuses to run as root; and of the database."""

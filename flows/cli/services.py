@@ -36,7 +36,8 @@ from tasks.steps.defaults import digits_of, folder_of
 
 STOP_SECONDS = 20.0
 """A run saves its checkpoint within ten seconds; whatever takes longer is killed."""
-WORKER_SECONDS = 120.0
+WORKER_SECONDS = 300.0
+"""It imports all of Prefect: seconds, and on a full machine over a hundred."""
 _DATABASE_URL = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 PortOption = Annotated[
