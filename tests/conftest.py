@@ -7,6 +7,7 @@ import fcntl
 import gc
 import importlib.util
 import json
+import logging
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -60,8 +62,11 @@ RARELY = {
     f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60"
     for name in ("PAUSE_EXPIRATIONS", "CLEANUP_RECONCILER", "LATE_RUNS")
 }
-PATIENCE = 300.0
-"""Seconds that a test waits for something that takes a few on a machine with nothing else to do."""
+PATIENCE = 900.0
+"""Seconds that a test waits for something that takes a few on a machine with nothing else to do.
+
+Processes that a test starts have no limit of their own: pytest's for the test ends them.
+"""
 
 
 def pytest_configure() -> None:
@@ -92,7 +97,9 @@ def pytest_configure() -> None:
         # A shell has what it starts in the background ignore Ctrl-C, and all that starts in turn.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # How long an example takes says what else the machine does.
-    hypothesis.settings.register_profile("patient", deadline=None)
+    hypothesis.settings.register_profile(
+        "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
     hypothesis.settings.load_profile("patient")
 
 
@@ -188,6 +195,12 @@ def still_heart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "HEART", Heart(3600.0))
 
 
+@pytest.fixture
+def logged_here(caplog: pytest.LogCaptureFixture) -> Callable[[], list[logging.LogRecord]]:
+    """What the test's own thread has logged: threads that others left log when their time comes."""
+    return lambda: [one for one in caplog.records if one.thread == threading.get_ident()]
+
+
 @pytest.fixture(scope="session")
 def load_module() -> Callable[[str], ModuleType]:
     """Loads a file of no package by its path below the root, once: a benchmark, a test's helper."""
@@ -261,7 +274,7 @@ class Launcher:
                 process.wait(timeout=15)
             except subprocess.TimeoutExpired:
                 continue
-        process.wait(timeout=15)
+        process.wait()
 
     def end_all(self) -> None:
         """Ends whatever was started."""
@@ -332,7 +345,7 @@ class PrefectServer:
         attempts = 20
         while True:
             try:
-                with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
                     return answer.status, answer.read()
             except urllib.error.HTTPError as refused:
                 attempts -= 1
@@ -358,6 +371,16 @@ class PrefectServer:
     def task_runs(self, flow_run_id: str) -> list[dict[str, Any]]:
         """All task runs of a flow run."""
         return self.every("/task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
+
+    def tasks_have_ended(self, flow_run_id: str, least: int = 0) -> bool:
+        """Whether the server knows of so many task runs, and of each that it ended.
+
+        It writes them down by events, which arrive after the flow run has ended.
+        """
+        found = self.task_runs(flow_run_id)
+        return len(found) >= least and all(
+            task["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") for task in found
+        )
 
     def artifacts(self, flow_run_id: str) -> list[dict[str, Any]]:
         """All Prefect artifacts of a flow run."""
@@ -679,7 +702,6 @@ def crosscity(commands_of: Callable[..., Commands]) -> CommandLine:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE,
             stdin=subprocess.DEVNULL,
             cwd=cwd,
             env={**base, **(environment or {})},
@@ -778,7 +800,6 @@ def shown_in_a_browser(tmp_path: Path) -> Callable[[Path], None]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         assert picture.stat().st_size > 5_000

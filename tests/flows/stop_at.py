@@ -2,7 +2,8 @@
 
     python stop_at.py MOMENT MARKER words of the command line
 
-The file MARKER appears when the moment has come.
+The file MARKER appears when the moment has come. It goes on once a file of this name and ".go" is
+there.
 """
 
 import itertools
@@ -16,7 +17,9 @@ moment, marker, words = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
 
 def stand_still() -> None:
     marker.touch()
-    time.sleep(3600)
+    told = marker.with_name(f"{marker.name}.go")
+    while not told.exists():
+        time.sleep(0.05)
 
 
 def nth(module: object, name: str, n: int) -> None:

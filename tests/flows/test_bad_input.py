@@ -22,7 +22,6 @@ from PIL import Image
 from adapters.images import decode_image
 from tasks.steps.dashboard import artifact_slug
 
-pytestmark = pytest.mark.timeout(900)
 HEIGHT, WIDTH = 48, 96
 BAD_IMAGES = {"00011": "cut short or corrupt", "00012": "not a readable", "00013": "pixels"}
 
@@ -166,15 +165,19 @@ def test_a_pair_of_two_sizes_is_two_rows_with_the_reason(harvested):
     assert all(row["mask"] for row in priors if row["status"] == "ok")
 
 
-def test_failures_are_counted_by_reason_in_the_dashboard(harvested, prefect_server):
+def test_failures_are_counted_by_reason_in_the_dashboard(harvested, prefect_server, waiting):
     for name, wanted in (
         ("harvest-tokyo", "failed-images-tokyo"),
         ("priors-tokyo", "failed-priors-tokyo"),
     ):
         (run,) = (r for r in prefect_server.flow_runs(harvested) if r["name"] == name)
-        keys = {artifact["key"] for artifact in prefect_server.artifacts(run["id"])}
         named = f"{wanted}-in-{artifact_slug(harvested.parent.name)}-[0-9a-f]{{4}}"
-        assert any(re.fullmatch(named, key) for key in keys), keys
+
+        def is_shown(run: str = run["id"], named: str = named) -> bool:
+            shown = prefect_server.artifacts(run)
+            return any(re.fullmatch(named, artifact["key"]) for artifact in shown)
+
+        waiting(is_shown, f"the server has {named}")
 
 
 def test_more_bad_images_than_the_limit_fail_the_flow_with_one_sentence(
@@ -192,7 +195,7 @@ def test_more_bad_images_than_the_limit_fail_the_flow_with_one_sentence(
 
 
 def test_more_bad_pairs_than_the_limit_fail_the_flow_with_one_sentence(
-    write_catalog, many_flows, prefect_server, tmp_path
+    write_catalog, many_flows, prefect_server, waiting, tmp_path
 ):
     train = tmp_path / "streets" / "Tokyo" / "Images" / "Train"
     add_place(train, 1)
@@ -206,8 +209,13 @@ def test_more_bad_pairs_than_the_limit_fail_the_flow_with_one_sentence(
     assert "Traceback" not in done["err"]
     run = prefect_server.flow_runs(catalog)[0]
     assert (run["name"], run["state_type"]) == ("priors-tokyo", "FAILED")
-    logs = prefect_server.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
-    assert any("Traceback" in entry["message"] for entry in logs), "the dashboard shows where"
+
+    def shows_where() -> bool:  # Prefect hands its log over every two seconds
+        logs = {"logs": {"flow_run_id": {"any_": [run["id"]]}}}
+        found = prefect_server.post("/logs/filter", logs)
+        return any("Traceback" in entry["message"] for entry in found)
+
+    waiting(shows_where, "the dashboard shows where")
 
 
 @pytest.mark.parametrize(
@@ -307,7 +315,6 @@ def test_a_full_store_is_one_sentence(write_catalog, prefect_server, tmp_path, l
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert done.returncode == 2, done.stderr

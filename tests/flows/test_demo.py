@@ -15,8 +15,6 @@ import pytest
 
 from crosscity.labels import CROSS_CITY_CLASSES
 
-pytestmark = pytest.mark.timeout(900)
-
 ARMS = ["Pre-trained", "GA", "GA+CA", "Full method", "Full + self-training", "Fine-tuned"]
 COLUMNS = [
     "Road",
@@ -171,7 +169,7 @@ def test_progress_is_left_by_no_finished_run(finished_run):
     assert not list(finished_run.store.glob(".drafts/*"))
 
 
-def test_a_second_run_finds_everything_and_makes_nothing(finished_run):
+def test_a_second_run_finds_everything_and_makes_nothing(finished_run, waiting):
     before = _contents(finished_run.store)
     program = (
         "import sys; from flows.demo import demo; "
@@ -183,20 +181,26 @@ def test_a_second_run_finds_everything_and_makes_nothing(finished_run):
     subprocess.run(
         [sys.executable, "-c", program, str(finished_run.catalog)],
         check=True,
-        timeout=600,
         env=server.environment,
     )
     runs = [r for r in server.flow_runs(finished_run.catalog) if r["id"] not in earlier]
     names = {"demo-tokyo", "harvest-tokyo", "priors-tokyo", "adapt-tokyo-full"}
     assert names <= {run["name"] for run in runs}
-    states = {}
-    for run in runs:
-        assert run["state_type"] == "COMPLETED"
-        for task in server.task_runs(run["id"]):
-            if not task["state"]["state_details"].get("child_flow_run_id"):
-                states[task["name"]] = task["state_name"]
-    assert len(states) > 20
-    assert set(states.values()) == {"Cached"}
+
+    def states() -> dict[str, str]:
+        return {
+            task["name"]: task["state_name"]
+            for run in runs
+            for task in server.task_runs(run["id"])
+            if not task["state"]["state_details"].get("child_flow_run_id")
+        }
+
+    assert {run["state_type"] for run in runs} == {"COMPLETED"}
+    waiting(
+        lambda: len(states()) > 20 and all(server.tasks_have_ended(run["id"]) for run in runs),
+        "the server knows of the tasks",
+    )
+    assert set(states().values()) == {"Cached"}
     assert _contents(finished_run.store) == before
 
 

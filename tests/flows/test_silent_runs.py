@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import threading
-import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,11 @@ class Runs:
                 for run in runs
             ]
             client.request("POST", "/events", json=events).raise_for_status()
+
+    def has_passed(self, moment: datetime) -> bool:
+        """Whether the server's clock, in whole seconds and late where it is busy, is past this."""
+        with urllib.request.urlopen(f"{self.server.address}/api/health") as answer:  # noqa: S310
+            return parsedate_to_datetime(answer.headers["date"]) > moment
 
     def beaten(self, run: str) -> bool:
         wanted = {
@@ -174,7 +180,7 @@ def test_what_has_gone_on_meanwhile_is_left_alone(runs: Runs) -> None:
 
 
 def test_a_run_that_begins_asks_little_and_waits_as_long_as_the_automations(
-    runs: Runs, asked: list[str], monkeypatch: pytest.MonkeyPatch
+    runs: Runs, asked: list[str], waiting: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = runs.run("RUNNING")
     ended(datetime.now(UTC) - timedelta(minutes=1))  # what other tests left
@@ -190,16 +196,21 @@ def test_a_run_that_begins_asks_little_and_waits_as_long_as_the_automations(
     finally:
         with SyncPrefectClient(f"{runs.server.address}/api") as client:
             client.delete_automation(uuid.UUID(automation))
-    time.sleep(2.5)  # a server tells its time in whole seconds, and sets it once a second
+    now = datetime.now(UTC)
+    waiting(lambda: runs.has_passed(now), "the server's clock goes on")
     end_silent_runs(None, None, None)
     assert runs.state(run) == "CRASHED"
 
 
-def test_doctor_counts_what_deploying_ends(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_counts_what_deploying_ends(
+    runs: Runs, waiting: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended(datetime.now(UTC) - timedelta(minutes=1))  # what other tests left
     run = runs.run("RUNNING", name="readapt-lisbon")
     assert "heard of lately" in str(_runs(runs.server.address))
     monkeypatch.setenv("CROSSCITY_DEAD_AFTER", "0")
-    time.sleep(2.5)  # a server tells its time in whole seconds, and sets it once a second
+    now = datetime.now(UTC)
+    waiting(lambda: runs.has_passed(now), "the server's clock goes on")
     found = _runs(runs.server.address)
     assert "whose process is gone" in found.found
     assert "crosscity deploy" in found.remedy

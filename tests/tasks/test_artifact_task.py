@@ -10,8 +10,6 @@ from adapters.store import ArtifactRef, Store
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.parallel import in_parallel
 
-pytestmark = pytest.mark.timeout(600)
-
 
 def make(store: Store, number: int, calls: list[int], **changes: object) -> Made:
     def write(draft, key):
@@ -68,7 +66,9 @@ def test_inputs_of_a_join_keep_the_order_of_its_parts(tmp_path):
     assert [digests(refs)[name] for name in sorted(digests(refs))] == refs
 
 
-def test_called_and_mapped_tasks_give_references_and_say_what_was_found(prefect_server, tmp_path):
+def test_called_and_mapped_tasks_give_references_and_say_what_was_found(
+    prefect_server, waiting, tmp_path
+):
     store, calls = Store(tmp_path), []
 
     @artifact_task("count", run_name="count {number}")
@@ -97,6 +97,7 @@ def test_called_and_mapped_tasks_give_references_and_say_what_was_found(prefect_
     assert len({ref.key for ref in added}) == 2
     assert sorted(calls) == [1, 2, 3, 10, 20]
     (run,) = prefect_server.every("/flow_runs/filter", {"flows": {"name": {"any_": ["counting"]}}})
+    waiting(lambda: prefect_server.tasks_have_ended(run["id"], 6), "the server knows of the tasks")
     states = [(task["name"], task["state_name"]) for task in prefect_server.task_runs(run["id"])]
     assert sorted(states) == sorted(
         (f"count {number}", state) for number in (1, 2, 3) for state in ("Cached", "Completed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 
 from adapters.catalog import PriorSettings
 from tasks.steps.imagery import Imagery
+from tasks.training import pair_matching
 from tasks.training.kept_points import Points
 from tasks.training.pair_matching import PairMatching
 
@@ -25,7 +26,7 @@ def matching(monkeypatch: pytest.MonkeyPatch, match: Any, device: str = "cpu") -
 
 
 def test_two_readers_match_two_pairs_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = threading.Barrier(2, timeout=60)
+    both = threading.Barrier(2, timeout=900)
 
     def match(*_: object) -> Points:
         both.wait()  # breaks where one waits for the other
@@ -69,14 +70,21 @@ def test_who_waits_for_a_pair_is_told_that_it_failed_and_the_next_tries_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     went = iter([OSError("gone"), None])
+    asks_too = threading.Event()
+
+    class Awaited(Future[Points]):
+        def result(self, timeout: float | None = None) -> Points:
+            asks_too.set()
+            return super().result(timeout)
 
     def match(*_: object) -> Points:
-        threading.Event().wait(0.1)
+        assert asks_too.wait(900)
         error = next(went)
         if error is not None:
             raise error
         return POINTS
 
+    monkeypatch.setattr(pair_matching, "Future", Awaited)
     made = matching(monkeypatch, match)
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(made.points, "a", "b", IMAGERY) for _ in range(2)]

@@ -5,17 +5,44 @@ Usage: take_turns.py JSON, which says the store, what to do and how.
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
-from adapters.store import Store, living
+from adapters.store import Store, living, turns
 from adapters.store.turns import Timing
 
 
 def say(**facts: object) -> None:
     print(json.dumps(facts), flush=True)
+
+
+class HeartsClock:
+    """Counts the beats of the process that holds something in a file, which is all processes' time.
+
+    On a full machine a process may have no turn for seconds, and its heart none.
+    """
+
+    def __init__(self, beats: Path, timing: Timing) -> None:
+        self._beats, self._timing = beats, timing
+        beats.touch()
+        living.time = SimpleNamespace(sleep=self._beat)
+        turns.Watch = functools.partial(
+            living.Watch, clock=lambda: timing.beat * beats.stat().st_size
+        )
+
+    def _beat(self, seconds: float) -> None:
+        time.sleep(seconds)
+        with self._beats.open("ab") as file:
+            file.write(b".")
+
+    def wait(self, beats: int) -> None:
+        """Until there were so many."""
+        while self._beats.stat().st_size < beats:
+            time.sleep(self._timing.look)
 
 
 def main() -> None:
@@ -30,6 +57,7 @@ def main() -> None:
         cache_dir=Path(reported["cache"]) if "cache" in reported else None,
     )
     timing = Timing(**reported["timing"]) if "timing" in reported else None
+    clock = HeartsClock(Path(reported["beats"]), timing) if "beats" in reported else None
     say(ready=True)
     if reported["do"] == "count":
         record = store.shared("tests", "counter")
@@ -42,7 +70,10 @@ def main() -> None:
                 with store.draft(
                     "numbers", "rome", reported["key"], inputs=[], parameters={}, version="1"
                 ) as draft:
-                    time.sleep(reported["seconds"])
+                    if clock is None:
+                        time.sleep(reported["seconds"])
+                    else:
+                        clock.wait(reported["held"])
                     (draft.path / "x").write_text(reported.get("content", "x"))
             made = there or draft.ref
             say(digest=made.digest)

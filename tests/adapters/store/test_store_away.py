@@ -126,7 +126,7 @@ def opened(gate, folder: Path, patience: float) -> Store:
             "endpoint_url": f"http://127.0.0.1:{gate.port}",
             "region_name": "us-east-1",
         },
-        "config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 2},
+        "config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 60},
         "skip_instance_cache": True,
     }
     return Store(
@@ -154,7 +154,7 @@ def test_an_artifact_is_published_once_the_store_is_back(object_store, tmp_path)
     time.sleep(2)
     assert not made
     object_store.open()
-    worker.join(timeout=100)
+    worker.join()
     assert made
     afresh = opened(object_store, tmp_path / "other", patience=0)
     assert sorted(ref.key for ref in afresh.artifacts()) == sorted([first.key, made[0].key])

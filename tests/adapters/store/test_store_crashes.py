@@ -16,7 +16,6 @@ import pytest
 from adapters.store import Store, living, scratch
 from adapters.store.scratch import STALE_HOURS
 
-pytestmark = pytest.mark.timeout(900)
 HERE = Path(__file__).parent
 
 
@@ -25,7 +24,6 @@ def run_script(name: str, *arguments: object) -> str:
         [sys.executable, str(HERE / name), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=800,  # ten seconds on a free core; 140 were seen on a machine with a load of 38
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -146,8 +144,7 @@ def test_a_draft_stays_young_where_no_lock_tells_that_its_owner_lives(
     with folder_store.draft("a", "rome", "k", **facts) as draft:
         for path in (draft.path, draft.path.with_suffix(".lock")):
             os.utime(path, (then, then))
-        until = time.monotonic() + 10
-        while draft.path.stat().st_mtime < then + 60 and time.monotonic() < until:
+        while draft.path.stat().st_mtime < then + 60:
             time.sleep(0.01)
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr(scratch, "host_token", lambda: "0123456789ab")

@@ -8,7 +8,7 @@ import logging
 import shutil
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -274,7 +274,7 @@ def test_compiled_code_agrees(traced: Segmenter) -> None:
     reason="the extra [onnx] and onnxruntime are not installed",
 )
 def test_onnx_agrees_for_any_number_of_images_of_any_size(
-    traced: Segmenter, caplog: pytest.LogCaptureFixture
+    traced: Segmenter, logged_here: Callable[[], list[logging.LogRecord]]
 ) -> None:
     import onnxruntime
 
@@ -282,7 +282,7 @@ def test_onnx_agrees_for_any_number_of_images_of_any_size(
     exported = onnx_bytes(traced)
     assert traced.training
     # It warned of torchvision, which is not needed.
-    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert not [each for each in logged_here() if each.levelno >= logging.WARNING]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])

@@ -43,7 +43,8 @@ def client(
         Ledger("the service", budget or Budget()),
         Manners(**(QUICK | manners)),
         secret=secret,
-        sleep=(sleeps.append if sleeps is not None else time.sleep),
+        clock=(time.monotonic if sleeps is None else lambda: sum(sleeps)),
+        sleep=(time.sleep if sleeps is None else sleeps.append),
     )
 
 
@@ -75,14 +76,15 @@ def test_what_may_pass_is_tried_again(server, services, status):
 @pytest.mark.parametrize("kind", ["cut", "slow"])
 def test_bodies_that_are_cut_off_or_too_slow_are_tried_again(server, services, kind):
     server.faults.append(services.Fault("/api/search", kind, seconds=0.05))
-    assert ask(client(server, total_timeout=0.2))["features"]
-    assert len(server.asked) == 2
+    # On a full machine, further answers may take as long.
+    assert ask(client(server, total_timeout=0.5, attempts=100))["features"]
+    assert len(server.asked) >= 2
 
 
 def test_silence_is_not_waited_out(server, services):
-    server.faults.append(services.Fault("/api/search", "late", seconds=1.0))
-    assert ask(client(server, read_timeout=0.1))["features"]
-    assert len(server.asked) == 2
+    server.faults.append(services.Fault("/api/search", "late", seconds=10.0))
+    assert ask(client(server, read_timeout=0.3, attempts=100))["features"]
+    assert len(server.asked) >= 2
 
 
 def test_what_never_passes_is_given_up_and_said(server, services):
@@ -120,10 +122,16 @@ def test_waits_grow_and_differ(server, services):
     assert len(set(waits)) == 5
 
 
-@pytest.mark.parametrize("date", [False, True])
-def test_retry_after_holds_every_thread(server, services, date):
-    later = email.utils.formatdate(time.time() + 1.9, usegmt=True) if date else "1"
+def test_retry_after_may_be_a_date(server, services):
+    later = email.utils.formatdate(time.time() + 10_000, usegmt=True)
     server.faults.append(services.Fault("/api/search", status=429, headers={"Retry-After": later}))
+    sleeps: list[float] = []
+    ask(client(server, first_wait=100.0, longest_wait=20_000.0, sleeps=sleeps))
+    assert 5_000 < sum(sleeps) <= 10_000
+
+
+def test_retry_after_holds_every_thread(server, services):
+    server.faults.append(services.Fault("/api/search", status=429, headers={"Retry-After": "1"}))
     made = client(server, first_wait=100.0)
     ask(made)
     first, second = (asked.at for asked in server.asked)
