@@ -18,7 +18,6 @@ LOADED = re.compile(r"<(?:script|link|img|iframe)[^>]*?(?:src|href)=[\"'](https?
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_site_has_no_dead_link_or_anchor_and_loads_nothing_from_elsewhere(
     tmp_path: Path,
 ) -> None:
@@ -49,7 +48,6 @@ def test_the_site_has_no_dead_link_or_anchor_and_loads_nothing_from_elsewhere(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_the_notebook_runs() -> None:
     nbclient = pytest.importorskip("nbclient", reason="the extra [docs] is not installed")
     nbformat = pytest.importorskip("nbformat")

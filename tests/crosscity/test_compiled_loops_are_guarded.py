@@ -208,7 +208,6 @@ def test_all_that_reaches_a_loop_is_called_while_bounds_are_looked_at() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_no_index_lies_outside_an_array(tmp_path: Path) -> None:
     """The same in a process whose numba looks at every index: a minute to compile it so."""
     folder = Path(__file__).parent

@@ -21,8 +21,6 @@ from PIL import Image
 
 from tasks.training.arms import ADAPTED_ARMS
 
-pytestmark = pytest.mark.timeout(900)
-
 HEIGHT, WIDTH = 64, 96
 
 

@@ -12,8 +12,6 @@ import pytest
 from adapters.store import Store
 from tasks.judging import promotion
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture(scope="module")
 def site(finished_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -22,7 +22,6 @@ from prefect.client.orchestration import SyncPrefectClient
 from flows.dead_runs import FAILURES_NAME, NAME, PENDING_NAME, REJECTED_NAME, RESTART_NAME, RUNS
 from flows.silent_runs import end_runs, silent_runs
 
-pytestmark = pytest.mark.timeout(1800)
 DEAD_AFTER = "45"
 """Seconds; a heartbeat comes every 30 at the most often."""
 MOMENTS = ["PENDING", "RUNNING", "RETRY"]

@@ -14,7 +14,7 @@ import yaml
 
 from flows.cli.server import server_command, server_environment
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def test_a_killed_command_line_does_not_stay_running(

@@ -23,7 +23,6 @@ from adapters.catalog.errors import CatalogError
 from flows.deployments import CITY_FLOWS, deployment_entries, deployments_yaml, work_pools
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.timeout(900)
 
 
 def test_the_committed_prefect_yaml_follows_from_the_catalog(crosscity):
@@ -133,7 +132,6 @@ class Deployed:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

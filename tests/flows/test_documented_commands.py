@@ -19,7 +19,6 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.timeout(600)
 
 
 def shown(document: str, heading: str) -> str:
@@ -73,7 +72,6 @@ def run_block(folder: Path, block: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=400,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -46,7 +46,7 @@ def test_an_interrupt_while_it_loads_ends_it_without_a_word(sign: signal.Signals
         assert process.stdout is not None
         assert process.stdout.readline() == "importing\n"
         process.send_signal(sign)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate()
     assert (process.returncode, out, err) == (130, "", "")
 
 
@@ -79,6 +79,6 @@ def test_who_starts_it_without_interrupts_is_not_interrupted() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "importing\n"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     assert out.startswith("crosscity ")

@@ -14,7 +14,6 @@ from crosscity.segmenters import build_segmenter
 from tasks.judging.evaluated import evaluation_of_arm
 from tasks.steps.plan import open_plan
 
-pytestmark = pytest.mark.timeout(900)
 NAMES = [road_class.name for road_class in CLASSES]
 
 

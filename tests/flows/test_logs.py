@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import os
 
-import pytest
-
-pytestmark = pytest.mark.timeout(600)
-
 
 def test_log_lines_are_json_objects_where_asked(crosscity, prefect_server, write_catalog, tmp_path):
     catalog = write_catalog(tmp_path, city={"places": 3, "test_places": 1})

@@ -71,7 +71,6 @@ def made(catalog: Path, name: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_numbers_are_the_evaluations_over_seeds(tables):
     catalog, _ = tables
     rows = pq.read_table(made(catalog, "numbers.parquet")).to_pylist()
@@ -100,7 +99,6 @@ def test_numbers_are_the_evaluations_over_seeds(tables):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_papers_own_numbers_stand_beside_ours(tables):
     catalog, out = tables
     rows = pq.read_table(made(catalog, "numbers.parquet")).to_pylist()
@@ -123,7 +121,6 @@ def test_the_papers_own_numbers_stand_beside_ours(tables):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_page_is_whole_in_itself(tables):
     catalog, _ = tables
     page = made(catalog, "tables.html").read_text()
@@ -136,7 +133,6 @@ def test_the_page_is_whole_in_itself(tables):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_folds_test_every_image_once(tables):
     catalog, _ = tables
     store = catalog.parent / "store"

@@ -12,8 +12,6 @@ import pytest
 
 from flows import database
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture
 def folder():

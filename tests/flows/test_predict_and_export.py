@@ -25,8 +25,6 @@ from tasks.steps.imagery import Imagery
 from tasks.steps.plan import open_plan
 from tests.page_text import without_pictures
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture(scope="module")
 def predicted(finished_run, crosscity, tmp_path_factory):

@@ -28,7 +28,6 @@ from tasks.steps.imagery import Imagery
 from tasks.steps.plan import open_plan
 from tasks.training.segmenters import stored_segmenter
 
-pytestmark = pytest.mark.timeout(900)
 STOP_AT = Path(__file__).with_name("stop_at.py")
 
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from adapters.store import Store
 from tasks.judging.promotion import promoted_segmenter
-
-pytestmark = pytest.mark.timeout(900)
 
 
 def test_a_city_is_promoted_rolled_back_pinned_and_readapted(  # noqa: PLR0915 - a single story

@@ -12,8 +12,6 @@ from adapters.store import ArtifactRef, Store
 from tasks.judging.promotion import promoted_segmenter
 from tasks.steps.schemas import SAFEGUARD
 
-pytestmark = pytest.mark.timeout(900)
-
 GENTLE = {"learning_rate": 1e-7}
 """So small that the network stays what it was."""
 RUINOUS = {"learning_rate": 1.0}

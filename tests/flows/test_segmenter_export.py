@@ -33,8 +33,6 @@ from tasks.steps.schemas import IMAGERY, OK, PAIRS, images_of
 from tasks.steps.tables import read_rows, write_rows
 from tasks.training.segmenters import starting_segmenter, stored_segmenter, write_segmenter
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture(scope="module")
 def key(finished_run) -> str:

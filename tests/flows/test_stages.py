@@ -151,7 +151,6 @@ def test_what_is_there_needs_no_run_and_what_is_made_otherwise_is_told(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_readaptation_by_its_stages_ends_as_one_in_its_own_run(
     tmp_path, prefect_server, write_catalog, crosscity, launcher, waiting
 ):

@@ -32,8 +32,6 @@ from tasks.training.extras import labelled_places
 from tasks.training.labelled import labelled_set
 from tasks.training.segmenters import stored_segmenter
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture(scope="module")
 def key(finished_run) -> str:

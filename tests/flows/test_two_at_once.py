@@ -21,8 +21,6 @@ from flows.deployments import WORK_POOL, deployment_entries, pages
 from flows.reconciliation import Reconciler, Reconciliation
 from tasks.steps.settings import open_catalog
 
-pytestmark = pytest.mark.timeout(600)
-
 
 class _Together(Reconciler):
     """Waits, before it changes anything, until all others have seen that nothing is there."""
@@ -34,7 +32,7 @@ class _Together(Reconciler):
         found = super()._owned_automations()
         if not self.waited:  # one that met another begins anew, alone
             self.waited = True
-            self.barrier.wait(timeout=120)
+            self.barrier.wait(timeout=900)
         return found
 
 

@@ -20,7 +20,6 @@ from crosscity.segmenters import build_segmenter
 from tasks.judging.evaluated import segmenter_of_arm
 from tasks.steps.plan import open_plan
 
-pytestmark = pytest.mark.timeout(900)
 COUNT = 24
 MODEL = {"architecture": "compact", "options": {"width": 16}}
 FAST = {"source_free": {"steps": 2, "batch_size": 2, "statistics_images": 4}}

@@ -33,7 +33,6 @@ import torch
         env=environment,
         capture_output=True,
         text=True,
-        timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stderr

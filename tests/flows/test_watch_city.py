@@ -19,8 +19,6 @@ from tasks.steps.announcing import send
 from tasks.steps.looking import NotDoneError, only_looking
 from tasks.steps.plan import open_plan
 
-pytestmark = pytest.mark.timeout(900)
-
 
 def test_readapt_city_is_triggered_by_new_imagery_of_its_own_city(write_catalog, tmp_path):
     catalog = load_catalog(write_catalog(tmp_path, city={"watch_schedule": "0 5 * * *"}))
@@ -164,6 +162,5 @@ def _deploy(folder: Any, server: Any) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr

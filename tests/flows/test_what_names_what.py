@@ -19,8 +19,6 @@ from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import DEMO_ARMS
 from tasks.training.trained import TrainedSegmenters
 
-pytestmark = pytest.mark.timeout(900)
-
 
 def pointers(store: Path) -> set[str]:
     return {str(path.relative_to(store)) for path in store.glob("current/*/*")}

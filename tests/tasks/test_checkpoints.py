@@ -454,7 +454,6 @@ def test_two_devices_train_as_one_and_leave_one_segmenter(write_catalog, tmp_pat
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
     )
     assert done.returncode == 0, done.stderr
@@ -481,7 +480,6 @@ def test_a_fault_in_one_of_several_processes_is_one_sentence(write_catalog, tmp_
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
     )
     assert done.returncode != 0

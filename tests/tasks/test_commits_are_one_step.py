@@ -34,7 +34,6 @@ def test_the_run_after_any_death_ends_where_an_undisturbed_one_does(
         [sys.executable, SCRIPT, operation, tmp_path, write_catalog(tmp_path), str(every)],
         capture_output=True,
         text=True,
-        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]

@@ -36,8 +36,6 @@ from tasks.training.labelled import labelled_part
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.trainings import adapt, pretrain
 
-pytestmark = pytest.mark.timeout(600)
-
 
 def ref_of(made: Any) -> ArtifactRef:
     found: ArtifactRef = made if isinstance(made, ArtifactRef) else made.result()

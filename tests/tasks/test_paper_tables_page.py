@@ -40,7 +40,6 @@ def test_names_and_means_of_a_wide_table_are_in_sight(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
     )
     found = re.search(r"<title>(.*)</title>", done.stdout)
     assert found is not None

@@ -181,7 +181,6 @@ def test_a_plan_works_in_another_process_in_another_folder_without_its_catalog(
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
         env={**os.environ, "PYTHONPATH": str(SHIPPED.parent)},
     )
     assert done.returncode == 0, done.stderr

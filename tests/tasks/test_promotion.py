@@ -205,7 +205,7 @@ def test_of_promotions_at_one_moment_none_is_lost_from_the_log(store, three):
         for number in range(3)
     ]
     for worker in workers:
-        _, errors = worker.communicate(timeout=200)
+        _, errors = worker.communicate()
         assert worker.returncode == 0, errors
     log = promotion.promotion_log(store, "tokyo")[3:]
     pins = [one["reason"] for one in log if one["action"] == "pin"]

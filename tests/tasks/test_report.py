@@ -18,7 +18,6 @@ from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
 from tasks.training.arms import saw_labels
 
-pytestmark = pytest.mark.timeout(900)
 HOSTILE = '<script>alert("1")</script> & <img src=x onerror=alert(1)>'
 
 

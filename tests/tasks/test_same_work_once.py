@@ -14,7 +14,6 @@ import pytest
 
 from adapters.store import Store
 
-pytestmark = pytest.mark.timeout(600)
 SCRIPT = Path(__file__).with_name("work_together.py")
 NEEDED = 23
 """Requests of one harvest that nobody disturbs."""
@@ -62,7 +61,7 @@ def start(launcher: Any) -> Callable[..., subprocess.Popen[str]]:
 
 
 def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, _ = process.communicate(timeout=200)
+    out, _ = process.communicate()
     assert process.returncode == 0
     facts: dict[str, Any] = {}
     for line in out.splitlines():

@@ -31,7 +31,6 @@ from tasks.steps.plan import Plan, open_plan
 from tasks.steps.spread import spread
 
 pytest.importorskip("distributed", reason="crosscity[dask] is not installed")
-pytestmark = pytest.mark.timeout(600)
 CREDENTIALS = {"key": "a-key-of-nobody", "secret": "a-secret-of-nobody"}
 CITY = {"places": 12, "test_places": 2, "pairs_per_part": 2}
 
@@ -196,7 +195,7 @@ def test_each_process_has_one_thread_and_has_imported_nothing_twice(monkeypatch)
     import test_spread as importable
 
     with spread_module._processes(2, "tasks.priors.extraction") as client:
-        client.wait_for_workers(2, timeout=120)
+        client.wait_for_workers(2)
         found = client.run(importable.threads_here)
     assert list(found.values()) == [(1, "1", True)] * 2
     assert "OMP_NUM_THREADS" not in os.environ  # a training after it is not bound to one thread
@@ -341,6 +340,5 @@ def test_a_worker_is_forked_from_what_has_no_thread_though_its_parent_has_them(t
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
     )
     assert done.stdout.split() == ["0"], done.stderr

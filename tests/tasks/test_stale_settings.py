@@ -29,8 +29,6 @@ from tasks.steps.freshness import as_words, differences
 from tasks.steps.plan import open_plan
 from tasks.training.arms import DEMO_ARMS
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture
 def changed(finished_run, tmp_path):

@@ -19,7 +19,6 @@ from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import TRANSFER_ARMS
 from tasks.training.transfers import check_transfer_arm
 
-pytestmark = pytest.mark.timeout(900)
 TRANSFER = {"segmenter": "compact", "target": "frankfurt", "test_split": "test"}
 
 

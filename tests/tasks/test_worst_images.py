@@ -20,7 +20,6 @@ from tasks.steps.plan import open_plan
 from tasks.steps.tables import read_rows
 from tasks.training.trained import TrainedSegmenters
 
-pytestmark = pytest.mark.timeout(900)
 SCORED = PROTOCOLS["score13"]
 NAMES = ROAD_CLASS_NAMES
 

@@ -44,7 +44,7 @@ def main():
     ]
     for worker in workers:
         worker.start()
-    found = [results.get(timeout=100) for _ in range(PROCESSES * ROUNDS)]
+    found = [results.get(timeout=900) for _ in range(PROCESSES * ROUNDS)]
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0

@@ -22,7 +22,6 @@ from adapters.store.living import sign_of_life
 from adapters.store.names import SIGNS_FOLDER
 from adapters.store.upkeep import orphans
 
-pytestmark = pytest.mark.timeout(300)
 HERE = Path(__file__).parent
 DAY = timedelta(days=1)
 LONG = timedelta(seconds=LONG_SECONDS + 60)

@@ -154,7 +154,6 @@ def test_two_processes_make_the_steps_of_one_with_twice_the_batches(tmp_path: Pa
         capture_output=True,
         text=True,
         check=False,
-        timeout=250,
     )
     assert done.returncode == 0, done.stderr
     both = torch.load(tmp_path / "both.pt", weights_only=True)
