@@ -311,7 +311,8 @@ def test_a_full_store_is_one_sentence(write_catalog, prefect_server, tmp_path, l
     catalog = write_catalog(tmp_path, city=folder_city(tmp_path / "streets"))
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli.main", "harvest", "tokyo", "--catalog", catalog],
-        env=prefect_server.environment,
+        # Python renames what it could write of a module's bytecode, for all that import it later.
+        env={**prefect_server.environment, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -34,12 +34,14 @@ SURE = np.ones((64, 96), np.float32)
 @contextmanager
 def full(room: int) -> Iterator[None]:
     """Inside, the system lets no file of this process grow beyond so many bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before, writes_none = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # of a module that is imported here, it would keep a part
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = writes_none
 
 
 def files(folder: Path) -> list[str]:

@@ -189,6 +189,7 @@ def test_a_file_system_that_is_really_full_then_really_read_only(tmp_path) -> No
 def test_a_file_size_limit_is_explained(tmp_path) -> None:
     script = """
 import resource, sys
+sys.dont_write_bytecode = True  # of a module, it would keep a part
 from adapters.store import Store, StoreError
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 store = Store(sys.argv[1])
