@@ -31,6 +31,8 @@ MAX_VIEW_SIDE: Final = 16_384
 MAX_SPHERE_SIDE: Final = 2**20
 """Pixels along a side of a whole panorama, of which tiles are fetched."""
 _ROWS_A_STRIP: Final = 64
+_MOST_COLUMNS: Final = 32_766
+"""That OpenCV looks up at once, of a source and of a view."""
 _MARGIN: Final = 3
 """Source pixels around a strip that interpolation may touch."""
 
@@ -340,6 +342,11 @@ def _resample(
     if isinstance(source, Equirectangular):
         y = y - source.top
         start, stop = math.floor(x.min()) - _MARGIN, math.ceil(x.max()) + _MARGIN + 1
+        if stop - start > _MOST_COLUMNS:
+            raise ValueError(
+                f"A view across {stop - start} columns of a panorama is made from {_MOST_COLUMNS} "
+                "at most: make the picture smaller, or the field of view."
+            )
         columns = (np.arange(start, stop) - source.left) % source.full_width
         x = x - start
         if width == source.full_width:
@@ -360,8 +367,22 @@ def _resample(
     low = max(0, math.floor(np.nanmin(y[valid])) - _MARGIN)
     high = min(height, math.ceil(np.nanmax(y[valid])) + _MARGIN + 1)
     near = np.ascontiguousarray(np.take(image[low:high], columns, axis=1))
-    maps = (np.nan_to_num(x).astype(np.float32), np.nan_to_num(y - low).astype(np.float32))
-    found = cv2.remap(near, *maps, how, borderMode=cv2.BORDER_REPLICATE)
+    found = _looked_up(near, x, y - low, how)
     if not valid.all():
         found[~valid] = 0
-    return np.asarray(found, dtype=np.uint8), valid
+    return found, valid
+
+
+def _looked_up(image: Image, x: Float, y: Float, how: int) -> Image:
+    """Samples at columns and rows of a picture, so many columns of them at once as OpenCV takes."""
+    parts = [
+        cv2.remap(
+            image,
+            np.nan_to_num(x[:, at : at + _MOST_COLUMNS]).astype(np.float32),
+            np.nan_to_num(y[:, at : at + _MOST_COLUMNS]).astype(np.float32),
+            how,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        for at in range(0, x.shape[1], _MOST_COLUMNS)
+    ]
+    return np.asarray(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], dtype=np.uint8)

@@ -113,8 +113,11 @@ class FolderStreetView:
             image = decode_image(data, capture.image_id, max_bytes=self._max_bytes)
         except ImageError as error:
             raise StreetViewError(str(error)) from error
-        photograph = Perspective(capture.fov, capture.heading, capture.pitch)
-        picture, reached = render_view(image, photograph, view)
+        try:
+            photograph = Perspective(capture.fov, capture.heading, capture.pitch)
+            picture, reached = render_view(image, photograph, view)
+        except ValueError as error:
+            raise StreetViewError(f"{capture.image_id} cannot be rendered: {error}") from error
         if reached < 1.0:
             raise StreetViewError(
                 f"{capture.image_id} shows {reached:.0%} of the view at heading {view.heading:g} "

@@ -340,10 +340,10 @@ class ServiceStreetView(ABC):
             raise StreetViewError(f"{self.client.service} has no image {capture.image_id!r}.")
         shot = self._shot(source_id)
         wanted = view or self._own_view(capture)
-        image, source = self._picture(shot, wanted)
         try:
+            image, source = self._picture(shot, wanted)
             picture, reached = render_view(image, source, wanted)
-        except ValueError as error:
+        except ValueError as error:  # also of a sphere or lens that a record made up
             raise StreetViewError(f"{capture.image_id} cannot be rendered: {error}") from error
         if reached < 1.0:
             raise StreetViewError(

@@ -177,6 +177,18 @@ def test_distortion_draws_a_ray_where_the_formula_says(k1, k2):
         assert y[1, column] == pytest.approx(199.5)
 
 
+def test_a_view_may_be_wide_and_much_coarser_than_its_panorama():
+    """Its samples are then more columns than OpenCV looks up at once."""
+    sphere = np.full((2000, 4000, 3), 40, dtype=np.uint8)
+    sphere[:, 2000:] = 200
+    view, reached = render_view(sphere, Equirectangular(2000, 4000), View(0, 89, 170, 2, 16_384))
+    assert reached == 1.0
+    assert (view[:, :8000] == 40).all()
+    assert (view[:, -8000:] == 200).all()
+    with pytest.raises(ValueError, match="A view across 50008 columns of a panorama"):
+        render_view(sphere, Equirectangular(100_000, 200_000), View(0, 0, 90, 2, 16_384))
+
+
 def test_what_is_finer_than_a_pixel_becomes_grey_and_not_moire():
     stripes = np.zeros((2048, 4096, 3), dtype=np.uint8)
     stripes[:, ::3] = 255  # a third of the light, at 0.26 degrees: a pixel shows 0.56 of them

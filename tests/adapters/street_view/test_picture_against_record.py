@@ -10,6 +10,7 @@ tiles (developers.google.com/maps/documentation/tile/streetview).
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,17 @@ def test_a_crop_lies_where_its_margins_say(served, margins, size):
     found = pixels(fetched(provider, shot, view))
     truth = truth_of(server.world.by_uuid[shot.source_id], shot.heading, view)
     assert likeness(found, truth) > 0.97
+
+
+@pytest.mark.parametrize(("width", "said"), [(1 << 17, "across .* columns"), (1 << 20, "full_")])
+def test_a_crop_of_a_sphere_beyond_all_cameras_fails_alone(served, width, said):
+    """The sphere is said to have a million columns, or eight; the harvest goes on."""
+    provider = provider_of("panoramax", served("panoramax"))
+    shot = shots_of(provider, [])[0]
+    hidden = ((width - shot.width) // 2, (width // 2 - shot.height) // 2)
+    odd = replace(shot, hidden=hidden, sphere=(width // 2, width))
+    with pytest.raises(StreetViewError, match=f"cannot be rendered: .*{said}"):
+        fetched(provider, odd, View(shot.heading, 0.0, 90.0, 48, 96))
 
 
 def test_what_a_crop_lacks_is_not_made_up(served):
