@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError, UnreadableSampleError
-from adapters.datasets.files import FileDataset, Files, by_name, paired
+from adapters.datasets.files import IMAGE_ENDINGS, FileDataset, Files, by_name, paired
 from adapters.datasets.label_maps import LABEL_IDS, TRAIN_IDS, ColourMap, LabelMap, train_id
 from adapters.images import MAX_BYTES
 from adapters.prediction_folders import visible
@@ -97,6 +97,7 @@ class LabelledFolder(FileDataset):
         self, images: str, labels: str, image_ending: str | None, label_ending: str
     ) -> dict[str, Files]:
         found = [_matching_folders(self._root, folder) for folder in (images, labels)]
+        in_one = Path(images) == Path(labels)
         ours: list[dict[str, Path]] = [{}, {}]
         endings = (image_ending, label_ending)
         for which, (ending, other) in enumerate((endings, endings[::-1])):
@@ -106,11 +107,11 @@ class LabelledFolder(FileDataset):
                 more = by_name(paths, folder, other) if other and _is_longer(other, ending) else {}
                 rest = (
                     taken.keys()
-                    if images != labels
+                    if not in_one
                     else {name for name, path in taken.items() if path not in set(more.values())}
                 )
                 ours[which] |= {prefix + name: taken[name] for name in rest}
-        if images != labels:  # labels may lie in a folder below that of the images
+        if not in_one:  # labels may lie in a folder below that of the images
             labelled = set(ours[1].values())
             ours[0] = {name: path for name, path in ours[0].items() if path not in labelled}
         shown = self._root / labels, self._root / images
@@ -150,7 +151,12 @@ def _refused(error: OSError) -> None:
 
 
 def _is_longer(one: str, other: str | None) -> bool:
-    return len(one) > len(other or "")
+    """Of two endings, by what stands before the type of file: one without a type fits any."""
+    lengths = []
+    for ending in (one, other or ""):
+        kind = Path(f"x{ending}").suffix
+        lengths.append(len(ending) - (len(kind) if kind.lower() in IMAGE_ENDINGS else 0))
+    return lengths[0] > lengths[1]
 
 
 def _label_map(given: Mapping[int | str, str] | str) -> LabelMap:

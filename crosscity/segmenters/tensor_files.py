@@ -37,6 +37,16 @@ _TYPES: Final = {
 }
 
 
+_OTHERS: Final = {
+    (b"PK", b"\x80"): "a file of torch.save, which can hold code: save its state_dict by "
+    "safetensors.torch.save_file, or name it as weights of a segmenter in a catalog",
+    (b"version https://git-lfs",): "a pointer of Git LFS and not the file itself: run `git lfs "
+    "pull` where it comes from",
+    (b"<",): "a web page and not weights: download the file itself",
+}
+"""What is taken for weights, by how it begins."""
+
+
 @dataclass(frozen=True)
 class TensorFile:
     """The content of a safetensors file.
@@ -63,6 +73,9 @@ def read_tensor_file(path: Path) -> TensorFile:
     try:
         return _content(data)
     except _DamagedError as error:
+        other = next((what for begins, what in _OTHERS.items() if data.startswith(begins)), None)
+        if other is not None:
+            raise WeightsError(f"{path} is {other}") from None
         raise WeightsError(
             f"{path} is not a whole safetensors file ({error}): download or export it again"
         ) from None

@@ -414,6 +414,14 @@ def test_images_and_labels_in_one_folder(tmp_path):
     )
     assert dataset.matching().pairs == len(dataset.samples("train")) == 3
     for number in range(3):
+        image(tmp_path / f"four/{number}_rgb.png")
+        label(tmp_path / f"four/{number}.png", [0, 1])
+    for written in ("four", "four/", "./four"):  # one folder, however it is written
+        dataset = LabelledFolder(
+            tmp_path, label_map=MAP, images=written, labels="four", image_ending="_rgb"
+        )
+        assert dataset.matching().pairs == len(dataset.samples("train")) == 3
+    for number in range(3):
         image(tmp_path / f"three/{number}.png")
         label(tmp_path / f"three/masks/{number}.png", [0, 1])
     dataset = LabelledFolder(tmp_path, label_map=MAP, images="three", labels="three/masks")

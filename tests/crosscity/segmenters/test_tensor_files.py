@@ -85,6 +85,34 @@ DAMAGED = {
 }
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_of_pytorch_is_called_so(tmp_path: Path, zipped: bool) -> None:
+    """Nothing is wrong with it, so to fetch it again would help nobody."""
+    path = tmp_path / "w.pth"
+    torch.save(tensors(), path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match=r"w\.pth is a file of torch\.save, .*save_file"):
+        read_tensor_file(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+            "run `git lfs pull`",
+        ),
+        ("<!DOCTYPE html><html><body>Sign in</body></html>", "is a web page and not weights"),
+    ],
+)
+def test_what_was_downloaded_instead_of_weights_is_named(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_text(content)
+    with pytest.raises(WeightsError, match=said):
+        read_tensor_file(path)
+
+
 @pytest.mark.parametrize("name", DAMAGED)
 def test_what_the_library_refuses_is_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
