@@ -38,12 +38,14 @@ from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.errors import InputError, StaleError, check_failures
 from tasks.steps.identity import Identity, Words, find, make, missing, newest
+from tasks.steps.logs import warn_user
 from tasks.steps.parallel import in_parallel
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import FAILED, LABELLED, OK, PAIRS
 from tasks.steps.stacking import stacked
 from tasks.steps.tables import Row, failures, part_name, read_rows, write_rows
 from tasks.steps.unreadable import check_stays_unreadable
+from tasks.training.label_ids import remark_on_ids
 
 LABELLED_VERSION = f"2-simulation.{SIMULATION_VERSION}"
 Kind = Literal["labelled", "unlabelled"]
@@ -105,10 +107,12 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
     source = labelled_set(plan, owner, pairs)
     size = _stored_size(plan, owner)
     mask = _mask_of_labels(plan, owner)
+    seen: set[int] = set()
 
     def read(sample: str) -> Row:
         found = source.read(sample)
         train_ids = found.train_ids
+        seen.update(np.unique(train_ids).tolist())
         if mask is not None:
             left_out = mask.pixels((train_ids.shape[0], train_ids.shape[1]))
             train_ids = np.where(left_out, np.uint8(VOID), train_ids)
@@ -118,7 +122,11 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
             "labels": encode_label_png(labels),
         }
 
-    return _make_part("labelled", plan, owner, split, source, source.samples(split), part, read)
+    made = _make_part("labelled", plan, owner, split, source, source.samples(split), part, read)
+    remark = remark_on_ids(source, seen)
+    if remark and part == 0:  # once a split
+        warn_user(f"{owner}, {split}: {remark}")
+    return made
 
 
 def unlabelled_parts(owner: str, split: str, plan: Plan) -> list[int]:

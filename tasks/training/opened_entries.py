@@ -17,23 +17,20 @@ from adapters.datasets.image_folder import ImageFolder
 from adapters.images import ImageError, image_size
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.folder import FolderStreetView
-from crosscity.labels import CLASSES, VOID
+from crosscity.labels import VOID
 from crosscity.prior_parts import PREFIX, MatcherSettings, build_matcher
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter
 from crosscity.segmenters.plug_in import check_shapes
 from tasks.steps.counted import counted
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
+from tasks.training.label_ids import remark_on_ids
 from tasks.training.labelled import labelled_set
 from tasks.training.segmenters import starting_segmenter
 
 _SPLITS: Final = ("train", "val", "test")
 _READ: Final = 3
 """Samples of a split that are read, spread over it."""
-_TRAIN_IDS_AS_LABEL_IDS: Final = frozenset(
-    each.train_id for each in CLASSES if each.label_id < len(CLASSES)
-)
-"""What trainIds (0 to 18) become where they are taken for labelIds."""
 _REAL_SIZE: Final = (360, 480)
 _FAULTS: Final = (CatalogError, DatasetError, ImageError, InputError, StreetViewError, ValueError)
 
@@ -135,8 +132,9 @@ def _describe_splits(source: LabelledDataset, splits: list[str]) -> str:
         else:
             said.append(f"{split} {len(source.samples(split))} samples")
         seen = _classes_seen(source, split)
-        if seen and isinstance(source, FileDataset) and source.reads_label_ids:
-            said[-1] += _remark_on_ids(seen)
+        remark = remark_on_ids(source, seen or ())
+        if remark:
+            said[-1] += f" ({remark})"
         if seen is not None and not seen:
             if split != "test":
                 raise InputError(f"the labels of {split} that were examined are all void")
@@ -168,17 +166,6 @@ def _describe_pictures(source: LabelledDataset) -> str:
         types = ", ".join(sorted({path.suffix.lower() for path in source.left_out}))
         said.append(f"{len(source.left_out)} more are left out, as {types} is not read")
     return "; ".join(said)
-
-
-def _remark_on_ids(seen: set[int]) -> str:
-    """What is to be said where streets have nothing but what trainIds are as labelIds."""
-    if not seen <= _TRAIN_IDS_AS_LABEL_IDS:
-        return ""
-    names = ", ".join(each.name for each in CLASSES if each.train_id in seen)
-    return (
-        f" (as labelIds, all that was examined is {names} or void, nothing is sky, vegetation or "
-        "a car: if the files hold trainIds, say labelTrainIds, or make labelIds of them)"
-    )
 
 
 def _classes_seen(source: LabelledDataset, split: str) -> set[int] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from adapters.images import encode_label_png, encode_png
 from adapters.store import Store
@@ -114,6 +115,30 @@ def test_labelled_images_of_a_simulated_city_are_those_of_its_lights(
         seen[str(lights)] = images.images([0]).mean()
     # The first of the two is that of the views that are scored.
     assert seen["['night', 'day']"] < 0.6 * min(seen["None"], seen["['day', 'night']"])
+
+
+@pytest.mark.parametrize(("value", "told"), [(7, True), (23, False)])
+def test_train_ids_that_are_read_as_label_ids_are_told_once_when_they_are_read(
+    write_catalog: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    value: int,
+    told: bool,
+) -> None:
+    """Else a training of hours learns signs as road and vegetation as sidewalk."""
+    monkeypatch.setattr(labelled, "PART_SIZE", 1)
+    for name, pixels in (("images", IMAGES), ("labels", np.full((2, 96, 128), value, np.uint8))):
+        (tmp_path / name / "train").mkdir(parents=True)
+        for number in range(2):
+            Image.fromarray(pixels[number]).save(tmp_path / name / "train" / f"{number}.png")
+    ours = {"kind": "folder", "root": ".", "label_map": "labelIds"}
+    plan = open_plan(write_catalog(tmp_path, datasets={"ours": ours}))
+    for part in (0, 1, 0):
+        labelled_part.fn("ours", "train", None, part, plan)
+    said = [one for one in caplog.messages if "if the files hold trainIds" in one]
+    assert len(said) == told
+    assert all(one.startswith("ours, train: as labelIds, all that was examined") for one in said)
 
 
 class Counted(str):
