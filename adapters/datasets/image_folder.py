@@ -32,6 +32,7 @@ class ImageFolder(FileDataset):
 
     Attributes:
         left_out: Pictures of types that are not read (TIFF, HEIC, ...), sorted.
+        unreadable: Folders that do not admit this user, sorted.
     """
 
     name = "images"
@@ -59,7 +60,7 @@ class ImageFolder(FileDataset):
         self._most_pixels = most_pixels
         if Path(images).is_absolute() or ".." in Path(images).parts:
             raise DatasetError(f"The folder {images!r} must lie below the set's root.")
-        files = _files_below(self._root, images)
+        files, self.unreadable = _files_below(self._root, images)
         named = _by_path(only_images(files), self._root)
         self.left_out = [path for path in files if path.suffix.lower() in OTHER_ENDINGS]
         if not named:
@@ -95,20 +96,24 @@ class ImageFolder(FileDataset):
         )
 
 
-def _files_below(root: Path, images: str) -> list[Path]:
-    """The files below the folders that a pattern names, sorted, without hidden ones."""
+def _files_below(root: Path, images: str) -> tuple[list[Path], list[Path]]:
+    """The files below the folders that a pattern names, without hidden ones; what has none to read.
+
+    Both are sorted.
+    """
     try:
         folders = sorted(root.glob(images)) if "*" in images else [root / images]
         walk = below(*(folder for folder in folders if folder.is_dir()))
     except OSError as error:
         raise DatasetError(f"{error.filename} cannot be read: {error.strerror}.") from error
     # A pattern can name a folder of predictions beside what holds it.
-    return sorted(
+    files = [
         path
         for path in walk.files
         if not any(path.is_relative_to(one) for one in walk.predictions)
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+    ]
+    return files, list(walk.unreadable)
 
 
 def _by_path(paths: Iterable[Path], root: Path) -> dict[str, Path]:

@@ -117,6 +117,7 @@ def _tell_of_images(name: str, arm: str, seed: int, plan: Plan) -> None:
         DatasetError: The target is not there, or holds no picture.
     """
     from adapters.datasets.image_folder import ImageFolder  # noqa: PLC0415
+    from adapters.file_names import as_text  # noqa: PLC0415
     from tasks.steps.errors import InputError, StaleError  # noqa: PLC0415
     from tasks.training.arms import is_fine_tuned, is_trained  # noqa: PLC0415
     from tasks.training.labelled import labelled_set, unlabelled_parts  # noqa: PLC0415
@@ -132,6 +133,12 @@ def _tell_of_images(name: str, arm: str, seed: int, plan: Plan) -> None:
         note(
             f"note: {len(source.left_out)} pictures of {sets.target} are left out, as {types} is "
             "not read: make them JPEG or PNG"
+        )
+    if isinstance(source, ImageFolder) and source.unreadable:
+        some = ", ".join(as_text(str(one)) for one in source.unreadable[:3])
+        note(
+            f"note: what is in {some} is left out: {counted(len(source.unreadable), 'folder')} of "
+            f"{sets.target} cannot be read"
         )
     try:
         TrainedSegmenters(name, seed, plan).of_arm(arm)

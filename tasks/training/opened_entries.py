@@ -14,6 +14,7 @@ from adapters.catalog import CatalogError, PriorSettings, ServiceProvider, Simul
 from adapters.datasets.base import DatasetError, LabelledDataset
 from adapters.datasets.files import FileDataset
 from adapters.datasets.image_folder import ImageFolder
+from adapters.file_names import as_text
 from adapters.images import ImageError, image_size
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.folder import FolderStreetView
@@ -165,6 +166,10 @@ def _describe_pictures(source: LabelledDataset) -> str:
     if isinstance(source, ImageFolder) and source.left_out:
         types = ", ".join(sorted({path.suffix.lower() for path in source.left_out}))
         said.append(f"{len(source.left_out)} more are left out, as {types} is not read")
+    if isinstance(source, ImageFolder) and source.unreadable:
+        said.append(
+            f"what is in {as_text(str(source.unreadable[0]))} is left out, as it cannot be read"
+        )
     return "; ".join(said)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,23 @@ def test_folders_that_are_linked_to_are_entered_each_once(tmp_path: Path) -> Non
         samples = ImageFolder(tmp_path / "set", images=images).samples("train")
         assert [name for name in samples if "march" in name] == ["elsewhere_march_a"]
         assert len(samples) == 2
+
+
+def test_a_folder_that_cannot_be_read_is_left_out_and_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, listed = picture(tmp_path / "closed" / "a.jpg").parent, os.scandir
+    picture(tmp_path / "open" / "b.jpg")
+
+    def scandir(path: str) -> object:
+        if str(path) == str(closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    dataset = ImageFolder(tmp_path)
+    assert list(dataset.samples("train")) == ["open_b"]
+    assert dataset.unreadable == [closed]
 
 
 def test_pictures_that_differ_in_their_type_alone_are_two(tmp_path: Path) -> None:
