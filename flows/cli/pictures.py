@@ -52,8 +52,7 @@ def match(
     from crosscity.illustrations import draw_matches  # noqa: PLC0415
     from crosscity.matching import deep_matching  # noqa: PLC0415
 
-    for written in (output, draw):
-        check_file(written, image_a, image_b)
+    _check_written(output, draw, image_a, image_b)
     first, second = read_image(image_a), read_image(image_b)
     found = as_input(
         deep_matching,
@@ -89,8 +88,7 @@ def superpixels(
 
     if number > 1 << 16:
         raise InputError(f"a 16-bit PNG holds 65536 labels, so -n {number} is too many")
-    for written in (output, draw):
-        check_file(written, image)
+    _check_written(output, draw, image)
     picture = read_image(image)
     labels: npt.NDArray[np.int32] = as_input(entropy_rate_superpixels, picture, number)
     _, data = cv2.imencode(".png", labels.astype(np.uint16))
@@ -188,6 +186,14 @@ def _one_sentence(error: ValueError) -> str:
     name = str(first["loc"][0]).replace("_", "-")
     option = f"-{name}" if len(name) == 1 else f"--{name}"
     return f"{option} cannot be {first['input']!r}: {message[:1].lower()}{message[1:]}"
+
+
+def _check_written(output: Path, draw: Path | None, *inputs: Path) -> None:
+    """Fails before any work where results cannot be written, or one would replace the other."""
+    for written in (output, draw):
+        check_file(written, *inputs)
+    if draw is not None and draw.resolve() == output.resolve():
+        raise InputError(f"{draw} is named for the result too: name another file with --draw")
 
 
 def _match_schema() -> pa.Schema:

@@ -135,6 +135,13 @@ def outcomes(
             ]
             for option, value in {"--downscale": 3, "-k": -1, "--search-radius": "nan"}.items()
         },
+        **{
+            f"{verb} drawn over its result": [
+                *[verb, *[at + "good.png"] * images, "-o", at + "m.parquet"],
+                *["--draw", at + "../" + pictures.name + "/m.parquet"],
+            ]
+            for verb, images in (("match", 2), ("superpixels", 1))
+        },
         "try two sizes": ["try", at + "good.png", at + "small.png", "-o", at + "try"],
         "no verb": ["frobnicate"],
         "debug": ["harvest", "atlantis", "--catalog", catalog, "--debug"],
@@ -211,6 +218,10 @@ def outcomes(
         ("too many superpixels", r"-n 70000 is too many"),
         ("no superpixels", r"n_superpixels must be a whole number from 1 to"),
         ("odd downscale", r"downscale must be 1, 2 or 4, not 3"),
+        *(
+            (f"{verb} drawn over its result", r"m\.parquet is named for the result too")
+            for verb in ("match", "superpixels")
+        ),
         ("odd --downscale of a prior", r"--downscale cannot be 3: input should be 1, 2 or 4$"),
         ("odd -k of a prior", r"-k cannot be -1: input should be greater than or equal to 0$"),
         ("odd --search-radius of a prior", r"--search-radius cannot be nan: .* finite number$"),
