@@ -61,7 +61,8 @@ def visible(
     """As `os.walk`, through several folders and without what is hidden.
 
     Links to folders are entered last, so that a folder which is there has its own name; one that
-    was entered already, as of a link to a folder above itself, is not entered again.
+    was entered already is not entered again, nor one that holds the link, or where it begins: it
+    holds what is none of these folders.
 
     Args:
         folders: Where it begins.
@@ -69,19 +70,26 @@ def visible(
     """
     entered: set[Path] = set()
     waiting = list(folders)
+    starts = [start.resolve() for start in waiting]
     while waiting:
         links: list[Path] = []
         for start in waiting:
             for place, inside, names in os.walk(start, onerror=refused):
                 here = Path(place)
-                if here.resolve() in entered:
+                there = here.resolve()
+                if there in entered:
                     inside.clear()
                     continue
-                entered.add(here.resolve())
+                entered.add(there)
                 inside[:] = sorted(name for name in inside if not name.startswith("."))
                 yield here, inside, sorted(name for name in names if not name.startswith("."))
                 links += [here / name for name in inside if (here / name).is_symlink()]
-        waiting = links
+        waiting = [link for link in links if not _leads_up(link, starts)]
+
+
+def _leads_up(link: Path, starts: Iterable[Path]) -> bool:
+    target = link.resolve()
+    return any(one.is_relative_to(target) for one in (link.parent.resolve(), *starts))
 
 
 def _describes(path: Path) -> bool:

@@ -42,12 +42,14 @@ def test_all_pictures_at_any_depth_are_of_the_split_train(tmp_path: Path) -> Non
 
 
 def test_folders_that_are_linked_to_are_entered_each_once(tmp_path: Path) -> None:
-    """As data sets are put together of disks; a link upwards would have no end."""
+    """As data sets are put together of disks; a link upwards leads to all that is beside a set."""
+    picture(tmp_path / "beside.jpg")
     picture(tmp_path / "disk" / "march" / "a.jpg")
     picture(tmp_path / "set" / "here" / "a.jpg")
     (tmp_path / "set" / "elsewhere").symlink_to(tmp_path / "disk")
     (tmp_path / "set" / "again").symlink_to(tmp_path / "set" / "here")
     (tmp_path / "disk" / "up").symlink_to(tmp_path / "set")
+    (tmp_path / "disk" / "above").symlink_to(tmp_path)
     for images in (".", "*"):
         samples = ImageFolder(tmp_path / "set", images=images).samples("train")
         assert [name for name in samples if "march" in name] == ["elsewhere_march_a"]
