@@ -12,13 +12,19 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 _RECORD_SECONDS = 5.0
 """How long the record of a process that is just being started may take to appear."""
+_LOOK_SECONDS = 0.2
+"""Between two looks at what a process has started that is being stopped."""
 
 
 def check_room(what: str, log: Path) -> None:
@@ -121,11 +127,15 @@ class Background:
             return False
         try:
             process = psutil.Process(found.pid)
-            family = [process, *process.children(recursive=True)]
+            family = _with_children([process])
+            process.send_signal(signal.SIGTERM)
         except psutil.NoSuchProcess:
             return False
-        process.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs(family, timeout=patience)
+        deadline = time.monotonic() + patience
+        while family and time.monotonic() < deadline:
+            # Each may start another one before it ends.
+            _, family = psutil.wait_procs(_with_children(family), timeout=_LOOK_SECONDS)
+        alive = _with_children(family)
         for one in alive:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
@@ -153,6 +163,17 @@ class Background:
         except OSError:
             return True
         return False
+
+
+def _with_children(family: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Processes, and all that they have started."""
+    import psutil  # noqa: PLC0415 - as in `stop`
+
+    found = dict.fromkeys(family)
+    for one in tuple(found):
+        with suppress(psutil.NoSuchProcess):
+            found |= dict.fromkeys(one.children(recursive=True))
+    return list(found)
 
 
 def _hear_signals() -> None:
