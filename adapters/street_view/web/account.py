@@ -180,8 +180,12 @@ class SharedLedger:
         )
 
     def _spent_in(self, state: State, period: str) -> Spent:
-        found = state.get("spent", {}).get(period)
-        return Spent.from_dict(found) if found is not None else self._before
+        spent = state.get("spent", {})
+        if period in spent:
+            return Spent.from_dict(spent[period])
+        # Earlier releases dropped a month before its days.
+        days = [one for name, one in spent.items() if name.startswith(f"{period}-")]
+        return sum(map(Spent.from_dict, days), self._before)
 
     def _state_with(self, state: State, periods: Sequence[str], more: Spent, less: Spent) -> State:
         spent = dict(state.get("spent", {}))

@@ -120,6 +120,14 @@ def test_a_budget_of_a_month_counts_all_of_its_days(world):
     assert spend_all([SharedLedger("ours", record, limits)], Spent(requests=7)) == 1
 
 
+def test_a_month_that_an_earlier_release_has_dropped_begins_with_its_days(world):
+    record, day = world.store.shared("accounts", "ours"), Spent(requests=10).to_dict()
+    days = {f"2026-{month}-{number}": day for month in (10, 11) for number in range(20, 24)}
+    record.change(lambda _: {"spent": days})
+    month = Limit(Budget(requests=50), lambda: world.day[:7], "a month", "wait")
+    assert spend_all([SharedLedger("ours", record, (month,))], Spent(requests=1)) == 10
+
+
 def test_what_was_reserved_yesterday_is_not_used_or_given_back_today(world):
     over_midnight, other = world.ledger(block=10, requests=80), world.ledger(requests=80)
     over_midnight.spend(Spent(requests=1))  # and has nine more
