@@ -370,17 +370,27 @@ def test_what_hangs_after_its_verb_is_ended_by_a_signal_with_the_code_of_the_ver
         from flows.cli import application, main
         from flows.ending import end_promptly
 
+        def hang():
+            threading.main_thread().join()
+            print("its verb has ended", flush=True)
+            time.sleep(10000)
+
         end_promptly()
-        threading.Thread(target=time.sleep, args=(10000,)).start()
+        threading.Thread(target=hang).start()
         sys.argv = ["crosscity", "--no-such-option"]
         main.main()
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    assert process.stdout is not None
     assert process.stderr is not None
+    assert process.stdout.readline() == "its verb has ended\n"
     assert "no-such-option" in "".join(process.stderr.readline() for _ in range(4))
-    time.sleep(1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=SOON) == 2
+    process.stdout.close()
     process.stderr.close()

@@ -56,7 +56,7 @@ from adapters.store import Store
 with Store(sys.argv[1]).draft("a", "rome", "k", inputs=[], parameters={}, version="1") as draft:
     (draft.path / "half").write_bytes(b"x" * 1000)
     print(draft.path, flush=True)
-    time.sleep(100)
+    time.sleep(1000)
 """
 
 
