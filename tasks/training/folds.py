@@ -6,7 +6,7 @@ is trained on would tell what the other, which is tested on, shows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from adapters.store import ArtifactRef
 from adapters.street_view.cross_city_layout import parse_image_name
@@ -57,9 +57,20 @@ def places_of(
     return tuple(_place(images.name(index), known) for index in range(len(images)))
 
 
-def _place(name: str, known: dict[str, str]) -> str:
-    called = name.rpartition("/")[2]
-    place = known.get(name) or known.get(called)
-    if place is None and (parsed := parse_image_name(f"{called}.jpg")) is not None:
-        place = parsed.place_id
-    return f"image {name}" if place is None else f"place {place}"
+def _place(sample: str, known: Mapping[str, str]) -> str:
+    place = next((known[name] for name in _names(sample) if name in known), None)
+    if place is None:
+        parsed = (parse_image_name(f"{name}.jpg") for name in _names(sample))
+        place = next((one.place_id for one in parsed if one is not None), None)
+    return f"image {sample}" if place is None else f"place {place}"
+
+
+def _names(sample: str) -> Iterator[str]:
+    """What the image of a sample may be called, the longest first.
+
+    A set in folders puts its split, and the folders above an image, before the image's name.
+    """
+    yield sample
+    for at, character in enumerate(sample):
+        if character in "/_" and at + 1 < len(sample):
+            yield sample[at + 1 :]

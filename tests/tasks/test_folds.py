@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from adapters.images import encode_label_png, encode_png
 from adapters.store import ArtifactRef, Store
@@ -19,6 +20,7 @@ from tasks.steps.tables import part_name, write_rows
 from tasks.training import folds as module
 from tasks.training.folds import inside, outside, places_of
 from tasks.training.identities import adapted_identity
+from tasks.training.labelled import labelled_part
 
 PLACES = st.lists(st.sampled_from("abcdefghijklmnop"), min_size=1, max_size=60)
 
@@ -76,6 +78,23 @@ def test_places_are_known_by_pairs_and_by_the_public_names(labelled: Any) -> Non
     assert found[:3] == ("place 00007", "place 00007", "place 00008")
     assert found[3:] == ("place corner", "place corner", "image alone")
     assert len({*places_of(plan, parts, None)}) == 5
+
+
+def test_places_of_a_folder_of_labels_are_known_by_its_names(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The samples are called as the set calls them: by split, folders and file."""
+    files = ("pano_00007_0_090", "pano_00007_1_090", "monday/pano_00008_0_000", "alone")
+    for kind, pixels in (("images", np.zeros((8, 8, 3))), ("labels", np.full((8, 8), 7))):
+        for file in files:
+            path = tmp_path / "ours" / kind / f"{file}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+    labels = {"kind": "folder", "root": "ours", "label_map": "labelIds"}
+    plan = open_plan(write_catalog(tmp_path, city={"labels": labels}))
+    made = labelled_part.fn("tokyo", "test", None, 0, plan)
+    found = places_of(plan, [made if isinstance(made, ArtifactRef) else made.result()], None)
+    assert sorted(found) == ["image test_alone", *["place 00007"] * 2, "place 00008"]
 
 
 def test_a_fold_by_places_is_another_segmenter_and_one_by_images_what_it_was(labelled: Any) -> None:
