@@ -63,7 +63,7 @@ def ended_as(client: Any, state: Any, waiting: Any) -> threading.Thread:
 
 def test_a_stage_that_ends_well_is_waited_for(server, waiting):
     worker = ended_as(server, Completed(), waiting)
-    run_to_its_end(NAME, {"arm": "full"}, patience=60)
+    run_to_its_end(NAME, {"arm": "full"}, patience=900)
     worker.join()
     (run,) = runs(server)
     assert run.parameters == {"arm": "full"}
@@ -72,7 +72,7 @@ def test_a_stage_that_ends_well_is_waited_for(server, waiting):
 def test_a_stage_that_fails_fails_the_run_with_its_words(server, waiting):
     worker = ended_as(server, Failed(message="no image could be read"), waiting)
     with pytest.raises(StageFailedError, match=r"harvest-city/a-stage.*Failed: no image could"):
-        run_to_its_end(NAME, {}, patience=60)
+        run_to_its_end(NAME, {}, patience=900)
     worker.join()
 
 
@@ -84,7 +84,7 @@ def test_a_run_that_is_interrupted_cancels_its_stage(server, monkeypatch):
     clock = SimpleNamespace(sleep=interrupted, monotonic=time.monotonic)
     monkeypatch.setattr(stages, "time", clock)
     with pytest.raises(KeyboardInterrupt):
-        run_to_its_end(NAME, {}, patience=60)
+        run_to_its_end(NAME, {}, patience=900)
     (run,) = runs(server)
     assert run.state.is_cancelled() or run.state.is_cancelling()
 
@@ -102,7 +102,7 @@ def test_a_stage_that_nobody_serves_is_told_once(waiting, monkeypatch):
     with get_client(sync_client=True) as client:
         worker = threading.Thread(target=end)
         worker.start()
-        run_to_its_end(NAME, {}, patience=60)
+        run_to_its_end(NAME, {}, patience=900)
         worker.join()
     (sentence,) = said
     assert "no worker has begun it yet" in sentence
@@ -111,7 +111,7 @@ def test_a_stage_that_nobody_serves_is_told_once(waiting, monkeypatch):
 @pytest.mark.usefixtures("server")
 def test_a_deployment_that_is_not_there_is_named():
     with pytest.raises(InputError, match=r"no deployment harvest-city/elsewhere.*crosscity deploy"):
-        run_to_its_end("harvest-city/elsewhere", {}, patience=60)
+        run_to_its_end("harvest-city/elsewhere", {}, patience=900)
 
 
 @pytest.mark.usefixtures("server")
