@@ -12,14 +12,15 @@ from tasks.steps.plan import Plan
 from tasks.training.arms import needs_of_arm
 from tasks.training.extras import Extras, labels_of
 from tasks.training.flag_rates import measure_rates
-from tasks.training.labelled import labelled_parts
+from tasks.training.labelled import check_apart, labelled_parts
 
 
 def check_extras(plan: Plan, owner: str, arm: str, harvest: Harvest | None = None) -> None:
     """Fails before the long work, not after, where extras of an arm are made of what is not there.
 
     Raises:
-        InputError: A split has no labels, or a city no harvest or no priors.
+        InputError: A split has no labels, or some that are scored on too, or a city has no harvest
+            or no priors.
         DatasetError: A set is not there, or has no such split.
     """
     needs = needs_of_arm(arm, plan)
@@ -30,6 +31,9 @@ def check_extras(plan: Plan, owner: str, arm: str, harvest: Harvest | None = Non
     if needs.labels is not None:
         whose, split = labels_of(needs.labels, owner, plan)
         labelled_parts(whose, split, _pairs_of(whose, harvest, plan), plan)
+        scored = _scored_on(owner, plan)
+        if needs.labels.dataset is not None and scored is not None:
+            check_apart((whose, split), scored, plan)
 
 
 def extras_by(
@@ -53,6 +57,15 @@ def extras_by(
         imagery = harvest.imagery
         choice = choose_places(start, labels, imagery, harvest.pairs, teacher, arm, owner, plan)
     return Extras(tuple(labels), choice, teacher, rates)
+
+
+def _scored_on(owner: str, plan: Plan) -> tuple[str, str] | None:
+    """Where what a city or transfer is scored on is in files, and its split."""
+    if owner in plan.transfers:
+        split = plan.scored_split(owner)
+        return None if split is None else (plan.transfer(owner).target, split)
+    labels = plan.city(owner).labels
+    return None if labels is None or labels.kind == "simulated" else (owner, "test")
 
 
 def _pairs_of(whose: str, harvest: Harvest | None, plan: Plan) -> ArtifactRef | None:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError, LabelledSample, UnreadableSampleError
+from adapters.file_digests import file_digests
 from adapters.file_names import as_text
 from adapters.images import MAX_BYTES, ImageError, decode_image, exif_orientation
 from adapters.label_png import Colour, check_not_turned, decode_label_values
@@ -172,6 +173,17 @@ class FileDataset(ABC):
         """
         path = self._files_of(sample).image
         return sample if path is None else as_text(path.relative_to(self._root).as_posix())
+
+    def images_by_content(self, split: str) -> dict[str, str]:
+        """The images of a split that can be read: their names by the SHA-256 of their files.
+
+        Raises:
+            DatasetError: There is no such split.
+        """
+        names = self._samples_of_split(self._samples, split)
+        paths = {name: path for name in names if (path := self._files[name].image) is not None}
+        found = file_digests(paths)
+        return {digest: self.file_name(name) for name, digest in found.items() if digest}
 
     def revision(self, samples: Sequence[str] | None = None) -> str:
         """A digest of the samples' files, by default of all labelled ones; each is read once."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 from adapters.catalog import DatasetSite, FolderLabels, SimulatedLabels, SimulatedProvider
 from adapters.datasets.base import DatasetError, LabelledDataset
 from adapters.datasets.cross_city import CrossCityDataset
+from adapters.datasets.files import FileDataset
 from adapters.datasets.labelled_folder import LabelledFolder
 from adapters.datasets.simulated import SimulatedDataset
 from adapters.file_digests import UnreadableFileError
@@ -36,6 +37,7 @@ from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
 from tasks.priors.identities import city_mask, mask_parameters
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task
+from tasks.steps.counted import counted
 from tasks.steps.errors import InputError, StaleError, check_failures
 from tasks.steps.identity import Identity, Words, find, make, missing, newest
 from tasks.steps.logs import warn_user
@@ -86,6 +88,34 @@ def check_tested(city: str, plan: Plan) -> None:
     labels = plan.city(city).labels
     if labels is not None and not isinstance(labels, SimulatedLabels):
         labelled_parts(city, "test", None, plan)
+
+
+def check_apart(learned: tuple[str, str], scored: tuple[str, str], plan: Plan) -> None:
+    """Fails where images whose labels are learned from are among those that are scored on.
+
+    Args:
+        learned: A data set and its split.
+        scored: A data set or a city, and its split.
+        plan: The run's plan.
+
+    Raises:
+        InputError: An image is in both, by what is in its file.
+    """
+    sets = [labelled_set(plan, owner, None) for owner, _ in (learned, scored)]
+    if not all(isinstance(one, FileDataset) for one in sets):
+        return
+    ours, theirs = (
+        one.images_by_content(split)
+        for one, (_, split) in zip(sets, (learned, scored), strict=True)
+        if isinstance(one, FileDataset)
+    )
+    both = sorted(ours[digest] for digest in ours.keys() & theirs.keys())
+    if both:
+        where = f"cities.{scored[0]}.labels" if scored[0] in plan.cities else "the test images"
+        raise InputError(
+            f"{counted(len(both), 'image')} of datasets.{learned[0]}, whose labels are learned "
+            f"from, would be scored on too, as of {where}: take {both[0]} out of one of them"
+        )
 
 
 def home_split(owner: str, plan: Plan) -> str | None:

@@ -15,6 +15,7 @@ from crosscity.segmenters import build_segmenter
 from flows.adapt_transfer import transfer_by
 from flows.cli import city as verbs
 from flows.cli.application import app
+from flows.extras import check_extras
 from flows.readapt_city import readapt_city
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
@@ -139,6 +140,36 @@ def test_labels_that_a_recipe_learns_from_are_missed_before_anything_is_trained(
     with pytest.raises(DatasetError, match=r"There is no folder .*away"):
         transfer_by.fn(plan, "home", "few", 0)
     assert not list((tmp_path / "store").glob("*/*")), "nothing was made"
+
+
+def test_labels_that_a_recipe_learns_from_are_not_scored_on(
+    write_catalog: Callable[..., Path], tmp_path: Path
+) -> None:
+    """By what is in the files, as what was labelled is copied, and called otherwise there."""
+    for name, content in {
+        "tested/a": "1",
+        "tested/b": "2",
+        "marked/c": "3",
+        "marked/d": "2",
+    }.items():
+        folder, file = name.split("/")
+        for kind in ("images", "labels"):
+            path = tmp_path / folder / kind / f"{file}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    few = {"places": 2, "chosen": "random", "dataset": "marked"}
+    folders = {"kind": "folder", "label_map": "labelIds", "images": "images", "labels": "labels"}
+    catalog = write_catalog(
+        tmp_path,
+        datasets={"marked": {**folders, "root": "marked"}},
+        recipes={"few": {"objectives": [{"objective": "few_labels"}], "labels": few}},
+        city={"labels": {**folders, "root": "tested"}},
+    )
+    plan = open_plan(catalog, city="tokyo")
+    with pytest.raises(InputError, match=r"1 image of datasets\.marked.* take images/d\.png out"):
+        check_extras(plan, "tokyo", "few")
+    (tmp_path / "marked/images/d.png").write_text("4")
+    check_extras(plan, "tokyo", "few")
 
 
 def test_a_warning_is_shown_beside_the_refusal(refused: Callable[..., str]) -> None:
