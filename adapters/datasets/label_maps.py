@@ -91,14 +91,21 @@ _LAST_LABEL_ID: Final = 33
 _NO_LABEL: Final = 255
 """Cityscapes labelId -1 (a licence plate), as 8-bit files store it."""
 
+_LABEL_IDS: Final = {
+    **dict.fromkeys([*range(_LAST_LABEL_ID + 1), _NO_LABEL], VOID),
+    **{road_class.label_id: road_class.train_id for road_class in CLASSES},
+}
 LABEL_IDS: Final = LabelMap(
-    f"Cityscapes labelId (0 to {_LAST_LABEL_ID}, or {_NO_LABEL})",
-    {
-        **dict.fromkeys([*range(_LAST_LABEL_ID + 1), _NO_LABEL], VOID),
-        **{road_class.label_id: road_class.train_id for road_class in CLASSES},
-    },
+    f"Cityscapes labelId (0 to {_LAST_LABEL_ID}, or {_NO_LABEL})", _LABEL_IDS
 )
 """Cityscapes labelIds; those that are not evaluated are void."""
+
+_PLATE: Final = _LAST_LABEL_ID + 1
+LABEL_IDS_AND_PLATES: Final = LabelMap(
+    f"Cityscapes labelId (0 to {_LAST_LABEL_ID}, or {_NO_LABEL}) nor GTA5's {_PLATE}",
+    {**_LABEL_IDS, _PLATE: VOID},
+)
+"""The same of sets that number the licence plate, which is -1 in Cityscapes."""
 
 TRAIN_IDS: Final = LabelMap(
     f"Cityscapes trainId (0 to {len(CLASSES) - 1}, or {VOID})",

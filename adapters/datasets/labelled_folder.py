@@ -12,12 +12,18 @@ import numpy.typing as npt
 
 from adapters.datasets.base import DatasetError, UnreadableSampleError
 from adapters.datasets.files import IMAGE_ENDINGS, FileDataset, Files, by_name, paired
-from adapters.datasets.label_maps import LABEL_IDS, TRAIN_IDS, ColourMap, LabelMap, train_id
+from adapters.datasets.label_maps import (
+    LABEL_IDS_AND_PLATES,
+    TRAIN_IDS,
+    ColourMap,
+    LabelMap,
+    train_id,
+)
 from adapters.images import MAX_BYTES
 from adapters.prediction_folders import visible
 
 SPLITS: Final = ("train", "val", "test")
-NAMED_MAPS: Final = {"labelIds": LABEL_IDS, "labelTrainIds": TRAIN_IDS}
+NAMED_MAPS: Final = {"labelIds": LABEL_IDS_AND_PLATES, "labelTrainIds": TRAIN_IDS}
 """Label maps of Cityscapes, which many sets keep to."""
 _PLACE: Final = "{split}"
 _ANY: Final = "*"
@@ -69,7 +75,7 @@ class LabelledFolder(FileDataset):
         """
         super().__init__(root, max_bytes=max_bytes)
         self._map = _label_map(label_map)
-        self.reads_label_ids = self._map is LABEL_IDS
+        self.reads_label_ids = self._map is LABEL_IDS_AND_PLATES
         for folder in (images, labels, *(splits or {}).values()):
             if Path(folder).is_absolute() or ".." in Path(folder).parts:
                 raise DatasetError(f"The folder {folder!r} must lie below the set's root.")

@@ -53,6 +53,18 @@ def test_cityscapes_label_ids(tmp_path: Path) -> None:
     assert found == [CITYSCAPES.get(value, 255) for value in values]
 
 
+def test_label_ids_of_a_folder_may_number_the_licence_plate_as_gta5_does(tmp_path: Path) -> None:
+    image(tmp_path / "images/train/00001.png", 4)
+    row(tmp_path / "labels/train/00001.png", [7, 33, 34, 26])
+    found = LabelledFolder(
+        tmp_path, images="images/{split}", labels="labels/{split}", label_map="labelIds"
+    )
+    assert found.read("00001").train_ids[0].tolist() == [0, 18, 255, 13]
+    row(tmp_path / "labels/train/00001.png", [7, 33, 35, 26])
+    with pytest.raises(DatasetError, match=r"holds the value 35, which is not a Cityscapes label"):
+        found.read("00001")
+
+
 def test_cityscapes_without_the_wanted_kind_of_labels(tmp_path: Path) -> None:
     image(tmp_path / "leftImg8bit/val/ulm/ulm_000000_000019_leftImg8bit.png", 3)
     row(tmp_path / "gtFine/val/ulm/ulm_000000_000019_gtFine_labelIds.png", [7, 8, 11])
