@@ -59,10 +59,11 @@ def test_label_ids_of_a_folder_may_number_the_licence_plate_as_gta5_does(tmp_pat
     found = LabelledFolder(
         tmp_path, images="images/{split}", labels="labels/{split}", label_map="labelIds"
     )
-    assert found.read("00001").train_ids[0].tolist() == [0, 18, 255, 13]
+    (name,) = found.samples("train")
+    assert found.read(name).train_ids[0].tolist() == [0, 18, 255, 13]
     row(tmp_path / "labels/train/00001.png", [7, 33, 35, 26])
     with pytest.raises(DatasetError, match=r"holds the value 35, which is not a Cityscapes label"):
-        found.read("00001")
+        found.read(name)
 
 
 def test_cityscapes_without_the_wanted_kind_of_labels(tmp_path: Path) -> None:
