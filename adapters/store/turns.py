@@ -112,13 +112,13 @@ class Turns:
         wait, announced = self._timing.look, False
         state = self._join(me, {})  # nearly always, nobody else wants it
         joined = time.monotonic()
-        while not _members(state).get(me.name, {}).get("has"):
+        while not _has_turn(state, me):
             dead = _marks_of_the_dead(state, census)
             is_due = time.monotonic() - joined >= self._timing.beat
             if is_due or dead or self._is_mine(state, me):
                 state = self._join(me, dead)
                 joined = time.monotonic()
-                if _members(state).get(me.name, {}).get("has"):
+                if _has_turn(state, me):
                     break
             if not announced:
                 announced = True
@@ -251,6 +251,10 @@ def _members(state: State) -> dict[str, dict[str, Any]]:
     if not isinstance(found, dict):
         return {}
     return {name: dict(one) for name, one in found.items() if isinstance(one, dict)}
+
+
+def _has_turn(state: State, me: _Member) -> bool:
+    return bool(_members(state).get(me.name, {}).get("has"))
 
 
 def _marks_of_the_dead(state: State, census: Census) -> dict[str, Any]:

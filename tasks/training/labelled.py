@@ -142,7 +142,8 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
     def read(sample: str) -> Row:
         found = source.read(sample)
         train_ids = found.train_ids
-        seen.update(np.unique(train_ids).tolist())
+        if part == 0:  # enough to be told of, once a split
+            seen.update(np.unique(train_ids).tolist())
         if mask is not None:
             left_out = mask.pixels((train_ids.shape[0], train_ids.shape[1]))
             train_ids = np.where(left_out, np.uint8(VOID), train_ids)
@@ -154,7 +155,7 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
 
     made = _make_part("labelled", plan, owner, split, source, source.samples(split), part, read)
     remark = remark_on_ids(source, seen)
-    if remark and part == 0:  # once a split
+    if remark:
         warn_user(f"{owner}, {split}: {remark}")
     return made
 
