@@ -14,14 +14,6 @@ import pytest
 from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
 from adapters.images import decode_image, decode_mask_png
-from adapters.store import ArtifactRef
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
 from tasks.priors.extraction import (
     illustrate_prior,
     join_priors,
@@ -32,9 +24,10 @@ from tasks.priors.extraction import (
 from tasks.priors.pair_prior import extract_prior, superpixels_of
 from tasks.priors.quality import some_rows
 from tasks.steps.imagery import Imagery
-from tasks.steps.plan import Plan, open_plan
+from tasks.steps.plan import open_plan
 from tasks.steps.schemas import PAIRS, STATIC_PRIOR
 from tasks.steps.tables import part_name, read_rows, write_rows
+from tests.harvested import harvested, ref_of
 
 
 def scene(seed: int, height: int, width: int) -> np.ndarray:
@@ -73,23 +66,6 @@ def test_what_stays_is_in_the_prior_and_what_changes_is_not() -> None:
     counted = extract_prior(a, b, paper)
     assert len(counted.matches) > len(made.matches)
     assert (counted.masks[0] | ~made.masks[0]).all()
-
-
-def ref_of(made: Any) -> Any:
-    """A step's result: a reference, or the state that says that it was found."""
-    return made if hasattr(made, "digest") else made.result()
-
-
-def harvested(plan: Plan) -> tuple[ArtifactRef, ArtifactRef]:
-    """The images and pairs of tokyo."""
-    captures = ref_of(list_captures.fn("tokyo", plan))
-    images = [
-        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
-        for part in harvest_parts(captures, "tokyo", plan)
-    ]
-    imagery = ref_of(join_imagery.fn(images, "tokyo", plan))
-    pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
-    return imagery, pairs
 
 
 def with_a_name(image: np.ndarray, height: int = 30, width: int = 110) -> np.ndarray:

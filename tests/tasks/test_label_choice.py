@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,19 +13,13 @@ import pytest
 from adapters.store import ArtifactRef
 from crosscity.labelling import spread_choice
 from tasks.harvesting.current import Harvest
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
 from tasks.judging import suggestion
 from tasks.judging.label_choice import choose_places
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.labelled import labelled_part, labelled_parts
 from tasks.training.segmenters import fresh_segmenter, write_segmenter
+from tests.harvested import harvested, ref_of
 
 FEW = {
     "objectives": [{"objective": "source_task"}, {"objective": "few_labels"}],
@@ -36,20 +29,8 @@ FEW = {
 MODEL = {"architecture": "compact", "options": {"width": 8}}
 
 
-def ref_of(made: Any) -> ArtifactRef:
-    found = made if isinstance(made, ArtifactRef) else made.result()
-    assert isinstance(found, ArtifactRef)
-    return found
-
-
 def harvest(plan: Plan) -> Harvest:
-    captures = ref_of(list_captures.fn("tokyo", plan))
-    parts = [
-        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
-        for part in harvest_parts(captures, "tokyo", plan)
-    ]
-    imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
-    return Harvest(imagery, ref_of(choose_pairs.fn(imagery, "tokyo", plan)))
+    return Harvest(*harvested(plan))
 
 
 def network_and_labels(plan: Plan, ours: Harvest) -> tuple[ArtifactRef, list[ArtifactRef]]:

@@ -13,17 +13,11 @@ import pytest
 
 from adapters.store import ArtifactRef
 from crosscity.matching import Matches
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
 from tasks.priors.extraction import join_priors, make_prior_part, prior_parts
 from tasks.steps.errors import InputError, TooManyFailures
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.opened_entries import opened_entries
+from tests.harvested import harvested
 
 MODULE = "a_matcher_of_mine"
 PRIOR = {"matcher": f"python:{MODULE}:match", "downscale": 1, "superpixels": 40}
@@ -48,12 +42,6 @@ def refused(*_: np.ndarray) -> Matches:
     raise ValueError("too few corners")
 
 
-def ref_of(made: Any) -> ArtifactRef:
-    found = made if isinstance(made, ArtifactRef) else made.ref
-    assert isinstance(found, ArtifactRef)
-    return found
-
-
 @pytest.fixture
 def mine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = ModuleType(MODULE)
@@ -68,13 +56,7 @@ def plan(write_catalog: Callable[..., Path], tmp_path: Path) -> Plan:
 
 @pytest.fixture
 def extract(plan: Plan) -> Callable[[], list[ArtifactRef]]:
-    captures = ref_of(list_captures.fn("tokyo", plan))
-    parts = [
-        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
-        for part in harvest_parts(captures, "tokyo", plan)
-    ]
-    imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
-    pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
+    imagery, pairs = harvested(plan)
 
     def made() -> list[ArtifactRef]:
         shards = [

@@ -18,13 +18,6 @@ from crosscity.several_times import ALGORITHM_VERSION, evidence_of_times, static
 from crosscity.static_probability import delivered_of_times
 from crosscity.static_regions import static_prior_of_times
 from tasks.harvesting import pair_table
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
 from tasks.priors import extraction, identities, several_times
 from tasks.priors.extraction import join_priors, prior_part, prior_parts, static_prior_rows
 from tasks.priors.identities import PRIOR_VERSION, prior_version
@@ -36,6 +29,7 @@ from tasks.steps.plan import Plan, open_plan
 from tasks.steps.schemas import IMAGERY, LEFT_OUT, OK, PAIRS
 from tasks.steps.tables import read_rows
 from tasks.training.target_images import StoredTargets
+from tests.harvested import harvested, ref_of
 
 
 def scene(seed: int, height: int = 96, width: int = 160) -> np.ndarray:
@@ -136,21 +130,6 @@ def test_masked_pixels_are_never_static() -> None:
 
 
 # In the pipeline
-
-
-def ref_of(made: Any) -> Any:
-    """A step's result: a reference, or the state that says that it was found."""
-    return made if hasattr(made, "digest") else made.result()
-
-
-def harvested(plan: Plan) -> tuple[Any, Any]:
-    captures = ref_of(list_captures.fn("tokyo", plan))
-    images = [
-        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
-        for part in harvest_parts(captures, "tokyo", plan)
-    ]
-    imagery = ref_of(join_imagery.fn(images, "tokyo", plan))
-    return imagery, ref_of(choose_pairs.fn(imagery, "tokyo", plan))
 
 
 def priors(imagery: Any, pairs: Any, plan: Plan) -> Any:

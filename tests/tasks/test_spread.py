@@ -16,38 +16,22 @@ import pytest
 
 from adapters.catalog.errors import CatalogError
 from adapters.store import ArtifactRef, Store
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
 from tasks.priors.extraction import make_prior_part, prior_parts
 from tasks.steps import spread as spread_module
 from tasks.steps.artifact_task import Made
 from tasks.steps.errors import ClusterAwayError, InputError, PartKillsWorkersError
 from tasks.steps.plan import Plan, open_plan
 from tasks.steps.spread import spread
+from tests.harvested import harvested
 
 pytest.importorskip("distributed", reason="crosscity[dask] is not installed")
 CREDENTIALS = {"key": "a-key-of-nobody", "secret": "a-secret-of-nobody"}
 CITY = {"places": 12, "test_places": 2, "pairs_per_part": 2}
 
 
-def ref_of(made: Any) -> ArtifactRef:
-    return made if isinstance(made, ArtifactRef) else made.result()
-
-
 def shards_of(plan: Plan) -> list[tuple[Any, ...]]:
     """Harvests the city, and gives the arguments of its priors' shards."""
-    captures = ref_of(list_captures.fn("tokyo", plan))
-    images = [
-        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
-        for part in harvest_parts(captures, "tokyo", plan)
-    ]
-    imagery = ref_of(join_imagery.fn(images, "tokyo", plan))
-    pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
+    imagery, pairs = harvested(plan)
     return [(imagery, pairs, part, "tokyo") for part in prior_parts(imagery, pairs, "tokyo", plan)]
 
 
