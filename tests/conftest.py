@@ -57,6 +57,7 @@ _WITH_SERVER = pytest.StashKey[set[Path]]()
 """The files that a worker begins with."""
 _RUNNING = pytest.StashKey[contextlib.ExitStack]()
 """The session's server, while it runs."""
+WORKERS_WITH_SERVERS = 2
 RARELY = {
     # What no test waits for; each is looked at every 5 seconds.
     f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60"
@@ -133,9 +134,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """From now on garbage is looked for, among all but what has been imported by then.
 
-    That takes a third of the time in which the tests are collected, and some of every test's.
+    That takes a third of the time in which the tests are collected, and some of every test's. What
+    tests import later stays as well: a look at everything takes over a second of each worker, and
+    Python would look thirty times.
     """
     gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], 100)
     gc.enable()
 
 
@@ -152,10 +156,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Gives a worker whole files, in our order, and those of `FINISHED_RUN` to one worker."""
+    """Gives a worker whole files, in our order, and those of `FINISHED_RUN` to one worker.
+
+    What needs a server comes first, and is for the first two workers, as long as there is anything
+    else for the others: these begin at the end. A server costs a tenth of a core, whether or not
+    it is asked, and it and what talks to it start for twenty seconds.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
+        def _assign_work_unit(self, node: Any) -> None:
+            if self.nodes.index(node) >= WORKERS_WITH_SERVERS:
+                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            super()._assign_work_unit(node)
+
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
             return "finished run" if file.endswith(FINISHED_RUN) else file
