@@ -15,6 +15,8 @@ from adapters.catalog import Training as TrainingEntry
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import read_table, write_table
 from crosscity.adaptation import PretrainingSettings
+from crosscity.device_failures import PROCESSOR
+from crosscity.freed_memory import keep_freed_memory
 from crosscity.segmenters import Segmenter
 from tasks.steps.artifact_task import Made, artifact_task, digests
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
@@ -342,6 +344,8 @@ def on_device(segmenter: Segmenter, plan: Plan) -> Segmenter:
         InputError: The machine has no such device.
     """
     check_device(plan.compute.device)
+    if plan.compute.device == PROCESSOR:  # each image takes what the one before has freed
+        keep_freed_memory()
     return segmenter.to(torch.device(plan.compute.device))
 
 
