@@ -156,25 +156,43 @@ def _enlarged_arms(
 
 
 class Bench:
-    """The images, the start, and the arms with their scores."""
+    """The images, the start, and the arms with their scores.
+
+    Args:
+        dataset: Of the target.
+        segmenter: Architecture, or python:module:function.
+        work: Folder of finished arms.
+        factor: Enlarges the images.
+        size: (height, width) of the images before that, and of the windows that are learned from.
+        start: Weights that the architecture begins with; ``None`` leaves its own.
+    """
 
     def __init__(
-        self, dataset: CamVidDataset, segmenter: str, work: Path, factor: float = 1.0
+        self,
+        dataset: CamVidDataset,
+        segmenter: str,
+        work: Path,
+        factor: float = 1.0,
+        size: tuple[int, int] = SIZE,
+        start: Path | None = None,
     ) -> None:
         self._dataset, self.segmenter, self._work = dataset, segmenter, work
-        self.factor = factor
+        self.factor, self._size, self._start = factor, size, start
         self._sets: dict[str, tuple[list[Any], list[Any]]] = {}
 
     def fresh(self) -> Segmenter:
         """The start."""
-        return build_segmenter(self.segmenter, {}, seed=0)
+        network = build_segmenter(self.segmenter, {}, seed=0)
+        if self._start is not None:
+            network.load_state_dict(torch.load(self._start, weights_only=True))
+        return network
 
     def images(self, split: str) -> tuple[list[Any], list[Any]]:
         """Images at the network's size, and labels at their own."""
         if split not in self._sets:
             read = [self._dataset.read(name) for name in self._dataset.samples(split)]
             self._sets[split] = (
-                [_enlarged(resized_image(each.image, SIZE), self.factor) for each in read],
+                [_enlarged(resized_image(each.image, self._size), self.factor) for each in read],
                 [each.train_ids for each in read],
             )
         return self._sets[split]
@@ -205,8 +223,8 @@ class Bench:
             found = self._work / f"source_free_{name}-{seed}.pt"
             if not found.exists():
                 training = SourceFree(self.fresh(), self.target(), settings, seed)
-                self._trained(training, found.with_suffix(".unfinished"))
-                _stored({one: training.weights_of(one) for one in WAYS}, found)
+                trained(training, found.with_suffix(".unfinished"))
+                stored({one: training.weights_of(one) for one in WAYS}, found)
             network = self.fresh()
             network.load_state_dict(torch.load(found, weights_only=True)[way])
             return network
@@ -221,22 +239,13 @@ class Bench:
             images, labels = self.images("train")
             size = images[0].shape[:2]
             small = [resized_map(each, size) for each in labels]
-            source = Windows(np.stack(images), np.stack(small), SIZE)
+            source = Windows(np.stack(images), np.stack(small), self._size)
             settings = replace(BOUND, steps=steps)
             training = FineTuning(self.mixed(STATISTICS)(0), source, settings, seed)
-            self._trained(training, self._work / f"{name}-{seed}.unfinished")
+            trained(training, self._work / f"{name}-{seed}.unfinished")
             return training.segmenter
 
         return make
-
-    def _trained(self, training: Training, state: Path) -> None:
-        """Trains to the end, from where the training was when it was killed."""
-        if state.exists():
-            training.restore(TrainingState(**torch.load(state, weights_only=True)))
-        while not training.finished:
-            rows = training.advance(CHECKPOINT)
-            _stored(vars(training.state()), state)
-            print(state.stem, rows[-1], flush=True)
 
     def entropy(self, rate: float) -> Network:
         """Entropy minimisation of batch norm's scale and shift, which is tempting and dangerous."""
@@ -244,7 +253,7 @@ class Bench:
         def make(seed: int) -> Segmenter:
             network = self.mixed(1.0)(0)
             images = np.stack(self.images("train")[0])
-            windows = Windows(images, images[..., 0], SIZE)
+            windows = Windows(images, images[..., 0], self._size)
             random = np.random.default_rng(seed)
             chosen = (random.integers(0, len(windows), 4).tolist() for _ in range(RECIPE.steps))
             minimise_entropy(network, (image_tensor(windows.images(one)) for one in chosen), rate)
@@ -270,7 +279,7 @@ class Bench:
             network.load_state_dict(torch.load(weights, weights_only=True))
         else:
             network = make(seed)
-            _stored(network.state_dict(), weights)
+            stored(network.state_dict(), weights)
         pictures, labels = self.images(split)
         counts = []
         for picture, truth in zip(pictures, labels, strict=True):
@@ -344,7 +353,17 @@ class Windows:
         return arrays[image, top : top + self._size[0], left : left + self._size[1]]
 
 
-def _stored(content: Any, path: Path) -> None:  # noqa: ANN401 - whatever torch can store
+def trained(training: Training, state: Path) -> None:
+    """Trains to the end, from where the training was when it was killed."""
+    if state.exists():
+        training.restore(TrainingState(**torch.load(state, weights_only=True)))
+    while not training.finished:
+        rows = training.advance(CHECKPOINT)
+        stored(vars(training.state()), state)
+        print(state.stem, rows[-1], flush=True)
+
+
+def stored(content: Any, path: Path) -> None:  # noqa: ANN401 - whatever torch can store
     """Writes a file that is whole whenever it exists."""
     unfinished = path.with_suffix(path.suffix + ".part")
     torch.save(content, unfinished)
