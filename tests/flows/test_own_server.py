@@ -20,10 +20,12 @@ class Health(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 time.sleep(float(sys.argv[3]))
-http.server.HTTPServer.allow_reuse_address = False
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Health).serve_forever()
 """
-"""Answers any GET; one that cannot listen ends with an error, after the time that a start takes."""
+"""Answers any GET; one that cannot listen ends with an error, after the time that a start takes.
+
+As Prefect's, it may listen where connections of a server that ended are still being closed.
+"""
 
 
 def test_a_server_of_another_command_on_the_same_port_is_never_taken_for_ours(
