@@ -191,12 +191,14 @@ def test_each_beginning_counts_for_one_crash(
     for kind in ("PENDING", "RUNNING", "CRASHED"):
         put(kind)
     waiting(lambda: restarts() == 1, "it is run again")
-    crashed = {"filter": {"event": {"name": ["prefect.flow-run.Crashed"]}}}
-    (event,) = (
-        one
-        for one in site.server.post("/events/filter", crashed)["events"]
-        if one["resource"]["prefect.resource.id"].endswith(run)
-    )
+
+    def crashes() -> list[dict[str, Any]]:
+        crashed = {"filter": {"event": {"name": ["prefect.flow-run.Crashed"]}}}
+        events = site.server.post("/events/filter", crashed)["events"]
+        return [one for one in events if one["resource"]["prefect.resource.id"].endswith(run)]
+
+    waiting(crashes, "the crash is written down, which comes after what it sets off")
+    (event,) = crashes()
     put("PENDING")
     twice = {**event, "id": str(uuid.uuid4()), "follows": None}  # as if seen twice
     site.server.request("POST", "/events", [twice])

@@ -17,10 +17,15 @@ from flows.cli.server import server_command, server_environment
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory, write_catalog):
+    """One for the module's server, which refuses a second one with the same city."""
+    return write_catalog(tmp_path_factory.mktemp("dead"), city={"places": 4000, "test_places": 2})
+
+
 def test_a_killed_command_line_does_not_stay_running(
-    own_server, write_catalog, crosscity, launcher, waiting, tmp_path
+    own_server, catalog, crosscity, launcher, waiting, tmp_path
 ):
-    catalog = write_catalog(tmp_path, city={"places": 4000, "test_places": 2})
     deployed = crosscity(
         *("deploy", "--catalog", catalog),
         server=own_server,
@@ -54,10 +59,10 @@ def test_a_killed_command_line_does_not_stay_running(
 
 
 def test_a_run_that_dies_before_its_first_heartbeat_does_not_stay_running(
-    own_server, write_catalog, crosscity, waiting, tmp_path
+    own_server, catalog, crosscity, waiting
 ):
     deployed = crosscity(
-        *("deploy", "--catalog", write_catalog(tmp_path)),
+        *("deploy", "--catalog", catalog),
         server=own_server,
         environment={"CROSSCITY_DEAD_AFTER": "20"},
     )
