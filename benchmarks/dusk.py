@@ -239,7 +239,8 @@ def _markdown(content: list[dict[str, Any]]) -> str:
             "",
             f"{found['images']} test frames of CamVid's drive at dusk, images at {height}×{width}, "
             f"11 classes. `source_free` learns for {found['steps']} steps from the other 62 frames "
-            f"without their labels, `fine_tuned` for {found['bound_steps']} steps with them.",
+            f"without their labels, `fine_tuned`, where it is shown, for {found['bound_steps']} "
+            "steps with them.",
             "",
             "| arm | seeds | mIoU | over zero-shot | over the best share of statistics |",
             "|---|---|---|---|---|",
