@@ -59,6 +59,8 @@ def main(
     rounds: Annotated[int, typer.Argument(min=1, help="Of each of the runs, in turn.")] = 3,
 ) -> None:
     """Runs the comparison and writes the results."""
+    if pairs % PAIRS_A_PART:
+        raise typer.BadParameter(f"whole shards are timed: a multiple of {PAIRS_A_PART} pairs")
     load = os.getloadavg()[0]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="crosscity-scale-") as folder:

@@ -35,11 +35,7 @@ from tasks.training.extras import Extras
 from tasks.training.labelled import labelled_part
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.trainings import adapt, pretrain
-
-
-def ref_of(made: Any) -> ArtifactRef:
-    found: ArtifactRef = made if isinstance(made, ArtifactRef) else made.result()
-    return found
+from tests.harvested import ref_of
 
 
 def number(value: Any, version: str = "1", **changes: Any) -> Identity:
