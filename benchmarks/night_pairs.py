@@ -19,13 +19,15 @@ in tokyo, test places elsewhere. Settings are those of `street_arms.py`; nothing
 the night, before any arm was trained. The safeguard judges each arm on 48 of the pairs, as
 `readapt-city` does. Finished arms are found again in `--work`; kill it and start
 it again at will. Writes `benchmarks/results/night_pairs.json` and `.md` after every arm.
+`camera_pairs.py` does the same where the two times were taken by two cameras.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -60,6 +62,7 @@ from benchmarks.street_arms import (
     Work,
     adapted,
     differences,
+    file_name,
     pairs,
     rows_of,
     source_free,
@@ -68,13 +71,32 @@ from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation.recipes import Recipe, Term
 from crosscity.adaptation.source_free import SourceFreeSettings
 from crosscity.evaluation import evaluate_each, score
+from crosscity.freed_memory import keep_freed_memory
 from crosscity.safeguard import SafeguardLimits, verdict
 from crosscity.segmenters import Segmenter
-from simcity import in_light
+from simcity import CityStyle, in_light
 
 RESULTS: Final = Path(__file__).parent / "results"
-TIMES: Final = ("day", "night")
-"""By the number of the time at which a place is drawn."""
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """How one of the two looks at a place is easier.
+
+    Attributes:
+        name: Of the results' files.
+        looks: The easier and the harder one, by the number of the time at which a place is drawn.
+        drawn: A city's style, and a look, to the style that is drawn.
+        between: "pairs of ..." in sentences.
+    """
+
+    name: str
+    looks: tuple[str, str]
+    drawn: Callable[[CityStyle, str], CityStyle]
+    between: str
+
+
+NIGHT: Final = Uneven("night_pairs", ("day", "night"), in_light, "day and night")
 LONG: Final = SourceFreeSettings().steps
 
 
@@ -82,8 +104,8 @@ def teacher_of(arm: str) -> Make:
     """The teacher alone, out of what an arm left that delivers its mean with the start."""
 
     def make(work: Work, seed: int) -> tuple[Segmenter, float]:
-        if not work.row(arm, seed).exists():
-            _run(work, arm, seed)
+        if not work.weights(arm, seed).exists():
+            save(CHOSEN[arm](work, seed)[0], work.weights(arm, seed))
         network, first = work.network(arm, seed), dict(start().named_parameters())
         with torch.no_grad():
             for name, mean in network.named_parameters():
@@ -155,7 +177,15 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
 ) -> None:
     """Runs what is missing and reports all that the folder of finished arms has."""
+    compare(NIGHT, city, seed, arm, work, output)
+
+
+def compare(
+    uneven: Uneven, city: list[str], seed: list[int], arm: list[str], work: Path, output: Path
+) -> None:
+    """The same for any pairs of which one look is easier."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     work.mkdir(parents=True, exist_ok=True)
     missing = [
         (Work(work, name), arm_name, of)
@@ -166,50 +196,51 @@ def main(
         if not _is_finished(Work(work, name), arm_name, of)
     ]
     for here, arm_name, of in missing:
-        _data(here)
-        _run(here, arm_name, of)
+        _data(uneven, here)
+        _run(uneven, here, arm_name, of)
         if arm_name != "pretrained":
             signals_of_arm(here, arm_name, of)
-        _report(work, output)
+        _report(uneven, work, output)
     if not missing:
-        _report(work, output)
+        _report(uneven, work, output)
 
 
-def _seen(style: str, seed: int, places: range, times: Sequence[str]) -> Arrays:
-    """Images and labels of places at these times, those of one place after another."""
-    cities = {name: SimulatedCity(in_light(find_style(style), name), seed, SIZE) for name in times}
+def _seen(uneven: Uneven, style: str, seed: int, places: range, looks: Sequence[str]) -> Arrays:
+    """Images and labels of places in these looks, those of one place after another."""
+    whole = find_style(style)
+    cities = {name: SimulatedCity(uneven.drawn(whole, name), seed, SIZE) for name in looks}
     images, labels = [], []
     for place in places:
         for name, drawn in cities.items():
-            rendering = drawn.render(place, TIMES.index(name))
+            rendering = drawn.render(place, uneven.looks.index(name))
             images.append(decode_image(drawn.encode(rendering), f"{style} {place} {name}"))
             labels.append(rendering.train_ids)
     return {"images": np.stack(images), "labels": np.stack(labels)}
 
 
-def _data(work: Work) -> None:
+def _data(uneven: Uneven, work: Work) -> None:
     """Draws the images that are not there yet, and matches the pairs."""
     folder, name = work.folder, work.city
     first = FIRST_PLACE[name == CHOSEN_ON]
-    for time in TIMES:
+    for look in uneven.looks:
         once(
-            _scored(work, time),
-            lambda time=time: _seen(  # type: ignore[misc]
-                name, CITIES[name], range(first, first + SCORED), [time]
+            _scored(work, look),
+            lambda look=look: _seen(  # type: ignore[misc]
+                uneven, name, CITIES[name], range(first, first + SCORED), [look]
             ),
         )
-    pairs(folder, name, lambda: _seen(name, CITIES[name], range(PAIRS), TIMES))
+    pairs(folder, name, lambda: _seen(uneven, name, CITIES[name], range(PAIRS), uneven.looks))
     once(folder / "source.npz", lambda: rendered(*HOME, range(1_000_000, 1_000_000 + SOURCE), 1))
-    pairs(folder, HOME[0], lambda: _seen(*HOME, HOME_PLACES, TIMES))
+    pairs(folder, HOME[0], lambda: _seen(uneven, *HOME, HOME_PLACES, uneven.looks))
 
 
-def _scored(work: Work, time: str) -> Path:
-    return work.folder / f"{work.city}-{time}.npz"
+def _scored(work: Work, look: str) -> Path:
+    return work.folder / f"{work.city}-{file_name(look)}.npz"
 
 
-def _counts(work: Work, arm: str, seed: int, time: str) -> Path:
+def _counts(work: Work, arm: str, seed: int, look: str) -> Path:
     path = work.counts(arm, seed)
-    return path.with_name(path.name.replace("counts-", f"counts-{time}-", 1))
+    return path.with_name(path.name.replace("counts-", f"counts-{file_name(look)}-", 1))
 
 
 def _is_finished(work: Work, arm: str, seed: int) -> bool:
@@ -218,7 +249,7 @@ def _is_finished(work: Work, arm: str, seed: int) -> bool:
     return judged and work.row(arm, seed).exists()
 
 
-def _run(work: Work, arm: str, seed: int) -> None:
+def _run(uneven: Uneven, work: Work, arm: str, seed: int) -> None:
     if work.row(arm, seed).exists():
         return
     if work.weights(arm, seed).exists():  # killed before it was scored
@@ -227,61 +258,64 @@ def _run(work: Work, arm: str, seed: int) -> None:
         network, step = CHOSEN[arm](work, seed)
         save(network, work.weights(arm, seed))
     row: dict[str, Any] = {"city": work.city, "seed": seed, "arm": arm, "step_seconds": step}
-    for time in TIMES:
-        each = evaluate_each(network, labelled(_scored(work, time)))
+    for look in uneven.looks:
+        each = evaluate_each(network, labelled(_scored(work, look)))
         counts = np.stack([one.confusion for one in each])
-        with written_whole(_counts(work, arm, seed, time)) as unfinished:
+        with written_whole(_counts(work, arm, seed, look)) as unfinished:
             np.savez_compressed(unfinished, counts=counts.astype(np.int32))
         found = score(counts.sum(0), PROTOCOL)
-        row[time] = {"miou": found.miou, "per_class": found.per_class}
+        row[look] = {"miou": found.miou, "per_class": found.per_class}
     write_json(work.row(arm, seed), row)
-    print(work.city, seed, arm, *(f"{time} {100 * row[time]['miou']:.1f}" for time in TIMES),
-          flush=True)  # fmt: skip
+    scores = (f"{look} {100 * row[look]['miou']:.1f}" for look in uneven.looks)
+    print(work.city, seed, arm, *scores, flush=True)
 
 
-def _report(work: Path, output: Path) -> None:
+def _report(uneven: Uneven, work: Path, output: Path) -> None:
     rows = rows_of(work)
     output.mkdir(parents=True, exist_ok=True)
-    write_json(output / "night_pairs.json", rows)
-    with written_whole(output / "night_pairs.md") as unfinished:
-        unfinished.write_text(report(rows, work), encoding="utf-8")
+    write_json(output / f"{uneven.name}.json", rows)
+    with written_whole(output / f"{uneven.name}.md") as unfinished:
+        unfinished.write_text(report(uneven, rows, work), encoding="utf-8")
 
 
-def report(rows: Sequence[dict[str, Any]], folder: Path) -> str:
+def report(uneven: Uneven, rows: Sequence[dict[str, Any]], folder: Path) -> str:
     """Scores and paired differences in Markdown."""
+    easy, hard = uneven.looks
     cities = [name for name in CITIES if any(row["city"] == name for row in rows)]
     places = ", ".join(
         f"{name} on {'validation' if name == CHOSEN_ON else 'test'} places" for name in cities
     )
     lines = [
-        f"From `street` at {SIZE[0]}×{SIZE[1]}, {PAIRS} pairs of day and night, {STEPS} steps of 4 "
-        f"images, mIoU (percent, 13 classes) on {SCORED} images a city ({places}); mean over "
-        "seeds, in brackets how many.",
+        f"From `street` at {SIZE[0]}×{SIZE[1]}, {PAIRS} pairs of {uneven.between}, {STEPS} "
+        f"steps of 4 images, mIoU (percent, 13 classes) on {SCORED} images a city ({places}); "
+        "mean over seeds, in brackets how many.",
         "",
-        "| arm | " + " | ".join(f"{name}, {time}" for time in ("night", "day") for name in cities)
+        "| arm | " + " | ".join(f"{name}, {look}" for look in (hard, easy) for name in cities)
         + " |",
         "|---|" + "---|" * (2 * len(cities)),
     ]  # fmt: skip
     for arm in CHOSEN:
         cells = []
-        for time in ("night", "day"):
+        for look in (hard, easy):
             for name in cities:
-                found = [row[time]["miou"] for row in rows
+                found = [row[look]["miou"] for row in rows
                          if (row["city"], row["arm"]) == (name, arm)]  # fmt: skip
                 cells.append(f"{100 * np.mean(found):.1f} ({len(found)})" if found else "–")
         if set(cells) != {"–"}:
             lines.append(f"| {arm} | " + " | ".join(cells) + " |")
-    for time in ("night", "day"):
-        lines += _differences(rows, folder, cities, time)
-    return "\n".join([*lines, *_judged(rows, folder, cities)]) + "\n"
+    for look in (hard, easy):
+        lines += _differences(rows, folder, cities, look)
+    return "\n".join([*lines, *_judged(uneven, rows, folder, cities)]) + "\n"
 
 
-def _judged(rows: Sequence[dict[str, Any]], folder: Path, cities: Sequence[str]) -> list[str]:
+def _judged(
+    uneven: Uneven, rows: Sequence[dict[str, Any]], folder: Path, cities: Sequence[str]
+) -> list[str]:
     """What the safeguard says of the arms it has looked at."""
     lines = [
         "",
-        f"The safeguard on {JUDGED_PAIRS} of the training pairs: by how much the agreement of day "
-        "and night (kappa, 95 % over pairs) rises over `pretrained`, and what is kept:",
+        f"The safeguard on {JUDGED_PAIRS} of the training pairs: by how much the agreement of "
+        f"{uneven.between} (kappa, 95 % over pairs) rises over `pretrained`, and what is kept:",
         "",
         "| arm | " + " | ".join(cities) + " |",
         "|---|" + "---|" * len(cities),
@@ -304,9 +338,9 @@ def _judged(rows: Sequence[dict[str, Any]], folder: Path, cities: Sequence[str])
 
 
 def _differences(
-    rows: Sequence[dict[str, Any]], folder: Path, cities: Sequence[str], time: str
+    rows: Sequence[dict[str, Any]], folder: Path, cities: Sequence[str], look: str
 ) -> list[str]:
-    """Arms against others on images of one time, in the cities and seeds that have both."""
+    """Arms against others on images of one look, in the cities and seeds that have both."""
     known = {(row["city"], row["arm"], row["seed"]) for row in rows}
 
     def runs(name: str, arm: str, other: str) -> Both | None:
@@ -320,15 +354,15 @@ def _differences(
         if not common:
             return None
         return (
-            [_counted(work, arm, seed, time) for seed, _ in common],
-            [_counted(work, other, seed, time) for _, seed in common],
+            [_counted(work, arm, seed, look) for seed, _ in common],
+            [_counted(work, other, seed, look) for _, seed in common],
         )
 
-    return differences(f"Differences in points by {time}", cities, COMPARED, runs)
+    return differences(f"Differences in points, {look}", cities, COMPARED, runs)
 
 
-def _counted(work: Work, arm: str, seed: int, time: str) -> Counts:
-    with np.load(_counts(work, arm, seed, time), allow_pickle=False) as found:
+def _counted(work: Work, arm: str, seed: int, look: str) -> Counts:
+    with np.load(_counts(work, arm, seed, look), allow_pickle=False) as found:
         return np.asarray(found["counts"], dtype=np.int64)
 
 

@@ -142,15 +142,15 @@ class Work:
 
     def counts(self, arm: str, seed: int) -> Path:
         """Where what an arm gets right and wrong in each image is."""
-        return self.folder / f"counts-{self.city}-{seed}-{_file_name(arm)}.npz"
+        return self.folder / f"counts-{self.city}-{seed}-{file_name(arm)}.npz"
 
     def weights(self, arm: str, seed: int) -> Path:
         """Where an arm's weights are."""
-        return self.folder / f"{self.city}-{seed}-{_file_name(arm)}.safetensors"
+        return self.folder / f"{self.city}-{seed}-{file_name(arm)}.safetensors"
 
     def row(self, arm: str, seed: int) -> Path:
         """Where an arm's scores are."""
-        return self.folder / f"row-{self.city}-{seed}-{_file_name(arm)}.json"
+        return self.folder / f"row-{self.city}-{seed}-{file_name(arm)}.json"
 
     def network(self, arm: str, seed: int) -> Segmenter:
         """An arm's network; the start for "pretrained"."""
@@ -530,9 +530,9 @@ def rows_of(work: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(work.glob("row-*"))]
 
 
-def _file_name(arm: str) -> str:
-    """An arm's name in names of files."""
-    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in arm)
+def file_name(name: str) -> str:
+    """A name in names of files."""
+    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
 
 
 def _report(work: Path, output: Path, name: str) -> None:
