@@ -12,7 +12,7 @@ import typer
 
 from flows.cli.changed_files import tell_changed_files
 from flows.cli.options import CATALOG, CatalogOption, CityArgument, ComputeOption
-from flows.cli.outcome import JsonOption, add, ended, note, tell_remarks
+from flows.cli.outcome import JsonOption, add, ended, note, tell_failures, tell_remarks
 from flows.cli.output import warnings_shown
 from flows.cli.promotion import show_pin
 from flows.cli.server import run_dashboard, running_server
@@ -106,7 +106,16 @@ def harvest(
     made = find_finished(lambda: finished_harvest(city, plan), plan)
     if made is None:
         made = done_or_run(harvest_city, given, plan, lambda ref: [ref], city=city)
+    _tell_of_imagery(made, plan)
     ended("pairs", made.uri, next_step=f"`crosscity priors {city}`", city=city, key=made.key)
+
+
+def _tell_of_imagery(pairs: ArtifactRef, plan: Plan) -> None:
+    """Which images of a harvest failed or were left out."""
+    store = plan.open_store()
+    imagery = store.inputs_of(pairs).get("imagery")
+    if imagery is not None:
+        tell_failures(store.manifest(imagery).summary, "images")
 
 
 def watch(
@@ -126,6 +135,7 @@ def watch(
         step = f"`crosscity status {city}` says what there is"
         ended("pairs", "", said=said, next_step=step, city=city, key=None)
     else:
+        _tell_of_imagery(made, plan)
         step = f"`crosscity readapt {city}`"
         ended("pairs", made.uri, next_step=step, city=city, key=made.key)
 
@@ -142,6 +152,7 @@ def priors(
     plan = opened_plan(catalog, compute, city, writes=False)
     given = {"city": city, "catalog": str(catalog), "compute": compute}
     made = done_or_run(extract_priors, given, plan, lambda ref: [ref], city=city)
+    tell_failures(plan.open_store().manifest(made).summary, "priors")
     ended("priors", made.uri, next_step=f"`crosscity adapt {city}`", city=city, key=made.key)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from flows.cli.options import OPTIONS
+
+_REASONS: Final = 3
+"""Of failures, the most frequent ones that are told; tables have them all."""
 
 
 def _take_json(wanted: bool) -> bool:
@@ -69,3 +73,19 @@ def tell_remarks(summary: Mapping[str, Any]) -> None:
     """What an artifact's summary remarks on the data that it was made of, a line each."""
     for remark in summary.get("remarks", ()):
         note(f"remark: {remark}")
+
+
+def tell_failures(summary: Mapping[str, Any], what: str) -> None:
+    """How many rows of an artifact failed or were left out, and why: they are few, and go on so.
+
+    Args:
+        summary: Of the artifact: `images`, and by reason `failures` and perhaps `left_out`.
+        what: The rows, in the plural: "images".
+    """
+    for of, happened in (("failures", "failed"), ("left_out", "are left out")):
+        reasons = Counter(summary.get(of) or {})
+        if not reasons:
+            continue
+        told = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(_REASONS))
+        more = "; …" if len(reasons) > _REASONS else ""
+        note(f"remark: {reasons.total()} of {summary['images']} {what} {happened}: {told}{more}")

@@ -195,7 +195,7 @@ def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> M
                 spending.note(at_once=True)
             raise
         done = [row for place in made for row in place]
-        _check_provider(city, errors, done)
+        _check_provider(city, errors)
         write_rows(draft, part_name(part.number), done, IMAGERY)
         draft.summary = {"failures": failures(done)}
         if spending is not None:
@@ -218,12 +218,15 @@ def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> M
     return made
 
 
-def _check_provider(city: str, errors: Sequence[Exception], done: Sequence[Row]) -> None:
-    """Fails where a provider of one's own is wrong, and gave no image of a shard."""
-    faults = [error for error in errors if isinstance(error, ProviderFaultError)]
-    if faults and all(row["status"] != OK for row in done):
-        # Kept, the shard would be found again once the provider is mended.
-        raise InputError(f"{city}: {faults[0]} Mend it, and run the same command again.")
+def _check_provider(city: str, errors: Sequence[Exception]) -> None:
+    """Fails where a provider of one's own is wrong, so that nothing of the shard is kept."""
+    for error in errors:
+        if isinstance(error, ProviderFaultError):
+            # Kept, the shard would be found again once the provider is mended.
+            raise InputError(
+                f"{city}: {error} Mend it, and run the same command again; where one image cannot "
+                "be had, it raises a StreetViewError."
+            )
 
 
 @artifact_task("join imagery", run_name="join imagery of {city}")

@@ -41,7 +41,7 @@ from tasks.judging.promotion import PROMOTED, promoted_segmenter, put_in_use
 from tasks.judging.scoring_rules import protocol_parameters, rules_of
 from tasks.judging.start_at_size import size_shown, start_at_size
 from tasks.priors.identities import PRIOR_VERSION, city_mask
-from tasks.priors.pair_prior import extract_prior
+from tasks.priors.pair_prior import extract_prior, why_unmatched
 from tasks.steps import progress
 from tasks.steps.announcing import announce, event_of
 from tasks.steps.artifact_task import Made, artifact_task, step
@@ -351,7 +351,7 @@ def _signs_of_pair(
         first, second = (images.read(pair[end]) for end in ("image_a", "image_b"))
         prior = extract_prior(first, second, settings, device, mask)
     except (ImageError, ValueError) as error:
-        return PairSeen(pair["pair_id"], None, " ".join(str(error).split()))
+        return PairSeen(pair["pair_id"], None, why_unmatched(error, pair["pair_id"]))
     left_out = None if mask is None else mask.pixels((first.shape[0], first.shape[1]))
     try:
         looks = [

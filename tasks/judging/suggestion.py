@@ -21,7 +21,7 @@ from crosscity.safeguard import static_points
 from crosscity.segmenters import Segmenter, in_train_ids
 from tasks.harvesting.current import Harvest, current_harvest
 from tasks.priors.identities import PRIOR_VERSION, city_mask
-from tasks.priors.pair_prior import extract_prior
+from tasks.priors.pair_prior import extract_prior, why_unmatched
 from tasks.steps import progress
 from tasks.steps.artifact_task import make_once
 from tasks.steps.device import device_turn
@@ -194,7 +194,7 @@ class _Look:
             both = [self.images.read(pair[end]) for end in ("image_a", "image_b")]
             prior = extract_prior(both[0], both[1], settings, self.plan.compute.device, self.mask)
         except (ImageError, KeyError, ValueError) as error:
-            return {**empty, "status": FAILED, "reason": " ".join(str(error).split())}
+            return {**empty, "status": FAILED, "reason": why_unmatched(error, pair["pair_id"])}
         points = static_points(prior.matches, prior.masks)
         seen = [[self._labels(network, image) for image in both] for network in self.networks]
         at = [labels[end[:, 0], end[:, 1]] for labels, end in zip(seen[0], points, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -17,7 +17,7 @@ from adapters.images import ImageError, encode_label_png, encode_mask_png
 from adapters.store import ArtifactRef, Draft
 from crosscity.compiling import notice_of_compiling
 from crosscity.illustrations import prior_figure
-from crosscity.prior_parts import PREFIX, MatcherFaultError, MatcherSettings, build_matcher
+from crosscity.prior_parts import PREFIX, MatcherSettings, build_matcher
 from tasks.priors.identities import (
     city_mask,
     count_to_train_on,
@@ -26,7 +26,7 @@ from tasks.priors.identities import (
     priors_identity,
     shard_size,
 )
-from tasks.priors.pair_prior import extract_prior
+from tasks.priors.pair_prior import extract_prior, why_unmatched
 from tasks.priors.several_times import ImagePrior, priors_of_times
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task, step
@@ -98,24 +98,16 @@ def make_prior_part(
         wanted = read_rows(store, part.ref, "pairs.parquet", PAIRS)
         images = Imagery(store, part.ref)
         started = time.monotonic()
-        faults: list[Exception] = []
-
-        def note(error: Exception) -> None:
-            if isinstance(error, MatcherFaultError):
-                faults.append(error)
 
         def extract(pair: Row) -> list[Row]:
             rows = _rows_of_times if pair["others"] else _rows_of_pair
-            made = rows(images, pair, entry.prior, plan.compute.device, mask, note)
+            made = rows(images, pair, entry.prior, plan.compute.device, mask)
             progress.advance(f"priors {city}", 1, total)
             return made
 
         with device_turn(plan, city), notice_of_compiling(partial(log, logging.INFO)):
             made_rows = in_parallel(extract, wanted, workers=plan.compute.workers)
         done = [row for rows_of_pair in made_rows for row in rows_of_pair]
-        if faults and all(row["status"] != OK for row in done):
-            # Kept, it would be found again once the matcher is mended.
-            raise InputError(f"{city}: {faults[0]}; mend it, and run the same command again")
         write_rows(draft, part_name(part.number), done, STATIC_PRIOR)
         draft.summary = {
             "failures": failures(done),
@@ -222,7 +214,8 @@ def illustrate_prior(imagery: ArtifactRef, pairs: ArtifactRef, city: str, plan: 
             try:
                 first, second = images.read(pair["image_a"]), images.read(pair["image_b"])
                 prior = extract_prior(first, second, settings, mask=mask)
-            except ValueError:  # an image that cannot be used, or cannot be matched
+            except ValueError as error:  # an image that cannot be used, or cannot be matched
+                why_unmatched(error, pair["pair_id"])
                 continue
             figure = prior_figure(first, second, prior.matches, *prior.superpixels, *prior.masks)
             write_png(draft, "prior.png", figure)
@@ -272,19 +265,13 @@ def _check_matcher(settings: PriorSettings, city: str) -> None:
 
 
 def _rows_of_pair(
-    images: Imagery,
-    pair: Row,
-    settings: PriorSettings,
-    device: str,
-    mask: ImageMask | None,
-    note: Callable[[Exception], None],
+    images: Imagery, pair: Row, settings: PriorSettings, device: str, mask: ImageMask | None
 ) -> list[Row]:
     ids = (pair["image_a"], pair["image_b"])
     try:
         prior = extract_prior(images.read(ids[0]), images.read(ids[1]), settings, device, mask)
     except (ImageError, ValueError) as error:
-        note(error)
-        reason = " ".join(str(error).split())
+        reason = why_unmatched(error, pair["pair_id"])
         return [_failed_row(image_id, pair["pair_id"], reason) for image_id in ids]
     return [
         _row(image_id, pair["pair_id"], ImagePrior(static, labels, len(prior.matches), probability))
@@ -295,12 +282,7 @@ def _rows_of_pair(
 
 
 def _rows_of_times(
-    images: Imagery,
-    pair: Row,
-    settings: PriorSettings,
-    device: str,
-    mask: ImageMask | None,
-    note: Callable[[Exception], None],
+    images: Imagery, pair: Row, settings: PriorSettings, device: str, mask: ImageMask | None
 ) -> list[Row]:
     """One row an image of a place at more than two times; what cannot be used says why."""
     rows: dict[str, Row] = {}
@@ -314,8 +296,7 @@ def _rows_of_times(
     try:
         found = priors_of_times(list(read.values()), settings, device, mask)
     except ValueError as error:
-        note(error)
-        reason = " ".join(str(error).split())
+        reason = why_unmatched(error, pair["pair_id"])
         rows |= {image_id: _failed_row(image_id, pair["pair_id"], reason) for image_id in read}
     else:
         for image_id, prior in zip(read, found, strict=True):

@@ -14,9 +14,15 @@ from adapters.catalog import PriorSettings
 from adapters.image_masks import ImageMask
 from crosscity.matching import PATCH, Matches, reliable_matches
 from crosscity.matching.masking import matches_outside, without_pixels
-from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_method
+from crosscity.prior_parts import (
+    MatcherFaultError,
+    MatcherSettings,
+    build_matcher,
+    superpixel_method,
+)
 from crosscity.static_probability import static_probability
 from crosscity.static_regions import static_prior
+from tasks.steps.errors import InputError
 
 Probability = npt.NDArray[np.float32]
 
@@ -79,6 +85,26 @@ def extract_prior(
         probability_of([trusted], labels_b, ["b"], settings, ignored),
     )
     return PairPrior(trusted, (labels_a, labels_b), masks, probabilities)
+
+
+def why_unmatched(error: Exception, pair_id: str) -> str:
+    """In a line, why a pair has no prior, where the pair itself is the reason.
+
+    Args:
+        error: What reading or matching its images raised.
+        pair_id: The pair.
+
+    Raises:
+        InputError: A matcher of one's own is wrong. A row of it would be found again once the
+            matcher is mended, and what it gave of other pairs is as doubtful.
+    """
+    reason = " ".join(str(error).split())
+    if isinstance(error, MatcherFaultError):
+        raise InputError(
+            f"the pair {pair_id}: {reason}; mend it, and run the same command again (where two "
+            "pictures cannot be matched, it raises a ValueError)"
+        ) from error
+    return reason
 
 
 def probability_of(

@@ -13,7 +13,7 @@ from adapters.image_masks import ImageMask
 from adapters.images import ImageError
 from crosscity.matching import PATCH
 from crosscity.safeguard import static_points
-from tasks.priors.pair_prior import extract_prior
+from tasks.priors.pair_prior import extract_prior, why_unmatched
 from tasks.steps.imagery import Imagery
 from tasks.training.kept_points import KeptPoints, Points
 
@@ -69,7 +69,8 @@ class PairMatching:
         try:
             both = imagery.read(first), imagery.read(second)
             prior = extract_prior(*both, self._settings, self._device, self._mask)
-        except (ImageError, ValueError):
+        except (ImageError, ValueError) as error:
+            why_unmatched(error, f"{first} and {second}")
             return nothing, nothing  # as such a pair has no static prior either
         rows = static_points(prior.matches, prior.masks)
         one, other = (np.asarray(each, dtype=np.float64)[:, ::-1] for each in rows)

@@ -17,6 +17,8 @@ import typer
 from PIL import Image
 
 from flows.cli.application import app
+from flows.cli.options import OPTIONS
+from flows.cli.outcome import tell_failures
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*(?:3[0-9]|4[0-9]|9[0-7])[0-9;]*m")
 """Codes that choose a colour (ECMA-48, "Select graphic rendition"); not bold and dim."""
@@ -68,6 +70,23 @@ def test_an_error_is_said_quietly_too(many_commands: Any, tmp_path: Path) -> Non
     done = many_commands("priors", "tokyo", "--quiet", "--catalog", tmp_path / "none.yaml")
     assert done["code"] == 2
     assert "there is no catalog at" in done["err"]
+
+
+def test_what_failed_in_a_step_that_goes_on_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below `failure_limit` nothing but the report said that images or priors are missing."""
+    many = {f"fault {number}": number for number in range(1, 5)}
+    tell_failures({"images": 90, "failures": many, "left_out": {"too dark": 2}}, "images")
+    tell_failures({"images": 90, "failures": {}}, "priors")
+    monkeypatch.setattr(OPTIONS, "quiet", True)
+    tell_failures({"images": 90, "failures": many}, "priors")
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        "remark: 10 of 90 images failed: 4 × fault 4; 3 × fault 3; 2 × fault 2; …",
+        "remark: 2 of 90 images are left out: 2 × too dark",
+    ]
 
 
 def verbs() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from adapters.store import ArtifactRef
 from crosscity.matching import Matches
+from flows.cli import city
+from flows.cli.application import app
 from tasks.priors.extraction import join_priors, make_prior_part, prior_parts
 from tasks.steps.errors import InputError, TooManyFailures
+from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan, open_plan
+from tasks.steps.schemas import OK, PAIRS, STATIC_PRIOR
+from tasks.steps.tables import part_name, read_rows
 from tasks.training.opened_entries import opened_entries
+from tasks.training.pair_matching import PairMatching
 from tests.harvested import harvested
 
 MODULE = "a_matcher_of_mine"
@@ -38,6 +46,16 @@ def not_finite(*images: np.ndarray) -> Matches:
     return Matches(found.x_a * np.nan, found.y_a, found.x_b, found.y_b, found.score, found.entry)
 
 
+def wrong_once() -> Callable[..., Matches]:
+    """Right for all pairs but the fourth."""
+    calls = itertools.count()
+
+    def match(*images: np.ndarray) -> Matches:
+        return misspelt() if next(calls) == 3 else right(*images)
+
+    return match
+
+
 def refused(*_: np.ndarray) -> Matches:
     raise ValueError("too few corners")
 
@@ -51,7 +69,8 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def plan(write_catalog: Callable[..., Path], tmp_path: Path) -> Plan:
-    return open_plan(write_catalog(tmp_path, city={"places": 6, "prior": PRIOR}))
+    entry = {"places": 6, "prior": PRIOR, "failure_limit": 0.5}
+    return open_plan(write_catalog(tmp_path, city=entry))
 
 
 @pytest.fixture
@@ -91,6 +110,36 @@ def test_what_is_mended_under_its_name_is_made(
     assert len(extract()) == 2
 
 
+def test_a_shard_is_not_kept_without_the_pairs_that_a_matcher_failed_on(
+    mine: ModuleType, plan: Plan, extract: Callable[[], list[ArtifactRef]]
+) -> None:
+    """Its rows failed for good, however well the matcher was mended: its name is in the key."""
+    mine.match = wrong_once()  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"the pair \S+: the matcher .* raised NameError"):
+        extract()
+    mine.match = right  # type: ignore[attr-defined]
+    rows = [
+        row
+        for number, ref in enumerate(extract())
+        for row in read_rows(plan.open_store(), ref, part_name(number), STATIC_PRIOR)
+    ]
+    assert {row["status"] for row in rows} == {OK}
+
+
+def test_a_training_says_that_a_matcher_is_wrong(mine: ModuleType, plan: Plan) -> None:
+    """It learned as if no pair could be matched, without a word."""
+    imagery, pairs = harvested(plan)
+    store = plan.open_store()
+    pair = read_rows(store, pairs, "pairs.parquet", PAIRS)[0]
+    matching = PairMatching(plan.city("tokyo").prior, "cpu", None)
+    asked = pair["image_a"], pair["image_b"], Imagery(store, imagery)
+    mine.match = misspelt  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="raised NameError"):
+        matching.points(*asked)
+    mine.match = refused  # type: ignore[attr-defined]
+    assert not len(matching.points(*asked)[0])
+
+
 def test_pairs_that_a_matcher_refuses_are_rows_with_its_reason(
     mine: ModuleType, plan: Plan, extract: Callable[[], list[ArtifactRef]]
 ) -> None:
@@ -98,6 +147,21 @@ def test_pairs_that_a_matcher_refuses_are_rows_with_its_reason(
     with pytest.raises(TooManyFailures, match=r"give a matcher .* another name.*too few corners"):
         extract()
     assert len(list(plan.open_store().artifacts("static_prior_part", "tokyo"))) == 2
+
+
+def test_the_verb_tells_of_pairs_that_failed(
+    mine: ModuleType,
+    plan: Plan,
+    extract: Callable[[], list[ArtifactRef]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = itertools.count()
+    mine.match = lambda *images: right(*images) if next(calls) else refused()  # type: ignore[attr-defined]
+    extract()
+    (joined,) = plan.open_store().artifacts("static_prior", "tokyo")
+    monkeypatch.setattr(city, "done_or_run", lambda *_, **__: joined)
+    done = CliRunner().invoke(app, ["priors", "tokyo", "--catalog", plan.catalog])
+    assert "remark: 2 of 8 priors failed: 2 × the matcher" in done.stderr
 
 
 @pytest.mark.parametrize(

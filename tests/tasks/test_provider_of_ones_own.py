@@ -28,6 +28,7 @@ class Pictures:
 
     name = "mine"
     wrong: Exception | None = None
+    wrong_for = "p"
 
     def captures(self) -> Sequence[Capture]:
         return [
@@ -55,7 +56,7 @@ class Pictures:
         return captures_within(self.captures(), bounds)
 
     def fetch(self, capture: Capture, view: object = None) -> bytes:  # noqa: ARG002
-        if Pictures.wrong is not None:
+        if Pictures.wrong is not None and capture.image_id.startswith(Pictures.wrong_for):
             raise Pictures.wrong
         random = np.random.default_rng(len(capture.image_id))
         picture, data = random.integers(0, 256, (48, 96, 3), dtype=np.uint8), io.BytesIO()
@@ -97,8 +98,12 @@ def kept(plan: Plan) -> int:
     return len(list(plan.open_store().artifacts("imagery_part", "bologna")))
 
 
-def test_what_is_mended_is_fetched(plan: Plan) -> None:
-    """The shard was kept with nothing but failures, and found again whatever was mended."""
+@pytest.mark.parametrize("images", ["p", "p3-2019"])
+def test_what_is_mended_is_fetched(
+    plan: Plan, images: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shard was kept with its failures, and found again whatever was mended."""
+    monkeypatch.setattr(Pictures, "wrong_for", images)
     Pictures.wrong = KeyError("token")
     with pytest.raises(
         InputError, match=r"bologna: The provider .* raised KeyError: 'token'.*Mend"
