@@ -22,12 +22,14 @@ def ref_of(made: Any) -> ArtifactRef:
     return found
 
 
+def fetched(captures: ArtifactRef, plan: Plan, city: str = "tokyo") -> list[ArtifactRef]:
+    """The shards of what was listed, with their images."""
+    parts = harvest_parts(captures, city, plan)
+    return [ref_of(harvest_part.fn(captures, part, city, plan)) for part in parts]
+
+
 def harvested(plan: Plan, city: str = "tokyo") -> tuple[ArtifactRef, ArtifactRef]:
     """The images and pairs of a city."""
     captures = ref_of(list_captures.fn(city, plan))
-    images = [
-        ref_of(harvest_part.fn(captures, part, city, plan))
-        for part in harvest_parts(captures, city, plan)
-    ]
-    imagery = ref_of(join_imagery.fn(images, city, plan))
+    imagery = ref_of(join_imagery.fn(fetched(captures, plan, city), city, plan))
     return imagery, ref_of(choose_pairs.fn(imagery, city, plan))

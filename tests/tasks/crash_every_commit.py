@@ -33,27 +33,17 @@ from tasks.harvesting.current import (
     grow_harvest,
     settle_harvest,
 )
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
 from tasks.harvesting.watch import add_imagery, add_pairs, find_new_captures, landed_event
 from tasks.judging.promotion import LOG, PROMOTED, promote
 from tasks.judging.safeguard import keep_earlier
 from tasks.steps import announcing
 from tasks.steps.plan import Plan, open_plan
+from tests.harvested import fetched, harvested, ref_of
 
 with suppress(ImportError):  # PyArrow loads it where it is installed: each child would do so anew
     import pandas  # noqa: F401
 
 CITY = "tokyo"
-
-
-def ref_of(made: Any) -> Any:
-    return made if hasattr(made, "digest") else made.result()
 
 
 def put(folder: Path, place: int, time: int) -> None:
@@ -62,11 +52,6 @@ def put(folder: Path, place: int, time: int) -> None:
     train.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng([place, time]).integers(0, 256, (40, 80, 3))
     Image.fromarray(pixels.astype(np.uint8)).save(train / f"pano_{place:05d}_{time}_90.png")
-
-
-def fetched(captures: Any, plan: Plan) -> list[Any]:
-    parts = harvest_parts(captures, CITY, plan)
-    return [ref_of(harvest_part.fn(captures, part, CITY, plan)) for part in parts]
 
 
 def refuse(*_: object) -> Any:
@@ -82,10 +67,7 @@ class Harvest:
             put(folder, place, 1)
 
     def run(self, plan: Plan) -> None:
-        parts = fetched(ref_of(list_captures.fn(CITY, plan)), plan)
-        imagery = ref_of(join_imagery.fn(parts, CITY, plan))
-        harvest = current.Harvest(imagery, ref_of(choose_pairs.fn(imagery, CITY, plan)))
-        settle_harvest(harvest, CITY, plan, add=refuse)
+        settle_harvest(current.Harvest(*harvested(plan, CITY)), CITY, plan, add=refuse)
         announce_landed(CITY, plan)
 
 
@@ -105,7 +87,7 @@ class Watch(Harvest):
         captures = find_new_captures.fn(before, CITY, plan)
         if captures is None:
             return
-        imagery = ref_of(add_imagery.fn(before, fetched(captures, plan), CITY, plan))
+        imagery = ref_of(add_imagery.fn(before, fetched(captures, plan, CITY), CITY, plan))
         pairs = ref_of(add_pairs.fn(before, imagery, CITY, plan))
         landed = landed_event(CITY, imagery, pairs, plan)
         grown = current.Harvest(imagery, pairs)

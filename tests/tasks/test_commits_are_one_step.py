@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("crash_every_commit.py")
+SCRIPT = [sys.executable, "-m", "tests.tasks.crash_every_commit"]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,8 @@ def test_the_run_after_any_death_ends_where_an_undisturbed_one_does(
     `every`: a death after each commit, or after every ninth.
     """
     done = subprocess.run(
-        [sys.executable, SCRIPT, operation, tmp_path, write_catalog(tmp_path), str(every)],
+        [*SCRIPT, operation, tmp_path, write_catalog(tmp_path), str(every)],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

@@ -30,13 +30,6 @@ from crosscity.segmenters import CompactSegmenter
 from flows.cli.errors import exit_code, one_sentence
 from flows.cli.first_look import bundled_weights
 from flows.cli.predict import predict
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
 from tasks.judging.predictions import SHARD
 from tasks.priors.extraction import make_prior_part, prior_parts
 from tasks.steps.device import check_device, using_device
@@ -47,6 +40,7 @@ from tasks.steps.tables import part_name, read_rows, write_rows
 from tasks.training.checkpoints import CHECKPOINT, CheckpointPlace
 from tasks.training.jobs import Job
 from tasks.training.trainings import train
+from tests.harvested import harvested
 
 LOST = (
     "CUDA error: unspecified launch failure\nSearch for `cudaErrorLaunchFailure' in "
@@ -110,19 +104,6 @@ def test_memory_that_is_lacking_is_one_sentence_about_the_device() -> None:
         "GiB.): end what else runs on it, or use smaller images"
     )
     assert exit_code(caught.value) == 2
-
-
-def ref_of(made: Any) -> Any:
-    """A step's result: a reference, or the state that says that it was found."""
-    return made if hasattr(made, "digest") else made.result()
-
-
-def harvested(plan: Plan) -> tuple[Any, Any]:
-    captures = ref_of(list_captures.fn("tokyo", plan))
-    parts = harvest_parts(captures, "tokyo", plan)
-    images = [ref_of(harvest_part.fn(captures, part, "tokyo", plan)) for part in parts]
-    imagery = ref_of(join_imagery.fn(images, "tokyo", plan))
-    return imagery, ref_of(choose_pairs.fn(imagery, "tokyo", plan))
 
 
 def on(plan: Plan, device: str) -> Plan:

@@ -20,19 +20,14 @@ from PIL import Image
 from adapters.catalog import CatalogError
 from adapters.street_view.simulated import SimulatedCity, find_style
 from crosscity.segmenters import ComposedSegmenter
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
+from tasks.harvesting.harvest import list_captures
 from tasks.harvesting.providers import street_view
 from tasks.priors.pair_prior import extract_prior
 from tasks.steps.plan import open_plan
 from tasks.training.labelled import labelled_part, labelled_parts
 from tasks.training.segmenters import starting_segmenter
 from tasks.training.trained import TrainedSegmenters
+from tests.harvested import harvested, ref_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 
@@ -74,10 +69,6 @@ def follow(
         sys.modules.pop(name, None)
 
 
-def ref_of(made: Any) -> Any:
-    return made if hasattr(made, "digest") else made.result()
-
-
 def test_a_provider(follow: Callable[[str], str], tmp_path: Path) -> None:
     folder = tmp_path / "photographs"
     folder.mkdir()
@@ -94,12 +85,7 @@ def test_a_provider(follow: Callable[[str], str], tmp_path: Path) -> None:
     plan = open_plan(follow("A provider of street views"))
 
     captures = ref_of(list_captures.fn("bologna", plan))
-    parts = [
-        ref_of(harvest_part.fn(captures, part, "bologna", plan))
-        for part in harvest_parts(captures, "bologna", plan)
-    ]
-    imagery = ref_of(join_imagery.fn(parts, "bologna", plan))
-    pairs = ref_of(choose_pairs.fn(imagery, "bologna", plan))
+    imagery, pairs = harvested(plan, "bologna")
 
     store = plan.open_store()
     rows = pq.read_table(store.path(pairs, "pairs.parquet")).to_pylist()

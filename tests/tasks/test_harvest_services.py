@@ -21,13 +21,6 @@ from adapters.street_view.base import StreetViewError
 from adapters.street_view.web.errors import AccessRefused, BudgetSpent, HarvestStopped
 from tasks.harvesting import current
 from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
 from tasks.harvesting.pair_table import NO_OVERLAP
 from tasks.harvesting.watch import find_new_captures
 from tasks.pages.report import render_credits
@@ -36,6 +29,7 @@ from tasks.steps.imagery import Imagery
 from tasks.steps.plan import open_plan
 from tasks.steps.schemas import PAIRS
 from tasks.steps.tables import read_rows
+from tests.harvested import harvested, ref_of
 
 AREA = {"bbox": [139.699, 35.6595, 139.701, 35.663]}
 ONE_IS_ENOUGH = [
@@ -47,23 +41,12 @@ ONE_IS_ENOUGH = [
 QUICK = {"requests_per_second": 100.0, "tile_metres": 5000.0}
 
 
-def ref_of(made: Any) -> Any:
-    """A step's result: a reference, or the state that says that it was found."""
-    return made if hasattr(made, "digest") else made.result()
-
-
 def harvest(catalog: Path) -> Any:
     """The steps of harvest-city, without a server."""
     plan = open_plan(catalog, city="tokyo")
-    captures = ref_of(list_captures.fn("tokyo", plan))
-    parts = [
-        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
-        for part in harvest_parts(captures, "tokyo", plan)
-    ]
-    imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
-    pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
-    settle_harvest(Harvest(imagery, pairs), "tokyo", plan, add=lambda *_: Harvest(imagery, pairs))
-    return pairs
+    found = Harvest(*harvested(plan))
+    settle_harvest(found, "tokyo", plan, add=lambda *_: found)
+    return found.pairs
 
 
 @dataclass

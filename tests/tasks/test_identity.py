@@ -19,13 +19,6 @@ from hypothesis import strategies as st
 from adapters.catalog.datasets import DataSet, FileSet, SimulatedSet
 from adapters.store import ArtifactRef, Selection, Store
 from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
 from tasks.steps import identity as identities
 from tasks.steps.errors import InputError, StaleError
 from tasks.steps.identity import Identity, Words, find, make, missing, newest, required
@@ -35,7 +28,7 @@ from tasks.training.extras import Extras
 from tasks.training.labelled import labelled_part
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.trainings import adapt, pretrain
-from tests.harvested import ref_of
+from tests.harvested import harvested, ref_of
 
 
 def number(value: Any, version: str = "1", **changes: Any) -> Identity:
@@ -249,11 +242,7 @@ def test_a_set_of_several_shards_that_grew_or_shrank_is_reported_with_both_numbe
 def city(write_catalog: Any, tmp_path: Path) -> Plan:
     """The plan of a harvested city whose source is read."""
     plan = open_plan(write_catalog(tmp_path), city="tokyo")
-    captures = ref_of(list_captures.fn("tokyo", plan))
-    slices = harvest_parts(captures, "tokyo", plan)
-    parts = [ref_of(harvest_part.fn(captures, part, "tokyo", plan)) for part in slices]
-    imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
-    harvest = Harvest(imagery, ref_of(choose_pairs.fn(imagery, "tokyo", plan)))
+    harvest = Harvest(*harvested(plan))
     settle_harvest(harvest, "tokyo", plan, add=lambda *_: harvest)
     return plan
 

@@ -36,6 +36,7 @@ from tasks.steps.schemas import IMAGERY, OK, PAIRS
 from tasks.steps.tables import read_rows
 from tasks.training.labelled import labelled_part, unlabelled_part
 from tasks.training.pair_matching import PairMatching
+from tests.harvested import fetched, ref_of
 
 LOST = r"the images in imagery_part/tokyo/\w+ are gone from the store: .*harvest tokyo"
 
@@ -48,19 +49,10 @@ def plan(write_catalog: Callable[..., Path], tmp_path: Path) -> Plan:
     return open_plan(write_catalog(tmp_path, city=city, store="far", stores=far), city="tokyo")
 
 
-def ref_of(made: Any) -> ArtifactRef:
-    found = made if isinstance(made, ArtifactRef) else made.result()
-    assert isinstance(found, ArtifactRef)
-    return found
-
-
 def harvest(plan: Plan) -> tuple[ArtifactRef, list[ArtifactRef], ArtifactRef]:
     """The images, the shards that hold them, and the pairs."""
     captures = ref_of(list_captures.fn("tokyo", plan))
-    parts = [
-        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
-        for part in harvest_parts(captures, "tokyo", plan)
-    ]
+    parts = fetched(captures, plan)
     imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
     return imagery, parts, ref_of(choose_pairs.fn(imagery, "tokyo", plan))
 

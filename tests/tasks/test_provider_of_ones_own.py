@@ -16,9 +16,10 @@ from PIL import Image
 
 from adapters.store import ArtifactRef
 from adapters.street_view.base import Capture, captures_near, captures_within
-from tasks.harvesting.harvest import harvest_part, harvest_parts, join_imagery, list_captures
+from tasks.harvesting.harvest import join_imagery, list_captures
 from tasks.steps.errors import InputError, TooManyFailures
 from tasks.steps.plan import Plan, open_plan
+from tests.harvested import fetched, ref_of
 
 MODULE = "a_provider_of_mine"
 
@@ -67,12 +68,6 @@ class Pictures:
         return "1"
 
 
-def ref_of(made: Any) -> ArtifactRef:
-    found = made if isinstance(made, ArtifactRef) else made.result()
-    assert isinstance(found, ArtifactRef)
-    return found
-
-
 @pytest.fixture
 def plan(
     write_catalog: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -87,11 +82,7 @@ def plan(
 
 def harvest(plan: Plan) -> ArtifactRef:
     captures = ref_of(list_captures.fn("bologna", plan))
-    parts = [
-        ref_of(harvest_part.fn(captures, part, "bologna", plan))
-        for part in harvest_parts(captures, "bologna", plan)
-    ]
-    return ref_of(join_imagery.fn(parts, "bologna", plan))
+    return ref_of(join_imagery.fn(fetched(captures, plan, "bologna"), "bologna", plan))
 
 
 def kept(plan: Plan) -> int:

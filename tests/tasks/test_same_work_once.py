@@ -14,7 +14,8 @@ import pytest
 
 from adapters.store import Store
 
-SCRIPT = Path(__file__).with_name("work_together.py")
+SCRIPT = [sys.executable, "-m", "tests.tasks.work_together"]
+ROOT = Path(__file__).parents[2]
 NEEDED = 23
 """Requests of one harvest that nobody disturbs."""
 
@@ -51,7 +52,7 @@ def folder_of(write_catalog: Any, server: Any, tmp_path: Path) -> Callable[..., 
 def start(launcher: Any) -> Callable[..., subprocess.Popen[str]]:
     def started(*words: object) -> subprocess.Popen[str]:
         process: subprocess.Popen[str] = launcher.start(
-            [sys.executable, SCRIPT, *words], stdout=subprocess.PIPE
+            [*SCRIPT, *words], cwd=ROOT, stdout=subprocess.PIPE
         )
         assert process.stdout is not None
         assert json.loads(process.stdout.readline()) == {"began": True}

@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from tasks.priors.extraction import prior_part, prior_parts
 from tasks.steps.plan import open_plan
 from tasks.steps.schemas import CAPTURES
 from tasks.steps.tables import read_rows
+from tests.harvested import fetched, ref_of
 
 CITY = """
 import io
@@ -68,10 +68,6 @@ class Constant:
     def revision(self):
         return "1"
 """
-
-
-def ref_of(made: Any) -> Any:
-    return made if hasattr(made, "digest") else made.result()
 
 
 @pytest.fixture
@@ -165,7 +161,7 @@ def test_what_a_shard_reads_is_the_same_at_ten_and_at_a_hundred_shards(
         assert len(slices) == count
         seen = counted(partial(harvest_part.fn, captures, slices[7], "tokyo", plan))
         found["harvest"].append(seen)
-        parts = [ref_of(harvest_part.fn(captures, part, "tokyo", plan)) for part in slices]
+        parts = fetched(captures, plan)
         assert constant.Constant.opened == 1, "the provider's list is read once, not once a shard"
         imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
         pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))

@@ -8,28 +8,14 @@ from typing import Any
 import pytest
 
 from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
 from tasks.steps.errors import StaleError
 from tasks.steps.plan import Plan, open_plan
+from tests.harvested import harvested
 
 
-def ref_of(made: Any) -> Any:
-    return made if hasattr(made, "digest") else made.result()
-
-
-def harvested(plan: Plan) -> Harvest:
+def settled(plan: Plan) -> Harvest:
     """The steps of harvest-city, without a server."""
-    captures = ref_of(list_captures.fn("tokyo", plan))
-    slices = harvest_parts(captures, "tokyo", plan)
-    parts = [ref_of(harvest_part.fn(captures, part, "tokyo", plan)) for part in slices]
-    imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
-    found = Harvest(imagery, ref_of(choose_pairs.fn(imagery, "tokyo", plan)))
+    found = Harvest(*harvested(plan))
     return settle_harvest(found, "tokyo", plan, add=lambda before, _: before)
 
 
@@ -46,15 +32,15 @@ def test_each_is_told_of_the_others_harvest_and_finds_its_own_again(
         )
         for name, seed in (("mine", 3), ("theirs", 4))
     )
-    first = harvested(mine)
+    first = settled(mine)
     with pytest.raises(StaleError, match="made with seed 3, the catalog says 4"):
         current_harvest("tokyo", theirs)
-    second = harvested(theirs)
+    second = settled(theirs)
     assert current_harvest("tokyo", theirs) == second
     assert {first.imagery.key, first.pairs.key}.isdisjoint({second.imagery.key, second.pairs.key})
     with pytest.raises(StaleError, match="made with seed 4, the catalog says 3"):
         current_harvest("tokyo", mine)
     count = len(list(mine.open_store().artifacts()))
-    assert harvested(mine) == first
+    assert settled(mine) == first
     assert len(list(mine.open_store().artifacts())) == count, "found, not made again"
     assert current_harvest("tokyo", mine) == first

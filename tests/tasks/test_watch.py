@@ -28,13 +28,6 @@ from tasks.harvesting.current import (
     settle_harvest,
 )
 from tasks.harvesting.fetching import capture_row, listing_digest
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
 from tasks.harvesting.providers import street_view
 from tasks.harvesting.watch import (
     FIXED_TEST,
@@ -46,26 +39,14 @@ from tasks.harvesting.watch import (
 from tasks.judging.steps_ahead import steps_ahead
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
-
-
-def ref_of(made: Any) -> Any:
-    return made if hasattr(made, "digest") else made.result()
-
-
-def fetched(captures: Any, plan: Plan) -> list[Any]:
-    return [
-        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
-        for part in harvest_parts(captures, "tokyo", plan)
-    ]
+from tests.harvested import fetched, harvested, ref_of
 
 
 def harvest(catalog: str, meanwhile: Callable[[], object] | None = None) -> Any:
     plan = open_plan(catalog, city="tokyo")
-    parts = fetched(ref_of(list_captures.fn("tokyo", plan)), plan)
-    imagery = ref_of(join_imagery.fn(parts, "tokyo", plan))
-    pairs = ref_of(choose_pairs.fn(imagery, "tokyo", plan))
-    settle_harvest(Harvest(imagery, pairs), "tokyo", plan, adding(plan, meanwhile))
-    return pairs
+    found = Harvest(*harvested(plan))
+    settle_harvest(found, "tokyo", plan, adding(plan, meanwhile))
+    return found.pairs
 
 
 def adding(plan: Plan, meanwhile: Callable[[], object] | None = None) -> Any:

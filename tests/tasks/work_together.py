@@ -18,25 +18,19 @@ def say(**facts: object) -> None:
     print(json.dumps(facts), flush=True)
 
 
-def ref_of(made: Any) -> Any:
-    return made if hasattr(made, "digest") else made.result()
-
-
 def harvest(catalog: str) -> Any:
-    from tasks.harvesting.harvest import harvest_part, harvest_parts, join_imagery, list_captures
+    from tasks.harvesting.harvest import join_imagery, list_captures
+    from tests.harvested import fetched, ref_of
 
     plan = open_plan(catalog, city="tokyo")
     captures = ref_of(list_captures.fn("tokyo", plan))
-    parts = [
-        ref_of(harvest_part.fn(captures, part, "tokyo", plan))
-        for part in harvest_parts(captures, "tokyo", plan)
-    ]
-    return ref_of(join_imagery.fn(parts, "tokyo", plan))
+    return ref_of(join_imagery.fn(fetched(captures, plan), "tokyo", plan))
 
 
 def pretrain(catalog: str, seed: int, *, stop: bool) -> Any:
     from tasks.training import trainings
     from tasks.training.labelled import labelled_part, labelled_parts
+    from tests.harvested import ref_of
 
     plan = open_plan(catalog, city="tokyo")
     carry_out = trainings.carry_out

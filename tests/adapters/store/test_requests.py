@@ -21,13 +21,6 @@ from adapters.store import (
 )
 from adapters.store.local import LocalPlace
 from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
-from tasks.harvesting.harvest import (
-    choose_pairs,
-    harvest_part,
-    harvest_parts,
-    join_imagery,
-    list_captures,
-)
 from tasks.priors.extraction import join_priors, make_prior_part, prior_parts
 from tasks.priors.identities import extracted
 from tasks.steps import plan as plans
@@ -35,6 +28,7 @@ from tasks.steps.artifact_task import make_once
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.target_images import StoredTargets
+from tests.harvested import harvested
 
 pytest.importorskip("s3fs", reason="crosscity[s3] is not installed")
 pytest.importorskip("moto", reason="moto is not installed")
@@ -293,21 +287,13 @@ def nothing_was_added(*_: object) -> Any:
     raise AssertionError("nothing was added to an earlier harvest")
 
 
-def harvested(plan: Plan) -> int:
+def with_priors(plan: Plan) -> int:
     """Harvests the city and extracts its priors; how many shards of priors there are."""
-
-    def ref(made: Any) -> ArtifactRef:
-        return made if isinstance(made, ArtifactRef) else made.result()
-
-    captures = ref(list_captures.fn("tokyo", plan))
-    parts = harvest_parts(captures, "tokyo", plan)
-    images = [ref(harvest_part.fn(captures, part, "tokyo", plan)) for part in parts]
-    imagery = ref(join_imagery.fn(images, "tokyo", plan))
-    pairs = ref(choose_pairs.fn(imagery, "tokyo", plan))
+    imagery, pairs = harvested(plan)
     settle_harvest(Harvest(imagery, pairs), "tokyo", plan, add=nothing_was_added)
     shards = prior_parts(imagery, pairs, "tokyo", plan)
     made = [make_prior_part(imagery, pairs, shard, "tokyo", plan).ref for shard in shards]
-    ref(join_priors.fn(made, pairs, "tokyo", plan))
+    join_priors.fn(made, pairs, "tokyo", plan)
     return len(shards)
 
 
@@ -315,7 +301,7 @@ def test_opening_a_city_asks_the_same_however_many_parts_it_has(asked, plan_of):
     heard, _, _ = asked
     counts: dict[int, list[int]] = {}
     for pairs_per_part in (3, 1):
-        shards = harvested(plan_of("maker", pairs_per_part))
+        shards = with_priors(plan_of("maker", pairs_per_part))
         assert shards == 3 // pairs_per_part
 
         def find(plan: Plan) -> None:
