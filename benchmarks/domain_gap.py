@@ -42,7 +42,7 @@ from adapters.images import decode_image
 from adapters.street_view.simulated import SimulatedCity, find_style
 from benchmarks.arms import Arrays, loaded, once
 from benchmarks.demo_start import start
-from benchmarks.paired import resampled_difference
+from benchmarks.paired import resampled_difference, with_interval
 from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation import LabelledArrays, TargetArrays
 from crosscity.adaptation.batch_norm_mixture import (
@@ -301,7 +301,7 @@ def report(work: Path, output: Path, names: list[str]) -> None:
                 continue
             gain = [100 * one for one in _difference(work, name, way)]
             found[way]["over_start"] = gain
-            cells.append(f"{gain[0]:+.1f} ({gain[1]:+.1f} … {gain[2]:+.1f})")
+            cells.append(with_interval(gain))
         rows += found.values()
         lines.append("| " + " | ".join(cells) + " |")
     write_json(output / "domain_gap.json", rows)

@@ -33,7 +33,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.datasets.camvid import CamVidDataset
-from benchmarks.paired import Counts, resampled_difference
+from benchmarks.paired import Counts, with_interval
 from benchmarks.source_free import (
     BOUND,
     RECIPE,
@@ -42,14 +42,15 @@ from benchmarks.source_free import (
     SIZE,
     Bench,
     Network,
-    miou_of,
+    difference,
+    mious_of,
+    row_of,
     stored,
     trained,
 )
 from benchmarks.street_weights import imagenet_weights
 from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation import LabelledArrays, Pretraining, PretrainingSettings
-from crosscity.evaluation import score
 from crosscity.freed_memory import keep_freed_memory
 from crosscity.resizing import resized_image, resized_map
 from crosscity.segmenters import build_segmenter
@@ -187,7 +188,7 @@ def _of_start(start: Start, seeds: list[int]) -> dict[str, Any]:
         return {}
     shares = {f"bn_{share}": start.counts(f"bn_{share}", seeds) for share in SHARES}
     shares = {arm: runs for arm, runs in shares.items() if runs}
-    best = max(shares, key=lambda arm: _mean(shares[arm]), default=None)
+    best = max(shares, key=lambda arm: np.mean(mious_of(shares[arm])), default=None)
     rows = [_row("zero_shot", zero, zero, None)]
     rows += [_row(arm, runs, zero, None) for arm, runs in shares.items()]
     for arm in ("source_free", "fine_tuned"):
@@ -204,30 +205,11 @@ def _of_start(start: Start, seeds: list[int]) -> dict[str, Any]:
     }
 
 
-def _mean(runs: list[Counts]) -> float:
-    return float(np.mean([100 * miou_of(run.sum(0)) for run in runs]))
-
-
 def _row(
     arm: str, runs: list[Counts], zero: list[Counts], best: list[Counts] | None
 ) -> dict[str, Any]:
-    per_class = score(np.sum([run.sum(0) for run in runs], axis=0), "camvid11").per_class
-    row: dict[str, Any] = {
-        "arm": arm,
-        "each": [100 * miou_of(run.sum(0)) for run in runs],
-        "over_zero_shot": _difference(runs, zero),
-        "per_class": {name: 100 * iou for name, iou in per_class.items()},
-    }
-    if best is not None:
-        row["over_best_share"] = _difference(runs, best)
-    return row
-
-
-def _difference(runs: list[Counts], others: list[Counts]) -> list[float]:
-    """Points; where some seeds have not run yet, of those that have."""
-    if len(others) > 1:
-        others = others[: len(runs)]
-    return resampled_difference([(runs, others)], lambda counts: 100 * miou_of(counts))
+    row = row_of(arm, runs, zero)
+    return row if best is None else {**row, "over_best_share": difference(runs, best)}
 
 
 def _markdown(content: list[dict[str, Any]]) -> str:
@@ -250,8 +232,8 @@ def _markdown(content: list[dict[str, Any]]) -> str:
             over, best = (row["over_zero_shot"], row.get("over_best_share"))
             lines.append(
                 f"| {row['arm']} | {len(row['each'])} | {np.mean(row['each']):.1f} "
-                f"| {'' if same else _with_interval(over)} "
-                f"| {_with_interval(best) if best else ''} |"
+                f"| {'' if same else with_interval(over)} "
+                f"| {with_interval(best) if best else ''} |"
             )
         names = list(found["rows"][0]["per_class"])
         lines += ["", "| IoU by class | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
@@ -260,11 +242,6 @@ def _markdown(content: list[dict[str, Any]]) -> str:
             lines.append(f"| {row['arm']} | " + " | ".join(ious) + " |")
         lines.append("")
     return "\n".join(lines)
-
-
-def _with_interval(found: list[float]) -> str:
-    mean, low, high = found
-    return f"{mean:+.1f} ({low:+.1f} … {high:+.1f})"
 
 
 if __name__ == "__main__":

@@ -29,7 +29,13 @@ def interval(gains: Sequence[float]) -> str:
         return f"{mean:+.1f}"
     quantile = T_QUANTILES[len(gains) - 2] if len(gains) - 2 < len(T_QUANTILES) else 1.96
     half = quantile * statistics.stdev(gains) / math.sqrt(len(gains))
-    return f"{mean:+.1f} ({mean - half:+.1f} … {mean + half:+.1f})"
+    return with_interval((mean, mean - half, mean + half))
+
+
+def with_interval(found: Sequence[float], digits: int = 1) -> str:
+    """A difference and both ends of its interval: "+0.4 (+0.1 … +0.8)"."""
+    mean, low, high = (f"{value:+.{digits}f}" for value in found)
+    return f"{mean} ({low} … {high})"
 
 
 def resampled_difference(

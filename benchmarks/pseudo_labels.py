@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.demo_start import PAIRS, start
 from benchmarks.more_times import TIMES, looks, others_of, places_of, priors_with_labels
-from benchmarks.paired import resampled_difference
+from benchmarks.paired import resampled_difference, with_interval
 from benchmarks.street_arms import (
     CHOSEN_ON,
     CITIES,
@@ -307,15 +307,11 @@ def page(rows: Sequence[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = [_gain(row[key]) for key in ("gain", "gain_large", "gain_thin")]
+        cells = [with_interval(row[key], 2) for key in ("gain", "gain_large", "gain_thin")]
         if row["way"] == "as predicted":
             cells = ["–"] * 3
         lines.append(f"| {row['city']} | {row['way']} | {row['miou']:.1f} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _gain(found: Sequence[float]) -> str:
-    return "{:+.2f} ({:+.2f} … {:+.2f})".format(*found)
 
 
 if __name__ == "__main__":

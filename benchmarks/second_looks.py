@@ -28,6 +28,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.paired import with_interval
 from benchmarks.safeguard import GAIN, HARM
 from benchmarks.street_arms import ARMS, CHOSEN_ON, HARMS, RESULTS, Work, rows_of
 from benchmarks.whole_files import write_json
@@ -152,8 +153,7 @@ def refused(row: Row, names: Sequence[str] | dict[str, Any]) -> bool:
 def _cell(look: Row | None) -> str:
     if look is None:
         return "–"
-    low, high = look["interval"]
-    return f"{look['kappa_change']:+.3f} ({low:+.3f} … {high:+.3f})"
+    return with_interval((look["kappa_change"], *look["interval"]), 3)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.datasets.camvid import CamVidDataset
 from benchmarks.entropy import minimise_entropy
-from benchmarks.paired import Counts, resampled_difference
+from benchmarks.paired import Counts, resampled_difference, with_interval
 from benchmarks.whole_files import written_whole
 from crosscity.adaptation import FineTuning, FineTuningSettings, TargetArrays
 from crosscity.adaptation.batch_norm_mixture import (
@@ -383,6 +383,34 @@ def miou_of(counts: Counts) -> float:
     return score(counts, "camvid11").miou
 
 
+def mious_of(runs: list[Counts]) -> list[float]:
+    """Of each run, in percent."""
+    return [100 * miou_of(run.sum(0)) for run in runs]
+
+
+def row_of(arm: str, runs: list[Counts], zero: list[Counts]) -> dict[str, Any]:
+    """What an arm's runs score, and by how much more than the network as it is."""
+    per_class = score(np.sum([run.sum(0) for run in runs], axis=0), "camvid11").per_class
+    return {
+        "arm": arm,
+        "each": mious_of(runs),
+        "over_zero_shot": difference(runs, zero),
+        "per_class": {name: 100 * iou for name, iou in per_class.items()},
+    }
+
+
+def difference(runs: list[Counts], others: list[Counts]) -> list[float]:
+    """Mean difference in points, and its 95 % interval over seeds and images.
+
+    Where some seeds have not run yet, of those that have.
+    """
+    if len(others) > 1:
+        others = others[: len(runs)]
+    return resampled_difference(
+        [(runs, others)], lambda counts: 100 * miou_of(counts), RESAMPLES // 2
+    )
+
+
 def report(bench: Bench, seeds: list[int], output: Path) -> None:
     """Writes what is known so far."""
     rows: list[dict[str, Any]] = []
@@ -396,7 +424,7 @@ def report(bench: Bench, seeds: list[int], output: Path) -> None:
             row = _row(arm, runs, zero)
             better = bench.counts("test", "bn_best", 0)
             if arm == "source_free" and better is not None:
-                row["over_bn_best"] = _difference(runs, [better])
+                row["over_bn_best"] = difference(runs, [better])
             if arm in ("bn_best", "source_free"):
                 row["closed"] = _closed(bench, seeds, runs, zero)
             rows.append(row)
@@ -449,10 +477,9 @@ def report_sizes(bench: Bench, output: Path) -> None:
         "|---|---|---|---|",
     ]
     for row in rows:
-        mean, low, high = row["over_zero_shot"]
         lines.append(
             f"| {row['arm']} | {row['validation']:.1f} | {row['miou']:.1f} "
-            f"| {mean:+.1f} ({low:+.1f} … {high:+.1f}) |"
+            f"| {with_interval(row['over_zero_shot'])} |"
         )
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(rows, indent=1) + "\n"
@@ -469,23 +496,9 @@ def _entropies() -> list[str]:
 
 
 def _row(arm: str, runs: list[Counts], zero: Counts) -> dict[str, Any]:
-    scores = [100 * miou_of(run.sum(0)) for run in runs]
-    per_class = score(np.sum([run.sum(0) for run in runs], axis=0), "camvid11").per_class
-    return {
-        "arm": arm,
-        "seeds": len(runs),
-        "miou": float(np.mean(scores)),
-        "each": scores,
-        "over_zero_shot": _difference(runs, [zero]),
-        "per_class": {name: 100 * iou for name, iou in per_class.items()},
-    }
-
-
-def _difference(runs: list[Counts], others: list[Counts]) -> list[float]:
-    """Mean difference in points, and its 95 % interval over seeds and images."""
-    return resampled_difference(
-        [(runs, others)], lambda counts: 100 * miou_of(counts), RESAMPLES // 2
-    )
+    row = row_of(arm, runs, [zero])
+    # The arm first, as results that are there have it.
+    return {"arm": arm, "seeds": len(runs), "miou": float(np.mean(row["each"])), **row}
 
 
 def _closed(
@@ -543,12 +556,10 @@ def _markdown(content: dict[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     for row in content["test"]:
-        mean, low, high = row["over_zero_shot"]
-        gain = "" if row["arm"] == "zero_shot" else f"{mean:+.1f} ({low:+.1f} … {high:+.1f})"
+        gain = "" if row["arm"] == "zero_shot" else with_interval(row["over_zero_shot"])
         lines.append(f"| {row['arm']} | {row['seeds']} | {row['miou']:.1f} | {gain} |")
         if "over_bn_best" in row:
-            mean, low, high = row["over_bn_best"]
-            lines.append(f"| – over bn_best | | | {mean:+.1f} ({low:+.1f} … {high:+.1f}) |")
+            lines.append(f"| – over bn_best | | | {with_interval(row['over_bn_best'])} |")
     closed = [
         f"| {row['arm']} | {start} | {share:.0f} % ({low:.0f} … {high:.0f}) |"
         for row in content["test"]

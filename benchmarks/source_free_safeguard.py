@@ -24,6 +24,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.datasets.camvid import CamVidDataset
+from benchmarks.paired import with_interval
 from benchmarks.source_free import RESULTS, Bench, miou_of
 from crosscity.adaptation.spread import spread_indices
 from crosscity.evaluation import PROTOCOLS, predicted_groups
@@ -70,10 +71,7 @@ def main(
         said = {look: verdict(each, looks=LOOKS[look][1]) for look, each in found.items()}
         change = 100 * (miou_of(counts.sum(0)) - miou_of(zero.sum(0)))
         by = [look for look, each in said.items() if each.keep == "before"]
-        cells = [
-            f"{each.kappa_change:+.3f} ({each.interval[0]:+.3f} … {each.interval[1]:+.3f})"
-            for each in found.values()
-        ]
+        cells = [with_interval((one.kappa_change, *one.interval), 3) for one in found.values()]
         first = found["smaller"]
         lines.append(
             f"| {name} | {change:+.1f} | {' | '.join(cells)} | {first.drift:.3f} | "
