@@ -309,14 +309,11 @@ def _on_device(chosen: Chosen, plan: Plan | None, device: str | None) -> tuple[S
     import torch  # noqa: PLC0415
 
     from crosscity.device_failures import PROCESSOR  # noqa: PLC0415
-    from crosscity.freed_memory import keep_freed_memory  # noqa: PLC0415
     from crosscity.segmenters import in_train_ids  # noqa: PLC0415
-    from tasks.steps.device import check_device  # noqa: PLC0415
+    from tasks.steps.device import check_device, moved_to  # noqa: PLC0415
 
     if plan is not None:
         torch.set_num_threads(plan.compute.threads)
     name = device or (plan.compute.device if plan is not None else PROCESSOR)
     check_device(name, asked_for=device is not None)
-    if name == PROCESSOR:
-        keep_freed_memory()
-    return in_train_ids(chosen.segmenter).to(torch.device(name)), name
+    return moved_to(in_train_ids(chosen.segmenter), name), name

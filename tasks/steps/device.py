@@ -1,4 +1,4 @@
-"""Who may use a device, and what is said when it cannot be used or fails amid the work.
+"""Who may use a device, how networks come to it, and what is said when it fails or is not there.
 
 PyTorch is large: who matches on the processor need not load it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from adapters.store.scratch import host_token
 from crosscity.device_failures import (
@@ -16,8 +17,14 @@ from crosscity.device_failures import (
     is_lack_of_memory,
     why_unusable,
 )
+from crosscity.freed_memory import keep_freed_memory
 from tasks.steps.errors import DeviceFailedError, InputError
 from tasks.steps.plan import Plan
+
+if TYPE_CHECKING:
+    import torch
+
+    from crosscity.segmenters import Segmenter
 
 
 def most_at_once(plan: Plan) -> int | None:
@@ -83,6 +90,20 @@ def using_device(device: str, owner: str) -> Iterator[None]:
             "again (nvidia-smi, the system's log) and run the same command, or choose another "
             "profile with --compute; what is finished is found, not made again"
         ) from error
+
+
+def moved_to(segmenter: Segmenter, device: str | torch.device) -> Segmenter:
+    """The segmenter itself, on a device that `check_device` has looked at.
+
+    A process in which one works on a processor keeps the memory that it frees: each step or image
+    takes what the one before has freed. Each process of a training moves its own.
+    """
+    import torch  # noqa: PLC0415
+
+    place = torch.device(device)
+    if place.type == PROCESSOR:
+        keep_freed_memory()
+    return segmenter.to(place)
 
 
 def check_device(device: str, *, asked_for: bool = False) -> None:

@@ -24,7 +24,6 @@ from safetensors import SafetensorError, safe_open
 
 from adapters.store import Store
 from crosscity.adaptation import Training, TrainingState
-from crosscity.freed_memory import keep_freed_memory
 from tasks.steps import progress
 from tasks.steps.errors import InputError
 from tasks.steps.logs import log
@@ -119,8 +118,6 @@ def run_resumably(
         InputError: The checkpoint is of another training.
     """
     torch.set_num_threads(plan.compute.threads)
-    if training.device.type == "cpu":
-        keep_freed_memory()
     history = _restore(training, plan.open_store(), place)
     is_first = training.engine.rank == 0
     progress.advance(place.stage, training.step, training.total_steps)

@@ -34,7 +34,7 @@ from crosscity.adaptation.shown_size import ShownSize, choose_size
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, load_weights
 from tasks.priors.identities import city_mask
 from tasks.steps import progress
-from tasks.steps.device import check_device, using_device
+from tasks.steps.device import check_device, moved_to, using_device
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.steps.recipes import rates_of, science_of
@@ -246,7 +246,7 @@ def _opened(engine: Engine, job: Job) -> _Opened:
     model, segmenter = _start(job)
     shared: dict[str, Any] = {"engine": engine, "readers": _readers(job.plan)}
     try:
-        shown = _chosen_size(job, segmenter.to(engine.device))
+        shown = _chosen_size(job, moved_to(segmenter, engine.device))
         training = _training(job, segmenter, shared, shown)
         told = () if shown is not None and shown.sizes > 1 else _of_distorted(job, segmenter)
         return _Opened(training, model, shown, told)

@@ -8,19 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from adapters.catalog import SimulatedLabels
 from adapters.catalog import Training as TrainingEntry
 from adapters.store import ArtifactRef, Draft, Store
 from adapters.tables import read_table, write_table
 from crosscity.adaptation import PretrainingSettings
-from crosscity.device_failures import PROCESSOR
-from crosscity.freed_memory import keep_freed_memory
 from crosscity.segmenters import Segmenter
 from tasks.steps.artifact_task import Made, artifact_task, digests
 from tasks.steps.dashboard import only_shown, publish_lineage, publish_table
-from tasks.steps.device import check_device, device_turn
+from tasks.steps.device import check_device, device_turn, moved_to
 from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, make
 from tasks.steps.logs import warn_user
@@ -344,9 +341,7 @@ def on_device(segmenter: Segmenter, plan: Plan) -> Segmenter:
         InputError: The machine has no such device.
     """
     check_device(plan.compute.device)
-    if plan.compute.device == PROCESSOR:  # each image takes what the one before has freed
-        keep_freed_memory()
-    return segmenter.to(torch.device(plan.compute.device))
+    return moved_to(segmenter, plan.compute.device)
 
 
 def write_history(draft: Draft, history: Iterable[Mapping[str, Any]]) -> None:
