@@ -1,11 +1,24 @@
-"""Functions by name: `package.module:function`."""
+"""Functions by name: `package.module:function`, after `python:` where names of ours may stand."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
+
+PREFIX: Final = "python:"
+"""Before the name of a function or class of somebody's own, where names of ours may stand too."""
+
+
+def is_plug_in(name: str) -> bool:
+    """Whether a matcher, segmenter or objective of that name is of somebody's own."""
+    return name.startswith(PREFIX)
+
+
+def function_of(name: str) -> str:
+    """The `package.module:function` of a plug-in's name, as it stands behind the prefix."""
+    return name.removeprefix(PREFIX)
 
 
 @contextmanager

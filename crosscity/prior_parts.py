@@ -13,13 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from crosscity.checks import check_image, check_map, same_size, whole_number
-from crosscity.named_function import named_function, somebody_elses
+from crosscity.named_function import (
+    PREFIX,
+    function_of,
+    is_plug_in,
+    named_function,
+    somebody_elses,
+)
 
 if TYPE_CHECKING:
     from crosscity.matching import Matches
-
-PREFIX: Final = "python:"
-"""Before the `package.module:function` of a matcher of one's own."""
 
 MATCHERS: Final = {
     "deep_matching": "crosscity.matching.by_deep_matching:build",
@@ -77,9 +80,7 @@ class SuperpixelMethod(Protocol):
 
 def check_matcher(name: str) -> str:
     """The name itself, or a ValueError of one sentence with the names that there are."""
-    if isinstance(name, str) and (
-        name in MATCHERS or (name.startswith(PREFIX) and name.count(":") == 2)
-    ):
+    if isinstance(name, str) and (name in MATCHERS or (is_plug_in(name) and name.count(":") == 2)):
         return name
     known = ", ".join(sorted(MATCHERS))
     raise ValueError(
@@ -107,8 +108,8 @@ def build_matcher(name: str, settings: MatcherSettings) -> Matcher:
         ValueError: There is no such matcher or function.
     """
     check_matcher(name)
-    if name.startswith(PREFIX):
-        return _Checked(name, named_function(name.removeprefix(PREFIX)))
+    if is_plug_in(name):
+        return _Checked(name, named_function(function_of(name)))
     made: Matcher = named_function(MATCHERS[name])(settings)
     return made
 

@@ -28,7 +28,7 @@ from adapters.catalog.providers import (
     SimulatedProvider,
 )
 from adapters.catalog.tree import Fault
-from crosscity.prior_parts import PREFIX
+from crosscity.named_function import is_plug_in
 
 _OF_A_FOLDER: Final = {
     "area": "a folder's images have no positions",
@@ -111,7 +111,7 @@ def _of_city(city: City) -> Iterator[Fault]:
     if provider.mask is not None and not provider.has_own_sizes:
         yield from _with_key_before(("provider", "mask"), _of_mask(provider.mask, city.view_size))
     prior = _given_fields(city.prior)
-    if city.prior.matcher.startswith(PREFIX) and "search_radius" in prior:
+    if is_plug_in(city.prior.matcher) and "search_radius" in prior:
         yield (
             ("prior", "search_radius"),
             "a matcher of your own is not given it: set it in your function, and remove it here",

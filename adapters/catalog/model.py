@@ -18,6 +18,7 @@ from adapters.catalog.providers import Account, CitySite, Provider
 from adapters.catalog.recipes import Arm, RecipeEntry
 from crosscity.labels import CLASSES
 from crosscity.lights import Lights
+from crosscity.named_function import function_of, is_plug_in
 from crosscity.prior_parts import check_matcher, check_superpixel_method
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -26,8 +27,6 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
-
-_PYTHON: Final = "python:"
 
 Changes = dict[str, bool | int | float | str | list[float]]
 """Settings of the science by field name; the science checks them."""
@@ -389,9 +388,9 @@ class SegmenterEntry(Entry):
         if not isinstance(value, Mapping) or "python" in value:
             return value
         architecture = value.get("architecture")
-        if not isinstance(architecture, str) or not architecture.startswith(_PYTHON):
+        if not isinstance(architecture, str) or not is_plug_in(architecture):
             return value
-        function = architecture.removeprefix(_PYTHON).strip()
+        function = function_of(architecture).strip()
         return {**value, "architecture": None, "python": function}
 
     def _check_it_comes_trained(self) -> None:

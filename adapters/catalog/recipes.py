@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 from pydantic import Field, StringConstraints, model_validator
 
 from adapters.catalog.entry import Entry, Seed
+from crosscity.named_function import PREFIX
 
 Arm = Literal[
     "control",
@@ -68,7 +69,7 @@ class ObjectiveEntry(Entry):
     @property
     def name(self) -> str:
         """As `crosscity.adaptation.objectives.find_objective` takes it."""
-        return f"python:{self.python}" if self.objective is None else self.objective
+        return f"{PREFIX}{self.python}" if self.objective is None else self.objective
 
     @model_validator(mode="after")
     def _one_objective(self) -> Self:

@@ -11,11 +11,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from crosscity.named_function import function_of, is_plug_in
 from crosscity.segmenters.base import Segmenter, WeightsError
 from crosscity.segmenters.harmless import keys_that_name
 from crosscity.segmenters.home import checked_size, take_home
 from crosscity.segmenters.hugging_face import HuggingFaceSegmenter
-from crosscity.segmenters.plug_in import PREFIX
 from crosscity.segmenters.registry import ARCHITECTURES, build_segmenter
 from crosscity.segmenters.tensor_files import TensorFile, read_tensor_file
 from crosscity.segmenters.weights import check_finite, load_weights
@@ -77,7 +77,7 @@ def load_segmenter(
 def _of_folder(folder: Path, build: Callable[..., Segmenter] | None) -> Segmenter:
     description = _description(folder / DESCRIPTION)
     architecture, options = description["architecture"], description["options"]
-    if architecture.startswith(PREFIX):
+    if is_plug_in(architecture):
         return _of_function(folder, architecture, options, build)
     if build is not None:
         raise WeightsError(
@@ -111,7 +111,7 @@ def _of_function(
     build: Callable[..., Segmenter] | None,
 ) -> Segmenter:
     """The segmenter of a folder whose network a function of somebody's own builds."""
-    function = architecture.removeprefix(PREFIX)[:80]
+    function = function_of(architecture)[:80]
     if build is None:
         raise WeightsError(
             f"{folder} is of a network that {function!r} builds, and a folder names no code to "

@@ -10,10 +10,9 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, nn
 
-from crosscity.named_function import named_function, somebody_elses
+from crosscity.named_function import PREFIX, function_of, named_function, somebody_elses
 from crosscity.segmenters.base import ROAD_CLASS_NAMES, Segmenter, evaluating
 
-PREFIX: Final = "python:"
 _TRIED_SIZES: Final = ((64, 96), (97, 131), (360, 480))
 """(height, width) of the images that a plugged-in segmenter is tried on when it is built."""
 
@@ -88,7 +87,7 @@ def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
         ValueError: There is no such module or function, it fails, or what it returns is not a
             segmenter.
     """
-    name = architecture.removeprefix(PREFIX).strip()
+    name = function_of(architecture).strip()
     build = named_function(name)
     inspect.signature(build).bind(**options)
     with somebody_elses(repr(architecture)):

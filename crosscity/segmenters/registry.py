@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from crosscity.named_function import PREFIX, is_plug_in
 from crosscity.segmenters.base import Segmenter
 from crosscity.segmenters.compact import CompactSegmenter
 from crosscity.segmenters.dilated_vgg16 import DilatedVgg16
 from crosscity.segmenters.efficientnet_lite0 import EfficientNetLite0
 from crosscity.segmenters.hugging_face import HuggingFaceSegmenter
-from crosscity.segmenters.plug_in import PREFIX, build_plug_in
+from crosscity.segmenters.plug_in import build_plug_in
 from crosscity.segmenters.seeding import seeded_randomness
 
 ARCHITECTURES: Final[dict[str, type[Segmenter]]] = {
@@ -36,7 +37,7 @@ def build_segmenter(
     Raises:
         ValueError: No such architecture, or options that it does not take.
     """
-    if not architecture.startswith(PREFIX) and architecture not in ARCHITECTURES:
+    if not is_plug_in(architecture) and architecture not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
         raise ValueError(
             f"there is no segmenter {architecture!r}; there are: {known}, and "
@@ -44,7 +45,7 @@ def build_segmenter(
         )
     try:
         with seeded_randomness(seed):
-            if architecture.startswith(PREFIX):
+            if is_plug_in(architecture):
                 return build_plug_in(architecture, options or {})
             return ARCHITECTURES[architecture](**dict(options or {}))
     except TypeError as error:

@@ -12,11 +12,11 @@ from typing import Annotated, Final
 
 import typer
 
+from crosscity.named_function import function_of, is_plug_in
 from flows.cli.options import CATALOG, CATALOG_VARIABLE
 from flows.cli.outcome import JsonOption, ended, note
 
 _UNKNOWN: Final = "unknown"
-_PYTHON: Final = "python:"
 _HUB: Final = "hf:"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEMPLATE: Final = """\
@@ -448,9 +448,8 @@ class _Start:
 
 def _network_line(architecture: str) -> str:
     """What builds the network, as docs/segmenters.md writes it."""
-    function = architecture.removeprefix(_PYTHON)
-    key = "architecture" if function == architecture else "python"
-    return f"{key}: {_quoted(function)}"
+    key = "python" if is_plug_in(architecture) else "architecture"
+    return f"{key}: {_quoted(function_of(architecture))}"
 
 
 def _weights_line(weights: str) -> str:

@@ -14,12 +14,12 @@ import numpy.typing as npt
 from adapters.exports import check_licences
 from adapters.predictions import class_rows
 from adapters.store import ArtifactRef
+from crosscity.named_function import function_of, is_plug_in
 from crosscity.resizing import resized_image
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, onnx_bytes
 from crosscity.segmenters.delivered import DESCRIPTION, PROVENANCE, WEIGHTS
 from crosscity.segmenters.export import OPSET
 from crosscity.segmenters.home import home_fields
-from crosscity.segmenters.plug_in import PREFIX
 from tasks.harvesting.current import current_harvest
 from tasks.judging.differences import Pictures
 from tasks.judging.runtime_agreement import Agreement, agreement
@@ -99,7 +99,7 @@ def export_segmenter(
     model, segmenter = stored_segmenter(plan, ref)
     segmenter.eval()
     named = str(model["architecture"])
-    function = named.removeprefix(PREFIX) if named.startswith(PREFIX) else ""
+    function = function_of(named) if is_plug_in(named) else ""
     size = network_size(plan, city) or segmenter.trained_size
     segmenter.trained_size = size  # whoever reads the folder shows pictures as they were scored
     images = _some_images(plan, city, segmenter, size)

@@ -17,7 +17,8 @@ from adapters.images import ImageError, encode_label_png, encode_mask_png
 from adapters.store import ArtifactRef, Draft
 from crosscity.compiling import notice_of_compiling
 from crosscity.illustrations import prior_figure
-from crosscity.prior_parts import PREFIX, MatcherSettings, build_matcher
+from crosscity.named_function import is_plug_in
+from crosscity.prior_parts import MatcherSettings, build_matcher
 from tasks.priors.identities import (
     city_mask,
     count_to_train_on,
@@ -170,7 +171,7 @@ def join_priors(parts: Sequence[ArtifactRef], pairs: ArtifactRef, city: str, pla
         counted = [{"reason": reason, "images": count} for reason, count in failed.items()]
         publish_table(f"failed-priors-{city}", counted, "Pairs that failed, by reason")
     set_by = "that the catalog's failure_limit sets"
-    if plan.city(city).prior.matcher.startswith(PREFIX):
+    if is_plug_in(plan.city(city).prior.matcher):
         set_by += " (what failed is kept: give a matcher that is mended another name)"
     check_failures("priors", failed, len(rows), plan.city(city).failure_limit, set_by)
     fractions = [row["static_fraction"] for row in rows if row["status"] == OK]
@@ -256,7 +257,7 @@ def _training_pairs(plan: Plan, pairs: ArtifactRef) -> list[Row]:
 
 def _check_matcher(settings: PriorSettings, city: str) -> None:
     """That a matcher of one's own can be imported: else every pair would fail, and stay so."""
-    if not settings.matcher.startswith(PREFIX):
+    if not is_plug_in(settings.matcher):
         return
     try:
         build_matcher(settings.matcher, MatcherSettings())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crosscity.named_function import function_of, is_plug_in
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, WeightsError, build_segmenter
 from crosscity.segmenters.delivered import (
     TRANSFORMERS_WEIGHTS,
@@ -14,7 +15,6 @@ from crosscity.segmenters.delivered import (
     check_provenance,
     give_transformers_weights,
 )
-from crosscity.segmenters.plug_in import PREFIX
 from tasks.steps.errors import InputError
 from tasks.training.stored_networks import DESCRIPTION, check_options, read_model_file
 from tasks.training.weight_files import read_weight_file
@@ -67,10 +67,10 @@ def look_into(
         )
     if architecture is not None and dict(options) not in ({}, content["options"]):
         raise InputError(f"{key}: the catalog's options are not those of {path}: remove them")
-    if theirs.startswith(PREFIX):
+    if is_plug_in(theirs):
         if architecture is None or dict(options) != content["options"]:
             raise InputError(
-                f"{key}: {folder} is of a network of {theirs.removeprefix(PREFIX)[:80]!r}, and a "
+                f"{key}: {folder} is of a network of {function_of(theirs)[:80]!r}, and a "
                 "folder does not decide which code is run: if you trust it, name it as `python` "
                 f"with the options of {DESCRIPTION} beside `weights`"
             )

@@ -19,7 +19,8 @@ from adapters.images import ImageError, image_size
 from adapters.street_view.base import StreetViewError
 from adapters.street_view.folder import FolderStreetView
 from crosscity.labels import VOID
-from crosscity.prior_parts import PREFIX, MatcherSettings, build_matcher
+from crosscity.named_function import is_plug_in
+from crosscity.prior_parts import MatcherSettings, build_matcher
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter
 from crosscity.segmenters.plug_in import check_shapes
 from tasks.steps.counted import counted
@@ -94,7 +95,7 @@ def _city(plan: Plan, name: str) -> str:
                 parts.append("its mask fits those that were examined")
         else:
             parts.append(f"its provider {provider.name} opens")
-    if city.prior.matcher.startswith(PREFIX):
+    if is_plug_in(city.prior.matcher):
         parts.append(_tried_matcher(city.prior))
     if city.labels is None:
         parts.append("no labels")

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from adapters.catalog import SegmenterEntry
 from adapters.file_digests import file_digests
 from adapters.store import ArtifactRef, Draft, Store
+from crosscity.named_function import PREFIX
 from crosscity.segmenters import (
     HuggingFaceSegmenter,
     Segmenter,
@@ -137,7 +138,7 @@ def _starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
     delivered = _delivered(plan, name, entry)
     if delivered is not None:
         return _of_a_folder(delivered)
-    architecture = f"python:{entry.python}" if entry.python else str(entry.architecture)
+    architecture = f"{PREFIX}{entry.python}" if entry.python else str(entry.architecture)
     if architecture.startswith(HUB_PREFIX):
         return _of_the_hub(plan, name, entry, architecture.removeprefix(HUB_PREFIX), seed)
     model = {"architecture": architecture, "options": entry.options}
@@ -177,7 +178,7 @@ def _delivered(plan: Plan, name: str, entry: SegmenterEntry) -> Folder | None:
         path = None
     else:
         path = plan.folder(entry.weights, key=f"segmenters.{name}.weights")
-    architecture = f"python:{entry.python}" if entry.python else entry.architecture
+    architecture = f"{PREFIX}{entry.python}" if entry.python else entry.architecture
     if path is not None and path.is_dir():
         return look_into(path, architecture, entry.options, f"segmenters.{name}")
     if architecture is None:

@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from adapters.catalog import CatalogError, SegmenterEntry
 from adapters.catalog.environment import resolve_folder
 from adapters.store import ArtifactRef, Store
+from crosscity.named_function import PREFIX, function_of, is_plug_in
 from crosscity.segmenters.harmless import keys_that_name
-from crosscity.segmenters.plug_in import PREFIX
 from tasks.steps.errors import InputError
 
 HUB_PREFIX: Final = "hf:"
@@ -152,8 +152,8 @@ def read_description(store: Store, ref: ArtifactRef, networks: CatalogNetworks) 
     """
     content = _read(store, ref)
     architecture = content["architecture"]
-    if architecture.startswith(PREFIX):
-        _check_function(ref, architecture.removeprefix(PREFIX).strip(), content, networks)
+    if is_plug_in(architecture):
+        _check_function(ref, function_of(architecture).strip(), content, networks)
     else:
         check_options(architecture, content["options"], f"{ref.uri}/{DESCRIPTION}")
     if architecture == "hf":

@@ -25,9 +25,8 @@ from crosscity.adaptation.objectives.masked_consistency import MaskedConsistency
 from crosscity.adaptation.objectives.self_training import SelfTraining
 from crosscity.adaptation.objectives.source_task import SourceTask
 from crosscity.adaptation.objectives.two_looks import TwoLooks
-from crosscity.named_function import named_function
+from crosscity.named_function import PREFIX, function_of, is_plug_in, named_function
 
-PREFIX: Final = "python:"
 OBJECTIVES: Final[dict[str, type[Objective]]] = {
     objective.name: objective
     for objective in (
@@ -53,7 +52,7 @@ def find_objective(name: str) -> type[Objective]:
     Raises:
         ValueError: There is no such objective.
     """
-    if not name.startswith(PREFIX):
+    if not is_plug_in(name):
         if name not in OBJECTIVES:
             known = ", ".join(OBJECTIVES)
             raise ValueError(
@@ -61,7 +60,7 @@ def find_objective(name: str) -> type[Objective]:
                 f"{PREFIX}package.module:Class"
             )
         return OBJECTIVES[name]
-    found = named_function(name.removeprefix(PREFIX))
+    found = named_function(function_of(name))
     if not (isinstance(found, type) and issubclass(found, Objective)):
         raise ValueError(  # noqa: TRY004 - a wrong recipe, like the others
             f"{name!r} is not a subclass of crosscity.adaptation.objectives.Objective"
