@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -98,11 +99,11 @@ def make_prior_part(
         _check_matcher(entry.prior, city)
         wanted = read_rows(store, part.ref, "pairs.parquet", PAIRS)
         images = Imagery(store, part.ref)
+        extraction = _Extraction(images, entry.prior, plan.compute.device, mask)
         started = time.monotonic()
 
         def extract(pair: Row) -> list[Row]:
-            rows = _rows_of_times if pair["others"] else _rows_of_pair
-            made = rows(images, pair, entry.prior, plan.compute.device, mask)
+            made = extraction.rows(pair)
             progress.advance(f"priors {city}", 1, total)
             return made
 
@@ -265,48 +266,65 @@ def _check_matcher(settings: PriorSettings, city: str) -> None:
         raise InputError(f"cities.{city}.prior.matcher: {error}") from error
 
 
-def _rows_of_pair(
-    images: Imagery, pair: Row, settings: PriorSettings, device: str, mask: ImageMask | None
-) -> list[Row]:
-    ids = (pair["image_a"], pair["image_b"])
-    try:
-        prior = extract_prior(images.read(ids[0]), images.read(ids[1]), settings, device, mask)
-    except (ImageError, ValueError) as error:
-        reason = why_unmatched(error, pair["pair_id"])
-        return [_failed_row(image_id, pair["pair_id"], reason) for image_id in ids]
-    return [
-        _row(image_id, pair["pair_id"], ImagePrior(static, labels, len(prior.matches), probability))
-        for image_id, static, labels, probability in zip(
-            ids, prior.masks, prior.superpixels, prior.probabilities, strict=True
-        )
-    ]
+@dataclass(frozen=True)
+class _Extraction:
+    """How the rows of pairs are made.
 
+    Attributes:
+        images: The imagery that the pairs are of.
+        settings: The city's `prior` settings.
+        device: Where to match.
+        mask: Pixels that show the provider.
+    """
 
-def _rows_of_times(
-    images: Imagery, pair: Row, settings: PriorSettings, device: str, mask: ImageMask | None
-) -> list[Row]:
-    """One row an image of a place at more than two times; what cannot be used says why."""
-    rows: dict[str, Row] = {}
-    read: dict[str, npt.NDArray[np.uint8]] = {}
-    for image_id in images_of(pair):
+    images: Imagery
+    settings: PriorSettings
+    device: str
+    mask: ImageMask | None
+
+    def rows(self, pair: Row) -> list[Row]:
+        """One row an image of a place; what cannot be used says why."""
+        return self._of_times(pair) if pair["others"] else self._of_pair(pair)
+
+    def _of_pair(self, pair: Row) -> list[Row]:
+        ids = (pair["image_a"], pair["image_b"])
         try:
-            read[image_id] = images.read(image_id)
-        except ImageError as error:
-            reason = " ".join(str(error).split())
-            rows[image_id] = _failed_row(image_id, pair["pair_id"], reason)
-    try:
-        found = priors_of_times(list(read.values()), settings, device, mask)
-    except ValueError as error:
-        reason = why_unmatched(error, pair["pair_id"])
-        rows |= {image_id: _failed_row(image_id, pair["pair_id"], reason) for image_id in read}
-    else:
-        for image_id, prior in zip(read, found, strict=True):
-            rows[image_id] = (
-                _failed_row(image_id, pair["pair_id"], prior, LEFT_OUT)
-                if isinstance(prior, str)
-                else _row(image_id, pair["pair_id"], prior)
+            both = self.images.read(ids[0]), self.images.read(ids[1])
+            prior = extract_prior(*both, self.settings, self.device, self.mask)
+        except (ImageError, ValueError) as error:
+            reason = why_unmatched(error, pair["pair_id"])
+            return [_failed_row(image_id, pair["pair_id"], reason) for image_id in ids]
+        count = len(prior.matches)
+        return [
+            _row(image_id, pair["pair_id"], ImagePrior(static, labels, count, probability))
+            for image_id, static, labels, probability in zip(
+                ids, prior.masks, prior.superpixels, prior.probabilities, strict=True
             )
-    return [rows[image_id] for image_id in images_of(pair)]
+        ]
+
+    def _of_times(self, pair: Row) -> list[Row]:
+        """Of a place at more than two times."""
+        rows: dict[str, Row] = {}
+        read: dict[str, npt.NDArray[np.uint8]] = {}
+        for image_id in images_of(pair):
+            try:
+                read[image_id] = self.images.read(image_id)
+            except ImageError as error:
+                reason = " ".join(str(error).split())
+                rows[image_id] = _failed_row(image_id, pair["pair_id"], reason)
+        try:
+            found = priors_of_times(list(read.values()), self.settings, self.device, self.mask)
+        except ValueError as error:
+            reason = why_unmatched(error, pair["pair_id"])
+            rows |= {image_id: _failed_row(image_id, pair["pair_id"], reason) for image_id in read}
+        else:
+            for image_id, prior in zip(read, found, strict=True):
+                rows[image_id] = (
+                    _failed_row(image_id, pair["pair_id"], prior, LEFT_OUT)
+                    if isinstance(prior, str)
+                    else _row(image_id, pair["pair_id"], prior)
+                )
+        return [rows[image_id] for image_id in images_of(pair)]
 
 
 def _row(image_id: str, pair_id: str, prior: ImagePrior) -> Row:
