@@ -39,8 +39,8 @@ from tasks.steps.tables import Row
 from tasks.training.arms import arm_name
 from tasks.training.distorted import distorted_images
 from tasks.training.folds import inside, places_of
-from tasks.training.labelled import StoredLabelled, check_some_label
 from tasks.training.segmenters import stored_segmenter
+from tasks.training.stored_images import StoredLabelled, check_some_label
 from tasks.training.trainings import on_device
 
 BATCH_SIZE = 16

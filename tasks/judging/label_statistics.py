@@ -13,7 +13,7 @@ from crosscity.labels import CLASSES, VOID
 from tasks.steps.artifact_task import Made, artifact_task, digests, make_once
 from tasks.steps.dashboard import only_shown, publish_table
 from tasks.steps.plan import Plan
-from tasks.training.labelled import StoredLabelled
+from tasks.training.stored_images import StoredLabelled
 
 STATISTICS_VERSION = "1"
 STATISTICS = pa.schema(

@@ -21,7 +21,7 @@ from tasks.steps.device import device_turn
 from tasks.steps.identity import Identity, Words, make
 from tasks.steps.plan import Plan
 from tasks.training.identities import numbered, size_parameters
-from tasks.training.labelled import GoodRows
+from tasks.training.stored_images import GoodRows
 
 
 class SetPictures:

@@ -50,8 +50,9 @@ from tasks.steps.schemas import SAFEGUARD
 from tasks.steps.tables import write_rows
 from tasks.training.arms import is_fine_tuned, is_trained
 from tasks.training.identities import network_size, numbered, size_parameters, training_of
-from tasks.training.labelled import Missing, StoredUnlabelled, find_unlabelled
+from tasks.training.labelled import Missing, find_unlabelled
 from tasks.training.segmenters import stored_segmenter
+from tasks.training.stored_images import StoredUnlabelled
 from tasks.training.trainings import on_device
 
 JUDGEMENT_VERSION: Final = (

@@ -21,7 +21,7 @@ from tasks.steps.identity import Identity, Words, make
 from tasks.steps.plan import Plan
 from tasks.steps.tables import Row
 from tasks.training.identities import TRAINING_VERSION
-from tasks.training.labelled import StoredLabelled
+from tasks.training.stored_images import StoredLabelled
 
 WORST_VERSION: Final = f"2-{TRAINING_VERSION}-drawing.{DRAWING_VERSION}"
 PICTURES: Final = 6

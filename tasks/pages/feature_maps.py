@@ -22,8 +22,8 @@ from tasks.steps.device import using_device
 from tasks.steps.pictures import read_picture, write_png
 from tasks.steps.plan import Plan
 from tasks.training.arms import arm_name
-from tasks.training.labelled import StoredLabelled
 from tasks.training.segmenters import stored_segmenter
+from tasks.training.stored_images import StoredLabelled
 from tasks.training.trainings import on_device
 
 FEATURE_MAP_VERSION = "1"

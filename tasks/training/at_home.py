@@ -21,7 +21,7 @@ from tasks.steps.errors import InputError
 from tasks.steps.logs import warn_user
 from tasks.steps.plan import Plan
 from tasks.training.jobs import Job, home_images
-from tasks.training.labelled import StoredLabelled
+from tasks.training.stored_images import StoredLabelled
 
 TRAINED_ON: Final = 64
 """Images of a source without a validation split that show whether its classes are learned."""

@@ -13,7 +13,7 @@ from adapters.catalog import FewLabelsEntry
 from adapters.store import ArtifactRef, Store
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
-from tasks.training.labelled import GoodRows
+from tasks.training.stored_images import GoodRows
 
 CHOICE: Final = "places.json"
 """Of an artifact `label_choice`: names of places, the best first."""

@@ -19,7 +19,7 @@ from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, Words, make
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import OK
-from tasks.training.labelled import StoredLabelled
+from tasks.training.stored_images import StoredLabelled
 
 RATES: Final = "rates.json"
 RATES_VERSION: Final = "1"

@@ -13,7 +13,7 @@ from adapters.street_view.cross_city_layout import parse_image_name
 from tasks.steps.plan import Plan
 from tasks.steps.schemas import IMAGES_OF_PAIR, PAIRS, images_of
 from tasks.steps.tables import read_rows
-from tasks.training.labelled import StoredLabelled
+from tasks.training.stored_images import StoredLabelled
 
 Fold = tuple[int, int]
 """Which, of how many."""

@@ -44,11 +44,11 @@ from tasks.training.distorted import distorted_images
 from tasks.training.extras import Extras, chosen_rows
 from tasks.training.flag_rates import read_rates
 from tasks.training.history import History
-from tasks.training.labelled import StoredLabelled, StoredUnlabelled, check_some_label
 from tasks.training.segmenters import (
     starting_segmenter,
     stored_segmenter,
 )
+from tasks.training.stored_images import StoredLabelled, StoredUnlabelled, check_some_label
 from tasks.training.target_images import StoredTargets
 
 HOME_IMAGES: Final = 128

@@ -15,8 +15,8 @@ from crosscity.segmenters import in_train_ids
 from tasks.judging.evaluated import evaluation_of
 from tasks.judging.evaluation import read_evaluation
 from tasks.steps.plan import Plan, open_plan
-from tasks.training.labelled import StoredLabelled
 from tasks.training.segmenters import stored_segmenter
+from tasks.training.stored_images import StoredLabelled
 from tasks.training.trained import TrainedSegmenters
 
 PLATEAU = {

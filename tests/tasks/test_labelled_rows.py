@@ -16,8 +16,9 @@ from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
 from tasks.steps.schemas import LABELLED, PAIRS
 from tasks.steps.tables import write_rows
-from tasks.training import labelled
-from tasks.training.labelled import StoredLabelled, StoredUnlabelled, labelled_part
+from tasks.training import labelled, stored_images
+from tasks.training.labelled import labelled_part
+from tasks.training.stored_images import StoredLabelled, StoredUnlabelled
 
 RANDOM = np.random.default_rng(5)
 IMAGES = RANDOM.integers(0, 256, (7, 96, 128, 3), dtype=np.uint8)
@@ -74,7 +75,7 @@ def test_empty_priors_need_no_pixel(parts, monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("an image is decoded for its size")
 
-    monkeypatch.setattr(labelled, "decode_image", refuse)
+    monkeypatch.setattr(stored_images, "decode_image", refuse)
     assert targets.priors([0, 4]).shape == (2, 96, 128)
     assert not targets.priors([0, 4]).any()
     assert small.priors([1]).shape == (1, 10, 20)

@@ -11,7 +11,8 @@ from adapters.store import ArtifactRef
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.identities import adaptation_parameters
 from tasks.training.jobs import PairTargets
-from tasks.training.labelled import StoredLabelled, labelled_part
+from tasks.training.labelled import labelled_part
+from tasks.training.stored_images import StoredLabelled
 
 CORNER = [[0, 0], [30, 0], [30, 9], [0, 9]]
 

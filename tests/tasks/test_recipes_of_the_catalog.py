@@ -26,7 +26,8 @@ from tasks.steps.recipes import described, rates_of, science_of
 from tasks.training.arms import check_arm, check_source, needs_of_arm
 from tasks.training.flag_rates import read_rates
 from tasks.training.identities import adaptation_parameters
-from tasks.training.labelled import Missing, StoredLabelled
+from tasks.training.labelled import Missing
+from tasks.training.stored_images import StoredLabelled
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.trainings import check_adaptation
 from tasks.training.transfers import check_transfer_arm
