@@ -34,11 +34,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.street_arms import ARMS, CHOSEN_ON, HARMS, RESULTS, Work, rows_of
 from benchmarks.whole_files import write_json
 from crosscity.evaluation import PROTOCOLS, predicted_groups
+from crosscity.pair_signs import compare_pair
 from crosscity.safeguard import (
     BeforeAfter,
     SafeguardLimits,
     Signals,
-    compare_pair,
     compare_pairs,
     missed_classes,
     verdict,

@@ -33,7 +33,8 @@ from benchmarks.safeguard import GAIN, HARM
 from benchmarks.street_arms import ARMS, CHOSEN_ON, HARMS, RESULTS, Work, rows_of
 from benchmarks.whole_files import write_json
 from crosscity.evaluation import PROTOCOLS, predicted_groups
-from crosscity.safeguard import Image, Looks, Points, compare_pair, compare_pairs, verdict
+from crosscity.pair_signs import Image, Points, compare_pair
+from crosscity.safeguard import Looks, compare_pairs, verdict
 from crosscity.second_looks import LOOKS, Copy, mirrored
 
 IMAGES: Final = 24

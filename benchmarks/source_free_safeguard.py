@@ -28,7 +28,8 @@ from benchmarks.paired import with_interval
 from benchmarks.source_free import RESULTS, Bench, miou_of
 from crosscity.adaptation.spread import spread_indices
 from crosscity.evaluation import PROTOCOLS, predicted_groups
-from crosscity.safeguard import Signals, compare_pair, compare_pairs, verdict
+from crosscity.pair_signs import compare_pair
+from crosscity.safeguard import Signals, compare_pairs, verdict
 from crosscity.second_looks import LOOKS, Copy
 from crosscity.segmenters import Segmenter
 

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crosscity.checks import check_image
-from crosscity.safeguard import Image, Looks, Points
+from crosscity.pair_signs import Image, Points
+from crosscity.safeguard import Looks
 
 ALGORITHM_VERSION: Final = "1"
 """Raised by hand whenever the copies or points of some image change."""

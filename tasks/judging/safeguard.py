@@ -18,19 +18,17 @@ from adapters.images import ImageError
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity import safeguard as safeguard_module
 from crosscity.evaluation import ClassGroups, ScoringProtocol, predicted_groups
+from crosscity.pair_signs import ComparedPair, compare_look, pair_of_looks
 from crosscity.percentages import percentage
 from crosscity.resizing import resized_image
 from crosscity.safeguard import (
     TIMES,
-    ComparedPair,
     Looks,
     SafeguardLimits,
     Signals,
     Verdict,
-    compare_look,
     compare_pairs,
     divergence,
-    pair_of_looks,
     static_points,
     vanished_classes,
     vanished_sentence,

@@ -15,13 +15,10 @@ from crosscity import safeguard as safeguard_module
 from crosscity import second_looks
 from crosscity.adaptation.spread import spread_indices
 from crosscity.evaluation import ClassGroups, predicted_groups
+from crosscity.pair_signs import ComparedLook, Image, compare_look, pair_of_looks
 from crosscity.safeguard import (
-    ComparedLook,
-    Image,
     SafeguardLimits,
     Signals,
-    compare_look,
-    pair_of_looks,
     vanished_classes,
     vanished_sentence,
     verdict,

@@ -14,17 +14,15 @@ from hypothesis.extra.numpy import arrays
 
 from crosscity.evaluation import PROTOCOLS, ClassGroups, predicted_groups
 from crosscity.matching import Matches
+from crosscity.pair_signs import PairSigns, compare_pair, pair_signs
 from crosscity.safeguard import (
     FEWEST_PAIRS,
-    PairSigns,
     SafeguardLimits,
     agreement,
     class_agreement,
     compare,
-    compare_pair,
     divergence,
     kappa,
-    pair_signs,
     static_points,
     vanished_classes,
     vanished_sentence,

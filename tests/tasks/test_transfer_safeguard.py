@@ -12,7 +12,7 @@ import pytest
 from adapters.images import ImageError
 from adapters.store import ArtifactRef, Store
 from crosscity.labels import CLASSES
-from crosscity.safeguard import ComparedPair, PairSigns
+from crosscity.pair_signs import ComparedPair, PairSigns
 from tasks.judging import transfer_safeguard
 from tasks.judging.transfer_safeguard import is_judged, judge_transfer
 from tasks.steps.plan import Plan, open_plan

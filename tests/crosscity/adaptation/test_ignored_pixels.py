@@ -26,7 +26,7 @@ from crosscity.adaptation.batches import TargetBatches
 from crosscity.adaptation.class_thresholds import ClassThresholds
 from crosscity.adaptation.label_shift import class_shares
 from crosscity.adaptation.objectives.global_alignment import seen_cell_weights
-from crosscity.safeguard import pair_signs
+from crosscity.pair_signs import pair_signs
 from crosscity.segmenters import Segmenter
 
 H, W, CLASSES = 12, 18, 19
