@@ -18,15 +18,11 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, Final
 
+from adapters.street_view.accepting import accept
 from adapters.street_view.base import Rejected
-from adapters.street_view.records import Shot, UnusableError
-from adapters.street_view.service import (
-    Answered,
-    HarvestPlan,
-    Interval,
-    ServiceStreetView,
-    accept,
-)
+from adapters.street_view.listings import Answered
+from adapters.street_view.records import Interval, Shot, UnusableError
+from adapters.street_view.service import HarvestPlan, ServiceStreetView
 from adapters.street_view.web.client import WebClient
 from adapters.street_view.web.errors import ServiceError, TooMuchAskedError
 from crosscity.areas import Bounds

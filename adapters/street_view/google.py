@@ -21,10 +21,13 @@ from urllib.parse import quote
 import numpy as np
 
 from adapters.images import MAX_PIXELS
+from adapters.street_view.accepting import accept
 from adapters.street_view.base import Rejected, StreetViewError
 from adapters.street_view.google_history import GoogleHistory
+from adapters.street_view.listings import Answered
 from adapters.street_view.records import (
     WHOLE_CIRCLE,
+    Interval,
     Shot,
     UnusableError,
     check_sphere,
@@ -39,12 +42,9 @@ from adapters.street_view.records import (
 )
 from adapters.street_view.service import (
     FINE_ENOUGH,
-    Answered,
     HarvestPlan,
     Image,
-    Interval,
     ServiceStreetView,
-    accept,
     check_upright,
 )
 from adapters.street_view.web.client import Secret, WebClient

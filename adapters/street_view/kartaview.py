@@ -25,6 +25,7 @@ from adapters.street_view.boxes import WHOLE, Found, SearchedByBox
 from adapters.street_view.records import (
     SAME_SHAPE,
     WHOLE_CIRCLE,
+    Interval,
     Shot,
     UnusableError,
     across,
@@ -40,7 +41,7 @@ from adapters.street_view.records import (
     on_earth,
     text,
 )
-from adapters.street_view.service import HarvestPlan, Image, Interval
+from adapters.street_view.service import HarvestPlan, Image
 from adapters.street_view.web.client import WebClient
 from adapters.street_view.web.errors import AccessRefused, ServiceError, TooMuchAskedError
 from crosscity.areas import Bounds

@@ -22,6 +22,7 @@ from adapters.street_view.boxes import Found, SearchedByBox
 from adapters.street_view.records import (
     NO_COMPASS,
     WHOLE_CIRCLE,
+    Interval,
     Shot,
     UnusableError,
     check_same_place,
@@ -36,7 +37,7 @@ from adapters.street_view.records import (
     unix_moment,
     whole,
 )
-from adapters.street_view.service import HarvestPlan, Image, Interval
+from adapters.street_view.service import HarvestPlan, Image
 from adapters.street_view.web.client import Secret, WebClient
 from adapters.street_view.web.errors import ServiceError, TooMuchAskedError
 from crosscity.areas import Bounds

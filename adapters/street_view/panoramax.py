@@ -33,6 +33,7 @@ from adapters.street_view.boxes import WHOLE, Found, SearchedByBox
 from adapters.street_view.records import (
     SAME_SHAPE,
     WHOLE_CIRCLE,
+    Interval,
     Shot,
     UnusableError,
     across,
@@ -50,7 +51,7 @@ from adapters.street_view.records import (
     tilt_of,
     whole,
 )
-from adapters.street_view.service import HarvestPlan, Image, Interval
+from adapters.street_view.service import HarvestPlan, Image
 from adapters.street_view.web.client import WebClient
 from crosscity.areas import Bounds
 from crosscity.panorama import Source, View

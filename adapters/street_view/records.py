@@ -12,6 +12,8 @@ from typing import Any, Final, Self
 from adapters.street_view.base import Capture, Precision
 from crosscity.pairing import haversine_metres
 
+Interval = tuple[datetime, datetime]
+"""Times that are asked for: from the first on, and before the second."""
 FIRST_PHOTOGRAPH = datetime(1990, 1, 1, tzinfo=UTC)
 """Cameras with an unset clock claim to be older than digital photography."""
 NO_PHOTOGRAPH = datetime(2100, 1, 1, tzinfo=UTC)

@@ -7,19 +7,16 @@ both pictures are asked for, and a view becomes a rendered JPEG without metadata
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from dataclasses import field as dataclass_field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -40,11 +37,19 @@ from adapters.street_view.base import (
     captures_near,
     captures_within,
 )
-from adapters.street_view.records import Shot, UnusableError, check_shape, digest_of
+from adapters.street_view.listings import (
+    LIGHT_NAMES,
+    NOT_GIVEN,
+    Answered,
+    Listing,
+    ListingRecord,
+    ListingState,
+    ShotPair,
+)
+from adapters.street_view.records import Interval, Shot, UnusableError, check_shape, digest_of
 from adapters.street_view.sunlight import lights_of
 from adapters.street_view.web.client import WebClient
 from crosscity.areas import (
-    METRES_A_DEGREE,
     Bounds,
     bounds_of,
     grown,
@@ -55,7 +60,7 @@ from crosscity.areas import (
     tiles_of_area,
     tiles_of_boxes,
 )
-from crosscity.lights import LIGHTS, Lights
+from crosscity.lights import Lights
 from crosscity.panorama import ALGORITHM_VERSION as VIEW_VERSION
 from crosscity.panorama import (
     Equirectangular,
@@ -80,27 +85,13 @@ EVERY_TIME: Final = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzin
 FINE_ENOUGH: Final = 0.8
 """A source may be that much coarser than the view before a larger, dearer one is taken."""
 
-OUT_OF_TIME: Final = "it was taken at another time than was asked for: the service ignores times"
-FAR_AWAY: Final = "its position is far from where it was asked for"
-NO_COMPASS: Final = "all pictures of its drive head 0 degrees: it has no heading"
-NOT_GIVEN: Final = "counted_and_not_given"
-"""Key of `Listing.completeness`: pictures that answers count and do not hold."""
-LIGHT_NAMES: Final = (*LIGHTS, "unknown")
-"""Keys of `Listing.lights`; the last is that of `UNKNOWN`, -1."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_EXAMPLES: Final = 100
 _KEPT_SHOTS: Final = 10_000
 _KEPT_BYTES: Final = 96 << 20
 _LISTINGS: Final = 3
-_ASTRAY_METRES: Final = 1000.0
-_INEXACT: Final = timedelta(days=1)
-_NORTHWARD: Final = 30.0
-_CONSTANT: Final = 3
-"""Pictures of a drive that all head exactly north are taken for ones without a compass."""
 _UNCERTAIN_DAYS: Final = {"second": 0.0, "day": 1.0, "month": 31.0}
 _IMAGE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
-Interval = tuple[datetime, datetime]
 Image = npt.NDArray[np.uint8]
 
 
@@ -160,83 +151,6 @@ class HarvestPlan:
             times=self.times,
             lights=self.lights,
         )
-
-
-class ListingRecord(Protocol):
-    """Where a listing under way notes how far it is, so that a kill does not repeat it."""
-
-    def load(self) -> bytes | None:
-        """The last note, ``None`` if there is none."""
-
-    def save(self, note: Callable[[], bytes]) -> None:
-        """May replace the note by a new one; may also leave it, if it is young."""
-
-    def advance(self, done: int, total: int) -> None:
-        """Reports how many tiles are listed."""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What an area has.
-
-    Attributes:
-        captures: Views of the sampled places, grouped by place, two or more captures of each.
-        pictures: Usable pictures of the area.
-        candidates: Places that have a pair.
-        rejected: Pictures that cannot be used, by reason.
-        examples: Some of them.
-        recent: Digests (`digest_of`) of the pictures of the last days that were listed,
-            sorted: what a later look back must not take for new.
-        completeness: What the check of the densest answer found (`ServiceStreetView.check`), and
-            how many pictures the service counts in its answers and does not give.
-        lights: Pictures of the area by light (`LIGHT_NAMES`), those of which there are any.
-    """
-
-    captures: tuple[Capture, ...]
-    pictures: int
-    candidates: int
-    rejected: Mapping[str, int]
-    examples: tuple[Rejected, ...]
-    recent: tuple[str, ...] = ()
-    completeness: Mapping[str, Any] = dataclass_field(default_factory=dict)
-    lights: Mapping[str, int] = dataclass_field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One answer to a search that was taken to be whole.
-
-    Attributes:
-        box: West, south, east, north that were asked for.
-        span: Times that were asked for.
-        names: Of the pictures, as the service calls them.
-        not_given: How many more the service counts than it gives.
-    """
-
-    box: Bounds
-    span: Interval
-    names: frozenset[str]
-    not_given: int = 0
-
-    def to_json(self) -> list[Any]:
-        """As JSON values, without what is not given, which is summed up elsewhere."""
-        return [list(self.box), [t.isoformat() for t in self.span], sorted(self.names)]
-
-    @classmethod
-    def from_json(cls, values: Sequence[Any]) -> Answered:
-        """From what `to_json` gave."""
-        (west, south, east, north), (start, end), names = values
-        span = (datetime.fromisoformat(start), datetime.fromisoformat(end))
-        return cls((west, south, east, north), span, frozenset(names))
-
-
-@dataclass(frozen=True)
-class _Pair:
-    earlier: Shot
-    later: Shot
-    heading: float
-    fov: float
-    others: tuple[Shot, ...] = ()
 
 
 class ServiceStreetView(ABC):
@@ -381,7 +295,7 @@ class ServiceStreetView(ABC):
         tiles = self._tiles()
         note = None if record is None else record.load()
         for again in range(_LISTINGS):
-            state = _ListingState(PlaceSample(self.plan.places, self.plan.seed), recent_from)
+            state = ListingState(PlaceSample(self.plan.places, self.plan.seed), recent_from)
             state.restore(note, len(tiles))
             for number in range(state.tiles, len(tiles)):
                 self._list_tile(tiles[number], newer_than, known, state)
@@ -437,7 +351,7 @@ class ServiceStreetView(ABC):
         tile: Bounds,
         newer_than: datetime | None,
         known: frozenset[str],
-        state: _ListingState,
+        state: ListingState,
     ) -> None:
         start, end = self.plan.interval
         if newer_than is not None and newer_than >= end:
@@ -464,7 +378,7 @@ class ServiceStreetView(ABC):
         for pair in place_pairs(columns, self.plan.rules, fresh=fresh, own=own):
             state.sample.offer(
                 pair.cell,
-                _Pair(
+                ShotPair(
                     shots[pair.earlier],
                     shots[pair.later],
                     pair.heading,
@@ -487,7 +401,7 @@ class ServiceStreetView(ABC):
         return own
 
     def _usable_shots(
-        self, bounds: Bounds, interval: Interval, state: _ListingState | None
+        self, bounds: Bounds, interval: Interval, state: ListingState | None
     ) -> list[Shot]:
         def ignore(_: Rejected) -> None:
             pass
@@ -509,7 +423,7 @@ class ServiceStreetView(ABC):
         rows, columns = cells_of(np.array([shot.lat]), np.array([shot.lon]), self.plan.place_metres)
         return cell_name((int(rows[0]), int(columns[0])))
 
-    def _views(self, cell: Cell, pair: _Pair) -> Iterator[Capture]:
+    def _views(self, cell: Cell, pair: ShotPair) -> Iterator[Capture]:
         """The captures for each heading of a place; all are aligned to the earlier of the pair."""
         place = cell_name(cell)
         both = hashlib.sha256(
@@ -632,91 +546,6 @@ def check_upright(data: bytes) -> None:
         )
 
 
-def accept(
-    records: Sequence[object],
-    read: Callable[[object], Shot],
-    name: Callable[[object], str],
-    reject: Callable[[Rejected], None],
-    interval: Interval,
-    *,
-    bounds: Bounds | None = None,
-    by_time: bool = False,
-) -> list[Shot]:
-    """Reads records; those that cannot be used are reported with their reason, duplicates are not.
-
-    Args:
-        records: As the service gave them.
-        read: Makes a picture of one.
-        name: What one is called, for people.
-        reject: Is called with what cannot be used.
-        interval: Pictures of other times are left out.
-        bounds: What was asked for; pictures far from it are reported. None where it was not
-            asked by bounds.
-        by_time: Whether the service was asked for the interval; then pictures of other times are
-            reported.
-    """
-    found: dict[str, Shot] = {}
-    around = None if bounds is None else grown(bounds, _ASTRAY_METRES)
-    for record in records:
-        try:
-            shot = read(record)
-            _check_asked_for(shot, around, interval if by_time else None)
-        except UnusableError as error:
-            reject(Rejected(name(record), str(error)))
-            continue
-        if interval[0] <= shot.captured_at < interval[1]:
-            found.setdefault(shot.source_id, shot)
-    return _with_compass(list(found.values()), reject)
-
-
-def _check_asked_for(shot: Shot, bounds: Bounds | None, interval: Interval | None) -> None:
-    if bounds is not None and not _lies_in(shot, bounds):
-        raise UnusableError(FAR_AWAY)
-    if interval is not None and not (
-        interval[0] - _INEXACT <= shot.captured_at < interval[1] + _INEXACT
-    ):
-        raise UnusableError(OUT_OF_TIME)
-
-
-def _with_compass(shots: list[Shot], reject: Callable[[Rejected], None]) -> list[Shot]:
-    """Leaves out drives whose every picture heads exactly north, which nobody measured.
-
-    A drive that really goes north is kept, if other drives around it head elsewhere.
-    """
-    drives: dict[str | None, list[Shot]] = defaultdict(list)
-    for shot in shots:
-        drives[shot.sequence].append(shot)
-    everywhere = all(shot.heading == 0.0 for shot in shots)
-    lost = {
-        shot.source_id
-        for drive in drives.values()
-        if len(drive) >= _CONSTANT
-        and all(shot.heading == 0.0 for shot in drive)
-        and (everywhere or not _goes_north(drive))
-        for shot in drive
-    }
-    for shot in shots:
-        if shot.source_id in lost:
-            reject(Rejected(shot.source_id, NO_COMPASS))
-    return [shot for shot in shots if shot.source_id not in lost]
-
-
-def _goes_north(drive: Sequence[Shot]) -> bool:
-    """Whether pictures lie along a line that goes north."""
-    lat = np.array([shot.lat for shot in drive])
-    east = np.array([shot.lon for shot in drive]) * math.cos(math.radians(float(lat.mean())))
-    spread = np.cov(np.stack([east, lat]) * METRES_A_DEGREE)
-    lengths, axes = np.linalg.eigh(spread)
-    along = axes[:, -1]
-    turn = math.degrees(math.atan2(abs(float(along[0])), abs(float(along[1]))))
-    return bool(lengths[-1] > 1.0 and turn < _NORTHWARD)
-
-
-def _lies_in(shot: Shot, bounds: Bounds) -> bool:
-    west, south, east, north = bounds
-    return west <= shot.lon <= east and south <= shot.lat <= north
-
-
 def _columns(shots: Sequence[Shot]) -> Shots:
     first = np.array([(s.captured_at - _EPOCH) / timedelta(days=1) for s in shots])
     return Shots(
@@ -729,96 +558,6 @@ def _columns(shots: Sequence[Shot]) -> Shots:
         last_day=first + np.array([_UNCERTAIN_DAYS[s.precision] for s in shots]),
         light=lights_of((s.lat, s.lon, s.captured_at, s.precision) for s in shots),
     )
-
-
-class _ListingState:
-    """How far a listing is; its size does not grow with the area."""
-
-    def __init__(self, sample: PlaceSample[_Pair], recent_from: datetime | None) -> None:
-        self.sample = sample
-        self.recent: set[str] = set()
-        self._recent_from = recent_from
-        self.tiles = 0
-        self.pictures = 0
-        self.rejected: Counter[str] = Counter()
-        self.lights: Counter[str] = Counter()
-        self.examples: list[Rejected] = []
-        self.densest: Answered | None = None
-        self.not_given = 0
-
-    def answered(self, answer: Answered) -> None:
-        self.not_given += answer.not_given
-        if not answer.names:
-            return
-        if self.densest is None or len(answer.names) > len(self.densest.names):
-            self.densest = answer
-
-    def look_at(self, shots: Sequence[Shot]) -> None:
-        if self._recent_from is not None:
-            since = self._recent_from
-            self.recent |= {digest_of(s.source_id) for s in shots if s.captured_at >= since}
-
-    def see_lights(self, shots: Shots, own: npt.NDArray[np.bool_]) -> None:
-        if shots.light is None:
-            return
-        self.lights += Counter(LIGHT_NAMES[code] for code in shots.light[own].tolist())
-
-    def reject(self, item: Rejected) -> None:
-        self.rejected[item.reason] += 1
-        if len(self.examples) < _EXAMPLES:
-            self.examples.append(item)
-
-    def note(self, total: int) -> bytes:
-        """Everything, as JSON."""
-        kept = [
-            [
-                *cell,
-                pair.earlier.to_dict(),
-                pair.later.to_dict(),
-                pair.heading,
-                pair.fov,
-                *(shot.to_dict() for shot in pair.others),
-            ]
-            for cell, pair in self.sample.kept()
-        ]
-        content = {
-            "tiles": self.tiles,
-            "total": total,
-            "pictures": self.pictures,
-            "seen": self.sample.seen,
-            "rejected": dict(self.rejected),
-            "lights": dict(self.lights),
-            "examples": [[item.name, item.reason] for item in self.examples],
-            "recent": sorted(self.recent),
-            "kept": kept,
-            "densest": None if self.densest is None else self.densest.to_json(),
-            "not_given": self.not_given,
-        }
-        return json.dumps(content).encode()
-
-    def restore(self, note: bytes | None, total: int) -> None:
-        """Goes on from a note; from the start if it is of another listing."""
-        content = json.loads(note) if note else {}
-        if content.get("total") != total:
-            return
-        self.tiles, self.pictures = content["tiles"], content["pictures"]
-        self.rejected = Counter(content["rejected"])
-        self.lights = Counter(content.get("lights", {}))
-        self.examples = [Rejected(*item) for item in content["examples"]]
-        for row, column, earlier, later, heading, fov, *others in content["kept"]:
-            pair = _Pair(
-                Shot.from_dict(earlier),
-                Shot.from_dict(later),
-                heading,
-                fov,
-                tuple(Shot.from_dict(other) for other in others),
-            )
-            self.sample.offer((row, column), pair)
-        self.sample.seen = content["seen"]
-        self.recent = set(content["recent"])
-        densest = content["densest"]
-        self.densest = None if densest is None else Answered.from_json(densest)
-        self.not_given = int(content.get("not_given", 0))
 
 
 class _Cache:

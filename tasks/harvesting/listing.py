@@ -9,7 +9,8 @@ from typing import Any
 
 from adapters.catalog import City
 from adapters.store import Store, artifact_key
-from adapters.street_view.service import NOT_GIVEN, Listing, ServiceStreetView
+from adapters.street_view.listings import NOT_GIVEN, Listing
+from adapters.street_view.service import ServiceStreetView
 from adapters.street_view.web.budget import Spent
 from adapters.street_view.web.errors import HarvestStopped
 from tasks.harvesting.spending import StepSpending

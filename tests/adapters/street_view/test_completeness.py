@@ -13,17 +13,13 @@ from typing import Any
 import pytest
 
 from adapters.street_view import mapillary, service
+from adapters.street_view.accepting import OUT_OF_TIME
 from adapters.street_view.base import Rejected
 from adapters.street_view.boxes import WHOLE, Found, SearchedByBox, subdivided
+from adapters.street_view.listings import NOT_GIVEN, Answered
 from adapters.street_view.mapillary import MapillaryStreetView
 from adapters.street_view.panoramax import PanoramaxStreetView
-from adapters.street_view.service import (
-    EVERY_TIME,
-    NOT_GIVEN,
-    OUT_OF_TIME,
-    Answered,
-    HarvestPlan,
-)
+from adapters.street_view.service import EVERY_TIME, HarvestPlan
 from adapters.street_view.web.addresses import Addresses
 from adapters.street_view.web.budget import Budget, Ledger
 from adapters.street_view.web.client import Manners, WebClient

@@ -15,19 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.street_view import google, mapillary
+from adapters.street_view.accepting import FAR_AWAY, NO_COMPASS
 from adapters.street_view.base import Rejected
 from adapters.street_view.google import GoogleStreetView
 from adapters.street_view.kartaview import KartaViewStreetView
 from adapters.street_view.mapillary import MapillaryStreetView
 from adapters.street_view.panoramax import PanoramaxStreetView
 from adapters.street_view.records import Shot, UnusableError, digest_of
-from adapters.street_view.service import (
-    EVERY_TIME,
-    FAR_AWAY,
-    NO_COMPASS,
-    HarvestPlan,
-    ServiceStreetView,
-)
+from adapters.street_view.service import EVERY_TIME, HarvestPlan, ServiceStreetView
 from adapters.street_view.web.addresses import Addresses
 from adapters.street_view.web.budget import Budget, Ledger
 from adapters.street_view.web.client import Manners, WebClient
