@@ -19,9 +19,8 @@ from adapters.datasets.files import FileDataset, Files, paired
 from adapters.datasets.label_maps import LABEL_IDS
 from adapters.images import MAX_BYTES
 from adapters.street_view.cross_city_layout import (
-    find_city,
+    city_folder,
     listed,
-    missing_city,
     parse_image_name,
 )
 
@@ -57,7 +56,7 @@ class CrossCityDataset(FileDataset):
         Raises:
             DatasetError: The folder, the city or its labels are not there.
         """
-        super().__init__(_city_folder(Path(root), city), max_bytes=max_bytes)
+        super().__init__(city_folder(Path(root), city, DatasetError), max_bytes=max_bytes)
         images, self._place = _images(self._root / "Images" / "Test")
         labels = {}
         for name, path in listed(self._root / "Labels" / "Test").items():
@@ -111,12 +110,3 @@ def _images(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
             paths.setdefault(known.image_id, path)
             places[known.image_id] = known.place_id
     return paths, places
-
-
-def _city_folder(root: Path, city: str) -> Path:
-    if not root.is_dir():
-        raise DatasetError(f"There is no folder {root}: give the one that holds the cities.")
-    folder = find_city(root, city)
-    if folder is None:
-        raise DatasetError(missing_city(root, city))
-    return folder

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -64,6 +64,26 @@ def find_city(root: Path, city: str) -> Path | None:
     return root / found[0] if found else None
 
 
+def city_folder(root: Path, city: str, error_of: Callable[[str], Exception]) -> Path:
+    """The folder of a city below `root`, as `find_city`.
+
+    Args:
+        root: Holds the cities.
+        city: One of them.
+        error_of: Makes the error that is raised, from its sentence, where there is none.
+    """
+    if not root.is_dir():
+        raise error_of(f"There is no folder {root}: give the one that holds the cities.")
+    folder = find_city(root, city)
+    if folder is None:
+        known = ", ".join(city_names(root)) or "none"
+        raise error_of(
+            f"{root} has no folder for the city {city!r}; cities there: {known} (`city:` beside "
+            "`root:` names one)"
+        )
+    return folder
+
+
 def city_names(root: Path) -> list[str]:
     """Names of the folders below `root` that hold ``Images`` or ``Labels``, sorted."""
     if not root.is_dir():
@@ -107,12 +127,3 @@ def _plain(name: str) -> str:
 def _spellings(city: str) -> frozenset[str]:
     plain = _plain(city)
     return next((names for names in SAME_CITY if plain in names), frozenset({plain}))
-
-
-def missing_city(root: Path, city: str) -> str:
-    """What is said of a city whose folder is not there."""
-    known = ", ".join(city_names(root)) or "none"
-    return (
-        f"{root} has no folder for the city {city!r}; cities there: {known} (`city:` beside "
-        "`root:` names one)"
-    )

@@ -16,10 +16,9 @@ from adapters.street_view.base import (
     UnreadableImageError,
 )
 from adapters.street_view.cross_city_layout import (
+    city_folder,
     files_digest,
-    find_city,
     listed,
-    missing_city,
     parse_image_name,
 )
 from crosscity.areas import Bounds
@@ -72,7 +71,7 @@ class FolderStreetView:
         self._files: dict[str, Path] = {}
         self._captures: list[Capture] = []
         self._rejected: list[Rejected] = []
-        folder = _city_folder(Path(root), city)
+        folder = city_folder(Path(root), city, StreetViewError)
         for part, split in _SIDES:
             for name, path in listed(folder / "Images" / part).items():
                 self._add_image(f"{part}/{name}", path, split)
@@ -170,12 +169,3 @@ class FolderStreetView:
                     split=split,
                 )
             )
-
-
-def _city_folder(root: Path, city: str) -> Path:
-    if not root.is_dir():
-        raise StreetViewError(f"There is no folder {root}: give the one that holds the cities.")
-    folder = find_city(root, city)
-    if folder is None:
-        raise StreetViewError(missing_city(root, city))
-    return folder
