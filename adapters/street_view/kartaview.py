@@ -158,13 +158,7 @@ class KartaViewStreetView(SearchedByBox):
             record = field(record, 0)
         if not record:
             raise StreetViewError(f"KartaView has no picture {source_id} any more.")
-        try:
-            shot = self._read(record)
-        except UnusableError as error:
-            raise StreetViewError(f"Picture {source_id} cannot be used: {error}.") from None
-        if shot.source_id != source_id:
-            raise StreetViewError(f"KartaView gave another picture than {source_id}.")
-        return shot
+        return self._read_as(source_id, record)
 
     def _picture(self, shot: Shot, view: View) -> tuple[Image, Source]:
         if not shot.addresses:

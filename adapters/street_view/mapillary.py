@@ -125,13 +125,7 @@ class MapillaryStreetView(SearchedByBox):
             if error.status in (400, 404):  # what is gone is answered with 400
                 raise StreetViewError(f"Mapillary has no picture {source_id} any more.") from error
             raise
-        try:
-            shot = _read(record)
-        except UnusableError as error:
-            raise StreetViewError(f"Picture {source_id} cannot be used: {error}.") from None
-        if shot.source_id != source_id:
-            raise StreetViewError(f"Mapillary gave another picture than {source_id}.")
-        return shot
+        return self._read_as(source_id, record)
 
     def _picture(self, shot: Shot, view: View) -> tuple[Image, Source]:
         if not shot.addresses:  # it was listed without them
