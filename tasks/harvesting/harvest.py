@@ -37,6 +37,7 @@ from tasks.harvesting.listing import (
     list_service,
     listing_parameters,
     nothing_listed,
+    write_listing,
 )
 from tasks.harvesting.pair_table import (
     count_dropped,
@@ -72,8 +73,6 @@ FETCHED_VERSION: Final = "2"
 that get columns read those without them (`adapters.tables.added_field`)."""
 FETCHED_ALIGNMENT: Final = "1"
 """Version of the alignment in the keys of what a service gave; stays what it is, likewise."""
-RECENT = "recent.txt"
-"""Beside a service's list: digests of the last days' pictures, which are not news later."""
 
 
 @artifact_task("list captures", run_name="list captures of {city}")
@@ -364,10 +363,7 @@ def _list_at_service(plan: Plan, city: str, provider: ServiceStreetView) -> Made
         if not listing.captures:
             store.clear_progress("captures", city, key)  # the next run must look again
             raise nothing_listed(city, provider, listing)
-        rows = [capture_row(capture) for capture in listing.captures]
-        write_rows(draft, "captures.parquet", rows, CAPTURES)
-        (draft.path / RECENT).write_text("\n".join(listing.recent), encoding="ascii")
-        draft.summary = summary
+        write_listing(draft, listing, summary)
         publish_table(
             f"listing-{city}",
             [

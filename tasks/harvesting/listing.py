@@ -8,15 +8,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.catalog import City
-from adapters.store import Store, artifact_key
+from adapters.store import Draft, Store, artifact_key
 from adapters.street_view.listings import NOT_GIVEN, Listing
 from adapters.street_view.service import ServiceStreetView
 from adapters.street_view.web.budget import Spent
 from adapters.street_view.web.errors import HarvestStopped
+from tasks.harvesting.fetching import capture_row
 from tasks.harvesting.spending import StepSpending
 from tasks.steps import progress
 from tasks.steps.errors import InputError
+from tasks.steps.schemas import CAPTURES
+from tasks.steps.tables import write_rows
 
+RECENT = "recent.txt"
+"""Beside a service's list: digests of the last days' pictures, which are not news later."""
 _NOTE = "listing"
 _BEGUN = "begun"
 _NOTE_EVERY_SECONDS = 5.0
@@ -154,6 +159,14 @@ def list_service(
         "spent": spending.total.to_dict(),
     }
     return listing, summary
+
+
+def write_listing(draft: Draft, listing: Listing, summary: dict[str, Any]) -> None:
+    """Writes the `captures` of a list, and what a later look back must not take for new."""
+    rows = [capture_row(capture) for capture in listing.captures]
+    write_rows(draft, "captures.parquet", rows, CAPTURES)
+    (draft.path / RECENT).write_text("\n".join(listing.recent), encoding="ascii")
+    draft.summary = summary
 
 
 def _begun_at(store: Store, step: tuple[str, str, str]) -> datetime:

@@ -20,12 +20,17 @@ from tasks.harvesting.fetching import capture_of, capture_row, listing_digest
 from tasks.harvesting.harvest import (
     FETCHED_VERSION,
     HARVEST_VERSION,
-    RECENT,
     check_and_publish_failures,
     publish_pairs,
     read_parts,
 )
-from tasks.harvesting.listing import captures_key, list_service, listing_parameters
+from tasks.harvesting.listing import (
+    RECENT,
+    captures_key,
+    list_service,
+    listing_parameters,
+    write_listing,
+)
 from tasks.harvesting.pair_table import (
     count_dropped,
     dropped_rows,
@@ -219,17 +224,14 @@ def _ask_provider(
             known=frozenset(known),
             lookback=lookback,
         )
-    rows = [capture_row(capture) for capture in listing.captures]
-    if not rows:
+    if not listing.captures:
         # The next look has the same key, and a budget of its own.
         store.clear_progress("captures", city, key)
         forget_spent(store, city, key)
         return None
 
     def write(draft: Draft, _key: str) -> None:
-        write_rows(draft, "captures.parquet", rows, CAPTURES)
-        (draft.path / RECENT).write_text("\n".join(listing.recent), encoding="ascii")
-        draft.summary = summary
+        write_listing(draft, listing, summary)
 
     return make_once(
         store,
