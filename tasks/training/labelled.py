@@ -64,7 +64,7 @@ def labelled_parts(owner: str, split: str, pairs: ArtifactRef | None, plan: Plan
     samples = labelled_set(plan, owner, pairs).samples(split)
     if not samples:
         raise InputError(f"{owner} has no labelled images in its split {split!r}")
-    return list(range(-(-len(samples) // PART_SIZE)))
+    return _parts_of(samples)
 
 
 def check_tested(city: str, plan: Plan) -> None:
@@ -144,7 +144,7 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
             "labels": encode_label_png(labels),
         }
 
-    made = _make_part("labelled", plan, owner, split, source, source.samples(split), part, read)
+    made = _make_part(_labelled_split(owner, split, source, plan), part, read)
     remark = remark_on_ids(source, seen)
     if remark:
         warn_user(f"{owner}, {split}: {remark}")
@@ -156,7 +156,7 @@ def unlabelled_parts(owner: str, split: str, plan: Plan) -> list[int]:
     samples = labelled_set(plan, owner, None).unlabelled(split)
     if not samples:
         raise InputError(f"{owner} has no images in its split {split!r} to adapt to")
-    return list(range(-(-len(samples) // PART_SIZE)))
+    return _parts_of(samples)
 
 
 @artifact_task("read target images", run_name="images of {owner}, {split}, part {part}")
@@ -169,8 +169,7 @@ def unlabelled_part(owner: str, split: str, part: int, plan: Plan) -> Made:
         image = encode_png(resized_image(source.read_image(sample), size))
         return {"image": image, "labels": None}
 
-    samples = source.unlabelled(split)
-    return _make_part("unlabelled", plan, owner, split, source, samples, part, read)
+    return _make_part(_unlabelled_split(owner, split, source, plan), part, read)
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,7 @@ def find_labelled(
     """
     try:
         source = labelled_set(plan, owner, pairs)
-        return _find_shards("labelled", plan, owner, split, source, source.samples(split), said)
+        return _find_shards(_labelled_split(owner, split, source, plan), said)
     except DatasetError as error:
         raise InputError(str(error)) from error
 
@@ -213,28 +212,19 @@ def find_unlabelled(owner: str, split: str, plan: Plan, said: Missing) -> list[A
     """The shards that `unlabelled_part` made of a split as it is now; see `find_labelled`."""
     try:
         source = labelled_set(plan, owner, None)
-        return _find_shards(
-            "unlabelled", plan, owner, split, source, source.unlabelled(split), said
-        )
+        return _find_shards(_unlabelled_split(owner, split, source, plan), said)
     except DatasetError as error:
         raise InputError(str(error)) from error
 
 
-def _find_shards(
-    kind: Kind,
-    plan: Plan,
-    owner: str,
-    split: str,
-    source: LabelledDataset,
-    samples: Sequence[str],
-    said: Missing,
-) -> list[ArtifactRef]:
-    store, found = plan.open_store(), []
-    for part in range(-(-len(samples) // PART_SIZE)):
-        identity = _shard(kind, plan, owner, split, source, samples, part, said)
+def _find_shards(images: _Split, said: Missing) -> list[ArtifactRef]:
+    store, found = images.plan.open_store(), []
+    for part in _parts_of(images.samples):
+        identity = images.shard(part, said)
         there = find(store, identity)
         if there is None:
-            raise _fewer_or_more(store, identity, len(samples), plan) or missing(store, identity)
+            fewer_or_more = _fewer_or_more(store, identity, len(images.samples), images.plan)
+            raise fewer_or_more or missing(store, identity)
         found.append(there)
     return found
 
@@ -254,82 +244,96 @@ def _fewer_or_more(store: Store, identity: Identity, now: int, plan: Plan) -> St
     return StaleError(f"{words.what} {difference}: run `{words.verb}`")
 
 
-def _shard(
-    kind: Kind,
-    plan: Plan,
-    owner: str,
-    split: str,
-    source: LabelledDataset,
-    samples: Sequence[str],
-    part: int,
-    said: Missing | None = None,
-) -> Identity:
-    """What decides a shard of images; `said` where it is looked for and not made."""
-    wanted = _samples_of(part, samples)
-    here = f"{'datasets' if owner in plan.datasets else 'cities'}.{owner}"
-    what = f"the {kind} images of {owner} ({split})"
-    return Identity(
-        kind,
-        owner,
-        inputs={},
-        parameters={
-            "split": split,
-            "part": part,
-            "samples": list(wanted),
-            **_identity(plan, owner, source, wanted),
-        },
-        version=LABELLED_VERSION,
-        words=Words(
-            f"{what} were",
-            said.absent if said else f"{what} were not read yet",
-            said.verb if said else "crosscity pretrain",
-            section=f"{here}.",
-            keys={"entry": here, "mask": f"{here}.provider.mask"},
-            inputs={"files": "other files", "samples": "other samples"},
-            ignored=("part",),
-        ),
-        producer=split,
-        marks=("split",),
-    )
+@dataclass(frozen=True)
+class _Split:
+    """Images of a split, all that its shards are made of.
+
+    Attributes:
+        kind: Of the shards.
+        owner: A data set or a city of the catalog.
+        split: Its name.
+        source: The set.
+        samples: Those of the split.
+        plan: The run's plan.
+    """
+
+    kind: Kind
+    owner: str
+    split: str
+    source: LabelledDataset
+    samples: Sequence[str]
+    plan: Plan
+
+    def wanted(self, part: int) -> Sequence[str]:
+        """The samples of a shard."""
+        return self.samples[part * PART_SIZE : (part + 1) * PART_SIZE]
+
+    def shard(self, part: int, said: Missing | None = None) -> Identity:
+        """What decides a shard; `said` where it is looked for and not made."""
+        owner, wanted = self.owner, self.wanted(part)
+        here = f"{'datasets' if owner in self.plan.datasets else 'cities'}.{owner}"
+        what = f"the {self.kind} images of {owner} ({self.split})"
+        return Identity(
+            self.kind,
+            owner,
+            inputs={},
+            parameters={
+                "split": self.split,
+                "part": part,
+                "samples": list(wanted),
+                **_identity(self.plan, owner, self.source, wanted),
+            },
+            version=LABELLED_VERSION,
+            words=Words(
+                f"{what} were",
+                said.absent if said else f"{what} were not read yet",
+                said.verb if said else "crosscity pretrain",
+                section=f"{here}.",
+                keys={"entry": here, "mask": f"{here}.provider.mask"},
+                inputs={"files": "other files", "samples": "other samples"},
+                ignored=("part",),
+            ),
+            producer=self.split,
+            marks=("split",),
+        )
 
 
-def _samples_of(part: int, samples: Sequence[str]) -> Sequence[str]:
-    return samples[part * PART_SIZE : (part + 1) * PART_SIZE]
+def _labelled_split(owner: str, split: str, source: LabelledDataset, plan: Plan) -> _Split:
+    return _Split("labelled", owner, split, source, source.samples(split), plan)
 
 
-def _make_part(
-    kind: Kind,
-    plan: Plan,
-    owner: str,
-    split: str,
-    source: LabelledDataset,
-    samples: Sequence[str],
-    part: int,
-    read: Callable[[str], Row],
-) -> Made:
-    identity = _shard(kind, plan, owner, split, source, samples, part)
-    wanted = _samples_of(part, samples)
-    stage = f"{kind} {owner} {split}"
+def _unlabelled_split(owner: str, split: str, source: LabelledDataset, plan: Plan) -> _Split:
+    return _Split("unlabelled", owner, split, source, source.unlabelled(split), plan)
+
+
+def _parts_of(samples: Sequence[str]) -> list[int]:
+    return list(range(-(-len(samples) // PART_SIZE)))
+
+
+def _make_part(images: _Split, part: int, read: Callable[[str], Row]) -> Made:
+    plan, total = images.plan, len(images.samples)
+    identity = images.shard(part)
+    wanted = images.wanted(part)
+    stage = f"{images.kind} {images.owner} {images.split}"
 
     def is_same_key() -> bool:
-        now = _shard(kind, plan, owner, split, source, samples, part)
-        return now.parameters == identity.parameters
+        return images.shard(part).parameters == identity.parameters
 
     def write(draft: Draft, _key: str) -> None:
         def row(sample: str) -> Row:
             made = _row(sample, read, is_same_key)
-            progress.advance(stage, 1, len(samples))
+            progress.advance(stage, 1, total)
             return made
 
         rows = in_parallel(row, wanted, workers=plan.compute.workers)
         failed = failures(rows)
-        check_failures(_SPOKEN_OF[kind], failed, len(rows), FAILURE_LIMIT, _LIMIT_OF_A_SET)
+        check_failures(_SPOKEN_OF[images.kind], failed, len(rows), FAILURE_LIMIT, _LIMIT_OF_A_SET)
         write_rows(draft, part_name(part), rows, LABELLED)
-        draft.summary = {"failures": failed, _OF_SPLIT: len(samples)}
+        draft.summary = {"failures": failed, _OF_SPLIT: total}
 
     made = make(plan.open_store(), identity, write)
     if made.cached:
-        progress.advance(stage, len(wanted), len(samples))
+        progress.advance(stage, len(wanted), total)
     return made
 
 
