@@ -35,11 +35,19 @@ def try_pair(
         Path, typer.Option("--output", "-o", help="Folder for the page and the masks.")
     ] = Path("crosscity-try"),
     weights: Annotated[
-        Path | None, typer.Option(help="Weights of a segmenter of your own (safetensors or .pth).")
+        Path | None,
+        typer.Option(
+            help="Weights of a segmenter of your own (safetensors or .pth), or a folder that was "
+            "handed on."
+        ),
     ] = None,
     architecture: Annotated[
-        str, typer.Option(help="Its architecture; see docs/segmenters.md.")
-    ] = "efficientnet_lite0",
+        str | None,
+        typer.Option(
+            help="Of a weight file (default: efficientnet_lite0), or hf:NAME, which brings its "
+            "own weights; see docs/segmenters.md."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Write into a folder that holds something else.")
     ] = False,
@@ -55,8 +63,8 @@ def try_pair(
     first, second = read_image(image_a), read_image(image_b)
     sizes = first.shape[:2], second.shape[:2]
     _check_folder(output, force=force)
-    make_folder(output)
     segmenter, remark = _segmenter(weights, architecture)
+    make_folder(output)
     if _nearly_alike(first.shape, second.shape):
         second = resized_image(second, (first.shape[0], first.shape[1]))
     with notice_of_compiling(note):
@@ -78,19 +86,19 @@ def try_pair(
     )
 
 
-def _segmenter(weights: Path | None, architecture: str) -> tuple[Segmenter | None, str]:
+def _segmenter(weights: Path | None, architecture: str | None) -> tuple[Segmenter | None, str]:
     """The user's segmenter, or the one that comes along, and what to know of it."""
-    from crosscity.segmenters import build_segmenter  # noqa: PLC0415
-    from tasks.training.segmenters import load_checked  # noqa: PLC0415
+    from tasks.judging.given_segmenter import given_segmenter  # noqa: PLC0415 - brings PyTorch
 
-    own = weights is not None
-    path = weights if weights is not None else bundled_weights()
-    if path is None:
+    own = weights is not None or architecture is not None
+    path = weights if own else bundled_weights()
+    if not own and path is None:
         note("no --weights given: the page shows the prior alone")
         return None, ""
-    segmenter = as_input(build_segmenter, architecture if own else "efficientnet_lite0", {}, seed=0)
-    load_checked(segmenter, path)
-    return segmenter, "" if own else _SIMULATED_ONLY
+    found = given_segmenter(path, architecture)
+    for remark in found.remarks:
+        note(f"note: {remark}")
+    return found.segmenter, "" if own else _SIMULATED_ONLY
 
 
 def bundled_weights() -> Path | None:

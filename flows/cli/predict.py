@@ -59,11 +59,16 @@ def predict(
         ),
     ] = PROMOTED,
     weights: Annotated[
-        Path | None, typer.Option(help="A weight file instead; then no catalog is needed.")
+        Path | None,
+        typer.Option(help="A weight file, or a folder that was handed on; needs no catalog."),
     ] = None,
     architecture: Annotated[
-        str, typer.Option(help="Architecture of --weights.")
-    ] = "efficientnet_lite0",
+        str | None,
+        typer.Option(
+            help="Of a weight file (default: efficientnet_lite0), or hf:NAME, or "
+            "python:module:function, which bring their own weights; needs no catalog."
+        ),
+    ] = None,
     ids: Annotated[
         str, typer.Option(help="What label maps hold: labelIds, trainIds or palette.")
     ] = "labelIds",
@@ -98,10 +103,15 @@ def predict(
     from tasks.steps.device import using_device  # noqa: PLC0415 - PyTorch takes seconds
     from tasks.training.segmenters import foreign_remark  # noqa: PLC0415
 
+    given = weights is not None or architecture is not None
+    if given and segmenter != PROMOTED:
+        raise InputError(
+            f"--segmenter {segmenter} and --weights or --architecture name two segmenters: give one"
+        )
     if ids not in IDS:
         raise InputError(f"--ids is one of {', '.join(IDS)}, not {ids!r}")
     wanted_size = _size(size)
-    plan = _plan(catalog, compute, needed=weights is None)
+    plan = _plan(catalog, compute, needed=not given)
     city = _city(what, plan)
     if plan is not None and city is not None:
         tell_changed_files(plan, city)
@@ -113,8 +123,12 @@ def predict(
     wanted = Wanted(ids, overlays, confidence)
     folder = PredictionFolder(output, network.class_names, wanted, made_by, force=force)
     note(f"{counted(len(pictures), 'image')} with {chosen.words}")
-    if remark := foreign_remark(chosen.segmenter.class_names):
-        note(f"note: {remark}; `{DESCRIPTION}` has their ids")
+    foreign = foreign_remark(chosen.segmenter.class_names)
+    for remark in chosen.remarks:
+        if remark != foreign:
+            note(f"note: {remark}")
+    if foreign is not None:
+        note(f"note: {foreign}; `{DESCRIPTION}` has their ids")
     with TerminalProgress() as shown, using_device(where, ", ".join(what)):
         progress.listen(shown)
         done = predict_pictures(
@@ -226,8 +240,9 @@ def _plan(catalog: Path, compute: str | None, *, needed: bool) -> Plan | None:
     if not catalog.exists():
         if needed:
             raise InputError(
-                f"there is no catalog at {catalog}: name a weight file with --weights, which needs "
-                "none, or a catalog with --catalog"
+                f"there is no catalog at {catalog}: name a weight file with --weights, or a "
+                "network of Hugging Face with --architecture hf:NAME, which need none, or a "
+                "catalog with --catalog"
             )
         return None
     return open_plan(catalog, compute)
@@ -275,15 +290,16 @@ def _some(paths: Sequence[Path]) -> str:
 
 
 def _chosen(
-    plan: Plan | None, which: str, weights: Path | None, architecture: str, city: str | None
+    plan: Plan | None, which: str, weights: Path | None, architecture: str | None, city: str | None
 ) -> Chosen:
-    from tasks.judging import chosen_segmenter as module  # noqa: PLC0415
+    from tasks.judging.chosen_segmenter import chosen_segmenter  # noqa: PLC0415
+    from tasks.judging.given_segmenter import given_segmenter  # noqa: PLC0415
 
-    if weights is not None:
-        return module.segmenter_of_weights(weights, architecture)
+    if weights is not None or architecture is not None:
+        return given_segmenter(weights, architecture)
     if plan is None:
         raise ValueError("a segmenter of the catalog needs its plan")
-    return module.chosen_segmenter(plan, which, city)
+    return chosen_segmenter(plan, which, city)
 
 
 def _size(given: str | None) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,9 +95,11 @@ def _next_step(done: Exported) -> str:
     weights = yaml_word(str(done.folder))
     beside = f", build={done.function.rpartition(':')[2]}" if done.function else ""
     python = f"`python: {done.function}`, its options and " if done.function else ""
+    named = f" --architecture python:{done.function}" if done.function else ""
     return (
-        f"crosscity.load_segmenter({str(done.folder)!r}{beside}) in Python, or {python}`weights: "
-        f"{weights}` in a catalog"
+        f"crosscity.load_segmenter({str(done.folder)!r}{beside}) in Python, `crosscity predict "
+        f"PICTURES --weights {shlex.quote(str(done.folder))}{named} -o MASKS`, or {python}"
+        f"`weights: {weights}` in a catalog"
     )
 
 

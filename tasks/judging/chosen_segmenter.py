@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from adapters.store import ArtifactRef, Store
@@ -16,13 +15,7 @@ from tasks.judging.promotion import evidence_of, limits_now, promoted_segmenter
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.arms import is_trained
-from tasks.training.segmenters import (
-    file_digest,
-    fresh_segmenter,
-    load_checked,
-    starting_segmenter,
-    stored_segmenter,
-)
+from tasks.training.segmenters import starting_segmenter, stored_segmenter
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.transfers import arm_of_transfer, arms_of_transfers
 
@@ -41,11 +34,13 @@ class Chosen:
         segmenter: The network with its weights.
         made_by: What tells its predictions from those of others; JSON-able.
         words: How it is spoken of.
+        remarks: What was assumed of weights that come from elsewhere.
     """
 
     segmenter: Segmenter
     words: str
     made_by: dict[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 def chosen_segmenter(plan: Plan, which: str, city: str | None = None) -> Chosen:
@@ -73,7 +68,7 @@ def chosen_segmenter(plan: Plan, which: str, city: str | None = None) -> Chosen:
             )
         network = {"network_sha256": _network_digest(starting.segmenter)}
         made_by = {"segmenter": which, **starting.made_of, **network}
-        return Chosen(starting.segmenter, which, made_by)
+        return Chosen(starting.segmenter, which, made_by, starting.remarks)
     if which in plan.cities or which in plan.transfers:
         return _stored(plan, own_segmenter(plan, which), which)
     if KEY.fullmatch(which):
@@ -108,14 +103,6 @@ def chosen_artifact(plan: Plan, which: str, city: str | None = None) -> Artifact
         f"--segmenter {which!r} is neither 'promoted', nor a key in the store, nor a city or "
         "transfer: a segmenter of the catalog gets a key from `crosscity pretrain`"
     )
-
-
-def segmenter_of_weights(weights: Path, architecture: str) -> Chosen:
-    """A segmenter of a weight file of one's own, without a catalog."""
-    segmenter = fresh_segmenter({"architecture": architecture, "options": {}}, seed=0)
-    load_checked(segmenter, weights)
-    made_by = {"architecture": architecture, "weights_sha256": file_digest(weights)}
-    return Chosen(segmenter, weights.name, made_by)
 
 
 def segmenter_to_promote(plan: Plan, city: str, key: str | None) -> ArtifactRef:

@@ -1,0 +1,124 @@
+"""A segmenter that the command line names by itself: no catalog says what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from adapters.catalog import ComputeProfile, SegmenterEntry, StoreEntry
+from crosscity.named_function import PREFIX, function_of, is_plug_in
+from tasks.judging.chosen_segmenter import Chosen
+from tasks.steps.errors import InputError
+from tasks.steps.plan import Plan
+from tasks.training.foreign_names import ForeignNamesError
+from tasks.training.segmenters import starting_segmenter
+from tasks.training.stored_networks import DESCRIPTION, HUB_PREFIX, read_model_file
+from tasks.training.weight_files import stated_class_names
+
+ARCHITECTURE: Final = "efficientnet_lite0"
+"""Of a weight file, where nothing else is said."""
+_NAME: Final = "given"
+_KEY: Final = f"segmenters.{_NAME}"
+
+
+def given_segmenter(weights: Path | None, architecture: str | None) -> Chosen:
+    """The segmenter of a weight file, of a folder that was handed on, or of an architecture alone.
+
+    It is what an entry of a catalog with these two keys would be.
+
+    Args:
+        weights: A file, or a folder of `crosscity segmenter export`.
+        architecture: Of the file (default: `ARCHITECTURE`); a folder says its own, and that of a
+            network of one's own (`python:…`) is named beside it. `hf:…` and `python:…` bring their
+            own weights where none are given.
+
+    Raises:
+        InputError: There is nothing of this kind, or its parts do not agree.
+    """
+    entry, words = _entry(weights, architecture)
+    try:
+        starting = starting_segmenter(_plan_of(entry), _NAME, seed=0)
+    except ForeignNamesError as error:
+        raise InputError(
+            f"{error} of a catalog: `crosscity init --weights {weights}` writes one"
+        ) from None
+    except InputError as error:
+        raise InputError(_in_words_of_the_command(str(error))) from None
+    made_by = {"architecture": architecture or starting.model["architecture"], **starting.made_of}
+    return Chosen(starting.segmenter, words, made_by, starting.remarks)
+
+
+def _entry(weights: Path | None, architecture: str | None) -> tuple[SegmenterEntry, str]:
+    """The entry, and how the segmenter is spoken of."""
+    if weights is None:
+        brings = architecture is not None and (
+            architecture.startswith(HUB_PREFIX) or is_plug_in(architecture)
+        )
+        if architecture is None or not brings:
+            raise InputError(
+                f"--architecture {architecture} has no weights of its own: name a file with "
+                f"--weights; {HUB_PREFIX}NAME and {PREFIX}module:function bring theirs"
+            )
+        return SegmenterEntry(architecture=architecture), architecture
+    where: dict[str, Any] = {"weights": str(weights.absolute())}
+    if weights.is_dir():
+        where |= _of_a_folder(weights, architecture)
+    else:
+        where |= _of_a_file(weights, architecture or ARCHITECTURE)
+    return SegmenterEntry(**where), weights.name or str(weights)
+
+
+def _of_a_file(path: Path, architecture: str) -> Mapping[str, Any]:
+    """The architecture, in the classes that the file states."""
+    if architecture.startswith(HUB_PREFIX):
+        raise InputError(
+            f"--architecture {architecture} brings its own weights: leave --weights out, or name "
+            f"the folder that holds both as {HUB_PREFIX}FOLDER"
+        )
+    stated = stated_class_names(path) if path.is_file() else None
+    if stated is None or is_plug_in(architecture):
+        return {"architecture": architecture}
+    return {"architecture": architecture, "options": {"class_names": list(stated)}}
+
+
+def _of_a_folder(folder: Path, architecture: str | None) -> Mapping[str, Any]:
+    """What a catalog would say beside the folder: nothing, or whose code is run."""
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise InputError(
+            f"--weights {folder}: the folder has no {DESCRIPTION}: name a weight file, or a folder "
+            "that `crosscity segmenter export` wrote"
+        )
+    content = read_model_file(path, str(path))
+    theirs = str(content["architecture"])
+    if is_plug_in(theirs) and architecture is None:
+        raise InputError(
+            f"--weights {folder}: it is of a network of {function_of(theirs)[:80]!r}, and "
+            "a folder does not decide which code is run: if you trust it, name it with "
+            f"--architecture {theirs[:80]}"
+        )
+    if architecture not in (None, theirs):
+        raise InputError(
+            f"--weights {folder}: it holds the architecture {theirs[:80]!r}, not {architecture!r}: "
+            "leave --architecture out, or name another folder"
+        )
+    if not is_plug_in(theirs):
+        return {}
+    return {"architecture": theirs, "options": content["options"]}
+
+
+def _plan_of(entry: SegmenterEntry) -> Plan:
+    """A plan with this entry alone; relative paths start where the command does."""
+    return Plan(
+        catalog="the command line",
+        root=Path.cwd(),
+        store_name="none",
+        store=StoreEntry(url="none"),
+        compute=ComputeProfile(),
+        segmenters={_NAME: entry},
+    )
+
+
+def _in_words_of_the_command(sentence: str) -> str:
+    return sentence.replace(f"{_KEY}.weights", "--weights").replace(_KEY, "the segmenter given")
