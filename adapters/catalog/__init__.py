@@ -20,17 +20,12 @@ from adapters.catalog.loading import catalog_json_schema, load_catalog
 from adapters.catalog.model import (
     Catalog,
     City,
-    ComputeProfile,
     CrossCityLabels,
-    Deployed,
-    FlowName,
     FolderLabels,
     PriorSettings,
     Safeguard,
     SegmenterEntry,
     SimulatedLabels,
-    StoreEntry,
-    Tracking,
     Training,
     Transfer,
 )
@@ -48,6 +43,7 @@ from adapters.catalog.providers import (
     SimulatedProvider,
 )
 from adapters.catalog.recipes import FewLabelsEntry, ObjectiveEntry, RecipeEntry
+from adapters.catalog.running import ComputeProfile, Deployed, FlowName, StoreEntry, Tracking
 
 __all__ = [
     "Account",

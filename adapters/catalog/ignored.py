@@ -12,14 +12,7 @@ from typing import Final
 from adapters.catalog.datasets import DatasetEntry, FolderSet, ImagesSet, PluggedSet
 from adapters.catalog.entry import Entry
 from adapters.catalog.masks import MaskEntry
-from adapters.catalog.model import (
-    Catalog,
-    City,
-    SegmenterEntry,
-    SimulatedLabels,
-    StoreEntry,
-    Transfer,
-)
+from adapters.catalog.model import Catalog, City, SegmenterEntry, SimulatedLabels, Transfer
 from adapters.catalog.providers import (
     FolderProvider,
     GoogleProvider,
@@ -27,6 +20,7 @@ from adapters.catalog.providers import (
     ServiceProvider,
     SimulatedProvider,
 )
+from adapters.catalog.running import StoreEntry
 from adapters.catalog.tree import Fault
 from crosscity.named_function import is_plug_in
 

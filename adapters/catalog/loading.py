@@ -12,10 +12,11 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from adapters.catalog.areas import FileState, file_state
+from adapters.catalog.entry import NAME_PATTERN
 from adapters.catalog.errors import CatalogError
 from adapters.catalog.ignored import ignored_settings
 from adapters.catalog.known_settings import no_such_setting
-from adapters.catalog.model import NAME_PATTERN, Catalog
+from adapters.catalog.model import Catalog
 from adapters.catalog.plug_in import kind_of
 from adapters.catalog.references import dangling_references
 from adapters.catalog.tree import (

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import get_args
 
 from adapters.catalog.datasets import SimulatedSet
-from adapters.catalog.model import STAGES, Catalog, Deployed
+from adapters.catalog.model import Catalog
 from adapters.catalog.protocols import BUILT_IN, OF_CITIES
 from adapters.catalog.providers import ServiceProvider, SimulatedProvider
 from adapters.catalog.recipes import BUILT_IN_RECIPES, WAYS, Arm
+from adapters.catalog.running import STAGES, Deployed
 from adapters.catalog.styles import is_file, style_names
 from adapters.catalog.tree import Fault, Key
 from crosscity.labels import CLASSES
