@@ -22,16 +22,15 @@ from tasks.judging.evaluated import scored_split
 from tasks.judging.evaluation import evaluate, evaluate_folds
 from tasks.judging.label_statistics import count_labels
 from tasks.pages.feature_maps import draw_features
-from tasks.pages.paper_tables import (
-    Figures,
+from tasks.pages.paper_scope import (
     check_wanted,
     each_once,
     reportable,
     source_test_split,
     sources_of,
     table_3_arms,
-    write_paper_tables,
 )
+from tasks.pages.paper_tables import Figures, write_paper_tables
 from tasks.steps.defaults import DEFAULT_CATALOG
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import BOUND, START, is_trained

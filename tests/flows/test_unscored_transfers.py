@@ -221,7 +221,7 @@ def test_what_needs_labels_is_refused_in_one_sentence(adapted) -> None:
 
 
 def test_the_paper_s_tables_are_of_what_is_scored(adapted) -> None:
-    from tasks.pages.paper_tables import scored_transfers
+    from tasks.pages.paper_scope import scored_transfers
 
     assert scored_transfers(open_plan(adapted.catalog)) == []
 

@@ -15,7 +15,8 @@ from flows import paper_tables as flow
 from tasks.judging.evaluation import write_evaluation
 from tasks.judging.image_scores import image_row
 from tasks.judging.scoring_rules import rules_of
-from tasks.pages.paper_tables import each_once, write_paper_tables
+from tasks.pages.paper_scope import each_once
+from tasks.pages.paper_tables import write_paper_tables
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 

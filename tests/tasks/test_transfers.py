@@ -12,7 +12,7 @@ import pytest
 
 from adapters.store import Store
 from tasks.judging.evaluated import segmenter_of_arm
-from tasks.pages.paper_tables import TABLE_3_ARMS, table_3_arms
+from tasks.pages.paper_scope import TABLE_3_ARMS, table_3_arms
 from tasks.pages.transfer_report import transfer_report_identity
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
