@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from adapters.store import ArtifactRef, Draft, Store
-from tasks.judging.safeguard import (
-    SAFEGUARD_VERSION,
-    examined_parameters,
-    look_at_pairs,
-    signals_as_json,
-)
+from tasks.judging.pairs_seen import examined_parameters, look_at_pairs, signals_as_json
+from tasks.judging.safeguard import SAFEGUARD_VERSION
 from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.errors import InputError
 from tasks.steps.identity import Identity, Words, make

@@ -24,17 +24,8 @@ from crosscity.safeguard import (
     verdict,
 )
 from crosscity.segmenters import Segmenter, in_train_ids
-from tasks.judging.safeguard import (
-    PairSeen,
-    compared,
-    harmful,
-    judged_row,
-    limits_of,
-    publish_judgement,
-    shown_to,
-    signals_as_json,
-    the_start,
-)
+from tasks.judging.pairs_seen import PairSeen, compared, judged_row, shown_to, signals_as_json
+from tasks.judging.safeguard import harmful, limits_of, publish_judgement, the_start
 from tasks.judging.scoring_rules import protocol_parameters, rules_of
 from tasks.steps import progress
 from tasks.steps.artifact_task import Made, artifact_task

@@ -8,8 +8,9 @@ import pytest
 
 from adapters.store import ArtifactRef, Store, StoreError
 from crosscity.labels import CLASSES
+from tasks.judging.pairs_seen import sampled_pairs
 from tasks.judging.promotion import pinned, promote, promoted_segmenter, put_in_use
-from tasks.judging.safeguard import earlier_segmenters, keep_earlier, sampled_pairs
+from tasks.judging.safeguard import earlier_segmenters, keep_earlier
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
 from tasks.training.segmenters import fresh_segmenter, write_segmenter

@@ -12,9 +12,10 @@ import pytest
 from adapters.store import ArtifactRef, Store
 from crosscity.labels import CLASSES
 from crosscity.segmenters import Segmenter
-from tasks.judging import safeguard
+from tasks.judging import pairs_seen
+from tasks.judging.pairs_seen import examined_parameters, look_at_pairs
 from tasks.judging.promotion import promoted_segmenter
-from tasks.judging.safeguard import examined_parameters, keep_earlier, look_at_pairs
+from tasks.judging.safeguard import keep_earlier
 from tasks.judging.start_at_size import start_at_size
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.segmenters import fresh_segmenter, stored_segmenter, write_segmenter
@@ -51,8 +52,8 @@ def plan(
     write_catalog: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Plan:
     rows = [{"pair_id": "p", "image_a": "a", "image_b": "b", "split": "train"}]
-    monkeypatch.setattr(safeguard, "Imagery", TwoImages)
-    monkeypatch.setattr(safeguard, "read_rows", lambda *_: rows)
+    monkeypatch.setattr(pairs_seen, "Imagery", TwoImages)
+    monkeypatch.setattr(pairs_seen, "read_rows", lambda *_: rows)
     return open_plan(write_catalog(tmp_path))
 
 
