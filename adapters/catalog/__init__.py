@@ -18,6 +18,7 @@ from adapters.catalog.datasets import (
 from adapters.catalog.errors import CatalogError
 from adapters.catalog.loading import catalog_json_schema, load_catalog
 from adapters.catalog.model import (
+    HUB_PREFIX,
     Catalog,
     City,
     CrossCityLabels,
@@ -46,6 +47,7 @@ from adapters.catalog.recipes import FewLabelsEntry, ObjectiveEntry, RecipeEntry
 from adapters.catalog.running import ComputeProfile, Deployed, FlowName, StoreEntry, Tracking
 
 __all__ = [
+    "HUB_PREFIX",
     "Account",
     "Area",
     "BudgetEntry",

@@ -22,6 +22,9 @@ from crosscity.lights import Lights
 from crosscity.named_function import function_of, is_plug_in
 from crosscity.prior_parts import check_matcher, check_superpixel_method
 
+HUB_PREFIX: Final = "hf:"
+"""Before the folder, or the name on the hub, of a network of Hugging Face."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -378,6 +381,11 @@ class SegmenterEntry(Entry):
         default_factory=dict, description="fields of PretrainingSettings that differ"
     )
 
+    @property
+    def is_of_hub(self) -> bool:
+        """Whether it is a network of Hugging Face, which brings its weights."""
+        return (self.architecture or "").startswith(HUB_PREFIX)
+
     @model_validator(mode="before")
     @classmethod
     def _own_function_is_python(cls, value: object) -> object:
@@ -391,7 +399,7 @@ class SegmenterEntry(Entry):
         return {**value, "architecture": None, "python": function}
 
     def _check_it_comes_trained(self) -> None:
-        brings = self.weights or self.python or (self.architecture or "").startswith("hf:")
+        brings = self.weights or self.python or self.is_of_hub
         if not brings or self.backbone_weights is not None:
             raise ValueError(
                 "there is nothing to pre-train it on: give source, or the weights of the whole "
@@ -420,7 +428,7 @@ class SegmenterEntry(Entry):
         files = self.weights or self.backbone_weights
         if self.rename and files is None:
             raise ValueError("rename is about a weight file, and there is none")
-        if files is not None and (self.architecture or "").startswith("hf:"):
+        if files is not None and self.is_of_hub:
             raise ValueError(
                 "a network of Hugging Face brings its weights: remove weights and "
                 "backbone_weights, or name the checkpoint that holds them"
@@ -431,7 +439,7 @@ class SegmenterEntry(Entry):
     def _labels_are_classes(self) -> Self:
         """Labels of a network of Hugging Face that are mapped to a class that nobody has."""
         labels = self.options.get("labels")
-        if not (self.architecture or "").startswith("hf:") or not isinstance(labels, dict):
+        if not self.is_of_hub or not isinstance(labels, dict):
             return self
         if self.options.get("new_classifier"):
             raise ValueError("with new_classifier, the checkpoint's labels are of no use")

@@ -17,7 +17,6 @@ from flows.cli.options import CATALOG, CATALOG_VARIABLE
 from flows.cli.outcome import JsonOption, ended, note
 
 _UNKNOWN: Final = "unknown"
-_HUB: Final = "hf:"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TEMPLATE: Final = """\
 # What exists: cities, data sets, segmenters, stores, compute. `crosscity catalog check` validates
@@ -166,6 +165,7 @@ def init(
     _as_json: JsonOption = False,
 ) -> None:
     """Write a commented catalog for a city of your own, check it, and say what comes next."""
+    from adapters.catalog import HUB_PREFIX  # noqa: PLC0415
     from flows.cli.first_look import bundled_weights  # noqa: PLC0415
     from flows.cli.output import check_file, publish  # noqa: PLC0415
     from tasks.steps.errors import InputError  # noqa: PLC0415
@@ -187,7 +187,7 @@ def init(
         ("--licence", licence, bbox, "--bbox, whose pictures bring theirs"),
         ("--attribution", attribution, bbox, "--bbox, whose pictures bring theirs"),
     )
-    hub = (architecture or "").startswith(_HUB)
+    hub = (architecture or "").startswith(HUB_PREFIX)
     _refuse_beside(
         ("--weights", weights, hub or None, f"{architecture}, which brings its own"),
         (

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.catalog import ComputeProfile, SegmenterEntry, StoreEntry
+from adapters.catalog import HUB_PREFIX, ComputeProfile, SegmenterEntry, StoreEntry
 from crosscity.named_function import PREFIX, function_of, is_plug_in
 from tasks.judging.chosen_segmenter import Chosen
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.foreign_names import ForeignNamesError
 from tasks.training.segmenters import starting_segmenter
-from tasks.training.stored_networks import DESCRIPTION, HUB_PREFIX, read_model_file
+from tasks.training.stored_networks import DESCRIPTION, read_model_file
 from tasks.training.weight_files import stated_class_names
 
 ARCHITECTURE: Final = "efficientnet_lite0"

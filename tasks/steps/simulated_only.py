@@ -40,5 +40,5 @@ def _learned_from_simulated(plan: Plan, segmenter: str) -> bool:
         return entry.weights.startswith(_COMES_ALONG)
     if entry.source is None or plan.dataset(entry.source).kind != "simulated":
         return False
-    of_a_hub = (entry.architecture or "").startswith("hf:")
+    of_a_hub = entry.is_of_hub
     return not of_a_hub or bool(entry.options.get("new_classifier") or entry.pretraining)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from safetensors.torch import save
 
-from adapters.catalog import SegmenterEntry
+from adapters.catalog import HUB_PREFIX, SegmenterEntry
 from adapters.file_digests import file_digests
 from adapters.store import ArtifactRef, Draft, Store
 from crosscity.named_function import PREFIX
@@ -36,7 +36,6 @@ from tasks.training.foreign_names import ForeignNamesError, fitting_rename, rena
 from tasks.training.hub_networks import open_checkpoint
 from tasks.training.stored_networks import (
     DESCRIPTION,
-    HUB_PREFIX,
     CatalogNetworks,
     check_options,
     read_description,

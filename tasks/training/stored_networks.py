@@ -20,14 +20,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 
-from adapters.catalog import CatalogError, SegmenterEntry
+from adapters.catalog import HUB_PREFIX, CatalogError, SegmenterEntry
 from adapters.catalog.environment import resolve_folder
 from adapters.store import ArtifactRef, Store
 from crosscity.named_function import PREFIX, function_of, is_plug_in
 from crosscity.segmenters.harmless import keys_that_name
 from tasks.steps.errors import InputError
 
-HUB_PREFIX: Final = "hf:"
 DESCRIPTION: Final = "model.json"
 _MOST_BYTES: Final = 4 * 2**20
 """Of a description; the longest configuration known has some 30 kB."""
@@ -110,7 +109,7 @@ class CatalogNetworks:
         of_the_hub = [
             (str(one.architecture).removeprefix(HUB_PREFIX), one.options.get("revision"))
             for one in self.entries
-            if str(one.architecture).startswith(HUB_PREFIX)
+            if one.is_of_hub
         ]
         delivered = [
             self._delivered(one) for one in self.entries if one.architecture in (None, "hf")
