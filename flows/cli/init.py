@@ -8,13 +8,16 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from crosscity.named_function import function_of, is_plug_in
 from flows.cli.options import CATALOG, CATALOG_VARIABLE
 from flows.cli.outcome import JsonOption, ended, note
+
+if TYPE_CHECKING:
+    from tasks.steps.errors import InputError
 
 _UNKNOWN: Final = "unknown"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -152,8 +155,8 @@ def init(
         str | None,
         typer.Option(
             help="Architecture of --weights (default: efficientnet_lite0; of your own network "
-            "python:<module>:<function>), or hf:<name on the hub or folder>, which brings its "
-            "weights."
+            "python:<module>:<function>, which may bring them), or hf:<name on the hub or folder>, "
+            "which brings its weights."
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The catalog.")] = Path(
@@ -187,13 +190,13 @@ def init(
         ("--licence", licence, bbox, "--bbox, whose pictures bring theirs"),
         ("--attribution", attribution, bbox, "--bbox, whose pictures bring theirs"),
     )
-    hub = (architecture or "").startswith(HUB_PREFIX)
+    hub, plug_in = (architecture or "").startswith(HUB_PREFIX), is_plug_in(architecture or "")
     _refuse_beside(
         ("--weights", weights, hub or None, f"{architecture}, which brings its own"),
         (
             "--architecture",
             architecture,
-            (weights is None and not hub) or None,
+            (weights is None and not hub and not plug_in) or None,
             "a segmenter without --weights",
         ),
     )
@@ -218,8 +221,8 @@ def init(
     publish(unchecked, lambda path: path.write_text(text, encoding="utf-8"))
     try:
         open_catalog(unchecked)
-        if weights is not None:
-            _check_weights(unchecked, weights)
+        if weights is not None or plug_in:
+            _check_weights(unchecked, weights, architecture)
         unchecked.replace(output)
     finally:
         unchecked.unlink(missing_ok=True)
@@ -241,8 +244,8 @@ def _is_found(catalog: Path) -> bool:
     return _absolute(catalog) == _absolute(Path(os.environ.get(CATALOG_VARIABLE) or CATALOG))
 
 
-def _check_weights(catalog: Path, weights: str) -> None:
-    """Loads the weights into their network: what does not fit is told here and not in an hour.
+def _check_weights(catalog: Path, weights: str | None, architecture: str | None) -> None:
+    """Builds the network with its weights: what does not fit is told here and not in an hour.
 
     Where the file has other names for the same parts, the catalog is given the `rename` that fits.
 
@@ -252,15 +255,16 @@ def _check_weights(catalog: Path, weights: str) -> None:
     from tasks.steps.plan import open_plan  # noqa: PLC0415
     from tasks.training.foreign_names import (  # noqa: PLC0415 - brings PyTorch
         ForeignNamesError,
+        UnfitError,
         rename_as_yaml,
     )
     from tasks.training.segmenters import starting_segmenter  # noqa: PLC0415 - as above
 
     try:
         starting = starting_segmenter(open_plan(catalog), SEGMENTER, seed=0)
-    except ForeignNamesError as error:
-        if error.rename is None:
-            raise
+    except UnfitError as error:
+        if not isinstance(error, ForeignNamesError) or error.rename is None or weights is None:
+            raise _with_its_network(error, architecture) from None
         renamed = rename_as_yaml(error.rename)
         text, line = catalog.read_text(encoding="utf-8"), _weights_line(weights)
         catalog.write_text(text.replace(line, f"{line}    rename: {renamed}\n"), encoding="utf-8")
@@ -268,6 +272,18 @@ def _check_weights(catalog: Path, weights: str) -> None:
         note(f"note: {weights} has names of another program, of which `rename: {renamed}` fits")
     for remark in starting.remarks:
         note(f"note: {remark}")
+
+
+def _with_its_network(error: InputError, architecture: str | None) -> InputError:
+    """What does not fit, and how another network than the default is named."""
+    from tasks.steps.errors import InputError  # noqa: PLC0415
+
+    if architecture is not None:
+        return error
+    return InputError(
+        f"{error}; --architecture names another network (one of docs/segmenters.md, or "
+        "python:<module>:<function> for your own)"
+    )
 
 
 def _of_city(city: str, provider: str, images: int | None, start: _Start) -> str:

@@ -32,7 +32,12 @@ from crosscity.segmenters.label_space import foreign_classes
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.delivered_folders import Folder, look_into, transformers_segmenter
-from tasks.training.foreign_names import ForeignNamesError, fitting_rename, rename_as_yaml
+from tasks.training.foreign_names import (
+    ForeignNamesError,
+    UnfitError,
+    fitting_rename,
+    rename_as_yaml,
+)
 from tasks.training.hub_networks import open_checkpoint
 from tasks.training.stored_networks import (
     DESCRIPTION,
@@ -47,6 +52,7 @@ from tasks.training.weight_files import (
     WeightFile,
     beginnings,
     read_weight_file,
+    renamed,
     stated_class_names,
     stated_image_size,
 )
@@ -327,20 +333,45 @@ def _load(segmenter: Segmenter, path: Path, rename: Mapping[str, str | None] | N
     expected = segmenter.state_dict()
     if not expected.keys() & found.tensors.keys():
         fitting = fitting_rename(found.tensors, expected)
-        shown = "{theirs: ours}" if fitting is None else rename_as_yaml(fitting)
         raise ForeignNamesError(
             f"{path} has names of another program: its begin with "
             f"{', '.join(beginnings(found.tensors))}, the segmenter's with "
-            f"{', '.join(beginnings(expected))}; say which is which with `rename: {shown}`"
-            + (" in its entry" if fitting is None else ", which fits, in its entry"),
+            f"{', '.join(beginnings(expected))}; {_how_to_rename(found, expected, fitting)}",
             fitting,
         )
     tensors, remarks = _completed(found.tensors, segmenter, path)
     try:
         load_weights(segmenter, tensors)
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise UnfitError(f"{path}: {error}") from None
     return replace(found, remarks=(*found.remarks, *remarks))
+
+
+def _how_to_rename(
+    found: WeightFile,
+    expected: Mapping[str, torch.Tensor],
+    fitting: Mapping[str, str | None] | None,
+) -> str:
+    """What to write, or what keeps names that fit from being enough."""
+    if fitting is not None:
+        return (
+            f"say which is which with `rename: {rename_as_yaml(fitting)}`, which fits, in its entry"
+        )
+    by_name = fitting_rename(found.tensors, expected, shapes=False)
+    if by_name is None:
+        return "say which is which with `rename: {theirs: ours}` in its entry"
+    named = renamed(found.tensors, by_name)
+    ours = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    other = [
+        f"{name} has the shape {tuple(tensor.shape)} and the segmenter {ours[name]}"
+        for name, tensor in named.items()
+        if ours.get(name, tensor.shape) != tensor.shape
+    ]
+    more = f", and {len(other) - 1} more differ" if len(other) > 1 else ""
+    return (
+        f"`rename: {rename_as_yaml(by_name)}` fits the names, but {other[0]}{more}: "
+        "it was trained with other classes or options"
+    )
 
 
 def _completed(

@@ -105,7 +105,10 @@ def read_weight_file(path: Path, rename: Mapping[str, str | None] | None = None)
         tensors = {name: one for name, one in tensors.items() if name != _AVERAGED}
         remarks.append(f"{path.name}: the counter {_AVERAGED} of averaged weights is left out")
     if rename:
-        tensors = _renamed(tensors, rename, path)
+        try:
+            tensors = renamed(tensors, rename)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
     for name, tensor in tensors.items():
         _check_plain(path, name, tensor)
     try:
@@ -251,6 +254,11 @@ def _check_zip(path: Path, size: int) -> None:
             files = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return  # cut short: reported when it is read
+    if any(file.filename.endswith("/constants.pkl") for file in files):
+        raise InputError(
+            f"{path} is a TorchScript program, whose code would be run: save the state_dict() of "
+            "what torch.jit.load gives as safetensors, and name the network's own code beside it"
+        )
     if not any(file.filename.endswith("/data.pkl") for file in files):
         raise InputError(
             f"{path} is a zip archive of other files (it begins with {files[0].filename!r}): "
@@ -324,9 +332,16 @@ def _holds_tensors(content: Mapping[object, object]) -> bool:
     return bool(content) and all(isinstance(value, Tensor) for value in content.values())
 
 
-def _renamed(
-    tensors: Mapping[str, Tensor], rename: Mapping[str, str | None], path: Path
-) -> dict[str, Tensor]:
+def renamed(tensors: Mapping[str, Tensor], rename: Mapping[str, str | None]) -> dict[str, Tensor]:
+    """Tensors under other names.
+
+    Args:
+        tensors: By name.
+        rename: As `read_weight_file` takes it.
+
+    Raises:
+        InputError: Two get one name, none is left, or an entry fits no name.
+    """
     used: set[str] = set()
     made: dict[str, Tensor] = {}
     by_length = sorted(rename, key=len, reverse=True)
@@ -338,15 +353,15 @@ def _renamed(
             start = rename[begin]
             ours = None if start is None else start + name.removeprefix(begin)
         if ours in made:
-            raise InputError(f"{path}: `rename` gives two tensors the name {ours!r}")
+            raise InputError(f"`rename` gives two tensors the name {ours!r}")
         if ours is not None:
             made[ours] = tensor
     if not made:
-        raise InputError(f"{path}: `rename` leaves out all that it holds: name what is kept")
+        raise InputError("`rename` leaves out all that it holds: name what is kept")
     idle = [begin for begin in rename if begin not in used]
     if idle:
         raise InputError(
-            f"{path}: no name in it begins with {idle[0]!r} of `rename`; they begin with "
+            f"no name in it begins with {idle[0]!r} of `rename`; they begin with "
             f"{', '.join(beginnings(tensors))}"
         )
     return made

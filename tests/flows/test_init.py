@@ -250,6 +250,34 @@ def test_a_network_of_ones_own_is_named_and_can_be_built(crosscity, tmp_path) ->
     assert "segmenters.street: 19 classes, trained" in built.stdout
 
 
+def test_a_function_that_brings_its_weights_needs_no_file(crosscity, tmp_path) -> None:
+    folder, path = _pictures(tmp_path / "mine", 4), tmp_path / "data_catalog.yaml"
+    (tmp_path / "bringing_net.py").write_text(
+        "from crosscity.segmenters import build_segmenter\n"
+        "def build():\n"
+        "    return build_segmenter('compact', {'width': 16}, seed=0)\n"
+    )
+    words = ("init", "--city", "lisbon", "--folder", folder, "-o", path)
+    environment = {"PYTHONPATH": str(tmp_path)}
+    absent = crosscity(*words, "--architecture", "python:bringing_nets:build")
+    assert absent.returncode == 2
+    assert "'bringing_nets:build' cannot be imported" in absent.stderr
+    assert not path.exists()
+    network = ("--architecture", "python:bringing_net:build")
+    done = crosscity(*words, *network, environment=environment)
+    assert done.returncode == 0, done.stderr
+    entry = open_catalog(path).segmenters["street"]
+    assert (entry.python, entry.weights) == ("bringing_net:build", None)
+
+
+def test_weights_of_another_network_say_how_it_is_named(crosscity, tmp_path) -> None:
+    torch.save({"stem.weight": torch.ones(3)}, tmp_path / "w.pth")
+    words = ("--folder", _pictures(tmp_path / "mine", 4), "--weights", tmp_path / "w.pth")
+    done = crosscity("init", "--city", "lisbon", *words, "-o", tmp_path / "catalog.yaml")
+    assert done.returncode == 2
+    assert "--architecture names another network" in done.stderr
+
+
 def test_weights_with_the_names_of_their_own_program_are_renamed(crosscity, tmp_path) -> None:
     """`ComposedSegmenter(network.backbone, network.head, ...)`: the file has backbone and head."""
     folder, path = _pictures(tmp_path / "mine", 4), tmp_path / "data_catalog.yaml"

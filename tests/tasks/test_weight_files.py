@@ -18,13 +18,14 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
+from torch import nn
 
 from crosscity.segmenters import build_segmenter
 from tasks.steps.errors import InputError
 from tasks.steps.plan import open_plan
-from tasks.training.foreign_names import fitting_rename
+from tasks.training.foreign_names import UnfitError, fitting_rename, rename_as_yaml
 from tasks.training.segmenters import fresh_segmenter, load_checked, starting_segmenter
-from tasks.training.weight_files import read_tensors, read_weight_file
+from tasks.training.weight_files import read_tensors, read_weight_file, renamed
 
 SMALL = {"architecture": "compact", "options": {"width": 8}}
 TENSORS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.ones(2)}
@@ -269,6 +270,7 @@ def test_numbers_that_are_none_are_refused_in_weights_of_every_kind(
         ({"body.0.w": (4, 3), "head.w": (3, 4)}, None),  # of other classes
         ({"body.0.w": (4, 3), "head.w": (2, 4), "auxiliary.w": (2, 4)}, None),  # which of the two
         ({"body.0.w": (4, 3), "body.1.w": (4, 4), "head.w": (2, 4)}, None),  # of another depth
+        ({"0.w": (4, 3), "head.w": (2, 4)}, {"0.": "e.0.", "head.": "c."}),
     ],
 )  # fmt: skip
 def test_names_are_told_by_what_stands_behind_them_where_one_way_fits(theirs, fits):
@@ -277,6 +279,64 @@ def test_names_are_told_by_what_stands_behind_them_where_one_way_fits(theirs, fi
         {name: torch.zeros(shape) for name, shape in one.items()} for one in (theirs, ours)
     )
     assert fitting_rename(held, wanted) == fits
+
+
+class Parts(nn.Module):
+    """A module with parts of these names."""
+
+    def __init__(self, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+
+def given(classes: int = 3, **more: nn.Module) -> Parts:
+    """A network as a program of somebody else has it: nothing stands before all of its names."""
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    return Parts(**{"in": body, "1": nn.Conv2d(4, 4, 3), "out": nn.Conv2d(4, classes, 1)}, **more)
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "fits"),
+    [
+        (Parts(extractor=given(), classifier=nn.Identity()), {"": "extractor."}),
+        (Parts(extractor=Parts(network=given())), {"": "extractor.network."}),
+        (
+            Parts(
+                extractor=Parts(**{"in": given().get_submodule("in"), "1": nn.Conv2d(4, 4, 3)}),
+                classifier=Parts(last=nn.Conv2d(4, 3, 1)),
+            ),
+            {"in.": "extractor.in.", "1.": "extractor.1.", "out.": "classifier.last."},
+        ),
+    ],
+    ids=["whole", "wrapped", "head apart"],
+)
+def test_a_network_that_is_given_whole_or_part_by_part_is_renamed(segmenter, fits):
+    file, expected = given().state_dict(), segmenter.state_dict()
+    assert fitting_rename(file, expected) == fits
+    assert yaml.safe_load(rename_as_yaml(fits)) == fits  # without quotes 1. is a number
+    assert renamed(file, fits).keys() == expected.keys()
+    stages = given(stage=nn.Conv2d(4, 4, 1)).state_dict()  # one that ours lacks is not dropped
+    assert fitting_rename(stages, expected) is None
+    assert fitting_rename(given(classes=5).state_dict(), expected) is None
+    by_name = None if len(fits) > 1 else fits  # without shapes, two parts are alike
+    assert fitting_rename(given(classes=5).state_dict(), expected, shapes=False) == by_name
+
+
+def test_names_that_fit_with_shapes_that_do_not_say_which(tmp_path):
+    trained = build_segmenter("compact", {"width": 8, "class_names": ["road", "sky"]}, seed=5)
+    foreign = {f"net.{name}": tensor for name, tensor in trained.state_dict().items()}
+    path = saved(tmp_path / "w.pth", "zip", foreign)
+    with pytest.raises(UnfitError, match=r"fits the names, but .* has the shape \(2, .*\(19, "):
+        load_checked(fresh_segmenter(SMALL, 0), path)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_torchscript_is_named_and_not_run(tmp_path):
+    path = tmp_path / "w.pt"
+    torch.jit.save(torch.jit.trace(nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 2, 2)), path)
+    with pytest.raises(InputError, match=r"w\.pt is a TorchScript program"):
+        read_weight_file(path)
 
 
 def test_foreign_names_are_explained_and_renamed(write_catalog, tmp_path):
