@@ -21,6 +21,7 @@ from crosscity.segmenters.prediction_rule import RULES, Rule, rule_offsets
 from crosscity.segmenters.registry import ARCHITECTURES, build_segmenter
 from crosscity.segmenters.seeding import seeded_randomness
 from crosscity.segmenters.weights import load_weights, separate_tensors
+from crosscity.segmenters.whole_network import whole_network
 
 ALGORITHM_VERSION: Final = "1"
 """Raised by hand whenever the same weights give other predictions, or a seed other weights."""
@@ -49,4 +50,5 @@ __all__ = [
     "rule_offsets",
     "seeded_randomness",
     "separate_tensors",
+    "whole_network",
 ]

@@ -95,7 +95,8 @@ def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
     if not isinstance(segmenter, Segmenter):
         raise ValueError(  # noqa: TRY004 - a wrong catalog entry, like the others
             f"{architecture!r} returned {type(segmenter).__name__}: it must return a Segmenter "
-            "(crosscity.segmenters.ComposedSegmenter makes one of two modules)"
+            "(crosscity.segmenters.whole_network makes one of a network as it is, "
+            "ComposedSegmenter one of two modules)"
         )
     segmenter.architecture = f"{PREFIX}{name}"
     if isinstance(segmenter, ComposedSegmenter):
@@ -247,7 +248,8 @@ def _made(
         many = "image" if images == 1 else f"batch of {images} images"
         raise ValueError(
             f"the segmenter takes no {many} of {size[0]}×{size[1]} pixels{when} ({reason}): images "
-            "may have any size; pad them in the extractor to what it needs"
+            "may have any size; pad them in the extractor to what it needs, as multiple_of and "
+            "smallest of whole_network do"
         ) from error
 
 
