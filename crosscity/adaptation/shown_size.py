@@ -116,8 +116,12 @@ class ShownSize:
             ],
         }
 
-    def remark(self) -> str:
-        """One sentence for the user; empty where nothing but the first size could be tried."""
+    def remark(self, other: str = "image_size in `trainings`") -> str:
+        """One sentence for the user; empty where nothing but the first size could be tried.
+
+        Args:
+            other: What sets another size.
+        """
         several = (
             f"the images have {self.sizes} sizes, and all are shown at the proportions of "
             f"{_words(self.own)}, the most frequent: pictures of other proportions are distorted, "
@@ -125,15 +129,16 @@ class ShownSize:
         )
         if len(self.tried) < 2:
             return several if self.sizes > 1 else ""
-        return f"{self._choice()}; {several}" if self.sizes > 1 else self._choice()
+        choice = self._choice(other)
+        return f"{choice}; {several}" if self.sizes > 1 else choice
 
-    def _choice(self) -> str:
+    def _choice(self, other: str) -> str:
         signs = ", ".join(f"{_words(one.size)}: {one.information:.3f}" for one in self.tried)
         return (
             f"images are shown at {_words(self.chosen)} pixels (their own: {_words(self.own)}), "
             f"chosen without a label by how sure and how varied predictions are on {self.images} "
             f"of them ({signs}; the highest is taken){self._gone()}; "
-            "image_size in `trainings` sets another"
+            f"{other} sets another"
         )
 
     def _gone(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 
 PROMOTED: Final = "promoted"
+AUTO: Final = "auto"
+_NO_SIZE: Final = (
+    "note: nothing says at which size of pictures this network was trained, so they go through it "
+    "at their own; --size auto chooses one without labels, by how sure and how varied its "
+    "predictions are"
+)
 _OF_A_FOLDER: Final = (
     *("segmenter", "weights", "architecture", "ids", "overlays", "confidence", "size"),
     *("batch_size", "device", "force"),
@@ -76,7 +82,10 @@ def predict(
     confidence: Annotated[bool, typer.Option(help="Write the predicted probability too.")] = False,
     size: Annotated[
         str | None,
-        typer.Option(help="HEIGHTxWIDTH at which images go through the network; default: theirs."),
+        typer.Option(
+            help="HEIGHTxWIDTH at which images go through the network, or auto: chosen without "
+            "labels; default: what it was trained at, where that is known, else their own."
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images predicted at once.")] = 4,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … instead of --compute's.")] = None,
@@ -96,12 +105,10 @@ def predict(
     if output is None:
         _refuse_settings(context)
         return _into_the_store(what, catalog, compute)
-    from adapters.prediction_folders import DESCRIPTION  # noqa: PLC0415
     from adapters.predictions import IDS, PredictionFolder, Wanted  # noqa: PLC0415
     from tasks.judging.predictions import predict_pictures, write_terms  # noqa: PLC0415
     from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
     from tasks.steps.device import using_device  # noqa: PLC0415 - PyTorch takes seconds
-    from tasks.training.segmenters import foreign_remark  # noqa: PLC0415
 
     given = weights is not None or architecture is not None
     if given and segmenter != PROMOTED:
@@ -118,19 +125,15 @@ def predict(
     pictures = _pictures(what, city, plan)
     chosen = _chosen(plan, segmenter, weights, architecture, city)
     network, where = _on_device(chosen, plan, device)
-    image_size = wanted_size or _size_of_city(plan, city) or network.trained_size
-    made_by = {**chosen.made_by, "image_size": None if image_size is None else list(image_size)}
-    wanted = Wanted(ids, overlays, confidence)
-    folder = PredictionFolder(output, network.class_names, wanted, made_by, force=force)
     note(f"{counted(len(pictures), 'image')} with {chosen.words}")
-    foreign = foreign_remark(chosen.segmenter.class_names)
-    for remark in chosen.remarks:
-        if remark != foreign:
-            note(f"note: {remark}")
-    if foreign is not None:
-        note(f"note: {foreign}; `{DESCRIPTION}` has their ids")
+    _tell_of_network(chosen)
     with TerminalProgress() as shown, using_device(where, ", ".join(what)):
         progress.listen(shown)
+        known = _size_of_city(plan, city) or network.trained_size
+        image_size = _image_size(wanted_size, known, network, pictures)
+        made_by = {**chosen.made_by, "image_size": None if image_size is None else [*image_size]}
+        wanted = Wanted(ids, overlays, confidence)
+        folder = PredictionFolder(output, network.class_names, wanted, made_by, force=force)
         done = predict_pictures(
             network,
             pictures,
@@ -302,13 +305,49 @@ def _chosen(
     return chosen_segmenter(plan, which, city)
 
 
-def _size(given: str | None) -> tuple[int, int] | None:
+def _size(given: str | None) -> tuple[int, int] | Literal["auto"] | None:
     if given is None:
         return None
+    if given == AUTO:
+        return AUTO
     found = re.fullmatch(r"(\d{2,5})x(\d{2,5})", given)
     if found is None or min(int(found[1]), int(found[2])) < 32:
-        raise InputError(f"--size is HEIGHTxWIDTH in pixels, each at least 32, not {given!r}")
+        raise InputError(
+            f"--size is HEIGHTxWIDTH in pixels, each at least 32, or auto, not {given!r}"
+        )
     return int(found[1]), int(found[2])
+
+
+def _tell_of_network(chosen: Chosen) -> None:
+    """Says what was assumed of its weights, and which of its classes nobody else has."""
+    from adapters.prediction_folders import DESCRIPTION  # noqa: PLC0415
+    from tasks.training.segmenters import foreign_remark  # noqa: PLC0415 - brings PyTorch
+
+    foreign = foreign_remark(chosen.segmenter.class_names)
+    for remark in chosen.remarks:
+        if remark != foreign:
+            note(f"note: {remark}")
+    if foreign is not None:
+        note(f"note: {foreign}; `{DESCRIPTION}` has their ids")
+
+
+def _image_size(
+    wanted: tuple[int, int] | Literal["auto"] | None,
+    known: tuple[int, int] | None,
+    network: Segmenter,
+    pictures: Sequence[Picture],
+) -> tuple[int, int] | None:
+    """The size that was asked for, the one that is known, or the pictures' own (``None``)."""
+    from tasks.judging.size_to_predict import size_to_predict  # noqa: PLC0415
+
+    if wanted != AUTO:
+        if wanted is None and known is None:
+            note(_NO_SIZE)
+        return wanted or known
+    found = size_to_predict(network, pictures)
+    if remark := found.remark("--size HEIGHTxWIDTH"):
+        note(remark)
+    return found.chosen
 
 
 def _size_of_city(plan: Plan | None, city: str | None) -> tuple[int, int] | None:

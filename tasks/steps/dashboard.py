@@ -41,13 +41,14 @@ P = ParamSpec("P")
 
 def only_shown(show: Callable[P, object]) -> Callable[P, None]:
     """Decorates what only shows something: whatever goes wrong in it is logged and left."""
+    name = getattr(show, "__name__", type(show).__name__).strip("_")  # objects can be called too
 
     @functools.wraps(show)
     def shown(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             show(*args, **kwargs)
         except Exception as error:
-            log(logging.WARNING, f"{show.__name__.strip('_')} failed and is left out: {error}")
+            log(logging.WARNING, f"{name} failed and is left out: {error}")
 
     return shown
 

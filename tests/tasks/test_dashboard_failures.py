@@ -98,9 +98,17 @@ def test_a_listener_that_fails_stops_no_work(caplog):
     def broken(*_step: object) -> None:
         raise ValueError("the terminal is gone")
 
+    class Terminal:
+        """As the command line's: an object, which has no name of its own."""
+
+        def __call__(self, *_step: object) -> None:
+            raise ValueError("it was closed")
+
     board.listen(broken)
+    board.listen(Terminal())
     board.advance("a stage", 1, 2)
     assert "the terminal is gone" in caplog.text
+    assert "Terminal failed and is left out: it was closed" in caplog.text
 
 
 def test_warnings_of_the_store_reach_the_log_of_the_run(monkeypatch):

@@ -16,6 +16,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from adapters.store import Draft
+from crosscity.adaptation import TargetArrays
+from crosscity.adaptation.shown_size import choose_size
 from crosscity.evaluation import predict
 from crosscity.segmenters import Segmenter, build_segmenter, load_segmenter
 from flows.cli.first_look import bundled_weights
@@ -149,3 +151,29 @@ def test_masks_need_no_catalog(handed_on: Path, tmp_path: Path, monkeypatch, cap
     both = ("--architecture", "hf:net", "--segmenter", "x")
     assert ended("predict", "in", *both, "-o", "three") == 2
     assert "name two segmenters: give one" in capsys.readouterr().err
+
+
+def test_a_size_is_chosen_where_nobody_knows_one(tmp_path: Path, monkeypatch, capsys) -> None:
+    """As `choose_size` chooses it on the pictures of the most frequent size."""
+    monkeypatch.chdir(tmp_path)
+    segmenter = build_segmenter("efficientnet_lite0", {}, seed=2)
+    save_file(segmenter.state_dict(), tmp_path / "w.safetensors")
+    for number in range(3):
+        image = np.random.default_rng(number).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    Image.fromarray(picture()).save(tmp_path / "other.png")
+    (tmp_path / "broken.png").write_bytes(b"none")
+    given = ("--weights", "w.safetensors")
+    assert ended("predict", "0.png", *given, "-o", "own") == 0
+    assert "nothing says at which size" in capsys.readouterr().err
+    assert ended("predict", ".", *given, "--size", "auto", "-o", "auto") == 0
+    said = capsys.readouterr().err
+    images = np.stack([np.asarray(Image.open(tmp_path / f"{number}.png")) for number in range(3)])
+    expected = choose_size(segmenter.eval(), TargetArrays(images))
+    assert expected is not None
+    described = json.loads((tmp_path / "auto" / "prediction.json").read_text(encoding="utf-8"))
+    assert described["image_size"] == list(expected.chosen)
+    assert "--size HEIGHTxWIDTH sets another" in said
+    assert "the images have 2 sizes" in said
+    assert ended("predict", "broken.png", *given, "--size", "auto", "-o", "none") == 2
+    assert "none of the pictures that --size auto looked at" in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""The size that pictures are predicted at where nobody says it: chosen without a label."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.images import ImageError, decode_image
+from crosscity.adaptation.shown_size import MOST_IMAGES, ShownSize, choose_size
+from crosscity.adaptation.spread import spread_indices
+from crosscity.segmenters import Segmenter
+from tasks.judging.predictions import Picture
+from tasks.steps import progress
+from tasks.steps.errors import InputError
+
+STAGE: Final = "sizes"
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Decoded pictures of one size, as `choose_size` asks for them."""
+
+    each: Sequence[npt.NDArray[np.uint8]]
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 RGB."""
+        return np.stack([self.each[index] for index in indices])
+
+    def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(N, H, W): nobody looks at them."""
+        return np.zeros(self.images(indices).shape[:3], dtype=np.uint8)
+
+
+def size_to_predict(segmenter: Segmenter, pictures: Sequence[Picture]) -> ShownSize:
+    """The size at which a network sees pictures best, by those that have the most frequent size.
+
+    Args:
+        segmenter: Is left as it is; its `trained_size`, where known, is tried first.
+        pictures: Of which some are looked at, spread evenly.
+
+    Raises:
+        InputError: None of those can be read.
+    """
+    by_size: dict[tuple[int, ...], list[npt.NDArray[np.uint8]]] = defaultdict(list)
+    for index in spread_indices(len(pictures), MOST_IMAGES):
+        try:
+            found = decode_image(pictures[index].data(), pictures[index].name)
+        except (OSError, ImageError):
+            continue  # predicting says why
+        by_size[found.shape].append(found)
+    if not by_size:
+        raise InputError(
+            "none of the pictures that --size auto looked at could be read: give HEIGHTxWIDTH, or "
+            "leave --size out to hear why"
+        )
+    most = max(by_size, key=lambda shape: (len(by_size[shape]), shape))
+    shown = choose_size(
+        segmenter,
+        _Pictures(by_size[most]),
+        trained=segmenter.trained_size,
+        on_tried=partial(progress.advance, STAGE, 1),
+    )
+    assert shown is not None  # noqa: S101 - they have one size
+    return replace(shown, sizes=len(by_size))
