@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from adapters.exports.files import write_bytes
+from adapters.exports.files import UNFINISHED, left_behind, write_bytes
 from adapters.images import encode_jpeg, encode_label_png
 from adapters.prediction_folders import DESCRIPTION
 from adapters.tables import read_table, write_table
@@ -154,6 +155,7 @@ class PredictionFolder:
         for index, row in enumerate(self.classes):
             self._ids[index] = row.id
             self._colours[index] = row.colour
+        self._opened = time.time()
         self._open(made_by, force=force)
 
     def has_part(self, part: int) -> bool:
@@ -243,6 +245,9 @@ class PredictionFolder:
             part.unlink(missing_ok=True)
         with suppress(OSError):
             parts.rmdir()
+        for unfinished in left_behind(self.folder, self._opened):
+            with suppress(OSError):
+                unfinished.unlink()
         return path
 
     def earlier(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -286,7 +291,7 @@ class PredictionFolder:
             if before.is_file():
                 same = before.read_bytes() == data
             else:
-                same = not any(self.folder.iterdir())
+                same = all(each.name.endswith(UNFINISHED) for each in self.folder.iterdir())
             if not same and not force:
                 raise PredictionsError(
                     f"{self.folder} holds something else than these predictions: name another "

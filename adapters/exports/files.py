@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ _COLUMNS: Final = (
 )
 UNFINISHED: Final = ".part"
 """Ends the name of what is not whole yet."""
+_OF_A_WRITER: Final = re.compile(rf"^\..+\.[0-9a-f]{{8}}{re.escape(UNFINISHED)}$")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -44,6 +46,19 @@ def unfinished_beside(path: Path) -> Path:
     The number of the process would not do: in a container it is always the same.
     """
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+
+
+def left_behind(folder: Path, since: float) -> Iterator[Path]:
+    """Files at any depth that a killed process had begun, under names of `unfinished_beside`.
+
+    Args:
+        folder: Is looked through.
+        since: Seconds since the epoch; what was touched later may be somebody's who still writes.
+    """
+    for path in folder.rglob(f".*{UNFINISHED}"):
+        with suppress(OSError):  # finished meanwhile
+            if _OF_A_WRITER.search(path.name) and path.stat().st_mtime < since:
+                yield path
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -133,6 +133,30 @@ def test_a_killed_run_goes_on_with_the_next_shard(tmp_path, monkeypatch) -> None
     assert not list((tmp_path / "out").rglob("*.part"))
 
 
+def test_what_a_killed_run_had_begun_is_removed_and_is_not_something_else(tmp_path) -> None:
+    folder, out = _images(tmp_path / "in", 2, size=(16, 16)), tmp_path / "out"
+
+    def begin(path: Path, touched: float) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+        os.utime(path, (touched, touched))
+        return path
+
+    at_first = begin(out / ".prediction.json.0123abcd.part", 1)  # before it said what it is
+    _run([folder], out)
+    begun = [
+        begin(out / "labels" / ".000.png.89ef4567.part", 1),
+        begin(out / "overlays" / "sub" / ".001.jpg.00000000.part", 1),
+    ]
+    kept = [
+        begin(out / "labels" / ".000.png.ffffffff.part", time.time() + 3600),  # somebody writes it
+        begin(out / "labels" / ".mine.part", 1),  # of no writer of ours
+    ]
+    _run([folder], out)
+    assert not any(path.exists() for path in (at_first, *begun))
+    assert all(path.exists() for path in kept)
+
+
 def test_predictions_among_the_pictures_are_no_pictures(tmp_path, many_commands) -> None:
     folder = _images(tmp_path / "in", 3, size=(32, 64))
     _images(folder / ".thumbnails", 2)
