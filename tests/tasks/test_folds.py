@@ -21,6 +21,7 @@ from tasks.training import folds as module
 from tasks.training.folds import inside, outside, places_of
 from tasks.training.identities import adapted_identity
 from tasks.training.labelled import labelled_part
+from tests.harvested import ref_of
 
 PLACES = st.lists(st.sampled_from("abcdefghijklmnop"), min_size=1, max_size=60)
 
@@ -93,7 +94,7 @@ def test_places_of_a_folder_of_labels_are_known_by_its_names(
     labels = {"kind": "folder", "root": "ours", "label_map": "labelIds"}
     plan = open_plan(write_catalog(tmp_path, city={"labels": labels}))
     made = labelled_part.fn("tokyo", "test", None, 0, plan)
-    found = places_of(plan, [made if isinstance(made, ArtifactRef) else made.result()], None)
+    found = places_of(plan, [ref_of(made)], None)
     assert sorted(found) == ["image test_alone", *["place 00007"] * 2, "place 00008"]
 
 

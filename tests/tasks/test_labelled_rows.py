@@ -19,6 +19,7 @@ from tasks.steps.tables import write_rows
 from tasks.training import labelled, stored_images
 from tasks.training.labelled import labelled_part
 from tasks.training.stored_images import StoredLabelled, StoredUnlabelled
+from tests.harvested import ref_of
 
 RANDOM = np.random.default_rng(5)
 IMAGES = RANDOM.integers(0, 256, (7, 96, 128, 3), dtype=np.uint8)
@@ -111,8 +112,7 @@ def test_labelled_images_of_a_simulated_city_are_those_of_its_lights(
             ) as draft:
                 write_rows(draft, "pairs.parquet", [pair], PAIRS)
         made = labelled_part.fn("tokyo", "test", draft.ref, 0, plan)
-        ref = made.result() if hasattr(made, "result") else made
-        images = StoredLabelled(store, [ref])
+        images = StoredLabelled(store, [ref_of(made)])
         seen[str(lights)] = images.images([0]).mean()
     # The first of the two is that of the views that are scored.
     assert seen["['night', 'day']"] < 0.6 * min(seen["None"], seen["['day', 'night']"])

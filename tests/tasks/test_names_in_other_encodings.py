@@ -18,6 +18,7 @@ from tasks.harvesting.harvest import list_captures
 from tasks.judging.predictions import found_in, predict_pictures
 from tasks.steps.plan import open_plan
 from tasks.training.labelled import unlabelled_part
+from tests.harvested import ref_of
 
 JPEG = encode_jpeg(np.zeros((48, 64, 3), dtype=np.uint8), 90)
 
@@ -29,8 +30,7 @@ def write(folder: Path, name: bytes, data: bytes = JPEG) -> None:
 
 
 def summary_of(made: Any, plan: Any) -> Any:
-    ref = made if hasattr(made, "digest") else made.result()
-    return plan.open_store().manifest(ref).summary
+    return plan.open_store().manifest(ref_of(made)).summary
 
 
 def test_such_a_picture_is_predicted(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from prefect.client.schemas.objects import State
 from safetensors.torch import save_file
 
 from adapters.store import Store
@@ -33,6 +32,7 @@ from tasks.training.stored_networks import CatalogNetworks
 from tasks.training.trainings import pretrain
 from tasks.training.transformers_folder import write_transformers
 from tasks.training.weight_files import read_tensors
+from tests.harvested import ref_of
 
 NAMES = [road_class.name for road_class in CLASSES]
 SMALL = {"architecture": "compact", "options": {"width": 8}}
@@ -256,8 +256,7 @@ def test_what_a_folder_says_beside_its_weights_is_of_its_segmenter(
     plan = open_with(write_catalog, tmp_path, theirs={"weights": "theirs"})
 
     def given():
-        made = pretrain.fn([], [], "theirs", 0, plan)
-        made = made.result() if isinstance(made, State) else made
+        made = ref_of(pretrain.fn([], [], "theirs", 0, plan))
         return made.key, home_fields(stored_segmenter(plan, made)[1])
 
     before = given()
