@@ -48,6 +48,7 @@ def compared_segmenter(plan: Plan, word: str) -> Compared:
     if KEY.fullmatch(word):
         ref = chosen_artifact(plan, word)
         return Compared(word, ref, ref.city if ref.city in plan.cities else None)
+    _refuse_transfer(plan, name)
     raise InputError(
         f"{word!r} does not name a segmenter to compare: give a key in the store, a city (CITY, or "
         f"CITY@DATE as 2026-11-28) of {_listed(sorted(plan.cities))}, or a segmenter of "
@@ -99,6 +100,7 @@ def city_to_look_at(plan: Plan, compared: Sequence[Compared], on: str | None) ->
         InputError: It is not in the catalog, or the words do not tell which.
     """
     if on is not None:
+        _refuse_transfer(plan, on)
         plan.city(on)
         return on
     cities = sorted({each.city for each in compared if each.city is not None})
@@ -111,6 +113,16 @@ def city_to_look_at(plan: Plan, compared: Sequence[Compared], on: str | None) ->
         f"say with --on on which city's images the two are compared ({why}): one of "
         f"{_listed(sorted(plan.cities))}"
     )
+
+
+def _refuse_transfer(plan: Plan, name: str) -> None:
+    """Says of a transfer where its two segmenters are compared: cities alone have pairs."""
+    if name in plan.transfers:
+        raise InputError(
+            f"{name!r} is a transfer, and `compare` looks at the pairs of a city: the page of "
+            f"`crosscity transfer {name}` shows what changed on its pictures, and `crosscity "
+            "predict` writes the masks of any segmenter"
+        )
 
 
 def _moment(city: str, given: str) -> datetime:

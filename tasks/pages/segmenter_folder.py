@@ -39,6 +39,8 @@ CARD: Final = "README.md"
 LABELS: Final = "labels.json"
 PREPROCESSING: Final = "preprocessing.json"
 ONNX: Final = "model.onnx"
+_FATAL: Final = 4
+"""Severity that onnxruntime prints from."""
 _COMPARED: Final = 4
 """Images of the city that other runtimes are compared on."""
 
@@ -170,7 +172,9 @@ def _onnx_logits(path: Path) -> Any:  # noqa: ANN401 - a function of arrays; onn
             "an ONNX model is compared in onnxruntime before it is handed on: pip install "
             "'crosscity[onnx]'"
         ) from None
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL  # what it raises is said in one sentence
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def logits(image: Image) -> Any:  # noqa: ANN401
         pixels = (image.astype(np.float32) / np.float32(255)).transpose(2, 0, 1)[None]

@@ -13,19 +13,21 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
 
 import crosscity as package
 from adapters.exports import ExportError
 from adapters.store import ArtifactRef, Draft, artifact_key
 from crosscity.evaluation import predict
 from crosscity.resizing import resized_image
-from crosscity.segmenters import build_segmenter
+from crosscity.segmenters import ComposedSegmenter, build_segmenter
 from tasks.harvesting.current import current_harvest
 from tasks.judging.evaluated import segmenter_of_arm
 from tasks.judging.runtime_agreement import agreement
 from tasks.judging.segmenter_facts import segmenter_facts
 from tasks.pages.segmenter_card import Delivery, segmenter_card
-from tasks.pages.segmenter_folder import export_segmenter
+from tasks.pages.segmenter_folder import _write_onnx, export_segmenter
 from tasks.steps.errors import InputError
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import Plan, open_plan
@@ -131,6 +133,7 @@ def test_the_card_says_how_onnxruntime_sees_what_we_see(
     ours = predict(package.load_segmenter(folder), picture)
     # Logits go to the shown size first and from there to the picture's, ours there at once.
     assert (names["classes"] == ours).mean() > 0.97
+    assert "some pixels beside\nedges get another class" in code
     assert (names["label_ids"] == np.array(names["ids"])[names["classes"]]).all()
 
 
@@ -289,6 +292,25 @@ def test_a_runtime_that_disagrees_is_reported_with_its_numbers() -> None:
         agreement(segmenter, lambda given: right(given)[:, :9], [image], "it")
     with pytest.raises(InputError, match="it does not take an image of 48×64: no"):
         agreement(segmenter, lambda _given: _fail(), [image], "it")
+
+
+class LooksFar(nn.Module):
+    """Reads a column of large images that small ones lack, as the exporter does not see."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        column = 70 if images.shape[-1] > 90 else 0
+        return functional.avg_pool2d(images + images[..., [column]], 8, ceil_mode=True)
+
+
+def test_a_model_that_fails_at_another_size_is_one_sentence(tmp_path, capfd) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    network = nn.Conv2d(3, 19, 1)
+    segmenter = ComposedSegmenter(LooksFar(), network, n_features=3, stride=8).eval()
+    image = np.zeros((96, 96, 3), np.uint8)
+    capfd.readouterr()
+    with pytest.raises(InputError, match=r"does not take an image of 65×65.*--onnx-size"):
+        _write_onnx(tmp_path / "model.onnx", segmenter, [image], None)
+    assert capfd.readouterr().err == ""
 
 
 def _fail() -> np.ndarray:

@@ -107,6 +107,19 @@ def test_the_words_must_tell_on_which_city(plan, used) -> None:
         city_to_look_at(both, words, "oslo")
 
 
+def test_of_a_transfer_the_way_to_its_pictures_is_said(plan, tmp_path) -> None:
+    catalog = Path(plan.catalog)
+    entries = yaml.safe_load(catalog.read_text(encoding="utf-8"))
+    entries.setdefault("datasets", {})["pictures"] = {"kind": "images", "root": str(tmp_path)}
+    entries["transfers"] = {"lisbon": {"segmenter": "compact", "target": "pictures"}}
+    catalog.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    given = open_plan(catalog)
+    with pytest.raises(InputError, match=r"'lisbon' is a transfer, .*`crosscity transfer lisbon`"):
+        compared_segmenter(given, "lisbon")
+    with pytest.raises(InputError, match="'lisbon' is a transfer"):
+        city_to_look_at(given, [compared_segmenter(given, "compact")] * 2, "lisbon")
+
+
 def test_segmenters_of_other_label_spaces_are_refused(plan) -> None:
     store = plan.open_store()
     nineteen = _segmenter(store, "adaptation", "tokyo", 1)
