@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from crosscity.named_function import PREFIX, function_of, named_function, somebody_elses
 from crosscity.segmenters.base import ROAD_CLASS_NAMES, Segmenter, evaluating
+from crosscity.segmenters.weights import drop_vanishing
 
 _TRIED_SIZES: Final = ((64, 96), (97, 131), (360, 480))
 """(height, width) of the images that a plugged-in segmenter is tried on when it is built."""
@@ -102,6 +103,7 @@ def build_plug_in(architecture: str, options: Mapping[str, Any]) -> Segmenter:
     if isinstance(segmenter, ComposedSegmenter):
         segmenter.built_with = dict(options)
     _check_precision(segmenter)
+    drop_vanishing(segmenter)
     check_shapes(segmenter)
     _check_prediction(segmenter)
     _check_in_training(segmenter)
