@@ -154,6 +154,19 @@ class PriorSettings(Entry):
         """Whether the probability that a pixel is static was fitted to such matches."""
         return self.matcher == "deep_matching"
 
+    def superpixel_fault(self, shape: tuple[int, int]) -> str | None:
+        """Why images of a (height, width) cannot have that many superpixels, if they cannot."""
+        scale = self.superpixel_downscale
+        height, width = (max(side // scale, 1) for side in shape)
+        if self.superpixels <= height * width:
+            return None
+        smaller = f", {height}×{width} at superpixel_downscale {scale}," if scale > 1 else ""
+        return (
+            f"images of {shape[0]}×{shape[1]} pixels high and wide{smaller} have fewer pixels than "
+            f"{self.superpixels} superpixels: lower superpixels"
+            + (" or superpixel_downscale" if scale > 1 else "")
+        )
+
     @model_validator(mode="before")
     @classmethod
     def _preset_below(cls, given: object) -> object:
@@ -334,6 +347,13 @@ class City(Entry):
             )
         if self.provider.needs_area and self.area is None:
             raise ValueError(f"a city of {self.provider.kind} needs an area")
+        return self
+
+    @model_validator(mode="after")
+    def _superpixels_fit(self) -> Self:
+        fault = self.prior.superpixel_fault(self.view_size)
+        if fault is not None and not self.provider.has_own_sizes:
+            raise ValueError(f"prior.superpixels: {fault}")
         return self
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TypeVar, cast
 
 import typer
 
 from flows.cli.outcome import JsonOption, ended
-from flows.cli.output import check_file, make_folder, publish
+from flows.cli.output import check_file, publish
 from tasks.steps.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
+
+    from tasks.priors.pair_prior import PairPrior
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,7 +104,7 @@ def superpixels(
 def prior(
     image_a: ImageArgument,
     image_b: ImageArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="An empty folder.")],
     downscale: DownscaleOption = 4,
     search_radius: RadiusOption = 128,
     number: Annotated[int, typer.Option("--superpixels", help="Superpixels an image.")] = 200,
@@ -115,8 +116,7 @@ def prior(
 ) -> None:
     """Extract the static prior of two images of one place."""
     from adapters.catalog import PriorSettings  # noqa: PLC0415
-    from adapters.images import encode_mask_png, encode_png  # noqa: PLC0415
-    from crosscity.illustrations import draw_prior, prior_figure  # noqa: PLC0415
+    from tasks.pages.whole_folder import whole_folder  # noqa: PLC0415
     from tasks.priors.pair_prior import extract_prior  # noqa: PLC0415
 
     settings = as_input(
@@ -128,19 +128,10 @@ def prior(
         **({"coverage": 0.0, "weakest": 0.0, "neighbours": 0} if paper_rule else {}),
     )
     first, second = read_image(image_a), read_image(image_b)
-    make_folder(output)
-    made = as_input(extract_prior, first, second, settings)
-    files = {
-        "prior_a.png": encode_mask_png(made.masks[0]),
-        "prior_b.png": encode_mask_png(made.masks[1]),
-        "overlay_a.png": encode_png(draw_prior(first, made.masks[0])),
-        "overlay_b.png": encode_png(draw_prior(second, made.masks[1])),
-        "figure.png": encode_png(
-            prior_figure(first, second, made.matches, *made.superpixels, *made.masks)
-        ),
-    }
-    for name, data in files.items():
-        publish(output / name, partial(_write_bytes, data))
+    with whole_folder(output) as folder:
+        made = as_input(extract_prior, first, second, settings)
+        for name, data in _files_of_prior(first, second, made).items():
+            (folder / name).write_bytes(data)
     shares = " and ".join(f"{mask.mean():.0%}" for mask in made.masks)
     ended(
         "prior",
@@ -149,6 +140,24 @@ def prior(
         matches=len(made.matches),
         static=[float(mask.mean()) for mask in made.masks],
     )
+
+
+def _files_of_prior(
+    first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], made: PairPrior
+) -> dict[str, bytes]:
+    """By name, what `crosscity prior` writes."""
+    from adapters.images import encode_mask_png, encode_png  # noqa: PLC0415
+    from crosscity.illustrations import draw_prior, prior_figure  # noqa: PLC0415
+
+    return {
+        "prior_a.png": encode_mask_png(made.masks[0]),
+        "prior_b.png": encode_mask_png(made.masks[1]),
+        "overlay_a.png": encode_png(draw_prior(first, made.masks[0])),
+        "overlay_b.png": encode_png(draw_prior(second, made.masks[1])),
+        "figure.png": encode_png(
+            prior_figure(first, second, made.matches, *made.superpixels, *made.masks)
+        ),
+    }
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
@@ -202,7 +211,3 @@ def _match_schema() -> pa.Schema:
     numbers = ("x_a", "y_a", "x_b", "y_b", "score")
     fields = [pa.field(name, pa.float32(), nullable=False) for name in numbers]
     return pa.schema([*fields, pa.field("entry", pa.int32(), nullable=False)])
-
-
-def _write_bytes(data: bytes, path: Path) -> None:
-    path.write_bytes(data)

@@ -62,12 +62,13 @@ def extract_prior(
         mask: Pixels that show the provider: never static, and matched with nothing.
 
     Raises:
-        ValueError: The sizes differ, an image is too small to match, or the mask has other
-            proportions.
+        ValueError: The sizes differ, an image is too small to match or for that many superpixels,
+            or the mask has other proportions.
     """
     if image_a.shape != image_b.shape:
         sizes = " and ".join(f"{image.shape[1]}×{image.shape[0]}" for image in (image_a, image_b))
         raise ValueError(f"the two images differ in size ({sizes}): resize or crop one of them")
+    check_superpixels((image_a.shape[0], image_a.shape[1]), settings)
     ignored = None if mask is None else mask.pixels((image_a.shape[0], image_a.shape[1]))
     trusted = trusted_matches(image_a, image_b, settings, device, ignored)
     spacing = PATCH * settings.downscale
@@ -159,6 +160,21 @@ def trusted_matches(
         neighbours=settings.neighbours,
         tolerance=settings.tolerance,
     )
+
+
+def check_superpixels(shape: tuple[int, int], settings: PriorSettings) -> None:
+    """Fails where an image is to have more superpixels than pixels: before it is matched.
+
+    Args:
+        shape: (height, width) of the image.
+        settings: The catalog's `prior` settings.
+
+    Raises:
+        ValueError: It has.
+    """
+    fault = settings.superpixel_fault(shape)
+    if fault is not None:
+        raise ValueError(fault)
 
 
 def superpixels_of(image: npt.NDArray[np.uint8], settings: PriorSettings) -> npt.NDArray[np.int32]:

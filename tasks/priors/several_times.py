@@ -18,7 +18,13 @@ from crosscity.matching.same_place import same_place
 from crosscity.several_times import FINER, evidence_of_times, static_by_evidence
 from crosscity.static_probability import delivered_of_times
 from crosscity.static_regions import static_prior_of_times
-from tasks.priors.pair_prior import Probability, probability_of, superpixels_of, trusted_matches
+from tasks.priors.pair_prior import (
+    Probability,
+    check_superpixels,
+    probability_of,
+    superpixels_of,
+    trusted_matches,
+)
 
 ANOTHER_PLACE = "it shows another place than the other times, or from too far away: few matches"
 ALONE = "no other time of its place can be used"
@@ -64,7 +70,8 @@ def priors_of_times(
         Of each image its prior, or why it was left out.
 
     Raises:
-        ValueError: An image is too small to match, or the mask has other proportions.
+        ValueError: An image is too small to match or for that many superpixels, or the mask has
+            other proportions.
     """
     found: list[ImagePrior | str] = [ALONE] * len(images)
     sizes = Counter(image.shape[:2] for image in images)
@@ -77,6 +84,7 @@ def priors_of_times(
         found[index] = (
             f"it is {width}×{height} pixels wide and high, the other times {usual[1]}×{usual[0]}"
         )
+    check_superpixels((usual[0], usual[1]), settings)
     ignored = None if mask is None else mask.pixels((usual[0], usual[1]))
     matches = {
         (first, second): trusted_matches(images[first], images[second], settings, device, ignored)

@@ -157,6 +157,10 @@ def outcomes(
             *["prior", at + "good.png", at + "good.png", "--downscale", 1, "--superpixels", 30],
             *["-o", at + "prior/here"],
         ],
+        "prior over another": ["prior", at + "good.png", at + "good.png", "-o", at + "prior/here"],
+        "more superpixels than pixels": [
+            *["prior", at + "good.png", at + "good.png", "--superpixels", 385, "-o", at + "p"],
+        ],
         "check": ["catalog", "check", "--catalog", catalog],
         "check missing variable": [
             "catalog",
@@ -225,6 +229,8 @@ def outcomes(
         ("odd --downscale of a prior", r"--downscale cannot be 3: input should be 1, 2 or 4$"),
         ("odd -k of a prior", r"-k cannot be -1: input should be greater than or equal to 0$"),
         ("odd --search-radius of a prior", r"--search-radius cannot be nan: .* finite number$"),
+        ("prior over another", r"prior/here holds something already: name an empty folder"),
+        ("more superpixels than pixels", r"64×96 .* 16×24 at superpixel_downscale 4, have fewer"),
         ("deployments missing", r"prefect\.yaml does not follow from .*crosscity catalog"),
         *(
             (f"{verb} {name}", reported)

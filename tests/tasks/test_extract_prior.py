@@ -23,6 +23,7 @@ from tasks.priors.extraction import (
 )
 from tasks.priors.pair_prior import extract_prior, superpixels_of
 from tasks.priors.quality import some_rows
+from tasks.priors.several_times import priors_of_times
 from tasks.steps.imagery import Imagery
 from tasks.steps.plan import open_plan
 from tasks.steps.schemas import PAIRS, STATIC_PRIOR
@@ -48,6 +49,17 @@ def test_superpixels_are_as_many_as_asked_and_of_the_images_size(scale: int) -> 
     for label in range(40):
         pieces, _ = cv2.connectedComponents((labels == label).astype(np.uint8), connectivity=8)
         assert pieces == 2  # and the rest
+
+
+@pytest.mark.parametrize("extract", [extract_prior, lambda a, b, s: priors_of_times([a, b], s)])
+def test_more_superpixels_than_pixels_are_refused_before_images_are_matched(
+    extract: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder's images come at sizes of their own: hours of matching went before it."""
+    monkeypatch.delattr("tasks.priors.pair_prior.build_matcher")
+    image, settings = scene(1, 64, 96), PriorSettings(superpixels=385)
+    with pytest.raises(ValueError, match="lower superpixels or superpixel_downscale"):
+        extract(image, image, settings)
 
 
 def test_what_stays_is_in_the_prior_and_what_changes_is_not() -> None:

@@ -81,6 +81,8 @@ def test_yaml_merge_keys_share_settings_between_cities() -> None:
          "no such setting; there are cache_gigabytes, options, "),
         ("trainings:", "training:", 9, "training", "no such setting; trainings may be meant"),
         ("test_places: 1", "test_places: 4", 12, "cities.tokyo", "must be below places"),
+        ("    places: 4", "    places: 4\n    image_size: [64, 128]\n    prior: {superpixels: 513}",
+         12, "cities.tokyo", "prior.superpixels: images of 64×128 pixels high and wide, 16×32 at "),
         ("kind: simulated, style: tokyo", "kind: telepathy", 13, "cities.tokyo.provider",
          "telepathy"),
         ("    places: 4",
