@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from crosscity.named_function import function_of, is_plug_in
 from flows.cli.options import CATALOG, CATALOG_VARIABLE
 from flows.cli.outcome import JsonOption, ended, note
 
@@ -169,6 +168,7 @@ def init(
 ) -> None:
     """Write a commented catalog for a city of your own, check it, and say what comes next."""
     from adapters.catalog import HUB_PREFIX  # noqa: PLC0415
+    from crosscity.named_function import is_plug_in  # noqa: PLC0415
     from flows.cli.first_look import bundled_weights  # noqa: PLC0415
     from flows.cli.output import check_file, publish  # noqa: PLC0415
     from tasks.steps.errors import InputError  # noqa: PLC0415
@@ -464,6 +464,8 @@ class _Start:
 
 def _network_line(architecture: str) -> str:
     """What builds the network, as docs/segmenters.md writes it."""
+    from crosscity.named_function import function_of, is_plug_in  # noqa: PLC0415
+
     key = "python" if is_plug_in(architecture) else "architecture"
     return f"{key}: {_quoted(function_of(architecture))}"
 
