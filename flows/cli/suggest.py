@@ -79,8 +79,13 @@ def suggest(
         write_labelling_task(plan, city, places, ref, output, allowed=allowed)
     recipe = learned_by(city, places)
     learn = f", and `crosscity adapt {city} --arm {recipe}` learns from them" if recipe else ""
+    there = suggestion.pairs_of_split(plan, city, cast("suggestion.Split", split))
+    whose = f"{city} has"
+    if there > suggestion.MOST_PAIRS:
+        note(f"looked at {suggestion.MOST_PAIRS} of the {there} pairs of {city}, drawn at random")
+        whose = "they have"
     if len(places) < n:
-        note(f"{city} has {counted(len(places), 'place')} of the split {split}, not {n}")
+        note(f"{whose} {counted(len(places), 'place')} of the split {split}, not {n}")
     ended(
         "places to label",
         output,

@@ -120,9 +120,19 @@ def segmenter_before(plan: Plan, segmenter: ArtifactRef) -> ArtifactRef | None:
     return plan.open_store().inputs_of(segmenter).get("segmenter")
 
 
+def pairs_of_split(plan: Plan, city: str, split: Split) -> int:
+    """How many pairs of a city's harvest are of a split; at most `MOST_PAIRS` are looked at."""
+    pairs = current_harvest(city, plan).pairs
+    return len(_of_split(read_rows(plan.open_store(), pairs, "pairs.parquet", PAIRS), split))
+
+
+def _of_split(rows: Sequence[Row], split: Split) -> list[Row]:
+    return [row for row in rows if split in ("all", row["split"])]
+
+
 def _candidates(rows: Sequence[Row], split: Split) -> list[Row]:
     """At most `MOST_PAIRS` pairs, drawn once for a list of pairs, in its order."""
-    wanted = [row for row in rows if split in ("all", row["split"])]
+    wanted = _of_split(rows, split)
     order = np.random.default_rng([len(wanted), MOST_PAIRS]).permutation(len(wanted))
     return [wanted[index] for index in sorted(order[:MOST_PAIRS].tolist())]
 

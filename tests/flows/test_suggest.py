@@ -13,13 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
+from typer.testing import CliRunner
 
 from adapters.images import decode_image
 from crosscity.evaluation import predict
 from crosscity.labels import CLASSES, VOID
 from crosscity.safeguard import static_points
 from crosscity.segmenters import in_train_ids
+from flows.cli.application import app
 from tasks.harvesting.current import current_harvest
+from tasks.judging import suggestion
 from tasks.judging.evaluated import segmenter_of_arm
 from tasks.judging.suggestion import segmenter_before, suggested_places
 from tasks.pages.labelling_task import learning_entry
@@ -47,6 +50,18 @@ def task(finished_run, crosscity, key, tmp_path_factory) -> Path:
     assert "3 places of tokyo to label" in done.stdout
     assert "next: make a task of" in done.stderr
     return out
+
+
+def test_how_many_pairs_were_looked_at_is_said_where_a_city_has_more(
+    finished_run: Any, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a city has no more places was said of the 400 pairs that were looked at."""
+    monkeypatch.setattr(suggestion, "MOST_PAIRS", 2)
+    words = ["suggest", "tokyo", "-n", "3", "-o", str(tmp_path / "task"), "--segmenter", key]
+    done = CliRunner().invoke(app, [*words, "--catalog", str(finished_run.catalog)])
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r"looked at 2 of the \d+ pairs of tokyo", done.stderr)
+    assert "they have 2 places of the split train, not 3" in done.stderr
 
 
 def test_the_table_says_what_was_seen(finished_run, task) -> None:
