@@ -9,7 +9,7 @@ from tasks.harvesting.current import Harvest, current_harvest
 from tasks.judging.label_choice import choose_places
 from tasks.priors.identities import extracted
 from tasks.steps.plan import Plan
-from tasks.training.arms import needs_of_arm
+from tasks.training.arms import is_fine_tuned, needs_of_arm
 from tasks.training.extras import Extras, labels_of
 from tasks.training.flag_rates import measure_rates
 from tasks.training.labelled import check_apart, labelled_parts
@@ -31,9 +31,18 @@ def check_extras(plan: Plan, owner: str, arm: str, harvest: Harvest | None = Non
     if needs.labels is not None:
         whose, split = labels_of(needs.labels, owner, plan)
         labelled_parts(whose, split, _pairs_of(whose, harvest, plan), plan)
-        scored = _scored_on(owner, plan)
-        if needs.labels.dataset is not None and scored is not None:
-            check_apart((whose, split), scored, plan)
+        if needs.labels.dataset is not None or owner in plan.transfers:
+            _check_apart_of(owner, (whose, split), plan)
+    elif is_fine_tuned(arm) and owner in plan.transfers:
+        sets = plan.transfer(owner)
+        _check_apart_of(owner, (sets.target, sets.target_split), plan)
+
+
+def _check_apart_of(owner: str, learned: tuple[str, str], plan: Plan) -> None:
+    """Fails where what an arm learns from is scored on too; of one split, others have said so."""
+    scored = _scored_on(owner, plan)
+    if scored is not None and scored != learned:
+        check_apart(learned, scored, plan)
 
 
 def extras_by(

@@ -13,6 +13,7 @@ from flows.adapt_transfer import Transferred, transfer_by
 from flows.beginning import BEGINNING
 from flows.evaluate_city import evaluate_by
 from flows.extract_priors import priors_by
+from flows.extras import check_extras
 from flows.harvest_city import harvest_by
 from flows.labelled import labelled_shards
 from flows.pretrain_segmenter import pretrain_by
@@ -95,6 +96,7 @@ def paper_tables(
         check_tested(city, plan)
     for transfer in wanted:
         check_splits("ga", transfer, plan)
+        check_extras(plan, transfer, BOUND)
     harvests = {city: harvest_by(plan, city) for city in chosen}
     tested = {city: labelled_shards(plan, city, "test", harvests[city].pairs) for city in chosen}
     check_folds(folds, tested, {city: harvests[city].pairs for city in chosen}, plan)

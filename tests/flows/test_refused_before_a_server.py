@@ -172,5 +172,32 @@ def test_labels_that_a_recipe_learns_from_are_not_scored_on(
     check_extras(plan, "tokyo", "few")
 
 
+@pytest.mark.parametrize("arm", ["fine_tuned", "few"])
+def test_pictures_of_a_transfer_that_are_learned_from_are_not_scored_on(
+    write_catalog: Callable[..., Path], tmp_path: Path, arm: str
+) -> None:
+    """Its two splits were taken for two sets of pictures by their names alone."""
+    for name, content in {"train/a": "1", "train/b": "2", "test/c": "2"}.items():
+        for kind in ("images", "labels"):
+            path = tmp_path / "marked" / kind / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    folders = {"kind": "folder", "label_map": "labelIds"}
+    of_split = {"images": "images/{split}", "labels": "labels/{split}"}
+    home = {"segmenter": "compact", "target": "marked", "target_split": "train"}
+    few = {"places": 2, "chosen": "random"}
+    catalog = write_catalog(
+        tmp_path,
+        datasets={"marked": {**folders, **of_split, "root": "marked"}},
+        recipes={"few": {"objectives": [{"objective": "few_labels"}], "labels": few}},
+        transfers={"home": {**home, "test_split": "test"}},
+    )
+    plan = open_plan(catalog, transfer="home")
+    with pytest.raises(InputError, match=r"1 image of datasets\.marked.* take .*b\.png out"):
+        check_extras(plan, "home", arm)
+    (tmp_path / "marked/images/test/c.png").write_text("3")
+    check_extras(plan, "home", arm)
+
+
 def test_a_warning_is_shown_beside_the_refusal(refused: Callable[..., str]) -> None:
     assert refused("paper-tables").count("cities.tokyo, transfers.home: not in the tables") == 1
