@@ -1,7 +1,7 @@
 """`source_free`, as it ships, on networks that nothing was chosen with: does it carry over?
 
     python benchmarks/source_free_networks.py --camvid /path/to/CamVid --path /path/to/plug_ins \
-        --segmenter python:plug_in:build [--segmenter python:other:build …]
+        --segmenter python:plug_in:build --name "what it is" [--segmenter … --name …]
 
 CamVid as it comes (360×480, 11 classes, 233 test images), each network with weights of Cityscapes
 and without a source image or a label, by the steps of `crosscity transfer`: the size that images
@@ -40,6 +40,7 @@ from crosscity.adaptation.source_free import SourceFree
 from crosscity.adaptation.source_free_settings import SourceFreeSettings
 from crosscity.evaluation import score
 from crosscity.freed_memory import keep_freed_memory
+from crosscity.named_function import function_of
 from crosscity.segmenters import Segmenter, build_segmenter
 
 SIZE: Final = (360, 480)
@@ -52,6 +53,7 @@ Row = dict[str, Any]
 def main(
     camvid: Annotated[Path, typer.Option(help="CamVid in SegNet's layout.")],
     segmenter: Annotated[list[str], typer.Option(help="python:module:function.")],
+    name: Annotated[list[str], typer.Option(help="What each is called on the page.")],
     path: Annotated[Path | None, typer.Option(help="Folder of the plug-ins' modules.")] = None,
     work: Annotated[Path, typer.Option(help="Folder of finished arms.")] = Path(
         ".crosscity/source_free_networks"
@@ -61,12 +63,14 @@ def main(
     """Runs what is missing and reports after every arm."""
     torch.set_num_threads(1)
     keep_freed_memory()
+    if len(name) != len(segmenter):
+        raise typer.BadParameter("give a --name for each --segmenter")
     if path is not None:
         sys.path.insert(0, str(path))
-    for name in segmenter:
-        folder = work / name.removeprefix("python:").replace(":", "-")
-        for row in _arms(CamVidDataset(camvid), name, folder):
-            _report(row, output)
+    for function, called in zip(segmenter, name, strict=True):
+        folder = work / function_of(function).replace(":", "-")
+        for row in _arms(CamVidDataset(camvid), function, folder):
+            _report({**row, "segmenter": called}, output)
 
 
 def _arms(dataset: CamVidDataset, segmenter: str, folder: Path) -> Any:  # noqa: ANN401 - a generator
@@ -119,7 +123,6 @@ def _row(segmenter: str, shown: Row, own: Bench, bench: Bench) -> Row:
     counts = {arm: found for arm in arms if (found := bench.counts("test", arm, 0)) is not None}
     assert first is not None  # noqa: S101 - says so to mypy
     row: Row = {
-        "segmenter": segmenter.removeprefix("python:"),
         "parameters": sum(one.numel() for one in build_segmenter(segmenter, {}).parameters()),
         "size": list(shown["chosen"]),
         "images": len(first),
