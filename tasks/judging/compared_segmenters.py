@@ -104,8 +104,10 @@ def city_to_look_at(plan: Plan, compared: Sequence[Compared], on: str | None) ->
         plan.city(on)
         return on
     cities = sorted({each.city for each in compared if each.city is not None})
-    if not cities and len(plan.cities) == 1:
-        cities = list(plan.cities)
+    if not cities:
+        for each in compared:  # its pictures are of none of the cities
+            _refuse_transfer(plan, "" if each.ref is None else each.ref.city)
+        cities = list(plan.cities) if len(plan.cities) == 1 else []
     if len(cities) == 1:
         return cities[0]
     why = f"they are of {' and '.join(cities)}" if cities else "neither is a city's"

@@ -118,6 +118,12 @@ def test_of_a_transfer_the_way_to_its_pictures_is_said(plan, tmp_path) -> None:
         compared_segmenter(given, "lisbon")
     with pytest.raises(InputError, match="'lisbon' is a transfer"):
         city_to_look_at(given, [compared_segmenter(given, "compact")] * 2, "lisbon")
+    # By keys, they were compared on the pictures of the only city, without a word.
+    refs = [_segmenter(given.open_store(), "adaptation", "lisbon", seed) for seed in (1, 2)]
+    of_transfer = [compared_segmenter(given, ref.key) for ref in refs]
+    with pytest.raises(InputError, match=r"'lisbon' is a transfer, .*`crosscity transfer lisbon`"):
+        city_to_look_at(given, of_transfer, None)
+    assert city_to_look_at(given, of_transfer, "tokyo") == "tokyo", "who asks for it gets it"
 
 
 def test_segmenters_of_other_label_spaces_are_refused(plan) -> None:
