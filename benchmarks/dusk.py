@@ -39,6 +39,7 @@ from benchmarks.source_free import (
     RECIPE,
     RESULTS,
     SHARES,
+    SHIPPED,
     SIZE,
     Bench,
     Network,
@@ -69,8 +70,6 @@ BY_DAY: Final = PretrainingSettings(
     prediction_rule="plain",
 )
 ENLARGED: Final = 2
-SHIPPED: Final = ("recipe", "averaged")
-"""What `source_free` is, and delivers, by default."""
 
 
 @dataclass(frozen=True)

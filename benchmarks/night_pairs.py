@@ -44,7 +44,7 @@ from adapters.images import decode_image
 from adapters.street_view.simulated import SimulatedCity, find_style
 from benchmarks.arms import Arrays, labelled, once, save
 from benchmarks.demo_start import PAIRS, SIZE, SOURCE, rendered, start
-from benchmarks.paired import Counts
+from benchmarks.paired import Counts, with_interval
 from benchmarks.safeguard import JUDGED_PAIRS, signals_of_arm, signals_path
 from benchmarks.street_arms import (
     ARMS,
@@ -329,9 +329,8 @@ def _judged(
                 cells.append("–")
                 continue
             seen = signals_of_arm(work, arm, seed)
-            low, high = seen.interval
             kept = "taken" if verdict(seen, SafeguardLimits()).keep == "after" else "refused"
-            cells.append(f"{seen.kappa_change:+.3f} ({low:+.3f} … {high:+.3f}), {kept}")
+            cells.append(f"{with_interval((seen.kappa_change, *seen.interval), 3)}, {kept}")
         if set(cells) != {"–"}:
             lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return lines

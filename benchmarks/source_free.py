@@ -75,6 +75,8 @@ RECIPES: Final = {
 }
 """Trained once each for the choice; what each could deliver is scored as well."""
 WAYS: Final = get_args(Deliver)
+SHIPPED: Final[tuple[str, Deliver]] = ("recipe", "averaged")
+"""What `source_free` is, and delivers, by default."""
 ENTROPY: Final = (1e-4, 1e-3)
 ENLARGED: Final = (1.5, 2.0)
 """Sizes, against `SIZE`, to which the small images are enlarged before they go through the network:
@@ -217,7 +219,7 @@ class Bench:
 
     def source_free(self, name: str, way: Deliver) -> Network:
         """What a recipe of self-training without a source delivers in one of the ways."""
-        settings = replace(RECIPES[name], window=1 / self.factor)
+        settings = replace(RECIPES[name], window=1 / max(1.0, self.factor))
 
         def make(seed: int) -> Segmenter:
             found = self._work / f"source_free_{name}-{seed}.pt"

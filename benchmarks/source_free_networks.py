@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -32,20 +32,17 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.datasets.camvid import CamVidDataset
-from benchmarks.paired import Counts, resampled_difference, with_interval
-from benchmarks.source_free import RESULTS, Bench, miou_of, stored, trained
+from benchmarks.paired import Counts, with_interval
+from benchmarks.source_free import RECIPE, RESULTS, SHIPPED, Bench, difference, miou_of
 from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation.shown_size import choose_size
-from crosscity.adaptation.source_free import SourceFree
-from crosscity.adaptation.source_free_settings import SourceFreeSettings
 from crosscity.evaluation import score
 from crosscity.freed_memory import keep_freed_memory
 from crosscity.named_function import function_of
-from crosscity.segmenters import Segmenter, build_segmenter
+from crosscity.segmenters import build_segmenter
 
 SIZE: Final = (360, 480)
 SHARES: Final = (0.3, 0.5, 0.7)
-SHIPPED: Final = SourceFreeSettings()
 
 Row = dict[str, Any]
 
@@ -84,7 +81,7 @@ def _arms(dataset: CamVidDataset, segmenter: str, folder: Path) -> Any:  # noqa:
     for share in SHARES:
         bench.score("test", f"bn_{share}", 0, bench.mixed(share))
         yield _row(segmenter, shown, own, bench)
-    bench.score("test", "source_free", 0, lambda seed: _adapted(bench, folder, seed))
+    bench.score("test", "source_free", 0, bench.source_free(*SHIPPED))
     yield _row(segmenter, shown, own, bench)
 
 
@@ -102,19 +99,6 @@ def _shown(own: Bench, path: Path) -> Row:
         write_json(path, {**asdict(found), "enlarged": found.chosen[0] / found.own[0]})
     known: Row = json.loads(path.read_text(encoding="utf-8"))
     return known
-
-
-def _adapted(bench: Bench, folder: Path, seed: int) -> Segmenter:
-    """What the recipe delivers by default."""
-    found = folder / f"source_free-{seed}.pt"
-    if not found.exists():
-        settings = replace(SHIPPED, window=1 / max(1.0, bench.factor))
-        training = SourceFree(bench.fresh(), bench.target(), settings, seed)
-        trained(training, found.with_suffix(".unfinished"))
-        stored(training.weights_of(SHIPPED.deliver), found)
-    network = bench.fresh()
-    network.load_state_dict(torch.load(found, weights_only=True))
-    return network
 
 
 def _row(segmenter: str, shown: Row, own: Bench, bench: Bench) -> Row:
@@ -137,17 +121,13 @@ def _row(segmenter: str, shown: Row, own: Bench, bench: Bench) -> Row:
         others = {"own": first, "zero_shot": counts["zero_shot"], "best_share": counts[best]}
         row["best_share"] = best
         row["source_free_over"] = {
-            name: _difference(counts["source_free"], other) for name, other in others.items()
+            name: difference([counts["source_free"]], [other]) for name, other in others.items()
         }
     return row
 
 
 def _per_class(counts: Counts) -> dict[str, float]:
     return {name: 100 * iou for name, iou in score(counts.sum(0), "camvid11").per_class.items()}
-
-
-def _difference(ours: Counts, theirs: Counts) -> list[float]:
-    return resampled_difference([([ours], [theirs])], lambda counts: 100 * miou_of(counts))
 
 
 def _report(row: Row, output: Path) -> None:
@@ -164,7 +144,7 @@ def markdown(rows: list[Row]) -> str:
     """The table of all networks, and the classes of each."""
     lines = [
         f"CamVid as it comes ({SIZE[0]}×{SIZE[1]}, 11 classes, {rows[0]['images']} test images), "
-        f"`source_free` as it ships ({SHIPPED.steps} steps, one seed), no source image and no "
+        f"`source_free` as it ships ({RECIPE.steps} steps, one seed), no source image and no "
         "label; mIoU in percent, 95 % over images. The share of statistics is the best of "
         f"{', '.join(map(str, SHARES))} on the test images.",
         "",

@@ -56,7 +56,7 @@ from benchmarks.demo_start import (
 )
 from benchmarks.entropy import minimise_entropy
 from benchmarks.more_times import TIMES, paired_of_times, places_of, priors_with_labels
-from benchmarks.paired import Counts, resampled_difference
+from benchmarks.paired import Counts, resampled_difference, with_interval
 from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation import Adaptation, FineTuning, LabelledArrays, TargetArrays
 from crosscity.adaptation.batch_norm_mixture import (
@@ -668,8 +668,7 @@ def _gain(cities: Sequence[Both], large: bool | None) -> str:
         chosen = [iou for name, iou in found.items() if large is None or (name in LARGE) == large]
         return 100 * float(np.nanmean(chosen))
 
-    mean, low, high = resampled_difference(cities, of, RESAMPLES)
-    return f"{mean:+.1f} ({low:+.1f} … {high:+.1f})"
+    return with_interval(resampled_difference(cities, of, RESAMPLES))
 
 
 def _step_seconds(rows: Sequence[dict[str, Any]], arm: str) -> float | None:
