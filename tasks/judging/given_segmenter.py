@@ -11,9 +11,9 @@ from crosscity.named_function import PREFIX, function_of, is_plug_in
 from tasks.judging.chosen_segmenter import Chosen
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
+from tasks.training.delivered_folders import described
 from tasks.training.foreign_names import ForeignNamesError
 from tasks.training.segmenters import starting_segmenter
-from tasks.training.stored_networks import DESCRIPTION, read_model_file
 from tasks.training.weight_files import stated_class_names
 
 ARCHITECTURE: Final = "efficientnet_lite0"
@@ -52,10 +52,7 @@ def given_segmenter(weights: Path | None, architecture: str | None) -> Chosen:
 def _entry(weights: Path | None, architecture: str | None) -> tuple[SegmenterEntry, str]:
     """The entry, and how the segmenter is spoken of."""
     if weights is None:
-        brings = architecture is not None and (
-            architecture.startswith(HUB_PREFIX) or is_plug_in(architecture)
-        )
-        if architecture is None or not brings:
+        if architecture is None or not architecture.startswith((HUB_PREFIX, PREFIX)):
             raise InputError(
                 f"--architecture {architecture} has no weights of its own: name a file with "
                 f"--weights; {HUB_PREFIX}NAME and {PREFIX}module:function bring theirs"
@@ -84,13 +81,7 @@ def _of_a_file(path: Path, architecture: str) -> Mapping[str, Any]:
 
 def _of_a_folder(folder: Path, architecture: str | None) -> Mapping[str, Any]:
     """What a catalog would say beside the folder: nothing, or whose code is run."""
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise InputError(
-            f"--weights {folder}: the folder has no {DESCRIPTION}: name a weight file, or a folder "
-            "that `crosscity segmenter export` wrote"
-        )
-    content = read_model_file(path, str(path))
+    content = described(folder, "--weights")
     theirs = str(content["architecture"])
     if is_plug_in(theirs) and architecture is None:
         raise InputError(

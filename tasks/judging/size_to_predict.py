@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.images import ImageError, decode_image
+from crosscity.adaptation import TargetArrays
 from crosscity.adaptation.shown_size import MOST_IMAGES, ShownSize, choose_size
 from crosscity.adaptation.spread import spread_indices
 from crosscity.segmenters import Segmenter
@@ -20,24 +21,6 @@ from tasks.steps import progress
 from tasks.steps.errors import InputError
 
 STAGE: Final = "sizes"
-
-
-@dataclass(frozen=True)
-class _Pictures:
-    """Decoded pictures of one size, as `choose_size` asks for them."""
-
-    each: Sequence[npt.NDArray[np.uint8]]
-
-    def __len__(self) -> int:
-        return len(self.each)
-
-    def images(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """(N, H, W, 3) uint8 RGB."""
-        return np.stack([self.each[index] for index in indices])
-
-    def labels(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """(N, H, W): nobody looks at them."""
-        return np.zeros(self.images(indices).shape[:3], dtype=np.uint8)
 
 
 def size_to_predict(segmenter: Segmenter, pictures: Sequence[Picture]) -> ShownSize:
@@ -65,7 +48,7 @@ def size_to_predict(segmenter: Segmenter, pictures: Sequence[Picture]) -> ShownS
     most = max(by_size, key=lambda shape: (len(by_size[shape]), shape))
     shown = choose_size(
         segmenter,
-        _Pictures(by_size[most]),
+        TargetArrays(np.stack(by_size[most])),
         trained=segmenter.trained_size,
         on_tried=partial(progress.advance, STAGE, 1),
     )

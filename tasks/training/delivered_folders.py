@@ -37,6 +37,25 @@ class Folder:
     weights: Path
 
 
+def described(folder: Path, key: str) -> dict[str, Any]:
+    """What the description of a delivered folder says, nothing of which is believed yet.
+
+    Args:
+        folder: The folder.
+        key: Where it was named.
+
+    Raises:
+        InputError: There is no description, or it does not describe a network.
+    """
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise InputError(
+            f"{key}: the folder {folder} has no {DESCRIPTION}: name a weight file, or a folder "
+            "that `crosscity segmenter export` wrote"
+        )
+    return read_model_file(path, str(path))
+
+
 def look_into(
     folder: Path, architecture: str | None, options: Mapping[str, Any], key: str
 ) -> Folder:
@@ -52,13 +71,7 @@ def look_into(
         InputError: It is not one, names code that the catalog does not, or the catalog says
             something else.
     """
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise InputError(
-            f"{key}: the folder {folder} has no {DESCRIPTION}: name a weight file, or a folder "
-            "that `crosscity segmenter export` wrote"
-        )
-    content = read_model_file(path, str(path))
+    path, content = folder / DESCRIPTION, described(folder, key)
     theirs = str(content["architecture"])
     if architecture is not None and architecture != theirs:
         raise InputError(
