@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any, Final
 
 from adapters.street_view.accepting import accept
-from adapters.street_view.base import Rejected, StreetViewError
+from adapters.street_view.base import Rejected
 from adapters.street_view.listings import Answered
 from adapters.street_view.records import Interval, Shot, UnusableError
 from adapters.street_view.service import HarvestPlan, ServiceStreetView
@@ -87,20 +87,6 @@ class SearchedByBox(ServiceStreetView):
     @abstractmethod
     def _ask(self, box: Bounds, span: Interval) -> Found:
         """What a search gives."""
-
-    @abstractmethod
-    def _read(self, record: object) -> Shot:
-        """The picture of a record; `UnusableError` where it is not one."""
-
-    def _read_as(self, source_id: str, record: object) -> Shot:
-        """The picture of the record that was given for a name; `StreetViewError` for another's."""
-        try:
-            shot = self._read(record)
-        except UnusableError as error:
-            raise StreetViewError(f"Picture {source_id} cannot be used: {error}.") from None
-        if shot.source_id != source_id:
-            raise StreetViewError(f"{self.client.service} gave another picture than {source_id}.")
-        return shot
 
     @abstractmethod
     def _record_name(self, record: object) -> str:

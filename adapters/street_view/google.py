@@ -156,10 +156,7 @@ class GoogleStreetView(ServiceStreetView):
         record = self._metadata(source_id) if _is_name(source_id) else None
         if record is None:
             raise StreetViewError(f"Google Street View has no panorama {source_id!r} any more.")
-        try:
-            return self._read(record)
-        except UnusableError as error:
-            raise StreetViewError(f"Panorama {source_id} cannot be used: {error}.") from None
+        return self._read_as(source_id, record)
 
     def _picture(self, shot: Shot, view: View) -> tuple[Image, Source]:
         """Stitches the tiles that the view needs, at the coarsest level that is fine enough."""

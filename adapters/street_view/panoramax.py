@@ -153,10 +153,7 @@ class PanoramaxStreetView(SearchedByBox):
         return text(record, "id", most=80) or "a picture without a name"
 
     def _look_up(self, source_id: str) -> Shot:
-        try:
-            return self._read(self._item(source_id))
-        except UnusableError as error:
-            raise StreetViewError(f"Picture {source_id} cannot be used: {error}.") from None
+        return self._read_as(source_id, self._item(source_id))
 
     def _item(self, source_id: str) -> object:
         features = _features(self.client.get_json(_SEARCH, {"ids": source_id, "limit": 1}))

@@ -196,6 +196,10 @@ class ServiceStreetView(ABC):
         """The record of one picture; `StreetViewError` where there is none."""
 
     @abstractmethod
+    def _read(self, record: object) -> Shot:
+        """The picture of a record; `UnusableError` where it is not one."""
+
+    @abstractmethod
     def _picture(self, shot: Shot, view: View) -> tuple[Image, Source]:
         """A picture fine enough for a view, and how it looks at the world."""
 
@@ -454,6 +458,16 @@ class ServiceStreetView(ABC):
         if shot is None:
             shot = self._look_up(source_id)
             self._cache.note(shot)
+        return shot
+
+    def _read_as(self, source_id: str, record: object) -> Shot:
+        """The picture of the record that was given for a name; `StreetViewError` for another's."""
+        try:
+            shot = self._read(record)
+        except UnusableError as error:
+            raise StreetViewError(f"Picture {source_id} cannot be used: {error}.") from None
+        if shot.source_id != source_id:
+            raise StreetViewError(f"{self.client.service} gave another picture than {source_id}.")
         return shot
 
     def _own_view(self, capture: Capture) -> View:

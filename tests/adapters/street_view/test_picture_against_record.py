@@ -10,6 +10,7 @@ tiles (developers.google.com/maps/documentation/tile/streetview).
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,14 @@ from crosscity.panorama import Equirectangular, View, render_view
 
 AREA = (139.69, 35.65, 139.71, 35.67)
 KINDS = ("panoramax", "mapillary", "google", "kartaview")
+
+NAMES = {"google": "panoId"}
+"""The field of a picture's name, where it is not `id`."""
+
+
+def name_of(kind: str, picture: Any) -> str:
+    names = {"panoramax": picture.uuid, "google": picture.google_id}
+    return names.get(kind, str(picture.number))
 
 
 def plan(columns: int = 96) -> HarvestPlan:
@@ -410,3 +419,16 @@ def test_statements_of_mapillary_that_contradict_each_other(changes, said):
     assert mapillary._read(MAPILLARY).panorama
     with pytest.raises(UnusableError, match=said):
         mapillary._read({**MAPILLARY, **changes})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_picture_than_the_named_one_is_refused(services, street_world, kind):
+    """As of a server that overlooks a name, or follows it to a newer picture of the place."""
+    with services.SERVERS[kind](street_world) as server:
+        provider = provider_of(kind, server)
+        one, other = provider._list(AREA, EVERY_TIME, lambda _: None)[:2]
+        number = next(p.number for p in street_world.pictures if name_of(kind, p) == one.source_id)
+        server.odd = {number: lambda record: {**record, NAMES.get(kind, "id"): other.source_id}}
+        with pytest.raises(StreetViewError, match=f"picture (than )?{re.escape(one.source_id)}"):
+            provider._look_up(one.source_id)
+        assert provider._look_up(other.source_id).source_id == other.source_id
