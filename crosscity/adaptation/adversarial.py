@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
@@ -52,6 +52,8 @@ from crosscity.adaptation.training import (
 )
 from crosscity.segmenters import Segmenter, seeded_randomness
 
+_LOOKS_OF_TEACHER: Final[frozenset[Need]] = frozenset({"predictions", "partner"})
+
 
 class Adaptation(Training):
     """Adapts a segmenter by what a recipe minimises.
@@ -73,6 +75,8 @@ class Adaptation(Training):
         labelled: Labelled images of the target, where the recipe learns from some.
         flag_rates: (C,) P(flagged | class), where the recipe takes the prior as evidence.
         teacher: Another segmenter that predicts in place of a slow copy; it is not changed.
+        taught: The images of `target` as the teacher is shown them, where it was trained at another
+            size; what it predicts comes at the target's size. Default: as the segmenter sees them.
         features: Folder in which features are kept where the head alone is trained; default: a
             temporary one.
 
@@ -99,6 +103,7 @@ class Adaptation(Training):
         labelled: LabelledImages | None = None,
         flag_rates: Sequence[float] | None = None,
         teacher: Segmenter | None = None,
+        taught: TargetImages | None = None,
         features: Path | None = None,
     ) -> None:
         self.recipe = RECIPES[settings.arm] if recipe is None else recipe
@@ -125,6 +130,7 @@ class Adaptation(Training):
             readers=readers,
             sampling=self.recipe.source_sampling,
             probabilities=self.recipe.prior == "probability",
+            taught=taught if teacher is not None and needs & _LOOKS_OF_TEACHER else None,
         )
         self._remarks = missing_classes(self._domains.shown, segmenter.class_names, "source")
         if source is None:
@@ -198,7 +204,7 @@ class Adaptation(Training):
     def _choose_teacher(self, teacher: Segmenter | None, needs: set[Need]) -> None:
         """Takes a teacher, or a slow copy of the segmenter where the settings want one."""
         self._follows = False
-        if not needs & {"predictions", "partner"}:
+        if not needs & _LOOKS_OF_TEACHER:
             return
         if teacher is not None:
             if teacher.class_names != self.segmenter.class_names:
@@ -324,7 +330,9 @@ class Adaptation(Training):
         if "predictions" in needs:
             if self._frozen is not None:
                 target = self._features("target", batch.target, batch)
-            predictions = self._predictions.of(batch.target, batch.prior, batch.ignored, target)
+            predictions = self._predictions.of(
+                batch.target, batch.prior, batch.ignored, target, batch.taught
+            )
         if "partner" in needs and batch.partner is not None:
             theirs = self._predictions.of_partner(batch.partner)
             partner = PartnerView(batch.partner.of, batch.partner.field, *theirs)

@@ -189,6 +189,7 @@ class TargetBatches:
         threads: See `ReadingAhead`.
         stride: See `ReadingAhead`.
         probabilities: Whether priors come as probabilities, and not as masks.
+        taught: The same images as a teacher is shown them, where that is another size.
     """
 
     def __init__(
@@ -201,10 +202,11 @@ class TargetBatches:
         threads: int = 0,
         stride: int = 1,
         probabilities: bool = False,
+        taught: TargetImages | None = None,
     ) -> None:
         self._device = device
         self._seed = seed
-        self._target = target
+        self._target, self._taught = target, taught
         self._augment = Augmentation(flip=flip, smallest_crop=1.0)
         self._maps = maps = _probability_maps if probabilities else _target_maps
         self.reading = ReadingAhead(
@@ -213,6 +215,14 @@ class TargetBatches:
             threads=threads,
             stride=stride,
         )
+        self.reading_taught = None
+        if taught is not None:
+            self.reading_taught = ReadingAhead(
+                PermutationSampler(len(target), seed=seed, stream=TARGET_STREAM),
+                lambda indices: (taught.images(indices), np.zeros((len(indices), 0))),
+                threads=threads,
+                stride=stride,
+            )
 
     def batch(self, number: int, size: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """A batch: images (N×3×H×W floats in [0, 1]), priors, pixels to ignore (N×H×W bool).
@@ -226,6 +236,15 @@ class TargetBatches:
         images, maps = _images(pictures, self._device), _on_device(found, self._device)
         images, maps = self._augment(images, maps, self._random(number))
         return images, *_taken_apart(maps)
+
+    def taught(self, number: int, size: int) -> Tensor | None:
+        """The images of a batch as a teacher is shown them, mirrored as the batch is."""
+        if self.reading_taught is None:
+            return None
+        indices, (pictures, _) = self.reading_taught.batch(number, size)
+        images = _images(pictures, self._device)
+        turned = self._augment.mirrored(len(indices), self._random(number)).to(self._device)
+        return _mirrored(images, turned)
 
     def keys(self, number: int, size: int) -> list[str]:
         """One an image of a batch: equal where its pixels are."""
@@ -256,12 +275,16 @@ class TargetBatches:
         owners = torch.tensor(of)
         turned = mirrored[owners].to(self._device)[:, None, None, None]
         prior, ignored = _taken_apart(torch.where(turned[..., 0], maps.flip(-1), maps))
+        taught = None
+        if self._taught is not None:
+            taught = _mirrored(_images(self._taught.images(others), self._device), turned.flatten())
         return Partner(
-            torch.where(turned, images.flip(-1), images),
+            _mirrored(images, turned.flatten()),
             torch.where(turned, mirrored_field(field), field),
             prior,
             ignored,
             owners.to(self._device),
+            taught,
         )
 
     def _random(self, number: int) -> np.random.Generator:
@@ -293,6 +316,11 @@ def _keys(indices: Sequence[int], mirrored: Tensor) -> list[str]:
         f"{index}{'-mirrored' if turned else ''}"
         for index, turned in zip(indices, mirrored.tolist(), strict=True)
     ]
+
+
+def _mirrored(images: Tensor, turned: Tensor) -> Tensor:
+    """Those of B×3×H×W images left to right of which (B,) `turned` is true."""
+    return torch.where(turned[:, None, None, None], images.flip(-1), images)
 
 
 def _on_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:

@@ -40,6 +40,7 @@ class Domains:
         readers: See `Adaptation`.
         sampling: Which source images are read.
         probabilities: Whether static priors come as probabilities, and not as masks.
+        taught: See `Adaptation`.
 
     Raises:
         ValueError: A set is empty, or is needed and not there.
@@ -59,8 +60,14 @@ class Domains:
         readers: int,
         sampling: Sampling,
         probabilities: bool = False,
+        taught: TargetImages | None = None,
     ) -> None:
         _check(source, target, labelled, needs, settings)
+        if taught is not None and len(taught) != len(target):
+            raise ValueError(
+                f"the teacher is shown {len(taught)} images, and there are {len(target)} of the "
+                "target: give it the same ones"
+            )
         self.target = target
         self._paired = "partner" in needs
         self._settings = settings
@@ -78,7 +85,7 @@ class Domains:
             if sampling == "rare_classes":
                 sampler = RareClassSampler(pixels_by_image(source, segmenter.n_classes), seed=seed)
             self._source = SourceBatches(source, segmenter, **shared, sampler=sampler)
-        self._target = TargetBatches(target, **shared, probabilities=probabilities)
+        self._target = TargetBatches(target, **shared, probabilities=probabilities, taught=taught)
         self._labelled = None
         if labelled is not None and "labels" in needs:
             self._labelled = SourceBatches(labelled, segmenter, **shared, stream=LABELLED_STREAM)
@@ -97,7 +104,9 @@ class Domains:
     def readings(self) -> Sequence[ReadingAhead]:
         """What reads the images."""
         sets = (self._source, self._target, self._labelled)
-        return [each.reading for each in sets if each is not None]
+        found = [each.reading for each in sets if each is not None]
+        taught = self._target.reading_taught
+        return found if taught is None else [*found, taught]
 
     def images_of(self, size: int) -> int:
         """How many images a batch has, of so many of each domain; other looks do not count."""
@@ -119,7 +128,8 @@ class Domains:
         keys = {"target": tuple(self._target.keys(number, size))}
         if self._source is not None:
             keys["source"] = tuple(self._source.keys(number, size))
-        return Batch(source, labels, target, prior, ignored, partner, labelled, keys)
+        taught = self._target.taught(number, size)
+        return Batch(source, labels, target, prior, ignored, partner, labelled, keys, taught)
 
 
 def _labelled_beside(size: int) -> int:

@@ -81,7 +81,14 @@ class TargetPredictions:
         follow(self.teacher, self._segmenter, momentum)
 
     @torch.no_grad()
-    def of(self, images: Tensor, prior: Tensor, ignored: Tensor | None, features: Tensor) -> Tensor:
+    def of(
+        self,
+        images: Tensor,
+        prior: Tensor,
+        ignored: Tensor | None,
+        features: Tensor,
+        taught: Tensor | None = None,
+    ) -> Tensor:
         """φ of target images, refined by the prior where the recipe has one.
 
         Args:
@@ -89,10 +96,15 @@ class TargetPredictions:
             prior: B×H×W bool, or its probability where the recipe takes that.
             ignored: B×H×W bool, or ``None``.
             features: The segmenter's of these images, as it trains; empty where nobody needed them.
+            taught: B×3×H'×W', the images as the teacher is shown them; default: these.
+
+        Returns:
+            B×C×H×W, whatever the teacher is shown.
         """
         if self.teacher is not None:
+            shown = images if taught is None else taught
             known = self._frozen and self._is_copy
-            logits = self.teacher.classify(features if known else self.teacher.features(images))
+            logits = self.teacher.classify(features if known else self.teacher.features(shown))
         else:
             features = features.detach()
             recomputed = not len(features) or (not self._frozen and self._drops_features)
@@ -109,13 +121,14 @@ class TargetPredictions:
         As many at once as the batch has: the memory of a step is that of its batch.
         """
         by = self._segmenter if self.teacher is None else self.teacher
+        shown = partner.images if partner.taught is None else partner.taught
         at_once = int(partner.of.max()) + 1
         features, predictions = [], []
         with evaluating(by):
             for start in range(0, len(partner.images), at_once):
                 part = slice(start, start + at_once)
                 images = partner.images[part]
-                features.append(by.features(images))
+                features.append(by.features(shown[part]))
                 phi = self._distribution(by.classify(features[-1]), images)
                 ignored = None if partner.ignored is None else partner.ignored[part]
                 predictions.append(self._refined(phi, partner.prior[part], ignored))

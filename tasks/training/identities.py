@@ -185,6 +185,8 @@ def adaptation_parameters(owner: str, arm: str, seed: int, plan: Plan) -> dict[s
         settings |= {"arm": arm, "recipe": described(recipe, _times(plan, owner))}
         if plan.compute.precision != "fp32" and CARRIED & {one.name for one in recipe.objectives}:
             settings["carried"] = "in fp32"  # as it once was not
+        if recipe.teacher is not None:
+            settings["taught"] = "at the teacher's size"  # once it was at the student's
     if _labels_itself(made_with, owner, recipe, plan):
         settings["own_labels"] = "without dropout"  # as they once were not
     size = size_parameters(plan, owner)

@@ -369,9 +369,11 @@ def _by_recipe(
         )
         check_some_label(labelled, f"recipes.{name}.labels")
     measured = None if job.extras.rates is None else read_rates(store, job.extras.rates)
-    teacher = None
+    teacher = taught = None
     if job.extras.teacher is not None:
         teacher = stored_segmenter(job.plan, job.extras.teacher)[1]
+        if teacher.trained_size not in (None, size):
+            taught = _target(job, teacher.trained_size)
     return Adaptation(
         segmenter,
         source,
@@ -382,6 +384,7 @@ def _by_recipe(
         labelled=labelled,
         flag_rates=rates_of(entry, segmenter.class_names, measured),
         teacher=teacher,
+        taught=taught,
         **shared,
     )
 

@@ -42,6 +42,7 @@ class Partner:
         prior: M×H×W, theirs; as `Batch.prior`.
         ignored: M×H×W bool, or ``None``; as `Batch.ignored`.
         of: (M,) int64, which image of the batch each is of the place of.
+        taught: M×3×H'×W', the same images as a teacher is shown them; ``None``: as they are here.
     """
 
     images: Tensor
@@ -49,6 +50,7 @@ class Partner:
     prior: Tensor
     ignored: Tensor | None
     of: Tensor
+    taught: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Batch:
     where there are none; the priors are float32 probabilities where the recipe takes those.
     `partner` has other images of the same places, `labelled` images and labels of the target, where
     the recipe needs them. Without a source, `source` and `labels` are empty. `keys` tells the
-    images of "source" and "target" apart: equal keys are equal pixels.
+    images of "source" and "target" apart: equal keys are equal pixels. `taught`, B×3×H'×W', are the
+    target images as a teacher is shown them, where it was trained at another size.
     """
 
     source: Tensor
@@ -70,6 +73,7 @@ class Batch:
     partner: Partner | None = None
     labelled: tuple[Tensor, Tensor] | None = None
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    taught: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,12 @@ class FeatureConsistency(Objective):
     def prepare(self, view: View) -> tuple[Tensor, Tensor]:
         """Which cells were drawn (indices into M·h·w), and g of these (N×D)."""
         assert view.partner is not None  # noqa: S101 - it is among the needs
+        ours, theirs = view.target_features.shape[1], view.partner.features.shape[1]
+        if ours != theirs:
+            raise ValueError(
+                f"{self.name} compares {ours} features of the segmenter with {theirs} of its "
+                "teacher: take a teacher of the same architecture, or the slow copy"
+            )
         grid = view.target_features.shape[-2:]
         field = _at_cells(view.partner.field, (grid[0], grid[1]))
         carried, known = carry(view.partner.features, field)
