@@ -17,9 +17,12 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -115,6 +118,44 @@ def share_columns(class_names: Sequence[str]) -> list[str]:
     return told_apart(class_names, lambda name: f"share_{name.replace(' ', '_')}")
 
 
+def check_folder(
+    folder: Path,
+    names: Iterable[str],
+    class_names: Sequence[str],
+    wanted: Wanted,
+    made_by: Mapping[str, Any],
+    *,
+    undecided: str = "",
+    force: bool = False,
+) -> None:
+    """Refuses before any work what `PredictionFolder` would refuse after it, or write over itself.
+
+    Args:
+        folder: As of `PredictionFolder`; made where it is not there.
+        names: Of all images, as they are written.
+        class_names: As of `PredictionFolder`.
+        wanted: As of `PredictionFolder`.
+        made_by: As of `PredictionFolder`.
+        undecided: What of `made_by` is not known yet.
+        force: As of `PredictionFolder`.
+
+    Raises:
+        PredictionsError: As of `PredictionFolder`; or the disk takes two of the names for one.
+    """
+    expected = _description(_written_classes(class_names, wanted.ids), wanted, made_by)
+    with _writing_into(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not force and not _goes_on(folder, json.loads(json.dumps(expected)), undecided):
+            raise PredictionsError(_holds_else(folder))
+        with tempfile.TemporaryDirectory(prefix=".", suffix=UNFINISHED, dir=folder) as trial:
+            alike = _taken_for_one(Path(trial), names)
+    if alike is not None:
+        raise PredictionsError(
+            f"two images are called {alike[0]} and {alike[1]}, which the disk of {folder} takes "
+            "for one name: rename one of them, or name a folder on another disk with -o"
+        )
+
+
 class PredictionFolder:
     """Where predictions go.
 
@@ -141,13 +182,7 @@ class PredictionFolder:
         force: bool = False,
     ) -> None:
         self.folder, self.wanted = folder, wanted
-        self.classes = class_rows(class_names, wanted.ids)
-        largest = max(row.id for row in self.classes)
-        if largest >= VOID:
-            raise PredictionsError(
-                f"label maps have 8 bits, of which {VOID} is void, and the {len(class_names)} "
-                f"classes have {wanted.ids} up to {largest}: write trainIds"
-            )
+        self.classes = _written_classes(class_names, wanted.ids)
         self.schema = table_schema(class_names)
         self._shares = share_columns(class_names)
         self._ids = np.full(256, VOID, dtype=np.uint8)
@@ -273,30 +308,13 @@ class PredictionFolder:
         return self.folder / _PARTS / f"part-{part:05d}.parquet"
 
     def _open(self, made_by: Mapping[str, Any], *, force: bool) -> None:
-        description = {
-            "format": _FORMAT,
-            "ids": self.wanted.ids,
-            "overlays": self.wanted.overlays,
-            "confidence": self.wanted.confidence,
-            "classes": [
-                {"name": row.name, "id": row.id, "colour": list(row.colour)} for row in self.classes
-            ],
-            "void": VOID,
-            **made_by,
-        }
+        description = _description(self.classes, self.wanted, made_by)
         data = (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode()
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            before = self.folder / DESCRIPTION
-            if before.is_file():
-                same = before.read_bytes() == data
-            else:
-                same = all(each.name.endswith(UNFINISHED) for each in self.folder.iterdir())
+            same = _goes_on(self.folder, json.loads(data))
             if not same and not force:
-                raise PredictionsError(
-                    f"{self.folder} holds something else than these predictions: name another "
-                    "folder with -o, or write into it all the same with --force"
-                )
+                raise PredictionsError(_holds_else(self.folder))
             if not same:
                 # Killed from here on, maps of both lie there: no table may say that they are whole.
                 for part in (self.folder / _PARTS).glob("part-*.parquet"):
@@ -304,13 +322,8 @@ class PredictionFolder:
                 (self.folder / TABLE).unlink(missing_ok=True)
             self._publish(DESCRIPTION, data)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Inside, what keeps files from being written is one sentence that names the folder."""
-        try:
-            yield
-        except OSError as error:
-            raise PredictionsError(cannot_be_written(self.folder, error)) from None
+    def _writing(self) -> AbstractContextManager[None]:
+        return _writing_into(self.folder)
 
     def _label_png(self, labels: npt.NDArray[np.uint8]) -> bytes:
         ids: npt.NDArray[np.uint8] = self._ids[labels]
@@ -333,6 +346,90 @@ class PredictionFolder:
     def _remove(self, name: str) -> None:
         with self._writing():
             (self.folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing_into(folder: Path) -> Iterator[None]:
+    """Inside, what keeps files from being written is one sentence that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise PredictionsError(cannot_be_written(folder, error)) from None
+
+
+def _written_classes(class_names: Sequence[str], ids: Ids) -> list[ClassRow]:
+    """`class_rows`, where label maps have room for all of them."""
+    rows = class_rows(class_names, ids)
+    largest = max(row.id for row in rows)
+    if largest >= VOID:
+        raise PredictionsError(
+            f"label maps have 8 bits, of which {VOID} is void, and the {len(class_names)} "
+            f"classes have {ids} up to {largest}: write trainIds"
+        )
+    return rows
+
+
+def _description(
+    classes: Sequence[ClassRow], wanted: Wanted, made_by: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "ids": wanted.ids,
+        "overlays": wanted.overlays,
+        "confidence": wanted.confidence,
+        "classes": [
+            {"name": row.name, "id": row.id, "colour": list(row.colour)} for row in classes
+        ],
+        "void": VOID,
+        **made_by,
+    }
+
+
+def _holds_else(folder: Path) -> str:
+    return (
+        f"{folder} holds something else than these predictions: name another folder with -o, or "
+        "write into it all the same with --force"
+    )
+
+
+def _goes_on(folder: Path, expected: Mapping[str, Any], undecided: str = "") -> bool:
+    """Whether a folder holds predictions of this description, or nothing.
+
+    Nothing is also what a killed process had begun to write.
+    """
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        return all(each.name.endswith(UNFINISHED) for each in folder.iterdir())
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    if not isinstance(found, dict):
+        return False
+    return {**found, undecided: None} == {**expected, undecided: None}
+
+
+def _taken_for_one(folder: Path, names: Iterable[str]) -> tuple[str, str] | None:
+    """Two names under which a disk finds one file, as those of either case; ``None``: all differ.
+
+    Tried with files in an empty folder of that disk, and of names alone that may be so.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[unicodedata.normalize("NFKC", name.casefold())].append(name)
+    for group in alike.values():
+        for number, name in enumerate(group if len(group) > 1 else ()):
+            place = _place(folder, name)
+            if place.exists():
+                same = (one for one in group[:number] if place.samefile(_place(folder, one)))
+                return next(same), name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+    return None
+
+
+def _place(folder: Path, name: str) -> Path:
+    return folder / name
 
 
 def _further_colour(index: int) -> tuple[int, int, int]:

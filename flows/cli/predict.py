@@ -105,7 +105,12 @@ def predict(
     if output is None:
         _refuse_settings(context)
         return _into_the_store(what, catalog, compute)
-    from adapters.predictions import IDS, PredictionFolder, Wanted  # noqa: PLC0415
+    from adapters.predictions import (  # noqa: PLC0415
+        IDS,
+        PredictionFolder,
+        Wanted,
+        check_folder,
+    )
     from tasks.judging.predictions import predict_pictures, write_terms  # noqa: PLC0415
     from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
     from tasks.steps.device import using_device  # noqa: PLC0415 - PyTorch takes seconds
@@ -127,12 +132,17 @@ def predict(
     network, where = _on_device(chosen, plan, device)
     note(f"{counted(len(pictures), 'image')} with {chosen.words}")
     _tell_of_network(chosen)
+    wanted = Wanted(ids, overlays, confidence)
+    names = (picture.name for picture in pictures)
+    made_by = {**chosen.made_by, "image_size": None}
+    check_folder(
+        output, names, network.class_names, wanted, made_by, undecided="image_size", force=force
+    )
     with TerminalProgress() as shown, using_device(where, ", ".join(what)):
         progress.listen(shown)
         known = _size_of_city(plan, city) or network.trained_size
         image_size = _image_size(wanted_size, known, network, pictures)
         made_by = {**chosen.made_by, "image_size": None if image_size is None else [*image_size]}
-        wanted = Wanted(ids, overlays, confidence)
         folder = PredictionFolder(output, network.class_names, wanted, made_by, force=force)
         done = predict_pictures(
             network,

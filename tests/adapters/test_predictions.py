@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import cv2
 import numpy as np
@@ -8,7 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from adapters.predictions import IDS, PredictionFolder, PredictionsError, Wanted, class_rows
+from adapters import predictions
+from adapters.predictions import (
+    IDS,
+    PredictionFolder,
+    PredictionsError,
+    Wanted,
+    check_folder,
+    class_rows,
+)
 from crosscity.labels import CLASSES, VOID, palette
 
 NAMES = tuple(road_class.name for road_class in CLASSES)
@@ -163,3 +172,35 @@ def test_maps_of_images_that_are_no_longer_given_are_told(tmp_path) -> None:
     other = folder.write("übergröße", PICTURE, LABELS, SURE)
     assert folder.earlier([row, other, {"image": "x", "labels": None}]) == []
     assert folder.earlier([row]) == ["labels/übergröße.png"]
+
+
+def test_what_goes_on_and_what_does_not_is_told_before_any_work(tmp_path) -> None:
+    """Of a size that is chosen for minutes, nothing is known by then."""
+    out, made_by = tmp_path / "out", {"segmenter": "a", "image_size": None}
+    check_folder(out, ["x"], NAMES, Wanted(), made_by, undecided="image_size")
+    assert list(out.iterdir()) == []
+    PredictionFolder(out, NAMES, Wanted(), {**made_by, "image_size": [64, 128]})
+    check_folder(out, ["x"], NAMES, Wanted(), made_by, undecided="image_size")
+    with pytest.raises(PredictionsError, match="something else than these predictions"):
+        check_folder(out, ["x"], NAMES, Wanted(), made_by)
+    other = {**made_by, "segmenter": "b"}
+    with pytest.raises(PredictionsError, match="something else than these predictions"):
+        check_folder(out, ["x"], NAMES, Wanted(), other, undecided="image_size")
+    check_folder(out, ["x"], NAMES, Wanted(), other, force=True)
+
+
+def test_names_that_the_disk_takes_for_one_are_refused(tmp_path, monkeypatch) -> None:
+    """As those of macOS, Windows and memory cards do with names of either case or accent."""
+    names = ["drive/IMG_1", "b", "Drive/img_1", "caf\u00e9", "cafe\u0301"]
+    check_folder(tmp_path / "out", names, NAMES, Wanted(), {})
+
+    def place(folder, name):
+        return folder / unicodedata.normalize("NFD", name).lower()
+
+    monkeypatch.setattr(predictions, "_place", place)
+    with pytest.raises(PredictionsError, match=r"called drive/IMG_1 and Drive/img_1, which the d"):
+        check_folder(tmp_path / "out", names, NAMES, Wanted(), {})
+    with pytest.raises(PredictionsError, match="two images are called caf"):
+        check_folder(tmp_path / "out", names[1:2] + names[3:], NAMES, Wanted(), {})
+    check_folder(tmp_path / "out", names[1:4], NAMES, Wanted(), {})
+    assert list((tmp_path / "out").iterdir()) == [], "nothing is left of the trial"

@@ -22,6 +22,7 @@ from crosscity.evaluation import predict
 from crosscity.segmenters import Segmenter, build_segmenter, load_segmenter
 from flows.cli.first_look import bundled_weights
 from flows.cli.main import main
+from tasks.judging import size_to_predict
 from tasks.judging.given_segmenter import given_segmenter
 from tasks.steps.errors import InputError
 from tasks.training.segmenters import write_segmenter
@@ -177,3 +178,12 @@ def test_a_size_is_chosen_where_nobody_knows_one(tmp_path: Path, monkeypatch, ca
     assert "the images have 2 sizes" in said
     assert ended("predict", "broken.png", *given, "--size", "auto", "-o", "none") == 2
     assert "none of the pictures that --size auto looked at" in capsys.readouterr().err
+    assert ended("predict", ".", *given, "--size", "auto", "-o", "auto") == 0, "it goes on"
+    monkeypatch.setattr(size_to_predict, "size_to_predict", None)
+    capsys.readouterr()
+    for folder, further in (("mine", ()), ("auto", ("--ids", "trainIds"))):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "thesis.txt").touch()
+        words = (*given, "--size", "auto", "-o", folder, *further)
+        assert ended("predict", "0.png", *words) == 2
+        assert f"{folder} holds something else" in capsys.readouterr().err
