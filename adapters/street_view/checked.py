@@ -48,14 +48,16 @@ class CheckedStreetView:
         """The provider's captures.
 
         Raises:
-            StreetViewError: It gives something else, two of one id, or times out of their order.
+            StreetViewError: It gives something else, two of one id, or of ids that differ by case
+                alone: they become names of files, which disks of macOS and Windows take for one.
         """
         captures = self._listed("captures", self._asked(self._provider.captures))
-        seen: set[str] = set()
+        seen: dict[str, str] = {}
         for capture in captures:
-            if capture.image_id in seen:
-                raise self._error(f"captures lists the image {capture.image_id!r} twice")
-            seen.add(capture.image_id)
+            plain = capture.image_id.lower()
+            if plain in seen:
+                raise self._error(_alike(seen[plain], capture.image_id))
+            seen[plain] = capture.image_id
         return captures
 
     def near(self, lat: float, lon: float, metres: float) -> Sequence[Capture]:
@@ -115,6 +117,15 @@ class CheckedStreetView:
 
     def _error(self, fault: str) -> ProviderFaultError:
         return ProviderFaultError(f"The provider of {self._python} is wrong: {fault}.")
+
+
+def _alike(one: str, other: str) -> str:
+    if one == other:
+        return f"captures lists the image {one!r} twice"
+    return (
+        f"captures lists the images {one!r} and {other!r}, which become the names of files and "
+        "differ by case alone: many disks take them for one"
+    )
 
 
 def _fault(capture: object) -> str | None:

@@ -166,6 +166,7 @@ def test_a_function_that_builds_no_provider_ends_in_a_sentence(
         ([replace(CAPTURE, image_id="../../x")], "image_id '../../x', which becomes a file name"),
         ([replace(CAPTURE, place_id=3)], "place_id 3"),  # type: ignore[arg-type]
         ([CAPTURE, CAPTURE], "lists the image 'a' twice"),
+        ([CAPTURE, replace(CAPTURE, image_id="A")], "images 'a' and 'A', .* differ by case alone"),
         ([replace(CAPTURE, heading=360.0)], "heading 360"),
         ([replace(CAPTURE, heading=float("nan"))], "not a finite number"),
         ([replace(CAPTURE, lon=None)], "only one of lat and lon"),
