@@ -154,17 +154,22 @@ class PriorSettings(Entry):
         """Whether the probability that a pixel is static was fitted to such matches."""
         return self.matcher == "deep_matching"
 
-    def superpixel_fault(self, shape: tuple[int, int]) -> str | None:
-        """Why images of a (height, width) cannot have that many superpixels, if they cannot."""
+    def superpixel_fault(self, shape: tuple[int, int], advice: str = "") -> str | None:
+        """Why images of a (height, width) cannot have that many superpixels, if they cannot.
+
+        Args:
+            shape: Of the images.
+            advice: What to do about it; default: which of these settings to lower.
+        """
         scale = self.superpixel_downscale
         height, width = (max(side // scale, 1) for side in shape)
         if self.superpixels <= height * width:
             return None
         smaller = f", {height}×{width} at superpixel_downscale {scale}," if scale > 1 else ""
+        settings = "superpixels or superpixel_downscale" if scale > 1 else "superpixels"
         return (
             f"images of {shape[0]}×{shape[1]} pixels high and wide{smaller} have fewer pixels than "
-            f"{self.superpixels} superpixels: lower superpixels"
-            + (" or superpixel_downscale" if scale > 1 else "")
+            f"{self.superpixels} superpixels: {advice or f'lower {settings}'}"
         )
 
     @model_validator(mode="before")

@@ -9,7 +9,7 @@ import typer
 
 from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.output import make_folder, publish
-from flows.cli.pictures import ImageArgument, as_input, read_image
+from flows.cli.pictures import ImageArgument, as_input, check_superpixels, read_image
 from tasks.steps.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,14 +61,15 @@ def try_pair(
     from tasks.priors.pair_prior import extract_prior  # noqa: PLC0415
 
     first, second = read_image(image_a), read_image(image_b)
-    sizes = first.shape[:2], second.shape[:2]
+    sizes, settings = (first.shape[:2], second.shape[:2]), _settings(first.shape)
+    check_superpixels(first, settings, "take larger pictures")
     _check_folder(output, force=force)
     segmenter, remark = _segmenter(weights, architecture)
     make_folder(output)
     if _nearly_alike(first.shape, second.shape):
         second = resized_image(second, (first.shape[0], first.shape[1]))
     with notice_of_compiling(note):
-        prior = as_input(extract_prior, first, second, _settings(first.shape))
+        prior = as_input(extract_prior, first, second, settings)
     names = image_a.name, image_b.name
     page = render_pair((first, second), names, prior, segmenter, remark=remark)
     for end, mask, (height, width) in zip("ab", prior.masks, sizes, strict=True):

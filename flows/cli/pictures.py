@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
+    from adapters.catalog import PriorSettings
     from tasks.priors.pair_prior import PairPrior
 
 P = ParamSpec("P")
@@ -91,6 +92,9 @@ def superpixels(
         raise InputError(f"a 16-bit PNG holds 65536 labels, so -n {number} is too many")
     _check_written(output, draw, image)
     picture = read_image(image)
+    pixels = picture.shape[0] * picture.shape[1]
+    if not 1 <= number <= pixels:
+        raise InputError(f"-n is from 1 to the {pixels} pixels of {image}, not {number}")
     labels: npt.NDArray[np.int32] = as_input(entropy_rate_superpixels, picture, number)
     _, data = cv2.imencode(".png", labels.astype(np.uint16))
     publish(output, lambda path: path.write_bytes(data.tobytes()))
@@ -128,6 +132,7 @@ def prior(
         **({"coverage": 0.0, "weakest": 0.0, "neighbours": 0} if paper_rule else {}),
     )
     first, second = read_image(image_a), read_image(image_b)
+    check_superpixels(first, settings, "lower --superpixels")
     with whole_folder(output) as folder:
         made = as_input(extract_prior, first, second, settings)
         for name, data in _files_of_prior(first, second, made).items():
@@ -180,6 +185,13 @@ def as_input(call: Callable[P, T], *arguments: P.args, **settings: P.kwargs) -> 
         return call(*arguments, **settings)
     except ValueError as error:
         raise InputError(_one_sentence(error)) from None
+
+
+def check_superpixels(picture: npt.NDArray[np.uint8], settings: PriorSettings, advice: str) -> None:
+    """Fails where a picture is to have more superpixels than pixels, with what to do about it."""
+    fault = settings.superpixel_fault((picture.shape[0], picture.shape[1]), advice)
+    if fault is not None:
+        raise InputError(fault)
 
 
 def _one_sentence(error: ValueError) -> str:

@@ -62,6 +62,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exif[0x0112] = 6
     picture.rotate(90, expand=True).save(folder / "rotated.jpg", exif=exif, quality=95)
     picture.resize((WIDTH // 2, HEIGHT // 2)).save(folder / "small.png")
+    picture.resize((9, 8)).save(folder / "tiny.png")
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=95)
     (folder / "truncated.jpg").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
@@ -161,6 +162,10 @@ def outcomes(
         "more superpixels than pixels": [
             *["prior", at + "good.png", at + "good.png", "--superpixels", 385, "-o", at + "p"],
         ],
+        "more labels than pixels": [
+            *["superpixels", at + "small.png", "-n", 40000, "-o", at + "s.png"],
+        ],
+        "try pictures of few pixels": ["try", *[at + "tiny.png"] * 2, "-o", at + "tiny"],
         "check": ["catalog", "check", "--catalog", catalog],
         "check missing variable": [
             "catalog",
@@ -220,7 +225,8 @@ def outcomes(
         ("superpixels below a file", r"file/labels\.png cannot be written"),
         ("deployments below a file", r"file/prefect\.yaml cannot be written"),
         ("too many superpixels", r"-n 70000 is too many"),
-        ("no superpixels", r"n_superpixels must be a whole number from 1 to"),
+        ("no superpixels", r"-n is from 1 to the 6144 pixels of .*good\.png, not 0$"),
+        ("more labels than pixels", r"-n is from 1 to the 1536 pixels of .*small\.png, not 40000$"),
         ("odd downscale", r"downscale must be 1, 2 or 4, not 3"),
         *(
             (f"{verb} drawn over its result", r"m\.parquet is named for the result too")
@@ -230,7 +236,8 @@ def outcomes(
         ("odd -k of a prior", r"-k cannot be -1: input should be greater than or equal to 0$"),
         ("odd --search-radius of a prior", r"--search-radius cannot be nan: .* finite number$"),
         ("prior over another", r"prior/here holds something already: name an empty folder"),
-        ("more superpixels than pixels", r"64×96 .* 16×24 at superpixel_downscale 4, have fewer"),
+        ("more superpixels than pixels", r"64×96 .* 16×24 at .* superpixels: lower --superpixels$"),
+        ("try pictures of few pixels", r"8×9 .* fewer pixels than 100 .*: take larger pictures$"),
         ("deployments missing", r"prefect\.yaml does not follow from .*crosscity catalog"),
         *(
             (f"{verb} {name}", reported)
