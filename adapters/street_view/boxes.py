@@ -25,11 +25,10 @@ from adapters.street_view.records import Interval, Shot, UnusableError
 from adapters.street_view.service import HarvestPlan, ServiceStreetView
 from adapters.street_view.web.client import WebClient
 from adapters.street_view.web.errors import ServiceError, TooMuchAskedError
-from crosscity.areas import Bounds
+from crosscity.areas import METRES_A_DEGREE, Bounds
 
 WHOLE: Final = 0.75
 """An answer of that share of the limit, or more, is taken for a cut one."""
-_METRES_A_DEGREE: Final = 111_195.0
 _SMALLEST_BOX: Final = 2.0
 _LEAST_LIMIT: Final = 4
 _DAY: Final = timedelta(days=1)
@@ -221,7 +220,7 @@ def quarters(box: Bounds, middle: tuple[float, float] | None = None) -> list[Bou
 
 def _can_be_quartered(box: Bounds) -> bool:
     west, south, east, north = box
-    return max(north - south, east - west) * _METRES_A_DEGREE > _SMALLEST_BOX
+    return max(north - south, east - west) * METRES_A_DEGREE > _SMALLEST_BOX
 
 
 def subdivided(
