@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -61,7 +62,7 @@ def labelled_parts(owner: str, split: str, pairs: ArtifactRef | None, plan: Plan
         pairs: The city's pairs, which say where its test places are; ``None`` for a data set.
         plan: The run's plan.
     """
-    samples = labelled_set(plan, owner, pairs).samples(split)
+    samples = _LISTED.anew(plan, owner, pairs).samples(split)
     if not samples:
         raise InputError(f"{owner} has no labelled images in its split {split!r}")
     return _parts_of(samples)
@@ -125,7 +126,7 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
     Images of a data set with an `image_size` are stored at that size, and so are the labels of
     "train". Labels of other splits keep their own size: they are what is scored on.
     """
-    source = labelled_set(plan, owner, pairs)
+    source = _LISTED.for_shard(plan, owner, pairs)
     size = _stored_size(plan, owner)
     mask = _mask_of_labels(plan, owner)
     seen: set[int] = set()
@@ -144,7 +145,9 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
             "labels": encode_label_png(labels),
         }
 
-    made = _make_part(_labelled_split(owner, split, source, plan), part, read)
+    images = _labelled_split(owner, split, source, plan)
+    made = _make_part(images, part, read)
+    _LISTED.shard_is_there(images, part)
     remark = remark_on_ids(source, seen)
     if remark:
         warn_user(f"{owner}, {split}: {remark}")
@@ -153,7 +156,7 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
 
 def unlabelled_parts(owner: str, split: str, plan: Plan) -> list[int]:
     """The shards in which the images of a data set's split are read for adapting to them."""
-    samples = labelled_set(plan, owner, None).unlabelled(split)
+    samples = _LISTED.anew(plan, owner, None).unlabelled(split)
     if not samples:
         raise InputError(f"{owner} has no images in its split {split!r} to adapt to")
     return _parts_of(samples)
@@ -162,14 +165,17 @@ def unlabelled_parts(owner: str, split: str, plan: Plan) -> list[int]:
 @artifact_task("read target images", run_name="images of {owner}, {split}, part {part}")
 def unlabelled_part(owner: str, split: str, part: int, plan: Plan) -> Made:
     """Reads one shard of images into the store; no label file is opened."""
-    source = labelled_set(plan, owner, None)
+    source = _LISTED.for_shard(plan, owner, None)
     size = _stored_size(plan, owner)
 
     def read(sample: str) -> Row:
         image = encode_png(resized_image(source.read_image(sample), size))
         return {"image": image, "labels": None}
 
-    return _make_part(_unlabelled_split(owner, split, source, plan), part, read)
+    images = _unlabelled_split(owner, split, source, plan)
+    made = _make_part(images, part, read)
+    _LISTED.shard_is_there(images, part)
+    return made
 
 
 @dataclass(frozen=True)
@@ -374,6 +380,48 @@ def labelled_set(plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledD
             "train": places["train"][: city.labels.fine_tune_places],
         },
     )
+
+
+class _Listed:
+    """The set whose shards were asked for last: listing it for each may take longer than reading.
+
+    Files that come or go while its shards are read count from the next run on.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._there: tuple[tuple[object, ...], LabelledDataset] | None = None
+
+    def anew(self, plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledDataset:
+        """The set as it is now; kept for its shards."""
+        found = labelled_set(plan, owner, pairs)
+        with self._lock:
+            self._there = _name_of_set(plan, owner, pairs), found
+        return found
+
+    def for_shard(self, plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledDataset:
+        """The set that was kept, or as it is now where another was."""
+        with self._lock:
+            there = self._there
+        if there is not None and there[0] == _name_of_set(plan, owner, pairs):
+            return there[1]
+        return labelled_set(plan, owner, pairs)
+
+    def shard_is_there(self, images: _Split, part: int) -> None:
+        """Lets the set go after the last of its shards."""
+        with self._lock:
+            kept = None if self._there is None else self._there[1]
+            if kept is images.source and part == _parts_of(images.samples)[-1]:
+                self._there = None
+
+
+_LISTED: Final = _Listed()
+
+
+def _name_of_set(plan: Plan, owner: str, pairs: ArtifactRef | None) -> tuple[object, ...]:
+    """What `labelled_set` goes by."""
+    entry = plan.datasets.get(owner) or plan.city(owner)
+    return str(plan.root), repr(plan.store), owner, entry.model_dump_json(), pairs
 
 
 def _stored_size(plan: Plan, owner: str) -> tuple[int, int] | None:
