@@ -13,7 +13,7 @@ from adapters.images import ImageError
 from adapters.store import ArtifactRef, Store
 from crosscity.labels import CLASSES
 from crosscity.pair_signs import ComparedPair, PairSigns
-from tasks.judging import transfer_safeguard
+from tasks.judging import copies_seen
 from tasks.judging.transfer_safeguard import is_judged, judge_transfer
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.segmenters import fresh_segmenter, write_segmenter
@@ -46,7 +46,7 @@ class Images:
 def plan(
     write_catalog: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Plan:
-    monkeypatch.setattr(transfer_safeguard, "StoredUnlabelled", Images)
+    monkeypatch.setattr(copies_seen, "StoredUnlabelled", Images)
     off = {"preset": "demo", "safeguard": {"mode": "off"}}
     transfers = {"home": TRANSFER, "unwatched": {**TRANSFER, "training": "off"}}
     return open_plan(write_catalog(tmp_path, transfers=transfers, trainings={"off": off}))
@@ -109,8 +109,8 @@ def test_a_harm_that_one_copy_shows_is_enough(
         worse = 50 * np.eye(n, dtype=np.int64) + 50 // n + 1
         return ComparedPair(signs(good), signs(worse if harmed else good), np.zeros((n, n)))
 
-    monkeypatch.setattr(transfer_safeguard, "compare_look", looked)
-    monkeypatch.setattr(transfer_safeguard, "pair_of_looks", joined)
+    monkeypatch.setattr(copies_seen, "compare_look", looked)
+    monkeypatch.setattr(copies_seen, "pair_of_looks", joined)
     summary = judgement(plan, seed=1)
     assert summary["keep"] == "before"
     (reason,) = summary["reasons"]
@@ -136,8 +136,8 @@ def test_a_class_that_is_gone_is_named_although_no_harm_was_seen(
         signs = (PairSigns(table, each, each.astype(float), 5.0) for each in (seen, gone))
         return ComparedPair(*signs, np.zeros((n, n)))
 
-    monkeypatch.setattr(transfer_safeguard, "compare_look", looked)
-    monkeypatch.setattr(transfer_safeguard, "pair_of_looks", joined)
+    monkeypatch.setattr(copies_seen, "compare_look", looked)
+    monkeypatch.setattr(copies_seen, "pair_of_looks", joined)
     summary = judgement(plan, seed=2)
     assert summary["keep"] == "after"
     assert summary["vanished"] == ["bicycle"]
