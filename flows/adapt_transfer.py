@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prefect import flow, unmapped
+from prefect import flow
 
 from adapters.store import ArtifactRef
 from flows.beginning import BEGINNING
 from flows.extras import check_extras, extras_by
-from flows.labelled import labelled_shards
+from flows.labelled import labelled_shards, unlabelled_shards
 from flows.pretrain_segmenter import pretrain_by
 from flows.report_transfer import report_transfer_by
 from flows.runner import named_by_arm, one_part_at_a_time, planned_flow
@@ -20,7 +20,6 @@ from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import is_fine_tuned, is_trained, needs_of_arm
 from tasks.training.identities import source_of
-from tasks.training.labelled import unlabelled_part, unlabelled_parts
 from tasks.training.trainings import adapt_transfer as adapt
 from tasks.training.trainings import fine_tune
 from tasks.training.transfers import arm_of_transfer, check_splits, check_transfer_arm
@@ -105,12 +104,7 @@ def transfer_by(plan: Plan, transfer: str, arm: str, seed: int) -> Transferred:
         shards: list[ArtifactRef] = []
         if needs_of_arm(arm, plan).source:
             shards = labelled_shards(plan, source_of(sets.segmenter, plan), "train")
-        images = unlabelled_part.map(
-            unmapped(sets.target),
-            unmapped(sets.target_split),
-            unlabelled_parts(sets.target, sets.target_split, plan),
-            unmapped(plan),
-        ).result()
+        images = unlabelled_shards(plan, sets.target, sets.target_split)
         extras = extras_by(plan, transfer, arm, seed, start)
         segmenter = adapt(start, shards, images, extras, arm, seed, transfer, plan)
     split = plan.scored_split(transfer)

@@ -1,4 +1,4 @@
-"""The shards of labelled images that several flows read."""
+"""The shards of images of sets that several flows read, with labels or without."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from prefect import unmapped
 
 from adapters.store import ArtifactRef
 from tasks.steps.plan import Plan
-from tasks.training.labelled import labelled_part, labelled_parts
+from tasks.training.labelled import (
+    labelled_part,
+    labelled_parts,
+    unlabelled_part,
+    unlabelled_parts,
+)
 
 
 def labelled_shards(
@@ -18,6 +23,17 @@ def labelled_shards(
         unmapped(split),
         unmapped(pairs),
         labelled_parts(owner, split, pairs, plan),
+        unmapped(plan),
+    ).result()
+    return shards
+
+
+def unlabelled_shards(plan: Plan, dataset: str, split: str) -> list[ArtifactRef]:
+    """The images of a data set that are adapted to, one reference a shard; no label is read."""
+    shards: list[ArtifactRef] = unlabelled_part.map(
+        unmapped(dataset),
+        unmapped(split),
+        unlabelled_parts(dataset, split, plan),
         unmapped(plan),
     ).result()
     return shards
