@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from tasks.steps.plan import Plan
 
 _WHICH = (
-    "A key, a segmenter of the catalog, a city (its segmenter in use), CITY@DATE (the one in use "
-    "then), or a report.json."
+    "A key, a segmenter of the catalog, a city or transfer (its segmenter in use, else the "
+    "transfer's adaptation), NAME@DATE (the one in use then), NAME:ARM (what an arm left), or a "
+    "report.json."
 )
 
 
@@ -32,10 +33,15 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     first: Annotated[str, typer.Argument(help=_WHICH)],
-    second: Annotated[str, typer.Argument(help=_WHICH)],
+    second: Annotated[
+        str | None,
+        typer.Argument(help="So too; default: what the first, an adaptation, began with."),
+    ] = None,
     on: Annotated[
         str | None,
-        typer.Option("--on", help="City whose images are looked at; default: the one named."),
+        typer.Option(
+            "--on", help="City or transfer whose images are looked at; default: the one named."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -48,17 +54,21 @@ def compare(
 ) -> None:
     """Compare two segmenters on the same images and write a page; or the figures of two reports.
 
-    Two cities without --on, or a report.json, are compared by the figures of their newest reports;
-    -o writes them as a page.
+    Two cities or transfers without --on, or a report.json, are compared by the figures of their
+    newest reports; -o writes them as a page.
     """
-    from tasks.steps.plan import open_plan  # noqa: PLC0415 - PyTorch loads late
-
-    if any(_is_file(word) for word in (first, second)):
+    if second is None and _is_file(first):
+        raise InputError(f"name a second report to compare {first} with")
+    if second is not None and any(_is_file(word) for word in (first, second)):
         _compare_reports(first, second, catalog, output)
         return
+    from tasks.judging.compared_segmenters import two_words  # noqa: PLC0415 - PyTorch loads late
+    from tasks.steps.plan import open_plan  # noqa: PLC0415
+
     plan = open_plan(catalog, compute)
-    if on is None and first != second and {first, second} <= plan.cities.keys():
-        note("two cities are compared by their reports; --on CITY has both segmenters look there")
+    first, second = two_words(plan, first, second, seed)
+    if on is None and first != second and {first, second} <= {*plan.cities, *plan.transfers}:
+        note("these two are compared by their reports; --on NAME has both segmenters look there")
         _compare_reports(first, second, catalog, output)
         return
     if output is not None:
@@ -80,17 +90,17 @@ def _compare_segmenters(
 ) -> None:
     from flows.compare_segmenters import compare_segmenters  # noqa: PLC0415 - PyTorch loads late
     from tasks.judging.compared_segmenters import (  # noqa: PLC0415
-        city_to_look_at,
         compared_segmenter,
+        place_to_look_at,
     )
     from tasks.pages.comparison import FIGURES, comparison_path  # noqa: PLC0415
 
-    compared = [compared_segmenter(plan, word) for word in (first, second)]
-    city, store = city_to_look_at(plan, compared, on), plan.open_store()
+    compared = [compared_segmenter(plan, word, seed) for word in (first, second)]
+    place, store = place_to_look_at(plan, compared, on), plan.open_store()
     given = {
         "first": first,
         "second": second,
-        "on": city,
+        "on": place,
         "seed": seed,
         "catalog": str(catalog),
         "compute": compute,
@@ -99,17 +109,19 @@ def _compare_segmenters(
     page = comparison_path(store, made)
     content = json.loads(store.path(made, FIGURES).read_text(encoding="utf-8"))
     add(store.path(made, "table.txt").read_text(encoding="utf-8").rstrip())
+    for reason, number in content.get("failed_images", {}).items():
+        note(f"note: {number} left out: {reason}")
     for remark in content["remarks"]:
         note(f"remark: {remark}")
     ended(
         "comparison",
         page,
-        next_step=f"open it in a browser; `crosscity promote {city} KEY` puts one into use",
-        city=city,
+        next_step=f"open it in a browser; `crosscity promote {place} KEY` puts one into use",
         key=made.key,
         segmenters=content["segmenters"],
         figures=content["figures"],
         changed=content["changed"],
+        **{"transfer" if place in plan.transfers else "city": place},
     )
 
 

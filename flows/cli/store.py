@@ -34,7 +34,7 @@ _MADE_BY = {
 """The verb that makes a kind of a city again; `crosscity readapt` makes the others as they are
 needed, and of a transfer `crosscity transfer` makes all."""
 _OF_SEVERAL = ("comparison", "pair_comparison", "suggestion")
-"""Kinds that a city's name alone does not make again."""
+"""Kinds that the name of a city or transfer alone does not make again."""
 _POINTED_BY = {"harvest": "harvest", "promoted": "promote"}
 """The verb that writes a pointer again."""
 
@@ -108,7 +108,7 @@ def _remedy(place: str, plan: Plan) -> str:
     kind, owner, _ = place.split("/")
     if owner in plan.cities and kind not in _OF_SEVERAL:
         again = f"`crosscity {_MADE_BY.get(kind, 'readapt')} {owner}`"
-    elif owner in plan.transfers:
+    elif owner in plan.transfers and kind not in _OF_SEVERAL:
         again = f"`crosscity transfer {owner}`"
     else:
         again = "the next command that needs it"

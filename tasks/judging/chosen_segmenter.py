@@ -12,6 +12,7 @@ from typing import Any, Final
 from adapters.store import ArtifactRef, Store
 from crosscity.segmenters import Segmenter
 from tasks.judging.promotion import evidence_of, limits_now, promoted_segmenter
+from tasks.steps.commands import with_seed
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.arms import is_trained
@@ -133,7 +134,7 @@ def segmenter_to_promote(plan: Plan, city: str, key: str | None) -> ArtifactRef:
 def _described(plan: Plan, city: str) -> ArtifactRef:
     """The adaptation that the catalog describes for a city, or a transfer."""
     if city in plan.transfers:
-        return _adapted_by(plan, city)
+        return adapted_by(plan, city)
     entry = plan.city(city)
     try:
         return TrainedSegmenters(city, entry.training_seed, plan).of_arm(entry.arm)
@@ -144,13 +145,18 @@ def _described(plan: Plan, city: str) -> ArtifactRef:
         ) from None
 
 
-def _adapted_by(plan: Plan, transfer: str) -> ArtifactRef:
+def adapted_by(plan: Plan, transfer: str, seed: int = 0) -> ArtifactRef:
     """The adaptation of a transfer: by its own arm, else by the last one that is there.
+
+    Args:
+        plan: Of the catalog.
+        transfer: Of the catalog.
+        seed: Of its training.
 
     Raises:
         InputError: There is none, or it was made otherwise; says what to run.
     """
-    trained = TrainedSegmenters(transfer, 0, plan)
+    trained = TrainedSegmenters(transfer, seed, plan)
     own = arm_of_transfer(transfer, plan)
     others = [arm for arm in arms_of_transfers(plan) if arm != own]
     missing: InputError | None = None
@@ -160,8 +166,9 @@ def _adapted_by(plan: Plan, transfer: str) -> ArtifactRef:
         except InputError as error:
             missing = missing or error
     words, verb = str(missing), f"crosscity transfer {transfer}"
-    # Where the start is missing, the sentence names what makes that alone.
-    raise InputError(words if verb in words else f"{words}; `{verb}` makes all of it") from None
+    if verb not in words:  # where the start is missing, it names what makes that alone
+        words += f"; `{with_seed(verb, seed)}` makes all of it"
+    raise InputError(words) from None
 
 
 def own_segmenter(plan: Plan, owner: str) -> ArtifactRef:
@@ -181,7 +188,7 @@ def own_segmenter(plan: Plan, owner: str) -> ArtifactRef:
             f"no segmenter is promoted for {owner} yet: run `crosscity readapt {owner}`, or name "
             "one with --segmenter"
         )
-    adapted = _adapted_by(plan, owner)
+    adapted = adapted_by(plan, owner)
     known = evidence_of(store, owner, adapted, limits_now(owner, plan))
     if known.get("keep") == "before":
         start = TrainedSegmenters(owner, 0, plan).start

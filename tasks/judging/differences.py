@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -16,6 +16,7 @@ from adapters.store import ArtifactRef, Draft, Store
 from crosscity.evaluation import Prediction, predict_each
 from crosscity.illustrations import DRAWING_VERSION, before_after_panel
 from crosscity.labels import CLASSES, VOID
+from crosscity.resizing import resized_map
 from crosscity.segmenters import Segmenter, in_train_ids
 from tasks.priors.identities import city_mask
 from tasks.steps import progress
@@ -47,6 +48,8 @@ CLASS_NAMES: Final = (*(road_class.name for road_class in CLASSES), OTHER_CLASSE
 """What the counts of a row are of, in their order."""
 _AT_ONCE: Final = 8
 _TABLE: Final = "differences.parquet"
+Labels = Callable[[str], npt.NDArray[np.uint8]]
+"""Gives the labels of an image by its id: (H, W) uint8 trainIds, 255 where void."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,23 @@ def write_differences(
     owner: str,
     plan: Plan,
     captions: tuple[str, str] = BEFORE_AFTER,
+    labels: Labels | None = None,
 ) -> None:
-    """Writes what two segmenters see in images of a city, or of a transfer's target."""
+    """Writes what two segmenters see in images of a city, or of a transfer's target.
+
+    Args:
+        draft: Gets `differences.parquet` and the pictures.
+        segmenters: The two.
+        images: What they look at.
+        owner: The city or transfer.
+        plan: The run's plan.
+        captions: What the two are called in the pictures.
+        labels: Of the images, which the pictures then show too.
+    """
     networks = (_network(segmenters[0], plan), _network(segmenters[1], plan))
     mask = city_mask(plan, owner) if owner in plan.cities else None
-    look = _Look(networks, images, network_size(plan, owner), mask, owner, captions)
+    size = network_size(plan, owner)
+    look = _Look(networks, images, size, mask, owner, captions, labels)
     rows = list(look.rows(evenly(look.images.ids(), MOST_IMAGES)))
     if not any(row["status"] == OK for row in rows):
         raise InputError(f"no image of {owner} can be read: {rows[0]['reason']}")
@@ -251,6 +266,7 @@ class _Look:
     mask: ImageMask | None
     city: str
     captions: tuple[str, str]
+    labels: Labels | None
 
     def rows(self, chosen: Sequence[str]) -> Iterator[Row]:
         """A row for each image, a batch at a time, so that memory does not grow with the city."""
@@ -260,15 +276,18 @@ class _Look:
             progress.advance(f"compare {self.city}", len(batch), len(chosen))
 
     def picture(self, image_id: str) -> bytes:
-        """The picture of an image before and after, as a JPEG."""
+        """The picture of an image before and after, as a JPEG; with its labels if there are."""
         image = self.images.read(image_id)
+        truth = None if self.labels is None else self.labels(image_id)
+        if truth is not None:  # of another size than the image where that is stored at one
+            truth = resized_map(truth, (image.shape[0], image.shape[1]))
         before, after = (seen[0].labels.copy() for seen in self._seen([image]))
         ignored = self._ignored(image)
         for labels in (before, after):
             labels[labels >= len(CLASSES)] = VOID
             if ignored is not None:
                 labels[ignored] = VOID
-        panel = before_after_panel(image, None, before, after, captions=self.captions)
+        panel = before_after_panel(image, truth, before, after, captions=self.captions)
         return small_jpeg(panel, PICTURE_BYTES)
 
     def _batch(self, batch: Sequence[str]) -> Iterator[Row]:

@@ -1,16 +1,18 @@
-"""What two segmenters see in the images of a transfer's target: no label is needed."""
+"""What two segmenters see in the images of a transfer's target, beside labels if there are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from adapters.images import decode_image
+from adapters.images import decode_image, decode_label_png
 from adapters.store import ArtifactRef, Draft, Store
 from tasks.judging.differences import (
+    BEFORE_AFTER,
     DIFFERENCES_VERSION,
     MOST_IMAGES,
     PICTURES,
@@ -23,9 +25,12 @@ from tasks.steps.plan import Plan
 from tasks.training.identities import numbered, size_parameters
 from tasks.training.stored_images import GoodRows
 
+SHOWN: Final = ("target", "labelled")
+"""Begin the roles of the shards of images: those without labels, and with labels."""
+
 
 class SetPictures:
-    """The images of `unlabelled` shards by id.
+    """The images of `unlabelled` or `labelled` shards by id.
 
     Args:
         store: Holds the shards.
@@ -44,6 +49,10 @@ class SetPictures:
         """An image: (H, W, 3) uint8 RGB."""
         return decode_image(self._rows.data(self._places[image_id], "image"), image_id)
 
+    def labels(self, image_id: str) -> npt.NDArray[np.uint8]:
+        """The labels of an image of `labelled` shards: (H, W) uint8 trainIds, 255 where void."""
+        return decode_label_png(self._rows.data(self._places[image_id], "labels"), image_id)
+
 
 @artifact_task("compare on a set", run_name="compare two segmenters on images of {transfer}")
 def compare_on_set(
@@ -52,24 +61,27 @@ def compare_on_set(
     images: Sequence[ArtifactRef],
     transfer: str,
     plan: Plan,
+    captions: tuple[str, str] = BEFORE_AFTER,
 ) -> Made:
     """Predicts images of a transfer's target with two segmenters; draws where they differ most.
 
     Args:
-        before: The segmenter that the adaptation began with.
-        after: The adapted one.
-        images: `unlabelled` shards of the target.
+        before: The first segmenter.
+        after: The second.
+        images: `unlabelled` shards of the target, or `labelled` ones, whose labels are drawn too.
         transfer: Of the catalog.
         plan: The run's plan.
+        captions: What the two are called in the pictures.
     """
     torch.set_num_threads(plan.compute.threads)
 
     def write(draft: Draft, _key: str) -> None:
         pictures = SetPictures(plan.open_store(), images)
+        labels = pictures.labels if is_labelled(images) else None
         with device_turn(plan, transfer):
-            write_differences(draft, (before, after), pictures, transfer, plan)
+            write_differences(draft, (before, after), pictures, transfer, plan, captions, labels)
 
-    identity = set_differences_identity(before, after, images, transfer, plan)
+    identity = set_differences_identity(before, after, images, transfer, plan, captions)
     return make(plan.open_store(), identity, write)
 
 
@@ -79,16 +91,18 @@ def set_differences_identity(
     images: Sequence[ArtifactRef],
     transfer: str,
     plan: Plan,
+    captions: tuple[str, str] = BEFORE_AFTER,
 ) -> Identity:
     """What decides a comparison on a set; arguments as of `compare_on_set`."""
     return Identity(
         "differences",
         transfer,
-        inputs={"before": before, "after": after, **numbered("target", images)},
+        inputs={"before": before, "after": after, **shown_images(images)},
         parameters={
             "most_images": MOST_IMAGES,
             "pictures": PICTURES,
             **size_parameters(plan, transfer),
+            **({} if captions == BEFORE_AFTER else {"captions": list(captions)}),
         },
         version=DIFFERENCES_VERSION,
         words=Words(
@@ -97,3 +111,13 @@ def set_differences_identity(
             verb=f"crosscity report {transfer}",
         ),
     )
+
+
+def shown_images(images: Sequence[ArtifactRef]) -> dict[str, ArtifactRef]:
+    """Shards of a transfer's target as inputs, by a role that says whether they have labels."""
+    return numbered(SHOWN[1] if is_labelled(images) else SHOWN[0], images)
+
+
+def is_labelled(images: Sequence[ArtifactRef]) -> bool:
+    """Whether shards of images are of the kind that has labels."""
+    return all(ref.kind == "labelled" for ref in images)

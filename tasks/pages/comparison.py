@@ -1,21 +1,26 @@
-"""The page on two segmenters that looked at the same images of a city."""
+"""The page on two segmenters that looked at the same images of a city, or of a transfer."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from adapters.store import ArtifactRef, Draft, Store
+from crosscity.second_looks import LOOKS
+from tasks.judging.copy_comparison import read_looks
 from tasks.judging.differences import read_difference_rows, read_differences
 from tasks.judging.evaluation import Evaluated, class_notes, read_evaluation
+from tasks.judging.image_scores import read_image_scores
 from tasks.judging.pair_comparison import read_signals
+from tasks.judging.set_differences import SHOWN
 from tasks.pages.charts import class_shares
 from tasks.pages.city_map import LOCATED, map_of_shares
 from tasks.pages.lineage import behind, lineage, stages
 from tasks.pages.page import inline_jpeg, render_page
-from tasks.pages.pieces import known, percent
+from tasks.pages.pieces import FileNames, known, percent
 from tasks.pages.scores import number
 from tasks.steps.artifact_task import Made, artifact_task
 from tasks.steps.counted import counted
@@ -32,6 +37,20 @@ PAGE: Final = "comparison.html"
 FIGURES: Final = "comparison.json"
 CAPTIONS: Final = ("A", "B")
 SIGNALS: Final = ("agreement", "kappa", "entropy", "information")
+_MEASURES: Final = {
+    "agreement": "agreement of the two times on static points",
+    "kappa": "the same beyond chance (kappa)",
+    **{
+        f"kappa.{look}": f"agreement of {said.name} beyond chance (kappa)"
+        for look, (_, said) in LOOKS.items()
+    },
+    "confidence": "confidence (mean probability of the predicted class)",
+    "entropy": "entropy of the predictions, bits",
+    "information": "mutual information of pixel and class, bits",
+}
+"""What is seen without labels, by figure, in the order of the page."""
+_Figures = dict[str, list[float | None]]
+"""Each figure of A and B."""
 
 
 @artifact_task("write comparison", run_name="comparison of two segmenters on {city}")
@@ -41,10 +60,11 @@ def write_comparison(
     """Writes `comparison.html` and `comparison.json`.
 
     Args:
-        parts: `first`, `second`, `differences`, `pair_comparison` and `imagery`; with labels
-            `evaluation-first` and `evaluation-second`.
+        parts: `first`, `second`, `differences` and `pair_comparison`; of a city `imagery`, of a
+            transfer the shards of images, by `shown_images`; with labels `evaluation-first` and
+            `evaluation-second`.
         words: How the two were named.
-        city: Whose images they looked at.
+        city: The city or transfer whose images they looked at.
         plan: The run's plan.
     """
 
@@ -87,11 +107,9 @@ def comparison_content(
     """What `comparison.json` holds; each figure has the values of A and B."""
     store = plan.open_store()
     found = read_differences(store, parts["differences"])
-    signals = read_signals(store, parts["pair_comparison"])
+    looked = _on_copies if city in plan.transfers else _on_pairs
+    counts, figures = looked(store, parts)
     scored = _scored(store, parts)
-    figures: dict[str, list[float | None]] = {
-        name: [signals[name]["before"], signals[name]["after"]] for name in SIGNALS
-    }
     figures["confidence"] = list(found.confidence)
     if scored:
         figures["miou"] = [known(each.miou) for each in scored.values()]
@@ -106,14 +124,38 @@ def comparison_content(
         },
         "images": found.images,
         "changed": found.changed,
-        "pairs": signals["pairs"],
-        "points": signals["points"],
+        **counts,
         "figures": figures,
         "shares": {name: list(both) for name, both in found.shares.items()},
         "remarks": class_notes(scored) if scored else [],
         "stages": stages(behind(store, parts)),
         "made_of": {role: ref.uri for role, ref in parts.items()},
     }
+
+
+def _on_pairs(store: Store, parts: Mapping[str, ArtifactRef]) -> tuple[dict[str, Any], _Figures]:
+    """How much was looked at of a city's pairs, and what of A and B is seen there."""
+    signals = read_signals(store, parts["pair_comparison"])
+    counts = {"pairs": signals["pairs"], "points": signals["points"]}
+    return counts, {name: _of_both(signals, name) for name in SIGNALS}
+
+
+def _on_copies(store: Store, parts: Mapping[str, ArtifactRef]) -> tuple[dict[str, Any], _Figures]:
+    """So too of images of a transfer and copies of them; and why images were left out."""
+    looks = read_looks(store, parts["pair_comparison"])
+    shards = [ref for role, ref in parts.items() if role.startswith(SHOWN)]
+    failed: Counter[str] = Counter()
+    for ref in shards:
+        counted_there: Any = store.manifest(ref).summary.get("failures", {})
+        failed.update(counted_there)
+    first = read_signals(store, parts["pair_comparison"])
+    counts = {"copied": first["pairs"], "failed_images": dict(failed.most_common())}
+    figures = {f"kappa.{look}": _of_both(signals, "kappa") for look, signals in looks.items()}
+    return counts, figures | {name: _of_both(first, name) for name in ("entropy", "information")}
+
+
+def _of_both(signals: Mapping[str, Any], name: str) -> list[float | None]:
+    return [signals[name]["before"], signals[name]["after"]]
 
 
 def _scored(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, Evaluated]:
@@ -163,35 +205,63 @@ def _render(
 ) -> str:
     store = plan.open_store()
     found = read_differences(store, parts["differences"])
-    imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY, LOCATED)
-    changed = {
-        row["image_id"]: 100 * row["changed"]
-        for row in read_difference_rows(store, parts["differences"])
-    }
+    transfer = plan.transfer(city) if city in plan.transfers else None
+    names = None if transfer is None else FileNames(plan, transfer.target)
+    rights = {} if transfer is None else _rights(store, parts)
     return render_page(
         "comparison.html.j2",
-        **{name: content[name] for name in ("segmenters", "images", "pairs", "points", "figures")},
+        **{name: content[name] for name in ("segmenters", "images", "figures")},
         **{name: content[name] for name in ("shares", "remarks", "stages")},
+        **{name: content.get(name) for name in ("pairs", "points", "copied", "failed_images")},
         city=city,
+        target=None if transfer is None else transfer.target,
+        split=None if transfer is None else plan.scored_split(city) or transfer.target_split,
+        measures={name: said for name, said in _MEASURES.items() if name in content["figures"]},
         changed=percent(content["changed"]),
         classes=_class_rows(_scored(store, parts)),
         scored=next(iter(_scored(store, parts).values()), None),
         chart=class_shares(found.shares, CAPTIONS, "shares"),
-        map=map_of_shares(
-            imagery, changed, plan.city(city).area, "Share of the pixels that differ", "map"
-        ),
+        map=_map(plan, city, parts) if transfer is None else None,
         pictures=[
             {
                 "source": inline_jpeg(store.path(parts["differences"], one.file).read_bytes()),
-                "image": one.image_id,
+                "image": one.image_id if names is None else names.of(one.image_id),
                 "why": one.why,
                 "changed": percent(one.changed),
+                "right": rights.get(one.image_id),
             }
             for one in found.pictures
         ],
         lineage=lineage(behind(store, parts)),
         code_version=store.manifest(parts["differences"]).code_version,
     )
+
+
+def _map(plan: Plan, city: str, parts: Mapping[str, ArtifactRef]) -> str | None:
+    """Where in a city the two differ, as SVG."""
+    store = plan.open_store()
+    imagery = read_rows(store, parts["imagery"], "imagery.parquet", IMAGERY, LOCATED)
+    changed = {
+        row["image_id"]: 100 * row["changed"]
+        for row in read_difference_rows(store, parts["differences"])
+    }
+    area = plan.city(city).area
+    return map_of_shares(imagery, changed, area, "Share of the pixels that differ", "map")
+
+
+def _rights(store: Store, parts: Mapping[str, ArtifactRef]) -> dict[str, list[str]]:
+    """By labelled image, the share of its scored pixels that A and B get right.
+
+    Empty without scores; an image without a scored pixel is left out.
+    """
+    roles = [role for role in ("evaluation-first", "evaluation-second") if role in parts]
+    found: dict[str, list[str]] = {}
+    for role in roles:
+        for row in read_image_scores(store, parts[role]):
+            if row["pixels"]:
+                share = percent(row["right"] / row["pixels"])
+                found.setdefault(row["sample"], []).append(share)
+    return found
 
 
 def _class_rows(scored: Mapping[str, Evaluated]) -> list[dict[str, Any]]:

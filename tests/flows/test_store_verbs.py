@@ -82,6 +82,7 @@ def test_what_makes_it_again_is_a_command_that_takes_its_owner(write_catalog, tm
         ("predictions_part", "tokyo"): "`crosscity predict tokyo`",
         ("comparison", "tokyo"): "the next command that needs it",
         ("adaptation", "home"): "`crosscity transfer home`",
+        ("comparison", "home"): "the next command that needs it",
         ("segmenter", "frankfurt"): "the next command that needs it",
         ("labelled", "frankfurt"): "the next command that needs it",
     }

@@ -19,6 +19,7 @@ from adapters.store import Store
 from crosscity.segmenters import build_segmenter
 from tasks.judging.evaluated import segmenter_of_arm
 from tasks.steps.plan import open_plan
+from tasks.training.segmenters import fresh_segmenter, write_segmenter
 
 COUNT = 24
 MODEL = {"architecture": "compact", "options": {"width": 16}}
@@ -207,6 +208,67 @@ def test_what_looks_harmful_is_neither_said_to_be_used_nor_handed_on(adapted, mo
         chosen_segmenter.chosen_segmenter(plan, "ours")
 
 
+def test_two_segmenters_are_compared_on_the_pictures(
+    adapted, check_page, shown_in_a_browser
+) -> None:
+    told = json.loads(adapted.run("compare", "ours", "--json")["out"])
+    assert told["transfer"] == "ours"
+    a, b = told["segmenters"].values()
+    assert (a["word"], a["arm"], b["arm"]) == (a["key"][:12], "pretrained", "source_free")
+    page = Path(told["where"])
+    content = json.loads(page.with_name("comparison.json").read_text(encoding="utf-8"))
+    assert list(content["failed_images"].values()) == [1]
+    assert content["images"] == content["copied"] == COUNT
+    # Both were shown one size, so it says what the transfer's own report says.
+    report = json.loads(adapted.run("report", "ours", "--json")["out"])
+    figures = json.loads(
+        Path(report["where"]).with_name("report.json").read_text(encoding="utf-8")
+    )["figures"]
+    assert content["changed"] == figures["changed"]
+    assert content["figures"]["confidence"] == [figures["confidence_before"], figures["confidence"]]
+    text = check_page(page)
+    assert f"Both looked at the same {COUNT} images of mine." in text
+    assert "agreement of an image and its mirror image beyond chance (kappa)" in text
+    assert "two times" not in text
+    assert "IoU" not in text
+    assert "scored right" not in text
+    assert "broken one.jpg is" in text
+    shown = re.findall(r"Straße \d/(?:früh|spät)/Foto \d\d ä\.jpg: (?:most|evenly)", text)
+    assert len(shown) == 12, "pictures are called as their files are"
+    shown_in_a_browser(page)
+
+
+def test_a_comparison_is_made_once_and_refused_before_any_work(adapted) -> None:
+    first = json.loads(adapted.run("compare", "given", "ours:source_free", "--json")["out"])
+    again = adapted.run("compare", "given", "ours:source_free", "--json")
+    assert "everything is in the store already" in again["err"]
+    assert json.loads(again["out"])["key"] == first["key"]
+
+    store, kinds = Store(adapted.folder / "store"), ("comparison", "differences", "pair_comparison")
+    model = {"architecture": "compact", "options": {"width": 8}}
+    three = {**model, "options": {"width": 8, "class_names": ["road", "sky", "kerb"]}}
+    refs = []
+    for number, (seed, made_as) in enumerate(((9, model), (9, three))):
+        made_of: dict[str, Any] = {"inputs": {}, "parameters": {}, "version": "1"}
+        with store.draft("segmenter", "elsewhere", f"{number}".rjust(24, "f"), **made_of) as draft:
+            write_segmenter(draft, fresh_segmenter(made_as, seed), made_as)
+        refs.append(draft.ref)
+    other = json.loads(adapted.run("compare", refs[0].key, "ours", "--json")["out"])
+    assert other["key"] != first["key"], "of another segmenter it is another"
+    before = {kind: len(list(store.artifacts(kind))) for kind in kinds}
+    for words, said in (
+        ((refs[1].key, "ours"), "has 3 classes (kerb only there) and adaptation/ours/"),
+        (("ours", "ours"), "name two different segmenters to compare"),
+        (("ours:ga", "ours"), "segmenters.given has no source, and the arm 'ga' trains on its"),
+        (("ours",), "-o is for the figures of two reports"),
+    ):
+        more = ("-o", "page.html") if len(words) == 1 else ()
+        done = adapted.run("compare", *words, *more, code=2)
+        assert said in done["err"], done["err"]
+        assert "watch it at" not in done["err"]
+    assert before == {kind: len(list(store.artifacts(kind))) for kind in kinds}
+
+
 def test_what_needs_labels_is_refused_in_one_sentence(adapted) -> None:
     said = {
         "pretrained": "datasets.mine has no labels, so nothing can be scored, and the arm",
@@ -313,6 +375,29 @@ def test_sets_without_labels_are_refused_where_labels_are_read(
 ) -> None:
     with pytest.raises(CatalogError, match=said):
         open_plan(catalog(**changes))
+
+
+def test_segmenters_are_compared_on_pictures_that_nothing_was_adapted_to(
+    many_flows, catalog, tmp_path: Path
+) -> None:
+    pictures(tmp_path / "meine Bilder", 3)
+    path = catalog(
+        segmenters={name: {**MODEL, "weights": f"{name[0]}.pth"} for name in ("wide", "other")},
+        transfers={"ours": {"segmenter": "wide", "target": "mine"}},
+    )
+    torch.save(build_segmenter("compact", {"width": 16}, seed=5).state_dict(), tmp_path / "o.pth")
+    many_flows("compare", "wide", "other", "--on", "ours", "--catalog", path)
+    done = many_flows("compare", "wide", "other", "--on", "ours", "--json", "--catalog", path)
+    assert done["code"] == 0, done["err"]
+    assert "everything is in the store already" in done["err"]
+    assert 0 < json.loads(done["out"])["changed"] <= 1
+    for word, said in (
+        ("ours", "no segmenter 'source_free' for ours yet: run `crosscity transfer ours"),
+        ("wide", "name a second segmenter to compare 'wide' with"),
+    ):
+        done = many_flows("compare", word, "--catalog", path)
+        assert done["code"] == 2, done
+        assert said in done["err"]
 
 
 def test_pictures_that_are_not_there_end_it_before_any_work(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,12 @@ import yaml
 
 from adapters.store import ArtifactRef, Store
 from tasks.judging import promotion
-from tasks.judging.compared_segmenters import city_to_look_at, compared_segmenter, used_at
+from tasks.judging.compared_segmenters import (
+    compared_segmenter,
+    place_to_look_at,
+    two_words,
+    used_at,
+)
 from tasks.judging.pair_comparison import check_same_classes
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
@@ -68,9 +74,9 @@ def test_keys_names_and_cities_are_understood(plan, used) -> None:
     assert compared_segmenter(plan, used["second"].key).ref == used["second"]
     named = compared_segmenter(plan, "compact")
     assert named.ref is None
-    assert named.city is None
-    assert city_to_look_at(plan, [named, compared_segmenter(plan, "tokyo")], None) == "tokyo"
-    assert city_to_look_at(plan, [named, named], None) == "tokyo", "the only one"
+    assert named.owner is None
+    assert place_to_look_at(plan, [named, compared_segmenter(plan, "tokyo")], None) == "tokyo"
+    assert place_to_look_at(plan, [named, named], None) == "tokyo", "the only one"
 
 
 def test_what_means_nothing_is_told(plan, used) -> None:
@@ -98,32 +104,93 @@ def test_the_words_must_tell_on_which_city(plan, used) -> None:
     both = open_plan(catalog)
     promotion.put_in_use(both.open_store(), "rome", used["second"])
     words = [compared_segmenter(both, word) for word in ("tokyo", "rome")]
-    with pytest.raises(InputError, match=r"--on on which .* \(they are of rome and tokyo\)"):
-        city_to_look_at(both, words, None)
-    assert city_to_look_at(both, words, "rome") == "rome"
-    with pytest.raises(InputError, match="neither is a city's"):
-        city_to_look_at(both, [compared_segmenter(both, "compact")] * 2, None)
-    with pytest.raises(InputError, match="no city 'oslo'"):
-        city_to_look_at(both, words, "oslo")
+    with pytest.raises(InputError, match=r"--on on whose images .* \(they are of rome and tokyo\)"):
+        place_to_look_at(both, words, None)
+    assert place_to_look_at(both, words, "rome") == "rome"
+    with pytest.raises(InputError, match="neither is of a city or transfer"):
+        place_to_look_at(both, [compared_segmenter(both, "compact")] * 2, None)
+    with pytest.raises(
+        InputError, match="--on 'oslo' is no city or transfer of the catalog: there is rome, tokyo"
+    ):
+        place_to_look_at(both, words, "oslo")
 
 
-def test_of_a_transfer_the_way_to_its_pictures_is_said(plan, tmp_path) -> None:
+@pytest.fixture
+def with_transfer(plan, tmp_path) -> Plan:
+    """A catalog of a city and a transfer."""
     catalog = Path(plan.catalog)
     entries = yaml.safe_load(catalog.read_text(encoding="utf-8"))
     entries.setdefault("datasets", {})["pictures"] = {"kind": "images", "root": str(tmp_path)}
     entries["transfers"] = {"lisbon": {"segmenter": "compact", "target": "pictures"}}
     catalog.write_text(yaml.safe_dump(entries), encoding="utf-8")
-    given = open_plan(catalog)
-    with pytest.raises(InputError, match=r"'lisbon' is a transfer, .*`crosscity transfer lisbon`"):
-        compared_segmenter(given, "lisbon")
-    with pytest.raises(InputError, match="'lisbon' is a transfer"):
-        city_to_look_at(given, [compared_segmenter(given, "compact")] * 2, "lisbon")
+    return open_plan(catalog)
+
+
+def test_a_transfer_s_segmenters_are_understood(with_transfer: Plan, monkeypatch) -> None:
+    given, store = with_transfer, with_transfer.open_store()
+    first, second = (_segmenter(store, "adaptation", "lisbon", seed) for seed in (1, 2))
+    by_key = [compared_segmenter(given, ref.key) for ref in (first, second)]
+    assert [each.owner for each in by_key] == ["lisbon", "lisbon"]
     # By keys, they were compared on the pictures of the only city, without a word.
-    refs = [_segmenter(given.open_store(), "adaptation", "lisbon", seed) for seed in (1, 2)]
-    of_transfer = [compared_segmenter(given, ref.key) for ref in refs]
-    with pytest.raises(InputError, match=r"'lisbon' is a transfer, .*`crosscity transfer lisbon`"):
-        city_to_look_at(given, of_transfer, None)
-    assert city_to_look_at(given, of_transfer, "tokyo") == "tokyo", "who asks for it gets it"
+    assert place_to_look_at(given, by_key, None) == "lisbon"
+    assert place_to_look_at(given, by_key, "tokyo") == "tokyo", "who asks for it gets it"
+
+    monkeypatch.setattr(promotion, "_now", lambda: "2026-11-01T12:00:00+00:00")
+    promotion.put_in_use(store, "lisbon", first)
+    assert compared_segmenter(given, "lisbon").ref == first
+    assert compared_segmenter(given, "lisbon@2026-11-02").ref == first
+
+    other = _segmenter(store, "adaptation", "tokyo", 3)
+    words = [compared_segmenter(given, word) for word in ("lisbon", other.key)]
+    with pytest.raises(InputError, match=r"--on on whose images .* \(they are of lisbon and tokyo"):
+        place_to_look_at(given, words, None)
+    assert place_to_look_at(given, words, "lisbon") == "lisbon"
+    with pytest.raises(InputError, match="neither is of a city or transfer"):
+        place_to_look_at(given, [compared_segmenter(given, "compact")] * 2, None)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("lisbon", "`crosscity transfer lisbon --seed 3` makes all of it"),
+        ("lisbon:pretrained", "run `crosscity pretrain compact --seed 3` first"),
+        ("lisbon:full", "transfers.lisbon has no pairs of images"),
+        ("lisbon:magic", "there is no arm 'magic'; arms are "),
+        ("lisbon:fine_tuned", "datasets.pictures has no labels, so the arm 'fine_tuned'"),
+        ("lisbon@2026-11-02", "ever in use in lisbon: run `crosscity promote lisbon` first"),
+        ("lisbon@", "'' is not a date: write it as 2026-11-28"),
+        ("compact:bn", "'compact:bn' does not name a segmenter to compare: give a key"),
+        ("tokyo:magic", "there is no arm 'magic'; arms are "),
+    ],
+)
+def test_of_a_transfer_what_is_not_there_is_told(with_transfer: Plan, word: str, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        compared_segmenter(with_transfer, word, seed=3)
+
+
+def test_an_adaptation_alone_is_compared_with_what_it_began_with(with_transfer: Plan) -> None:
+    """Whatever seed it is of: not with the start that the catalog describes."""
+    store = with_transfer.open_store()
+    start = _segmenter(store, "segmenter", "frankfurt", 7)
+    made_of: dict[str, Any] = {"parameters": {}, "version": "1", "inputs_at": {"segmenter": start}}
+    with store.draft(
+        "adaptation", "lisbon", "b" * 24, inputs={"segmenter": start.digest}, **made_of
+    ) as draft:
+        write_segmenter(draft, fresh_segmenter(MODEL, 8), MODEL)
+    promotion.put_in_use(store, "lisbon", draft.ref)
+    for word in ("lisbon", draft.ref.key, draft.ref.uri):
+        words = two_words(with_transfer, word, None)
+        assert words == (start.key[:12], word)
+        compared = [compared_segmenter(with_transfer, each) for each in words]
+        assert [each.ref for each in compared] == [start, draft.ref]
+        assert place_to_look_at(with_transfer, compared, None) == "lisbon"
+    assert two_words(with_transfer, "lisbon", "tokyo") == ("lisbon", "tokyo")
+    for word in ("compact", start.key):
+        with pytest.raises(InputError, match=f"name a second segmenter to compare '{word}' with"):
+            two_words(with_transfer, word, None)
+    store.remove(start)
+    with pytest.raises(InputError, match="began with is not in the store any more: name a second"):
+        two_words(with_transfer, "lisbon", None)
 
 
 def test_segmenters_of_other_label_spaces_are_refused(plan) -> None:

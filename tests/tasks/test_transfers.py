@@ -132,6 +132,31 @@ def test_a_transfer_says_its_remarks_and_leaves_a_page(
     shown_in_a_browser(page)
 
 
+def test_two_segmenters_are_compared_by_the_labels_that_it_is_scored_on(
+    transferred, check_page
+) -> None:
+    store = Store(transferred.folder / "store")
+    scores = {ref.key for ref in store.artifacts("evaluation", "home")}
+    told = json.loads(
+        transferred.run("compare", "home:pretrained", "home:self_training", "--json")["out"]
+    )
+    assert {ref.key for ref in store.artifacts("evaluation", "home")} == scores, "they are found"
+    report = json.loads(transferred.run("report", "home", "--json")["out"])
+    content = json.loads(Path(report["where"]).with_name("report.json").read_text(encoding="utf-8"))
+    arms = ("pretrained", "self_training")
+    assert told["figures"]["miou"] == [content["scores"][arm]["miou"] for arm in arms]
+    text = check_page(Path(told["where"]))
+    assert "frankfurt (split test), and were scored on 1 labelled images" in text
+    assert "its labels, and it as both segmenters see it" in text
+
+    (worst,) = content["worst_images"]
+    shown = re.search(r"of those that are scored A gets ([\d.]+) % right, B ([\d.]+) %", text)
+    assert shown is not None
+    assert float(shown[2]) == pytest.approx(100 * worst["right"], abs=0.05)
+    (drawn,) = store.artifacts("differences", "home")
+    assert any(role.startswith("labelled") for role in store.manifest(drawn).inputs)
+
+
 def test_the_report_of_a_transfer_is_found_checked_and_indexed(transferred) -> None:
     told = json.loads(transferred.second["out"])
     again = transferred.run("report", "home", "--json")
