@@ -178,6 +178,7 @@ def test_a_size_is_chosen_where_nobody_knows_one(tmp_path: Path, monkeypatch, ca
     assert "the images have 2 sizes" in said
     assert ended("predict", "broken.png", *given, "--size", "auto", "-o", "none") == 2
     assert "none of the pictures that --size auto looked at" in capsys.readouterr().err
+    assert not Path("none").exists(), "nothing was written"
     assert ended("predict", ".", *given, "--size", "auto", "-o", "auto") == 0, "it goes on"
     monkeypatch.setattr(size_to_predict, "size_to_predict", None)
     capsys.readouterr()
