@@ -44,8 +44,8 @@ def compare_segmenters(
 
     Args:
         first: A key in the store, a segmenter of the catalog by its name, a city or transfer (its
-            segmenter in use, else the transfer's adaptation), NAME@DATE (the one that was in use
-            then), or NAME:ARM (what an arm left there).
+            segmenter in use, else its adaptation), NAME@DATE (the one that was in use then), or
+            NAME:ARM (what an arm left there).
         second: Likewise.
         on: The city or transfer whose images are looked at; default: the one that the two are
             about.

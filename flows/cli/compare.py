@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.changed_files import tell_changed_files
 from flows.cli.city import SeedOption, done_or_run
+from flows.cli.left_out import tell_left_out
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.output import check_file, publish
@@ -20,9 +22,8 @@ if TYPE_CHECKING:
     from tasks.steps.plan import Plan
 
 _WHICH = (
-    "A key, a segmenter of the catalog, a city or transfer (its segmenter in use, else the "
-    "transfer's adaptation), NAME@DATE (the one in use then), NAME:ARM (what an arm left), or a "
-    "report.json."
+    "A key, a segmenter of the catalog, a city or transfer (its segmenter in use, else its "
+    "adaptation), NAME@DATE (the one in use then), NAME:ARM (what an arm left), or a report.json."
 )
 
 
@@ -97,6 +98,10 @@ def _compare_segmenters(
 
     compared = [compared_segmenter(plan, word, seed) for word in (first, second)]
     place, store = place_to_look_at(plan, compared, on), plan.open_store()
+    if place in plan.transfers:
+        tell_left_out(plan, plan.transfer(place).target)
+    else:
+        tell_changed_files(plan, place)
     given = {
         "first": first,
         "second": second,

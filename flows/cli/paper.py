@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.city import SeedOption, done_or_run
+from flows.cli.left_out import tell_left_out
 from flows.cli.options import CATALOG, CatalogOption, ComputeOption
 from flows.cli.outcome import JsonOption, add, ended, note
 from tasks.steps.counted import counted
@@ -116,30 +117,16 @@ def _tell_of_images(name: str, arm: str, seed: int, plan: Plan) -> None:
         InputError: There is no image to adapt to.
         DatasetError: The target is not there, or holds no picture.
     """
-    from adapters.datasets.image_folder import ImageFolder  # noqa: PLC0415
-    from adapters.file_names import as_text  # noqa: PLC0415
     from tasks.steps.errors import InputError, StaleError  # noqa: PLC0415
     from tasks.training.arms import is_fine_tuned, is_trained  # noqa: PLC0415
-    from tasks.training.labelled import labelled_set, unlabelled_parts  # noqa: PLC0415
+    from tasks.training.labelled import unlabelled_parts  # noqa: PLC0415
     from tasks.training.trained import TrainedSegmenters  # noqa: PLC0415
 
     if not is_trained(arm) or is_fine_tuned(arm):
         return
     sets = plan.transfer(name)
     unlabelled_parts(sets.target, sets.target_split, plan)
-    source = labelled_set(plan, sets.target, None)
-    if isinstance(source, ImageFolder) and source.left_out:
-        types = ", ".join(sorted({each.suffix.lower() for each in source.left_out}))
-        note(
-            f"note: {len(source.left_out)} pictures of {sets.target} are left out, as {types} is "
-            "not read: make them JPEG or PNG"
-        )
-    if isinstance(source, ImageFolder) and source.unreadable:
-        some = ", ".join(as_text(str(one)) for one in source.unreadable[:3])
-        note(
-            f"note: what is in {some} is left out: {counted(len(source.unreadable), 'folder')} of "
-            f"{sets.target} cannot be read"
-        )
+    tell_left_out(plan, sets.target)
     try:
         TrainedSegmenters(name, seed, plan).of_arm(arm)
     except StaleError as error:

@@ -37,8 +37,8 @@ def compared_segmenter(plan: Plan, word: str, seed: int = 0) -> Compared:
     Args:
         plan: Of the whole catalog.
         word: A key (six digits or more); the name of a segmenter of the catalog; a city or
-            transfer, whose segmenter in use is meant, else a transfer's adaptation; NAME@DATE, the
-            one that was in use there then; or NAME:ARM, what an arm or recipe left there.
+            transfer, whose segmenter in use is meant, else its adaptation; NAME@DATE, the one that
+            was in use there then; or NAME:ARM, what an arm or recipe left there.
         seed: Of trainings that are not named by a key.
 
     Raises:
@@ -169,13 +169,16 @@ def _owners(plan: Plan) -> tuple[str, ...]:
 
 
 def _own(plan: Plan, owner: str, seed: int) -> ArtifactRef:
-    """What is in use in a city or transfer, else the transfer's adaptation.
+    """What is in use in a city or transfer, else its adaptation.
 
     One that looks harmful too: it is looked at, and not used.
     """
-    if owner in plan.cities:
-        return chosen_artifact(plan, "promoted", owner)
-    return promoted_segmenter(plan.open_store(), owner) or adapted_by(plan, owner, seed)
+    used = promoted_segmenter(plan.open_store(), owner)
+    if used is not None:
+        return used
+    if owner in plan.transfers:
+        return adapted_by(plan, owner, seed)
+    return TrainedSegmenters(owner, seed, plan).of_arm(plan.city(owner).arm)
 
 
 def _of_arm(plan: Plan, owner: str, arm: str, seed: int) -> ArtifactRef:

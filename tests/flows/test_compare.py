@@ -11,6 +11,8 @@ import pytest
 
 from adapters.store import Store
 from tasks.judging import promotion
+from tasks.judging.compared_segmenters import compared_segmenter, two_words
+from tasks.steps.plan import open_plan
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,17 @@ def test_the_scores_are_those_of_the_evaluations(compared: dict[str, Any], site:
 
 def test_a_browser_shows_it(compared: dict[str, Any], shown_in_a_browser: Any) -> None:
     shown_in_a_browser(Path(compared["where"]))
+
+
+def test_a_city_in_which_none_is_in_use_is_meant_by_its_adaptation(finished_run: Any) -> None:
+    """As after the README's three commands, which promote nothing."""
+    plan = open_plan(finished_run.catalog)
+    assert promotion.promoted_segmenter(plan.open_store(), "tokyo") is None
+    by_arm = compared_segmenter(plan, f"tokyo:{plan.city('tokyo').arm}")
+    assert compared_segmenter(plan, "tokyo").ref == by_arm.ref
+    start, other = two_words(plan, "tokyo", None)
+    assert other == "tokyo"
+    assert compared_segmenter(plan, start).ref == compared_segmenter(plan, "tokyo:pretrained").ref
 
 
 def test_what_cannot_be_compared_is_told_before_any_work(many_commands: Any, site: Path) -> None:

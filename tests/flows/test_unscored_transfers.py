@@ -90,7 +90,7 @@ def adapted(many_flows, write_catalog, tmp_path_factory) -> Any:
 def test_pictures_alone_are_adapted_to_and_judged(adapted) -> None:
     out, err = adapted.done["out"], adapted.done["err"]
     assert f"adapted to {COUNT} images of mine, by source_free" in out
-    assert "1 pictures of mine are left out, as .heic is not read" in err
+    assert "1 picture of mine is left out, as .heic is not read" in err
     assert f"note: 1 left out: {adapted.broken}" in err
     assert "datasets.mine has no labels, so nothing was scored" in err
     assert "images are shown at" in err
@@ -211,7 +211,9 @@ def test_what_looks_harmful_is_neither_said_to_be_used_nor_handed_on(adapted, mo
 def test_two_segmenters_are_compared_on_the_pictures(
     adapted, check_page, shown_in_a_browser
 ) -> None:
-    told = json.loads(adapted.run("compare", "ours", "--json")["out"])
+    done = adapted.run("compare", "ours", "--json")
+    assert "1 picture of mine is left out, as .heic is not read" in done["err"]
+    told = json.loads(done["out"])
     assert told["transfer"] == "ours"
     a, b = told["segmenters"].values()
     assert (a["word"], a["arm"], b["arm"]) == (a["key"][:12], "pretrained", "source_free")
