@@ -35,6 +35,8 @@ _MADE_BY = {
 needed, and of a transfer `crosscity transfer` makes all."""
 _OF_SEVERAL = ("comparison", "pair_comparison", "suggestion")
 """Kinds that the name of a city or transfer alone does not make again."""
+_COMPARED_TOO = ("differences", "evaluation")
+"""Kinds that are also made of any two segmenters that are compared."""
 _POINTED_BY = {"harvest": "harvest", "promoted": "promote"}
 """The verb that writes a pointer again."""
 
@@ -106,12 +108,13 @@ def _is_told(fault: StoreError | None) -> bool:
 def _remedy(place: str, plan: Plan) -> str:
     """What makes an artifact again: a verb of its city or transfer, or whatever else needs it."""
     kind, owner, _ = place.split("/")
-    if owner in plan.cities and kind not in _OF_SEVERAL:
-        again = f"`crosscity {_MADE_BY.get(kind, 'readapt')} {owner}`"
-    elif owner in plan.transfers and kind not in _OF_SEVERAL:
-        again = f"`crosscity transfer {owner}`"
-    else:
+    if kind in _OF_SEVERAL or owner not in (*plan.cities, *plan.transfers):
         again = "the next command that needs it"
+    else:
+        verb = "transfer" if owner in plan.transfers else _MADE_BY.get(kind, "readapt")
+        again = f"`crosscity {verb} {owner}`"
+        if kind in _COMPARED_TOO:
+            again += ", or the `crosscity compare` that it was made for,"
     return f"{again} makes it again, once it is moved"
 
 

@@ -23,6 +23,9 @@ _STAGES: Final = {
 }
 """Which kinds of artifacts make up a stage, in the order of the work."""
 
+_SHARDS: Final = ("labelled", "unlabelled")
+"""Kinds of which a set has as many artifacts as hundreds of images."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -58,7 +61,7 @@ def lineage(known: Sequence[Known]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str, str], list[Known]] = {}
     for each in known:
         arm = str(each.manifest.parameters.get("arm", each.manifest.parameters.get("split", "")))
-        shard = each.ref.kind.endswith("_part") or each.ref.kind == "labelled"
+        shard = each.ref.kind.endswith(("_part", "_slice")) or each.ref.kind in _SHARDS
         key = "" if shard else each.ref.key
         name = f"{each.ref.kind} {arm}".strip()
         groups.setdefault((name, each.ref.city, key), []).append(each)

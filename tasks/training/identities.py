@@ -59,6 +59,13 @@ that of a folder."""
 TOGETHER_VERSION: Final = "2"
 """Of what several processes share where one of them decides: the thresholds of `source_free`, the
 score at home of a pre-training. Since 2 a resumed training does what a whole one does."""
+_ONCE: Final = {
+    "taught": "labels of a teacher that was shown images at its student's size",
+    "own_labels": "labels that a network made for itself with dropout",
+    "carried": "features that were carried in half a precision",
+    "ignored_looks": "other looks at a place whose ignored pixels counted too",
+}
+"""What adaptations were made of before a parameter, which no catalog holds, says otherwise."""
 _SECTIONS: Final = {"fine_tuned": "fine_tuning.", "source_free": "source_free."}
 """Where the catalog's trainings have the settings of an arm; of the others: `adaptation.`"""
 
@@ -365,9 +372,16 @@ def adapted_identity(
             keys={
                 **_MACHINE,
                 "mask": f"cities.{owner}.provider.mask",
+                "matches": f"cities.{owner}.prior",
+                "matches.version": "version of the matches",
                 "recipe": f"recipes.{arm}",
+                "size_choice": "version of the choice of a size",
             },
-            inputs={"part": "other labelled images", "target": "other images of the target"},
+            inputs={
+                "part": "other labelled images",
+                "target": "other images of the target",
+                **_ONCE,
+            },
         ),
         producer=f"{arm}-{seed}{number}",
         marks=("arm", "seed", "fold"),

@@ -76,11 +76,15 @@ def test_what_makes_it_again_is_a_command_that_takes_its_owner(write_catalog, tm
     transfers = {"home": {"segmenter": "compact", "target": "frankfurt"}}
     catalog = write_catalog(tmp_path, transfers=transfers)
     store = Store(tmp_path / "store")
+    compared = ", or the `crosscity compare` that it was made for,"
     remedies = {
         ("adaptation", "tokyo"): "`crosscity adapt tokyo`",
         ("report", "tokyo"): "`crosscity report tokyo`",
         ("predictions_part", "tokyo"): "`crosscity predict tokyo`",
         ("comparison", "tokyo"): "the next command that needs it",
+        ("differences", "tokyo"): "`crosscity report tokyo`" + compared,
+        ("evaluation", "tokyo"): "`crosscity evaluate tokyo`" + compared,
+        ("differences", "home"): "`crosscity transfer home`" + compared,
         ("adaptation", "home"): "`crosscity transfer home`",
         ("comparison", "home"): "the next command that needs it",
         ("segmenter", "frankfurt"): "the next command that needs it",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from adapters.store import ArtifactRef
 from crosscity.adaptation import AdaptationSettings, TargetArrays, TargetImages
 from crosscity.labels import CLASSES
 from crosscity.resizing import resized_image
+from tasks.steps.errors import StaleError
+from tasks.steps.identity import make, required
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.checkpoints import CheckpointPlace
 from tasks.training.extras import Extras
-from tasks.training.identities import adaptation_parameters
+from tasks.training.identities import adaptation_parameters, adapted_identity
 from tasks.training.jobs import Job, SetTargets, carry_out
 from tasks.training.segmenters import fresh_segmenter, write_segmenter
 
@@ -92,3 +94,17 @@ def test_a_teacher_of_another_size_is_shown_what_is_stored_at_that_size(plan: Pl
 def test_what_a_teacher_taught_at_the_students_size_is_another_adaptation(plan: Plan) -> None:
     keys = {arm: adaptation_parameters("tokyo", arm, 0, plan) for arm in ("own", "taught", "ga")}
     assert [arm for arm, parameters in keys.items() if "taught" in parameters] == ["taught"]
+
+
+def test_why_it_is_another_is_said_without_a_setting_that_no_catalog_has(plan: Plan) -> None:
+    identity = adapted_identity({"segmenter": stored(plan, None, 1)}, "taught", 0, "tokyo", plan)
+    before = {name: value for name, value in identity.parameters.items() if name != "taught"}
+    store = plan.open_store()
+    make(
+        store,
+        replace(identity, parameters=before),
+        lambda draft, _: write_segmenter(draft, fresh_segmenter(MODEL, 1), MODEL),
+    )
+    said = "made of labels of a teacher that was shown images at its student's size: run `crosscity"
+    with pytest.raises(StaleError, match=said):
+        required(store, identity)
