@@ -130,10 +130,8 @@ def check_folder(
 ) -> None:
     """Refuses before any work what `PredictionFolder` would refuse after it, or write over itself.
 
-    Nothing stays of the trial: a folder that is not there is not there afterwards.
-
     Args:
-        folder: As of `PredictionFolder`.
+        folder: As of `PredictionFolder`; made where it is not there.
         names: Of all images, as they are written.
         class_names: As of `PredictionFolder`.
         wanted: As of `PredictionFolder`.
@@ -145,7 +143,8 @@ def check_folder(
         PredictionsError: As of `PredictionFolder`; or the disk takes two of the names for one.
     """
     expected = _description(_written_classes(class_names, wanted.ids), wanted, made_by)
-    with _writing_into(folder), _made_for_now(folder):
+    with _writing_into(folder):
+        folder.mkdir(parents=True, exist_ok=True)
         if not force and not _goes_on(folder, json.loads(json.dumps(expected)), undecided):
             raise PredictionsError(_holds_else(folder))
         with tempfile.TemporaryDirectory(prefix=".", suffix=UNFINISHED, dir=folder) as trial:
@@ -358,19 +357,6 @@ def _writing_into(folder: Path) -> Iterator[None]:
         raise PredictionsError(cannot_be_written(folder, error)) from None
 
 
-@contextmanager
-def _made_for_now(folder: Path) -> Iterator[None]:
-    """Inside, a folder is there; afterwards what of it was not there before is gone again."""
-    absent = [each for each in (folder, *folder.parents) if not each.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    finally:
-        for each in absent:
-            with suppress(OSError):
-                each.rmdir()
-
-
 def _written_classes(class_names: Sequence[str], ids: Ids) -> list[ClassRow]:
     """`class_rows`, where label maps have room for all of them."""
     rows = class_rows(class_names, ids)
@@ -431,20 +417,19 @@ def _taken_for_one(folder: Path, names: Iterable[str]) -> tuple[str, str] | None
     alike: dict[str, list[str]] = defaultdict(list)
     for name in names:
         alike[unicodedata.normalize("NFKC", name.casefold())].append(name)
-    groups = (group for group in alike.values() if len(group) > 1)
-    for number, group in enumerate(groups):
-        own = folder / str(number)  # a file of one group may be called as a folder of another
-        for at, name in enumerate(group):
-            place = _place(own, name)
+    for group in alike.values():
+        for number, name in enumerate(group if len(group) > 1 else ()):
+            place = _place(folder, name)
             if place.exists():
-                return next(one for one in group[:at] if place.samefile(_place(own, one))), name
+                same = (one for one in group[:number] if place.samefile(_place(folder, one)))
+                return next(same), name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
     return None
 
 
 def _place(folder: Path, name: str) -> Path:
-    return folder / f"{name}.png"
+    return folder / name
 
 
 def _further_colour(index: int) -> tuple[int, int, int]:

@@ -3,19 +3,13 @@
 A network learns how many pixels large a car is. Where images show cars smaller, it fails in a way
 that hardly any training on them mends, and that showing them enlarged mends at once, although no
 pixel is added; where they show them larger, it does better, and at less cost, on reduced images.
-Which size suits is seen without a label: at it the network is sure of each pixel, and sees many
-classes over all of them:
+Which size suits is seen without a label, by how sure and how varied predictions are (`sureness`):
 
-    H(s) = mean of -Σ_c p_c log p_c,  p the probabilities of a pixel at size s
-    D(s) = -Σ_c q_c log q_c,          q the mean of p over all pixels
-    size = argmax J(s),               J = D - 1.5 H
+    size = argmax J(s)
 
-D - H is the mutual information of pixels and classes (Krause, Perona, Gomes: *Discriminative
-clustering by regularized information maximization*, NIPS 2010). Alone it takes too large sizes, at
-which predictions scatter; H alone, which *Tent* (Wang et al., ICLR 2021) minimises over weights,
-takes too small ones, at which thin things are gone and what is left is easy. Over a handful of
-sizes there is nothing to collapse. A size must raise J by `LEAST_GAIN` against every smaller one,
-as it costs time and memory, and a smaller size than the first against the first.
+Entropy alone takes too small sizes, at which what is left is easy. Over a handful of sizes there is
+nothing to collapse. A size must raise J by `LEAST_GAIN` against every smaller one, as it costs time
+and memory, and a smaller size than the first against the first.
 """
 
 from __future__ import annotations
@@ -31,9 +25,10 @@ import torch
 
 from crosscity.adaptation.image_sets import IgnoresPixels, LabelledImages, TargetImages
 from crosscity.adaptation.spread import spread_indices
+from crosscity.adaptation.sureness import Sureness, sureness
 from crosscity.resizing import resized_image
 from crosscity.safeguard import SafeguardLimits
-from crosscity.segmenters import Segmenter, evaluating, image_tensor
+from crosscity.segmenters import Segmenter, image_tensor
 
 ALGORITHM_VERSION: Final = "3"
 """Raised by hand whenever the same images and weights could give another size."""
@@ -45,8 +40,6 @@ LEAST_PIXELS: Final = 2**16
 """Of a reduced image."""
 MOST_PIXELS: Final = 2**21
 """Of a shown image: 1024×2048, the largest that light networks of streets are trained at."""
-SURENESS: Final = 1.5
-"""What entropy weighs against diversity; `benchmarks/shown_size.py` is how it was chosen."""
 LEAST_GAIN: Final = 0.002
 """Nats."""
 LIMITS: Final = SafeguardLimits()
@@ -75,7 +68,7 @@ class TriedSize:
     @property
     def information(self) -> float:
         """J, in nats."""
-        return self.diversity - SURENESS * self.entropy
+        return Sureness(self.entropy, self.diversity).information
 
 
 @dataclass(frozen=True)
@@ -229,24 +222,10 @@ def _tried(
     seen: Sequence[torch.Tensor | None],
     size: Size,
 ) -> TriedSize:
-    device, entropies, shares = segmenter.input_mean.device, [], []
-    with evaluating(segmenter), torch.inference_mode():
-        for picture, kept in zip(pictures, seen, strict=True):
-            shown = image_tensor(resized_image(picture, size)[None], device)
-            at = (picture.shape[0], picture.shape[1])
-            logits = segmenter.predicted_logits(shown, at)[0].float()
-            logits = logits.flatten(1) if kept is None else logits[:, kept.to(device)]
-            log = torch.log_softmax(logits, 0)
-            entropies.append(-(log.exp() * log).sum(0).mean())
-            shares.append(log.exp().mean(1))
-    mean = torch.stack(shares).mean(0)
-    diversity = -(mean * mean.clamp_min(1e-12).log()).sum()
-    return TriedSize(
-        size,
-        float(torch.stack(entropies).mean()),
-        float(diversity),
-        tuple(mean.double().tolist()),
-    )
+    device = segmenter.input_mean.device
+    shown = (image_tensor(resized_image(picture, size)[None], device) for picture in pictures)
+    found = sureness(segmenter, shown, [picture.shape[:2] for picture in pictures], seen)
+    return TriedSize(size, found.entropy, found.diversity, found.shares)
 
 
 def _words(size: Size) -> str:

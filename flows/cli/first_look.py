@@ -13,6 +13,11 @@ from flows.cli.pictures import ImageArgument, as_input, check_superpixels, read_
 from tasks.steps.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
     from adapters.catalog import PriorSettings
     from crosscity.segmenters import Segmenter
 
@@ -64,7 +69,7 @@ def try_pair(
     sizes, settings = (first.shape[:2], second.shape[:2]), _settings(first.shape)
     check_superpixels(first, settings, "take larger pictures")
     _check_folder(output, force=force)
-    segmenter, remark = _segmenter(weights, architecture)
+    segmenter, remark = _segmenter(weights, architecture, (first, second))
     make_folder(output)
     if _nearly_alike(first.shape, second.shape):
         second = resized_image(second, (first.shape[0], first.shape[1]))
@@ -87,9 +92,12 @@ def try_pair(
     )
 
 
-def _segmenter(weights: Path | None, architecture: str | None) -> tuple[Segmenter | None, str]:
+def _segmenter(
+    weights: Path | None, architecture: str | None, pair: Sequence[npt.NDArray[np.uint8]]
+) -> tuple[Segmenter | None, str]:
     """The user's segmenter, or the one that comes along, and what to know of it."""
     from tasks.judging.given_segmenter import given_segmenter  # noqa: PLC0415 - brings PyTorch
+    from tasks.judging.pixels_to_predict import remark_on_pixels  # noqa: PLC0415 - as above
 
     own = weights is not None or architecture is not None
     path = weights if own else bundled_weights()
@@ -97,8 +105,10 @@ def _segmenter(weights: Path | None, architecture: str | None) -> tuple[Segmente
         note("no --weights given: the page shows the prior alone")
         return None, ""
     found = given_segmenter(path, architecture)
-    for remark in found.remarks:
-        note(f"note: {remark}")
+    of_pixels = remark_on_pixels(found, pair if own else (), found.segmenter.trained_size)
+    for remark in (*found.remarks, of_pixels):
+        if remark:
+            note(f"note: {remark}")
     return found.segmenter, "" if own else _SIMULATED_ONLY
 
 

@@ -16,6 +16,7 @@ from flows.cli.options import CATALOG, CATALOG_VARIABLE
 from flows.cli.outcome import JsonOption, ended, note
 
 if TYPE_CHECKING:
+    from tasks.judging.chosen_segmenter import Chosen
     from tasks.steps.errors import InputError
 
 _UNKNOWN: Final = "unknown"
@@ -208,21 +209,22 @@ def init(
             ("--licence", licence, folder, "pictures alone, of which none is exported"),
             ("--attribution", attribution, folder, "pictures alone, of which none is exported"),
         )
-        text = _of_pictures(folder, city, start)
+        text, seen = _of_pictures(folder, city, start), folder
     elif folder is not None:
         root, named = _of_folder(folder, city)
         licence = licence or _asked_licence()
         attribution = attribution or _asked_attribution(licence)
         provider = _folder(root, named, licence, attribution)
         text = _of_city(city, provider, _training_images(root, named), start)
+        seen = root / named / "Images"
     else:
-        text = _of_city(city, _area(str(bbox), places or 400), None, start)
+        text, seen = _of_city(city, _area(str(bbox), places or 400), None, start), None
     unchecked = output.with_name(f".{output.name}.unchecked")
     publish(unchecked, lambda path: path.write_text(text, encoding="utf-8"))
     try:
         open_catalog(unchecked)
         if weights is not None or plug_in:
-            _check_weights(unchecked, weights, architecture)
+            _tell_of_weights(_check_weights(unchecked, weights, architecture), seen)
         unchecked.replace(output)
     finally:
         unchecked.unlink(missing_ok=True)
@@ -244,7 +246,30 @@ def _is_found(catalog: Path) -> bool:
     return _absolute(catalog) == _absolute(Path(os.environ.get(CATALOG_VARIABLE) or CATALOG))
 
 
-def _check_weights(catalog: Path, weights: str | None, architecture: str | None) -> None:
+def _tell_of_weights(chosen: Chosen, images: Path | None) -> None:
+    """Says what was assumed of weights, and whether the images suit them in the form they get."""
+    from adapters.datasets.base import DatasetError  # noqa: PLC0415
+    from adapters.datasets.image_folder import SPLIT, ImageFolder  # noqa: PLC0415
+    from adapters.images import ImageError  # noqa: PLC0415
+    from crosscity.adaptation.pixel_form import MOST_IMAGES  # noqa: PLC0415 - brings PyTorch
+    from crosscity.adaptation.spread import spread_indices  # noqa: PLC0415
+    from tasks.judging.pixels_to_predict import remark_on_pixels  # noqa: PLC0415
+
+    for remark in chosen.remarks:
+        note(f"note: {remark}")
+    if images is None:
+        return
+    try:
+        found = ImageFolder(images)
+        names = found.samples(SPLIT)
+        some = [found.read_image(names[i]) for i in spread_indices(len(names), MOST_IMAGES)]
+    except (DatasetError, ImageError):
+        return  # the adaptation says which cannot be read
+    if remark := remark_on_pixels(chosen, some, chosen.segmenter.trained_size):
+        note(f"note: {remark}")
+
+
+def _check_weights(catalog: Path, weights: str | None, architecture: str | None) -> Chosen:
     """Builds the network with its weights: what does not fit is told here and not in an hour.
 
     Where the file has other names for the same parts, the catalog is given the `rename` that fits.
@@ -252,26 +277,24 @@ def _check_weights(catalog: Path, weights: str | None, architecture: str | None)
     Raises:
         InputError: They are not there, are no whole file of weights, or do not fit the network.
     """
+    from tasks.judging.chosen_segmenter import chosen_segmenter  # noqa: PLC0415 - brings PyTorch
     from tasks.steps.plan import open_plan  # noqa: PLC0415
-    from tasks.training.foreign_names import (  # noqa: PLC0415 - brings PyTorch
+    from tasks.training.foreign_names import (  # noqa: PLC0415 - as above
         ForeignNamesError,
         UnfitError,
         rename_as_yaml,
     )
-    from tasks.training.segmenters import starting_segmenter  # noqa: PLC0415 - as above
 
     try:
-        starting = starting_segmenter(open_plan(catalog), SEGMENTER, seed=0)
+        return chosen_segmenter(open_plan(catalog), SEGMENTER)
     except UnfitError as error:
         if not isinstance(error, ForeignNamesError) or error.rename is None or weights is None:
             raise _with_its_network(error, architecture) from None
         renamed = rename_as_yaml(error.rename)
         text, line = catalog.read_text(encoding="utf-8"), _weights_line(weights)
         catalog.write_text(text.replace(line, f"{line}    rename: {renamed}\n"), encoding="utf-8")
-        starting = starting_segmenter(open_plan(catalog), SEGMENTER, seed=0)
         note(f"note: {weights} has names of another program, of which `rename: {renamed}` fits")
-    for remark in starting.remarks:
-        note(f"note: {remark}")
+        return chosen_segmenter(open_plan(catalog), SEGMENTER)
 
 
 def _with_its_network(error: InputError, architecture: str | None) -> InputError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -111,7 +112,10 @@ def predict(
         Wanted,
         check_folder,
     )
+    from crosscity.adaptation.pixel_form import MOST_IMAGES  # noqa: PLC0415
+    from tasks.judging.pixels_to_predict import remark_on_pixels  # noqa: PLC0415
     from tasks.judging.predictions import predict_pictures, write_terms  # noqa: PLC0415
+    from tasks.judging.some_pictures import some_pictures  # noqa: PLC0415
     from tasks.steps import progress  # noqa: PLC0415 - reads Prefect's settings
     from tasks.steps.device import using_device  # noqa: PLC0415 - PyTorch takes seconds
 
@@ -129,7 +133,8 @@ def predict(
         tell_changed_files(plan, city)
     pictures = _pictures(what, city, plan)
     chosen = _chosen(plan, segmenter, weights, architecture, city)
-    network, where = _on_device(chosen, plan, device)
+    chosen, where = _on_device(chosen, plan, device)
+    network = chosen.segmenter
     note(f"{counted(len(pictures), 'image')} with {chosen.words}")
     _tell_of_network(chosen)
     wanted = Wanted(ids, overlays, confidence)
@@ -142,6 +147,9 @@ def predict(
         progress.listen(shown)
         known = _size_of_city(plan, city) or network.trained_size
         image_size = _image_size(wanted_size, known, network, pictures)
+        some = some_pictures(pictures, MOST_IMAGES)
+        if remark := remark_on_pixels(chosen, some, image_size):
+            note(f"note: {remark}")
         made_by = {**chosen.made_by, "image_size": None if image_size is None else [*image_size]}
         folder = PredictionFolder(output, network.class_names, wanted, made_by, force=force)
         done = predict_pictures(
@@ -369,8 +377,8 @@ def _size_of_city(plan: Plan | None, city: str | None) -> tuple[int, int] | None
     return network_size(plan, city)
 
 
-def _on_device(chosen: Chosen, plan: Plan | None, device: str | None) -> tuple[Segmenter, str]:
-    """The network on the device that is asked for, and that device."""
+def _on_device(chosen: Chosen, plan: Plan | None, device: str | None) -> tuple[Chosen, str]:
+    """The segmenter on the device that is asked for, and that device."""
     import torch  # noqa: PLC0415
 
     from crosscity.device_failures import PROCESSOR  # noqa: PLC0415
@@ -381,4 +389,5 @@ def _on_device(chosen: Chosen, plan: Plan | None, device: str | None) -> tuple[S
         torch.set_num_threads(plan.compute.threads)
     name = device or (plan.compute.device if plan is not None else PROCESSOR)
     check_device(name, asked_for=device is not None)
-    return moved_to(in_train_ids(chosen.segmenter), name), name
+    network = moved_to(in_train_ids(chosen.segmenter), name)
+    return replace(chosen, segmenter=network), name

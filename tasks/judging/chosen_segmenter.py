@@ -16,7 +16,7 @@ from tasks.steps.commands import with_seed
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.arms import is_trained
-from tasks.training.segmenters import starting_segmenter, stored_segmenter
+from tasks.training.segmenters import is_from_elsewhere, starting_segmenter, stored_segmenter
 from tasks.training.trained import TrainedSegmenters
 from tasks.training.transfers import arm_of_transfer, arms_of_transfers
 
@@ -36,12 +36,14 @@ class Chosen:
         made_by: What tells its predictions from those of others; JSON-able.
         words: How it is spoken of.
         remarks: What was assumed of weights that come from elsewhere.
+        is_from_elsewhere: Whether its weights are of somebody else's program.
     """
 
     segmenter: Segmenter
     words: str
     made_by: dict[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    is_from_elsewhere: bool = False
 
 
 def chosen_segmenter(plan: Plan, which: str, city: str | None = None) -> Chosen:
@@ -69,7 +71,8 @@ def chosen_segmenter(plan: Plan, which: str, city: str | None = None) -> Chosen:
             )
         network = {"network_sha256": _network_digest(starting.segmenter)}
         made_by = {"segmenter": which, **starting.made_of, **network}
-        return Chosen(starting.segmenter, which, made_by, starting.remarks)
+        foreign = is_from_elsewhere(plan.segmenters[which])
+        return Chosen(starting.segmenter, which, made_by, starting.remarks, foreign)
     if which in plan.cities or which in plan.transfers:
         return _stored(plan, own_segmenter(plan, which), which)
     if KEY.fullmatch(which):

@@ -13,7 +13,7 @@ from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.delivered_folders import described
 from tasks.training.foreign_names import ForeignNamesError
-from tasks.training.segmenters import starting_segmenter
+from tasks.training.segmenters import is_from_elsewhere, starting_segmenter
 from tasks.training.weight_files import stated_class_names
 
 ARCHITECTURE: Final = "efficientnet_lite0"
@@ -46,7 +46,8 @@ def given_segmenter(weights: Path | None, architecture: str | None) -> Chosen:
     except InputError as error:
         raise InputError(_in_words_of_the_command(str(error))) from None
     made_by = {"architecture": architecture or starting.model["architecture"], **starting.made_of}
-    return Chosen(starting.segmenter, words, made_by, starting.remarks)
+    foreign = is_from_elsewhere(entry)
+    return Chosen(starting.segmenter, words, made_by, starting.remarks, foreign)
 
 
 def _entry(weights: Path | None, architecture: str | None) -> tuple[SegmenterEntry, str]:

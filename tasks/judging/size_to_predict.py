@@ -11,12 +11,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from adapters.images import ImageError, decode_image
 from crosscity.adaptation import TargetArrays
 from crosscity.adaptation.shown_size import MOST_IMAGES, ShownSize, choose_size
-from crosscity.adaptation.spread import spread_indices
 from crosscity.segmenters import Segmenter
 from tasks.judging.predictions import Picture
+from tasks.judging.some_pictures import some_pictures
 from tasks.steps import progress
 from tasks.steps.errors import InputError
 
@@ -34,11 +33,7 @@ def size_to_predict(segmenter: Segmenter, pictures: Sequence[Picture]) -> ShownS
         InputError: None of those can be read.
     """
     by_size: dict[tuple[int, ...], list[npt.NDArray[np.uint8]]] = defaultdict(list)
-    for index in spread_indices(len(pictures), MOST_IMAGES):
-        try:
-            found = decode_image(pictures[index].data(), pictures[index].name)
-        except (OSError, ImageError):
-            continue  # predicting says why
+    for found in some_pictures(pictures, MOST_IMAGES):
         by_size[found.shape].append(found)
     if not by_size:
         raise InputError(

@@ -30,7 +30,9 @@ from crosscity.adaptation import (
     on_all_devices,
     open_engine,
 )
+from crosscity.adaptation.pixel_form import MOST_IMAGES, remark_on_form
 from crosscity.adaptation.shown_size import ShownSize, choose_size
+from crosscity.adaptation.spread import spread_indices
 from crosscity.segmenters import HuggingFaceSegmenter, Segmenter, load_weights
 from tasks.priors.identities import city_mask
 from tasks.steps import progress
@@ -111,6 +113,7 @@ class Job:
         home: Labelled shards that a pre-training validates on; none: it does not.
         recipe: The recipe of the catalog, by its name; ``None``: the arm of the settings.
         extras: What the recipe reads beside source and target.
+        is_from_elsewhere: Whether adapting begins with weights of somebody else's program.
     """
 
     start: str | ArtifactRef
@@ -126,6 +129,7 @@ class Job:
     home: tuple[ArtifactRef, ...] = ()
     recipe: str | None = None
     extras: Extras = field(default_factory=Extras)
+    is_from_elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -247,9 +251,10 @@ def _opened(engine: Engine, job: Job) -> _Opened:
     shared: dict[str, Any] = {"engine": engine, "readers": _readers(job.plan)}
     try:
         shown = _chosen_size(job, moved_to(segmenter, engine.device))
+        pixels = _of_pixels(job, segmenter, shown)
         training = _training(job, segmenter, shared, shown)
         told = () if shown is not None and shown.sizes > 1 else _of_distorted(job, segmenter)
-        return _Opened(training, model, shown, told)
+        return _Opened(training, model, shown, (*told, *pixels))
     except InputError:
         raise
     except torch.OutOfMemoryError as error:
@@ -277,6 +282,18 @@ def _of_distorted(job: Job, segmenter: Segmenter) -> tuple[str, ...]:
     if not isinstance(images, StoredUnlabelled | StoredTargets | StoredLabelled):
         return ()
     return tuple(distorted_images(images, segmenter.trained_size))
+
+
+def _of_pixels(job: Job, segmenter: Segmenter, shown: ShownSize | None) -> tuple[str, ...]:
+    """What is said of weights from elsewhere that seem to want their pixels in another form."""
+    if job.target is None or not job.is_from_elsewhere:
+        return ()
+    asked = None if job.image_size == "auto" else job.image_size
+    size = asked or segmenter.trained_size if shown is None else shown.chosen
+    images = _target(job, size)
+    chosen = spread_indices(len(images), MOST_IMAGES)
+    said = remark_on_form(segmenter, [images.images([one])[0] for one in chosen], size)
+    return (said,) if said else ()
 
 
 def _chosen_size(job: Job, segmenter: Segmenter) -> ShownSize | None:

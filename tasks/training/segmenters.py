@@ -110,6 +110,17 @@ def starting_segmenter(plan: Plan, name: str, seed: int) -> Starting:
     return _of_its_size(starting, told)
 
 
+def is_from_elsewhere(entry: SegmenterEntry) -> bool:
+    """Whether weights of an entry are of somebody else's program, and so the form of their pixels.
+
+    What comes along or is trained here has ours, and transformers' checkpoints say theirs.
+    """
+    if entry.weights is not None:
+        return not entry.weights.startswith(PACKAGE_PREFIX)
+    brings = entry.python or str(entry.architecture).startswith(PREFIX)
+    return bool(brings) and entry.source is None
+
+
 def foreign_remark(class_names: Sequence[str]) -> str | None:
     """What to say of classes that are none of Cityscapes' 19; ``None`` where there are none."""
     foreign = foreign_classes(class_names)

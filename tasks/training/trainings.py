@@ -48,12 +48,18 @@ from tasks.training.identities import (
     owner_of,
     pretrained_identity,
     pretraining_settings,
+    segmenter_of,
     training_of,
     transfer_inputs,
     wanted_size,
 )
 from tasks.training.jobs import Job, PairTargets, SetTargets, carry_out
-from tasks.training.segmenters import Starting, starting_segmenter, write_segmenter
+from tasks.training.segmenters import (
+    Starting,
+    is_from_elsewhere,
+    starting_segmenter,
+    write_segmenter,
+)
 
 PRETRAINING_CHECKPOINT_EVERY = 100
 """Steps; about twenty seconds of the demo's pre-training."""
@@ -184,6 +190,7 @@ def _adapt(
             target=target,
             recipe=None if recipe is None else arm,
             extras=extras,
+            is_from_elsewhere=is_from_elsewhere(plan.segmenter(segmenter_of(owner, plan))),
         )
         train(job, draft)
 

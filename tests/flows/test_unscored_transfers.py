@@ -459,6 +459,24 @@ def test_pictures_that_a_known_size_distorts_are_told(many_flows, catalog, tmp_p
     assert any("which sees them distorted" in remark for remark in remarks)
 
 
+def test_weights_that_want_their_pixels_in_another_form_are_told(
+    many_flows, catalog, tmp_path: Path
+) -> None:
+    """As those do whose batch norms saw pixels that were smaller by far."""
+    pictures(tmp_path / "meine Bilder", 4)
+    path = catalog(trainings={"demo": GENTLE})
+    network = build_segmenter("compact", MODEL["options"], seed=4)
+    for name, value in network.state_dict().items():
+        value.mul_(1e-6 if name.endswith("running_var") else 1)
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    done = many_flows("transfer", "ours", "--catalog", path)
+    assert done["code"] == 0, done["err"]
+    assert "batch norms see nothing like what they saw in training" in done["err"]
+    (made,) = Store(tmp_path / "store").artifacts("adaptation")
+    remarks = Store(tmp_path / "store").manifest(made).summary["remarks"]
+    assert any("batch norms see nothing like" in remark for remark in remarks)
+
+
 def test_labelled_pictures_that_a_known_size_distorts_are_told(
     many_flows, catalog, tmp_path: Path
 ) -> None:

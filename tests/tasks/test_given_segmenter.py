@@ -26,6 +26,7 @@ from tasks.judging import size_to_predict
 from tasks.judging.given_segmenter import given_segmenter
 from tasks.steps.errors import InputError
 from tasks.training.segmenters import write_segmenter
+from tests.colours_learned import IMAGENET, learned, views
 
 NAMES = ("road", "sky", "car")
 OPTIONS: dict[str, Any] = {"width": 8, "class_names": list(NAMES)}
@@ -178,7 +179,6 @@ def test_a_size_is_chosen_where_nobody_knows_one(tmp_path: Path, monkeypatch, ca
     assert "the images have 2 sizes" in said
     assert ended("predict", "broken.png", *given, "--size", "auto", "-o", "none") == 2
     assert "none of the pictures that --size auto looked at" in capsys.readouterr().err
-    assert not Path("none").exists(), "nothing was written"
     assert ended("predict", ".", *given, "--size", "auto", "-o", "auto") == 0, "it goes on"
     monkeypatch.setattr(size_to_predict, "size_to_predict", None)
     capsys.readouterr()
@@ -188,3 +188,44 @@ def test_a_size_is_chosen_where_nobody_knows_one(tmp_path: Path, monkeypatch, ca
         words = (*given, "--size", "auto", "-o", folder, *further)
         assert ended("predict", "0.png", *words) == 2
         assert f"{folder} holds something else" in capsys.readouterr().err
+
+
+FORM = """
+import torch
+from crosscity.segmenters import whole_network
+from tests.colours_learned import IMAGENET, NAMES, network
+
+def _read():
+    made = network()
+    made.load_state_dict(torch.load("colours.pth", weights_only=True))
+    return made
+
+def right():
+    return whole_network(_read(), NAMES)
+
+def wrong():
+    return whole_network(_read(), NAMES, mean=(0, 0, 0), std=(1, 1, 1))
+"""
+
+
+def test_pixels_in_another_form_than_the_networks_own_are_told(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "form_of_pixels.py").write_text(FORM, encoding="utf-8")
+    torch.save(learned(*IMAGENET).state_dict(), "colours.pth")
+    for number, view in enumerate(views(2, seed=3)[0]):
+        Image.fromarray(view).save(tmp_path / f"{number}.png")
+    said = {}
+    for name in ("right", "wrong"):
+        words = ("--architecture", f"python:form_of_pixels:{name}")
+        assert ended("predict", "0.png", "1.png", *words, "-o", name) == 0
+        said[name] = capsys.readouterr().err
+        assert ended("try", "0.png", "1.png", *words, "-o", f"try-{name}") == 0
+        assert ("if its pixels come" in capsys.readouterr().err) == (name == "wrong")
+        init = ("init", "--city", "lisbon", "--folder", ".", *words, "-o", f"{name}.yaml")
+        assert ended(*init) == 0
+        assert ("if its pixels come" in capsys.readouterr().err) == (name == "wrong")
+    assert "if its pixels come less ImageNet's mean and divided by its deviation" in said["wrong"]
+    assert "if its pixels come" not in said["right"]
