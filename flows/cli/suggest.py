@@ -69,7 +69,7 @@ def suggest(
     other = (
         suggestion.segmenter_before(plan, ref)
         if against is None
-        else chosen_artifact(plan, against, city)
+        else chosen_artifact(plan, against, city, "--against")
     )
     with TerminalProgress() as shown:
         progress.listen(shown)

@@ -21,6 +21,8 @@ from tasks.training.trained import TrainedSegmenters
 from tasks.training.transfers import arm_of_transfer, arms_of_transfers
 
 PROMOTED: Final = "promoted"
+OPTION: Final = "--segmenter"
+"""Where a word that means a segmenter is given, as errors call it."""
 _KINDS: Final = ("adaptation", "segmenter")
 KEY: Final = re.compile(rf"(?:(?:{'|'.join(_KINDS)})/[^/]+/)?[0-9a-f]{{6,24}}")
 """A key in the store: its digits, or all that commands print of it, `adaptation/tokyo/<digits>`."""
@@ -84,7 +86,9 @@ def chosen_segmenter(plan: Plan, which: str, city: str | None = None) -> Chosen:
     )
 
 
-def chosen_artifact(plan: Plan, which: str, city: str | None = None) -> ArtifactRef:
+def chosen_artifact(
+    plan: Plan, which: str, city: str | None = None, given_as: str = OPTION
+) -> ArtifactRef:
     """The artifact of a segmenter that a word means: promoted, or by its key.
 
     Args:
@@ -92,19 +96,20 @@ def chosen_artifact(plan: Plan, which: str, city: str | None = None) -> Artifact
         which: "promoted", "promoted:CITY", a city, a transfer or a key, as `chosen_segmenter`
             takes them.
         city: The city or transfer that "promoted" alone refers to.
+        given_as: The option or key of the catalog that gives the word, for errors.
 
     Raises:
         InputError: There is none of this kind, or several.
     """
     word, _, other = which.partition(":")
     if word == PROMOTED:
-        return _promoted(plan, other or city)
+        return _promoted(plan, other or city, given_as)
     if which in plan.cities or which in plan.transfers:
-        return own_segmenter(plan, which)
+        return own_segmenter(plan, which, given_as)
     if KEY.fullmatch(which):
         return _by_key(plan.open_store(), which)
     raise InputError(
-        f"--segmenter {which!r} is neither 'promoted', nor a key in the store, nor a city or "
+        f"{given_as} {which!r} is neither 'promoted', nor a key in the store, nor a city or "
         "transfer: a segmenter of the catalog gets a key from `crosscity pretrain`"
     )
 
@@ -174,8 +179,13 @@ def adapted_by(plan: Plan, transfer: str, seed: int = 0) -> ArtifactRef:
     raise InputError(words) from None
 
 
-def own_segmenter(plan: Plan, owner: str) -> ArtifactRef:
+def own_segmenter(plan: Plan, owner: str, given_as: str = OPTION) -> ArtifactRef:
     """What is in use in a city or transfer; of a transfer without, its adaptation.
+
+    Args:
+        plan: Of the catalog.
+        owner: A city or transfer.
+        given_as: The option or key of the catalog that names another, for errors.
 
     Raises:
         InputError: There is none, or what there is looks harmful; says what to do.
@@ -189,7 +199,7 @@ def own_segmenter(plan: Plan, owner: str) -> ArtifactRef:
     if owner not in plan.transfers:
         raise InputError(
             f"no segmenter is promoted for {owner} yet: run `crosscity readapt {owner}`, or name "
-            "one with --segmenter"
+            f"one with {given_as}"
         )
     adapted = adapted_by(plan, owner)
     known = evidence_of(store, owner, adapted, limits_now(owner, plan))
@@ -214,16 +224,16 @@ def _stored(plan: Plan, ref: ArtifactRef, words: str) -> Chosen:
     return Chosen(segmenter, f"{words} ({ref.uri})", {"segmenter": ref.uri, "digest": ref.digest})
 
 
-def _promoted(plan: Plan, owner: str | None) -> ArtifactRef:
+def _promoted(plan: Plan, owner: str | None, given_as: str = OPTION) -> ArtifactRef:
     """What is in use in a city or transfer; ``None``: in the only one in which one is."""
     if owner is not None:
-        return own_segmenter(plan, owner)
+        return own_segmenter(plan, owner, given_as)
     store, owners = plan.open_store(), (*plan.cities, *plan.transfers)
     promoted = {name: promoted_segmenter(store, name) for name in owners}
     there = {name: ref for name, ref in promoted.items() if ref is not None}
     if len(there) != 1:
         listed = ", ".join(f"promoted:{name}" for name in sorted(there)) or "there is none yet"
-        raise InputError(f"say whose promoted segmenter is meant with --segmenter: {listed}")
+        raise InputError(f"say whose promoted segmenter is meant with {given_as}: {listed}")
     return next(iter(there.values()))
 
 

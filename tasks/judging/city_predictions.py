@@ -51,7 +51,8 @@ def segmenter_in_use(city: str, plan: Plan) -> ArtifactRef:
     Raises:
         InputError: There is none yet; says what to run.
     """
-    return chosen_artifact(plan, plan.city(city).predictions.segmenter, city)
+    given_as = f"cities.{city}.predictions.segmenter"
+    return chosen_artifact(plan, plan.city(city).predictions.segmenter, city, given_as)
 
 
 def prediction_parts(imagery: ArtifactRef, city: str, plan: Plan) -> list[Slice]:

@@ -179,7 +179,7 @@ def test_images_that_the_network_sees_distorted_are_told(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("tokyo",), "no segmenter is promoted for tokyo yet"),
+        (("tokyo",), "readapt tokyo`, or name one with cities.tokyo.predictions.segmenter"),
         (("tokyo", "paris"), "one city of the catalog is predicted"),
         (("tokyo", "--segmenter", "0123456789"), "name a folder with -o"),
     ],

@@ -230,6 +230,7 @@ def test_predictions_are_masks_and_come_back_as_labels_that_are_scored_on(
     [
         (("--split", "best"), "--split is train, test or all"),
         (("--segmenter", "promoted"), "no segmenter is promoted for tokyo yet"),
+        (("--against", "promoted"), "or name one with --against"),
         (("--against", "0123456789"), "no segmenter or adaptation with the key 0123456789"),
     ],
 )
