@@ -20,6 +20,7 @@ from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.arms import is_fine_tuned, is_trained, needs_of_arm
 from tasks.training.identities import source_of
+from tasks.training.labelled import sets_as_first_listed
 from tasks.training.trainings import adapt_transfer as adapt
 from tasks.training.trainings import fine_tune
 from tasks.training.transfers import arm_of_transfer, check_splits, check_transfer_arm
@@ -82,10 +83,11 @@ def adapt_transfer(
     """
     plan = open_plan(catalog, compute, transfer=transfer)
     arm = arm_of_transfer(transfer, plan) if arm is None else arm
-    done = transfer_by.fn(plan, transfer, arm, seed)
-    if is_judged(arm, transfer, plan):
-        judged_by(done.segmenter, done.start, transfer, plan)
-    report_transfer_by.fn(plan, transfer, arm, seed)
+    with sets_as_first_listed():
+        done = transfer_by.fn(plan, transfer, arm, seed)
+        if is_judged(arm, transfer, plan):
+            judged_by(done.segmenter, done.start, transfer, plan)
+        report_transfer_by.fn(plan, transfer, arm, seed)
     return done.evaluation or done.segmenter
 
 

@@ -85,6 +85,7 @@ def transfer(
     """Adapt a segmenter to the images of another set, labelled or not, and score or judge it."""
     from flows.adapt_transfer import adapt_transfer  # noqa: PLC0415 - PyTorch loads late
     from tasks.steps.plan import open_plan  # noqa: PLC0415
+    from tasks.training.labelled import sets_as_first_listed  # noqa: PLC0415
     from tasks.training.transfers import (  # noqa: PLC0415
         arm_of_transfer,
         check_splits,
@@ -95,7 +96,6 @@ def transfer(
     arm = arm_of_transfer(name, plan) if arm is None else arm
     check_transfer_arm(arm, name, plan)
     check_splits(arm, name, plan)
-    _tell_of_images(name, arm, seed, plan)
     given = {
         "transfer": name,
         "arm": arm,
@@ -103,11 +103,11 @@ def transfer(
         "catalog": str(catalog),
         "compute": compute,
     }
-    made = done_or_run(adapt_transfer, given, plan, lambda ref: [ref], transfer=name)
-    if plan.scored_split(name) is None:
-        _show_unscored(name, arm, seed, made, plan)
-    else:
-        _show_scored(name, arm, seed, made, plan)
+    show = _show_unscored if plan.scored_split(name) is None else _show_scored
+    with sets_as_first_listed():
+        _tell_of_images(name, arm, seed, plan)
+        made = done_or_run(adapt_transfer, given, plan, lambda ref: [ref], transfer=name)
+        show(name, arm, seed, made, plan)
 
 
 def _tell_of_images(name: str, arm: str, seed: int, plan: Plan) -> None:

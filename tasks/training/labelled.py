@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -43,6 +44,8 @@ from tasks.training.label_ids import remark_on_ids
 
 LABELLED_VERSION = f"2-simulation.{SIMULATION_VERSION}"
 Kind = Literal["labelled", "unlabelled"]
+_NameOfSet = tuple[object, ...]
+"""What a set is listed by."""
 PART_SIZE = 100
 """Images a shard: what a kill can lose."""
 FAILURE_LIMIT = 0.05
@@ -208,7 +211,7 @@ def find_labelled(
             not there: without it nothing tells whether what is in the store is of it.
     """
     try:
-        source = labelled_set(plan, owner, pairs)
+        source = _LISTED.found(plan, owner, pairs)
         return _find_shards(_labelled_split(owner, split, source, plan), said)
     except DatasetError as error:
         raise InputError(str(error)) from error
@@ -217,7 +220,7 @@ def find_labelled(
 def find_unlabelled(owner: str, split: str, plan: Plan, said: Missing) -> list[ArtifactRef]:
     """The shards that `unlabelled_part` made of a split as it is now; see `find_labelled`."""
     try:
-        source = labelled_set(plan, owner, None)
+        source = _LISTED.found(plan, owner, None)
         return _find_shards(_unlabelled_split(owner, split, source, plan), said)
     except DatasetError as error:
         raise InputError(str(error)) from error
@@ -385,16 +388,32 @@ def labelled_set(plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledD
 class _Listed:
     """The set whose shards were asked for last: listing it for each may take longer than reading.
 
-    Files that come or go while its shards are read count from the next run on.
+    Files that come or go while its shards are read count from the next run on; so do those of all
+    sets inside `held`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._there: tuple[tuple[object, ...], LabelledDataset] | None = None
+        self._there: tuple[_NameOfSet, LabelledDataset] | None = None
+        self._holding = 0
+        self._held: dict[_NameOfSet, LabelledDataset] = {}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, every set is as it was when it was first listed."""
+        with self._lock:
+            self._holding += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holding -= 1
+                if not self._holding:
+                    self._held = {}
 
     def anew(self, plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledDataset:
-        """The set as it is now; kept for its shards."""
-        found = labelled_set(plan, owner, pairs)
+        """The set as it is now, unless it is held; kept for its shards."""
+        found = self.found(plan, owner, pairs)
         with self._lock:
             self._there = _name_of_set(plan, owner, pairs), found
         return found
@@ -405,7 +424,18 @@ class _Listed:
             there = self._there
         if there is not None and there[0] == _name_of_set(plan, owner, pairs):
             return there[1]
-        return labelled_set(plan, owner, pairs)
+        return self.found(plan, owner, pairs)
+
+    def found(self, plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledDataset:
+        """The set that is held, or as it is now."""
+        name = _name_of_set(plan, owner, pairs)
+        with self._lock:
+            there = self._held.get(name)
+        if there is not None:
+            return there
+        found = labelled_set(plan, owner, pairs)
+        with self._lock:
+            return self._held.setdefault(name, found) if self._holding else found
 
     def shard_is_there(self, images: _Split, part: int) -> None:
         """Lets the set go after the last of its shards."""
@@ -418,7 +448,17 @@ class _Listed:
 _LISTED: Final = _Listed()
 
 
-def _name_of_set(plan: Plan, owner: str, pairs: ArtifactRef | None) -> tuple[object, ...]:
+def sets_as_first_listed() -> AbstractContextManager[None]:
+    """Inside, files that come or go do not count: a run ends with the images that it began with.
+
+    Without it, pictures that land during an adaptation would leave it without judgement and page,
+    which are looked for by the images that there are; a folder into which cameras write would
+    never have either.
+    """
+    return _LISTED.held()
+
+
+def _name_of_set(plan: Plan, owner: str, pairs: ArtifactRef | None) -> _NameOfSet:
     """What `labelled_set` goes by."""
     entry = plan.datasets.get(owner) or plan.city(owner)
     return str(plan.root), repr(plan.store), owner, entry.model_dump_json(), pairs

@@ -441,6 +441,46 @@ def test_few_pictures_and_pictures_of_several_sizes_are_adapted_to(
     assert (several in done["err"]) == bool(upright)
 
 
+GROWS = """
+from pathlib import Path
+from shutil import copy
+from crosscity.segmenters import build_segmenter
+
+HERE = Path(__file__).parent
+
+def land(module, given):
+    pictures = sorted((HERE / "meine Bilder").rglob("*.jpg"))
+    if module.training and (HERE / "store" / "unlabelled").exists() and len(pictures) == 4:
+        copy(pictures[0], HERE / "meine Bilder" / "landed.jpg")
+
+def build():
+    network = build_segmenter("compact", {"width": 16}, seed=4)
+    network.options = lambda: {}
+    next(network.children()).register_forward_pre_hook(land)
+    return network
+"""
+"""A network whose training a camera outlasts: a picture lands while it trains."""
+
+
+def test_pictures_that_land_while_it_trains_count_from_the_next_run_on(
+    crosscity, prefect_server, catalog, tmp_path: Path
+) -> None:
+    pictures(tmp_path / "meine Bilder", 4)
+    (tmp_path / "grows.py").write_text(GROWS, encoding="utf-8")
+    path = catalog(
+        segmenters={"given": {"python": "grows:build"}},
+        trainings={"demo": {**FAST, "image_size": [64, 128]}},
+    )
+    environment = {"PYTHONPATH": str(tmp_path)}
+    words = ("transfer", "ours", "--catalog", path)
+    done = crosscity(*words, server=prefect_server, environment=environment)
+    assert (tmp_path / "meine Bilder" / "landed.jpg").is_file()
+    assert done.returncode == 0, done.stderr
+    assert "adapted to 4 images of mine" in done.stdout
+    done = crosscity("report", "ours", "--catalog", path, environment=environment)
+    assert "were 4 when they were read, and are 5 now" in done.stderr
+
+
 def test_pictures_that_a_known_size_distorts_are_told(many_flows, catalog, tmp_path: Path) -> None:
     folder = tmp_path / "meine Bilder"
     pictures(folder, 4)
