@@ -20,7 +20,7 @@ A network without batch norm tells of red and blue alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -99,7 +99,11 @@ class TriedForm:
 
 
 def remark_on_form(
-    segmenter: Segmenter, pictures: Sequence[npt.NDArray[np.uint8]], size: Size | None
+    segmenter: Segmenter,
+    pictures: Sequence[npt.NDArray[np.uint8]],
+    size: Size | None,
+    *,
+    on_tried: Callable[[int], None] = lambda _: None,
 ) -> str:
     """One sentence where another form suits a network better than the one it is given, else empty.
 
@@ -108,17 +112,22 @@ def remark_on_form(
         pictures: H×W×3 uint8 RGB each; `MOST_IMAGES` are enough.
         size: (height, width) at which it is shown them; ``None``: their own, reduced to
             `MOST_PIXELS`.
+        on_tried: Called after each form with how many there are.
     """
     if not pictures:
         return ""
     try:
-        return form_remark(try_forms(segmenter, pictures, size))
+        return form_remark(try_forms(segmenter, pictures, size, on_tried=on_tried))
     except (RuntimeError, ValueError):
         return ""  # memory, or a network that takes no such size: whoever predicts says so
 
 
 def try_forms(
-    segmenter: Segmenter, pictures: Sequence[npt.NDArray[np.uint8]], size: Size | None
+    segmenter: Segmenter,
+    pictures: Sequence[npt.NDArray[np.uint8]],
+    size: Size | None,
+    *,
+    on_tried: Callable[[int], None] = lambda _: None,
 ) -> list[TriedForm]:
     """What a network makes of images in the form that it is given, which comes first, and others.
 
@@ -129,17 +138,21 @@ def try_forms(
         pictures: H×W×3 uint8 RGB each; some of them are enough.
         size: (height, width) at which it is shown them; ``None``: their own, reduced to
             `MOST_PIXELS`.
+        on_tried: Called after each form with how many there are.
 
     Raises:
         RuntimeError: Or whatever the network raises at such a size.
     """
     device = segmenter.input_mean.device
     shown = [image_tensor(_shown(each, size)[None], device) for each in pictures]
-    tried = [try_form(segmenter, shown, None, swapped=swapped) for swapped in (False, True)]
-    if not _remembering(segmenter):
-        return tried
-    others = {form.words: form for form in FORMS if not _is_given(form, segmenter)}
-    tried += [try_form(segmenter, shown, form, swapped=False) for form in others.values()]
+    others: dict[str, PixelForm] = {}
+    if _remembering(segmenter):
+        others = {form.words: form for form in FORMS if not _is_given(form, segmenter)}
+    wanted = [(None, False), (None, True), *((form, False) for form in others.values())]
+    tried = []
+    for form, swapped in wanted:
+        tried.append(try_form(segmenter, shown, form, swapped=swapped))
+        on_tried(len(wanted))
     best = best_form(tried)
     if best.words:
         tried.append(try_form(segmenter, shown, others[best.words], swapped=True))

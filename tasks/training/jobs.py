@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -292,7 +293,9 @@ def _of_pixels(job: Job, segmenter: Segmenter, shown: ShownSize | None) -> tuple
     size = asked or segmenter.trained_size if shown is None else shown.chosen
     images = _target(job, size)
     chosen = spread_indices(len(images), MOST_IMAGES)
-    said = remark_on_form(segmenter, [images.images([one])[0] for one in chosen], size)
+    pictures = [images.images([one])[0] for one in chosen]
+    tell = partial(progress.advance, f"forms of pixels of {job.place.stage}", 1)
+    said = remark_on_form(segmenter, pictures, size, on_tried=tell)
     return (said,) if said else ()
 
 

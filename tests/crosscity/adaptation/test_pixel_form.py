@@ -98,7 +98,9 @@ def test_without_batch_norm_red_and_blue_alone_are_tried(network) -> None:
         folded.bias.data = (norm.bias - norm.running_mean * scale).detach()
         frozen[index] = folded
     segmenter = whole_network(frozen, NAMES).eval()
-    tried = try_forms(segmenter, PICTURES, None)
+    told: list[int] = []
+    tried = try_forms(segmenter, PICTURES, None, on_tried=told.append)
+    assert told == [2, 2]
     assert [(one.words, one.swapped, one.surprise) for one in tried] == [
         ("", False, None),
         ("", True, None),
