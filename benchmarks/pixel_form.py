@@ -47,6 +47,7 @@ from crosscity.adaptation.pixel_form import (
     form_remark,
     try_form,
 )
+from crosscity.adaptation.spread import spread_indices
 from crosscity.evaluation import evaluate, score
 from crosscity.resizing import resized_image
 from crosscity.segmenters import Segmenter, build_segmenter, image_tensor
@@ -91,7 +92,10 @@ def row(name: str, network: Segmenter, camvid: Path, pairs: Path) -> Row:
         "CamVid": [images.read(each).image for each in images.samples("val")],
         "time pairs": pictures_of(pairs),
     }
-    tried = {which: all_forms(network, spread(pictures)) for which, pictures in seen.items()}
+    tried = {
+        which: all_forms(network, [pictures[i] for i in spread_indices(len(pictures), MOST_IMAGES)])
+        for which, pictures in seen.items()
+    }
     made = {
         "segmenter": name,
         "own": own_form(network),
@@ -112,12 +116,6 @@ def all_forms(network: Segmenter, pictures: Pictures) -> list[dict[str, Any]]:
         for form in forms
         for swapped in (False, True)
     ]
-
-
-def spread(pictures: Pictures) -> Pictures:
-    """Some of them."""
-    chosen = np.linspace(0, len(pictures) - 1, MOST_IMAGES).round().astype(int)
-    return [pictures[index] for index in chosen]
 
 
 def pictures_of(pairs: Path) -> Pictures:

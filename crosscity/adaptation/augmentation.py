@@ -36,8 +36,7 @@ class Augmentation:
         windows = random.random((len(images), 3))
         if self._flip:
             chosen = torch.from_numpy(mirrored).to(images.device)
-            images = torch.where(chosen[:, None, None, None], images.flip(-1), images)
-            maps = torch.where(chosen[:, None, None], maps.flip(-1), maps)
+            images, maps = mirrored_where(images, chosen), mirrored_where(maps, chosen)
         if self._smallest_crop < 1 or self._window < 1:
             pairs = [
                 self._crop(image, map_, window)
@@ -70,3 +69,9 @@ class Augmentation:
             cut_map[None, None].float(), size=size, mode="nearest-exact"
         )[0, 0]
         return scaled, scaled_map.to(map_.dtype)
+
+
+def mirrored_where(pictures: Tensor, chosen: Tensor) -> Tensor:
+    """N images or maps (N×…×W), those left to right of which (N,) `chosen` is true."""
+    each = chosen.reshape(-1, *[1] * (pictures.ndim - 1))
+    return torch.where(each, pictures.flip(-1), pictures)

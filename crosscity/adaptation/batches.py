@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from crosscity.adaptation.augmentation import Augmentation
+from crosscity.adaptation.augmentation import Augmentation, mirrored_where
 from crosscity.adaptation.correspondence import mirrored_field
 from crosscity.adaptation.engine import Stopwatch
 from crosscity.adaptation.image_sets import (
@@ -244,7 +244,7 @@ class TargetBatches:
         indices, (pictures, _) = self.reading_taught.batch(number, size)
         images = _images(pictures, self._device)
         turned = self._augment.mirrored(len(indices), self._random(number)).to(self._device)
-        return _mirrored(images, turned)
+        return mirrored_where(images, turned)
 
     def keys(self, number: int, size: int) -> list[str]:
         """One an image of a batch: equal where its pixels are."""
@@ -273,14 +273,14 @@ class TargetBatches:
         maps = _on_device(found, self._device)
         mirrored = self._augment.mirrored(len(indices), self._random(number))
         owners = torch.tensor(of)
-        turned = mirrored[owners].to(self._device)[:, None, None, None]
-        prior, ignored = _taken_apart(torch.where(turned[..., 0], maps.flip(-1), maps))
+        turned = mirrored[owners].to(self._device)
+        prior, ignored = _taken_apart(mirrored_where(maps, turned))
         taught = None
         if self._taught is not None:
-            taught = _mirrored(_images(self._taught.images(others), self._device), turned.flatten())
+            taught = mirrored_where(_images(self._taught.images(others), self._device), turned)
         return Partner(
-            _mirrored(images, turned.flatten()),
-            torch.where(turned, mirrored_field(field), field),
+            mirrored_where(images, turned),
+            torch.where(turned[:, None, None, None], mirrored_field(field), field),
             prior,
             ignored,
             owners.to(self._device),
@@ -316,11 +316,6 @@ def _keys(indices: Sequence[int], mirrored: Tensor) -> list[str]:
         f"{index}{'-mirrored' if turned else ''}"
         for index, turned in zip(indices, mirrored.tolist(), strict=True)
     ]
-
-
-def _mirrored(images: Tensor, turned: Tensor) -> Tensor:
-    """Those of B×3×H×W images left to right of which (B,) `turned` is true."""
-    return torch.where(turned[:, None, None, None], images.flip(-1), images)
 
 
 def _on_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:

@@ -1,8 +1,8 @@
 """Whether pixels reach a network in the form that it was trained with, seen without a label.
 
 A network of others wants its pixels in some form: red or blue first, from 0 to 1 or to 255, less
-some mean. Nothing in a weight file says which. A wrong one is no error: the network predicts, worse
-by four to twenty points where only red and blue are swapped. Two signs tell without a label:
+some mean. Nothing in a weight file says which. A wrong one is no error: the network predicts, and
+worse. Two signs tell without a label:
 
 - Batch norms remember mean μ and variance σ² of each channel in training. What they see of images,
   m and v, is another city's, and yet near them; pixels 255 times too large are not:

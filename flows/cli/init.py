@@ -248,23 +248,20 @@ def _is_found(catalog: Path) -> bool:
 
 def _tell_of_weights(chosen: Chosen, images: Path | None) -> None:
     """Says what was assumed of weights, and whether the images suit them in the form they get."""
-    from adapters.datasets.base import DatasetError  # noqa: PLC0415
-    from adapters.datasets.image_folder import SPLIT, ImageFolder  # noqa: PLC0415
-    from adapters.images import ImageError  # noqa: PLC0415
     from crosscity.adaptation.pixel_form import MOST_IMAGES  # noqa: PLC0415 - brings PyTorch
-    from crosscity.adaptation.spread import spread_indices  # noqa: PLC0415
     from tasks.judging.pixels_to_predict import remark_on_pixels  # noqa: PLC0415
+    from tasks.judging.predictions import found_in  # noqa: PLC0415
+    from tasks.judging.some_pictures import some_pictures  # noqa: PLC0415
+    from tasks.steps.errors import InputError  # noqa: PLC0415
 
     for remark in chosen.remarks:
         note(f"note: {remark}")
     if images is None:
         return
     try:
-        found = ImageFolder(images)
-        names = found.samples(SPLIT)
-        some = [found.read_image(names[i]) for i in spread_indices(len(names), MOST_IMAGES)]
-    except (DatasetError, ImageError):
-        return  # the adaptation says which cannot be read
+        some = some_pictures(found_in([images]).pictures, MOST_IMAGES)
+    except InputError:
+        return  # whoever reads them says why they cannot be read
     if remark := remark_on_pixels(chosen, some, chosen.segmenter.trained_size):
         note(f"note: {remark}")
 

@@ -65,7 +65,7 @@ def labelled_parts(owner: str, split: str, pairs: ArtifactRef | None, plan: Plan
         pairs: The city's pairs, which say where its test places are; ``None`` for a data set.
         plan: The run's plan.
     """
-    samples = _LISTED.anew(plan, owner, pairs).samples(split)
+    samples = _LISTED.found(plan, owner, pairs).samples(split)
     if not samples:
         raise InputError(f"{owner} has no labelled images in its split {split!r}")
     return _parts_of(samples)
@@ -129,7 +129,7 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
     Images of a data set with an `image_size` are stored at that size, and so are the labels of
     "train". Labels of other splits keep their own size: they are what is scored on.
     """
-    source = _LISTED.for_shard(plan, owner, pairs)
+    source = _LISTED.found(plan, owner, pairs)
     size = _stored_size(plan, owner)
     mask = _mask_of_labels(plan, owner)
     seen: set[int] = set()
@@ -148,9 +148,7 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
             "labels": encode_label_png(labels),
         }
 
-    images = _labelled_split(owner, split, source, plan)
-    made = _make_part(images, part, read)
-    _LISTED.shard_is_there(images, part)
+    made = _make_part(_labelled_split(owner, split, source, plan), part, read)
     remark = remark_on_ids(source, seen)
     if remark:
         warn_user(f"{owner}, {split}: {remark}")
@@ -159,7 +157,7 @@ def labelled_part(owner: str, split: str, pairs: ArtifactRef | None, part: int, 
 
 def unlabelled_parts(owner: str, split: str, plan: Plan) -> list[int]:
     """The shards in which the images of a data set's split are read for adapting to them."""
-    samples = _LISTED.anew(plan, owner, None).unlabelled(split)
+    samples = _LISTED.found(plan, owner, None).unlabelled(split)
     if not samples:
         raise InputError(f"{owner} has no images in its split {split!r} to adapt to")
     return _parts_of(samples)
@@ -168,17 +166,14 @@ def unlabelled_parts(owner: str, split: str, plan: Plan) -> list[int]:
 @artifact_task("read target images", run_name="images of {owner}, {split}, part {part}")
 def unlabelled_part(owner: str, split: str, part: int, plan: Plan) -> Made:
     """Reads one shard of images into the store; no label file is opened."""
-    source = _LISTED.for_shard(plan, owner, None)
+    source = _LISTED.found(plan, owner, None)
     size = _stored_size(plan, owner)
 
     def read(sample: str) -> Row:
         image = encode_png(resized_image(source.read_image(sample), size))
         return {"image": image, "labels": None}
 
-    images = _unlabelled_split(owner, split, source, plan)
-    made = _make_part(images, part, read)
-    _LISTED.shard_is_there(images, part)
-    return made
+    return _make_part(_unlabelled_split(owner, split, source, plan), part, read)
 
 
 @dataclass(frozen=True)
@@ -386,15 +381,10 @@ def labelled_set(plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledD
 
 
 class _Listed:
-    """The set whose shards were asked for last: listing it for each may take longer than reading.
-
-    Files that come or go while its shards are read count from the next run on; so do those of all
-    sets inside `held`.
-    """
+    """Sets as they were when they were first listed, as long as anybody holds them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._there: tuple[_NameOfSet, LabelledDataset] | None = None
         self._holding = 0
         self._held: dict[_NameOfSet, LabelledDataset] = {}
 
@@ -411,21 +401,6 @@ class _Listed:
                 if not self._holding:
                     self._held = {}
 
-    def anew(self, plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledDataset:
-        """The set as it is now, unless it is held; kept for its shards."""
-        found = self.found(plan, owner, pairs)
-        with self._lock:
-            self._there = _name_of_set(plan, owner, pairs), found
-        return found
-
-    def for_shard(self, plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledDataset:
-        """The set that was kept, or as it is now where another was."""
-        with self._lock:
-            there = self._there
-        if there is not None and there[0] == _name_of_set(plan, owner, pairs):
-            return there[1]
-        return self.found(plan, owner, pairs)
-
     def found(self, plan: Plan, owner: str, pairs: ArtifactRef | None) -> LabelledDataset:
         """The set that is held, or as it is now."""
         name = _name_of_set(plan, owner, pairs)
@@ -437,23 +412,16 @@ class _Listed:
         with self._lock:
             return self._held.setdefault(name, found) if self._holding else found
 
-    def shard_is_there(self, images: _Split, part: int) -> None:
-        """Lets the set go after the last of its shards."""
-        with self._lock:
-            kept = None if self._there is None else self._there[1]
-            if kept is images.source and part == _parts_of(images.samples)[-1]:
-                self._there = None
-
 
 _LISTED: Final = _Listed()
 
 
 def sets_as_first_listed() -> AbstractContextManager[None]:
-    """Inside, files that come or go do not count: a run ends with the images that it began with.
+    """Inside, a set is listed once, and files that come or go count from the next run on.
 
-    Without it, pictures that land during an adaptation would leave it without judgement and page,
-    which are looked for by the images that there are; a folder into which cameras write would
-    never have either.
+    Listing a large set for each of its shards may take longer than reading them. And pictures that
+    land during an adaptation would leave it without judgement and page, which are looked for by the
+    images that there are; a folder into which cameras write would never have either.
     """
     return _LISTED.held()
 

@@ -184,23 +184,25 @@ def test_a_set_is_listed_once_for_all_its_shards(
     monkeypatch.setattr(labelled, "labelled_set", lambda *of: listed.append(of) or opened(*of))
 
     def shards() -> int:
-        if kind == "labelled":
-            parts = labelled.labelled_parts("ours", "train", None, plan)
-            made = [labelled_part.fn("ours", "train", None, part, plan) for part in parts]
-        else:
-            parts = labelled.unlabelled_parts("ours", "train", plan)
-            made = [labelled.unlabelled_part.fn("ours", "train", part, plan) for part in parts]
+        with labelled.sets_as_first_listed():
+            if kind == "labelled":
+                parts = labelled.labelled_parts("ours", "train", None, plan)
+                made = [labelled_part.fn("ours", "train", None, part, plan) for part in parts]
+            else:
+                parts = labelled.unlabelled_parts("ours", "train", plan)
+                made = [labelled.unlabelled_part.fn("ours", "train", part, plan) for part in parts]
         return len({ref_of(one).key for one in made})
 
     assert shards() == 2
     assert len(listed) == 1
-    assert labelled._LISTED._there is None, "held for nothing"
+    assert not labelled._LISTED._held, "held for nothing"
     for name in ("images", "labels"):
         source = tmp_path / name / "train" / "0.png"
         (source.parent / "2.png").write_bytes(source.read_bytes())
     assert shards() == 3
     assert len(listed) == 2
     another = open_plan(write_catalog(tmp_path / "b", datasets={"ours": {**ours, "root": ".."}}))
-    labelled.labelled_parts("ours", "train", None, another)
-    labelled_part.fn("ours", "train", None, 0, plan)
+    with labelled.sets_as_first_listed():
+        labelled.labelled_parts("ours", "train", None, another)
+        labelled_part.fn("ours", "train", None, 0, plan)
     assert len(listed) == 4, "another catalog's set of that name is another"
