@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prefect import flow
 
@@ -123,8 +124,11 @@ def _scores(
     """The evaluations of the two on labelled images, by role."""
     parts = {}
     for role, ref in zip(("first", "second"), both, strict=True):
-        arm = str(plan.open_store().manifest(ref).parameters.get("arm", "pretrained"))
-        parts[f"evaluation-{role}"] = evaluate(ref, labelled, arm, seed, place, plan)
+        made_by: Mapping[str, Any] = plan.open_store().manifest(ref).parameters
+        arm = str(made_by.get("arm", "pretrained"))
+        # A key may be of another seed's training: its scores are noted as that one's.
+        of_seed = int(made_by.get("seed", seed))
+        parts[f"evaluation-{role}"] = evaluate(ref, labelled, arm, of_seed, place, plan)
     return parts
 
 

@@ -57,6 +57,7 @@ def look_at_copies(
     transfer: str,
     plan: Plan,
     *,
+    stage: str,
     at_one_size: bool = False,
 ) -> CopiesSeen:
     """What two segmenters of one label space show on images; writes a row an image and copy.
@@ -69,6 +70,7 @@ def look_at_copies(
         images: Shards of the target; `MOST_IMAGES` of their images are looked at.
         transfer: Of the catalog.
         plan: The run's plan.
+        stage: What the terminal calls it.
         at_one_size: Whether the earlier is shown images as the later is.
 
     Raises:
@@ -90,7 +92,7 @@ def look_at_copies(
         for index in chosen:
             for name, signs in _signs_of_image(found, index, networks, size, groups).items():
                 seen[name].append(signs)
-            progress.advance(f"judge {transfer}", 1, len(chosen))
+            progress.advance(stage, 1, len(chosen))
     rows = [judged_row(each) for looks in seen.values() for each in looks]
     write_rows(draft, "pairs.parquet", rows, SAFEGUARD)
     signals = {

@@ -36,9 +36,10 @@ def compare_on_copies(
         transfer: Of the catalog.
         plan: The run's plan.
     """
+    stage = f"compare on copies of {transfer}"
 
     def write(draft: Draft, _key: str) -> None:
-        seen = look_at_copies(draft, (first, second), images, transfer, plan)
+        seen = look_at_copies(draft, (first, second), images, transfer, plan, stage=stage)
         looks = {look: signals_as_json(each) for look, each in seen.signals.items()}
         draft.summary = {"signals": looks[FIRST_LOOK], "looks": looks, "failed": seen.failed}
 

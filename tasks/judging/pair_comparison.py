@@ -56,9 +56,10 @@ def compare_on_pairs(
 
     It is not a judgement: nothing that promotes reads it.
     """
+    stage = f"compare on pairs of {city}"
 
     def write(draft: Draft, _key: str) -> None:
-        seen = look_at_pairs(draft, (first, second), imagery, pairs, city, plan)
+        seen = look_at_pairs(draft, (first, second), imagery, pairs, city, plan, stage=stage)
         draft.summary = {"signals": signals_as_json(seen.signals), "failed": seen.failed}
 
     identity = pair_comparison_identity(first, second, imagery, pairs, city, plan)

@@ -79,6 +79,7 @@ def look_at_pairs(
     city: str,
     plan: Plan,
     *,
+    stage: str,
     at_one_size: bool = False,
 ) -> LookedAt:
     """What two segmenters of one label space show on pairs; writes a row a pair.
@@ -93,6 +94,7 @@ def look_at_pairs(
         pairs: Of the city; `MOST_PAIRS` of the training pairs are looked at.
         city: The city.
         plan: The run's plan.
+        stage: What the terminal calls it.
         at_one_size: Whether the earlier is shown images as the later is.
 
     Raises:
@@ -116,7 +118,7 @@ def look_at_pairs(
         def look(pair: Row) -> PairSeen:
             device = plan.compute.device
             seen = _signs_of_pair(images, pair, both, entry.prior, size, device, mask, groups)
-            progress.advance(f"judge {city}", 1, len(chosen))
+            progress.advance(stage, 1, len(chosen))
             return seen
 
         # One at a time: what predicts uses all threads already.

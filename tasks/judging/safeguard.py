@@ -80,7 +80,14 @@ def judge_adaptation(
 
     def write(draft: Draft, _key: str) -> None:
         seen = look_at_pairs(
-            draft, (earlier, adapted), imagery, pairs, city, plan, at_one_size=_is_start(earlier)
+            draft,
+            (earlier, adapted),
+            imagery,
+            pairs,
+            city,
+            plan,
+            stage=f"judge {city}",
+            at_one_size=_is_start(earlier),
         )
         draft.summary = _summary(seen, limits, earlier)
 

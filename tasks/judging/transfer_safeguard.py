@@ -85,8 +85,8 @@ def judge_transfer(
     limits = limits_of(transfer, plan)
 
     def write(draft: Draft, _key: str) -> None:
-        both = start, adapted
-        seen = look_at_copies(draft, both, images, transfer, plan, at_one_size=True)
+        both, stage = (start, adapted), f"judge {transfer}"
+        seen = look_at_copies(draft, both, images, transfer, plan, stage=stage, at_one_size=True)
         draft.summary = _summary(seen, limits)
 
     store = plan.open_store()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.store import Store
+from flows import compare_segmenters
 from tasks.judging import promotion
 from tasks.judging.compared_segmenters import compared_segmenter, two_words
 from tasks.steps.plan import open_plan
@@ -77,6 +78,25 @@ def test_a_city_in_which_none_is_in_use_is_meant_by_its_adaptation(finished_run:
     start, other = two_words(plan, "tokyo", None)
     assert other == "tokyo"
     assert compared_segmenter(plan, start).ref == compared_segmenter(plan, "tokyo:pretrained").ref
+
+
+def test_scores_are_noted_as_those_of_the_seed_that_was_trained(
+    finished_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked with another seed, or without one, does not rename a training given by key."""
+    plan = open_plan(finished_run.catalog)
+    refs = list(plan.open_store().artifacts("adaptation", "tokyo"))[:2]
+    noted: list[tuple[str, int]] = []
+
+    def evaluate(ref: Any, _labelled: Any, arm: str, seed: int, *_: Any) -> Any:
+        noted.append((arm, seed))
+        return ref
+
+    monkeypatch.setattr(compare_segmenters, "evaluate", evaluate)
+    compare_segmenters._scores((refs[0], refs[1]), [], 7, "tokyo", plan)
+    made_by = [plan.open_store().manifest(ref).parameters for ref in refs]
+    assert noted == [(one["arm"], one["seed"]) for one in made_by]
+    assert {seed for _, seed in noted} == {0}
 
 
 def test_what_cannot_be_compared_is_told_before_any_work(many_commands: Any, site: Path) -> None:

@@ -13,6 +13,7 @@ from adapters.store import ArtifactRef, Store
 from crosscity.labels import CLASSES
 from crosscity.segmenters import Segmenter
 from tasks.judging import pairs_seen
+from tasks.judging.pair_comparison import compare_on_pairs
 from tasks.judging.pairs_seen import examined_parameters, look_at_pairs
 from tasks.judging.promotion import promoted_segmenter
 from tasks.judging.safeguard import keep_earlier
@@ -81,8 +82,24 @@ def looked_at(plan: Plan, folder: Path, *refs: ArtifactRef, at_one_size: bool) -
         ref,
         "tokyo",
         plan,
+        stage="judge tokyo",
         at_one_size=at_one_size,
     )
+
+
+def test_how_far_it_is_is_told_by_the_name_of_who_looks(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comparison judges nothing, and was called a judgement on the terminal."""
+    told: list[str] = []
+    monkeypatch.setattr(
+        pairs_seen.progress, "advance", lambda stage, _count, _total: told.append(stage)
+    )
+    store = plan.open_store()
+    first = network(store, "segmenter", "a", SIZE, seed=0)
+    second = network(store, "adaptation", "b", SIZE, seed=1)
+    compare_on_pairs.fn(first, second, first, first, "tokyo", plan)
+    assert told == ["compare on pairs of tokyo"]
 
 
 def test_a_start_is_shown_what_the_adaptation_is_shown(
