@@ -72,14 +72,16 @@ def test_the_gpu_s_tests_find_all_that_they_need_without_the_suite_s_fixtures(
     assert "--noconftest" in script
     (tmp_path / "sitecustomize.py").write_text(BLOCKED, encoding="utf-8")
     options = ["-q", "-p", "no:cacheprovider", "--noconftest", "-o", "addopts="]
-    chosen = ["--import-mode=importlib", "-k", "half_floats or one_stream or every_patch"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *chosen, *files],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert " passed" in done.stdout
+    some = ["-k", "half_floats or one_stream or every_patch"]
+    # All of them are set up, which asks for their fixtures, and some are run as well.
+    for chosen, said in ((["--setup-plan"], "SETUP"), (some, " passed")):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, "--import-mode=importlib", *chosen, *files],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+        assert said in done.stdout
