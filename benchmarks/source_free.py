@@ -355,12 +355,13 @@ class Windows:
         return arrays[image, top : top + self._size[0], left : left + self._size[1]]
 
 
-def trained(training: Training, state: Path) -> None:
-    """Trains to the end, from where the training was when it was killed."""
+def trained(training: Training, state: Path, until: int | None = None) -> None:
+    """Trains to the end, or to a step, from where the training was when it was killed."""
+    last = training.total_steps if until is None else until
     if state.exists():
         training.restore(TrainingState(**torch.load(state, weights_only=True)))
-    while not training.finished:
-        rows = training.advance(CHECKPOINT)
+    while training.step < last:
+        rows = training.advance(min(CHECKPOINT, last - training.step))
         stored(vars(training.state()), state)
         print(state.stem, rows[-1], flush=True)
 

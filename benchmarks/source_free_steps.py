@@ -33,7 +33,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.datasets.camvid import CamVidDataset
 from benchmarks.paired import Counts, with_interval
 from benchmarks.source_free import (
-    CHECKPOINT,
     RECIPE,
     RESULTS,
     SIZE,
@@ -42,10 +41,10 @@ from benchmarks.source_free import (
     difference,
     mious_of,
     stored,
+    trained,
 )
 from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation.source_free import SourceFree
-from crosscity.adaptation.training import TrainingState
 from crosscity.freed_memory import keep_freed_memory
 from crosscity.segmenters import Segmenter
 
@@ -56,6 +55,7 @@ SHARES: Final = (0.0, 0.25, 0.5, 0.75)
 SHIPPED: Final = (RECIPE.steps, 0.5)
 
 Arm = tuple[int, float]
+ARMS: Final[tuple[Arm, ...]] = tuple((steps, share) for steps in STEPS for share in SHARES)
 
 
 def main(
@@ -78,17 +78,14 @@ def main(
     every = list(range(seeds))
     for split in ("val", "test"):
         bench.score(split, "zero_shot", 0, lambda _: bench.fresh())
-    for steps in STEPS:
+    for arm in ARMS:
         for seed in every:
-            _train(bench, work, seed, steps)
-            for share in SHARES:
-                bench.score(
-                    "val", _name((steps, share)), seed, _delivered(bench, work, steps, share)
-                )
-                report(bench, every, output)
+            _train(bench, work, seed, arm[0])
+            bench.score("val", _name(arm), seed, _delivered(bench, work, arm))
+            report(bench, every, output)
     for arm in dict.fromkeys((SHIPPED, _best(bench, every))):
         for seed in every:
-            bench.score("test", _name(arm), seed, _delivered(bench, work, *arm))
+            bench.score("test", _name(arm), seed, _delivered(bench, work, arm))
             report(bench, every, output)
 
 
@@ -103,13 +100,7 @@ def _train(bench: Bench, work: Path, seed: int, steps: int) -> None:
         return
     settings = replace(RECIPE, steps=max(STEPS), window=1 / FACTOR)
     training = SourceFree(bench.fresh(), bench.target(), settings, seed)
-    state = work / f"training-{seed}.unfinished"
-    if state.exists():
-        training.restore(TrainingState(**torch.load(state, weights_only=True)))
-    while training.step < steps:
-        row = training.advance(min(CHECKPOINT, steps - training.step))[-1]
-        stored(vars(training.state()), state)
-        print(f"seed {seed}, step {training.step}: {row['self_training_loss']:.3f}", flush=True)
+    trained(training, work / f"training-{seed}.unfinished", until=steps)
     stored(training.weights_of("teacher"), kept)
 
 
@@ -117,8 +108,9 @@ def _teacher(work: Path, seed: int, steps: int) -> Path:
     return work / f"teacher-{seed}-{steps}.pt"
 
 
-def _delivered(bench: Bench, work: Path, steps: int, share: float) -> Network:
+def _delivered(bench: Bench, work: Path, arm: Arm) -> Network:
     """The teacher's weights, of which a share is moved back to the first ones."""
+    steps, share = arm
 
     def make(seed: int) -> Segmenter:
         first, network = bench.fresh(), bench.fresh()
@@ -133,8 +125,7 @@ def _delivered(bench: Bench, work: Path, steps: int, share: float) -> Network:
 
 def _best(bench: Bench, seeds: list[int]) -> Arm:
     """The arm with the best mean score on the validation images."""
-    arms = [(steps, share) for steps in STEPS for share in SHARES]
-    return max(arms, key=lambda arm: np.mean([bench.miou("val", _name(arm), s) for s in seeds]))
+    return max(ARMS, key=lambda arm: np.mean([bench.miou("val", _name(arm), s) for s in seeds]))
 
 
 def _runs(bench: Bench, split: str, arm: Arm, seeds: list[int]) -> list[Counts]:
@@ -151,7 +142,7 @@ def report(bench: Bench, seeds: list[int], output: Path) -> None:
         if zero is None or not shipped:
             continue
         rows: list[dict[str, Any]] = [{"arm": "zero_shot", "each": mious_of([zero])}]
-        for arm in ((steps, share) for steps in STEPS for share in SHARES):
+        for arm in ARMS:
             if runs := _runs(bench, split, arm, seeds):
                 rows.append(
                     {
@@ -182,7 +173,8 @@ def _markdown(content: dict[str, Any]) -> str:
         lines += [
             f"## {'Validation' if split == 'val' else 'Test'}, {found['images']} images",
             "",
-            "| steps | of the first weights | seeds | mIoU | over zero-shot | over what ships |",
+            "| steps | share of the first weights | seeds | mIoU "
+            "| over zero-shot | over what ships |",
             "|---|---|---|---|---|---|",
         ]
         for row in found["rows"]:

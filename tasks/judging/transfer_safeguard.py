@@ -82,10 +82,10 @@ def judge_transfer(
         transfer: Of the catalog.
         plan: The run's plan.
     """
-    limits = limits_of(transfer, plan)
+    limits, stage = limits_of(transfer, plan), f"judge {transfer}"
 
     def write(draft: Draft, _key: str) -> None:
-        both, stage = (start, adapted), f"judge {transfer}"
+        both = start, adapted
         seen = look_at_copies(draft, both, images, transfer, plan, stage=stage, at_one_size=True)
         draft.summary = _summary(seen, limits)
 

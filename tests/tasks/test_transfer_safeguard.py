@@ -14,6 +14,7 @@ from adapters.store import ArtifactRef, Store
 from crosscity.labels import CLASSES
 from crosscity.pair_signs import ComparedPair, PairSigns
 from tasks.judging import copies_seen
+from tasks.judging.copy_comparison import compare_on_copies
 from tasks.judging.transfer_safeguard import is_judged, judge_transfer
 from tasks.steps.plan import Plan, open_plan
 from tasks.training.segmenters import fresh_segmenter, write_segmenter
@@ -80,6 +81,22 @@ def test_equal_weights_show_no_change_on_any_copy(plan: Plan) -> None:
         assert look["kappa_change"] == 0
         assert look["points"] == 5 * 8 * 16
     assert "not scored" in summary["signals"]["shares"], "classes count as the transfer is scored"
+
+
+def test_how_far_it_is_is_told_by_the_name_of_who_looks(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comparison judges nothing, and was called a judgement on the terminal."""
+    told: list[str] = []
+    monkeypatch.setattr(
+        copies_seen.progress, "advance", lambda stage, _count, _total: told.append(stage)
+    )
+    judgement(plan)
+    assert told == ["judge home"] * len(IMAGES)
+    told.clear()
+    first, second = (network(plan.open_store(), "adaptation", seed) for seed in (1, 2))
+    compare_on_copies.fn(first, second, [], "home", plan)
+    assert told == ["compare on copies of home"] * len(IMAGES)
 
 
 def test_a_size_that_the_start_was_shown_beside_its_own_is_told(plan: Plan) -> None:
