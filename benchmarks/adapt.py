@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -39,7 +40,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.device_rates import product_rate
 from benchmarks.plain_adaptation import PlainAdaptation
+from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation import (
     PRESETS,
     Adaptation,
@@ -127,6 +130,11 @@ class EncodedTarget:
 def main() -> None:
     """Times the cases of a device and writes what was found."""
     arguments = _arguments()
+    if importlib.util.find_spec("lightning_fabric") is None:
+        raise SystemExit(
+            "trainings run through Lightning Fabric, which is not installed: pip install "
+            "lightning-fabric"
+        )
     Path(arguments.output).mkdir(parents=True, exist_ok=True)  # before the work, not after it
     cases = [case for case in CASES[arguments.device] if arguments.only in case.name]
     rows = []
@@ -140,11 +148,16 @@ def main() -> None:
             row["load_average"] = round(os.getloadavg()[0], 1)
             rows.append(row)
             print(json.dumps(row), flush=True)
-    found = {"machine": _machine(arguments), "cases": rows}
-    name = Path(arguments.output) / f"adapt_{arguments.device}"
-    name.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    name.with_suffix(".md").write_text(_markdown(found), encoding="utf-8")
+            found = {"machine": _machine(arguments), "cases": rows}
+            _report(found, Path(arguments.output) / f"adapt_{arguments.device}")
     print(_markdown(found))
+
+
+def _report(found: dict[str, Any], name: Path) -> None:
+    """Writes what is known so far: a run that is stopped leaves the cases that it had."""
+    write_json(name.with_suffix(".json"), found, indent=1)
+    with written_whole(name.with_suffix(".md")) as unfinished:
+        unfinished.write_text(_markdown(found), encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
@@ -381,17 +394,7 @@ def _plain_row(case: Case, taken: Taken) -> dict[str, Any]:
 
 def matmul_peak(device: str, precision: Precision) -> float:
     """FLOP/s of a large matrix product: what the device can do, as measured here and now."""
-    side = 8192 if device == "cuda" else 1024
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    one, other = (torch.randn((side, side), device=device, dtype=kind) for _ in range(2))
-    for _ in range(3):
-        one @ other
-    best = float("inf")
-    for _ in range(40):  # the best of many, as others may use the device in between
-        began = _busy(device)
-        one @ other
-        best = min(best, _busy(device) - began)
-    return float(2 * side**3 / best)
+    return product_rate(device, torch.bfloat16 if precision == "bf16" else torch.float32)
 
 
 @dataclass(frozen=True)
@@ -419,11 +422,6 @@ def _timed(step: Callable[[], object], arguments: argparse.Namespace) -> Taken:
         step()
         taken.append((_now("cuda") - began, time.process_time() - cpu_began))
     return Taken.of(taken, int(torch.cuda.max_memory_allocated()))
-
-
-def _busy(device: str) -> float:
-    """Seconds on a GPU; of a processor only those that it worked for us, a thread's share."""
-    return _now(device) if device == "cuda" else time.process_time() / torch.get_num_threads()
 
 
 def _now(device: str) -> float:
@@ -476,7 +474,17 @@ def _machine(arguments: argparse.Namespace) -> dict[str, Any]:
         "note": arguments.note,
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
+        "plain_in": _plain_precision() if is_gpu else "fp32",
     }
+
+
+def _plain_precision() -> str:
+    """What PyTorch makes of fp32 on this GPU, where nobody asks for anything."""
+    tf32 = {
+        "convolutions": torch.backends.cudnn.allow_tf32,
+        "products": torch.backends.cuda.matmul.allow_tf32,
+    }
+    return ", ".join(f"{what} in {'TF32' if is_so else 'fp32'}" for what, is_so in tf32.items())
 
 
 def _markdown(found: dict[str, Any]) -> str:
@@ -490,7 +498,8 @@ def _markdown(found: dict[str, Any]) -> str:
         "the peak of the process's resident set on a processor, each in a process of its own. "
         "Load: the machine's average at the end of the case, itself counted. Times faster: by "
         "images a second on a GPU, by processor time on a processor, where both took steps in "
-        "turn." + (f" {machine['note']}" if machine["note"] else ""),
+        f"turn. The plain script computes in {machine['plain_in']}."
+        + (f" {machine['note']}" if machine["note"] else ""),
         "",
         "| case | threads | load | images/s | FLOP a step | FLOP/s | of the measured matmul peak "
         "| memory | waiting for images | plain script, images/s | its memory | times faster |",

@@ -10,10 +10,20 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from threadpoolctl import threadpool_info
+
+VERSIONS: Final = (
+    "numpy",
+    "numba",
+    "torch",
+    "triton",
+    "opencv-contrib-python-headless",
+    "opencv-python-headless",
+)
+"""Of what is installed of these."""
 
 
 def conditions() -> dict[str, Any]:
@@ -36,9 +46,7 @@ def conditions() -> dict[str, Any]:
         "blas": libraries,
         "blas_kernel_asked_for": os.environ.get("OPENBLAS_CORETYPE"),
         "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("numpy", "numba", "torch", "opencv-contrib-python-headless")
-            if _installed(name)
+            name: importlib.metadata.version(name) for name in VERSIONS if _installed(name)
         },
     }
 

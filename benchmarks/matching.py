@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.conditions import conditions
+from benchmarks.whole_files import write_json, written_whole
 
 Image = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
@@ -260,9 +260,14 @@ def pairs_per_second(device: str, setting: str, folder: Path, in_flight: int) ->
 
     The roofline: the floating-point operations of the correlation at the device's measured matrix
     product rate, and one reading and one writing of the pooled maps at its measured copy rate.
+
+    Raises:
+        SystemExit: A pair was matched on the processor instead.
     """
     import torch  # noqa: PLC0415
 
+    # Torch is large, and would count in the memory of the rows.
+    from benchmarks import device_rates, on_a_device  # noqa: PLC0415
     from crosscity.matching import deep_matching  # noqa: PLC0415
 
     pairs = [np.load(path) for path in sorted(folder.glob("*.npz"))]
@@ -274,30 +279,23 @@ def pairs_per_second(device: str, setting: str, folder: Path, in_flight: int) ->
         first, second = np.asarray(a, dtype=np.uint8), np.asarray(b, dtype=np.uint8)
         return len(deep_matching(first, second, **options, device=device, threads=1))  # type: ignore[arg-type]
 
-    count = 8 * in_flight
-    with ThreadPoolExecutor(in_flight) as pool:
-        list(pool.map(work, range(in_flight)))
-        started = time.perf_counter()
-        list(pool.map(work, range(count)))
-        seconds = (time.perf_counter() - started) / count
+    flight = on_a_device.timed_in_flight(work, range(8 * in_flight), in_flight)
     height, width = pairs[0]["a"].shape[:2]
     operations, stored = _work_of(height, width, options)
-    products, copies = _device_rates(device)
+    half = torch.float16 if device.startswith("cuda") else torch.float32
+    products, copies = device_rates.product_rate(device, half), device_rates.copy_rate(device)
     roof = max(operations / products, 2 * stored / copies)
     return {
-        "device": torch.cuda.get_device_name(device) if stream_possible(device) else device,
+        **on_a_device.ran_on(device),
         "setting": setting,
         "in_flight": in_flight,
-        "pairs_per_second": 1 / seconds,
+        "pairs": flight.items,
+        "warned": flight.warned,
+        "pairs_per_second": flight.items / flight.wall,
         "roofline_pairs_per_second": 1 / roof,
         "matrix_products_per_second": products,
         "copied_bytes_per_second": copies,
     }
-
-
-def stream_possible(device: str) -> bool:
-    """Whether the device is a CUDA device."""
-    return device.startswith("cuda")
 
 
 def _work_of(height: int, width: int, options: dict[str, float | None]) -> tuple[float, float]:
@@ -310,29 +308,6 @@ def _work_of(height: int, width: int, options: dict[str, float | None]) -> tuple
         map_height, map_width = min(map_height, side), min(map_width, side)
     cells = rows * columns * map_height * map_width
     return 2.0 * 129 * cells, 2.0 * cells / 4
-
-
-def _device_rates(device: str) -> tuple[float, float]:
-    """Measured operations per second of a large half-float product, and copied bytes per second."""
-    import torch  # noqa: PLC0415
-
-    half = torch.float16 if stream_possible(device) else torch.float32
-    size = 8192 if stream_possible(device) else 1024
-    a = torch.ones((size, size), device=device, dtype=half)
-    block = torch.ones(2**27 if stream_possible(device) else 2**22, device=device)
-
-    def seconds(work: Callable[[], object]) -> float:
-        work()
-        if stream_possible(device):
-            torch.cuda.synchronize(device)
-        started = time.perf_counter()
-        for _ in range(10):
-            work()
-        if stream_possible(device):
-            torch.cuda.synchronize(device)
-        return (time.perf_counter() - started) / 10
-
-    return 2.0 * size**3 / seconds(lambda: a @ a), 8.0 * block.numel() / seconds(block.clone)
 
 
 def table(rows: list[dict[str, object]]) -> str:
@@ -364,18 +339,23 @@ def throughput_table(rows: list[dict[str, object]]) -> str:
     if not rows:
         return ""
     lines = [
-        "| size | device | setting | in flight | pairs/s | roofline | of it |",
-        "|" + "---|" * 7,
+        "| size | device | kernels | setting | in flight | pairs/s | roofline | of it |",
+        "|" + "---|" * 8,
     ]
     for row in rows:
         reached, roof = (
             float(str(row[name])) for name in ("pairs_per_second", "roofline_pairs_per_second")
         )
         lines.append(
-            f"| {row['size']} | {row['device']} | {row['setting']} | {row['in_flight']} |"
-            f" {reached:.1f} | {roof:.0f} | {100 * reached / roof:.1f} % |"
+            f"| {row['size']} | {row['device']} | {_with_kernels(row)} | {row['setting']} |"
+            f" {row['in_flight']} | {reached:.1f} | {roof:.0f} | {100 * reached / roof:.1f} % |"
         )
     return "\n" + "\n".join(lines) + "\n"
+
+
+def _with_kernels(row: dict[str, object]) -> str:
+    """Whether kernels ran on the device, or tensor operations; they are of CUDA alone."""
+    return {True: "yes", False: "no"}[bool(row["kernels"])] if "kernels" in row else "–"
 
 
 def plot(rows: list[dict[str, object]], path: Path) -> None:
@@ -446,23 +426,36 @@ def main() -> None:
                     {"size": f"{width}×{height}", "method": method, "setting": setting, **row}
                 )
                 print(rows[-1], flush=True)
+                report(options, rows, throughput)
             if options.device:
                 for setting in ("half", "half, radius 128"):
                     row = pairs_per_second(options.device, setting, folder, options.in_flight)
                     throughput.append({"size": f"{width}×{height}", **row})
                     print(throughput[-1], flush=True)
-    if options.out:
-        made = {
-            "conditions": conditions(),
-            "threads": options.threads,
-            "pairs": options.pairs,
-            "rows": rows,
-            "throughput": throughput,
-        }
-        options.out.with_suffix(".json").write_text(json.dumps(made, indent=1) + "\n")
-        options.out.with_suffix(".md").write_text(table(rows) + throughput_table(throughput))
-        if rows:
-            plot(rows, options.out.with_suffix(".png"))
+                    report(options, rows, throughput)
+    if options.out and rows:
+        plot(rows, options.out.with_suffix(".png"))
+
+
+def report(
+    options: argparse.Namespace,
+    rows: list[dict[str, object]],
+    throughput: list[dict[str, object]],
+) -> None:
+    """Writes what is known so far: a run that is stopped leaves the rows that it had."""
+    if not options.out:
+        return
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    made = {
+        "conditions": conditions(),
+        "threads": options.threads,
+        "pairs": options.pairs,
+        "rows": rows,
+        "throughput": throughput,
+    }
+    write_json(options.out.with_suffix(".json"), made, indent=1)
+    with written_whole(options.out.with_suffix(".md")) as unfinished:
+        unfinished.write_text(table(rows) + throughput_table(throughput), encoding="utf-8")
 
 
 if __name__ == "__main__":

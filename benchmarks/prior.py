@@ -11,7 +11,6 @@ pipeline uses either.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import sys
@@ -31,11 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.catalog import PriorSettings
 from adapters.images import decode_image, encode_jpeg, encode_label_png, encode_mask_png
 from benchmarks.conditions import conditions
+from benchmarks.on_a_device import ran_on, timed_in_flight
+from benchmarks.whole_files import write_json
 from crosscity.labels import CLASSES
 from crosscity.matching import PATCH
-from crosscity.matching.kernel_trial import kernels_are_trusted
-from crosscity.matching.on_device import matched
-from crosscity.matching.tensor_stages import TensorStages
 from crosscity.static_regions import static_prior
 from simcity import STYLES, Rendering, capture_pose, render, render_from
 from tasks.priors.pair_prior import (
@@ -255,20 +253,27 @@ def speed(options: argparse.Namespace) -> dict[str, object]:
         for name, settings in (("default before", FORMER), ("default", PriorSettings()))
     }
     before, now = (measured[name]["processor_seconds_per_pair"] for name in measured)
-    parts = _parts(encoded, PriorSettings())
-    if options.device:
-        for name, settings in ON_A_DEVICE.items():
-            measured[f"{name}, {options.device}"] = _timed(
-                encoded * options.repeats, settings, options.device, options.in_flight
-            )
-    return {
+    made: dict[str, object] = {
         "size": size,
         "conditions": conditions(),
         "pairs": len(encoded),
         "ratio": round(now / before, 2),
-        "parts_of_the_default": parts,
+        "parts_of_the_default": _parts(encoded, PriorSettings()),
         **measured,
     }
+    for name, settings in ON_A_DEVICE.items() if options.device else ():
+        keep(options, made)  # a run that is stopped leaves what it had
+        made[f"{name}, {options.device}"] = _timed(
+            encoded * options.repeats, settings, options.device, options.in_flight
+        )
+    return made
+
+
+def keep(options: argparse.Namespace, measured: dict[str, object]) -> None:
+    """Writes it where `--out` says."""
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(options.out, measured, indent=1)
 
 
 def _parts(encoded: list[list[bytes]], settings: PriorSettings) -> dict[str, float]:
@@ -324,27 +329,29 @@ def _timed(
                 encoded_masks += len(encode_label_png(shades))
         return encoded_masks
 
-    step(encoded[0])
-    workers = workers or len(os.sched_getaffinity(0))
     on_device = device.startswith("cuda")
-    if on_device:
-        torch.cuda.reset_peak_memory_stats(device)
-    wall, processor = time.perf_counter(), time.process_time()
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(step, encoded))
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    flight = timed_in_flight(
+        step,
+        encoded,
+        workers or len(os.sched_getaffinity(0)),
+        begin=lambda: torch.cuda.reset_peak_memory_stats(device) if on_device else None,
+    )
     made = {
-        "workers": workers,
-        "seconds_per_pair": round(wall / len(encoded), 3),
-        "processor_seconds_per_pair": round(processor / len(encoded), 3),
-        "cores_busy": round(processor / wall, 2),
+        "workers": flight.workers,
+        "seconds_per_pair": round(flight.wall / flight.items, 3),
+        "processor_seconds_per_pair": round(flight.processor / flight.items, 3),
+        "cores_busy": round(flight.processor / flight.wall, 2),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "settings": settings.model_dump(),
     }
+    if device != "cpu":
+        made |= {
+            **ran_on(device),
+            "pairs_timed": flight.items,
+            "pairs_per_second": round(flight.items / flight.wall, 2),
+            "warned": flight.warned,
+        }
     if on_device:
-        made["device"] = torch.cuda.get_device_name(device)
-        made["pairs_per_second"] = round(len(encoded) / wall, 2)
-        made["kernels"] = kernels_are_trusted(torch.device(device), matched, TensorStages(2**27))
         made["peak_device_mib"] = torch.cuda.max_memory_allocated(device) // 2**20
     print(made)
     return made
@@ -366,9 +373,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=8, help="of the pairs on the device")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    measured = {"quality": quality, "change": change, "speed": speed}[options.what](options)
-    if options.out:
-        options.out.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    keep(options, {"quality": quality, "change": change, "speed": speed}[options.what](options))
 
 
 if __name__ == "__main__":

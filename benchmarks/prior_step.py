@@ -10,12 +10,9 @@ probability, and encodes both: at the catalog's default, halved with its radius,
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -27,6 +24,8 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.conditions import conditions
+from benchmarks.on_a_device import ran_on, timed_in_flight
+from benchmarks.whole_files import write_json
 from crosscity.matching import PATCH, deep_matching, reliable_matches
 from crosscity.prior_parts import superpixel_method
 from crosscity.static_probability import static_probability
@@ -93,10 +92,12 @@ def masks_of(
     return masks, probabilities
 
 
-def timed(
-    encoded: list[list[bytes]], step: Step, device: str, workers: int
-) -> dict[str, float | int | str]:
-    """Pairs a second, several in flight."""
+def timed(encoded: list[list[bytes]], step: Step, device: str, workers: int) -> dict[str, Any]:
+    """Pairs a second, several in flight.
+
+    Raises:
+        SystemExit: A pair was matched on the processor that should have been on the device.
+    """
 
     def work(two: list[bytes]) -> int:
         a, b = (
@@ -110,17 +111,14 @@ def timed(
         drawn = [*(255 * mask.astype(np.uint8) for mask in masks), *shades]
         return sum(len(cv2.imencode(".png", values)[1]) for values in drawn)
 
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, encoded[:workers]))
-        wall, used = time.perf_counter(), time.process_time()
-        list(pool.map(work, encoded))
-        wall, used = time.perf_counter() - wall, time.process_time() - used
+    flight = timed_in_flight(work, encoded, workers)
     return {
-        "device": device,
+        **ran_on(device),
         "workers": workers,
-        "pairs": len(encoded),
-        "pairs_per_second": round(len(encoded) / wall, 2),
-        "processor_seconds_per_pair": round(used / len(encoded), 3),
+        "pairs": flight.items,
+        "pairs_per_second": round(flight.items / flight.wall, 2),
+        "processor_seconds_per_pair": round(flight.processor / flight.items, 3),
+        "warned": flight.warned,
     }
 
 
@@ -153,18 +151,25 @@ def main() -> None:
         for place in range(FIRST_PLACE, FIRST_PLACE + options.places)
     ]  # fmt: skip
     cores = len(os.sched_getaffinity(0))
-    rows: list[dict[str, Any]] = [{"setting": "default", **timed(encoded, Step(), "cpu", cores)}]
-    for name, step in SETTINGS.items() if options.device else ():
-        found = timed(encoded * options.repeats, step, options.device, options.in_flight)
-        rows.append({"setting": name, **found})
+    options.out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
+    rows: list[dict[str, Any]] = []
+
+    def keep(setting: str, found: dict[str, Any]) -> None:
+        """A run that is stopped leaves the rows that it had."""
+        rows.append({"setting": setting, **found})
         print(rows[-1], flush=True)
-    made = {
-        "size": [options.height, options.width],
-        "settings": {name: asdict(step) for name, step in SETTINGS.items()},
-        "conditions": conditions(),
-        "rows": rows,
-    }
-    options.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+        made = {
+            "size": [options.height, options.width],
+            "settings": {name: asdict(step) for name, step in SETTINGS.items()},
+            "conditions": conditions(),
+            "rows": rows,
+        }
+        write_json(options.out, made, indent=1)
+
+    keep("default", timed(encoded, Step(), "cpu", cores))
+    for name, step in SETTINGS.items() if options.device else ():
+        several = encoded * options.repeats
+        keep(name, timed(several, step, options.device, options.in_flight))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,18 @@
 from typing import Final
 
 from crosscity.matching.correlation import PATCH
-from crosscity.matching.deep_matching import deep_matching
+from crosscity.matching.deep_matching import deep_matching, pairs_left_to_the_processor
 from crosscity.matching.matches import Matches
 from crosscity.matching.reliability import reliable_matches
 
 ALGORITHM_VERSION: Final = "3"
 """Raised by hand whenever the matches of some input change."""
 
-__all__ = ["ALGORITHM_VERSION", "PATCH", "Matches", "deep_matching", "reliable_matches"]
+__all__ = [
+    "ALGORITHM_VERSION",
+    "PATCH",
+    "Matches",
+    "deep_matching",
+    "pairs_left_to_the_processor",
+    "reliable_matches",
+]

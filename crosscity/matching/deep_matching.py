@@ -36,6 +36,7 @@ HALVINGS: Final = {1: 0, 2: 1, 4: 2}
 _worked: set[str] = set()
 _gone: set[str] = set()
 """Devices that this process had, and those of them that failed."""
+_left = 0
 _lock = threading.Lock()
 
 
@@ -109,6 +110,15 @@ def deep_matching(
     )
 
 
+def pairs_left_to_the_processor() -> int:
+    """How many pairs this process was to match on a device and matched on the processor instead.
+
+    Matches do not tell, and are right either way; the log says why. Whoever measures a device, or
+    pays for one, looks here.
+    """
+    return _left
+
+
 @dataclass(frozen=True)
 class _Pair:
     """What is matched, and how.
@@ -179,9 +189,18 @@ def _match(
 
 def _match_on_device(pair: _Pair) -> AtomicMatches | None:
     """The same on an accelerator; nothing if its memory does not suffice, or there is none."""
-    device = pair.device
-    if device == "cpu" or device in _gone:
+    global _left  # noqa: PLW0603 - a count of the process, as `_gone` is its devices
+    if pair.device == "cpu":
         return None
+    found = None if pair.device in _gone else _tried_on_device(pair)
+    if found is None:
+        with _lock:
+            _left += 1
+    return found
+
+
+def _tried_on_device(pair: _Pair) -> AtomicMatches | None:
+    device = pair.device
     # Torch is large; who matches on the processor need not load it.
     import torch  # noqa: PLC0415
 

@@ -16,7 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from crosscity.matching import Matches, deep_matching, kernel_trial
+from crosscity.matching import (
+    Matches,
+    deep_matching,
+    kernel_trial,
+    pairs_left_to_the_processor,
+)
 from crosscity.matching import on_device as on_device_module
 from crosscity.matching import tensor_stages as tensor_stages_module
 from crosscity.matching.correlation import atomic_patches, border_factors, second_image
@@ -209,9 +214,11 @@ def test_out_of_memory_takes_less_at_a_time_then_the_processor(
         raise torch.OutOfMemoryError("pretended")
 
     monkeypatch.setattr(on_device_module, "matched", none_at_all)
+    before = pairs_left_to_the_processor()
     with caplog.at_level(logging.WARNING):
         assert as_set(deep_matching(a, b, device="cpu:0")) == expected
     assert "on the processor" in caplog.text
+    assert pairs_left_to_the_processor() == before + 1
 
 
 @pytest.mark.parametrize(
@@ -240,11 +247,13 @@ def test_a_device_that_is_lost_amid_a_shard_costs_no_pair(
         return genuine(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(on_device_module, "matched", lost_after_one)
+    before = pairs_left_to_the_processor()
     with caplog.at_level(logging.WARNING):
         found = [as_set(deep_matching(a, b, device="cpu:0")) for _ in range(4)]
     assert len(found[0].keys() & expected.keys()) > 0.95 * len(expected)
     assert found[1:] == [expected] * 3
     assert len(calls) == 2  # it is not asked again
+    assert pairs_left_to_the_processor() == before + 3
     assert len(logged_here(caplog)) == 1
     assert "matches on the processor from now on" in caplog.text
 
