@@ -2,6 +2,7 @@
 
     python benchmarks/several_times.py collect --work FOLDER
     python benchmarks/several_times.py report --work FOLDER
+    python benchmarks/several_times.py fit --work FOLDER
 
 `collect` renders places (from 40 000 on, which nothing else has seen) of all five styles at five
 times, matches each two, and keeps matches, superpixels and exact masks, a file a place; what is
@@ -11,7 +12,9 @@ other times, by the rule before (that of `static_prior_of_times`) and by
 alone; of the four other cities the first three places or so were looked at on the way, and are
 reported apart. 95 % intervals are from drawing places. The probability is fitted on all places
 but a city's own, and measured on that. It writes `benchmarks/results/several_times.json` and
-`.md`, and the curve fitted on all into `crosscity/weights/static_probability.json`.
+`.md`. `fit` writes the curve of the first places of all cities into
+`crosscity/weights/static_probability.json`, with which priors are made: more places make figures
+surer, and change no prior.
 """
 
 from __future__ import annotations
@@ -44,7 +47,9 @@ from simcity import ALGORITHM_VERSION as SIMULATION_VERSION
 from simcity import STYLES, capture_pose, render_from
 
 CHOSEN_ON: Final = "frankfurt"
-PLACES: Final = {"frankfurt": 16, "rome": 20, "rio": 20, "tokyo": 20, "taipei": 20}
+PLACES: Final = {"frankfurt": 16, "rome": 40, "rio": 40, "tokyo": 40, "taipei": 40}
+FITTED_ON: Final = 8
+"""Places of each other city that the curve which comes along is fitted on, and all of the first."""
 FIRST_PLACE: Final = 40_000
 LOOKED_AT: Final = 4
 """Places of each other city that were seen while the evidence was chosen, at most."""
@@ -59,6 +64,8 @@ BINS: Final = 2000
 STEP: Final = 2
 """By evidence, each second pixel of each second row is looked at."""
 RULES: Final = ("before", "evidence")
+RECALL: Final = 0.6
+"""At which moving flagged is asked for: the threshold of it is set on the places of the fit."""
 DRAWS: Final = 2000
 
 Float = npt.NDArray[np.float64]
@@ -251,6 +258,11 @@ def is_fresh(name: str) -> bool:
     return city_of(name) != CHOSEN_ON and int(name.split("-")[1]) % 1000 >= LOOKED_AT
 
 
+def is_fitted_on(name: str) -> bool:
+    """Whether the curve that comes along was fitted on the place."""
+    return city_of(name) == CHOSEN_ON or int(name.split("-")[1]) % 1000 < FITTED_ON
+
+
 def flagged_by(counts: Counts, rule: str, others: int, least: float | None = None) -> Float:
     """(moving, static) pixels in the prior."""
     if rule == "before":
@@ -298,6 +310,20 @@ def curve(of_places: list[Counts], others: int) -> list[dict[str, float]]:
     ]
 
 
+def at_recall(counts: dict[str, Counts]) -> list[dict[str, Any]]:
+    """Evidence whose threshold has a recall of 60 % on the places of the fit, on all others."""
+    rest = [each for name, each in counts.items() if not is_fitted_on(name)]
+    own = [each for name, each in counts.items() if is_fitted_on(name)]
+    made: list[dict[str, Any]] = []
+    for others in range(2, TIMES) if rest and own else ():
+        static = np.sum([each[f"evidence {others}"][1] for each in own], axis=0)
+        left = static[::-1].cumsum()[::-1] / static.sum()
+        least = float(np.nonzero(left >= RECALL)[0].max()) / BINS
+        row = {"places": "not of the fit", "number": len(rest), "times": others + 1}
+        made.append({**row, "least_evidence": least, **shares(rest, "evidence", others, least)})
+    return made
+
+
 def fitted(of_places: list[Counts]) -> StaticProbability:
     """Logistic regression over two, three and four other times together, each counting alike."""
     middles = (np.arange(BINS) + 0.5) / BINS
@@ -339,7 +365,7 @@ def calibrated(counts: dict[str, Counts]) -> list[dict[str, Any]]:
 
 
 def report(work: Path, out: Path) -> None:
-    """Writes the figures, and the curve that was fitted on all places."""
+    """Writes the figures."""
     counts = counts_of(work)
     groups = {
         "other cities": [name for name in counts if city_of(name) != CHOSEN_ON],
@@ -359,7 +385,6 @@ def report(work: Path, out: Path) -> None:
                 row = {"places": group, "number": len(names), "times": others + 1, "rule": rule}
                 rows.append({**row, **shares(of_places, rule, others, least)})
     fresh = [counts[name] for name in groups["fresh"]]
-    model = fitted(list(counts.values()))
     found = {
         "about": __doc__.split("\n")[0],
         "size": SIZE,
@@ -368,11 +393,18 @@ def report(work: Path, out: Path) -> None:
             str(n): round(least_evidence(SETTINGS.coverage, n - 1), 4) for n in range(3, TIMES + 1)
         },
         "rows": rows,
+        "at_recall": at_recall(counts),
         "curves": {str(others + 1): curve(fresh, others) for others in range(2, TIMES)},
         "probability": calibrated(counts),
     }
     out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     out.with_suffix(".md").write_text(table(found), encoding="utf-8")
+
+
+def fit(work: Path) -> None:
+    """Writes the curve that comes along."""
+    counts = {name: each for name, each in counts_of(work).items() if is_fitted_on(name)}
+    model = fitted(list(counts.values()))
     kept = json.loads(COEFFICIENTS.read_text(encoding="utf-8"))
     kept["several_times"] = {
         **model.to_dict(),
@@ -401,6 +433,18 @@ def table(found: dict[str, Any]) -> str:
         cells = [shown(row[name]) for name in ("precision", "recall", "moving_flagged")]
         head = [row["places"], row["number"], row["times"], row["rule"]]
         lines.append("| " + " | ".join(map(str, [*head, *cells])) + " |")
+    lines += [
+        "",
+        f"Evidence with the threshold whose recall is {100 * RECALL:.0f} % on the places of the "
+        "fit, on all others:",
+        "",
+        "| places | times | least evidence | recall | moving flagged |",
+        "|" + "---|" * 5,
+    ]
+    for row in found["at_recall"]:
+        cells = [shown(row[name]) for name in ("recall", "moving_flagged")]
+        head = [row["number"], row["times"], f"{row['least_evidence']:.3f}"]
+        lines.append("| " + " | ".join(map(str, [*head, *cells])) + " |")
     lines += ["", "Moving flagged at a recall, by the least evidence, on the fresh places:", ""]
     times = list(found["curves"])
     lines += [f"| evidence | {' | '.join(f'{n} times' for n in times)} |", "|---" * 4 + "|"]
@@ -417,11 +461,11 @@ def table(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Runs one of the two steps."""
+    """Runs one of the three steps."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("collect", "report"))
+    parser.add_argument("what", choices=("collect", "report", "fit"))
     parser.add_argument("--work", type=Path, required=True)
     results = Path(__file__).resolve().parent / "results"
     parser.add_argument("--out", type=Path, default=results / "several_times")
@@ -429,8 +473,10 @@ def main() -> None:
     cv2.setNumThreads(1)
     if options.what == "collect":
         collect(options.work)
-    else:
+    elif options.what == "report":
         report(options.work, options.out)
+    else:
+        fit(options.work)
 
 
 if __name__ == "__main__":
