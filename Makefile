@@ -14,7 +14,7 @@ WORKERS ?= 3
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test test-slow test-newest bandit sbom test-browser lint format types imports check lock docs gallery dashboard up down server worker deploy clean
+.PHONY: help demo test test-slow test-newest test-oldest bandit sbom test-browser lint format types imports check lock docs gallery dashboard up down server worker deploy clean
 
 help:  ## What can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,6 +66,12 @@ test-newest: $(READY)  ## The default tests with the newest versions that pyproj
 	$(BIN)/uv pip install --quiet --python .venv-newest/bin/python --upgrade --editable '.[dev]'
 	@.venv-newest/bin/crosscity warm-up
 	.venv-newest/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+test-oldest: $(READY)  ## The same with the oldest that it allows.
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-oldest
+	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[dev]'
+	@.venv-oldest/bin/crosscity warm-up
+	.venv-oldest/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 bandit: $(READY)  ## Known kinds of insecure code.
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive crosscity simcity adapters tasks flows

@@ -61,7 +61,8 @@ def onnx_bytes(
             )
         except ImportError as error:
             raise ValueError(
-                "an ONNX export needs the onnx packages: pip install 'crosscity[onnx]'"
+                "an ONNX export needs the onnx packages, in versions that know PyTorch "
+                f"{torch.__version__} ({error}): pip install --upgrade 'crosscity[onnx]'"
             ) from error
         except Exception as error:
             # What cannot be traced raises one of a dozen types of PyTorch's.
