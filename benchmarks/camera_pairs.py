@@ -1,6 +1,8 @@
 """What pairs give by day where the two times were taken by two cameras, as in a service's history.
 
     python benchmarks/camera_pairs.py --work .crosscity/camera_pairs
+        [--name camera_pairs_seeds --seed 0 --seed 1 --seed 2
+         --arm pretrained --arm self --arm two_looks]
 
 `night_pairs.py` with another difference between the looks: each place is seen once through the
 city's own camera and once through a poorer one (`domain_gap.SENSOR`: darker, paler, blurred, noisy,
@@ -11,13 +13,15 @@ season and traffic change between the times as they do in every city.
 
 Arms, places, settings and the safeguard are those of `night_pairs.py`; each arm is scored on other
 places through either camera. Finished arms are found again in `--work`; kill it and start it again
-at will. Writes `benchmarks/results/camera_pairs.json` and `.md` after every arm.
+at will. Writes `benchmarks/results/camera_pairs.json` and `.md`, or those of another `--name`,
+after every arm.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -66,12 +70,13 @@ def main(
         ".crosscity/camera_pairs"
     ),
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
+    name: Annotated[str, typer.Option(help="Of the results' files.")] = CAMERAS.name,
 ) -> None:
     """Runs what is missing and reports all that the folder of finished arms has."""
-    unknown = [name for name in arm if name not in CHOSEN]
+    unknown = [one for one in arm if one not in CHOSEN]
     if unknown:
         raise typer.BadParameter(f"no arm is called {unknown[0]!r}; there are {', '.join(CHOSEN)}")
-    compare(CAMERAS, city, seed, arm, work, output)
+    compare(replace(CAMERAS, name=name), city, seed, arm, work, output)
 
 
 if __name__ == "__main__":

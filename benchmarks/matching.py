@@ -445,7 +445,6 @@ def report(
     """Writes what is known so far: a run that is stopped leaves the rows that it had."""
     if not options.out:
         return
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     made = {
         "conditions": conditions(),
         "threads": options.threads,

@@ -272,7 +272,6 @@ def _run(uneven: Uneven, work: Work, arm: str, seed: int) -> None:
 
 def _report(uneven: Uneven, work: Path, output: Path) -> None:
     rows = rows_of(work)
-    output.mkdir(parents=True, exist_ok=True)
     write_json(output / f"{uneven.name}.json", rows)
     with written_whole(output / f"{uneven.name}.md") as unfinished:
         unfinished.write_text(report(uneven, rows, work), encoding="utf-8")

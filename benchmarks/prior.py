@@ -272,7 +272,6 @@ def speed(options: argparse.Namespace) -> dict[str, object]:
 def keep(options: argparse.Namespace, measured: dict[str, object]) -> None:
     """Writes it where `--out` says."""
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.out, measured, indent=1)
 
 

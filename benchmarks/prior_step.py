@@ -151,7 +151,6 @@ def main() -> None:
         for place in range(FIRST_PLACE, FIRST_PLACE + options.places)
     ]  # fmt: skip
     cores = len(os.sched_getaffinity(0))
-    options.out.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     rows: list[dict[str, Any]] = []
 
     def keep(setting: str, found: dict[str, Any]) -> None:

@@ -14,8 +14,10 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Gives the file to write to, which gets its own name once it is written.
 
     Args:
-        path: Its name; `.npz` stays its ending meanwhile, as NumPy would append it.
+        path: Its name; `.npz` stays its ending meanwhile, as NumPy would append it. A folder that
+            is not there is made: a name that was misspelt costs no hour of work.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished.npz" if path.suffix == ".npz" else ".unfinished")
     yield unfinished
     unfinished.replace(path)
