@@ -119,7 +119,7 @@ def test_a_city_with_a_schedule_is_readapted_by_it(write_catalog, tmp_path):
 
 @dataclass(frozen=True)
 class Deployed:
-    """A folder with the miniature catalog, deployed to the session's server, and a worker."""
+    """A folder with the miniature catalog, deployed to a server of its own, and a worker."""
 
     folder: Path
     environment: dict[str, str]
@@ -139,12 +139,12 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(
-    tmp_path_factory, prefect_server, write_catalog, crosscity, module_launcher
+    tmp_path_factory, own_server, write_catalog, crosscity, module_launcher
 ) -> Iterator[Deployed]:
     folder = tmp_path_factory.mktemp("deployed")
     write_catalog(folder, city={"places": 4, "test_places": 1})
     environment = {
-        **prefect_server.environment,
+        **own_server.environment,
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_WORKER_PREFETCH_SECONDS": "1",
     }
@@ -166,24 +166,24 @@ def deployed(
     module_launcher.end(worker, signal.SIGKILL)  # asked politely, it takes its time
 
 
-def test_prefect_deployment_run_harvests_a_city(deployed, prefect_server, waiting):
+def test_prefect_deployment_run_harvests_a_city(deployed, own_server, waiting):
     reported = deployed.prefect("deployment", "run", "harvest-city/tokyo")
     assert "harvest-city" in reported
-    deployment = prefect_server.get("/deployments/name/harvest-city/tokyo")
-    run = _finished(prefect_server, deployment, waiting)[0]
+    deployment = own_server.get("/deployments/name/harvest-city/tokyo")
+    run = _finished(own_server, deployment, waiting)[0]
     assert run["state_type"] == "COMPLETED", (deployed.folder / "worker.log").read_text()
     (manifest,) = deployed.folder.glob("store/pairs/tokyo/*/artifact.json")
     assert json.loads(manifest.read_bytes())["summary"]["pairs"] == 4
 
 
 @pytest.mark.slow
-def test_a_schedule_fires_by_itself(deployed, prefect_server, waiting):
-    deployment = prefect_server.get("/deployments/name/harvest-city/tokyo")
-    before = {run["id"] for run in _runs(prefect_server, deployment)}
+def test_a_schedule_fires_by_itself(deployed, own_server, waiting):
+    deployment = own_server.get("/deployments/name/harvest-city/tokyo")
+    before = {run["id"] for run in _runs(own_server, deployment)}
     deployed.prefect("deployment", "schedule", "create", "harvest-city/tokyo", "--interval", "20")
 
     def scheduled() -> list[dict[str, Any]]:
-        runs = [run for run in _runs(prefect_server, deployment) if run["id"] not in before]
+        runs = [run for run in _runs(own_server, deployment) if run["id"] not in before]
         return [run for run in runs if run["auto_scheduled"]]
 
     waiting(lambda: bool(scheduled()), "the server creates a scheduled run")
