@@ -22,7 +22,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -740,6 +740,11 @@ class FinishedRun:
         (path,) = self.store.glob("report/tokyo/*/report.html")
         return path.read_text(encoding="utf-8")
 
+    def copied(self, folder: Path) -> FinishedRun:
+        """The same in a folder that is not there yet, for who makes something in its store."""
+        shutil.copytree(self.catalog.parent, folder)
+        return replace(self, catalog=folder / self.catalog.name, store=folder / "store")
+
 
 @pytest.fixture(scope="session")
 def finished_run(
@@ -747,15 +752,20 @@ def finished_run(
     prefect_server: PrefectServer,
     write_catalog: Callable[..., Path],
     crosscity: CommandLine,
-) -> FinishedRun:
-    """`crosscity demo` on the miniature catalog and the session's server."""
+) -> Iterator[FinishedRun]:
+    """`crosscity demo` on the miniature catalog and the session's server.
+
+    All tests of the session read its store, in any order: who makes something copies it first.
+    """
     catalog = write_catalog(tmp_path_factory.mktemp("finished"))
     done = crosscity("demo", "tokyo", "--catalog", catalog, server=prefect_server, alone=True)
     assert done.returncode == 0, done.stderr
     (run,) = (r for r in prefect_server.flow_runs(catalog) if r["name"] == "demo-tokyo")
-    return FinishedRun(
-        catalog, catalog.parent / "store", done.stdout, done.stderr, prefect_server, run
-    )
+    store = catalog.parent / "store"
+    made = set(store.glob("*/*/*/artifact.json"))
+    yield FinishedRun(catalog, store, done.stdout, done.stderr, prefect_server, run)
+    others = {str(path.parent) for path in made ^ set(store.glob("*/*/*/artifact.json"))}
+    assert others == set(), "a test has made these in the store that all read, or removed them"
 
 
 class _Loaded(HTMLParser):

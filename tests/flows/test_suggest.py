@@ -37,6 +37,12 @@ from tasks.training.segmenters import stored_segmenter
 
 
 @pytest.fixture(scope="module")
+def finished_run(finished_run, tmp_path_factory) -> Any:
+    """A copy of it, as what is suggested and learned here is stored."""
+    return finished_run.copied(tmp_path_factory.mktemp("suggesting") / "site")
+
+
+@pytest.fixture(scope="module")
 def key(finished_run) -> str:
     return segmenter_of_arm("tokyo", "full", 0, open_plan(finished_run.catalog)).key
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -93,9 +95,9 @@ def test_the_rows_of_an_evaluation_add_up_to_it(finished_run) -> None:
 
 
 def test_the_worst_of_the_evaluation_are_drawn_and_no_other_image_is_predicted(
-    finished_run, monkeypatch: pytest.MonkeyPatch
+    finished_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = open_plan(finished_run.catalog)
+    plan = open_plan(finished_run.copied(tmp_path / "site").catalog)
     store, trained = plan.open_store(), TrainedSegmenters("tokyo", 0, plan)
     found = evaluated.evaluation_of(trained, "ga")
     tested = evaluated.tested_on(trained, "ga")
