@@ -24,7 +24,7 @@ from crosscity.matching import on_device
 from simcity import STYLES, render
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZE = (160, 320)
+SIZE = (64, 128)
 DEVICE = "cpu:0"
 """The processor too, but as a torch device."""
 FAULTS = {
