@@ -42,7 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.device_rates import product_rate
 from benchmarks.plain_adaptation import PlainAdaptation
-from benchmarks.whole_files import write_json, written_whole
+from benchmarks.whole_files import write_json, write_text
 from crosscity.adaptation import (
     PRESETS,
     Adaptation,
@@ -156,8 +156,7 @@ def main() -> None:
 def _report(found: dict[str, Any], name: Path) -> None:
     """Writes what is known so far: a run that is stopped leaves the cases that it had."""
     write_json(name.with_suffix(".json"), found, indent=1)
-    with written_whole(name.with_suffix(".md")) as unfinished:
-        unfinished.write_text(_markdown(found), encoding="utf-8")
+    write_text(name.with_suffix(".md"), _markdown(found))
 
 
 def _arguments() -> argparse.Namespace:

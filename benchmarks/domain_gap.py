@@ -43,7 +43,7 @@ from adapters.street_view.simulated import SimulatedCity, find_style
 from benchmarks.arms import Arrays, loaded, once
 from benchmarks.demo_start import start
 from benchmarks.paired import resampled_difference, with_interval
-from benchmarks.whole_files import write_json, written_whole
+from benchmarks.whole_files import write_json, write_text, written_whole
 from crosscity.adaptation import LabelledArrays, TargetArrays
 from crosscity.adaptation.batch_norm_mixture import (
     Statistics,
@@ -305,8 +305,7 @@ def report(work: Path, output: Path, names: list[str]) -> None:
         rows += found.values()
         lines.append("| " + " | ".join(cells) + " |")
     write_json(output / "domain_gap.json", rows)
-    with written_whole(output / "domain_gap.md") as unfinished:
-        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(output / "domain_gap.md", "\n".join(lines) + "\n")
 
 
 def _difference(work: Path, name: str, way: str) -> list[float]:

@@ -50,7 +50,7 @@ from benchmarks.source_free import (
     trained,
 )
 from benchmarks.street_weights import imagenet_weights
-from benchmarks.whole_files import write_json, written_whole
+from benchmarks.whole_files import write_json, write_text
 from crosscity.adaptation import LabelledArrays, Pretraining, PretrainingSettings
 from crosscity.freed_memory import keep_freed_memory
 from crosscity.resizing import resized_image, resized_map
@@ -177,8 +177,7 @@ def report(starts: list[Start], seeds: list[int], output: Path) -> None:
     """Writes what is known so far."""
     content = [found for start in starts if (found := _of_start(start, seeds))]
     write_json(output / "dusk.json", content, indent=1)
-    with written_whole(output / "dusk.md") as unfinished:
-        unfinished.write_text(_markdown(content), encoding="utf-8")
+    write_text(output / "dusk.md", _markdown(content))
 
 
 def _of_start(start: Start, seeds: list[int]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.paired import interval
-from benchmarks.whole_files import write_json, written_whole
+from benchmarks.whole_files import write_json, write_text
 from crosscity.evaluation import predict
 from crosscity.freed_memory import keep_freed_memory
 from crosscity.segmenters import build_segmenter
@@ -52,8 +52,7 @@ def main(rounds: Annotated[int, typer.Option(min=2, help="Of each way and size."
                 rows.append(_in_a_process(way, size))
     measured = {"rounds": rounds, "images": IMAGES, "load": round(load, 1), "runs": rows}
     write_json(RESULTS / "freed_memory.json", measured, indent=1)
-    with written_whole(RESULTS / "freed_memory.md") as unfinished:
-        unfinished.write_text(page(measured), encoding="utf-8")
+    write_text(RESULTS / "freed_memory.md", page(measured))
     print(page(measured))
 
 

@@ -45,7 +45,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.datasets.camvid import CamVidDataset
 from benchmarks.arms import labelled, loaded, save
 from benchmarks.street_arms import ARMS, PROTOCOL, RESULTS, Work, rows_of
-from benchmarks.whole_files import write_json, written_whole
+from benchmarks.whole_files import write_json, write_text
 from crosscity.adaptation.batch_norm_mixture import (
     measure_statistics,
     mix_statistics,
@@ -492,8 +492,7 @@ def _report(work: Path, output: Path) -> None:
     columns = [*FACTS, *signals_in(rows)]
     values = [[row.get(name) for name in columns] for row in rows]
     write_json(output / "harmed_classes.json", {"columns": columns, "rows": values})
-    with written_whole(output / "harmed_classes.md") as unfinished:
-        unfinished.write_text(page(rows), encoding="utf-8")
+    write_text(output / "harmed_classes.md", page(rows))
 
 
 def rows_of_case(case: Row) -> list[Row]:

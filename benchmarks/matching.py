@@ -30,7 +30,7 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.conditions import conditions
-from benchmarks.whole_files import write_json, written_whole
+from benchmarks.whole_files import write_json, write_text
 
 Image = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
@@ -453,8 +453,7 @@ def report(
         "throughput": throughput,
     }
     write_json(options.out.with_suffix(".json"), made, indent=1)
-    with written_whole(options.out.with_suffix(".md")) as unfinished:
-        unfinished.write_text(table(rows) + throughput_table(throughput), encoding="utf-8")
+    write_text(options.out.with_suffix(".md"), table(rows) + throughput_table(throughput))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ from benchmarks.street_arms import (
     rows_of,
     source_free,
 )
-from benchmarks.whole_files import write_json, written_whole
+from benchmarks.whole_files import write_json, write_text, written_whole
 from crosscity.adaptation.recipes import Recipe, Term
 from crosscity.adaptation.source_free import SourceFreeSettings
 from crosscity.evaluation import evaluate_each, score
@@ -273,8 +273,7 @@ def _run(uneven: Uneven, work: Work, arm: str, seed: int) -> None:
 def _report(uneven: Uneven, work: Path, output: Path) -> None:
     rows = rows_of(work)
     write_json(output / f"{uneven.name}.json", rows)
-    with written_whole(output / f"{uneven.name}.md") as unfinished:
-        unfinished.write_text(report(uneven, rows, work), encoding="utf-8")
+    write_text(output / f"{uneven.name}.md", report(uneven, rows, work))
 
 
 def report(uneven: Uneven, rows: Sequence[dict[str, Any]], folder: Path) -> str:

@@ -19,8 +19,7 @@ from typing import Any, Final, TypeVar
 import torch
 
 from crosscity.matching import pairs_left_to_the_processor
-from crosscity.matching.kernel_trial import kernels_are_trusted
-from crosscity.matching.on_device import matched
+from crosscity.matching.on_device import VALUES_AT_A_TIME, stages_for
 from crosscity.matching.tensor_stages import TensorStages
 
 Item = TypeVar("Item")
@@ -115,5 +114,5 @@ def ran_on(device: str) -> dict[str, Any]:
         return {"device": device}
     return {
         "device": torch.cuda.get_device_name(where),
-        "kernels": kernels_are_trusted(where, matched, TensorStages(2**27)),
+        "kernels": not isinstance(stages_for(where, VALUES_AT_A_TIME), TensorStages),
     }

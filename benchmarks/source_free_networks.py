@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.datasets.camvid import CamVidDataset
 from benchmarks.paired import Counts, with_interval
 from benchmarks.source_free import RECIPE, RESULTS, SHIPPED, Bench, difference, miou_of
-from benchmarks.whole_files import write_json, written_whole
+from benchmarks.whole_files import write_json, write_text
 from crosscity.adaptation.shown_size import choose_size
 from crosscity.evaluation import score
 from crosscity.freed_memory import keep_freed_memory
@@ -136,8 +136,7 @@ def _report(row: Row, output: Path) -> None:
     rows = [one for one in rows if one["segmenter"] != row["segmenter"]] + [row]
     rows.sort(key=lambda one: str(one["segmenter"]))
     write_json(table, rows, indent=1)
-    with written_whole(output / "source_free_networks.md") as unfinished:
-        unfinished.write_text(markdown(rows), encoding="utf-8")
+    write_text(output / "source_free_networks.md", markdown(rows))
 
 
 def markdown(rows: list[Row]) -> str:

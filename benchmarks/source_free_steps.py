@@ -43,7 +43,7 @@ from benchmarks.source_free import (
     stored,
     trained,
 )
-from benchmarks.whole_files import write_json, written_whole
+from benchmarks.whole_files import write_json, write_text
 from crosscity.adaptation.source_free import SourceFree
 from crosscity.freed_memory import keep_freed_memory
 from crosscity.segmenters import Segmenter
@@ -156,8 +156,7 @@ def report(bench: Bench, seeds: list[int], output: Path) -> None:
                 )
         content[split] = {"images": len(zero), "rows": rows}
     write_json(output / "source_free_steps.json", content, indent=1)
-    with written_whole(output / "source_free_steps.md") as unfinished:
-        unfinished.write_text(_markdown(content), encoding="utf-8")
+    write_text(output / "source_free_steps.md", _markdown(content))
 
 
 def _markdown(content: dict[str, Any]) -> str:

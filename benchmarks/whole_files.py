@@ -23,6 +23,12 @@ def written_whole(path: Path) -> Iterator[Path]:
     unfinished.replace(path)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes text, whole or not at all."""
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
 def write_json(
     path: Path,
     content: Any,  # noqa: ANN401 - whatever JSON can say
@@ -30,6 +36,4 @@ def write_json(
     indent: int | None = None,
 ) -> None:
     """Writes JSON, whole or not at all; with an indent for people, and a line's end."""
-    with written_whole(path) as unfinished:
-        end = "" if indent is None else "\n"
-        unfinished.write_text(json.dumps(content, indent=indent) + end, encoding="utf-8")
+    write_text(path, json.dumps(content, indent=indent) + ("" if indent is None else "\n"))

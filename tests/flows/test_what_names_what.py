@@ -31,9 +31,7 @@ def manifests(store: Path) -> set[str]:
 @pytest.fixture
 def copy(finished_run, tmp_path) -> Path:
     """The folder of a copy of the finished run, with its catalog."""
-    folder = tmp_path / "copy"
-    shutil.copytree(finished_run.catalog.parent, folder)
-    return folder
+    return finished_run.copied(tmp_path / "copy").catalog.parent
 
 
 def test_a_demo_leaves_the_pointer_to_its_harvest_and_no_other(finished_run) -> None:
