@@ -42,6 +42,7 @@ from benchmarks.paired import interval
 from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation import (
     PRESETS,
+    RECIPES,
     Adaptation,
     FineTuning,
     FineTuningSettings,
@@ -50,7 +51,6 @@ from crosscity.adaptation import (
     PretrainingSettings,
     TargetArrays,
 )
-from crosscity.adaptation.prior_refinement import refine_by_prior
 from crosscity.adaptation.task_loss import class_pixels, class_weights
 from crosscity.evaluation import evaluate, score
 from crosscity.labels import CROSS_CITY_CLASSES
@@ -204,20 +204,29 @@ def _train(work: Path, city: str, seed: int, arm: str, segmenter: Segmenter) -> 
         training = FineTuning(segmenter, images, FineTuningSettings(), seed)
     else:
         found = loaded(work / f"{city}-train.npz")
+        source = labelled(work / "source.npz")
+        if arm == WITH_TRUTH:
+            _train_with_truth(segmenter, source, found, seed)
+            return
         priors = found["priors"]
         if arm == WITHOUT_PRIOR:
             arm, priors = "self_training", np.zeros_like(priors)
-        if arm == WITH_TRUTH:
-            arm, priors = "full", found["labels"]
         target = TargetArrays(found["images"], priors)
         settings = replace(PRESETS["demo"], arm=arm)  # type: ignore[arg-type]
-        source = labelled(work / "source.npz")
-        refine = _truth if priors is found["labels"] else refine_by_prior
-        with patch("crosscity.adaptation.target_predictions.refine_by_prior", refine):
-            training = Adaptation(segmenter, source, target, settings, seed)
-            training.advance(training.total_steps)
-        return
+        training = Adaptation(segmenter, source, target, settings, seed)
     training.advance(training.total_steps)
+
+
+def _train_with_truth(
+    segmenter: Segmenter, source: LabelledArrays, found: Arrays, seed: int
+) -> None:
+    """The arm `ga_ca` with labels in the place of predictions: they come as the probabilities."""
+    target = TargetArrays(found["images"], all_probabilities=found["labels"])
+    recipe = replace(RECIPES["full"], probability=True)
+    settings = replace(PRESETS["demo"], arm="full")
+    with patch("crosscity.adaptation.target_predictions.weigh_by_probability", _truth):
+        training = Adaptation(segmenter, source, target, settings, seed, recipe=recipe)
+        training.advance(training.total_steps)
 
 
 def _keep_class_weights(segmenter: Segmenter, source: LabelledArrays) -> None:
@@ -229,10 +238,15 @@ def _keep_class_weights(segmenter: Segmenter, source: LabelledArrays) -> None:
             segmenter.get_parameter("classifier.bias").add_(weights.log())
 
 
-def _truth(phi: Tensor, labels: Tensor, _static: Sequence[int]) -> Tensor:
-    """One where a pixel is of a class, whatever was predicted; the labels came as the prior."""
+def _truth(phi: Tensor, labels: Tensor, _static: Sequence[int], **_settings: object) -> Tensor:
+    """One where a pixel is of a class, whatever was predicted.
+
+    Args:
+        phi: B×C×H×W.
+        labels: B×H×W in [0, 1], the class over 255.
+    """
     classes = torch.arange(phi.shape[1], device=phi.device).reshape(1, -1, 1, 1)
-    return (labels.unsqueeze(1) == classes).to(phi.dtype)
+    return ((255 * labels).round().unsqueeze(1) == classes).to(phi.dtype)
 
 
 def save(segmenter: Segmenter, path: Path) -> None:

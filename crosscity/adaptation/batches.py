@@ -21,6 +21,7 @@ from crosscity.adaptation.image_sets import (
     check_labels,
     check_priors,
     ignored_pixels,
+    static_priors,
     static_probabilities,
 )
 from crosscity.adaptation.objectives.base import Partner
@@ -172,7 +173,7 @@ def _probability_maps(target: TargetImages, indices: Sequence[int]) -> npt.NDArr
 
 def _target_maps(target: TargetImages, indices: Sequence[int]) -> npt.NDArray[Any]:
     """Static priors (bool); with a bit for pixels to ignore (uint8) where the set has such."""
-    priors, ignored = target.priors(indices), ignored_pixels(target, indices)
+    priors, ignored = static_priors(target, indices), ignored_pixels(target, indices)
     if ignored is None or ignored.shape != priors.shape:
         return priors if ignored is None else ignored  # `check_priors` refuses other sizes
     return np.where(ignored, np.uint8(_IGNORED), priors.astype(np.uint8))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from crosscity.labels import VOID
+
+_PROBABILITIES: Final = "255 times the probabilities that pixels are static"
 
 
 class LabelledImages(Protocol):
@@ -83,15 +85,29 @@ class PairedImages(Protocol):
         ...
 
 
+def static_priors(target: TargetImages, indices: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """(N, H, W) static priors of target images.
+
+    Raises:
+        ValueError: They are not bool.
+    """
+    found = target.priors(indices)
+    _check_type(found, "static priors", np.bool_)
+    return found
+
+
 def ignored_pixels(target: TargetImages, indices: Sequence[int]) -> npt.NDArray[np.bool_] | None:
     """(N, H, W) pixels of target images that teach nothing; ``None`` where the set knows none.
 
     Raises:
-        ValueError: They do not fit the static priors, which fit the images.
+        ValueError: They are not bool, or no map an image.
     """
     found = target.ignored(indices) if isinstance(target, IgnoresPixels) else None
-    if found is not None and found.ndim != 3:
+    if found is None:
+        return None
+    if found.ndim != 3:
         raise ValueError(f"ignored pixels have the shape {found.shape}: (N, H, W) is needed")
+    _check_type(found, "ignored pixels", np.bool_)
     return found
 
 
@@ -99,14 +115,16 @@ def static_probabilities(target: TargetImages, indices: Sequence[int]) -> npt.ND
     """(N, H, W) probabilities in [0, 1] that pixels of target images are static.
 
     Raises:
-        ValueError: The set knows none.
+        ValueError: The set knows none, or they are not uint8.
     """
     if not isinstance(target, KnowsProbability):
         raise ValueError(  # noqa: TRY004 - one kind of error for whatever a recipe lacks
             "the recipe weighs by the probability that a pixel is static, and the target set "
             "has none"
         )
-    return target.probabilities(indices).astype(np.float32) / np.float32(255)
+    found = target.probabilities(indices)
+    _check_type(found, _PROBABILITIES, np.uint8)
+    return found.astype(np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True)
@@ -221,9 +239,14 @@ class TargetArrays:
     all_probabilities: npt.NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
-        for maps in (self.all_priors, self.all_ignored, self.all_probabilities):
+        for maps, what, kind in (
+            (self.all_priors, "static priors", np.bool_),
+            (self.all_ignored, "ignored pixels", np.bool_),
+            (self.all_probabilities, _PROBABILITIES, np.uint8),
+        ):
             if maps is not None:
                 check_priors(self.all_images, maps, range(len(self.all_images)))
+                _check_type(maps, what, kind)
 
     def __len__(self) -> int:
         return len(self.all_images)
@@ -268,7 +291,13 @@ def check_label_values(
     labels: npt.NDArray[np.uint8], indices: Sequence[int], n_classes: int
 ) -> None:
     """Raises `ValueError` where labels are neither classes nor void, naming image and value."""
+    if labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"the labels of the images {_first(indices)} must be whole numbers, not {labels.dtype}"
+        )
     wrong = (labels >= n_classes) & (labels != VOID)
+    if labels.dtype.kind == "i":
+        wrong |= labels < 0
     if wrong.any():
         first = int(np.argmax(wrong.reshape(len(labels), -1).any(1)))
         value = int(labels[first][wrong[first]][0])
@@ -288,6 +317,16 @@ def check_priors(
             f"the static priors of the images {_first(indices)} have size {priors.shape[1:]}, the "
             f"images {images.shape[1:3]}: extract the priors from images of this size"
         )
+
+
+def _check_type(maps: npt.NDArray[Any], what: str, kind: type[np.generic]) -> None:
+    """Raises `ValueError` where maps are of another type, whose values would mean something else.
+
+    A mask of 0 and 255, as image files have it, would say static or ignored nowhere.
+    """
+    if maps.dtype != kind:
+        advice = "give them as `masks > 0`" if kind is np.bool_ else "multiply and round them"
+        raise ValueError(f"{what} must be {np.dtype(kind)}, not {maps.dtype}: {advice}")
 
 
 def _first(indices: Sequence[int]) -> str:

@@ -14,6 +14,7 @@ from crosscity.adaptation.image_sets import (
     TargetImages,
     check_priors,
     ignored_pixels,
+    static_priors,
     static_probabilities,
 )
 from crosscity.adaptation.objectives.base import Partner
@@ -142,7 +143,7 @@ class TargetPredictions:
         prior = (
             static_probabilities(target, [index])
             if self._prior == "probability"
-            else target.priors([index])
+            else static_priors(target, [index])
         )
         check_priors(pictures, prior, [index])
         with evaluating(self._segmenter), self._engine.autocast():

@@ -34,19 +34,22 @@ class ConfusionMatrix:
             predictions: Integer class indices of the same shape, on the matrix's device.
 
         Raises:
-            ValueError: Different shapes.
+            ValueError: Different shapes, or values that are no whole numbers.
         """
         if labels.shape != predictions.shape:
             raise ValueError(
                 f"labels {tuple(labels.shape)} and predictions {tuple(predictions.shape)} differ "
                 "in shape: predict at the size of the labels"
             )
-        known = labels != VOID
+        truth, predicted = _whole(labels, "labels"), _whole(predictions, "predictions")
         side = self._n_classes + 1
-        truth = labels.long().clamp_max(self._n_classes)
-        predicted = predictions.long().clamp_max(self._n_classes)
-        pairs = (truth * side + predicted)[known]
+        pairs = (self._places(truth) * side + self._places(predicted))[truth != VOID]
         self._counts += torch.bincount(pairs, minlength=side**2)
+
+    def _places(self, values: Tensor) -> Tensor:
+        """Rows or columns of values; of those that are not a class the last, also below 0."""
+        is_class = (values >= 0) & (values < self._n_classes)
+        return torch.where(is_class, values, self._n_classes)
 
     def counts(self) -> npt.NDArray[np.int64]:
         """(C, C): rows are the truth, columns the predictions.
@@ -81,7 +84,7 @@ def confusion_matrix(
         (C, C): rows are the truth, columns the predictions. Matrices of several images add up.
 
     Raises:
-        ValueError: Different shapes, or a value that is not a class.
+        ValueError: Different shapes, no whole numbers, or a value that is not a class.
     """
     if labels.shape != predictions.shape:
         raise ValueError(
@@ -90,8 +93,10 @@ def confusion_matrix(
         )
     known = labels != VOID
     for name, values in (("label", labels[known]), ("prediction", predictions[known])):
-        if values.size and values.max() >= n_classes:
-            wrong = values[values >= n_classes][0]
+        if values.dtype.kind not in "iub":
+            raise ValueError(f"{name}s are whole numbers, not {values.dtype}")
+        if values.size and not (values.min() >= 0 and values.max() < n_classes):
+            wrong = values[(values < 0) | (values >= n_classes)][0]
             raise ValueError(
                 f"the {name} value {wrong} is neither void ({VOID}) nor one of the classes 0 to "
                 f"{n_classes - 1}: map the {name}s to trainIds first"
@@ -102,3 +107,12 @@ def confusion_matrix(
         torch.from_numpy(np.ascontiguousarray(predictions)),
     )
     return matrix.counts()
+
+
+def _whole(values: Tensor, name: str) -> Tensor:
+    """The values as int64, in which 255 is no -1 of a narrower type."""
+    if values.is_floating_point() or values.is_complex():
+        raise ValueError(
+            f"{name} are whole numbers, not {str(values.dtype).removeprefix('torch.')}"
+        )
+    return values.long()

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from crosscity.adaptation.image_sets import LabelledImages
+from crosscity.adaptation.image_sets import LabelledImages, check_label_values
 from crosscity.adaptation.training import OutOfMemoryError
+from crosscity.checks import check_image, whole_number
 from crosscity.evaluation.confusion import ConfusionMatrix
-from crosscity.labels import VOID
 from crosscity.resizing import checked_size, resized_image, resized_map
 from crosscity.segmenters import Segmenter, evaluating, image_tensor
 
@@ -56,9 +56,10 @@ def predict_each(
         image_size: (height, width) at which images go through the network; default: their own.
 
     Raises:
+        ValueError: An image is of another type or shape, or no such batch or size is possible.
         OutOfMemoryError: The device has too little memory for one image.
     """
-    device, fitting = segmenter.input_mean.device, batch_size
+    device, fitting = segmenter.input_mean.device, _checked_batch(batch_size)
     with evaluating(segmenter):
         for batch in _of_one_size(images, batch_size):
             done = 0
@@ -81,6 +82,7 @@ def _of_one_size(
 ) -> Iterator[list[npt.NDArray[np.uint8]]]:
     batch: list[npt.NDArray[np.uint8]] = []
     for image in images:
+        check_image(image, grey=False)
         if batch and (len(batch) == batch_size or image.shape != batch[0].shape):
             yield batch
             batch = []
@@ -184,7 +186,8 @@ def evaluate(
         (C, C) int64, rows truth, columns predictions.
 
     Raises:
-        ValueError: No image, or labels that are none of the segmenter's classes.
+        ValueError: No image, labels that are none of the segmenter's classes, or no such batch or
+            size is possible.
         OutOfMemoryError: The device has too little memory for one image; where it is too little for
             a batch, smaller ones are predicted.
     """
@@ -222,7 +225,7 @@ def evaluate_each(
     if not len(images):
         raise ValueError("there is no image to evaluate on: check the split that was asked for")
     device, waiting = segmenter.input_mean.device, list[Callable[[], list[ImageCounts]]]()
-    fitting = batch_size
+    fitting = batch_size = _checked_batch(batch_size)
     with evaluating(segmenter):
         for batch in _batches(images, batch_size, segmenter.n_classes, image_size, label_size):
             done = 0
@@ -260,6 +263,10 @@ def _count(segmenter: Segmenter, batch: Sequence[Pair]) -> Callable[[], list[Ima
     return lambda: [ImageCounts(matrix.counts(), pixels) for matrix in matrices]
 
 
+def _checked_batch(batch_size: int) -> int:
+    return whole_number(batch_size, "the number of images in a batch", 1, 2**20)
+
+
 def _smaller(batch: Sequence[Pair], device: torch.device, lack: str) -> int:
     """Half a batch that did not fit.
 
@@ -295,7 +302,7 @@ def _batches(
     batch: list[Pair] = []
     for index in range(len(images)):
         picture, labels = images.images([index])[0], images.labels([index])[0]
-        _check(labels, index, n_classes)
+        check_label_values(labels[None], [index], n_classes)
         pair = resized_image(picture, image_size), resized_map(labels, label_size)
         full = len(batch) == batch_size
         if batch and (full or any(a.shape != b.shape for a, b in zip(pair, batch[0], strict=True))):
@@ -303,13 +310,3 @@ def _batches(
             batch = []
         batch.append(pair)
     yield batch
-
-
-def _check(labels: npt.NDArray[np.uint8], index: int, n_classes: int) -> None:
-    wrong = labels[(labels >= n_classes) & (labels != VOID)]
-    if wrong.size:
-        raise ValueError(
-            f"the labels of image {index} have the value {wrong[0]}, which is neither void "
-            f"({VOID}) nor one of the classes 0 to {n_classes - 1}: map the labels to trainIds "
-            "first"
-        )

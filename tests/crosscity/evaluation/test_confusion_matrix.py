@@ -61,3 +61,29 @@ def test_what_is_not_a_class_is_reported_at_the_end(truth: int, predicted: int, 
         matrix.counts()
     with pytest.raises(ValueError, match="differ in shape"):
         matrix.add(torch.zeros(2), torch.zeros(3))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int64])
+@pytest.mark.parametrize(
+    ("truth", "predicted", "name"), [(2, -2, "prediction"), (-1, 1, "label"), (-3, 2, "label")]
+)
+def test_what_is_below_the_classes_is_none_of_them(
+    kind: type[np.signedinteger], truth: int, predicted: int, name: str
+) -> None:
+    labels, predictions = np.array([[truth, 1]], kind), np.array([[predicted, 1]], kind)
+    with pytest.raises(ValueError, match=f"the {name} value .* is neither void"):
+        confusion_matrix(labels, predictions, 19)
+    matrix = ConfusionMatrix(19)
+    matrix.add(torch.from_numpy(labels), torch.from_numpy(predictions))
+    with pytest.raises(ValueError, match=f"1 {name}s are neither void"):
+        matrix.counts()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.complex64])
+def test_classes_are_whole_numbers(kind: type[np.inexact]) -> None:
+    zeros, halves = np.zeros((2, 3), np.uint8), np.full((2, 3), 0.5, kind)
+    for labels, predictions in ((halves, zeros), (zeros, halves)):
+        with pytest.raises(ValueError, match="are whole numbers, not"):
+            confusion_matrix(labels, predictions, 19)
+        with pytest.raises(ValueError, match="are whole numbers, not"):
+            ConfusionMatrix(19).add(torch.from_numpy(labels), torch.from_numpy(predictions))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -112,6 +114,23 @@ def test_bad_sets_are_named() -> None:
     wrong[3, 5, 5] = 77
     with pytest.raises(ValueError, match="labels of image 3 have the value 77"):
         evaluate(SEGMENTER, LabelledArrays(IMAGES.all_images, wrong))
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, True, None])
+def test_a_batch_is_a_whole_number_of_images(batch_size: Any) -> None:
+    pictures = list(IMAGES.all_images)
+    with pytest.raises(ValueError, match="number of images in a batch must be a whole number"):
+        list(predict_each(SEGMENTER, pictures, batch_size))
+    with pytest.raises(ValueError, match="number of images in a batch must be a whole number"):
+        evaluate(SEGMENTER, IMAGES, batch_size)
+
+
+@pytest.mark.parametrize(
+    "image", [None, IMAGES.all_images[0, :, :, 0], IMAGES.all_images[0] / 255, "a.jpg"]
+)
+def test_what_is_no_image_is_said_where_many_are_predicted(image: Any) -> None:
+    with pytest.raises(ValueError, match=r"the image (is None|must)"):
+        list(predict_each(SEGMENTER, [IMAGES.all_images[0], image]))
 
 
 class Mixed:
