@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from crosscity.checks import check_list, whole_number
 from crosscity.segmenters.base import ROAD_CLASS_NAMES, Segmenter
+
+_WIDEST: Final = 512
+"""Cells that a convolution may look away: further than any grid in use reaches."""
 
 
 class CompactSegmenter(Segmenter):
@@ -39,9 +43,12 @@ class CompactSegmenter(Segmenter):
             raise ValueError(f"width must be a positive multiple of 4, not {width}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {dropout}")
+        check_list(dilations, "dilations")
         super().__init__(class_names=class_names, n_features=width, stride=8)
         self.width = width
-        self.dilations = tuple(dilations)
+        self.dilations = tuple(
+            whole_number(one, "each of the dilations", 1, _WIDEST) for one in dilations
+        )
         self.dropout = nn.Dropout(dropout)
         quarter, half = width // 4, width // 2
         self.layers = nn.Sequential(

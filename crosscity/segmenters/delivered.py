@@ -11,7 +11,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from crosscity.named_function import function_of, is_plug_in
+from crosscity.device_failures import why_unusable
+from crosscity.named_function import function_of, is_plug_in, somebody_elses
 from crosscity.segmenters.base import Segmenter, WeightsError
 from crosscity.segmenters.harmless import keys_that_name
 from crosscity.segmenters.home import checked_size, take_home
@@ -60,8 +61,14 @@ def load_segmenter(
         The network, in the mode that predicts.
 
     Raises:
-        WeightsError: There is nothing of this kind, it is damaged, or its parts do not agree.
+        WeightsError: There is nothing of this kind, it is damaged, its parts do not agree, or what
+            builds it fails.
+        ValueError: There is no such device.
     """
+    device = str(device)
+    why = why_unusable(device)
+    if why is not None:
+        raise ValueError(f"a segmenter cannot run on {device!r:.60} ({why}): choose 'cpu'")
     path = _STREET if place is None else Path(place)
     if path.is_dir():
         segmenter = _of_folder(path, build)
@@ -119,7 +126,8 @@ def _of_function(
         )
     check_provenance(folder, DESCRIPTION, WEIGHTS)
     found = read_tensor_file(folder / WEIGHTS)
-    segmenter = build(**options)
+    with somebody_elses(f"{folder}: build", WeightsError):
+        segmenter = build(**options)
     if not isinstance(segmenter, Segmenter):
         raise WeightsError(
             f"{folder}: build returned {type(segmenter).__name__}, and {function!r}, which its "

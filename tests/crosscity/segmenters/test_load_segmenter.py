@@ -170,3 +170,32 @@ def test_a_network_of_ones_own_is_built_by_the_function_that_is_given(
     ours = written(tmp_path / "b", build_segmenter("compact", OPTIONS, seed=4))
     with pytest.raises(WeightsError, match="which no function builds: leave out build"):
         load_segmenter(ours, build=build)
+
+
+@pytest.mark.parametrize("device", ["graphics", "cuda:77", "meta", "", None, 3])
+def test_a_device_that_there_is_not_is_one_sentence(device: Any) -> None:
+    with pytest.raises(ValueError, match=r"cannot run on '.*' \(.*\): choose 'cpu'") as caught:
+        load_segmenter(device=device)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", [TypeError("no width"), KeyError("x"), SystemExit(2)])
+def test_what_a_function_of_ones_own_raises_names_folder_and_function(
+    tmp_path: Path, fault: BaseException
+) -> None:
+    named = {"architecture": "python:theirs:build", "options": {"width": 6}}
+    folder = written(tmp_path / "a", build_segmenter("compact", OPTIONS), **named)
+
+    def build(**_options: Any) -> Segmenter:
+        raise fault
+
+    with pytest.raises(WeightsError, match=rf"a: build raised {type(fault).__name__}"):
+        load_segmenter(folder, build=build)
+    with pytest.raises(WeightsError, match=r"a: build raised TypeError: .*'width'"):
+        load_segmenter(folder, build=lambda: build_segmenter("compact", OPTIONS))
+
+
+@pytest.mark.parametrize("dilations", [[0], [513], [1, -2], [1.5], ["2"], 3, [True]])
+def test_dilations_of_the_compact_network_are_whole_numbers_from_one(dilations: Any) -> None:
+    with pytest.raises(ValueError, match="dilations"):
+        build_segmenter("compact", {"dilations": dilations})
