@@ -25,7 +25,7 @@ from tasks.steps.logs import log
 from tasks.steps.plan import Plan
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 CONNECT_SECONDS: Final = 30.0
 FORKED_FROM: Final = "forkserver"
@@ -147,17 +147,28 @@ def _processes(count: int, needed: str) -> Iterator[Client]:
         # Where such a process runs already, the workers import for themselves.
         multiprocessing.set_forkserver_preload(["distributed", needed])
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crosscity-workers-"))
-        cluster = stack.enter_context(
-            LocalCluster(
-                n_workers=count,
-                threads_per_worker=1,
-                memory_limit=None,  # what a part takes is bounded by its pictures
-                dashboard_address=None,
-                local_directory=folder,
-                silence_logs=logging.ERROR,
-            )
+        cluster = LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            memory_limit=None,  # what a part takes is bounded by its pictures
+            dashboard_address=None,
+            local_directory=folder,
+            silence_logs=logging.ERROR,
         )
+        stack.callback(_close, cluster)
         yield stack.enter_context(Client(cluster))
+
+
+def _close(cluster: LocalCluster) -> None:
+    """Ends the processes; what goes wrong in that hides nothing of what became of the parts.
+
+    Dask fails an assertion where a worker that has died is just being started again. Workers end
+    with this process whatever comes.
+    """
+    try:
+        cluster.close()
+    except Exception as error:  # dask's own faults, of any kind
+        log(logging.WARNING, f"the worker processes did not end in order: {error}")
 
 
 @contextmanager

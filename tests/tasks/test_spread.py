@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from adapters.catalog.errors import CatalogError
-from adapters.store import ArtifactRef, Store
+from adapters.store import ArtifactRef, Store, artifact_key
 from tasks.priors.extraction import make_prior_part, prior_parts
 from tasks.steps import spread as spread_module
 from tasks.steps.artifact_task import Made
@@ -229,6 +230,14 @@ def elsewhere(*_: object) -> Made:
     return Made(ref, cached=False)
 
 
+def made_there(plan: Plan) -> Made:
+    facts = {"inputs": ["a" * 64], "parameters": {}, "version": "1"}
+    key = artifact_key("imagery", **facts)
+    with plan.open_store().draft("imagery", "tokyo", key, **facts) as draft:
+        draft.file("a").write_bytes(b"a")
+    return Made(draft.ref, cached=False)
+
+
 @pytest.fixture
 def plan_of_processes(write_catalog: Callable[..., Path], tmp_path: Path) -> Plan:
     computes = {"laptop": {"runner": "processes", "workers": 1}}
@@ -250,6 +259,34 @@ def test_what_fails_on_a_worker_is_reported(plan_of_processes, step, error, said
 
     with pytest.raises(error, match=said):
         spread(getattr(importable, step.__name__), [()], plan_of_processes, lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome"),
+    [
+        (end_the_process, pytest.raises(PartKillsWorkersError, match="ended 4 workers")),
+        (made_there, contextlib.nullcontext()),
+    ],
+)
+def test_processes_that_do_not_end_in_order_hide_nothing(
+    plan_of_processes, step, outcome, monkeypatch, logged_here
+):
+    from distributed.nanny import WorkerProcess
+
+    kill = WorkerProcess.kill
+
+    async def ended_amid_a_start(self: Any, *given: Any, **more: Any) -> None:
+        await kill(self, *given, **more)
+        raise AssertionError("can only join a started process")
+
+    monkeypatch.setattr(WorkerProcess, "kill", ended_amid_a_start)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find the step
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    import test_spread as importable
+
+    with outcome:
+        spread(getattr(importable, step.__name__), [()], plan_of_processes, lambda *_: None)
+    assert [one for one in logged_here() if "did not end in order" in one.getMessage()]
 
 
 def test_another_release_on_a_worker_is_refused():
