@@ -31,7 +31,7 @@ class ProtocolEntry(Entry):
     prediction: dict[str, str] = Field(
         default_factory=dict,
         description="for classes of a segmenter the scored class that they count as, ignored or "
-        "missed; default: as in truth, a scored class as itself, all else missed",
+        "missed; default: the scored class of its truth, a scored class as itself, all else missed",
     )
     classes: list[str] | None = Field(
         default=None, min_length=1, description="order of the scored classes; default: truth's"

@@ -6,7 +6,8 @@ teacher (or the teacher), which has seen many students, and not the last student
 
     labels      y = argmax p, p = softmax of the teacher on the image as it is; with `looks` fused
                 with what it sees at other times of the place (`objectives.two_looks`)
-    weights     w = max p where it is among the surest of its class (`ClassThresholds`), else 0
+    weights     w = max p where it is among the surest of its class, or very sure
+                (`ClassThresholds`), else 0
     loss        Σ w · CE(student(augmented image), y) / Σ w
     teacher     θ' ← m θ' + (1 - m) θ
     statistics  of batch norm: mixed with the target's from the start (`batch_norm_mixture`), and

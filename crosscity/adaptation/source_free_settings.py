@@ -25,7 +25,9 @@ class SourceFreeSettings:
         teacher_momentum: m.
         statistics: Share of the target in the batch-norm statistics; 0 leaves the network's own.
         statistics_images: Images that the target's statistics are measured on.
-        kept: Share of each class's predicted pixels that is learned from; 1 keeps all.
+        kept: Share of each class's predicted pixels that is learned from, as a threshold that
+            follows the batches slowly; what is predicted with at least 0.95 is learned from in any
+            case. 1 leaves out what is less sure than the least sure pixel of the batches before.
         jitter: Strength of `photometric_jitter`.
         smallest_crop: Side of the smallest window, as a fraction of the largest's.
         window: Side of the largest window that the student is shown, as a fraction of the image's;

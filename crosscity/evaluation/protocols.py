@@ -129,8 +129,9 @@ def own_protocol(
         classes: The scored classes, in the order of the table.
         truth: What each class counts as where it is the truth: a scored class, or `IGNORED`.
             Classes that are not here are ignored.
-        prediction: The same where it is predicted, or `MISSED`. What is not here counts as its
-            truth does, a scored class as itself, and everything else is a miss.
+        prediction: The same where it is predicted, or `MISSED`. What is not here counts as the
+            scored class of its truth, a scored class as itself, and everything else is a miss, also
+            a class whose truth is ignored.
 
     Raises:
         ValueError: A class counts as something that is not scored, or nothing counts as a class.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from crosscity.resizing import checked_size
 from crosscity.segmenters.base import Segmenter, evaluating
 
 OPSET: Final = 18
@@ -18,6 +20,9 @@ OPSET: Final = 18
 _TRACED_SIZE: Final = (96, 160)
 """Of the images that a network of any size is traced with: the sides differ, and neither is 1."""
 _LARGEST_SIDE: Final = 16384
+_WHERE: Final = "Caused by: ("
+"""How the line of PyTorch's messages begins that names the line of the network's program."""
+_COLOURS: Final = re.compile("\x1b\\[[0-9;]*m")
 _LOGGERS: Final = ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "onnx_ir")
 
 
@@ -38,8 +43,10 @@ def onnx_bytes(
         opset: Version of ONNX's operators.
 
     Raises:
-        ValueError: The onnx packages are not installed, or PyTorch cannot trace this network.
+        ValueError: The onnx packages are not installed, PyTorch cannot trace this network, or that
+            is not a size.
     """
+    size = None if size is None else checked_size(size)
     device = segmenter.input_mean.device
     # Two images: an exporter takes a batch of one for a constant.
     images = torch.zeros((2, 3, *(size or _TRACED_SIZE)), device=device)
@@ -66,11 +73,9 @@ def onnx_bytes(
             ) from error
         except Exception as error:
             # What cannot be traced raises one of a dozen types of PyTorch's.
-            reason = next((line for line in str(error).splitlines() if line.strip()), "")
             wanted = "" if size is not None else "; give the one size of its images"
             raise ValueError(
-                f"PyTorch cannot trace this network as ONNX ({type(error).__name__}: "
-                f"{reason.strip()[:160]}){wanted}"
+                f"PyTorch cannot trace this network as ONNX ({_reason(error)}){wanted}"
             ) from error
     if program is None:
         raise ValueError("PyTorch could not export this segmenter to ONNX")
@@ -82,6 +87,18 @@ def onnx_bytes(
         )
     exported: bytes = model.SerializeToString()
     return exported
+
+
+def _reason(error: BaseException) -> str:
+    """What the exporter stumbled over, and where: its own headline is the same for everything."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    where = next((line for line in lines[1:] if line.startswith(_WHERE)), "")
+    said = " ".join(
+        [type(error).__name__ + ":", *(part[:160] for part in (*lines[:1], where) if part)]
+    )
+    return " ".join(_COLOURS.sub("", said).split())
 
 
 @contextmanager

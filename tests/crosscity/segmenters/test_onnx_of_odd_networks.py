@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -71,3 +72,25 @@ def test_what_takes_the_number_of_images_for_a_constant_is_told() -> None:
     """Runtimes said that the input has invalid dimensions, and not which."""
     with pytest.raises(ValueError, match=r"batch of two images alone: .* write x\.shape\[0\]"):
         onnx_bytes(segmenter(CountsImages()), (64, 96))
+
+
+class Decides(Unpools):
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.first(x).repeat(1, N, 1, 1)[:, :N]
+        return made if made.mean().item() > 100 else made + 1
+
+
+def test_why_a_network_cannot_be_traced_is_said_in_plain_words() -> None:
+    """It was PyTorch's headline, in colours of a terminal, which is the same for all of them."""
+    with pytest.raises(ValueError, match="cannot trace this network") as caught:
+        onnx_bytes(segmenter(Decides()), (64, 96))
+    said = str(caught.value)
+    assert "data-dependent" in said
+    assert "test_onnx_of_odd_networks.py" in said
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize("size", [(64,), (0, 96), 64, (64.0, 96), (10**6, 10**6)])
+def test_a_size_that_is_none_is_no_fault_of_the_network(size: Any) -> None:
+    with pytest.raises(ValueError, match=r"\b(size|height|width)\b.* must be|too large"):
+        onnx_bytes(segmenter(Unpools()), size)
