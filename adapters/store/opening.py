@@ -40,17 +40,24 @@ def open_place(
     if not str(url):
         raise StoreError("the store's url is empty: give a folder or an fsspec URL")
     cache = cache_dir or cache_folder() / "store"
-    scheme, separator, rest = str(url).partition("://")
+    scheme, separator, _ = str(url).partition("://")
     if isinstance(url, str) and not separator and _ONE_SLASH.match(url):
         raise StoreError(
             f"the store's url {url!r} lacks slashes: write {scheme.split(':')[0]}://..."
         )
-    if isinstance(url, Path) or not separator:
-        return LocalPlace(Path(url).expanduser().absolute(), cache)
-    if scheme in {"file", "local"}:
-        return LocalPlace(Path(rest).absolute(), cache)
+    folder = local_folder(url)
+    if folder is not None:
+        return LocalPlace(folder, cache)
     place = RemotePlace(url, options, cache, cache_bytes)
     return PatientPlace(place, patience) if patience > 0 else place
+
+
+def local_folder(url: str | Path) -> Path | None:
+    """The folder of this machine that a store's URL names; ``None`` of one behind a network."""
+    scheme, separator, rest = str(url).partition("://")
+    if isinstance(url, Path) or not separator:
+        return Path(url).expanduser().absolute()
+    return Path(rest).absolute() if scheme in {"file", "local"} else None
 
 
 def cache_folder() -> Path:

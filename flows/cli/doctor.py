@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import socket
 import sys
@@ -27,7 +26,6 @@ from tasks.steps.defaults import COMPUTE_VARIABLE
 if TYPE_CHECKING:
     from tasks.steps.plan import Plan
 
-_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _LEAST_FREE: Final = 5e9
 
 
@@ -94,7 +92,7 @@ def diagnosis(catalog: Path) -> Iterator[Finding]:
     if plan is not None:
         yield from _keys(plan)
         yield _guarded("store", lambda: _store(plan), "see what the message says", is_fatal=True)
-        yield _disk(plan)
+        yield _guarded("disk", lambda: _disk(plan), "see what the message says")
         yield _device(plan)
     root = catalog.absolute().parent
     server = _server(root)
@@ -146,14 +144,27 @@ def _packages() -> Finding:
 
 def _keys(plan: Plan) -> Iterator[Finding]:
     """Environment variables that entries refer to; their values are not shown."""
-    for section in ("store", "cities", "datasets", "segmenters"):
-        entries = {"": plan.store} if section == "store" else getattr(plan, section)
-        for name, entry in sorted(entries.items()):
-            for variable in sorted(set(_REFERENCE.findall(entry.model_dump_json()))):
-                here = f"stores.{plan.store_name}" if section == "store" else f"{section}.{name}"
-                if variable not in os.environ:
-                    remedy = f"export {variable}, which {here} needs"
-                    yield Finding(f"{here}", f"{variable} is not set", remedy)
+    from adapters.catalog.environment import environment_references  # noqa: PLC0415
+
+    missing: dict[str, set[str]] = {}
+    for variable, keys in environment_references(plan).items():
+        if not os.environ.get(variable):  # an empty one is refused where it is used, too
+            for key in keys:
+                missing.setdefault(_entry_of(key, plan), set()).add(variable)
+    for here, variables in sorted(missing.items()):
+        for variable in sorted(variables):
+            remedy = f"export {variable}, which {here} needs"
+            yield Finding(here, f"{variable} is not set", remedy)
+
+
+def _entry_of(key: str, plan: Plan) -> str:
+    """The entry of the catalog in which a key of the plan stands."""
+    section, _, rest = key.partition(".")
+    if section == "store":
+        return f"stores.{plan.store_name}"
+    if section in ("compute", "tracking"):
+        return section
+    return f"{section}.{rest.partition('.')[0]}"
 
 
 def _store(plan: Plan) -> Finding:
@@ -170,10 +181,9 @@ def _store(plan: Plan) -> Finding:
 
 
 def _disk(plan: Plan) -> Finding:
-    from adapters.store.opening import cache_folder  # noqa: PLC0415
+    from adapters.store.opening import cache_folder, local_folder  # noqa: PLC0415
 
-    there = Path(plan.store.url)
-    folder = cache_folder() if "://" in plan.store.url else there
+    folder = local_folder(plan.store_url()) or cache_folder()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free

@@ -150,6 +150,15 @@ class Plan(BaseModel):
         """
         return resolve_folder(self.root, value, key=key)
 
+    def store_url(self) -> str:
+        """The run's store, a folder absolute, with environment references resolved.
+
+        Raises:
+            CatalogError: An environment variable is missing.
+        """
+        url = resolve_environment(self.store.url, key=f"stores.{self.store_name}.url")
+        return url if "://" in url else str(self.root / Path(url).expanduser())
+
     def open_store(self) -> Store:
         """The run's store; opened once in a process.
 
@@ -157,11 +166,8 @@ class Plan(BaseModel):
             CatalogError: An environment variable is missing.
             StoreError: The store cannot be opened.
         """
-        key = f"stores.{self.store_name}"
-        url = resolve_environment(self.store.url, key=f"{key}.url")
-        if "://" not in url:
-            url = str(self.root / Path(url).expanduser())
-        options = resolve_options(self.store.options, key=f"{key}.options")
+        url = self.store_url()
+        options = resolve_options(self.store.options, key=f"stores.{self.store_name}.options")
         room = 1e9 * self.store.cache_gigabytes
         patience = 60.0 * self.store.patience_minutes
         return _STORES.open(url, options, patience, room, pack=self.store.pack)

@@ -96,3 +96,33 @@ def test_a_missing_package_is_reported(monkeypatch):
     assert found.is_fatal
     assert "no-such-package-4711 is missing" in found.found
     assert "numpy is" in found.found
+
+
+def test_every_entry_that_needs_a_variable_is_named_where_it_is_unset_or_empty(
+    write_catalog, tmp_path, monkeypatch
+):
+    names = ("SCHEDULER", "EVENTS")
+    for name in names:
+        monkeypatch.delenv(f"CROSSCITY_TEST_{name}", raising=False)
+    monkeypatch.setenv("CROSSCITY_TEST_STORE", "")
+    catalog = write_catalog(
+        tmp_path,
+        stores={"local": {"url": "${CROSSCITY_TEST_STORE}"}},
+        computes={"laptop": {"runner": "dask", "address": "${CROSSCITY_TEST_SCHEDULER}"}},
+        tracking={"folder": "${CROSSCITY_TEST_EVENTS}"},
+    )
+    subjects = {one.subject: one for one in doctor.diagnosis(catalog)}
+    assert "CROSSCITY_TEST_STORE is not set" in subjects["stores.local"].found
+    assert "CROSSCITY_TEST_SCHEDULER is not set" in subjects["compute"].found
+    assert "CROSSCITY_TEST_EVENTS is not set" in subjects["tracking"].found
+
+
+@pytest.mark.parametrize("url", ["${CROSSCITY_TEST_STORE}", "file://${CROSSCITY_TEST_STORE}"])
+def test_the_disk_that_is_looked_at_is_that_of_the_store(write_catalog, tmp_path, monkeypatch, url):
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    monkeypatch.setenv("CROSSCITY_TEST_STORE", str(place))
+    monkeypatch.chdir(tmp_path)
+    catalog = write_catalog(tmp_path, stores={"local": {"url": url}})
+    (found,) = (one for one in doctor.diagnosis(catalog) if one.subject == "disk")
+    assert found.found.endswith(f"GB free at {place}")
