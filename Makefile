@@ -8,6 +8,8 @@ LOCK := constraints.txt
 CATALOG ?= data_catalog.yaml
 # Of the server, on the loopback interface; 0 takes any free one.
 PORT ?= 4200
+# Of `make server`: 0.0.0.0 has other machines reach it, which takes a password (docs/operate.md).
+LISTEN ?= 127.0.0.1
 # Processes that run the tests: one more than two cores, as many tests wait for servers. Each may start
 # one: about 2 GiB of memory.
 WORKERS ?= 3
@@ -99,7 +101,7 @@ down: $(READY)  ## Stop what `make up` started.
 	@$(BIN)/crosscity down --catalog $(CATALOG)
 
 server: $(READY)  ## A Prefect server in the foreground (docs/operate.md).
-	@$(BIN)/crosscity server --catalog $(CATALOG) --port $(PORT)
+	@$(BIN)/crosscity server --catalog $(CATALOG) --port $(PORT) --host $(LISTEN)
 
 worker: $(READY)  ## A worker in the foreground that runs deployments on this machine.
 	@$(BIN)/crosscity worker --catalog $(CATALOG)

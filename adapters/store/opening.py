@@ -48,7 +48,7 @@ def open_place(
     folder = local_folder(url)
     if folder is not None:
         return LocalPlace(folder, cache)
-    place = RemotePlace(url, options, cache, cache_bytes)
+    place = RemotePlace(str(url), options, cache, cache_bytes)
     return PatientPlace(place, patience) if patience > 0 else place
 
 

@@ -15,7 +15,7 @@ from flows.cli.options import CATALOG, CatalogOption, CityArgument, ComputeOptio
 from flows.cli.outcome import JsonOption, add, ended, note, tell_failures, tell_remarks
 from flows.cli.output import warnings_shown
 from flows.cli.promotion import show_pin
-from flows.cli.server import run_dashboard, running_server
+from flows.cli.server import answering_server, run_dashboard, running_server
 from tasks.steps.commands import with_seed
 from tasks.steps.counted import counted
 
@@ -324,8 +324,15 @@ def readapt(
 
 
 def dashboard(catalog: CatalogOption = CATALOG) -> None:
-    """Open the dashboard of the runs so far: http://127.0.0.1:4200, until Ctrl-C."""
-    raise typer.Exit(run_dashboard(catalog.absolute().parent))
+    """Show the runs so far at http://127.0.0.1:4200 (or another port), until Ctrl-C.
+
+    Where a server runs already, it has the dashboard, and its address is told.
+    """
+    root = catalog.absolute().parent
+    standing = answering_server(root)
+    if standing is None:
+        raise typer.Exit(run_dashboard(root))
+    add(f"a server runs already, and has the dashboard: {standing}")
 
 
 def opened_plan(

@@ -24,6 +24,7 @@ from flows.ending import end_without_waiting
 from flows.json_log import FORMATTER as JSON_LINES
 
 DASHBOARD_PORT = 4200
+LOOPBACK = "127.0.0.1"
 _PORT_TRIES = 3
 _LOCK = "starting.lock"
 START_SECONDS = 300.0
@@ -96,6 +97,21 @@ def standing_server(root: Path) -> str | None:
     return running.address if running else None
 
 
+def answering_server(root: Path) -> str | None:
+    """`standing_server`, and that it answers.
+
+    Args:
+        root: The folder of the catalog.
+
+    Raises:
+        ServerAwayError: There should be one, and it does not answer.
+    """
+    standing = standing_server(root)
+    if standing is not None:
+        _check_answers(standing)
+    return standing
+
+
 def named_server(root: Path) -> str | None:
     """The server that PREFECT_API_URL names, where that is another than this folder's own.
 
@@ -166,9 +182,8 @@ def running_server(root: Path) -> Iterator[str]:
     # Imported here: Prefect reads its settings once, from the environment that `quieten` made.
     from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
 
-    standing = standing_server(root)
+    standing = answering_server(root)
     if standing is not None:
-        _check_answers(standing)
         with temporary_settings({PREFECT_API_URL: f"{standing}/api"}):
             try:
                 yield standing
@@ -310,23 +325,31 @@ def _no_answer(address: str) -> object | None:
     return None
 
 
-def server_command(port: int) -> list[str]:
-    """The command line of a server on the loopback interface."""
+def server_command(port: int, host: str = LOOPBACK) -> list[str]:
+    """The command line of a server; by default on the loopback interface."""
     return [
         *(sys.executable, "-m", "flows.prefect_server", "server", "start"),
-        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--host", host, "--port", str(port)),
     ]
 
 
-def server_environment(home: Path, port: int) -> dict[str, str]:
+def server_environment(
+    home: Path, port: int, host: str = LOOPBACK, api: str | None = None
+) -> dict[str, str]:
     """The environment of a server on a port.
 
     Without the last, pages served on any port but 4200 ask whatever listens on 4200.
+
+    Args:
+        home: Where it keeps its database.
+        port: Where it listens.
+        host: The name or address by which browsers reach it.
+        api: The address that its pages ask, where that is another, as behind a proxy.
     """
     return {
         **os.environ,
         "PREFECT_HOME": str(home),
-        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_UI_API_URL": api or f"http://{host}:{port}/api",
     }
 
 

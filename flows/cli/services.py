@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import socket
@@ -19,6 +20,7 @@ from flows.cli.outcome import JsonOption, add, ended, note
 from flows.cli.server import (
     ACTIVATED_VARIABLE,
     DASHBOARD_PORT,
+    LOOPBACK,
     QUIET,
     ServerError,
     activated_for,
@@ -33,11 +35,14 @@ from flows.cli.server import (
 )
 from flows.database import DatabaseError, PostgreSQL, chosen
 from tasks.steps.defaults import digits_of, folder_of
+from tasks.steps.errors import InputError
 
 STOP_SECONDS = 20.0
 """A run saves its checkpoint within ten seconds; whatever takes longer is killed."""
 WORKER_SECONDS = 300.0
 """It imports all of Prefect: seconds, and on a full machine over a hundred."""
+_EVERYWHERE = "0.0.0.0"  # noqa: S104  # nosec B104 - only with a password
+_OF_THIS_MACHINE = (LOOPBACK, "localhost")
 _DATABASE_URL = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 PortOption = Annotated[
@@ -45,7 +50,7 @@ PortOption = Annotated[
     typer.Option(
         "--port",
         envvar="CROSSCITY_PORT",
-        help="Port of the server on the loopback interface; 0 takes any free one.",
+        help="Port of the server; 0 takes any free one.",
         min=0,
         max=65535,
     ),
@@ -57,7 +62,8 @@ DatabaseOption = Annotated[
     typer.Option(
         "--database",
         envvar="CROSSCITY_DATABASE",
-        help="sqlite, postgresql, or auto: what is there, else PostgreSQL where it is installed.",
+        help="sqlite, postgresql, or auto: what is there, else PostgreSQL where it is installed "
+        "and we are not root.",
     ),
 ]
 
@@ -129,16 +135,44 @@ def down(catalog: CatalogOption = CATALOG, _as_json: JsonOption = False) -> None
     )
 
 
-def server(catalog: CatalogOption = CATALOG, port: PortOption = DASHBOARD_PORT) -> None:
-    """Run a server in the foreground, until Ctrl-C."""
+def server(
+    catalog: CatalogOption = CATALOG,
+    port: PortOption = DASHBOARD_PORT,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            help="Address to listen at, 0.0.0.0 for all; other machines reach it then, so it "
+            "needs PREFECT_SERVER_API_AUTH_STRING.",
+        ),
+    ] = LOOPBACK,
+) -> None:
+    """Run a server in the foreground, until Ctrl-C; its runs are kept in SQLite.
+
+    PREFECT_SERVER_DATABASE_CONNECTION_URL names another database, PREFECT_UI_API_URL the address
+    that the dashboard's pages ask, as behind a proxy.
+    """
     root = catalog.absolute().parent
+    _check_password(host)
     home = prefect_home(root)
     home.mkdir(parents=True, exist_ok=True)
-    port = _chosen_port(port)
-    typer.echo(f"export PREFECT_API_URL=http://127.0.0.1:{port}/api")
+    port = _chosen_port(port, host)
+    seen = socket.gethostname() if host == _EVERYWHERE else host
+    typer.echo(f"export PREFECT_API_URL=http://{seen}:{port}/api")
     sys.stdout.flush()
-    command = server_command(port)
-    os.execve(command[0], command, {**QUIET, **server_environment(home, port)})  # noqa: S606
+    command = server_command(port, host)
+    environment = server_environment(home, port, seen, os.environ.get("PREFECT_UI_API_URL"))
+    os.execve(command[0], command, {**QUIET, **environment})  # noqa: S606
+
+
+def _check_password(host: str) -> None:
+    """Fails where a server could be reached by others without a password."""
+    if host in _OF_THIS_MACHINE or os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+        return
+    raise InputError(
+        f"a server at {host} can be reached by others, and who reaches it can run flows: export "
+        "PREFECT_SERVER_API_AUTH_STRING=user:password, or listen at 127.0.0.1 alone"
+    )
 
 
 def worker(
@@ -265,12 +299,17 @@ def _is_online(api: str, name: str, pool: str) -> bool:
     return any(one["name"] == name and one["status"] == "ONLINE" for one in answer.json())
 
 
-def _chosen_port(port: int) -> int:
+def _chosen_port(port: int, host: str = LOOPBACK) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise ServerError(
+                    f"no server can listen at {host}, port {port} ({error.strerror or error}): "
+                    "choose another with --host or --port"
+                ) from None
             raise ServerError(
                 f"port {port} is taken by another program: choose one with PORT=… (--port), "
                 "PORT=0 takes any free one"
