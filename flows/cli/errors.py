@@ -23,15 +23,21 @@ def exit_code(error: Exception) -> int:
 
 
 def is_passing_fault(error: Exception) -> bool:
-    """Whether a store, a service or the server was away for too long, or a device has failed."""
+    """Whether a store, a service or the server was away for too long, or a device has failed.
+
+    So is what a service's account may use in a day or a month: the next has its own.
+    """
     from adapters.store import StoreAwayError  # noqa: PLC0415 - `--help` needs none of these
-    from adapters.street_view.web.errors import ServiceUnavailable  # noqa: PLC0415
+    from adapters.street_view.web.errors import (  # noqa: PLC0415
+        AllowanceSpent,
+        GivenUpError,
+        ServiceUnavailable,
+    )
     from tasks.steps.errors import ClusterAwayError, DeviceFailedError  # noqa: PLC0415
 
-    away = (
-        StoreAwayError | ServiceUnavailable | ServerAwayError | ClusterAwayError | DeviceFailedError
-    )
-    if isinstance(error, away):
+    of_a_service = AllowanceSpent | GivenUpError | ServiceUnavailable
+    of_ours = StoreAwayError | ServerAwayError | ClusterAwayError | DeviceFailedError
+    if isinstance(error, of_a_service | of_ours):
         return True
     return _server_fault(error) is not None
 

@@ -69,8 +69,8 @@ def shared_account(
         day = f"run again tomorrow (UTC), or raise {key}.day"
         month = f"run again next month (UTC), or raise {key}.month"
         limits = (
-            Limit(settings.day.limits(), this_day, "a day", day),
-            Limit(settings.month.limits(), this_month, "a month", month),
+            Limit(settings.day.limits(), this_day, "a day", day, passes=True),
+            Limit(settings.month.limits(), this_month, "a month", month, passes=True),
         )
         ledgers.append(
             SharedLedger(f"the account {name} ({client.service})", record, limits, block=block)

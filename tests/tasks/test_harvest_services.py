@@ -14,11 +14,18 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from adapters.catalog import CatalogError
 from adapters.images import decode_image
 from adapters.street_view.base import StreetViewError
-from adapters.street_view.web.errors import AccessRefused, BudgetSpent, HarvestStopped
+from adapters.street_view.web.errors import (
+    AccessRefused,
+    BudgetSpent,
+    GivenUpError,
+    HarvestStopped,
+)
+from flows.cli.errors import BAD_INPUT, PASSING, exit_code
 from tasks.harvesting import current
 from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
 from tasks.harvesting.pair_table import NO_OVERLAP
@@ -232,6 +239,26 @@ def test_a_spent_budget_stops_and_the_next_run_goes_on(make_city):
     total = spent["requests"] + listed["summary"]["spent"]["requests"]
     # 22 are needed; what was looked up but not fetched before the stop is asked for again.
     assert 22 <= total == len(city.server.asked) <= 24
+
+
+def test_what_a_later_run_can_have_is_a_passing_fault(make_city, services):
+    """Cron and schedulers try again after 75, and leave what has to be mended."""
+    city = make_city("panoramax")
+    away = services.Fault("/api/search", times=-1, headers={"Retry-After": "0"})
+    city.server.faults.append(away)
+    with pytest.raises(GivenUpError, match=r"in 5 attempts \(status 503") as met:
+        harvest(city.catalog())  # a list needs each of its answers
+    assert exit_code(met.value) == PASSING
+    city.server.faults.clear()
+    catalog = city.catalog({"account": "ours"})
+    entries = yaml.safe_load(catalog.read_text())
+    catalog.write_text(yaml.safe_dump({**entries, "accounts": {"ours": {"day": {"requests": 3}}}}))
+    with pytest.raises(BudgetSpent, match=r"3 requests a day for the account ours .* run") as met:
+        harvest(catalog)
+    assert exit_code(met.value) == PASSING
+    with pytest.raises(BudgetSpent, match="raise `budget` in the catalog") as met:
+        harvest(city.catalog({"budget": {"requests": 3}}))
+    assert exit_code(met.value) == BAD_INPUT
 
 
 def test_money_is_counted_for_what_is_billed(make_city):

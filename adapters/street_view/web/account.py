@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from adapters.street_view.web.budget import Budget, Spent
-from adapters.street_view.web.errors import BudgetSpent
+from adapters.street_view.web.errors import AllowanceSpent, BudgetSpent
 
 SYNC_SECONDS: Final = 2.0
 """How old may be what a process knows of the others when it asks the service."""
@@ -57,12 +57,14 @@ class Limit:
         period: Gives the name of the period that it is now, such as "2026-11-28".
         words: What follows the amount in a sentence, such as "a day".
         advice: What to do when it is used up.
+        passes: Whether the period ends by itself, as a day does.
     """
 
     budget: Budget
     period: Callable[[], str]
     words: str
     advice: str
+    passes: bool = False
 
 
 def this_day() -> str:
@@ -168,7 +170,8 @@ class SharedLedger:
         ):
             # Prices add up in floats; a hundredth of a cent over is not over.
             if most is not None and wanted > most + (1e-4 if what == "US dollars" else 0):
-                raise BudgetSpent(
+                kind = AllowanceSpent if limit.passes else BudgetSpent
+                raise kind(
                     f"The budget of {shown.format(most)} {what} {limit.words} for {self._name} is "
                     f"used up, counting all runs and machines: {limit.advice}; what was fetched "
                     "so far is kept."

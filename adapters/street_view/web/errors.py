@@ -33,6 +33,10 @@ class BudgetSpent(HarvestStopped):
     """The next request would exceed the budget that the catalog sets."""
 
 
+class AllowanceSpent(BudgetSpent):
+    """What an account may use in a day or a month is used up: the next one has its own."""
+
+
 class AccessRefused(HarvestStopped):
     """The service refuses the key or token, so every further request would fail as well."""
 
