@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -41,13 +41,13 @@ class CheckedDataset:
             DatasetError: Another of the usual splits has one of them: a score would be of what was
                 learned, or, where the ids are of other images, of the wrong ones.
         """
-        found = self._ids("samples", split, self._asked(self._dataset.samples, split))
+        found = self._ids("samples", split, self._asked("samples", split))
         known = set(found)
         for other in _SPLITS:
             if other == split:
                 continue
             try:
-                theirs = self._ids("samples", other, self._asked(self._dataset.samples, other))
+                theirs = self._ids("samples", other, self._asked("samples", other))
             except DatasetError:
                 continue  # there is none, or it is told where it is asked for
             twice = next((sample for sample in theirs if sample in known), None)
@@ -60,7 +60,7 @@ class CheckedDataset:
 
     def unlabelled(self, split: str) -> Sequence[str]:
         """The ids of a split's images that may be adapted to."""
-        return self._ids("unlabelled", split, self._asked(self._dataset.unlabelled, split))
+        return self._ids("unlabelled", split, self._asked("unlabelled", split))
 
     def read(self, sample: str) -> LabelledSample:
         """An image and its label.
@@ -69,7 +69,7 @@ class CheckedDataset:
             DatasetError: They are of another shape or type than they must be, or hold a value that
                 is not a class.
         """
-        found = self._asked(self._dataset.read, sample)
+        found = self._asked("read", sample)
         if not isinstance(found, LabelledSample):
             raise self._error(
                 f"read({sample!r}) returned {type(found).__name__}: it must return an "
@@ -94,19 +94,20 @@ class CheckedDataset:
 
     def read_image(self, sample: str) -> npt.NDArray[np.uint8]:
         """An image."""
-        return self._image("read_image", sample, self._asked(self._dataset.read_image, sample))
+        return self._image("read_image", sample, self._asked("read_image", sample))
 
     def revision(self, samples: Sequence[str] | None = None) -> str:
         """The data set's revision."""
-        revision = self._asked(self._dataset.revision, samples)
+        revision = self._asked("revision", samples)
         if not isinstance(revision, str):
             raise self._error(f"revision returned {type(revision).__name__}: it must be a string")
         return revision
 
-    def _asked(self, method: Callable[..., object], *arguments: object) -> object:
+    def _asked(self, method: str, *arguments: object) -> object:
         """What a method of the data set gives; its failures as one sentence, of whatever type."""
-        with somebody_elses(method.__name__, self._error, own=(DatasetError, ImageError)):
-            return method(*arguments)
+        with somebody_elses(method, self._error, own=(DatasetError, ImageError)):
+            found: object = getattr(self._dataset, method)(*arguments)
+            return found
 
     def _ids(self, method: str, split: str, ids: object) -> Sequence[str]:
         if not isinstance(ids, Sequence) or isinstance(ids, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, get_args
 
@@ -13,6 +13,7 @@ from adapters.street_view.base import (
     Precision,
     Rejected,
     ReportsRejected,
+    Split,
     StreetView,
     StreetViewError,
 )
@@ -51,7 +52,7 @@ class CheckedStreetView:
             StreetViewError: It gives something else, two of one id, or of ids that differ by case
                 alone: they become names of files, which disks of macOS and Windows take for one.
         """
-        captures = self._listed("captures", self._asked(self._provider.captures))
+        captures = self._listed("captures", self._asked("captures"))
         seen: dict[str, str] = {}
         for capture in captures:
             plain = capture.image_id.lower()
@@ -62,15 +63,15 @@ class CheckedStreetView:
 
     def near(self, lat: float, lon: float, metres: float) -> Sequence[Capture]:
         """The provider's captures around a point."""
-        return self._listed("near", self._asked(self._provider.near, lat, lon, metres))
+        return self._listed("near", self._asked("near", lat, lon, metres))
 
     def within(self, bounds: Bounds) -> Sequence[Capture]:
         """The provider's captures in bounds."""
-        return self._listed("within", self._asked(self._provider.within, bounds))
+        return self._listed("within", self._asked("within", bounds))
 
     def fetch(self, capture: Capture, view: View | None = None) -> bytes:
         """The provider's encoded image."""
-        data = self._asked(self._provider.fetch, capture, view)
+        data = self._asked("fetch", capture, view)
         if not isinstance(data, bytes):
             raise self._error(
                 f"fetch returned {type(data).__name__} for {capture.image_id}: it must return the "
@@ -80,24 +81,41 @@ class CheckedStreetView:
 
     def revision(self) -> str:
         """The provider's revision."""
-        revision = self._asked(self._provider.revision)
+        revision = self._asked("revision")
         if not isinstance(revision, str):
             raise self._error(f"revision returned {type(revision).__name__}: it must be a string")
         return revision
 
     def rejected(self) -> Sequence[Rejected]:
         """What the provider left out, where it tells."""
-        provider = self._provider
-        return provider.rejected() if isinstance(provider, ReportsRejected) else ()
+        if not isinstance(self._provider, ReportsRejected):
+            return ()
+        rejected = self._asked("rejected")
+        if not isinstance(rejected, Sequence):
+            raise self._error(
+                f"rejected returned {type(rejected).__name__}: it must return a list of "
+                "adapters.street_view.base.Rejected"
+            )
+        for number, item in enumerate(rejected):
+            if not isinstance(item, Rejected):
+                kind = type(item).__name__
+                raise self._error(
+                    f"item {number} of rejected is a {kind} and not an "
+                    "adapters.street_view.base.Rejected"
+                )
+            if not (isinstance(item.name, str) and isinstance(item.reason, str)):
+                raise self._error(f"item {number} of rejected is not told in strings")
+        return rejected
 
-    def _asked(self, method: Callable[..., object], *arguments: object) -> object:
+    def _asked(self, method: str, *arguments: object) -> object:
         """What a method of the provider gives; its failures as one sentence, whatever their type.
 
         Of one image it is a reason why that image failed, as other failures are.
         """
         try:
-            with somebody_elses(method.__name__, self._error, own=(StreetViewError,)):
-                return method(*arguments)
+            with somebody_elses(method, self._error, own=(StreetViewError,)):
+                found: object = getattr(self._provider, method)(*arguments)
+                return found
         except ProviderFaultError as error:
             if isinstance(error.__cause__, OSError):  # as of a file that is not there
                 raise StreetViewError(str(error)) from error.__cause__
@@ -139,14 +157,27 @@ def _fault(capture: object) -> str | None:
                 f"has the {field} {value!r}, which becomes a file name: use letters, digits, '_' "
                 "and '-', at most 121"
             )
-    for field in ("provider", "licence", "attribution"):
-        if not isinstance(getattr(capture, field), str):
-            return f"has a {field} that is not a string"
     if not all(_is_number(getattr(capture, field)) for field in ("heading", "pitch", "fov")):
         return "has a heading, pitch or fov that is not a finite number"
     if not 0 <= capture.heading < 360:
         return f"has the heading {capture.heading:g}, which does not lie in [0, 360)"
-    return _place_fault(capture) or _time_fault(capture.captured_at, capture.time_precision)
+    return (
+        _words_fault(capture)
+        or _place_fault(capture)
+        or _time_fault(capture.captured_at, capture.time_precision)
+    )
+
+
+def _words_fault(capture: Capture) -> str | None:
+    for field in ("provider", "licence", "attribution"):
+        if not isinstance(getattr(capture, field), str):
+            return f"has a {field} that is not a string"
+    for field in ("page_url", "source_id", "sequence", "aligned_to"):
+        if not isinstance(getattr(capture, field), str | None):
+            return f"has a {field} that is neither a string nor None"
+    if capture.split not in (None, *get_args(Split)):
+        return f"has the split {capture.split!r}: give {', '.join(get_args(Split))} or None"
+    return None
 
 
 def _place_fault(capture: Capture) -> str | None:
@@ -174,4 +205,9 @@ def _time_fault(moment: object, precision: object) -> str | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # of an int with more digits than a float has room for
+        return False

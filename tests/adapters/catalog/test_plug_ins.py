@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from adapters.catalog import (
     load_catalog,
 )
 from adapters.datasets.base import DatasetError, LabelledSample
-from adapters.street_view.base import Capture, StreetViewError
+from adapters.street_view.base import Capture, Rejected, StreetViewError
 
 MODULE = '''
 from plug_in_content import answers
@@ -177,6 +178,12 @@ def test_a_function_that_builds_no_provider_ends_in_a_sentence(
             "time_precision 'hour': give second, day, month or None",
         ),
         ([replace(CAPTURE, licence=None)], "licence that is not a string"),  # type: ignore[arg-type]
+        ([replace(CAPTURE, page_url=3)], "page_url that is neither a string nor None"),  # type: ignore[arg-type]
+        ([replace(CAPTURE, source_id=b"x")], "source_id that is neither"),  # type: ignore[arg-type]
+        ([replace(CAPTURE, sequence=7)], "sequence that is neither"),  # type: ignore[arg-type]
+        ([replace(CAPTURE, aligned_to=7)], "aligned_to that is neither"),  # type: ignore[arg-type]
+        ([replace(CAPTURE, split="val")], "split 'val': give train, test or None"),  # type: ignore[arg-type]
+        ([replace(CAPTURE, fov=10**400)], "not a finite number"),
     ],
 )
 def test_captures_that_are_wrong_end_in_a_sentence(
@@ -223,7 +230,6 @@ def test_failures_of_a_provider_and_a_data_set_name_them(
         ),
     ):
         for method, arguments in calls.items():
-            fail.__name__ = method
             monkeypatch.setattr(inner, method, fail)
             with pytest.raises(error, match=wrong.format(method)):
                 getattr(checked, method)(*arguments)
@@ -243,6 +249,43 @@ def test_other_answers_of_a_provider_are_checked_too(
     with pytest.raises(StreetViewError, match="within returned NoneType"):
         provider.within((0.0, 0.0, 1.0, 1.0))
     assert provider.rejected() == ()
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [
+        (None, "rejected returned NoneType"),
+        ([("a.jpg", "it is dark")], "item 0 of rejected is a tuple and not"),
+        ([Rejected("a.jpg", 3)], "item 0 of rejected is not told in strings"),  # type: ignore[arg-type]
+        (KeyError("x"), "rejected raised KeyError: 'x'"),
+    ],
+)
+@pytest.mark.usefixtures("answers")
+def test_what_a_provider_left_out_is_checked_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_out: Any, said: str
+) -> None:
+    def rejected() -> Any:
+        if isinstance(left_out, Exception):
+            raise left_out
+        return left_out
+
+    provider = opened(tmp_path)
+    monkeypatch.setattr(provider._provider, "rejected", rejected, raising=False)
+    with pytest.raises(StreetViewError, match=f"my_things:build is wrong: {said}"):
+        provider.rejected()
+
+
+def test_methods_may_be_anything_that_can_be_called(
+    tmp_path: Path, answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `functools.partial` makes has no name of its own."""
+    provider, ours = opened(tmp_path), data_set()
+    monkeypatch.setattr(provider._provider, "captures", partial(answers.get, "captures"))
+    monkeypatch.setattr(ours._dataset, "read_image", partial(answers.__getitem__))
+    assert list(provider.captures()) == [CAPTURE]
+    assert ours.read_image("read_image") is IMAGE
+    with pytest.raises(DatasetError, match="is wrong: read_image raised KeyError: 'lost'"):
+        ours.read_image("lost")
 
 
 @pytest.mark.parametrize(
