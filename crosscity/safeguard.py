@@ -221,9 +221,13 @@ def divergence(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
         second: (C,) the same of the other distribution.
 
     Raises:
-        ValueError: They differ in length, or one has no weight at all.
+        ValueError: They differ in length, or one has no weight at all, or such as is negative or
+            not finite.
     """
-    if first.shape != second.shape or first.sum() <= 0 or second.sum() <= 0:
+    # Of NaN no comparison holds, and the entropies would leave it out.
+    if first.shape != second.shape or not all(
+        bool((each >= 0).all()) and 0 < each.sum() < math.inf for each in (first, second)
+    ):
         raise ValueError(
             "two distributions over the same classes are needed, with some weight each"
         )

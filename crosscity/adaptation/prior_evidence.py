@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from crosscity.adaptation.prior_refinement import check_prior_size
+from crosscity.adaptation.prior_refinement import check_mask
 
 _LEAST: float = 1e-3
 """No class is ruled out by one observation."""
@@ -42,10 +42,15 @@ def flag_rates(
         (C,) in [0.001, 1].
 
     Raises:
-        ValueError: No pixel is labelled.
+        ValueError: No pixel is labelled, or a prior is not bool or of another shape.
     """
     flagged, every = np.zeros(n_classes), np.zeros(n_classes)
     for prior, labels in looks:
+        if prior.dtype != np.bool_ or prior.shape != labels.shape:
+            raise ValueError(
+                f"a prior must be bool of the labels' shape, not {prior.dtype} of {prior.shape} "
+                f"for {labels.shape}"
+            )
         known = labels < n_classes
         every += np.bincount(labels[known], minlength=n_classes)
         flagged += np.bincount(labels[known & prior], minlength=n_classes)
@@ -68,9 +73,9 @@ def weigh_by_prior(phi: Tensor, prior: Tensor, rates: Tensor) -> Tensor:
         B×C×H×W, summing to 1 over the classes.
 
     Raises:
-        ValueError: The prior has another size than the predictions.
+        ValueError: The prior is not bool, or has another size than the predictions.
     """
-    check_prior_size(prior, phi)
+    check_mask(prior, phi)
     weighted = phi * rates.to(phi).reshape(1, -1, 1, 1)
     weighted = weighted / weighted.sum(1, keepdim=True).clamp_min(torch.finfo(phi.dtype).tiny)
     return torch.where(prior.unsqueeze(1), weighted, phi)

@@ -38,15 +38,21 @@ def weigh_by_probability(
         static_classes: Indices of C_static.
         static_from: Probability from which on a pixel is of P_static, which is eq. 12; ``None``
             weighs by the probability itself.
-        share: b; default: of the pictures that the probability was fitted to.
+        share: b, above 0 and below 1; default: of the pictures that the probability was fitted to.
 
     Returns:
         B×C×H×W, summing to 1 over the classes. A pixel that would be left without any class
         keeps its φ.
 
     Raises:
-        ValueError: The probability has another size than the predictions.
+        ValueError: The probability is no floats, or has another size than the predictions, or the
+            share is out of range.
     """
+    if not probability.is_floating_point():
+        kind = str(probability.dtype).removeprefix("torch.")
+        raise ValueError(f"the prior's probability must be floats, not {kind}")
+    if share is not None and not 0 < share < 1:
+        raise ValueError(f"the share that is static anywhere must lie between 0 and 1, not {share}")
     check_prior_size(probability, phi)
     moving = moving_weights(probability, static_from=static_from, share=share)
     is_static = torch.zeros(phi.shape[1], dtype=phi.dtype, device=phi.device)

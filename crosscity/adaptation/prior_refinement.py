@@ -30,8 +30,11 @@ def refine_by_prior(phi: Tensor, prior: Tensor, static_classes: Sequence[int]) -
 
     Returns:
         B×C×H×W, summing to 1 over the classes.
+
+    Raises:
+        ValueError: The prior is not bool, or has another size than the predictions.
     """
-    check_prior_size(prior, phi)
+    check_mask(prior, phi)
     is_static = torch.zeros(phi.shape[1], dtype=phi.dtype, device=phi.device)
     is_static[list(static_classes)] = 1.0
     kept = phi * is_static[None, :, None, None]
@@ -39,6 +42,18 @@ def refine_by_prior(phi: Tensor, prior: Tensor, static_classes: Sequence[int]) -
     has_mass = mass > torch.finfo(phi.dtype).tiny
     refined = kept / torch.where(has_mass, mass, 1.0)
     return torch.where(prior.unsqueeze(1) & has_mass, refined, phi)
+
+
+def check_mask(prior: Tensor, phi: Tensor) -> None:
+    """That a static prior, B×H×W, is bool and has the size of predictions, B×C×H×W.
+
+    Raises:
+        ValueError: It is of another type or size.
+    """
+    if prior.dtype != torch.bool:
+        kind = str(prior.dtype).removeprefix("torch.")
+        raise ValueError(f"the static prior must be bool, not {kind}: give it as `prior > 0`")
+    check_prior_size(prior, phi)
 
 
 def check_prior_size(prior: Tensor, phi: Tensor) -> None:

@@ -115,7 +115,9 @@ def test_divergence_of_disjoint_classes_is_one_bit():
     assert divergence(np.array([3, 0]), np.array([0, 9])) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("second", [[1, 2, 3], [0, 0]])
+@pytest.mark.parametrize(
+    "second", [[1, 2, 3], [0, 0], [-1, 3], [np.nan, 1], [np.inf, 1], [np.nan] * 2]
+)
 def test_divergence_needs_two_distributions(second):
     with pytest.raises(ValueError, match="two distributions over the same classes"):
         divergence(np.array([1, 2]), np.array(second))

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from crosscity.adaptation.prior_evidence import flag_rates, weigh_by_prior
+from crosscity.adaptation.prior_probability import weigh_by_probability
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
 from crosscity.labels import CLASSES, STATIC_TRAIN_IDS
 
@@ -80,3 +82,36 @@ def test_static_classes_by_name() -> None:
 def test_a_prior_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"static prior .* another size"):
         refine_by_prior(torch.rand(1, 4, 3, 3), torch.zeros(1, 4, 3, dtype=torch.bool), STATIC)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.float32])
+def test_a_prior_that_is_no_mask_is_refused_by_what_takes_one(kind: torch.dtype) -> None:
+    """Of 0 and 254, as a lossy file has it, not a pixel would be static."""
+    phi = torch.full((1, 4, 2, 3), 0.25)
+    prior = torch.ones(1, 2, 3).to(kind)
+    with pytest.raises(ValueError, match="the static prior must be bool, not"):
+        refine_by_prior(phi, prior, STATIC)
+    with pytest.raises(ValueError, match="the static prior must be bool, not"):
+        weigh_by_prior(phi, prior, torch.ones(4))
+
+
+def test_a_mask_is_no_probability() -> None:
+    phi, mask = torch.full((1, 4, 2, 3), 0.25), torch.ones(1, 2, 3, dtype=torch.bool)
+    for prior in (mask, mask.to(torch.uint8)):
+        with pytest.raises(ValueError, match="the prior's probability must be floats, not"):
+            weigh_by_probability(phi, prior, STATIC)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -1.0, 1.5, float("nan")])
+def test_the_share_that_is_static_lies_between_0_and_1(share: float) -> None:
+    phi = torch.full((1, 4, 2, 3), 0.25)
+    with pytest.raises(ValueError, match=r"share .* must lie between 0 and 1"):
+        weigh_by_probability(phi, torch.full((1, 2, 3), 0.5), STATIC, share=share)
+
+
+def test_rates_are_of_masks() -> None:
+    """Of numbers in place of truth values, pixels were taken by their number."""
+    labels = np.array([[0, 1], [1, 1]], dtype=np.uint8)
+    for mask in (np.array([[0, 1], [1, 0]], dtype=np.uint8), np.zeros((2, 3), dtype=np.bool_)):
+        with pytest.raises(ValueError, match="a prior must be bool of the labels' shape, not"):
+            flag_rates([(mask, labels)], 2)  # type: ignore[list-item]
