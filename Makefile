@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # The versions that were tested together; see docs/dependencies.md on why a lock is needed.
 LOCK := constraints.txt
-CATALOG ?= data_catalog.yaml
+CATALOG ?= $(or $(CROSSCITY_CATALOG),data_catalog.yaml)
 # Of the server, on the loopback interface; 0 takes any free one.
-PORT ?= 4200
+PORT ?= $(or $(CROSSCITY_PORT),4200)
 # Of `make server`: 0.0.0.0 has other machines reach it, which takes a password (docs/operate.md).
 LISTEN ?= 127.0.0.1
 # Processes that run the tests: one more than two cores, as many tests wait for servers. Each may start

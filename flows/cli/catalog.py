@@ -175,7 +175,9 @@ def schema() -> None:
 @app.command("deployments")
 def deployments(
     catalog: CatalogOption = CATALOG,
-    output: Annotated[Path, typer.Option("--output", "-o")] = Path("prefect.yaml"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file.")] = Path(
+        "prefect.yaml"
+    ),
     only_check: Annotated[
         bool, typer.Option("--check", help="Only tell whether the file is up to date.")
     ] = False,

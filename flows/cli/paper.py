@@ -34,7 +34,8 @@ def paper_tables(
         list[str] | None, typer.Option(help="A transfer; may be repeated; default: all.")
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(help="Seed of the trainings; may be repeated.", min=0)
+        list[int] | None,
+        typer.Option(help="Seed of the trainings; may be repeated; default: 0, 1 and 2.", min=0),
     ] = None,
     folds: Annotated[int, typer.Option(help="Folds of the fine-tuned arm.", min=2)] = 10,
     catalog: CatalogOption = CATALOG,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +95,21 @@ def test_the_dashboard_of_a_server_that_runs_is_told_and_no_second_one_started(
     with pytest.raises(typer.Exit):
         city.dashboard(catalog)
     assert ran == [tmp_path]
+
+
+def test_make_heeds_the_variables_that_commands_read() -> None:
+    environment = {**os.environ, "CROSSCITY_CATALOG": "/else/where.yaml", "CROSSCITY_PORT": "4711"}
+    words = ("make", "--dry-run", "--assume-old", ".venv/.ready")
+    for more, catalog, port in (
+        ((), "/else/where.yaml", "4711"),
+        (("CATALOG=mine.yaml", "PORT=0"), "mine.yaml", "0"),
+    ):
+        done = subprocess.run(
+            [*words, "up", *more],
+            cwd=Path(__file__).parents[2],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert f"up --catalog {catalog} --port {port}\n" in done.stdout
