@@ -30,7 +30,7 @@ from crosscity.segmenters import CompactSegmenter
 from flows.cli.errors import exit_code, one_sentence
 from flows.cli.first_look import bundled_weights
 from flows.cli.predict import predict
-from tasks.judging.predictions import SHARD
+from tasks.judging import pixels_to_predict, predictions
 from tasks.priors.extraction import make_prior_part, prior_parts
 from tasks.steps.device import check_device, using_device
 from tasks.steps.errors import DeviceFailedError, InputError
@@ -328,10 +328,13 @@ def pretraining(plan: Plan) -> Job:
 def test_a_prediction_whose_device_fails_goes_on_with_the_next_shard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
+    # Each image is seen at 256×512, and forms of pixels are looked at eight times.
+    monkeypatch.setattr(predictions, "SHARD", 8)
+    monkeypatch.setattr(pixels_to_predict, "remark_on_pixels", lambda *_: "")
     folder = tmp_path / "in"
     folder.mkdir()
     random = np.random.default_rng(3)
-    count = kept * SHARD + 3
+    count = kept * predictions.SHARD + 3
     for number in range(count):
         picture = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
         (folder / f"{number:03d}.png").write_bytes(encode_png(picture))
@@ -345,7 +348,7 @@ def test_a_prediction_whose_device_fails_goes_on_with_the_next_shard(
         return {str(path.relative_to(tmp_path / out)): path.read_bytes() for path in files}
 
     expected = run("whole")
-    batches = -(-kept * SHARD // 4)
+    batches = -(-kept * predictions.SHARD // 4)
     failing = lost_at(batches + 1, prediction._predictions, torch.AcceleratorError(LOST))
     with monkeypatch.context() as patched:
         patched.setattr(prediction, "_predictions", failing)
