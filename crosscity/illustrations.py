@@ -261,7 +261,7 @@ def class_legend(train_ids: Sequence[int] | None = None, *, width: int = FIGURE_
     Raises:
         ValueError: If the width is below 64.
     """
-    _check_width(width)
+    width = _checked_width(width)
     wanted = range(len(CLASSES)) if train_ids is None else train_ids
     entries = [(CLASSES[i].name, CLASSES[i].colour) for i in wanted if 0 <= i < len(CLASSES)]
     if VOID in wanted:
@@ -284,8 +284,9 @@ def class_legend(train_ids: Sequence[int] | None = None, *, width: int = FIGURE_
     return canvas
 
 
-def _check_width(width: int) -> None:
-    whole_number(width, "the width of a figure in pixels", 64, MAX_FIGURE_WIDTH)
+def _checked_width(width: int) -> int:
+    """The width as Python's integer: those of numpy may be eight bits wide."""
+    return whole_number(width, "the width of a figure in pixels", 64, MAX_FIGURE_WIDTH)
 
 
 def _check_map(image: npt.NDArray[Any], values: npt.NDArray[Any], name: str, kind: str) -> None:
@@ -306,14 +307,14 @@ def _blank(height: int, width: int) -> Picture:
 
 
 def _column_widths(width: int, columns: int) -> list[int]:
-    _check_width(width)
+    width = _checked_width(width)
     room = width - GAP * (columns - 1)
     return [room * (at + 1) // columns - room * at // columns for at in range(columns)]
 
 
 def _scaled(picture: Picture, width: int, *, blend: bool = True) -> Picture:
     """A copy of the picture with that width; `blend` is for photographs, not for label maps."""
-    _check_width(width)
+    width = _checked_width(width)
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     if height > MAX_FIGURE_HEIGHT:
         raise ValueError(

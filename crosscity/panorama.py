@@ -62,8 +62,12 @@ class View:
         number(self.heading, "a view's heading", what="a finite number of degrees")
         number(self.pitch, "a view's pitch", -90, 90, what="a number of degrees")
         _check_fov(self.fov, "a view's field of view")
-        whole_number(self.height, "the height of a view in pixels", 1, MAX_VIEW_SIDE)
-        whole_number(self.width, "the width of a view in pixels", 1, MAX_VIEW_SIDE)
+        for name in ("height", "width"):
+            # Python's integers: those of numpy may be eight bits wide.
+            side = whole_number(
+                getattr(self, name), f"the {name} of a view in pixels", 1, MAX_VIEW_SIDE
+            )
+            object.__setattr__(self, name, side)
 
     @property
     def focal(self) -> float:
@@ -95,10 +99,12 @@ class Equirectangular:
 
     def __post_init__(self) -> None:
         for name in ("full_height", "full_width"):
-            whole_number(getattr(self, name), f"a panorama's {name}", 1, MAX_SPHERE_SIDE)
+            side = whole_number(getattr(self, name), f"a panorama's {name}", 1, MAX_SPHERE_SIDE)
+            object.__setattr__(self, name, side)
         for name in ("left", "top"):
             least, most = -MAX_SPHERE_SIDE, MAX_SPHERE_SIDE
-            whole_number(getattr(self, name), f"a panorama's {name}", least, most)
+            place = whole_number(getattr(self, name), f"a panorama's {name}", least, most)
+            object.__setattr__(self, name, place)
         for name in ("heading", "pitch", "roll"):
             number(getattr(self, name), f"a panorama's {name}", what="a finite number of degrees")
 

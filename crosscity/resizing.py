@@ -29,9 +29,9 @@ def resized_image(
         ValueError: It is not a picture, or that is not a size.
     """
     check_image(image)
-    if size is None or image.shape[:2] == checked_size(size):
+    height, width = image.shape[:2] if size is None else checked_size(size)
+    if image.shape[:2] == (height, width):
         return image
-    height, width = size
     shrinks = height <= image.shape[0] and width <= image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
@@ -51,9 +51,12 @@ def resized_map(labels: npt.NDArray[Values], size: tuple[int, int] | None) -> np
         ValueError: It is not a map, or that is not a size.
     """
     check_map(labels, "map", kinds="iubf")
-    if size is None or labels.shape == checked_size(size):
+    wanted = labels.shape if size is None else checked_size(size)
+    if labels.shape == wanted:
         return labels
-    rows, columns = (_nearest(there, here) for there, here in zip(size, labels.shape, strict=True))
+    rows, columns = (
+        _nearest(there, here) for there, here in zip(wanted, labels.shape, strict=True)
+    )
     nearest: npt.NDArray[Values] = labels[rows[:, None], columns]
     return nearest
 

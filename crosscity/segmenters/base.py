@@ -29,8 +29,8 @@ class WeightsError(ValueError):
 class Segmenter(nn.Module, ABC):
     """A feature extractor M_F and a label predictor M_Y (paper, Sec. 4).
 
-    A new segmenter implements `extract` and `classify` and names its architecture; the rest of the
-    project asks for nothing else.
+    A new segmenter implements `extract`, `classify` and `options` and names its architecture; the
+    rest of the project asks for nothing else.
 
     Args:
         class_names: The label space; index i of the logits is `class_names[i]`.

@@ -21,11 +21,25 @@ from hypothesis import strategies as st
 from crosscity.alignment import relative_turn
 from crosscity.checks import MAX_SIDE
 from crosscity.evaluation import predict
-from crosscity.illustrations import before_after_panel, draw_matches, draw_prior, draw_superpixels
+from crosscity.illustrations import (
+    before_after_panel,
+    class_legend,
+    draw_matches,
+    draw_prior,
+    draw_superpixels,
+)
 from crosscity.matching import Matches, deep_matching, reliable_matches
 from crosscity.matching.masking import matches_outside, without_pixels
 from crosscity.matching.same_place import same_place
-from crosscity.panorama import Equirectangular, Perspective, View, render_view, tiles_of_view
+from crosscity.panorama import (
+    Equirectangular,
+    Perspective,
+    View,
+    needed_width,
+    render_view,
+    tiles_of_view,
+    view_coordinates,
+)
 from crosscity.partitioning import (
     SuperpixelHierarchy,
     balance_weight_for,
@@ -514,3 +528,57 @@ def test_the_smallest_pictures_are_matched_and_smaller_ones_are_not(
     for size in ((2 * patch, 2 * patch), (2 * patch, 3 * patch - 1), (2 * patch - 1, 3 * patch)):
         with pytest.raises(ValueError, match=f"at least {2 * patch}, one of them {3 * patch}$"):
             match(*size)
+
+
+NARROW = np.uint8(200)
+"""Twice of which does not fit into its own type."""
+OF_A_NUMBER: dict[str, Callable[[Any], Any]] = {
+    "resized_image": lambda v: resized_image(GOOD, (v, v)),
+    "resized_map": lambda v: resized_map(LABELS, (v, v)),
+    "draw_prior": lambda v: draw_prior(GOOD, LABELS > 3, width=v),
+    "draw_superpixels": lambda v: draw_superpixels(GOOD, LABELS, width=v),
+    "draw_matches": lambda v: draw_matches(GOOD, GOOD, SOME, width=v),
+    "before_after_panel": lambda v: before_after_panel(
+        GOOD, *(LABELS.astype(np.uint8),) * 3, width=v
+    ),
+    "class_legend": lambda v: class_legend(width=v),
+    "render_view, panorama": lambda v: render_view(
+        GOOD, Equirectangular(v, v, top=0, left=v), View(0.0, 0.0, 90.0, v, v)
+    ),
+    "render_view, photograph": lambda v: render_view(
+        GOOD, Perspective(80.0), View(0.0, 0.0, 90.0, v, v)
+    ),
+    "view_coordinates": lambda v: view_coordinates(
+        Equirectangular(v, v), (0, 0), View(0.0, 0.0, 90.0, v, v)
+    ),
+    "tiles_of_view": lambda v: tiles_of_view(
+        Equirectangular(v, v), View(0.0, 0.0, 90.0, v, v), (v, v)
+    ),
+    "needed_width": lambda v: needed_width(View(0.0, 0.0, 90.0, v, v)),
+    "entropy_rate_superpixels": lambda v: entropy_rate_superpixels(GOOD, v),
+    "cut": lambda v: superpixel_hierarchy(GOOD, 1.0).cut(v),
+    "greedy_partition": lambda v: greedy_partition(GOOD, v).labels,
+    "balance_weight_for": lambda v: balance_weight_for(GOOD, v),
+    "superpixel_quality": lambda v: superpixel_quality(LABELS, LABELS.T.copy().T, tolerance=v),
+    "static_prior": lambda v: static_prior(SOME, LABELS, k=v, coverage=0.5, spacing=v),
+    "covered_shares": lambda v: covered_shares([SOME], LABELS, spacing=v),
+    "evidence_of_times": lambda v: evidence_of_times([SOME], [LABELS], spacing=v),
+    "least_evidence": lambda v: least_evidence(0.2, v),
+    "reliable_matches": lambda v: reliable_matches(SOME, v, neighbours=0, tolerance=v).x_a,
+    "matched_pixels": lambda v: matched_pixels(SOME, (v, v), "a"),
+    "without_pixels": lambda v: without_pixels(GOOD, LABELS > 3, v),
+    "matches_outside": lambda v: matches_outside(SOME, LABELS > 13, v).x_a,
+    "deep_matching": lambda v: deep_matching(GOOD, GOOD, downscale=1, search_radius=v).x_b,
+    "slic": lambda v: superpixel_method("slic")(GOOD, v),
+    "none": lambda v: superpixel_method("none")(GOOD, v),
+    "predict": lambda v: predict(SEGMENTER, GOOD, size=(v, v), image_size=(v, v)),
+}
+
+
+@pytest.mark.parametrize("name", OF_A_NUMBER)
+def test_numbers_of_narrow_types_mean_what_pythons_do(name: str) -> None:
+    wanted, found = (OF_A_NUMBER[name](value) for value in (int(NARROW), NARROW))
+    for one, other in zip(
+        *(each if isinstance(each, tuple) else (each,) for each in (wanted, found)), strict=True
+    ):
+        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
