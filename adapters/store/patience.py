@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from adapters.store.errors import StoreAwayError
+from adapters.store.errors import StoreAwayError, StoreError
 from adapters.store.places import Place, StoredFile
 from adapters.store.records import FileEntry, Manifest
 
@@ -96,18 +96,26 @@ class PatientPlace:
         place: The place.
         seconds: How long it may be away.
         sleep: Waits for so many seconds.
+
+    Raises:
+        StoreError: A package that it needs is not installed.
     """
 
     def __init__(
         self, place: Place, seconds: float, *, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        # Only who keeps artifacts behind a network needs it.
-        from tenacity import (  # noqa: PLC0415
-            Retrying,
-            retry_if_exception_type,
-            stop_after_delay,
-            wait_random_exponential,
-        )
+        try:  # only who keeps artifacts behind a network needs it
+            from tenacity import (  # noqa: PLC0415
+                Retrying,
+                retry_if_exception_type,
+                stop_after_delay,
+                wait_random_exponential,
+            )
+        except ImportError:
+            raise StoreError(
+                f"the store at {place.label} is waited for by a package that is not installed: pip "
+                "install tenacity (it is a part of 'crosscity[s3]'), or set patience_minutes: 0"
+            ) from None
 
         self._place = place
         self._seconds = seconds

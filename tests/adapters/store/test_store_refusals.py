@@ -278,3 +278,12 @@ def test_secrets_are_not_in_what_is_written(tmp_path, monkeypatch) -> None:
     assert all(
         SECRET.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
     )
+
+
+def test_a_far_store_that_no_extra_was_installed_for_is_told_what_it_lacks(tmp_path, monkeypatch):
+    """Packages of other clouds bring no `tenacity`, which `crosscity[s3]` does."""
+    monkeypatch.setitem(sys.modules, "tenacity", None)
+    with pytest.raises(StoreError, match="pip install tenacity") as error:
+        Store(f"memory://{tmp_path.name}", cache_dir=tmp_path / "cache", patience=60.0)
+    one_sentence(error)
+    Store(f"memory://{tmp_path.name}", cache_dir=tmp_path / "cache", patience=0.0)
