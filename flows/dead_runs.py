@@ -28,6 +28,8 @@ DEAD_AFTER_VARIABLE: Final = "CROSSCITY_DEAD_AFTER"
 """Names another figure than `DEAD_AFTER`."""
 HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 """The event that a run sends while it lives."""
+HEARTBEATS: Final = 3
+"""Of so many that are due, none came from a run that is dead; one may be late, and one be lost."""
 RUNS: Final = 3
 """How often a run that crashes is run in all."""
 LONGEST_RUN: Final = timedelta(days=60)
@@ -85,6 +87,22 @@ def dead_after() -> int:
             f"{DEAD_AFTER_VARIABLE} is a number of seconds, such as 600, not {given!r}"
         )
     return int(given)
+
+
+def too_short(seconds: int, every: float | None) -> str:
+    """What to say where a run that lives may be taken for dead; else empty.
+
+    Args:
+        seconds: How long a run may be without a heartbeat.
+        every: Seconds between two of them; ``None``: none are sent.
+    """
+    if every is None or seconds >= HEARTBEATS * every:
+        return ""
+    return (
+        f"runs send a heartbeat every {every:g} seconds, and {DEAD_AFTER_VARIABLE} is {seconds}: "
+        "runs that live may be marked as crashed and be started a second time; give "
+        f"{HEARTBEATS * every:g} at least"
+    )
 
 
 def server_automations(

@@ -96,9 +96,14 @@ def deploy_catalog(
     loaded = None if remove else open_catalog(catalog)
     entries = [] if loaded is None else deployment_entries(loaded, catalog.name)
     with client_of(api) as client:
-        from flows.dead_runs import dead_after  # noqa: PLC0415
+        from prefect.settings import get_current_settings  # noqa: PLC0415
+
+        from flows.dead_runs import dead_after, too_short  # noqa: PLC0415
         from flows.reconciliation import Reconciler  # noqa: PLC0415 - all flows load with it
 
+        patience = dead_after()
+        if said := too_short(patience, get_current_settings().flows.heartbeat_frequency):
+            note(f"note: {said}")
         reconciler = Reconciler(
             client,
             folder_of(catalog),
@@ -106,7 +111,7 @@ def deploy_catalog(
             name=None if loaded is None else loaded.name,
             moved_from=folder_of(moved_from / catalog.name) if moved_from else None,
             dry_run=dry_run,
-            dead_after=dead_after(),
+            dead_after=patience,
             webhook=webhook_address(),
         )
         done = reconciler.remove() if remove else reconciler.run(entries)

@@ -26,7 +26,7 @@ from flows.asking import impatient_client
 from flows.beginning import BEGINNING
 from flows.cli.deploy import _end_silent_runs
 from flows.cli.doctor import _runs
-from flows.dead_runs import HEARTBEAT, NAME, dead_after, dead_run_automation
+from flows.dead_runs import HEARTBEAT, NAME, dead_after, dead_run_automation, too_short
 from flows.runner import planned_flow
 from flows.silent_runs import (
     FLOWS,
@@ -317,3 +317,15 @@ def test_a_patience_that_is_no_number_is_named(monkeypatch, given) -> None:
     monkeypatch.setenv("CROSSCITY_DEAD_AFTER", given)
     with pytest.raises(InputError, match=f"is a number of seconds, such as 600, not '{given}'"):
         dead_after()
+
+
+@pytest.mark.parametrize(("seconds", "every"), [(600, 60), (180, 60), (90, 30), (15, None)])
+def test_a_patience_of_three_heartbeats_takes_no_run_that_lives_for_dead(seconds, every) -> None:
+    assert too_short(seconds, every) == ""
+
+
+def test_a_patience_that_is_too_short_is_told_with_what_is_enough() -> None:
+    said = too_short(100, 60)
+    assert "every 60 seconds" in said
+    assert "CROSSCITY_DEAD_AFTER is 100" in said
+    assert said.endswith("give 180 at least")
