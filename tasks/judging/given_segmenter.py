@@ -12,14 +12,16 @@ from tasks.judging.chosen_segmenter import Chosen
 from tasks.steps.errors import InputError
 from tasks.steps.plan import Plan
 from tasks.training.delivered_folders import described
-from tasks.training.foreign_names import ForeignNamesError
-from tasks.training.segmenters import is_from_elsewhere, starting_segmenter
+from tasks.training.foreign_names import ForeignNamesError, rename_as_yaml
+from tasks.training.segmenters import Starting, is_from_elsewhere, starting_segmenter
 from tasks.training.weight_files import stated_class_names
 
 ARCHITECTURE: Final = "efficientnet_lite0"
 """Of a weight file, where nothing else is said."""
 _NAME: Final = "given"
 _KEY: Final = f"segmenters.{_NAME}"
+_IN_AN_ENTRY: Final = "in its entry"
+"""How the sentence ends that asks for a setting of a catalog."""
 
 
 def given_segmenter(weights: Path | None, architecture: str | None) -> Chosen:
@@ -38,16 +40,32 @@ def given_segmenter(weights: Path | None, architecture: str | None) -> Chosen:
     """
     entry, words = _entry(weights, architecture)
     try:
-        starting = starting_segmenter(_plan_of(entry), _NAME, seed=0)
-    except ForeignNamesError as error:
-        raise InputError(
-            f"{error} of a catalog: `crosscity init --weights {weights}` writes one"
-        ) from None
+        starting, remarks = _starting(entry)
     except InputError as error:
-        raise InputError(_in_words_of_the_command(str(error))) from None
+        raise InputError(_in_words_of_the_command(str(error), weights)) from None
     made_by = {"architecture": architecture or starting.model["architecture"], **starting.made_of}
     foreign = is_from_elsewhere(entry)
-    return Chosen(starting.segmenter, words, made_by, starting.remarks, foreign)
+    return Chosen(starting.segmenter, words, made_by, (*remarks, *starting.remarks), foreign)
+
+
+def _starting(entry: SegmenterEntry) -> tuple[Starting, tuple[str, ...]]:
+    """The segmenter, and what was taken for what: a file's own names where one way alone fits.
+
+    Raises:
+        InputError: Nothing fits, or more than one way.
+    """
+    try:
+        return starting_segmenter(_plan_of(entry), _NAME, seed=0), ()
+    except ForeignNamesError as error:
+        if error.rename is None:
+            raise
+        rename = error.rename
+    renamed = entry.model_copy(update={"rename": rename})
+    said = (
+        "the weights have names of another program, of which "
+        f"`rename: {rename_as_yaml(rename)}` fits"
+    )
+    return starting_segmenter(_plan_of(renamed), _NAME, seed=0), (said,)
 
 
 def _entry(weights: Path | None, architecture: str | None) -> tuple[SegmenterEntry, str]:
@@ -112,5 +130,7 @@ def _plan_of(entry: SegmenterEntry) -> Plan:
     )
 
 
-def _in_words_of_the_command(sentence: str) -> str:
+def _in_words_of_the_command(sentence: str, weights: Path | None) -> str:
+    if sentence.endswith(_IN_AN_ENTRY):
+        sentence += f" of a catalog: `crosscity init --weights {weights}` writes one"
     return sentence.replace(f"{_KEY}.weights", "--weights").replace(_KEY, "the segmenter given")

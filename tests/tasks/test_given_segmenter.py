@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -109,6 +111,61 @@ def test_a_function_of_ones_own_brings_its_network(tmp_path: Path, monkeypatch) 
     again = given_segmenter(folder, "python:own_net_of_given:build")
     assert same(again.segmenter, expected)
     sys.modules.pop("own_net_of_given", None)
+
+
+THEIRS = """
+from torch import nn
+from crosscity.segmenters import whole_network
+
+class Theirs(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 4, 8, stride=8)
+        self.head = nn.Conv2d(4, classes, 1)
+
+    def forward(self, images):
+        return self.head(self.backbone(images))
+
+def build(classes=19):
+    return whole_network(Theirs(classes))
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A module with a network of somebody's own."""
+    (tmp_path / "their_net_of_given.py").write_text(THEIRS, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("their_net_of_given")
+    sys.modules.pop("their_net_of_given", None)
+
+
+def test_a_file_of_ones_own_program_is_taken_by_the_names_that_fit(
+    theirs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """As the documents have it, without a catalog, in which a `rename` could stand."""
+    architecture = "python:their_net_of_given:build"
+    network = theirs.Theirs(19)
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "mine.pth")
+    found = given_segmenter(tmp_path / "mine.pth", architecture)
+    assert torch.equal(
+        found.segmenter.state_dict()["extractor.network.head.weight"], network.head.weight
+    )
+    (said,) = (one for one in found.remarks if "another program" in one)
+    assert '`rename: {"": extractor.network.}`' in said
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(picture()).save(tmp_path / "in" / "a.png")
+    command = ("predict", "in", "--weights", "mine.pth", "--architecture", architecture)
+    assert ended(*command, "-o", "masks") == 0
+    assert "names of another program" in capsys.readouterr().err
+
+
+def test_a_file_of_other_classes_is_not_sent_to_a_catalog(theirs: Any, tmp_path: Path) -> None:
+    torch.save(theirs.Theirs(7).state_dict(), tmp_path / "seven.pth")
+    with pytest.raises(InputError, match=r"has the shape .* other classes or options$"):
+        given_segmenter(tmp_path / "seven.pth", "python:their_net_of_given:build")
 
 
 def test_what_does_not_fit_is_one_sentence(handed_on: Path, tmp_path: Path) -> None:
