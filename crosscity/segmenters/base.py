@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crosscity.checks import number
 from crosscity.labels import CLASSES, VOID
 from crosscity.segmenters.bilinear import LARGEST_GRID, upsample_by_products
 from crosscity.segmenters.prediction_rule import check_offsets
@@ -38,6 +39,10 @@ class Segmenter(nn.Module, ABC):
         stride: Pixels of the image a cell of the feature grid has in each direction.
         input_mean: RGB mean to subtract, for images in [0, 1].
         input_std: RGB standard deviation to divide by, for images in [0, 1].
+
+    Raises:
+        ValueError: The names are no label space, or mean and deviation no three numbers each, the
+            latter above 0.
     """
 
     architecture: str
@@ -79,8 +84,8 @@ class Segmenter(nn.Module, ABC):
         self.n_classes = len(self.class_names)
         self.n_features = n_features
         self.stride = stride
-        self.register_buffer("input_mean", _channels(input_mean))
-        self.register_buffer("input_std", _channels(input_std))
+        self.register_buffer("input_mean", _channels(channel_values(input_mean, "mean")))
+        self.register_buffer("input_std", _channels(channel_values(input_std, "deviation")))
         # Not among the weights: files of others have none, and no training moves it.
         offsets = torch.zeros(self.n_classes)
         self.register_buffer("prediction_offsets", offsets, persistent=False)
@@ -208,7 +213,16 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def _channels(values: Sequence[float]) -> Tensor:
+def channel_values(values: Sequence[float], what: str) -> list[float]:
+    """A "mean" or "deviation" of three channels; what is no such is a ValueError."""
     if len(values) != 3:
         raise ValueError(f"input mean and deviation have three values (RGB), not {len(values)}")
+    plain = [value.item() if isinstance(value, Tensor) else value for value in values]
+    name = f"the {what} of a channel"
+    if what == "deviation":
+        return [number(value, name, 0, above=True) for value in plain]
+    return [number(value, name) for value in plain]
+
+
+def _channels(values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).reshape(1, 3, 1, 1)

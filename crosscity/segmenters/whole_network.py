@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crosscity.segmenters.base import ROAD_CLASS_NAMES, evaluating
+from crosscity.checks import MAX_SIDE, number, whole_number
+from crosscity.segmenters.base import ROAD_CLASS_NAMES, channel_values, evaluating
 from crosscity.segmenters.plug_in import ComposedSegmenter
 
 _TRIED_SIDE: Final = 64
@@ -52,8 +53,13 @@ def whole_network(
     """
     if channels not in ("RGB", "BGR"):
         raise ValueError(f"channels are 'RGB' or 'BGR', not {channels!r}")
-    if multiple_of < 1 or smallest < 1 or not white > 0:
-        raise ValueError("multiple_of and smallest are at least 1, and white is above 0")
+    if isinstance(outputs, str):
+        raise ValueError(  # noqa: TRY004 - as whatever else is wrong with an argument
+            f"outputs are a list of the names of classes, not {outputs!r:.60}"
+        )
+    multiple_of = whole_number(multiple_of, "multiple_of", 1, MAX_SIDE)
+    smallest = whole_number(smallest, "smallest", 1, MAX_SIDE)
+    white = number(white, "white", 0, above=True)
     whole = _Whole(network, channels == "BGR", multiple_of, smallest, head)
     made, whole.stride = _tried(whole)
     whole.multiple_of = math.lcm(multiple_of, whole.stride)
@@ -69,8 +75,8 @@ def whole_network(
         n_features=made,
         stride=whole.stride,
         class_names=[name for name in outputs if name is not None],
-        input_mean=[value / white for value in mean][order],
-        input_std=[value / white for value in std][order],
+        input_mean=[value / white for value in channel_values(mean, "mean")][order],
+        input_std=[value / white for value in channel_values(std, "deviation")][order],
     )
 
 
@@ -101,14 +107,20 @@ class _Whole(nn.Module):
     def logits(self, images: Tensor) -> Tensor:
         """The output that counts."""
         made: Any = self.network(images)
+        wanted = self.head
         try:
             if isinstance(made, Mapping):
-                made = made[_OUT if self.head is None else self.head]
+                wanted = _OUT if wanted is None else wanted
+                made = made[wanted]
             elif isinstance(made, (tuple, list)):
                 made = made[self.head or 0]  # type: ignore[index] # told below
         except (LookupError, TypeError):
-            there = list(made) if isinstance(made, Mapping) else len(made)
-            raise ValueError(f"the network has no output {self.head!r}: it gives {there}") from None
+            keyed = isinstance(made, Mapping)
+            there = ", ".join(map(repr, made)) if keyed else len(made)
+            raise ValueError(
+                f"the network has no output {wanted!r}: it gives {there}; say with `head` which "
+                "counts"
+            ) from None
         if not isinstance(made, Tensor) or made.ndim != 4:
             what = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
             raise ValueError(

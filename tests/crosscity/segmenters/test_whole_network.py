@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crosscity.labels import CLASSES
-from crosscity.segmenters import onnx_bytes, whole_network
+from crosscity.segmenters import ComposedSegmenter, onnx_bytes, whole_network
 from crosscity.segmenters.plug_in import build_plug_in
 
 NAMES = [each.name for each in CLASSES]
@@ -134,7 +134,10 @@ def test_small_images_are_continued(plug_in) -> None:
         (lambda: whole_network(Keyed(19), head="main"), r"no output 'main': .*'aux', 'out'"),
         (lambda: whole_network(nn.Flatten()), "instead of logits N×C×h×w"),
         (lambda: whole_network(Skips(19), channels="rgb"), "'RGB' or 'BGR', not 'rgb'"),
-        (lambda: whole_network(Skips(19), multiple_of=0), "at least 1"),
+        (
+            lambda: whole_network(Skips(19), multiple_of=0),
+            "multiple_of must be a whole number from 1",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(make, said) -> None:
@@ -152,3 +155,57 @@ def test_it_is_exported_for_free_sizes() -> None:
         images = torch.rand(1, 3, *size)
         logits = session.run(None, {"images": images.numpy()})[0]
         torch.testing.assert_close(torch.from_numpy(logits), made(images), rtol=1e-3, atol=1e-4)
+
+
+class Logits(nn.Module):
+    """What transformers' networks give: a dict without "out"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 8, stride=8)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.convolution(images)}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({}, "has no output 'out': it gives 'logits'; say with `head` which counts"),
+        ({"head": "logits", "outputs": "road"}, "outputs are a list of the names of classes"),
+        ({"head": "logits", "multiple_of": 2.5}, "multiple_of must be a whole number from 1"),
+        ({"head": "logits", "multiple_of": 0}, "multiple_of must be a whole number from 1"),
+        ({"head": "logits", "smallest": "3"}, "smallest must be a whole number from 1"),
+        ({"head": "logits", "white": float("inf")}, r"white must be .* above 0"),
+        ({"head": "logits", "white": 0}, r"white must be .* above 0"),
+        ({"head": "logits", "std": (0.2, 0.0, 0.2)}, r"deviation .* above 0"),
+        ({"head": "logits", "std": (0.2, float("nan"), 0.2)}, r"deviation .* above 0"),
+        ({"head": "logits", "mean": (0.2, float("inf"), 0.2)}, r"mean .* finite"),
+        ({"head": "logits", "mean": ("a", 0, 0)}, r"mean .* finite"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_named(wrong: dict[str, Any], said: str) -> None:
+    given = {"outputs": ["road", "car", "sky", None], **wrong}
+    with pytest.raises(ValueError, match=said):
+        whole_network(Logits(), **given)
+
+
+def test_no_network_divides_by_nothing() -> None:
+    with pytest.raises(ValueError, match=r"deviation .* above 0"):
+        ComposedSegmenter(
+            nn.Identity(), nn.Identity(), n_features=3, stride=1, input_std=(0.0, 1.0, 1.0)
+        )
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, list])
+def test_mean_and_deviation_may_be_arrays(kind: Callable[[Any], Any]) -> None:
+    made = whole_network(
+        Logits(),
+        ["road", "car", "sky", None],
+        head="logits",
+        mean=kind(MEAN),
+        std=kind(STD),
+        white=255,
+    )
+    torch.testing.assert_close(made.input_mean.flatten(), torch.tensor(MEAN) / 255)
+    torch.testing.assert_close(made.input_std.flatten(), torch.tensor(STD) / 255)
