@@ -12,7 +12,6 @@ import logging
 import os
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from adapters.store.errors import StoreAwayError, StoreError
 from adapters.store.living import (
     BEAT_SECONDS,
     EXPIRY_SECONDS,
@@ -32,6 +30,7 @@ from adapters.store.living import (
     is_known_dead,
     sign_of_life,
 )
+from adapters.store.parting import parting
 from adapters.store.places import Place
 from adapters.store.shared import SharedRecord, State
 
@@ -91,21 +90,16 @@ class Turns:
             StoreError: The store cannot be used.
         """
         me = _Member(secrets.token_hex(8), sign_of_life(self._place.on_this_machine), priority)
-        try:
+        with parting(f"{self._what}: the turn could not be given back", lambda: self._leave(me)):
             there = self._wait(me, found)
-        except BaseException:
-            self._leave(me, quietly=True)
-            raise
+            if there is None:
+                self._heart.add(me.name, lambda: self._beat(me))
+                try:
+                    yield None
+                finally:
+                    self._heart.remove(me.name)
         if there is not None:
-            self._leave(me)
             yield there
-            return
-        self._heart.add(me.name, lambda: self._beat(me))
-        try:
-            yield None
-        finally:
-            self._heart.remove(me.name)
-            self._leave(me, quietly=sys.exc_info()[0] is not None)
 
     def _wait(self, me: _Member, found: Callable[[], Found | None]) -> Found | None:
         census = Census(self._place.on_this_machine, Watch(self._timing.expiry))
@@ -175,9 +169,7 @@ class Turns:
             self._heart.remove(me.name)
             _LOG.warning("%s: this process seemed dead and lost its turn; it goes on", self._what)
 
-    def _leave(self, me: _Member, *, quietly: bool = False) -> None:
-        """Takes me out; `quietly` where something else went wrong that is to be reported."""
-
+    def _leave(self, me: _Member) -> None:
         def left(state: State) -> State | None:
             members = _members(state)
             if me.name not in members:
@@ -185,14 +177,7 @@ class Turns:
             del members[me.name]
             return {**state, _MEMBERS: members} if members else {}
 
-        try:
-            if quietly and isinstance(sys.exc_info()[1], StoreAwayError):
-                return  # asking it once more would only take as long again
-            self._record.change(left)
-        except StoreError as error:
-            if not quietly:
-                raise
-            _LOG.warning("%s: the turn could not be given back: %s", self._what, error)
+        self._record.change(left)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from adapters.catalog import ServiceProvider
 from adapters.store import SharedRecord, Store
+from adapters.store.parting import parting
 from adapters.street_view.service import ServiceStreetView
 from adapters.street_view.web.account import (
     FORGOTTEN_SECONDS,
@@ -83,12 +84,9 @@ def shared_account(
     crowd = Crowd(record, store.census(FORGOTTEN_SECONDS), store.sign_of_life())
     client.ledger.share(*ledgers)
     client.pace.share(crowd, rate)
-    try:
+    closings = [*(ledger.close for ledger in ledgers), crowd.close]
+    with parting(f"{client.service}: what was reserved could not be given back", *closings):
         yield
-    finally:
-        for ledger in ledgers:
-            ledger.close()
-        crowd.close()
 
 
 def forget_spent(store: Store, city: str, harvest: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from adapters.catalog import City, ServiceProvider
 from adapters.file_digests import UnreadableFileError
 from adapters.store import ArtifactRef, Draft, Store, artifact_key
+from adapters.store.parting import parting
 from adapters.street_view.base import Rejected, ReportsRejected, StreetView, capture_table
 from adapters.street_view.checked import ProviderFaultError
 from adapters.street_view.service import ServiceStreetView
@@ -190,15 +191,15 @@ def harvest_part(captures: ArtifactRef, part: Slice, city: str, plan: Plan) -> M
             with account:
                 made = _in_two_rounds(fetch, by_place(wanted), _workers(plan, entry))
         except HarvestStopped:
-            if spending is not None:
-                spending.note(at_once=True)
-            raise
+            notes = [spending.note_at_once] if spending is not None else []
+            with parting(f"{city}: what fetching has used could not be noted", *notes):
+                raise
         done = [row for place in made for row in place]
         _check_provider(city, errors)
         write_rows(draft, part_name(part.number), done, IMAGERY)
         draft.summary = {"failures": failures(done)}
         if spending is not None:
-            spending.note(at_once=True)
+            spending.note_at_once()
             draft.summary["spent"] = spending.total.to_dict()
 
     made = make_once(

@@ -9,6 +9,7 @@ from typing import Any
 
 from adapters.catalog import City
 from adapters.store import Draft, Store, artifact_key
+from adapters.store.parting import parting
 from adapters.street_view.listings import NOT_GIVEN, Listing
 from adapters.street_view.service import ServiceStreetView
 from adapters.street_view.web.budget import Spent
@@ -97,7 +98,7 @@ class _Record:
             self._store.save_progress(*self._step, _NOTE, self._latest())
             self._saved_at = time.monotonic()
             self._pause = max(_NOTE_EVERY_SECONDS, _NOTE_SHARE * (self._saved_at - began))
-        self._spending.note(at_once=True)
+        self._spending.note_at_once()
 
     def advance(self, done: int, total: int) -> None:
         progress.advance(f"list {self._step[1]}", done - self._done, total)
@@ -135,18 +136,17 @@ def list_service(
     spending = StepSpending(store, "captures", city, key)
     spending.open(provider.client.ledger, Spent())
     record = _Record(store, ("captures", city, key), spending)
-    try:
-        listing = provider.list_views(
-            newer_than=newer_than,
-            known=known,
-            recent_from=listed_at - lookback,
-            record=record,
-        )
-    except HarvestStopped:
-        record.flush()
-        raise
-    finally:
-        spending.note(at_once=True)
+    with parting(f"{city}: what listing has used could not be noted", spending.note_at_once):
+        try:
+            listing = provider.list_views(
+                newer_than=newer_than,
+                known=known,
+                recent_from=listed_at - lookback,
+                record=record,
+            )
+        except HarvestStopped:
+            with parting(f"{city}: how far the listing is could not be noted", record.flush):
+                raise
     summary = {
         "captures": len(listing.captures),
         "places": len({capture.place_id for capture in listing.captures}),

@@ -31,13 +31,20 @@ class _Spending:
         """What this step or shard has used, in all its runs."""
         return self._before + (self._ledger.spent if self._ledger else Spent())
 
-    def note(self, *, at_once: bool = False) -> None:
+    def note(self) -> None:
         """Saves the total, every other second at most."""
         with self._lock:
-            now = time.monotonic()
-            if at_once or now - self._noted_at > _NOTE_EVERY_SECONDS:
-                self._noted_at = now
-                self._save_total()
+            if time.monotonic() - self._noted_at > _NOTE_EVERY_SECONDS:
+                self._save_now()
+
+    def note_at_once(self) -> None:
+        """Saves the total."""
+        with self._lock:
+            self._save_now()
+
+    def _save_now(self) -> None:
+        self._noted_at = time.monotonic()
+        self._save_total()
 
     def _save_total(self) -> None:
         raise NotImplementedError

@@ -18,7 +18,9 @@ import yaml
 
 from adapters.catalog import CatalogError
 from adapters.images import decode_image
+from adapters.store import StoreAwayError
 from adapters.street_view.base import StreetViewError
+from adapters.street_view.web.account import Crowd
 from adapters.street_view.web.errors import (
     AccessRefused,
     BudgetSpent,
@@ -29,6 +31,7 @@ from flows.cli.errors import BAD_INPUT, PASSING, exit_code
 from tasks.harvesting import current
 from tasks.harvesting.current import Harvest, current_harvest, settle_harvest
 from tasks.harvesting.pair_table import NO_OVERLAP
+from tasks.harvesting.spending import StepSpending
 from tasks.harvesting.watch import find_new_captures
 from tasks.pages.report import render_credits
 from tasks.steps.errors import InputError, StaleError, TooManyFailures
@@ -392,6 +395,21 @@ def test_a_missing_token_is_named_and_a_refused_one_stops_at_once(make_city, mon
     assert "MLY|wrong" not in str(caught.value)
     assert isinstance(caught.value, HarvestStopped)
     assert len(city.server.asked) == 1
+
+
+def test_a_store_that_fails_at_the_end_does_not_hide_what_stopped_a_harvest(make_city, monkeypatch):
+    city = make_city("mapillary")
+    failed = []
+
+    def away(*_: object) -> None:
+        failed.append(True)
+        raise StoreAwayError("the store does not answer")
+
+    monkeypatch.setattr(Crowd, "close", away)
+    monkeypatch.setattr(StepSpending, "_save_total", away)
+    with pytest.raises(AccessRefused, match="Mapillary refused access"):
+        harvest(city.catalog({"token": "MLY|wrong"}))
+    assert len(failed) == 3  # how far the listing is, what it has used, who else asks the service
 
 
 def test_a_base_url_must_be_safe(make_city):

@@ -28,7 +28,7 @@ def shard(world, part: int, requests: int, *, most: int = 100) -> ShardSpending:
     spending.open(ledger)
     for _ in range(requests):
         ledger.request(0.0)
-    spending.note(at_once=True)
+    spending.note_at_once()
     return spending
 
 
