@@ -21,6 +21,8 @@ MAX_SIDE: Final = 8192
 FARTHEST: Final = 10_000.0
 """Metres from the place's centre, or degrees, beyond which no camera of a street stands."""
 
+_MOST_DEGREES: Final = 1e9
+"""Beyond, a float has no room for the degrees."""
 _POSE_KEY: Final = 0xCA3
 _ACROSS: Final = 0.55
 _ALONG: Final = 0.9
@@ -84,8 +86,9 @@ def capture_pose(style: CityStyle, *, seed: int, place: int, time: int) -> Pose:
         time: Number of the capture; 0 or more.
 
     Raises:
-        ValueError: A number is negative or no integer.
+        ValueError: A number is negative or no integer, or that is no style.
     """
+    checked_style(style)
     seed, place, time = whole_numbers(seed=seed, place=place, time=time)
     from simcity.street import lay_street  # noqa: PLC0415
 
@@ -101,6 +104,29 @@ def capture_pose(style: CityStyle, *, seed: int, place: int, time: int) -> Pose:
         heading_degrees=3.0 * (fixed.unit() - 0.5) + _HEADING * (2 * now.unit() - 1),
         pitch_degrees=fixed.between(style.camera_pitch) + _PITCH * (2 * now.unit() - 1),
     )
+
+
+def checked_style(style: CityStyle) -> None:
+    """Raises a ValueError unless this is a style: its name alone is none."""
+    if not isinstance(style, CityStyle):
+        raise ValueError(  # noqa: TRY004 - as whatever else is wrong with an argument
+            f"A style is a CityStyle, as simcity.STYLES['rome'] is, not {style!r:.60}."
+        )
+
+
+def turned_by(heading: float) -> float:
+    """A heading as Python's float.
+
+    Raises:
+        ValueError: It is no number of degrees.
+    """
+    if (
+        isinstance(heading, bool)
+        or not isinstance(heading, int | float | np.integer | np.floating)
+        or not -_MOST_DEGREES <= heading <= _MOST_DEGREES
+    ):
+        raise ValueError(f"The heading is a number of degrees, not {heading!r:.60}.")
+    return float(heading)
 
 
 def whole_numbers(**values: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from simcity.camera import Pose, image_size, view_of, whole_numbers
+from simcity.camera import Pose, checked_style, image_size, view_of, whole_numbers
 from simcity.lens import photograph
 from simcity.mesh import Point
 from simcity.scene import ALL_ROUND, Scene
@@ -64,8 +64,9 @@ def render_panorama(
         (height, width, 3) uint8 RGB.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range, or that is no style.
     """
+    checked_style(style)
     seed, place, time = whole_numbers(seed=seed, place=place, time=time)
     height, width = image_size("A panorama", height, width)
     side = max(8, math.ceil(width / math.pi * math.tan(math.radians(_FACE_FOV) / 2)))

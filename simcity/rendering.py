@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from simcity.camera import Pose, capture_pose, image_size, view_of, whole_numbers
+from simcity.camera import (
+    Pose,
+    capture_pose,
+    checked_style,
+    image_size,
+    turned_by,
+    view_of,
+    whole_numbers,
+)
 from simcity.lens import labels_of, photograph
 from simcity.scene import Scene
 from simcity.street import Sight, lay_street
@@ -56,7 +64,7 @@ def render(
         heading: Degrees clockwise from the direction of the street: 0 along, 180 back.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range, or no such thing.
     """
     pose = capture_pose(style, seed=seed, place=place, time=time)
     return render_from(
@@ -83,11 +91,15 @@ def render_from(
     heading: float = 0.0,
     moving: bool = True,
 ) -> Rendering:
-    """`render` from a pose of one's own, and without what moves if `moving` is False."""
+    """`render` from a pose of one's own, and without what moves if `moving` is False.
+
+    Raises:
+        ValueError: An argument is out of range, or no such thing.
+    """
     seed, place, time = whole_numbers(seed=seed, place=place, time=time)
     height, width = image_size("An image", height, width)
-    if not math.isfinite(heading):
-        raise ValueError(f"The heading is a number of degrees, not {heading}.")
+    checked_style(style)
+    heading = turned_by(heading)
     street = lay_street(style, seed, place)
     view = view_of(pose, street.ground(pose.along), heading, style.fov_degrees, height, width)
     sight = Sight(

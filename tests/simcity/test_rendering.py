@@ -298,3 +298,21 @@ def test_a_pose_is_five_numbers_near_the_street(name: str, value: Any) -> None:
     pose = capture_pose(STYLES["rome"], seed=0, place=0, time=0)
     with pytest.raises(ValueError, match=f"The {name} of a pose is a number from .*[.]$"):
         replace(pose, **{name: value})
+
+
+@pytest.mark.parametrize("heading", ["0", None, True, float("nan"), float("inf"), 10**400, [0.0]])
+def test_a_heading_is_a_number_of_degrees(heading: Any) -> None:
+    with pytest.raises(ValueError, match="heading is a number of degrees, not"):
+        render(STYLES["rome"], seed=0, place=0, time=0, height=8, width=8, heading=heading)
+
+
+@pytest.mark.parametrize("style", ["rome", None, {"name": "rome"}])
+def test_the_name_of_a_style_is_no_style(style: Any) -> None:
+    pose = capture_pose(STYLES["rome"], seed=0, place=0, time=0)
+    for draw in (
+        lambda: render(style, seed=0, place=0, time=0, height=8, width=8),
+        lambda: capture_pose(style, seed=0, place=0, time=0),
+        lambda: render_panorama(pose, style, seed=0, place=0, time=0, height=8, width=16),
+    ):
+        with pytest.raises(ValueError, match=r"as simcity\.STYLES\['rome'\] is"):
+            draw()
