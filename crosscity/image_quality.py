@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from crosscity.checks import check_image
+
 ALGORITHM_VERSION: Final = "1"
 """Raised by hand whenever the same picture gets another measure."""
 WIDTH: Final = 480
@@ -133,11 +135,7 @@ _TOO_MUCH: Final = {
 
 
 def _brightness(image: Image) -> Grey:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(
-            f"the quality of a picture is that of a uint8 array of shape (H, W, 3), not of "
-            f"{image.dtype} of shape {image.shape}"
-        )
+    check_image(image, "the picture", grey=False)
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.float32)
     height, width = grey.shape
     if width > WIDTH:

@@ -184,8 +184,12 @@ def image_tensor(images: npt.NDArray[np.uint8], device: torch.device | str = "cp
     """Turns (N, H, W, 3) uint8 RGB images into the N×3×H×W floats in [0, 1] a segmenter takes.
 
     Raises:
-        ValueError: The array is of another type or shape, or empty.
+        ValueError: It is no array, of another type or shape, or empty.
     """
+    if not isinstance(images, np.ndarray):
+        raise ValueError(  # noqa: TRY004 - as of an array of another kind
+            f"images must be a numpy array of shape (N, H, W, 3), not {type(images).__name__}"
+        )
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not images.size:
         raise ValueError(
             f"images must be uint8 of shape (N, H, W, 3), not {images.dtype} of {images.shape}"

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from crosscity.alignment import relative_turn
 from crosscity.checks import MAX_SIDE
-from crosscity.evaluation import predict
+from crosscity.evaluation import predict, predict_each
 from crosscity.illustrations import (
     before_after_panel,
     class_legend,
@@ -28,6 +28,7 @@ from crosscity.illustrations import (
     draw_prior,
     draw_superpixels,
 )
+from crosscity.image_quality import image_quality
 from crosscity.matching import Matches, deep_matching, reliable_matches
 from crosscity.matching.masking import matches_outside, without_pixels
 from crosscity.matching.same_place import same_place
@@ -52,7 +53,8 @@ from crosscity.partitioning import (
 from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_method
 from crosscity.resizing import resized_image, resized_map
 from crosscity.safeguard import static_points
-from crosscity.segmenters import build_segmenter
+from crosscity.second_looks import mirrored, smaller
+from crosscity.segmenters import build_segmenter, image_tensor
 from crosscity.several_times import evidence_of_times, least_evidence
 from crosscity.static_probability import static_probability
 from crosscity.static_regions import (
@@ -130,6 +132,11 @@ OF_AN_IMAGE: dict[str, Callable[[Any], Any]] = {
         image, image, downscale=1, refine=True, threads=1
     ),
     "predict": lambda image: predict(SEGMENTER, image),
+    "predict_each": lambda image: list(predict_each(SEGMENTER, [image])),
+    "image_tensor": image_tensor,
+    "image_quality": image_quality,
+    "mirrored": mirrored,
+    "smaller": smaller,
     "entropy_rate_superpixels": lambda image: entropy_rate_superpixels(image, 3),
     "superpixel_hierarchy": lambda image: superpixel_hierarchy(image, 1.0),
     "balance_weight_for": lambda image: balance_weight_for(image, 3),
