@@ -9,8 +9,10 @@ import click
 import pytest
 import typer
 import yaml
+from pydantic import TypeAdapter
 
 from adapters.catalog import load_catalog
+from adapters.catalog.model import Catalog
 from flows.cli.application import app
 from tasks.steps.plan import open_plan
 from tasks.steps.simulated_only import simulated_only_remark
@@ -121,3 +123,31 @@ def test_every_command_of_the_documents_exists_with_its_options() -> None:
                 assert word in verbs, said
                 command = verbs[word]
                 known |= options_of(command)
+
+
+def pieces_of_a_catalog() -> list[tuple[str, str, dict[str, object]]]:
+    """Every section of a catalog that these pages show, with its entries, which are whole ones."""
+    found = []
+    for page in (REPOSITORY / "docs" / f"{name}.md" for name in WHOLE_ENTRIES):
+        for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text("utf-8"), re.S | re.M):
+            shown = yaml.safe_load(block)
+            for section, entries in shown.items() if isinstance(shown, dict) else ():
+                if section in SECTIONS and isinstance(entries, dict):
+                    found.append((page.name, section, entries))
+    return found
+
+
+WHOLE_ENTRIES = ("datasets", "segmenters", "extending")
+SECTIONS = ("datasets", "segmenters", "trainings", "cities", "recipes", "transfers", "protocols")
+
+
+def test_pieces_of_a_catalog_may_be_put_into_the_one_that_comes_along() -> None:
+    """Its entries are right by themselves, and none has the name of one that is there."""
+    ours = yaml.safe_load((REPOSITORY / "data_catalog.yaml").read_text(encoding="utf-8"))
+    pieces = pieces_of_a_catalog()
+    assert len(pieces) > 20
+    for page, section, entries in pieces:
+        kind = TypeAdapter(Catalog.model_fields[section].annotation)
+        kind.validate_python(entries)
+        taken = sorted(entries.keys() & ours.get(section, {}).keys())
+        assert not taken, f"{page}: {section} has {taken}, which the catalog that comes along has"
