@@ -27,6 +27,8 @@ SCHEDULE_SLUG = "catalog"
 """Marks the schedule that follows from the catalog; others are an operator's own."""
 MARK = "crosscity"
 """Tag of every deployment, so that the dashboard can show these alone."""
+_NAMED: Final = "catalog:"
+"""Begins a tag that says which parameter the catalog's `deployments` names, and how."""
 WORKING_DIRECTORY: Final = "prefect.deployments.steps.set_working_directory"
 """The pull step that says in which folder a deployment runs: that of its catalog."""
 Listing = Literal[
@@ -114,12 +116,27 @@ def work_pools(catalog: Catalog) -> list[str]:
 
 
 def _where(flow: FlowName, catalog: Catalog, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters and work pool of a deployment of a flow."""
+    """Parameters, tags and work pool of a deployment of a flow.
+
+    The tags say which parameters to take away again once the catalog does not name them any more.
+    """
     place = catalog.deployments.get(flow, Deployed())
     named = {} if place.compute is None else {"compute": place.compute}
     if place.stages != "here":
         named["stages"] = place.stages
-    return {"parameters": {**parameters, **named}, "work_pool": {"name": place.pool}}
+    return {
+        "parameters": {**parameters, **named},
+        "work_pool": {"name": place.pool},
+        "tags": [f"{_NAMED}{name}={value}" for name, value in named.items()],
+    }
+
+
+def named_parameter(tag: str) -> tuple[str, str] | None:
+    """Name and value of the parameter that the catalog names, as a deployment's tag says."""
+    if not tag.startswith(_NAMED):
+        return None
+    name, _, value = tag.removeprefix(_NAMED).partition("=")
+    return name, value
 
 
 def _of_no_city(name: str, catalog: Catalog) -> str:
@@ -162,7 +179,7 @@ def _deployment(
         "name": city,
         "entrypoint": entrypoint,
         "parameters": where["parameters"],
-        "tags": [city],
+        "tags": [city, *where["tags"]],
         "work_pool": where["work_pool"],
         # Two runs that make the same artifacts would do the same work twice.
         "concurrency_limit": {"limit": 1, "collision_strategy": "ENQUEUE"},

@@ -39,6 +39,7 @@ from flows.deployments import (
     WORK_POOL,
     WORKING_DIRECTORY,
     deployed_from,
+    named_parameter,
     pages,
 )
 from tasks.steps.errors import InputError
@@ -601,6 +602,12 @@ def _without_ids(value: object) -> object:
     return sorted(names) if len(names) == len(items) else items
 
 
+def _not_named_any_more(item: _Wanted, found: Entry) -> dict[str, tuple[str, str]]:
+    """Tags of a deployment of parameters that an earlier catalog named so, and these."""
+    named = {tag: named_parameter(tag) for tag in found["tags"] if tag not in item.entry["tags"]}
+    return {tag: parameter for tag, parameter in named.items() if parameter is not None}
+
+
 def _differing_fields(item: _Wanted, found: Entry) -> tuple[Entry, list[str]]:
     """The fields that the server has to change, and what is said of each."""
     update: Entry = {}
@@ -613,8 +620,15 @@ def _differing_fields(item: _Wanted, found: Entry) -> tuple[Entry, list[str]]:
 
     entry = item.entry
     compare("entrypoint", entry["entrypoint"], found["entrypoint"])
-    compare("parameters", {**found["parameters"], **entry["parameters"]}, found["parameters"])
-    compare("tags", list(dict.fromkeys([*found["tags"], *entry["tags"]])), found["tags"])
+    gone = _not_named_any_more(item, found)
+    kept = {
+        name: value
+        for name, value in found["parameters"].items()
+        if (name, value) not in gone.values()
+    }
+    compare("parameters", {**kept, **entry["parameters"]}, found["parameters"])
+    tags = [tag for tag in found["tags"] if tag not in gone]
+    compare("tags", list(dict.fromkeys([*tags, *entry["tags"]])), found["tags"])
     compare("work_pool_name", entry["work_pool"]["name"], found["work_pool_name"])
     folder = deployed_from({"pull_steps": item.pull_steps})
     compare(

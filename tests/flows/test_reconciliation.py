@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from flows import reconciliation
 from flows.cli.deploy import deploy_catalog
@@ -206,6 +207,43 @@ def test_what_an_operator_set_stays(site):
     assert not site.automations("lima")[0]["enabled"]
     assert site.server.get("/work_pools/crosscity")["concurrency_limit"] == 3
     site.server.request("PATCH", "/work_pools/crosscity", {"concurrency_limit": None})
+
+
+def test_what_the_catalog_does_not_name_any_more_is_no_parameter_any_more(site):
+    def named(**where: dict[str, str]) -> None:
+        site.catalog(lima={})
+        path = site.folder / "data_catalog.yaml"
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document["computes"] = {name: {"device": "cpu"} for name in ("laptop", "large")}
+        document["deployments"] = where
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+    def compute(flow: str) -> str | None:
+        found = site.find(f"{flow}/lima")
+        value: str | None = found["parameters"].get("compute")
+        assert [tag for tag in found["tags"] if "compute" in tag] == (
+            [] if value in (None, "mine") else [f"catalog:compute={value}"]
+        )
+        return value
+
+    both = {"compute": "large"}
+    named(**{"adapt-city": both, "evaluate-city": both, "extract-priors": both})
+    site.deployed()
+    for flow in ("evaluate-city", "predict-city"):  # an operator's own, on the dashboard
+        found = site.find(f"{flow}/lima")
+        mine = {"parameters": {**found["parameters"], "compute": "mine"}}
+        site.server.request("PATCH", f"/deployments/{found['id']}", mine)
+    named(**{"extract-priors": {"compute": "laptop"}})
+    lines = site.deployed()
+    assert [line.split(":")[0] for line in lines[:-1]] == [
+        "~ extract-priors/lima",
+        "~ adapt-city/lima",
+        "~ evaluate-city/lima",
+    ]
+    assert compute("adapt-city") is None
+    assert compute("extract-priors") == "laptop"
+    assert compute("evaluate-city") == compute("predict-city") == "mine"
+    assert site.deployed()[0].startswith("created 0, changed 0, removed 0")
 
 
 def test_what_was_changed_on_the_server_is_changed_back(site):
