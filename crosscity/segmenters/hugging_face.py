@@ -266,9 +266,10 @@ def matched_labels(
     if faults:
         fewer = ", name in `class_names` those that it has" if missing else ""
         raise WeightsError(
-            f"{' and '.join(faults)} the checkpoint's labels ({listed}): map its labels with "
-            f"`labels: {{theirs: ours}}`{fewer}, or train a new classifier with "
-            "`new_classifier: true`"
+            # What to do comes first: lists of 150 names are cut where messages are.
+            f"{' and '.join(faults)} the checkpoint's labels: in `options:` of its entry of a "
+            f"catalog map them with `labels: {{theirs: ours}}`{fewer}, or train a new classifier "
+            f"with `new_classifier: true`; its labels are {listed}"
         )
     return rows
 

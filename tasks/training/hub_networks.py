@@ -31,6 +31,9 @@ _NOT_OF_THE_NETWORK: Final = (
     "torch_dtype",
 )
 _ADAPTER: Final = "adapter_config.json"
+_BY_QUERIES: Final = ("detr", "eomt", "mask2former", "maskformer", "oneformer")
+"""What the types of networks begin with that give masks and classes of queries, and no logits of
+pixels: transformers combines these into a label map after the network."""
 _LISTED: Final = 3
 """Tensors that a message names."""
 _NUMBER: Final = re.compile(r"(?<=\.)[0-9]+(?=\.)")
@@ -84,6 +87,12 @@ def open_checkpoint(place: str, revision: str | None, *, needs_classifier: bool)
         raise ValueError(
             f"it holds an adapter alone ({_ADAPTER}): merge it into its base network "
             "(merge_and_unload of peft), and save that"
+        )
+    if str(model_type).startswith(_BY_QUERIES):
+        raise ValueError(
+            f"its type {model_type!r} gives masks of queries and no logits of pixels: a function "
+            "of yours combines them (`python:` with whole_network; docs/segmenters.md, 'Networks "
+            "of queries', has it)"
         )
     if model_type not in known:
         raise ValueError(

@@ -46,6 +46,9 @@ _HOLDERS: Final = (
 """Keys that training programs keep the weights under, beside optimiser and epoch; the first counts.
 Slow averages of weights come last: a program that keeps both starts again from the others."""
 _ARCHIVES: Final = (b"Rar!", b"7z\xbc\xaf", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd", b"\x1f\x8b")
+_AFTER_VERSION_OF_ONNX: Final = (b"\x12", b"\x3a", b"\x42")
+"""What follows the version that an ONNX file begins with (field 1, one byte, of ModelProto): the
+producer's name, the graph, or the operator sets (onnx/onnx.proto)."""
 _PLAIN: Final = frozenset(
     {
         *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
@@ -223,6 +226,11 @@ def _check_head(path: Path, head: bytes, size: int) -> None:
         )
     if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
         raise InputError(f"{path} is an archive: unpack it and name the weight file in it")
+    if head[:1] == b"\x08" and head[2:3] in _AFTER_VERSION_OF_ONNX:
+        raise InputError(
+            f"{path} is an ONNX model, which cannot be trained further: name the weights that it "
+            "was exported from (.pt, .pth, .safetensors), and with `python:` the network's own code"
+        )
     if start.startswith(b"\x89hdf"):
         raise InputError(f"{path} holds weights of Keras (HDF5): export them as safetensors")
 

@@ -418,6 +418,70 @@ def test_names_that_are_numbers_are_mapped_like_others(write_catalog, tmp_path):
     assert starting.segmenter.class_names == tuple(NAMES)
 
 
+def test_what_to_do_stands_before_a_long_list_of_labels(write_catalog, tmp_path):
+    # The command line cuts long messages: with ADE20K's 150 names nothing else was left to read.
+    names = [f"a thing of number {i}" for i in range(150)]
+    checkpoint(tmp_path / "net", labels=names, processor={})
+    with pytest.raises(InputError) as caught:
+        opened(write_catalog, tmp_path)
+    before, _, listed = str(caught.value).partition("; its labels are ")
+    assert "`labels: {theirs: ours}`" in before
+    assert "`options:`" in before
+    assert len(before) < 800
+    assert listed.startswith(names[0])
+
+
+def by_queries(folder: Path) -> torch.nn.Module:
+    """A tiny Mask2Former that knows the 19 classes."""
+    backbone = transformers.SwinConfig(
+        embed_dim=16,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=4,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    sizes = {
+        **dict.fromkeys(("hidden_dim", "feature_size", "mask_feature_size"), 32),
+        **dict.fromkeys(("dim_feedforward", "encoder_feedforward_dim"), 32),
+    }
+    config = transformers.Mask2FormerConfig(
+        backbone_config=backbone,
+        **sizes,
+        encoder_layers=1,
+        decoder_layers=2,
+        num_attention_heads=2,
+        num_queries=10,
+        id2label=dict(enumerate(NAMES)),
+        label2id={name: index for index, name in enumerate(NAMES)},
+    )
+    torch.manual_seed(1)
+    network = transformers.Mask2FormerForUniversalSegmentation(config).eval()
+    network.save_pretrained(folder)
+    return network
+
+
+def test_the_network_of_queries_of_the_docs_sees_what_transformers_does(tmp_path):
+    text = (Path(__file__).parents[2] / "docs/segmenters.md").read_text(encoding="utf-8")
+    code = text.partition("## Networks of queries")[2].partition("```python\n")[2]
+    written: dict[str, Any] = {}
+    exec(code.partition("```")[0], written)  # noqa: S102 - of this repository's own page
+    network = by_queries(tmp_path / "net")
+    segmenter = written["build"](str(tmp_path / "net")).eval()
+    assert segmenter.class_names == tuple(NAMES)
+    image = image_tensor(picture(64, 96)[None])
+    mean = torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)
+    with torch.no_grad():
+        found = segmenter.features(image).exp()[0]
+        theirs = network(pixel_values=(image - mean) / std)
+    # As post_process_semantic_segmentation of its processor, without its step by way of 384×384.
+    of_queries = theirs.class_queries_logits.softmax(-1)[0, :, :-1]
+    masks = theirs.masks_queries_logits.sigmoid()[0]
+    expected = torch.einsum("qc,qhw->chw", of_queries, masks)
+    assert expected.std(dim=(1, 2)).mean() > 0
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
 def test_two_of_their_classes_become_one_of_ours(write_catalog, tmp_path):
     network = checkpoint(tmp_path / "net", labels=[*NAMES, "a", "b"], processor={})
     with torch.no_grad():
@@ -508,7 +572,9 @@ def test_a_folder_has_no_revisions(write_catalog, tmp_path):
             {"depths": [1, 0, 1, 1]},
             r"no place for .* more of its weights: config\.json and weights",
         ),
-        ({"model_type": "mask2former"}, "none that transformers segments classes with"),
+        ({"model_type": "mask2former"}, "masks of queries .*whole_network; docs/segmenters.md"),
+        ({"model_type": "eomt_dinov3"}, "masks of queries .*whole_network; docs/segmenters.md"),
+        ({"model_type": "vit"}, "none that transformers segments classes with"),
         ({"hidden_sizes": [10**9] * 4}, "its weights cannot be read"),
         ({"hidden_sizes": "8,8,16,16"}, r"its config\.json is refused"),
         ({"initializer_range": float("nan")}, "initializer_range|knows no network"),

@@ -76,6 +76,8 @@ def test_a_file_is_known_by_its_content(tmp_path, ending, form):
         (b"7z\xbc\xaf\x27\x1c" + bytes(40), "is an archive"),
         (b"\xfd7zXZ\x00" + bytes(40), "is an archive"),
         (b"\x28\xb5\x2f\xfd" + bytes(40), "is an archive"),
+        (b"\x08\x08\x12\x07pytorch\x1a\x052.0.0" + bytes(40), "is an ONNX model.*`python:`"),
+        (b"\x08\x0a\x3a\x90\x01" + bytes(40), "is an ONNX model"),
         (b"GGUF" + bytes(40), "not a weight file: it begins with"),
         (b"\x93NUMPY\x01\x00" + bytes(40), "not a weight file: it begins with"),
         (b"123", "not a weight file: it begins with"),
