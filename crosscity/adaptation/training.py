@@ -143,8 +143,11 @@ class Training(ABC):
             CollapsedError: The adversarial training has collapsed, and the settings say that
                 this ends it.
             OutOfMemoryError: A batch does not fit into the device's memory.
-            ValueError: A batch has labels that are not classes, or a prior of another size.
+            ValueError: All weights are frozen, or a batch has labels that are not classes, or a
+                prior of another size.
         """
+        if self._step == 0:
+            self._check_trainable()
         rows = []
         for _ in range(n_steps):
             if self.finished:
@@ -157,6 +160,18 @@ class Training(ABC):
                 self._deliver()
                 self._check_outcome()
         return rows
+
+    def _check_trainable(self) -> None:
+        moved = self._optimisers().get("segmenter")
+        if moved is None or any(
+            weight.requires_grad for group in moved.param_groups for weight in group["params"]
+        ):
+            return
+        raise ValueError(
+            f"all weights of the segmenter {self.segmenter.architecture!r} are frozen, so a "
+            "training has nothing to move: return it with requires_grad_(True); a recipe's "
+            "`trainable` says what moves"
+        )
 
     def _after_step(self, row: HistoryRow) -> None:  # noqa: B027 - most do nothing
         """What is done after a step, which may add to its row and move the end of the training."""

@@ -194,7 +194,7 @@ def _check_in_training(segmenter: Segmenter) -> None:
             )
         logits = cast("Tensor", _made(tried.classify, found, 2, size, when))
         _check("logits", logits, (2, segmenter.n_classes, *grid), size, when)
-        if next(tried.parameters(), None) is not None:
+        if moved:  # what is frozen whole can predict, and a training refuses it
             _check_gradient(logits)
 
 
@@ -214,9 +214,9 @@ def _trainable_parts_used(tried: Segmenter) -> list[str]:
 def _check_gradient(logits: Tensor) -> None:
     if not logits.requires_grad:
         raise ValueError(
-            "no gradient reaches its weights: all of them are frozen, or its logits are made "
-            "without one; return it with requires_grad_(True): a recipe's `trainable` says what "
-            "moves"
+            "no gradient reaches its weights: its logits are made without one (no_grad, "
+            "inference_mode, detach, numpy); freeze what is to stay as it is "
+            "(requires_grad_(False))"
         )
     try:
         torch.autograd.backward(logits.float().square().mean())

@@ -10,14 +10,27 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crosscity.adaptation import (
+    RECIPES,
+    Adaptation,
+    AdaptationSettings,
+    FineTuning,
+    FineTuningSettings,
+    LabelledArrays,
+    TargetArrays,
+)
+from crosscity.adaptation.source_free import SourceFree, SourceFreeSettings
+from crosscity.adaptation.training import Training
 from crosscity.labels import CLASSES
 from crosscity.segmenters import ComposedSegmenter, build_segmenter
 
@@ -233,15 +246,35 @@ def test_probabilities_are_not_taken_for_logits(package: Any) -> None:
         package(Pooled(), nn.Sequential(nn.Conv2d(8, N, 1), nn.Softmax(1)))
 
 
-def test_half_precision_and_frozen_weights_are_told_before_anything_is_trained(
-    package: Any,
-) -> None:
+def test_half_precision_is_told_before_anything_is_trained(package: Any) -> None:
     with pytest.raises(ValueError, match=r"weight classifier.weight is float16: .*\.float\(\)"):
         package(Pooled(), nn.Conv2d(8, N, 1).half())
-    with pytest.raises(ValueError, match="no gradient reaches its weights: all of them are frozen"):
-        package(Pooled().requires_grad_(False), nn.Conv2d(8, N, 1).requires_grad_(False))
+
+
+def test_frozen_weights_are_told_by_who_would_train_them(package: Any) -> None:
     # A backbone that is kept as it is, on purpose.
     package(Pooled().requires_grad_(False))
+
+    def frozen() -> ComposedSegmenter:
+        return package(Pooled().requires_grad_(False), nn.Conv2d(8, N, 1).requires_grad_(False))
+
+    random = np.random.default_rng(1)
+    images = random.integers(0, 256, (4, 32, 48, 3), dtype=np.uint8)
+    source = LabelledArrays(images, random.integers(0, N, (4, 32, 48), dtype=np.uint8))
+    assert frozen()(torch.zeros(1, 3, 32, 48)).shape == (1, N, 32, 48)  # it predicts
+    target = TargetArrays(images)
+    settings = AdaptationSettings(steps=1, batch_size=2)
+    few = FineTuningSettings(steps=1, batch_size=2)
+    trainings: list[Training] = [
+        SourceFree(frozen(), target, SourceFreeSettings(steps=1, batch_size=2), 0),
+        FineTuning(frozen(), source, few, 0),
+        Adaptation(frozen(), source, target, settings, 0, recipe=RECIPES["control"]),
+    ]
+    for training in trainings:
+        with pytest.raises(ValueError, match=r"all weights of the segmenter .* are frozen, so a"):
+            training.advance(1)
+    head = replace(RECIPES["control"], trainable="head")
+    Adaptation(frozen(), source, target, settings, 0, recipe=head).advance(1)
 
 
 def test_a_network_that_cannot_be_copied_is_told(package: Any) -> None:
