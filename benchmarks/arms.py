@@ -39,7 +39,7 @@ from adapters.catalog.model import PriorSettings
 from adapters.images import decode_image
 from adapters.street_view.simulated import SimulatedCity, find_style
 from benchmarks.paired import interval
-from benchmarks.whole_files import write_json, written_whole
+from benchmarks.whole_files import write_json, write_text, written_whole
 from crosscity.adaptation import (
     PRESETS,
     RECIPES,
@@ -116,9 +116,9 @@ def main(
         run([(_adapt, call) for call in wanted])
     rows = [json.loads(row_path(*call).read_text(encoding="utf-8")) for call in wanted]
     output.mkdir(parents=True, exist_ok=True)
-    (output / "arms.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_json(output / "arms.json", rows, indent=1)
     text = report(rows)
-    (output / "arms.md").write_text(text, encoding="utf-8")
+    write_text(output / "arms.md", text)
     print(text)
 
 

@@ -23,7 +23,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.paired import interval
-from benchmarks.whole_files import write_json
+from benchmarks.whole_files import write_json, write_text
 from flows.cli.progress import TerminalProgress
 from flows.cli.server import quieten, running_server
 
@@ -110,7 +110,7 @@ def _run_all(transfers: list[str], seeds: list[int], catalog: Path, output: Path
                 rows[_key(row)] = row
             found = sorted(rows.values(), key=_order)
             write_json(path, found, indent=1)
-            (output / "camvid.md").write_text(_markdown(found, ARMS), encoding="utf-8")
+            write_text(output / "camvid.md", _markdown(found, ARMS))
     return sorted(rows.values(), key=_order)
 
 

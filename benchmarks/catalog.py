@@ -9,8 +9,8 @@ the same. Ratios are what carries over to another machine.
 
 from __future__ import annotations
 
-import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,8 +20,11 @@ from typing import Any
 import typer
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from adapters.catalog import Catalog, load_catalog
 from adapters.catalog.loading import _load_sources, _patterns
+from benchmarks.whole_files import write_json, write_text
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,8 +144,8 @@ def main() -> None:
             for row in rows
         ),
     ]
-    (RESULTS / "catalog.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    (RESULTS / "catalog.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_json(RESULTS / "catalog.json", rows, indent=2)
+    write_text(RESULTS / "catalog.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

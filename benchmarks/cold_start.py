@@ -26,6 +26,8 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.whole_files import write_json, write_text
+
 GOAL_SECONDS: Final = 1.0
 GOAL_MEBIBYTES: Final = 37.0
 SIZE: Final = (647, 1280)
@@ -196,8 +198,8 @@ def main() -> None:
 
     under = conditions()
     found = {"about": __doc__.split("\n")[0], "conditions": under, **measured(options.repeats)}
-    options.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    options.out.with_suffix(".md").write_text(table(found), "utf-8")
+    write_json(options.out.with_suffix(".json"), found, indent=1)
+    write_text(options.out.with_suffix(".md"), table(found))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import prices
+from benchmarks.whole_files import write_text
 
 RESULTS: Final = Path(__file__).parent / "results"
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
@@ -139,7 +140,7 @@ def write_page() -> None:
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}{table()}\n{prices.table()}{END}{after}", encoding="utf-8")
+    write_text(PAGE, f"{before}{BEGIN}{table()}\n{prices.table()}{END}{after}")
 
 
 def _row(name: str, cells: list[str]) -> str:

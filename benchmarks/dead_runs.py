@@ -50,7 +50,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.store import Store
 from benchmarks import forked_python
 from benchmarks.disturbed import ROOT, Stand, kill_group, miniature, simulated_city
-from benchmarks.whole_files import write_json
+from benchmarks.whole_files import write_json, write_text
 from flows import database
 
 STATES: Final = ("PENDING", "RUNNING", "RETRY")
@@ -394,7 +394,7 @@ def table(found: dict[str, Any]) -> str:
 def write(found: dict[str, Any]) -> None:
     """Writes what was found."""
     write_json(RESULTS / "dead_runs.json", found, indent=1)
-    (RESULTS / "dead_runs.md").write_text(table(found))
+    write_text(RESULTS / "dead_runs.md", table(found))
 
 
 def campaign(field: Field, found: dict[str, Any], save: Callable[[], None]) -> None:

@@ -34,6 +34,7 @@ from adapters.catalog.model import PriorSettings
 from adapters.images import decode_image
 from adapters.street_view.simulated import SimulatedCity, find_style
 from benchmarks.arms import Arrays, labelled, loaded, once
+from benchmarks.whole_files import write_json
 from crosscity.adaptation import (
     PRESETS,
     Adaptation,
@@ -215,7 +216,7 @@ def _note(work: Path, name: str, content: dict[str, Any]) -> None:
 def _report(work: Path, output: Path) -> None:
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(work.glob("*.json"))]
     content = {"size": list(SIZE), "validation_images": VALIDATION, "steps": STEPS, "rows": rows}
-    output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(output, content, indent=1)
 
 
 if __name__ == "__main__":

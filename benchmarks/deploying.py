@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.disturbed import ROOT, Stand
 from benchmarks.soak import catalog
+from benchmarks.whole_files import write_text
 
 TIMES: Final = 3
 
@@ -110,7 +111,7 @@ def main(cities: Annotated[int, typer.Argument(min=2, help="Of the catalog.")] =
     with tempfile.TemporaryDirectory(prefix="crosscity-deploying-") as folder:
         one, found = (measured(count, Path(folder) / str(count)) for count in (1, cities))
     text = page(cities, one, found)
-    (ROOT / "benchmarks" / "results" / "deploying.md").write_text(text)
+    write_text(ROOT / "benchmarks" / "results" / "deploying.md", text)
     print(text)
 
 

@@ -12,7 +12,6 @@ nothing overlaps, is the estimate. Measured figures come from `benchmarks/on_gpu
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.whole_files import write_json, write_text
 from crosscity.matching.correlation import PATCH
 from crosscity.matching.descriptors import ORIENTATIONS, grey_image
 from crosscity.matching.device_operands import operands_of
@@ -217,8 +217,8 @@ def main() -> None:
             )
             print(rows[-1], flush=True)
     kept = {"size": SIZE, "devices": DEVICES, "rows": rows}
-    options.out.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    options.out.with_suffix(".md").write_text(table(rows), encoding="utf-8")
+    write_json(options.out.with_suffix(".json"), kept, indent=1)
+    write_text(options.out.with_suffix(".md"), table(rows))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from adapters.exports import FORMATS, ExportItem, exporter  # noqa: E402
 from adapters.images import decode_label_png  # noqa: E402
 from benchmarks.conditions import conditions  # noqa: E402
-from benchmarks.whole_files import write_json  # noqa: E402
+from benchmarks.whole_files import write_json, write_text  # noqa: E402
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 PICTURES: Final = ROOT / "tests" / "data" / "time_pairs"
@@ -49,7 +49,7 @@ def main(
             found[name] = measured(name, Path(place) / "out", items, pictures)
         print(name, found[name], flush=True)
         write_json(output, found, indent=1)
-    output.with_suffix(".md").write_text(as_table(found), encoding="utf-8")
+    write_text(output.with_suffix(".md"), as_table(found))
 
 
 def stored_items() -> list[ExportItem]:

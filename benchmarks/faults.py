@@ -56,7 +56,7 @@ from benchmarks.disturbed import (
     put_places,
     simulated_city,
 )
-from benchmarks.whole_files import write_json
+from benchmarks.whole_files import write_json, write_text
 from flows import database
 from flows.cli.errors import PASSING
 from tests.tcp_gate import Gate
@@ -396,7 +396,7 @@ def main(
 
     def save() -> None:
         write_json(place, found, indent=1)
-        (RESULTS / "faults.md").write_text(table(found))
+        write_text(RESULTS / "faults.md", table(found))
 
     with (
         tempfile.TemporaryDirectory(prefix="crosscity-faults-") as folder,

@@ -46,7 +46,7 @@ from adapters.images import decode_image
 from adapters.street_view.simulated import SimulatedCity, find_style
 from benchmarks.arms import save
 from benchmarks.paired import interval
-from benchmarks.whole_files import write_json, written_whole
+from benchmarks.whole_files import write_json, write_text, written_whole
 from crosscity.adaptation import (
     FINE_TUNING_PRESETS,
     PRESETS,
@@ -398,8 +398,8 @@ def _save_arrays(path: Path, arrays: Arrays) -> None:
 def _write(bench: Bench, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     rows = bench.rows()
-    (output / "few_labels.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    (output / "few_labels.md").write_text(report(rows, bench.options), encoding="utf-8")
+    write_json(output / "few_labels.json", rows, indent=1)
+    write_text(output / "few_labels.md", report(rows, bench.options))
 
 
 def report(rows: Sequence[dict[str, Any]], options: Options) -> str:

@@ -13,7 +13,7 @@ and test drives, real street views, simulated cities of odd rank).
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +23,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from adapters.images import decode_image
+from benchmarks.whole_files import write_json, write_text
 from crosscity.image_quality import WIDTH, ImageQuality, image_quality
 from simcity import STYLES, render
 
@@ -168,8 +171,8 @@ def main() -> None:
     for fault in FAULTS:
         result["faults"][fault] = of_fault(fault, rows)
     result["crossed"] = crossed(rows, {f: result["faults"][f]["limit"] for f in FAULTS})
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    options.out.with_suffix(".md").write_text(table(result), encoding="utf-8")
+    write_json(options.out, result, indent=1)
+    write_text(options.out.with_suffix(".md"), table(result))
     print(table(result))
 
 

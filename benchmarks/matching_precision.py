@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import statistics
 import sys
 import time
@@ -32,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.conditions import conditions
 from benchmarks.matching import accuracy, by_matches, known_pair
+from benchmarks.whole_files import write_json, write_text
 from crosscity.matching import Matches, deep_matching
 from crosscity.matching import correlation as correlation_module
 from crosscity.matching import refining as refining_module
@@ -274,8 +274,8 @@ def main() -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     found = measure(options.pairs)
-    options.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(table(found), encoding="utf-8")
+    write_json(options.out.with_suffix(".json"), found, indent=1)
+    write_text(options.out.with_suffix(".md"), table(found))
 
 
 if __name__ == "__main__":

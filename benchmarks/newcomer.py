@@ -28,7 +28,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.conditions import conditions
-from benchmarks.whole_files import write_json
+from benchmarks.whole_files import write_json, write_text
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -72,11 +72,11 @@ def main(
             write_json(notes, done, indent=1)
         said = done[step.name]["next"]
         print(step.name, done[step.name]["wall_s"], "s", flush=True)
-    table.write_text(as_table(done, pictures), encoding="utf-8")
+    write_text(table, as_table(done, pictures))
     text = json.dumps(done, indent=1) + "\n"
     for folder, name in ((pictures, "PICTURES"), (work, "WORK"), (ROOT, "CROSSCITY")):
         text = text.replace(str(folder.resolve()), name)  # where they lay says nothing to others
-    table.with_suffix(".json").write_text(text, encoding="utf-8")
+    write_text(table.with_suffix(".json"), text)
 
 
 def steps(pictures: Path, work: Path) -> list[Step]:

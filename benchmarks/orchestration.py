@@ -48,7 +48,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.store import FileEntry
 from adapters.store.local import LocalPlace
 from adapters.street_view.base import Capture, capture_table
-from benchmarks.whole_files import write_json
+from benchmarks.whole_files import write_json, write_text
 from crosscity.image_quality import image_quality
 from crosscity.matching import Matches
 from crosscity.pairing import make_pairs
@@ -471,8 +471,8 @@ def report_whole_city(sizes: list[int]) -> None:
         cells = " | ".join(f"{row[name]:.2f}" for name in names)
         together = sum(row[name] for name in names)
         lines.append(f"| {row['pairs']:,} | {cells} | {together:.1f} |")
-    (RESULTS / "orchestration_whole_city.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (RESULTS / "orchestration_whole_city.md").write_text("\n".join(lines) + "\n")
+    write_json(RESULTS / "orchestration_whole_city.json", rows, indent=1)
+    write_text(RESULTS / "orchestration_whole_city.md", "\n".join(lines) + "\n")
 
 
 @contextmanager
@@ -519,8 +519,8 @@ def main() -> None:
                 rows.append(row)
                 print(json.dumps(row), flush=True)
                 write_json(noted, rows)
-                (results / "orchestration.json").write_text(json.dumps(rows, indent=1) + "\n")
-                (results / "orchestration.md").write_text(table(rows))
+                write_json(results / "orchestration.json", rows, indent=1)
+                write_text(results / "orchestration.md", table(rows))
     if results != RESULTS:
         return
     costs = Path(__file__).with_name("costs.py")  # what follows from it in docs/scale.md

@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.datasets.camvid import CamVidDataset
 from adapters.images import decode_image
+from benchmarks.whole_files import write_json, write_text
 from crosscity.adaptation import LabelledArrays
 from crosscity.adaptation.pixel_form import (
     FORMS,
@@ -191,7 +192,7 @@ def judged(row: Row, which: str) -> list[dict[str, Any]]:
 def write(rows: Sequence[Row], output: Path) -> None:
     """The tables."""
     output.mkdir(parents=True, exist_ok=True)
-    (output / "pixel_form.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_json(output / "pixel_form.json", rows, indent=1)
     lines = [
         "Networks with public Cityscapes weights that are given pixels in the form that they were",
         "trained with, or in another: how often something was said, without a label, and how many",
@@ -215,7 +216,7 @@ def write(rows: Sequence[Row], output: Path) -> None:
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [line(each, which) for each in rows for which in ("CamVid", "time pairs")]
-    (output / "pixel_form.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(output / "pixel_form.md", "\n".join(lines) + "\n")
 
 
 def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:

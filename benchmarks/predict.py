@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.datasets.simulated import SimulatedDataset
 from adapters.images import encode_jpeg
 from adapters.predictions import PredictionFolder, Wanted
+from benchmarks.whole_files import write_text
 from crosscity import load_segmenter
 from crosscity.evaluation import predict_each
 from crosscity.segmenters import Segmenter
@@ -165,7 +166,7 @@ def main() -> None:
     names = ("device", "size", "threads", "workers", "overlays")
     kept = [one for one in kept if [one[name] for name in names] != [found[name] for name in names]]
     kept.append(found)
-    options.output.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    write_text(options.output, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

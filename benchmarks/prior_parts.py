@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.catalog import PriorSettings
 from benchmarks import xfeat
 from benchmarks.conditions import conditions
+from benchmarks.whole_files import write_json, write_text
 from crosscity.adaptation.prior_probability import weigh_by_probability
 from crosscity.adaptation.prior_refinement import refine_by_prior, static_class_indices
 from crosscity.illustrations import TINT
@@ -477,8 +478,8 @@ def main() -> None:
         "size": size, "conditions": conditions(), "about": __doc__.split("\n")[0], **found,
         "rows": rows,
     }  # fmt: skip
-    options.out.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    options.out.with_suffix(".md").write_text(table(found), encoding="utf-8")
+    write_json(options.out.with_suffix(".json"), kept, indent=1)
+    write_text(options.out.with_suffix(".md"), table(found))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from benchmarks.street_arms import (
     data,
     paired,
 )
-from benchmarks.whole_files import write_json
+from benchmarks.whole_files import write_json, write_text
 from crosscity.adaptation.correspondence import carry
 from crosscity.adaptation.objectives.two_looks import fused
 from crosscity.adaptation.prior_evidence import flag_rates
@@ -178,7 +178,7 @@ def main(
         print(page([row for row in rows if row["city"] == name]), flush=True)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "pseudo_labels.json", rows)
-    (output / "pseudo_labels.md").write_text(page(rows), encoding="utf-8")
+    write_text(output / "pseudo_labels.md", page(rows))
 
 
 def _weighed(

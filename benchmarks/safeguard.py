@@ -32,7 +32,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.street_arms import ARMS, CHOSEN_ON, HARMS, RESULTS, Work, rows_of
-from benchmarks.whole_files import write_json
+from benchmarks.whole_files import write_json, write_text
 from crosscity.evaluation import PROTOCOLS, predicted_groups
 from crosscity.pair_signs import compare_pair
 from crosscity.safeguard import (
@@ -83,8 +83,8 @@ def main(
 def _write(rows: Sequence[Row], output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(rows, indent=1) + "\n"
-    (output / "safeguard.json").write_text(text, encoding="utf-8")
-    (output / "safeguard.md").write_text(report(rows), encoding="utf-8")
+    write_text(output / "safeguard.json", text)
+    write_text(output / "safeguard.md", report(rows))
 
 
 def signals_path(work: Work, arm: str, seed: int) -> Path:

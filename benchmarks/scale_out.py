@@ -34,6 +34,7 @@ from distributed import Client
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.store import ArtifactRef
+from benchmarks.whole_files import write_json, write_text
 from tasks.harvesting.harvest import (
     choose_pairs,
     harvest_part,
@@ -83,8 +84,8 @@ def main(
         "load_after": round(os.getloadavg()[0], 1),
         "runs": rows,
     }
-    (RESULTS / "scale_out.json").write_text(json.dumps(measured, indent=1) + "\n")
-    (RESULTS / "scale_out.md").write_text(page(measured))
+    write_json(RESULTS / "scale_out.json", measured, indent=1)
+    write_text(RESULTS / "scale_out.md", page(measured))
     print(page(measured))
 
 

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.paired import with_interval
 from benchmarks.safeguard import GAIN, HARM
 from benchmarks.street_arms import ARMS, CHOSEN_ON, HARMS, RESULTS, Work, rows_of
-from benchmarks.whole_files import write_json
+from benchmarks.whole_files import write_json, write_text
 from crosscity.evaluation import PROTOCOLS, predicted_groups
 from crosscity.pair_signs import Image, Points, compare_pair
 from crosscity.safeguard import Looks, compare_pairs, verdict
@@ -77,7 +77,7 @@ def main(
             rows.append({"change": change, **_judged(here, row["arm"], seed)})
             output.mkdir(parents=True, exist_ok=True)
             write_json(output / "second_looks.json", rows)
-            (output / "second_looks.md").write_text(page(rows), encoding="utf-8")
+            write_text(output / "second_looks.md", page(rows))
 
 
 def _judged(work: Work, arm: str, seed: int) -> Row:

@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.catalog import PriorSettings
 from benchmarks.conditions import conditions
 from benchmarks.static_probability import Part, calibration, fitted_curve
+from benchmarks.whole_files import write_json, write_text
 from crosscity import several_times
 from crosscity.matching import PATCH, Matches, reliable_matches
 from crosscity.prior_parts import MatcherSettings, build_matcher, superpixel_method
@@ -397,8 +398,8 @@ def report(work: Path, out: Path) -> None:
         "curves": {str(others + 1): curve(fresh, others) for others in range(2, TIMES)},
         "probability": calibrated(counts),
     }
-    out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(table(found), encoding="utf-8")
+    write_json(out.with_suffix(".json"), found, indent=1)
+    write_text(out.with_suffix(".md"), table(found))
 
 
 def fit(work: Path) -> None:
@@ -413,7 +414,7 @@ def fit(work: Path) -> None:
         "places": {city: sum(city_of(name) == city for name in counts) for city in PLACES},
         "simulation_version": SIMULATION_VERSION,
     }
-    COEFFICIENTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    write_json(COEFFICIENTS, kept, indent=1)
 
 
 def table(found: dict[str, Any]) -> str:

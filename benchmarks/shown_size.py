@@ -36,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.datasets.camvid import CamVidDataset
 from adapters.datasets.simulated import SimulatedDataset
+from benchmarks.whole_files import write_json, write_text
 from crosscity.adaptation import LabelledArrays
 from crosscity.adaptation.shown_size import MOST_PIXELS, TriedSize, best_size, choose_size
 from crosscity.evaluation import ProtocolName, evaluate, score
@@ -175,7 +176,7 @@ def cell(row: Row, factor: str) -> str:
 def write(rows: Sequence[Row], output: Path) -> None:
     """The table."""
     output.mkdir(parents=True, exist_ok=True)
-    (output / "shown_size.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_json(output / "shown_size.json", rows, indent=1)
     lines = [
         "mIoU of images shown at 0.5 to 2 times their size; the size in bold was chosen by how",
         "sure and how varied predictions are on some of the images, without a label, from those",
@@ -197,7 +198,7 @@ def write(rows: Sequence[Row], output: Path) -> None:
             f"| {count} | {one['segmenter']} | {size} | {' | '.join(cells)} "
             f"| {gained:+.1f} | {lost:+.1f} |"
         )
-    (output / "shown_size.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(output / "shown_size.md", "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,14 @@ python benchmarks/simulation.py --places 20 --out benchmarks/results/simulation.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
+import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.whole_files import write_json
 from simcity import ALGORITHM_VERSION, STYLES, render
 
 SIZES = ((64, 128), (128, 256), (256, 512), (647, 1280))
@@ -47,7 +50,7 @@ def main() -> None:
             )
     if options.out:
         about = {"version": ALGORITHM_VERSION, "machine": platform.machine(), "rows": rows}
-        options.out.write_text(json.dumps(about, indent=1) + "\n")
+        write_json(options.out, about, indent=1)
 
 
 if __name__ == "__main__":

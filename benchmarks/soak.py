@@ -62,6 +62,7 @@ from benchmarks.disturbed import (
     pictured_city,
     put_places,
 )
+from benchmarks.whole_files import write_json, write_text
 from flows.cli.errors import PASSING
 from flows.cli.server import free_port
 from flows.dead_runs import began_automation, dead_run_automation
@@ -541,8 +542,8 @@ def table(found: dict[str, Any]) -> str:
 
 def write(found: dict[str, Any]) -> None:
     """Writes what was found."""
-    (RESULTS / "soak.json").write_text(json.dumps(found, indent=1) + "\n")
-    (RESULTS / "soak.md").write_text(table(found))
+    write_json(RESULTS / "soak.json", found, indent=1)
+    write_text(RESULTS / "soak.md", table(found))
 
 
 def main(

@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.datasets.camvid import CamVidDataset
 from benchmarks.entropy import minimise_entropy
 from benchmarks.paired import Counts, resampled_difference, with_interval
-from benchmarks.whole_files import written_whole
+from benchmarks.whole_files import write_text, written_whole
 from crosscity.adaptation import FineTuning, FineTuningSettings, TargetArrays
 from crosscity.adaptation.batch_norm_mixture import (
     measure_statistics,
@@ -457,8 +457,8 @@ def report(bench: Bench, seeds: list[int], output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1) + "\n"
     name = "source_free" if bench.factor == 1 else f"source_free_x{bench.factor:g}"
-    (output / f"{name}.json").write_text(text, encoding="utf-8")
-    (output / f"{name}.md").write_text(_markdown(content), encoding="utf-8")
+    write_text(output / f"{name}.json", text)
+    write_text(output / f"{name}.md", _markdown(content))
 
 
 def report_sizes(bench: Bench, output: Path) -> None:
@@ -486,8 +486,8 @@ def report_sizes(bench: Bench, output: Path) -> None:
         )
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(rows, indent=1) + "\n"
-    (output / "source_free_sizes.json").write_text(text, encoding="utf-8")
-    (output / "source_free_sizes.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(output / "source_free_sizes.json", text)
+    write_text(output / "source_free_sizes.md", "\n".join(lines) + "\n")
 
 
 def _bounds() -> tuple[str, str]:

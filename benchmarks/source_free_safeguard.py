@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.datasets.camvid import CamVidDataset
 from benchmarks.paired import with_interval
 from benchmarks.source_free import RESULTS, Bench, miou_of
+from benchmarks.whole_files import write_text
 from crosscity.adaptation.spread import spread_indices
 from crosscity.evaluation import PROTOCOLS, predicted_groups
 from crosscity.pair_signs import compare_pair
@@ -82,7 +83,7 @@ def main(
         print(lines[-1], flush=True)
     output.mkdir(parents=True, exist_ok=True)
     text = "\n".join(lines) + "\n"
-    (output / "source_free_safeguard.md").write_text(text, encoding="utf-8")
+    write_text(output / "source_free_safeguard.md", text)
 
 
 def _adapted() -> Iterator[tuple[str, str, int]]:

@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.catalog import PriorSettings
 from benchmarks import prior_parts
 from benchmarks.prior_parts import CITIES, read_rows
+from benchmarks.whole_files import write_json
 from crosscity.matching import PATCH, Matches
 from crosscity.static_probability import COEFFICIENTS, StaticProbability, evidence
 from crosscity.static_regions import covered_shares
@@ -227,24 +228,21 @@ def fit(work: Path) -> None:
         print(table[-1])
     model = fitted(rows)
     counted = {kind: sum(row["kind"] == kind for row in rows) for kind in prior_parts.KINDS}
-    COEFFICIENTS.write_text(
-        json.dumps(
-            {
-                **model.to_dict(),
-                "static_share": round(_static_share(rows), 4),
-                "about": "fitted by benchmarks/static_probability.py on simulated cities",
-                "cities": list(CITIES),
-                "pictures": counted,
-                "simulation_version": SIMULATION_VERSION,
-                "settings": PriorSettings().model_dump(),
-            },
-            indent=1,
-        )
-        + "\n",
-        encoding="utf-8",
+    write_json(
+        COEFFICIENTS,
+        {
+            **model.to_dict(),
+            "static_share": round(_static_share(rows), 4),
+            "about": "fitted by benchmarks/static_probability.py on simulated cities",
+            "cities": list(CITIES),
+            "pictures": counted,
+            "simulation_version": SIMULATION_VERSION,
+            "settings": PriorSettings().model_dump(),
+        },
+        indent=1,
     )
     out = Path(__file__).resolve().parent / "results" / "static_probability.json"
-    out.write_text(json.dumps({"size": SIZE, "rows": table}, indent=1) + "\n", encoding="utf-8")
+    write_json(out, {"size": SIZE, "rows": table}, indent=1)
 
 
 def _static_share(rows: list[dict[str, Any]]) -> float:

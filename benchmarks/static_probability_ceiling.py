@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.catalog import PriorSettings
 from benchmarks.conditions import conditions
 from benchmarks.prior_parts import CITIES, TIMES, read_rows
+from benchmarks.whole_files import write_json
 from crosscity.matching import PATCH, Matches, reliable_matches
 from crosscity.matching.descriptors import grey_image, pixel_descriptors
 from crosscity.prior_parts import MatcherSettings, build_matcher
@@ -271,7 +272,7 @@ def fit(work: Path) -> None:
         "size": SIZE, "places": len(rows), "conditions": conditions(), "rows": table,
         "if_superpixels_were_known": known,
     }  # fmt: skip
-    out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    write_json(out, kept, indent=1)
 
 
 def _fitted(

@@ -28,6 +28,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.store import Store
+from benchmarks.whole_files import write_text
 
 RESULTS: Final = Path(__file__).parent / "results"
 GOAL: Final = 300
@@ -62,7 +63,7 @@ def main(
         f"| `crosscity store verify` | {whole:.2f} | {megabytes / whole:.0f} | {GOAL} |",
         f"| SHA-256 of as many bytes in memory | {bound:.2f} | {megabytes / bound:.0f} | |",
     ]
-    (output / "store_verify.md").write_text("\n".join(table) + "\n", encoding="utf-8")
+    write_text(output / "store_verify.md", "\n".join(table) + "\n")
     typer.echo("\n".join(table))
 
 

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adapters.datasets.camvid import CamVidDataset
 from adapters.images import STORED_QUALITY, decode_image, encode_jpeg, encode_png
 from benchmarks.paired import interval
-from benchmarks.whole_files import write_json
+from benchmarks.whole_files import write_json, write_text
 from crosscity.adaptation import FineTuning, FineTuningSettings, LabelledArrays
 from crosscity.evaluation import confusion_matrix, predict, score
 from crosscity.resizing import resized_image, resized_map
@@ -71,8 +71,8 @@ def main(
             scores[name].append(json.loads(path.read_text()))
             print(name, one, f"{scores[name][-1]:.2f}", flush=True)
     content = {"size": list(SIZE), "steps": SETTINGS.steps, "decoding": timed, "miou": scores}
-    (RESULTS / "stored_format.json").write_text(json.dumps(content, indent=1) + "\n")
-    (RESULTS / "stored_format.md").write_text(page(content))
+    write_json(RESULTS / "stored_format.json", content, indent=1)
+    write_text(RESULTS / "stored_format.md", page(content))
 
 
 def decoding(image: Image) -> dict[str, Any]:

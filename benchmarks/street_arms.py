@@ -57,7 +57,7 @@ from benchmarks.demo_start import (
 from benchmarks.entropy import minimise_entropy
 from benchmarks.more_times import TIMES, paired_of_times, places_of, priors_with_labels
 from benchmarks.paired import Counts, resampled_difference, with_interval
-from benchmarks.whole_files import write_json, written_whole
+from benchmarks.whole_files import write_json, write_text, written_whole
 from crosscity.adaptation import Adaptation, FineTuning, LabelledArrays, TargetArrays
 from crosscity.adaptation.batch_norm_mixture import (
     measure_statistics,
@@ -539,8 +539,8 @@ def _report(work: Path, output: Path, name: str) -> None:
     rows = rows_of(work)
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(rows, indent=1) + "\n"
-    (output / f"{name}.json").write_text(text, encoding="utf-8")
-    (output / f"{name}.md").write_text(report(rows, work), encoding="utf-8")
+    write_text(output / f"{name}.json", text)
+    write_text(output / f"{name}.md", report(rows, work))
 
 
 def report(rows: Sequence[dict[str, Any]], work: Path) -> str:

@@ -32,7 +32,7 @@ from safetensors.torch import load_file, save_file
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adapters.datasets.simulated import SimulatedDataset
-from benchmarks.whole_files import written_whole
+from benchmarks.whole_files import write_json, written_whole
 from crosscity.adaptation import LabelledArrays, Pretraining, PretrainingSettings
 from crosscity.adaptation.training import TrainingState
 from crosscity.evaluation import evaluate, score
@@ -215,7 +215,7 @@ def _publish(
         "bytes": output.stat().st_size,
     }
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(RESULTS, report, indent=1)
     print(json.dumps(report, indent=1))
 
 

@@ -34,6 +34,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.whole_files import write_json, write_text
 from crosscity.partitioning import (
     balance_weight_for,
     entropy_rate_superpixels,
@@ -353,7 +356,7 @@ def _panel(rows: list[Row], title: str, measure_name: str) -> Picture:
 def write_report(folder: Path, report: dict[str, Any]) -> None:
     """Writes the results as JSON, as tables, and as a plot."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "superpixels.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "superpixels.json", report, indent=1)
     lines = ["# Superpixels: speed, memory and quality", ""]
     lines += [
         "Processor time of the best of three calls in a warm process; memory is the growth of its",
@@ -385,7 +388,7 @@ def write_report(folder: Path, report: dict[str, Any]) -> None:
                 values = " | ".join(f"{row[measure_name]:.3f}" for measure_name in MEASURES)
                 counts = f"| {row['method']} | {row['n']} | {row['got']:.0f} "
                 lines.append(f"{counts}| {values} | {row['cpu_s']:.3f} |")
-    (folder / "superpixels.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(folder / "superpixels.md", "\n".join(lines) + "\n")
     if report["quality"]:
         plot = cv2.cvtColor(draw_plot(report["quality"]), cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(folder / "superpixels.png"), plot)
