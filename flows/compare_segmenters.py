@@ -126,6 +126,8 @@ def _scores(
     for role, ref in zip(("first", "second"), both, strict=True):
         made_by: Mapping[str, Any] = plan.open_store().manifest(ref).parameters
         arm = str(made_by.get("arm", "pretrained"))
+        if "arm" in made_by and ref.city != place:
+            arm = f"{ref.city}-{arm}"  # not what that arm left here
         # A key may be of another seed's training: its scores are noted as that one's.
         of_seed = int(made_by.get("seed", seed))
         parts[f"evaluation-{role}"] = evaluate(ref, labelled, arm, of_seed, place, plan)

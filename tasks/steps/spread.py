@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
 
 CONNECT_SECONDS: Final = 30.0
+CLOSE_SECONDS: Final = 60.0
+"""How long worker processes may take to end; dask asks each for five, and kills it then."""
 FORKED_FROM: Final = "forkserver"
 """How worker processes start. Never a fork of this process: where a service of Prefect's runs in it
 (its log, its events), Prefect's own handler fails as the child ends, with code 1 and no word."""
@@ -162,13 +164,14 @@ def _processes(count: int, needed: str) -> Iterator[Client]:
 def _close(cluster: LocalCluster) -> None:
     """Ends the processes; what goes wrong in that hides nothing of what became of the parts.
 
-    Dask fails an assertion where a worker that has died is just being started again. Workers end
-    with this process whatever comes.
+    Where a worker that has died is just being started again, dask fails an assertion, and before
+    its release 2026.8 waits for ever. Workers end with this process whatever comes.
     """
     try:
-        cluster.close()
+        cluster.close(timeout=CLOSE_SECONDS)
     except Exception as error:  # dask's own faults, of any kind
-        log(logging.WARNING, f"the worker processes did not end in order: {error}")
+        reason = str(error) or type(error).__name__
+        log(logging.WARNING, f"the worker processes did not end in order: {reason}")
 
 
 @contextmanager

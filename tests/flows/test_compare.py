@@ -99,6 +99,22 @@ def test_scores_are_noted_as_those_of_the_seed_that_was_trained(
     assert {seed for _, seed in noted} == {0}
 
 
+def test_scores_of_another_city_s_adaptation_are_not_noted_as_those_of_an_arm_here(
+    finished_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = open_plan(finished_run.catalog)
+    store = plan.open_store()
+    adapted = next(iter(store.artifacts("adaptation", "tokyo")))
+    (start,) = store.artifacts("segmenter")
+    noted: list[str] = []
+    monkeypatch.setattr(
+        compare_segmenters, "evaluate", lambda _ref, _labelled, arm, *_: noted.append(arm)
+    )
+    compare_segmenters._scores((start, adapted), [], 0, "lisbon", plan)
+    arm = store.manifest(adapted).parameters["arm"]
+    assert noted == ["pretrained", f"tokyo-{arm}"]
+
+
 def test_what_cannot_be_compared_is_told_before_any_work(many_commands: Any, site: Path) -> None:
     for words, said in (
         (("tokyo", "tokyo"), "name two different segmenters"),

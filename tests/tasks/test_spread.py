@@ -280,6 +280,7 @@ def test_processes_that_do_not_end_in_order_hide_nothing(
         raise AssertionError("can only join a started process")
 
     monkeypatch.setattr(WorkerProcess, "kill", ended_amid_a_start)
+    monkeypatch.setattr(spread_module, "CLOSE_SECONDS", 5.0)  # of a dask that waits for ever
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find the step
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     import test_spread as importable
