@@ -1,6 +1,7 @@
 """What pairs give where one look is easier: a city by night, learned from pairs of day and night.
 
     python benchmarks/night_pairs.py --work .crosscity/night_pairs
+        [--name night_pairs_seeds --arm pretrained --arm self --arm two_looks]
 
 The segmenter that comes along (`street`) loses at night what it sees by day (`simcity.in_light`:
 the light of dusk, a fifth to a third of the exposure, a sensor's noise). Each of 75 places of a
@@ -18,8 +19,8 @@ Each is scored on images of other places by night, and on the same places by day
 in tokyo, test places elsewhere. Settings are those of `street_arms.py`; nothing is chosen here but
 the night, before any arm was trained. The safeguard judges each arm on 48 of the pairs, as
 `readapt-city` does. Finished arms are found again in `--work`; kill it and start
-it again at will. Writes `benchmarks/results/night_pairs.json` and `.md` after every arm.
-`camera_pairs.py` does the same where the two times were taken by two cameras.
+it again at will. Writes `benchmarks/results/night_pairs.json` and `.md`, or those of another
+`--name`, after every arm. `camera_pairs.py` does the same where the two times were taken by two cameras.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -175,15 +176,19 @@ def main(
         ".crosscity/night_pairs"
     ),
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
+    name: Annotated[str, typer.Option(help="Of the results' files.")] = NIGHT.name,
 ) -> None:
     """Runs what is missing and reports all that the folder of finished arms has."""
-    compare(NIGHT, city, seed, arm, work, output)
+    compare(replace(NIGHT, name=name), city, seed, arm, work, output)
 
 
 def compare(
     uneven: Uneven, city: list[str], seed: list[int], arm: list[str], work: Path, output: Path
 ) -> None:
     """The same for any pairs of which one look is easier."""
+    unknown = [one for one in arm if one not in CHOSEN]
+    if unknown:
+        raise typer.BadParameter(f"no arm is called {unknown[0]!r}; there are {', '.join(CHOSEN)}")
     torch.set_num_threads(1)
     keep_freed_memory()
     work.mkdir(parents=True, exist_ok=True)
