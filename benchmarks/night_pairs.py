@@ -20,7 +20,8 @@ in tokyo, test places elsewhere. Settings are those of `street_arms.py`; nothing
 the night, before any arm was trained. The safeguard judges each arm on 48 of the pairs, as
 `readapt-city` does. Finished arms are found again in `--work`; kill it and start
 it again at will. Writes `benchmarks/results/night_pairs.json` and `.md`, or those of another
-`--name`, after every arm. `camera_pairs.py` does the same where the two times were taken by two cameras.
+`--name`, after every arm. `camera_pairs.py` does the same where the two times were taken by two
+cameras.
 """
 
 from __future__ import annotations
